@@ -1,0 +1,110 @@
+# Glia. `make help` lists what this file does.
+#
+# Flags belong to the file-name suffix, so a kernel's file says what it needs
+# and nothing else is ever compiled with instructions the machine may lack.
+# CFLAGS is the user's, HOUSE is ours. One build directory per configuration:
+# `make B=build/clang CC=clang`.
+VERSION := 0.1.0
+B       ?= build
+CC      ?= cc
+CFLAGS  ?= -O2 -g
+PREFIX  ?= /usr/local
+DESTDIR ?=
+HOUSE   := -std=c11 -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
+           -Werror -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -pthread \
+           -Iinclude -Isrc -DGLIA_VERSION='"$(VERSION)"'
+LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc -lm -pthread
+SETUP   ?= tools/setup
+
+SRC     := $(wildcard src/*/*.c)
+LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/%,$(SRC)))
+CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/%,$(SRC)))
+CHECKS  := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/check_*.c))
+FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+T       ?=
+
+all: $(B)/glia $(B)/libglia.a $(B)/libglia.so
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+setup: ## install the Debian packages that are missing
+	@$(SETUP)
+
+run: setup ## build, then chat with the bundled demo model
+	@$(MAKE) --no-print-directory -s all
+	@$(B)/glia run models/qwen3-demo $(if $(P),-p "$(P)")
+
+test: setup ## build, then every test; T=name runs one
+	@$(MAKE) --no-print-directory -s -k all check-programs
+	@B=$(B) tools/run_tests $(if $(T),$(B)/tests/check_$(T),$(CHECKS))
+
+check-programs: $(CHECKS)
+
+san: ## every test under AddressSanitizer and UBSan, then the threaded ones under ThreadSanitizer
+	@$(MAKE) --no-print-directory test B=build/asan SETUP=true \
+	  CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+	@$(MAKE) --no-print-directory test B=build/tsan SETUP=true T=team CFLAGS="-O1 -g -fsanitize=thread"
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (20) each; needs clang
+	@$(MAKE) --no-print-directory -s B=build/fuzz CC=clang fuzz-programs \
+	  CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+	@tools/run_fuzz build/fuzz/fuzz $(FUZZ_SECONDS)
+
+fuzz-programs: $(FUZZERS)
+
+bench: all ## speed of the demo model and of dummy weights, as shares of the ceilings
+	@$(B)/glia bench models/qwen3-demo
+
+style: ## layer edges, limits of docs and code, formatting
+	@python3 tools/check_layers.py src
+	@python3 tools/check_style.py
+
+format: ## rewrite the sources as .clang-format says
+	@clang-format -i $(wildcard src/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
+
+install: all ## into $(DESTDIR)$(PREFIX), with a pkg-config file
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(B)/glia $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(B)/libglia.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(B)/libglia.so $(DESTDIR)$(PREFIX)/lib/libglia.so.$(VERSION)
+	ln -sf libglia.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libglia.so.0
+	ln -sf libglia.so.0 $(DESTDIR)$(PREFIX)/lib/libglia.so
+	install -m 644 include/glia.h $(DESTDIR)$(PREFIX)/include/
+	sed 's|@PREFIX@|$(PREFIX)|;s|@VERSION@|$(VERSION)|' tools/glia.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/glia.pc
+
+clean: ## remove build/
+	rm -rf build
+
+$(B)/src/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
+$(B)/src/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
+$(B)/src/%_amx.o:    ISA := -mamx-tile -mamx-bf16 -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma
+
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(HOUSE) $(CFLAGS) $(ISA) -MMD -MP -c $< -o $@
+
+# The flags that built this directory; other flags rebuild it.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(HOUSE) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HOUSE) $(CFLAGS)' > $@
+
+$(B)/libglia.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+$(B)/libglia.so: $(LIB_OBJ)
+	$(CC) $(CFLAGS) -shared -Wl,-soname,libglia.so.0 -Wl,-z,defs $^ $(LIBS) -o $@
+$(B)/glia: $(CLI_OBJ) $(B)/libglia.a
+	$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+
+$(B)/tests/%: HOUSE += -Itests
+$(B)/tests/check_%: $(B)/tests/check_%.o $(B)/tests/check.o $(B)/tests/guard_malloc.o $(B)/libglia.a
+	$(CC) $(CFLAGS) $^ -lcmocka $(LIBS) -o $@
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libglia.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+FORCE:
+.PHONY: all help setup run test check-programs san fuzz fuzz-programs bench style format install clean FORCE
+.SECONDARY:

@@ -1,0 +1,222 @@
+/* glia.h - run Qwen3 and SmolLM3 from C: an immutable model, a mutable engine,
+ * requests with callbacks. The only header that an installed copy has.
+ *
+ *   glia_model_load -> glia_engine_create -> glia_engine_submit -> glia_engine_step
+ *
+ * Every fallible function returns glia_status and takes `glia_err *err` last
+ * (NULL: the caller wants only the status). The library never prints and never
+ * exits. Strings are UTF-8 and NUL-terminated unless a length stands beside
+ * them. What the library returns by `char **` or `int32_t **` is released with
+ * glia_free(). */
+#ifndef GLIA_H
+#define GLIA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GLIA_API __attribute__((visibility("default")))
+
+/* ---- errors --------------------------------------------------------------- */
+
+typedef enum {
+    GLIA_OK = 0,
+    GLIA_ERR_IO = -1,          /* the operating system refused; msg has strerror */
+    GLIA_ERR_FORMAT = -2,      /* the bytes break their format's rules */
+    GLIA_ERR_SHAPE = -3,       /* well-formed, but not the shape, dtype or tensor needed */
+    GLIA_ERR_NOMEM = -4,       /* memory: not enough, or an allocation failed */
+    GLIA_ERR_UNSUPPORTED = -5, /* well-formed, and Glia cannot do it (yet) */
+    GLIA_ERR_ARGUMENT = -6,    /* an option or a request is out of its range */
+    GLIA_ERR_LIMIT = -7,       /* a stated limit was reached (length, steps, depth) */
+    GLIA_ERR_TEMPLATE = -8,    /* a chat template raised an error */
+} glia_status;
+
+typedef struct {
+    glia_status status;
+    char msg[508]; /* one line, no trailing newline, never empty on failure */
+} glia_err;
+
+/* Release what the library returned by pointer-to-pointer. NULL is fine. */
+GLIA_API void glia_free(void *p);
+
+/* "0.1.0" */
+GLIA_API const char *glia_version(void);
+
+/* ---- model ---------------------------------------------------------------- */
+
+typedef enum { GLIA_DTYPE_AUTO = 0, GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_DTYPE_F16 } glia_dtype;
+
+typedef struct glia_model glia_model;
+
+/* Called during long work: `done` of `total` bytes of `what` ("loading weights"). */
+typedef void glia_progress_fn(void *user, const char *what, uint64_t done, uint64_t total);
+/* Called with one sentence about something odd but harmless. */
+typedef void glia_warning_fn(void *user, const char *sentence);
+
+/* Zero-initialise, then set what differs. Zero always means the default. */
+typedef struct {
+    glia_dtype dtype;          /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
+    glia_dtype kv_cache_dtype; /* AUTO: same as dtype */
+    bool dummy;                /* random weights; the directory needs only config.json */
+    int threads;               /* 0: one per core this process may use */
+    const char *cpu_features;  /* NULL: all the machine has; else "ref", "avx2", "avx512" */
+    int batch_size;            /* sequences at once; 0: 1 */
+    int sequence_length;       /* prompt + output of one sequence; 0: see docs/MODEL.md */
+    int prefill_chunk_size;    /* rows of one step; 0: 512 */
+    int block_size;            /* positions in a KV cache block, a multiple of 16; 0: 64 */
+    bool no_prefix_cache;      /* do not reuse blocks of equal prefixes */
+    uint64_t seed;             /* of the dummy weights */
+    glia_progress_fn *progress;
+    glia_warning_fn *warning;
+    void *user; /* handed to both */
+} glia_options;
+
+/* Load `model`: a directory, or a Hub id ("Qwen/Qwen3-0.6B") present in the HF
+ * cache under `cache_dir` (NULL: the caller has none). On success the caller
+ * owns *out. On failure *out is NULL and nothing is held. The model is immutable and may
+ * be shared by threads. `options` may be NULL. */
+GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const char *cache_dir,
+                                     const glia_options *options, glia_err *err);
+/* Tokenizer and chat template only, no weights: what tokenize and template need. */
+GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, const char *cache_dir,
+                                          const glia_options *options, glia_err *err);
+GLIA_API void glia_model_free(glia_model *m);
+
+/* What `glia inspect` prints, as one JSON object: architecture, config, tensors
+ * with shape, cut and format, the memory plan, the kernel per operation. Reads
+ * headers only; loads and allocates no weights. */
+GLIA_API glia_status glia_inspect(char **json, const char *model, const char *cache_dir,
+                                  const glia_options *options, glia_err *err);
+
+typedef struct {
+    const char *architecture;
+    int vocab_size, hidden_size, layers, max_position_embeddings, sequence_length;
+    glia_dtype dtype, kv_cache_dtype;
+    uint64_t weight_bytes; /* as allocated, panels included */
+    bool has_tokenizer, has_chat_template;
+} glia_model_info;
+GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info);
+
+/* ---- text ----------------------------------------------------------------- */
+
+/* Text to ids. `special` adds what the post-processor adds; added tokens inside
+ * the text are recognised either way. Invalid UTF-8 is GLIA_ERR_FORMAT with the byte. */
+GLIA_API glia_status glia_tokenize(const glia_model *m, const char *text, size_t len, bool special,
+                                   int32_t **ids, size_t *n, glia_err *err);
+/* Ids to text; `skip_special` leaves out added tokens marked special. */
+GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, size_t n, bool skip_special,
+                                     char **text, size_t *len, glia_err *err);
+
+/* Render a conversation. `conversation` is a JSON object: "messages", optional
+ * "tools", "add_generation_prompt" and any template variable (as
+ * "enable_thinking"). `chat_template` NULL: the model's own. `now`: what
+ * strftime_now sees, "2025-07-08T12:00:00", NULL: the clock. */
+GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversation,
+                                      const char *chat_template, const char *now, char **text, glia_err *err);
+
+/* ---- engine --------------------------------------------------------------- */
+
+typedef struct glia_engine glia_engine;
+typedef struct glia_request glia_request;
+
+/* All memory that steps need is allocated here, once. The model must outlive the engine. */
+GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err);
+GLIA_API void glia_engine_free(glia_engine *e);
+
+typedef struct {
+    int32_t token;
+    float bias;
+} glia_logit_bias;
+
+/* Sampling; names and meanings are Transformers', then vLLM's. Start from
+ * glia_sampling_defaults(), which reads generation_config.json. */
+typedef struct {
+    bool do_sample;           /* false: greedy */
+    float temperature;        /* 1; 0 means greedy */
+    int top_k;                /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off */
+    float typical_p;          /* 1: off */
+    float repetition_penalty; /* 1: off; prompt and output, as in Transformers */
+    float presence_penalty;   /* 0: off; output only, as in vLLM */
+    float frequency_penalty;  /* 0: off; output only */
+    uint64_t seed;            /* the draw of a token depends on seed and position only */
+    int max_tokens;           /* 0: up to the sequence length */
+    int min_tokens;           /* no stop before so many */
+    int logprobs;             /* -1: none; n: the chosen token's and the n most likely (at most 20) */
+    bool ignore_eos;
+    const int32_t *stop_token_ids;
+    size_t n_stop_token_ids; /* besides the model's eos */
+    const char *const *stop;
+    size_t n_stop; /* strings, not part of the answer */
+    bool include_stop_str_in_output;
+    const glia_logit_bias *logit_bias;
+    size_t n_logit_bias;
+} glia_sampling;
+GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s);
+
+typedef enum {
+    GLIA_RUNNING = 0,
+    GLIA_FINISH_STOP,   /* eos, stop token or stop string */
+    GLIA_FINISH_LENGTH, /* max_tokens or the sequence length */
+    GLIA_FINISH_ABORT,  /* glia_request_abort() */
+} glia_finish;
+
+enum { GLIA_TOP_LOGPROBS_MAX = 20 };
+
+/* One token of one request. Pointers are valid during the callback. */
+typedef struct {
+    glia_request *request;
+    int32_t token;    /* -1: no token comes with this event, only text or the end */
+    int position;     /* of the token, counted from the first prompt token */
+    const char *text; /* what may be shown now: whole characters, may be empty */
+    size_t text_len;
+    bool thinking; /* text is inside <think>...</think>; the tags are in neither */
+    float logprob; /* valid when logprobs were asked for */
+    int n_top;
+    const int32_t *top_tokens; /* most likely first */
+    const float *top_logprobs;
+    glia_finish finish;      /* set on the last event of a request */
+    const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */
+} glia_event;
+typedef void glia_event_fn(void *user, const glia_event *event);
+
+/* Copy the request in. Nothing is computed until glia_engine_step(). The engine
+ * owns the request; *out (may be NULL) is valid until its last event returns. */
+GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
+                                        glia_event_fn *on_event, void *user, glia_request **out,
+                                        glia_err *err);
+/* One step of the whole batch. *left: requests not finished after it. */
+GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err);
+/* End a request at the next step; safe from a callback and from a signal handler. */
+GLIA_API void glia_request_abort(glia_request *r);
+
+/* Teacher-forced logits. `on_logits` gets each position in order:
+ * logits [vocab] float32, valid during the call. */
+typedef void glia_logits_fn(void *user, size_t position, const float *logits);
+GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
+                                       glia_logits_fn *on_logits, void *user, glia_err *err);
+
+typedef struct {
+    uint64_t steps, prompt_tokens, cached_tokens, output_tokens;
+    uint64_t plan_bytes, weight_bytes;
+    int threads;
+    const char *rung; /* "ref", "avx2", "avx512" */
+} glia_engine_stats;
+GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
+
+/* The machine's ceilings, measured now on the engine's threads. */
+typedef struct {
+    double read_bytes_per_s;                /* best over streams and prefetch distances */
+    double f32_flop_per_s, bf16_flop_per_s; /* matrix peak with operands in L1; 0: no such unit */
+} glia_ceilings;
+GLIA_API glia_status glia_engine_ceilings(glia_engine *e, glia_ceilings *c, glia_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

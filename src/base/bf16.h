@@ -1,0 +1,43 @@
+/* bf16.h - bfloat16 and IEEE half as bit patterns, to and from float32.
+ *
+ * bfloat16 is the upper half of a float32, so widening is exact; narrowing
+ * rounds to nearest even, as PyTorch does, and keeps NaN a NaN. */
+#ifndef GLIA_BASE_BF16_H
+#define GLIA_BASE_BF16_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline float glia_bf16_to_f32(uint16_t h) {
+    const uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static inline uint16_t glia_f32_to_bf16(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40u); /* quiet NaN */
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+static inline float glia_f16_to_f32(uint16_t h) {
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = h >> 10 & 0x1fu;
+    const uint32_t fraction = h & 0x3ffu;
+    uint32_t bits;
+    if (exponent == 0x1fu) {
+        bits = sign | 0x7f800000u | fraction << 13;
+    } else if (exponent != 0) {
+        bits = sign | (exponent + 112u) << 23 | fraction << 13;
+    } else { /* zero or subnormal: fraction * 2^-24 is exact in float32 */
+        const float value = (float)fraction * 0x1p-24f;
+        memcpy(&bits, &value, sizeof bits);
+        bits |= sign;
+    }
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+#endif

@@ -1,0 +1,193 @@
+/* team.c - see team.h.
+ *
+ * Waiting is spinning for a while (a decode step has hundreds of barriers a few
+ * microseconds apart), then yielding, then sleeping on a futex, so that an idle engine costs
+ * nothing and more threads than cores still make progress. */
+#define _GNU_SOURCE
+#include "base/team.h"
+
+#include <assert.h>
+#include <hwloc.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <limits.h>
+
+enum { SPINS = 20000, YIELDS = 50, LINE = 64 };
+
+typedef struct {
+    glia_team *team;
+    int index;
+    hwloc_cpuset_t core; /* NULL: leave unbound */
+    pthread_t thread;
+} worker;
+
+struct glia_team {
+    _Alignas(LINE) atomic_uint job;     /* generation of the job to run */
+    _Alignas(LINE) atomic_uint phase;   /* generation of the barrier */
+    _Alignas(LINE) atomic_int arrived;  /* at the barrier */
+    _Alignas(LINE) atomic_int sleepers; /* threads asleep on job or phase */
+    int size;
+    int spins; /* 0 when there are more threads than cores */
+    int started;
+    atomic_bool quit;
+    glia_team_fn *fn;
+    void *arg;
+    hwloc_topology_t topology;
+    worker *workers; /* [size]; 0 is the caller's and has no thread */
+};
+
+static void pause_cpu(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Return when *word is no longer `old`. */
+static void wait_change(glia_team *t, atomic_uint *word, unsigned old) {
+    for (int i = 0; i < t->spins; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+        pause_cpu();
+    }
+    for (int i = 0; i < YIELDS; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+        sched_yield();
+    }
+    atomic_fetch_add(&t->sleepers, 1);
+    while (atomic_load(word) == old) syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&t->sleepers, 1);
+}
+
+static void advance(glia_team *t, atomic_uint *word) {
+    atomic_fetch_add(word, 1);
+    if (atomic_load(&t->sleepers) > 0) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+void glia_team_barrier(glia_team *t) {
+    if (t->size == 1) return;
+    const unsigned phase = atomic_load_explicit(&t->phase, memory_order_relaxed);
+    if (atomic_fetch_add(&t->arrived, 1) == t->size - 1) {
+        atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
+        advance(t, &t->phase);
+    } else {
+        wait_change(t, &t->phase, phase);
+    }
+}
+
+static void *work(void *arg) {
+    worker *w = arg;
+    glia_team *t = w->team;
+    if (w->core) hwloc_set_cpubind(t->topology, w->core, HWLOC_CPUBIND_THREAD);
+    for (unsigned seen = 0;; seen++) {
+        wait_change(t, &t->job, seen);
+        if (atomic_load(&t->quit)) return NULL;
+        t->fn(t->arg, w->index);
+        glia_team_barrier(t);
+    }
+}
+
+void glia_team_run(glia_team *t, glia_team_fn *fn, void *arg) {
+    t->fn = fn;
+    t->arg = arg;
+    if (t->size > 1) advance(t, &t->job);
+    fn(arg, 0);
+    glia_team_barrier(t);
+}
+
+int glia_team_size(const glia_team *t) { return t->size; }
+
+int glia_cores_available(void) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+/* Spread the team over the cores this process may use: physical cores first
+ * (hwloc_distrib), one processing unit each. */
+static glia_status place(glia_team *t, glia_err *err) {
+    if (hwloc_topology_init(&t->topology) != 0) return glia_fail(err, GLIA_ERR_NOMEM, "hwloc cannot start");
+    if (hwloc_topology_load(t->topology) != 0)
+        return glia_fail(err, GLIA_ERR_IO, "hwloc cannot read this machine's topology");
+    hwloc_cpuset_t *sets = calloc((size_t)t->size, sizeof *sets);
+    hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
+    glia_status status = GLIA_OK;
+    if (!sets || !allowed) {
+        status = glia_fail_nomem(err, (size_t)t->size * sizeof *sets, "thread placement");
+        goto done;
+    }
+    if (hwloc_get_cpubind(t->topology, allowed, HWLOC_CPUBIND_PROCESS) != 0)
+        hwloc_bitmap_copy(allowed, hwloc_topology_get_allowed_cpuset(t->topology));
+    if (t->size > hwloc_bitmap_weight(allowed)) {
+        t->spins = 0; /* oversubscribed: whoever waits must give up the core */
+        goto done;
+    }
+    hwloc_obj_t root = hwloc_get_root_obj(t->topology);
+    if (hwloc_bitmap_isincluded(root->cpuset, allowed))
+        hwloc_distrib(t->topology, &root, 1, sets, (unsigned)t->size, INT_MAX, 0);
+    for (int i = 0, cpu = -1; i < t->size; i++) {
+        cpu = hwloc_bitmap_next(allowed, cpu);
+        if (!sets[i]) { /* a restricted process: its allowed cpus in order */
+            sets[i] = hwloc_bitmap_alloc();
+            if (sets[i]) hwloc_bitmap_only(sets[i], (unsigned)cpu);
+        }
+        if (sets[i]) hwloc_bitmap_singlify(sets[i]);
+        t->workers[i].core = sets[i];
+    }
+done:
+    hwloc_bitmap_free(allowed);
+    free(sets);
+    return status;
+}
+
+glia_status glia_team_create(glia_team **out, int threads, glia_err *err) {
+    *out = NULL;
+    if (threads < 0 || threads > GLIA_THREADS_MAX)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "threads: %d is not in 0..%d", threads, GLIA_THREADS_MAX);
+    if (threads == 0) threads = glia_cores_available();
+    glia_team *t = aligned_alloc(LINE, (sizeof *t + LINE - 1) / LINE * LINE);
+    if (!t) return glia_fail_nomem(err, sizeof *t, "the thread team");
+    memset(t, 0, sizeof *t);
+    t->size = threads;
+    t->spins = SPINS;
+    t->started = 1;
+    glia_status status = GLIA_OK;
+    t->workers = calloc((size_t)threads, sizeof *t->workers);
+    if (!t->workers) {
+        status = glia_fail_nomem(err, (size_t)threads * sizeof *t->workers, "the thread team");
+        goto fail;
+    }
+    if (threads > 1) status = place(t, err);
+    if (status != GLIA_OK) goto fail;
+    for (int i = 1; i < threads; i++, t->started++) {
+        t->workers[i].team = t;
+        t->workers[i].index = i;
+        const int why = pthread_create(&t->workers[i].thread, NULL, work, &t->workers[i]);
+        if (why != 0) {
+            status = glia_fail(err, GLIA_ERR_NOMEM, "thread %d of %d: %s", i, threads, strerror(why));
+            goto fail;
+        }
+    }
+    *out = t;
+    return GLIA_OK;
+fail:
+    glia_team_free(t);
+    return status;
+}
+
+void glia_team_free(glia_team *t) {
+    if (!t) return;
+    atomic_store(&t->quit, true);
+    if (t->size > 1) advance(t, &t->job);
+    for (int i = 1; t->workers && i < t->started; i++) pthread_join(t->workers[i].thread, NULL);
+    for (int i = 0; t->workers && i < t->size; i++) hwloc_bitmap_free(t->workers[i].core);
+    if (t->topology) hwloc_topology_destroy(t->topology);
+    free(t->workers);
+    free(t);
+}

@@ -1,0 +1,39 @@
+/* team.h - a rank's threads: pinned, and all running the same function (SPMD).
+ *
+ * The thread that calls glia_team_run() is thread 0 and keeps its affinity, for
+ * it belongs to the caller; the others belong to the team and are bound to one
+ * core each. A barrier stands only where a value crosses threads. */
+#ifndef GLIA_BASE_TEAM_H
+#define GLIA_BASE_TEAM_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+typedef struct glia_team glia_team;
+typedef void glia_team_fn(void *arg, int thread);
+
+enum { GLIA_THREADS_MAX = 1024 };
+
+/* Cores that this process may use (its affinity mask), at least 1. */
+int glia_cores_available(void);
+
+/* `threads` >= 1 (0: glia_cores_available()). More threads than cores is
+ * allowed and slow. On success the caller owns *out. */
+glia_status glia_team_create(glia_team **out, int threads, glia_err *err);
+void glia_team_free(glia_team *t);
+int glia_team_size(const glia_team *t);
+
+/* Run fn(arg, thread) on every thread, thread 0 here; returns when all have. */
+void glia_team_run(glia_team *t, glia_team_fn *fn, void *arg);
+
+/* Inside fn: wait until every thread of the team has come here. */
+void glia_team_barrier(glia_team *t);
+
+/* Thread `i`'s share [*from, *to) of n things, in contiguous, balanced parts. */
+static inline void glia_share(size_t n, int i, int of, size_t *from, size_t *to) {
+    *from = n * (size_t)i / (size_t)of;
+    *to = n * ((size_t)i + 1) / (size_t)of;
+}
+
+#endif

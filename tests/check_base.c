@@ -1,0 +1,130 @@
+/* check_base.c - errors, buffers, files, plans and CPU masks. */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/bf16.h"
+#include "base/buf.h"
+#include "base/cpu.h"
+#include "base/file.h"
+
+static void test_fail_cuts_at_character(void **state) {
+    (void)state;
+    glia_err err;
+    char text[600];
+    for (size_t shift = 0; shift < 4; shift++) {
+        memset(text, 'a', shift);
+        for (size_t i = shift; i + 4 < sizeof text; i += 4) memcpy(text + i, "\xf0\x9f\x98\x80", 5);
+        assert_int_equal(glia_fail(&err, GLIA_ERR_IO, "%s", text), GLIA_ERR_IO);
+        assert_int_equal((strlen(err.msg) - shift) % 4, 0);
+    }
+    assert_int_equal(glia_fail(NULL, GLIA_ERR_LIMIT, "x"), GLIA_ERR_LIMIT);
+}
+
+static void test_buf(void **state) {
+    (void)state;
+    glia_buf b = {0};
+    for (int i = 0; i < 1000; i++) glia_buf_printf(&b, "%d,", i);
+    glia_buf_putc(&b, '!');
+    assert_int_equal(b.len, 3891);
+    char *s = glia_buf_steal(&b);
+    assert_string_equal(s + 3886, "999,!");
+    free(s);
+    assert_null(b.data);
+    assert_false(glia_buf_reserve(&b, SIZE_MAX));
+    assert_true(b.oom);
+    assert_null(glia_buf_steal(&b));
+}
+
+static void test_bf16(void **state) {
+    (void)state;
+    for (uint32_t h = 0; h < 0x10000; h++) {
+        const float f = glia_bf16_to_f32((uint16_t)h);
+        if (isnan(f))
+            assert_true(isnan(glia_bf16_to_f32(glia_f32_to_bf16(f))));
+        else
+            assert_int_equal(glia_f32_to_bf16(f), h);
+    }
+    assert_int_equal(glia_f32_to_bf16(1.00390625f), 0x3f80); /* half way: to even */
+    assert_int_equal(glia_f32_to_bf16(1.01171875f), 0x3f82);
+    assert_int_equal(glia_f32_to_bf16(3.4028235e38f), 0x7f80); /* rounds to infinity */
+    assert_true(glia_f16_to_f32(0x3c00) == 1.0f && glia_f16_to_f32(0x0001) == 0x1p-24f);
+    assert_true(glia_f16_to_f32(0x7bff) == 65504.0f && isinf(glia_f16_to_f32(0xfc00)));
+}
+
+static void test_files(void **state) {
+    (void)state;
+    glia_err err;
+    glia_map m;
+    char *text;
+    size_t len;
+    const char *dir = check_temp_dir();
+    const char *path = check_write_file(dir, "a", "hello", 5);
+    assert_int_equal(glia_map_open(&m, path, &err), GLIA_OK);
+    assert_int_equal(m.len, 5);
+    assert_memory_equal(m.data, "hello", 5);
+    glia_map_close(&m);
+    assert_int_equal(glia_read_file(&text, &len, path, 5, &err), GLIA_OK);
+    assert_string_equal(text, "hello");
+    free(text);
+    assert_int_equal(glia_read_file(&text, &len, path, 4, &err), GLIA_ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "5 bytes, limit is 4"));
+    assert_int_equal(glia_map_open(&m, dir, &err), GLIA_ERR_IO);
+    assert_non_null(strstr(err.msg, "not a regular file"));
+    assert_int_equal(glia_map_open(&m, "/nowhere/x", &err), GLIA_ERR_IO);
+    assert_non_null(strstr(err.msg, "/nowhere/x: No such file"));
+    path = check_write_file(dir, "empty", "", 0);
+    assert_int_equal(glia_map_open(&m, path, &err), GLIA_OK);
+    assert_int_equal(m.len, 0);
+    glia_map_close(&m);
+    char *joined = glia_path_join("a/", "b");
+    assert_string_equal(joined, "a/b");
+    free(joined);
+}
+
+static void test_plan(void **state) {
+    (void)state;
+    glia_err err;
+    glia_plan p = {0};
+    const int a = glia_plan_add(&p, "a", 3, 1), b = glia_plan_add(&p, "b", 100, 8);
+    assert_int_equal(p.bytes, 64 + 832);
+    assert_int_equal(glia_plan_map(&p, "test buffers", &err), GLIA_OK);
+    assert_int_equal((char *)glia_plan_at(&p, b) - (char *)glia_plan_at(&p, a), 64);
+    memset(glia_plan_at(&p, b), 1, 800);
+    glia_plan_unmap(&p);
+    glia_plan_add(&p, "huge", SIZE_MAX / 4, 8);
+    assert_int_equal(glia_plan_map(&p, "test buffers", &err), GLIA_ERR_NOMEM);
+    glia_plan_unmap(&p);
+    glia_plan_add(&p, "petabyte", (size_t)1 << 50, 1);
+    assert_int_equal(glia_plan_map(&p, "test buffers", &err), GLIA_ERR_NOMEM);
+    assert_non_null(strstr(err.msg, "test buffers need 1048576.00 GiB"));
+    glia_plan_unmap(&p);
+}
+
+static void test_cpu_mask(void **state) {
+    (void)state;
+    glia_err err;
+    unsigned flags = GLIA_CPU_AVX2;
+    assert_int_equal(glia_cpu_mask(&flags, "avx512", &err), GLIA_ERR_ARGUMENT);
+    assert_string_equal(err.msg, "cpu-features: this machine has avx2, not avx512");
+    assert_int_equal(glia_cpu_mask(&flags, "neon", &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(glia_cpu_mask(&flags, NULL, &err), GLIA_OK);
+    assert_string_equal(glia_cpu_rung(flags), "avx2");
+    assert_int_equal(glia_cpu_mask(&flags, "ref", &err), GLIA_OK);
+    assert_string_equal(glia_cpu_rung(flags), "ref");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fail_cuts_at_character),
+        cmocka_unit_test(test_buf),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_plan),
+        cmocka_unit_test(test_cpu_mask),
+    };
+    return check_run_group("base", tests);
+}

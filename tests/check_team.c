@@ -1,0 +1,73 @@
+/* check_team.c - every thread runs every job, and a barrier is one. */
+#include "check.h"
+
+#include <stdatomic.h>
+
+#include "base/team.h"
+
+typedef struct {
+    glia_team *team;
+    int cell[16]; /* plain memory: ThreadSanitizer sees a barrier that is none */
+    int rounds;
+    atomic_int wrong;
+} job;
+
+static void rotate(void *arg, int thread) {
+    job *j = arg;
+    const int n = glia_team_size(j->team);
+    for (int r = 0; r < j->rounds; r++) {
+        j->cell[thread] = r;
+        glia_team_barrier(j->team);
+        if (j->cell[(thread + 1) % n] != r) atomic_fetch_add(&j->wrong, 1);
+        glia_team_barrier(j->team);
+    }
+}
+
+static void test_sizes(void **state) {
+    (void)state;
+    for (int n = 1; n <= 5; n++) {
+        job j = {.rounds = 300};
+        assert_int_equal(glia_team_create(&j.team, n, NULL), GLIA_OK);
+        assert_int_equal(glia_team_size(j.team), n);
+        for (int again = 0; again < 20; again++) glia_team_run(j.team, rotate, &j);
+        assert_int_equal(atomic_load(&j.wrong), 0);
+        glia_team_free(j.team);
+    }
+}
+
+static void test_share(void **state) {
+    (void)state;
+    for (size_t n = 0; n < 40; n++)
+        for (int of = 1; of < 9; of++) {
+            size_t next = 0, from, to;
+            for (int i = 0; i < of; i++) {
+                glia_share(n, i, of, &from, &to);
+                assert_int_equal(from, next);
+                assert_true(to - from <= n / (size_t)of + 1);
+                next = to;
+            }
+            assert_int_equal(next, n);
+        }
+}
+
+static void test_arguments(void **state) {
+    (void)state;
+    glia_team *t;
+    glia_err err;
+    assert_int_equal(glia_team_create(&t, -1, &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(glia_team_create(&t, 100000, &err), GLIA_ERR_ARGUMENT);
+    assert_string_equal(err.msg, "threads: 100000 is not in 0..1024");
+    assert_int_equal(glia_team_create(&t, 0, &err), GLIA_OK);
+    assert_int_equal(glia_team_size(t), glia_cores_available());
+    glia_team_free(t);
+    glia_team_free(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_share),
+        cmocka_unit_test(test_arguments),
+    };
+    return check_run_group("team", tests);
+}
