@@ -1,0 +1,150 @@
+/* kernels.h - the table of CPU kernels, and the meaning of each entry.
+ *
+ * An entry's meaning is written here once and holds for every instruction set;
+ * the *_ref.c twin is that meaning in plain C, and tests/check_kernel_*.c holds
+ * every other twin to it. Nothing outside src/kernel names a kernel directly.
+ *
+ * Same bits whatever the schedule: within one table (one rung) an output
+ * element is one fixed sequence of float operations, which depends on the
+ * length of its sum alone: never on how many rows, panels or queries share the
+ * call, nor on where they start. tests compare those bits.
+ *
+ * The panel. Everything that is multiplied is stored as panels of 16 output
+ * columns; along K, groups of 4 bytes per column (1 float32 or 2 bfloat16), so
+ * a 64-byte line holds one group of all 16 columns:
+ *     float32   [k][16]         bfloat16   [ceil(k/2)][16][2]
+ * with zeros where k or the columns end inside a line. Panels start at 64-byte
+ * boundaries. A K tile of the cache is a panel whose columns are 16 positions
+ * and whose K is head_dim; a V tile is ceil(head_dim/16) panels whose columns
+ * are head dimensions and whose K is those 16 positions. */
+#ifndef GLIA_KERNEL_KERNELS_H
+#define GLIA_KERNEL_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum {
+    GLIA_PANEL = 16,                      /* columns of a panel, positions of a cache tile */
+    GLIA_PIECE = 64,                      /* keys that attention adds up before it merges */
+    GLIA_TILES = GLIA_PIECE / GLIA_PANEL, /* cache tiles of a piece */
+    GLIA_QUERIES_MAX = 64,                /* queries of one attention call */
+    GLIA_HEAD_DIM_MAX = 512,
+};
+
+/* Bytes of one panel whose K is `k`; dtype is GLIA_DTYPE_F32 or _BF16. */
+static inline size_t glia_panel_bytes(glia_dtype dtype, size_t k) {
+    return dtype == GLIA_DTYPE_F32 ? k * 64 : (k + 1) / 2 * 64;
+}
+static inline size_t glia_panels(size_t columns) { return (columns + GLIA_PANEL - 1) / GLIA_PANEL; }
+static inline size_t glia_k_tile_bytes(glia_dtype dtype, size_t head_dim) {
+    return glia_panel_bytes(dtype, head_dim);
+}
+static inline size_t glia_v_tile_bytes(glia_dtype dtype, size_t head_dim) {
+    return glia_panels(head_dim) * glia_panel_bytes(dtype, GLIA_PANEL);
+}
+
+/* Pack one panel: column c is rows[c], [k] elements of `from` (F32, F16, BF16),
+ * or zeros where rows[c] is NULL. Narrowing rounds to nearest even.
+ *   panel  glia_panel_bytes(to, k)  written whole */
+typedef void glia_pack_fn(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
+                          size_t k);
+
+/* One column of a panel back as float32: an embedding lookup. */
+typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype dtype, size_t k, size_t column);
+
+/* y = x W^T: m rows through n_panels * 16 columns of a linear layer.
+ *
+ *   y  [m, n_panels * 16]  float32, row stride ldy  written; overlaps nothing
+ *   x  [m, k]              float32, row stride ldx
+ *   w  [n_panels]          consecutive panels of the entry's dtype
+ *
+ * Any m >= 0, k >= 1, n_panels >= 0. Reads no x beyond [k] of a row. bfloat16
+ * weights are widened; products and sums are float32. The order of additions
+ * of an element is a function of k alone.
+ * Accuracy: |y - exact| <= g(k) * sum |w x|, g = n u / (1 - n u), n = k, u = 2^-24. */
+typedef void glia_linear_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
+                            size_t n_panels, size_t m);
+
+/* y = w * x / sqrt(mean(x^2) + eps), all [n]; y may be x.
+ * Source: transformers Qwen3RMSNorm.forward. */
+typedef void glia_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, float eps);
+
+/* Rotate pairs (i, i + n/2) of x [n] by the angles whose cos and sin are
+ * [n/2]: x'[i] = x[i] cos - x[i+n/2] sin, x'[i+n/2] = x[i+n/2] cos + x[i] sin.
+ * Source: transformers apply_rotary_pos_emb (rotate_half). */
+typedef void glia_rope_fn(float *x, const float *cos, const float *sin, size_t n);
+
+/* y[i] = g[i] / (1 + exp(-g[i])) * u[i]; y may be g or u. */
+typedef void glia_swiglu_fn(float *y, const float *g, const float *u, size_t n);
+
+/* y += x, [n]. */
+typedef void glia_add_fn(float *y, const float *x, size_t n);
+
+/* Write one position's key and value, [head_dim] each, as column `at` (0..15)
+ * of a K tile and a V tile. Narrowing rounds to nearest even. Other columns stay. */
+typedef void glia_kv_store_fn(void *k_tile, void *v_tile, size_t at, const float *k, const float *v,
+                              size_t head_dim);
+/* Copy column `from` of one pair of tiles to column `at` of another, bits unchanged. */
+typedef void glia_kv_copy_fn(void *k_to, void *v_to, size_t at, const void *k_from, const void *v_from,
+                             size_t from, size_t head_dim);
+
+/* Softmax state of n queries over the keys seen so far. */
+typedef struct {
+    float *m; /* [n]            largest score; -inf before the first key */
+    float *l; /* [n]            sum of exp(score - m) */
+    float *o; /* [n, head_dim]  sum of exp(score - m) v, row stride ldo */
+    size_t ldo;
+} glia_softmax;
+
+/* Attention of n queries of one KV head over one piece: 64 consecutive
+ * positions, of which query i sees keys lo[i] <= j < hi[i] (0 <= lo, hi <= 64;
+ * lo >= hi: none). The result is that of the piece alone, from nothing.
+ *
+ *   out   replaced; a query that sees no key gets m = -inf, l = 0, o = 0
+ *   q     [n, head_dim] float32, row stride ldq; n <= GLIA_QUERIES_MAX
+ *   k, v  [4] tiles; a tile that no query sees may be NULL
+ *
+ * score_j = scale * (q . k_j) in the linear's manner (a function of head_dim);
+ * p_j = exp(score_j - m); l = sum p_j and o = sum p_j v_j in order of j, unseen
+ * keys adding exactly nothing whatever bytes their columns hold. */
+typedef void glia_attend_fn(glia_softmax out, const float *q, size_t ldq, size_t n,
+                            const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
+                            const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim);
+
+/* sum = sum (+) part, for n queries: with M = max(m, m'), each side scaled by
+ * exp(m - M) and added. Merging a part with m = -inf changes no bit; merging
+ * into an empty state gives the part's bits. Flash decoding, Dao et al. 2023. */
+typedef void glia_merge_fn(glia_softmax sum, glia_softmax part, size_t n, size_t head_dim);
+
+/* Bytes of memory read once, front to back by `streams` (1, 2, 4 or 8) equal parts in turns;
+ * returns something that depends on all of them: the read ceiling of glia bench. */
+typedef uint64_t glia_read_fn(const void *p, size_t bytes, int streams, size_t prefetch_bytes);
+/* Multiply-adds with operands in registers, `rounds` times; returns how many
+ * floating-point operations that was: the matrix ceiling of glia bench. */
+typedef uint64_t glia_peak_fn(uint64_t rounds);
+
+typedef struct {
+    const char *rung; /* "ref", "avx2", "avx512": the highest that an entry comes from */
+    glia_pack_fn *pack;
+    glia_unpack_fn *unpack;
+    glia_linear_fn *linear_f32, *linear_bf16;
+    glia_rmsnorm_fn *rmsnorm;
+    glia_rope_fn *rope;
+    glia_swiglu_fn *swiglu;
+    glia_add_fn *add;
+    glia_kv_store_fn *kv_store_f32, *kv_store_bf16;
+    glia_kv_copy_fn *kv_copy_f32, *kv_copy_bf16;
+    glia_attend_fn *attend_f32, *attend_bf16;
+    glia_merge_fn *merge;
+    glia_read_fn *read;
+    glia_peak_fn *peak_f32, *peak_bf16; /* peak_bf16 NULL where there is no such unit */
+} glia_kernels;
+
+/* Fill `k` with the best kernels that `cpu_flags` (base/cpu.h) allows; 0 gives
+ * the reference table. A pure function of its argument: tests and
+ * --cpu-features ask for any rung of the ladder without touching global state. */
+void glia_kernels_init(glia_kernels *k, unsigned cpu_flags);
+
+#endif

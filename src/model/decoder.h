@@ -1,0 +1,46 @@
+/* decoder.h - a loaded model that can take steps: the one forward pass for
+ * every architecture, over a ragged batch (layer/batch.h).
+ *
+ * glia_weights are immutable and shared; a glia_decoder owns the memory of
+ * steps (activations, KV cache, logits), all of it planned and allocated once. */
+#ifndef GLIA_MODEL_DECODER_H
+#define GLIA_MODEL_DECODER_H
+
+#include "base/arena.h"
+#include "base/team.h"
+#include "layer/batch.h"
+
+typedef struct glia_weights glia_weights; /* model/weights.h */
+typedef struct glia_decoder glia_decoder;
+
+/* What fixes every buffer. All set; see glia_options for meanings and defaults. */
+typedef struct {
+    glia_dtype kv_dtype; /* GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    int max_rows;        /* rows of a batch */
+    int max_logits;      /* logit rows of a batch */
+    int block_size;      /* positions of a cache block, a multiple of 16 */
+    int n_blocks;        /* blocks of the cache, over all sequences */
+    int sequence_length; /* positions of one sequence, at most */
+} glia_decoder_limits;
+
+/* Plan only: fills *plan without mapping it. */
+void glia_decoder_plan(const glia_weights *w, const glia_decoder_limits *limits, int threads,
+                       glia_plan *plan);
+
+/* `w` and `team` must outlive the decoder. Errors: GLIA_ERR_NOMEM. */
+glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
+                                glia_team *team, glia_err *err);
+void glia_decoder_free(glia_decoder *d);
+
+/* Run one step: write keys and values, fill the logits of logit_row. Every
+ * index must be in range (the engine's duty; asserted). Allocates nothing. */
+void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
+
+/* Logits of the last step's i-th logit row: [vocab] float32, valid until the next step. */
+const float *glia_decoder_logits(const glia_decoder *d, int i);
+
+/* Copy key and value of all layers from one place to another (block, position
+ * in block): acceptance of a tree, copy on write of a shared block. */
+void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at);
+
+#endif
