@@ -19,11 +19,15 @@ SETUP   ?= tools/setup
 SRC     := $(wildcard src/*/*.c)
 LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/%,$(SRC)))
 CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/%,$(SRC)))
-CHECKS  := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/check_*.c))
+TESTS   := $(patsubst tests/check_%.c,%,$(wildcard tests/check_*.c))
+T       ?= $(TESTS)
+CHECKS  := $(patsubst %,$(B)/tests/check_%,$(T))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-T       ?=
+# Tests in which threads meet: these also run under ThreadSanitizer.
+THREADED := $(filter team schedule engine,$(TESTS))
+C_FILES := $(wildcard src/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
 
-all: $(B)/glia $(B)/libglia.a $(B)/libglia.so
+all: $(if $(CLI_OBJ),$(B)/glia) $(B)/libglia.a $(B)/libglia.so
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,16 +39,16 @@ run: setup ## build, then chat with the bundled demo model
 	@$(MAKE) --no-print-directory -s all
 	@$(B)/glia run models/qwen3-demo $(if $(P),-p "$(P)")
 
-test: setup ## build, then every test; T=name runs one
+test: setup ## build, then every test; T="name name" runs only these
 	@$(MAKE) --no-print-directory -s -k all check-programs
-	@B=$(B) tools/run_tests $(if $(T),$(B)/tests/check_$(T),$(CHECKS))
+	@B=$(B) tools/run_tests $(CHECKS)
 
 check-programs: $(CHECKS)
 
 san: ## every test under AddressSanitizer and UBSan, then the threaded ones under ThreadSanitizer
 	@$(MAKE) --no-print-directory test B=build/asan SETUP=true \
 	  CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
-	@$(MAKE) --no-print-directory test B=build/tsan SETUP=true T=team CFLAGS="-O1 -g -fsanitize=thread"
+	@$(MAKE) --no-print-directory test B=build/tsan SETUP=true T="$(THREADED)" CFLAGS="-O1 -g -fsanitize=thread"
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (20) each; needs clang
 	@$(MAKE) --no-print-directory -s B=build/fuzz CC=clang fuzz-programs \
@@ -59,9 +63,10 @@ bench: all ## speed of the demo model and of dummy weights, as shares of the cei
 style: ## layer edges, limits of docs and code, formatting
 	@python3 tools/check_layers.py src
 	@python3 tools/check_style.py
+	@clang-format --dry-run -Werror $(C_FILES)
 
 format: ## rewrite the sources as .clang-format says
-	@clang-format -i $(wildcard src/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
+	@clang-format -i $(C_FILES)
 
 install: all ## into $(DESTDIR)$(PREFIX), with a pkg-config file
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
