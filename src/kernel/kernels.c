@@ -1,0 +1,44 @@
+/* kernels.c - the ladder: reference first, then each instruction set overwrites
+ * what it does faster. A missing line means that the rung below is the best
+ * measured, not that something was forgotten. */
+#include "kernel/kernels.h"
+
+#include "base/cpu.h"
+
+glia_pack_fn glia_pack_ref;
+glia_unpack_fn glia_unpack_ref;
+glia_linear_fn glia_linear_f32_ref, glia_linear_bf16_ref;
+glia_rmsnorm_fn glia_rmsnorm_ref;
+glia_rope_fn glia_rope_ref;
+glia_swiglu_fn glia_swiglu_ref;
+glia_add_fn glia_add_ref;
+glia_kv_store_fn glia_kv_store_f32_ref, glia_kv_store_bf16_ref;
+glia_kv_copy_fn glia_kv_copy_f32_ref, glia_kv_copy_bf16_ref;
+glia_attend_fn glia_attend_f32_ref, glia_attend_bf16_ref;
+glia_merge_fn glia_merge_ref;
+glia_read_fn glia_read_ref;
+glia_peak_fn glia_peak_f32_ref;
+
+void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
+    (void)cpu_flags;
+    *k = (glia_kernels){
+        .rung = "ref",
+        .pack = glia_pack_ref,
+        .unpack = glia_unpack_ref,
+        .linear_f32 = glia_linear_f32_ref,
+        .linear_bf16 = glia_linear_bf16_ref,
+        .rmsnorm = glia_rmsnorm_ref,
+        .rope = glia_rope_ref,
+        .swiglu = glia_swiglu_ref,
+        .add = glia_add_ref,
+        .kv_store_f32 = glia_kv_store_f32_ref,
+        .kv_store_bf16 = glia_kv_store_bf16_ref,
+        .kv_copy_f32 = glia_kv_copy_f32_ref,
+        .kv_copy_bf16 = glia_kv_copy_bf16_ref,
+        .attend_f32 = glia_attend_f32_ref,
+        .attend_bf16 = glia_attend_bf16_ref,
+        .merge = glia_merge_ref,
+        .read = glia_read_ref,
+        .peak_f32 = glia_peak_f32_ref,
+    };
+}

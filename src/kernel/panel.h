@@ -1,0 +1,34 @@
+/* panel.h - one element of a panel, and the order in which sums are taken.
+ *
+ * Every long sum of this folder has three levels, the same in every rung: an
+ * element is a sum of runs of GLIA_RUN products, a run is a sum of chains of
+ * GLIA_CHAIN, a chain adds its products one by one; each level in rising k from
+ * zero. The error of random data grows with CHAIN + RUN / CHAIN + k / RUN where
+ * one long chain's grows with k; docs/SPEED.md has both measured. */
+#ifndef GLIA_KERNEL_PANEL_H
+#define GLIA_KERNEL_PANEL_H
+
+#include "kernel/kernels.h"
+
+#include "base/bf16.h"
+
+enum { GLIA_CHAIN = 32, GLIA_RUN = 512 };
+
+/* Index, in elements of a bfloat16 panel, of row k and column c. */
+static inline size_t glia_bf16_at(size_t k, size_t c) { return k / 2 * 32 + c * 2 + k % 2; }
+
+static inline float glia_panel_get(const void *panel, glia_dtype dtype, size_t k, size_t c) {
+    if (dtype == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];
+    return glia_bf16_to_f32(((const uint16_t *)panel)[glia_bf16_at(k, c)]);
+}
+
+static inline void glia_panel_set(void *panel, glia_dtype dtype, size_t k, size_t c, float value) {
+    if (dtype == GLIA_DTYPE_F32)
+        ((float *)panel)[k * GLIA_PANEL + c] = value;
+    else
+        ((uint16_t *)panel)[glia_bf16_at(k, c)] = glia_f32_to_bf16(value);
+}
+
+static inline size_t glia_min(size_t a, size_t b) { return a < b ? a : b; }
+
+#endif
