@@ -96,7 +96,10 @@ typedef struct {
     const char *architecture;
     int vocab_size, hidden_size, layers, max_position_embeddings, sequence_length;
     glia_dtype dtype, kv_cache_dtype;
-    uint64_t weight_bytes; /* as allocated, panels included */
+    uint64_t weight_bytes;      /* as allocated, panels included */
+    uint64_t matrix_parameters; /* weights that multiply for each token, the head's included: what
+                                 * a decoding step reads, half the flop of a token */
+    uint64_t kv_bytes_per_token;
     bool has_tokenizer, has_chat_template;
 } glia_model_info;
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info);
