@@ -1,0 +1,188 @@
+/* checkpoint.c - see checkpoint.h. */
+#include "format/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/json.h"
+
+enum { INDEX_MAX = 256 << 20 };
+
+/* Open dir/name as the next file. */
+static glia_status add_file(glia_checkpoint *c, const char *dir, const char *name, glia_err *err) {
+    const size_t n = (size_t)c->n_files + 1;
+    char *path = glia_path_join(dir, name);
+    char **paths = realloc(c->path, n * sizeof *paths);
+    if (paths) c->path = paths;
+    glia_safetensors *files = realloc(c->file, n * sizeof *files);
+    if (files) c->file = files;
+    glia_status status = path && paths && files ? GLIA_OK : glia_fail_nomem(err, n * sizeof *files, name);
+    if (status == GLIA_OK) status = glia_safetensors_open(&c->file[n - 1], path, err);
+    if (status != GLIA_OK) {
+        free(path);
+        return status;
+    }
+    c->path[n - 1] = path;
+    c->n_files++;
+    return GLIA_OK;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp((*(const glia_tensor_view *const *)a)->name, (*(const glia_tensor_view *const *)b)->name);
+}
+
+static glia_status gather(glia_checkpoint *c, glia_err *err) {
+    for (int f = 0; f < c->n_files; f++) c->n += c->file[f].n;
+    c->tensor = calloc(c->n + 1, sizeof *c->tensor);
+    c->by_name = calloc(c->n + 1, sizeof *c->by_name);
+    if (!c->tensor || !c->by_name)
+        return glia_fail_nomem(err, c->n * sizeof *c->tensor, "the list of tensors");
+    size_t k = 0;
+    for (int f = 0; f < c->n_files; f++) {
+        for (size_t i = 0; i < c->file[f].n; i++, k++) {
+            c->tensor[k] = c->file[f].tensor[i];
+            c->tensor[k].file = f;
+            c->bytes += c->tensor[k].bytes;
+            c->by_name[k] = &c->tensor[k];
+        }
+    }
+    qsort(c->by_name, c->n, sizeof *c->by_name, compare_names);
+    return GLIA_OK;
+}
+
+/* ---- sharded --------------------------------------------------------------- */
+
+/* Number of the file called `shard`, or -1. */
+static int find_file(const glia_checkpoint *c, const char *shard) {
+    for (int f = c->n_files - 1; f >= 0; f--) {
+        const char *slash = strrchr(c->path[f], '/');
+        if (!strcmp(slash + 1, shard)) return f;
+    }
+    return -1;
+}
+
+/* Open every file that `map` names, in the order of their first mention. */
+static glia_status open_shards(glia_checkpoint *c, const char *dir, const char *index, const json_t *map,
+                               glia_err *err) {
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+        const char *shard = json_string_value(value);
+        if (!shard)
+            return glia_fail(err, GLIA_ERR_FORMAT, "%s: weight_map: %.120s: expected a file name, found %s",
+                             index, name, glia_json_type_name(value));
+        if (find_file(c, shard) >= 0) continue;
+        if (!*shard || strchr(shard, '/') || !strcmp(shard, ".") || !strcmp(shard, ".."))
+            return glia_fail(err, GLIA_ERR_FORMAT,
+                             "%s: weight_map: %.120s: \"%.120s\" is not a file name in the "
+                             "model's directory",
+                             index, name, shard);
+        const glia_status status = add_file(c, dir, shard, err);
+        if (status != GLIA_OK) return status;
+    }
+    return GLIA_OK;
+}
+
+/* Every tensor of the map is in the shard it names, and no shard has another. */
+static glia_status compare_with_map(const glia_checkpoint *c, const char *index, const json_t *map,
+                                    glia_err *err) {
+    const char *name;
+    json_t *value;
+    for (size_t i = 0; i < c->n; i++) {
+        const glia_tensor_view *t = &c->tensor[i];
+        const char *shard = json_string_value(json_object_get(map, t->name));
+        if (!shard)
+            return glia_fail(err, GLIA_ERR_FORMAT, "%s: tensor %.120s is not in %.200s", c->path[t->file],
+                             t->name, index);
+        if (find_file(c, shard) != t->file)
+            return glia_fail(err, GLIA_ERR_FORMAT, "%.200s: tensor %.120s belongs to %.80s by the index",
+                             c->path[t->file], t->name, shard);
+    }
+    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
+        if (!glia_checkpoint_find(c, name))
+            return glia_fail(err, GLIA_ERR_FORMAT, "%.200s: tensor %.120s should be in %.80s and is not",
+                             index, name, json_string_value(value));
+    }
+    return GLIA_OK;
+}
+
+static glia_status open_index(glia_checkpoint *c, const char *dir, const char *index, glia_err *err) {
+    json_t *tree;
+    glia_status status = glia_json_load(&tree, index, INDEX_MAX, 0, err);
+    if (status != GLIA_OK) return status;
+    glia_json_reader r = {.object = tree, .where = index, .err = err};
+    const json_t *map = glia_json_object(&r, "weight_map");
+    if (!map || json_object_size(map) == 0)
+        glia_json_fail(&r, GLIA_ERR_FORMAT, "weight_map is missing or empty");
+    status = r.status;
+    if (status == GLIA_OK) status = open_shards(c, dir, index, map, err);
+    if (status == GLIA_OK) status = gather(c, err);
+    if (status == GLIA_OK) status = compare_with_map(c, index, map, err);
+    json_decref(tree);
+    return status;
+}
+
+/* ---- the directory --------------------------------------------------------- */
+
+static bool has(const char *dir, const char *name) {
+    char *path = glia_path_join(dir, name);
+    const bool is = path && glia_file_exists(path);
+    free(path);
+    return is;
+}
+
+static glia_status fail_absent(const char *dir, glia_err *err) {
+    static const char *const other[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf",
+                                        "tf_model.h5", "flax_model.msgpack"};
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++)
+        if (has(dir, other[i]))
+            return glia_fail(err, GLIA_ERR_IO,
+                             "%s: expected model.safetensors or model.safetensors.index.json; "
+                             "%s is there, which Glia does not read",
+                             dir, other[i]);
+    return glia_fail(err, GLIA_ERR_IO,
+                     "%s: no weights: expected model.safetensors or "
+                     "model.safetensors.index.json",
+                     dir);
+}
+
+glia_status glia_checkpoint_open(glia_checkpoint *c, const char *dir, glia_err *err) {
+    static const char single[] = "model.safetensors", sharded[] = "model.safetensors.index.json";
+    glia_status status;
+    memset(c, 0, sizeof *c);
+    if (has(dir, single)) {
+        status = add_file(c, dir, single, err);
+        if (status == GLIA_OK) status = gather(c, err);
+    } else if (has(dir, sharded)) {
+        char *index = glia_path_join(dir, sharded);
+        status = index ? open_index(c, dir, index, err) : glia_fail_nomem(err, strlen(dir), "a path");
+        free(index);
+    } else {
+        status = fail_absent(dir, err);
+    }
+    if (status != GLIA_OK) glia_checkpoint_close(c);
+    return status;
+}
+
+void glia_checkpoint_close(glia_checkpoint *c) {
+    for (int f = 0; f < c->n_files; f++) {
+        glia_safetensors_close(&c->file[f]);
+        free(c->path[f]);
+    }
+    free(c->file);
+    free(c->path);
+    free(c->tensor);
+    free(c->by_name);
+    memset(c, 0, sizeof *c);
+}
+
+const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const char *name) {
+    const glia_tensor_view key = {.name = name}, *p = &key;
+    const glia_tensor_view **found = bsearch(&p, c->by_name, c->n, sizeof *c->by_name, compare_names);
+    return found ? *found : NULL;
+}
+
+void glia_checkpoint_drop(const glia_checkpoint *c, const glia_tensor_view *t) {
+    const glia_map *map = &c->file[t->file].map;
+    if (t->bytes) glia_map_drop(map, (size_t)((const unsigned char *)t->data - map->data), t->bytes);
+}

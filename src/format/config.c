@@ -1,0 +1,342 @@
+/* config.c - see config.h. One row of `families` is all that a further Llama-like
+ * architecture needs here. */
+#include "format/config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "format/config_rope.h"
+#include "format/json.h"
+
+enum {
+    FILE_MAX = 16 << 20,
+    SIZE_MAX_ANY = 1 << 24,
+    LAYERS_MAX = 4096,
+    HEADS_MAX = 1 << 16,
+    HEAD_DIM_MAX = 4096
+};
+
+typedef struct {
+    const char *architecture, *model_type;
+    int vocab, hidden, ffn, layers, heads, kv_heads; /* transformers' defaults for keys left out */
+    int head_dim;                                    /* 0: hidden / heads */
+    int positions, window;                           /* window 0: none */
+    double theta;
+    bool tied;
+    int bos, eos, pad; /* -1: none */
+    bool has_mlp_bias; /* reads mlp_bias; the others have none */
+    bool has_nope;     /* reads no_rope_layers; a window goes to the layers that do not rotate,
+                        * else to those from max_window_layers on */
+} family;
+
+static const family families[] = {
+    {.architecture = "Qwen3ForCausalLM",
+     .model_type = "qwen3",
+     .vocab = 151936,
+     .hidden = 4096,
+     .ffn = 22016,
+     .layers = 32,
+     .heads = 32,
+     .kv_heads = 32,
+     .head_dim = 128,
+     .positions = 32768,
+     .window = 4096,
+     .theta = 10000,
+     .bos = -1,
+     .eos = -1,
+     .pad = -1},
+    {.architecture = "SmolLM3ForCausalLM",
+     .model_type = "smollm3",
+     .vocab = 128256,
+     .hidden = 2048,
+     .ffn = 11008,
+     .layers = 36,
+     .heads = 16,
+     .kv_heads = 4,
+     .positions = 32768,
+     .theta = 2000000,
+     .tied = true,
+     .bos = 128000,
+     .eos = 128001,
+     .pad = 128004,
+     .has_mlp_bias = true,
+     .has_nope = true},
+};
+enum { N_FAMILIES = sizeof families / sizeof *families };
+
+/* Keys read here or without effect on a logit (NAN), and keys whose other
+ * values this engine would have to ignore. */
+/* clang-format off */
+static const glia_json_key known_keys[] = {
+    {"architectures", NAN}, {"model_type", NAN}, {"vocab_size", NAN}, {"hidden_size", NAN},
+    {"intermediate_size", NAN}, {"num_hidden_layers", NAN}, {"num_attention_heads", NAN},
+    {"num_key_value_heads", NAN}, {"head_dim", NAN}, {"hidden_act", NAN}, {"max_position_embeddings", NAN},
+    {"rms_norm_eps", NAN}, {"tie_word_embeddings", NAN}, {"rope_theta", NAN}, {"rope_scaling", NAN},
+    {"rope_parameters", NAN}, {"original_max_position_embeddings", NAN}, {"attention_bias", NAN},
+    {"use_sliding_window", NAN}, {"sliding_window", NAN}, {"max_window_layers", NAN}, {"layer_types", NAN},
+    {"torch_dtype", NAN}, {"dtype", NAN}, {"bos_token_id", NAN}, {"eos_token_id", NAN}, {"pad_token_id", NAN},
+    /* training, files, other tasks, how transformers is to run it */
+    {"transformers_version", NAN}, {"_name_or_path", NAN}, {"name_or_path", NAN}, {"_commit_hash", NAN},
+    {"initializer_range", NAN}, {"attention_dropout", NAN}, {"hidden_dropout", NAN}, {"resid_pdrop", NAN},
+    {"use_cache", NAN}, {"pretraining_tp", NAN}, {"gradient_checkpointing", NAN}, {"output_attentions", NAN},
+    {"output_hidden_states", NAN}, {"return_dict", NAN}, {"torchscript", NAN}, {"use_bfloat16", NAN},
+    {"attn_implementation", NAN}, {"_attn_implementation", NAN}, {"_attn_implementation_autoset", NAN},
+    {"_flash_attn_2_enabled", NAN}, {"chunk_size_feed_forward", NAN}, {"tie_encoder_decoder", NAN},
+    {"is_decoder", NAN}, {"tokenizer_class", NAN}, {"id2label", NAN}, {"label2id", NAN}, {"num_labels", NAN},
+    {"problem_type", NAN}, {"finetuning_task", NAN}, {"task_specific_params", NAN}, {"sep_token_id", NAN},
+    {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"router_aux_loss_coef", NAN},
+    {"output_router_logits", NAN},
+    /* what would change the result */
+    {"partial_rotary_factor", 1}, {"quantization_config", 0}, {"compression_config", 0},
+    {"attention_chunk_size", 0}, {"num_experts", 0}, {"num_local_experts", 0}, {"n_routed_experts", 0},
+    {"is_encoder_decoder", 0}, {"add_cross_attention", 0}, {"cross_attention_hidden_size", 0},
+    {"pruned_heads", 0}, {"use_bidirectional_attention", 0}, {"rope_interleaved", 0}, {"rope_interleave", 0},
+    {"attn_logit_softcapping", 0}, {"final_logit_softcapping", 0}, {"attention_multiplier", 0},
+    {"embedding_multiplier", 1}, {"residual_multiplier", 1}, {"logits_scaling", 1}, {"logit_scale", 1},
+    {"mlp_bias", NAN}, {"no_rope_layers", NAN}, {"no_rope_layer_interval", NAN}, {"is_causal", NAN},
+    {NULL, 0},
+};
+/* clang-format on */
+
+/* "Qwen3ForCausalLM and SmolLM3ForCausalLM" */
+static const char *supported(glia_buf *b) {
+    for (int i = 0; i < N_FAMILIES; i++)
+        glia_buf_printf(b, "%s%s",
+                        i == 0               ? ""
+                        : i + 1 < N_FAMILIES ? ", "
+                                             : " and ",
+                        families[i].architecture);
+    return b->oom ? "" : b->data;
+}
+
+static const family *find_family(glia_json_reader *r) {
+    const json_t *list = glia_json_array(r, "architectures");
+    const char *type = glia_json_string(r, "model_type"), *name = NULL;
+    const family *found = NULL;
+    glia_buf names = {0};
+    if (json_array_size(list) > 0) {
+        name = json_string_value(json_array_get(list, 0));
+        if (!name || json_array_size(list) > 1)
+            glia_json_fail(r, GLIA_ERR_FORMAT,
+                           "architectures: expected one string, found %zu values of which "
+                           "the first is %s",
+                           json_array_size(list), glia_json_type_name(json_array_get(list, 0)));
+    }
+    for (int i = 0; i < N_FAMILIES && !found; i++)
+        if (name ? !strcmp(name, families[i].architecture) : type && !strcmp(type, families[i].model_type))
+            found = &families[i];
+    if (!name && !type)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "neither architectures nor model_type says what the model is");
+    else if (!found)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.80s; Glia runs %s",
+                       name ? "architecture" : "model_type", name ? name : type, supported(&names));
+    else if (type && strcmp(type, found->model_type) != 0)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "architectures says %s, which is of model_type %s, found %.80s",
+                       found->architecture, found->model_type, type);
+    glia_buf_free(&names);
+    return found;
+}
+
+static bool is_null(const glia_json_reader *r, const char *key) {
+    return json_is_null(json_object_get(r->object, key));
+}
+
+static void read_sizes(glia_json_reader *r, glia_model_config *c, const family *f) {
+    c->architecture = f->architecture;
+    c->vocab = glia_json_int(r, "vocab_size", f->vocab, 1, SIZE_MAX_ANY);
+    c->hidden = glia_json_int(r, "hidden_size", f->hidden, 1, SIZE_MAX_ANY);
+    c->ffn = glia_json_int(r, "intermediate_size", f->ffn, 1, SIZE_MAX_ANY);
+    c->layers = (int)glia_json_int(r, "num_hidden_layers", f->layers, 1, LAYERS_MAX);
+    c->heads = (int)glia_json_int(r, "num_attention_heads", f->heads, 1, HEADS_MAX);
+    const int kv_heads = is_null(r, "num_key_value_heads") ? c->heads : f->kv_heads;
+    c->kv_heads = (int)glia_json_int(r, "num_key_value_heads", kv_heads, 1, HEADS_MAX);
+    const int64_t quotient = c->hidden / c->heads;
+    const int64_t head_dim = f->head_dim == 0 || is_null(r, "head_dim") ? quotient : f->head_dim;
+    c->head_dim = glia_json_int(r, "head_dim", head_dim, 2, HEAD_DIM_MAX);
+    c->max_position_embeddings = (int)glia_json_int(r, "max_position_embeddings", f->positions, 1, 1 << 30);
+    c->rms_norm_eps = glia_json_real(r, "rms_norm_eps", 1e-6, 0, 1);
+    c->tied_head = glia_json_bool(r, "tie_word_embeddings", f->tied);
+    c->attention_bias = glia_json_bool(r, "attention_bias", false);
+    c->mlp_bias = glia_json_bool(r, "mlp_bias", false);
+    if (c->heads % c->kv_heads != 0)
+        glia_json_fail(r, GLIA_ERR_FORMAT,
+                       "num_attention_heads %d is not a multiple of num_key_value_heads %d", c->heads,
+                       c->kv_heads);
+    if (c->head_dim < 2 || c->head_dim > HEAD_DIM_MAX || c->head_dim % 2 != 0)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "head_dim: expected an even number from 2 to %d, found %d",
+                       HEAD_DIM_MAX, (int)c->head_dim);
+    if (c->mlp_bias && !f->has_mlp_bias)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "mlp_bias is true, but %s has no bias there",
+                       f->architecture);
+    const char *act = glia_json_string(r, "hidden_act");
+    if (act && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "hidden_act is %.60s; Glia has silu", act);
+    if (!glia_json_bool(r, "is_causal", true))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "is_causal is false; Glia's attention is causal");
+}
+
+static glia_dtype parse_dtype(glia_json_reader *r, const char *key) {
+    static const struct {
+        const char *name;
+        glia_dtype dtype;
+    } names[] = {{"float32", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16}, {"float16", GLIA_DTYPE_F16}};
+    const char *s = glia_json_string(r, key);
+    if (!s) return GLIA_DTYPE_AUTO;
+    const char *name = strncmp(s, "torch.", 6) ? s : s + 6;
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(name, names[i].name)) return names[i].dtype;
+    glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads float32, bfloat16 and float16", key, s);
+    return GLIA_DTYPE_AUTO;
+}
+
+static void read_dtype(glia_json_reader *r, glia_model_config *c) {
+    const glia_dtype v4 = parse_dtype(r, "torch_dtype"), v5 = parse_dtype(r, "dtype");
+    if (v4 && v5 && v4 != v5)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "torch_dtype is %s but dtype is %s",
+                       glia_json_string(r, "torch_dtype"), glia_json_string(r, "dtype"));
+    c->dtype = v5 ? v5 : v4;
+}
+
+static void read_ids(glia_json_reader *r, glia_model_config *c, const family *f) {
+    const bool has_eos = json_object_get(r->object, "eos_token_id") != NULL;
+    c->eos.n = glia_json_ids(r, "eos_token_id", c->eos.id, GLIA_TOKEN_IDS_MAX);
+    if (!has_eos && f->eos >= 0) c->eos = (glia_token_ids){1, {f->eos}};
+    c->bos =
+        (int32_t)glia_json_int(r, "bos_token_id", is_null(r, "bos_token_id") ? -1 : f->bos, -1, INT32_MAX);
+    c->pad =
+        (int32_t)glia_json_int(r, "pad_token_id", is_null(r, "pad_token_id") ? -1 : f->pad, -1, INT32_MAX);
+}
+
+/* A 1 in `no_rope_layers` means that the layer DOES rotate. */
+static void read_nope(glia_json_reader *r, glia_model_config *c, const family *f) {
+    memset(c->rope, 1, (size_t)c->layers);
+    const json_t *list = glia_json_array(r, "no_rope_layers");
+    const int interval = (int)glia_json_int(r, "no_rope_layer_interval", 4, 1, INT32_MAX);
+    if (!f->has_nope) {
+        if (list) glia_json_warn(r, "no_rope_layers is ignored by %s", f->architecture);
+        return;
+    }
+    if (list && json_array_size(list) < (size_t)c->layers) {
+        glia_json_fail(r, GLIA_ERR_FORMAT,
+                       "no_rope_layers: expected num_hidden_layers = %d values, found %zu", c->layers,
+                       json_array_size(list));
+        return;
+    }
+    for (int i = 0; i < c->layers; i++) {
+        const json_t *v = json_array_get(list, (size_t)i);
+        const json_int_t n = json_is_boolean(v) ? json_is_true(v) : json_integer_value(v);
+        if (list && ((!json_is_integer(v) && !json_is_boolean(v)) || n < 0 || n > 1)) {
+            char text[60];
+            glia_json_fail(r, GLIA_ERR_FORMAT, "no_rope_layers[%d]: expected 0 or 1, found %s", i,
+                           glia_json_print(v, text, sizeof text));
+            return;
+        }
+        c->rope[i] = list ? n == 1 : (i + 1) % interval != 0;
+    }
+}
+
+/* layer_types[i]: 1 sliding, 0 full. */
+static int layer_type(glia_json_reader *r, const json_t *list, int i) {
+    const json_t *v = json_array_get(list, (size_t)i);
+    const char *s = json_string_value(v);
+    if (s && !strcmp(s, "full_attention")) return 0;
+    if (s && !strcmp(s, "sliding_attention")) return 1;
+    char text[60];
+    glia_json_fail(r, s ? GLIA_ERR_UNSUPPORTED : GLIA_ERR_FORMAT,
+                   "layer_types[%d] is %s; Glia has full_attention and sliding_attention", i,
+                   glia_json_print(v, text, sizeof text));
+    return 0;
+}
+
+static void read_windows(glia_json_reader *r, glia_model_config *c, const family *f) {
+    const bool use = glia_json_bool(r, "use_sliding_window", false);
+    const json_t *types = glia_json_array(r, "layer_types");
+    const int first = (int)glia_json_int(r, "max_window_layers", 28, 0, INT32_MAX);
+    const bool null = is_null(r, "sliding_window");
+    const int64_t window = glia_json_int(r, "sliding_window", null ? 0 : f->window, INT32_MIN, INT32_MAX);
+    const bool none = null || (f->window == 0 && !json_object_get(r->object, "sliding_window"));
+    if (types && json_array_size(types) != (size_t)c->layers)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "layer_types: expected num_hidden_layers = %d values, found %zu",
+                       c->layers, json_array_size(types));
+    bool any = false;
+    for (int i = 0; i < c->layers && r->status == GLIA_OK; i++) {
+        const bool late = f->has_nope ? !c->rope[i] : i >= first;
+        const bool slides = types ? layer_type(r, types, i) : use && !none && late;
+        if (slides && none)
+            glia_json_fail(r, GLIA_ERR_FORMAT,
+                           "layer_types[%d] is sliding_attention, but there is no "
+                           "sliding_window",
+                           i);
+        if (slides && !use && !f->has_nope)
+            glia_json_fail(r, GLIA_ERR_FORMAT,
+                           "layer_types[%d] is sliding_attention, but use_sliding_window "
+                           "is false",
+                           i);
+        if (slides && window < 1)
+            glia_json_fail(r, GLIA_ERR_FORMAT, "sliding_window: expected 1 or more, found %d", (int)window);
+        c->window[i] = slides ? (int)window : 0;
+        any |= slides;
+    }
+    /* SmolLM3's masks in transformers follow layer_types alone. */
+    if (any && !use)
+        glia_json_warn(
+            r, "layer_types has sliding_attention, which counts although use_sliding_window is false");
+}
+
+static void read_config(glia_json_reader *r, glia_model_config *c) {
+    const family *f = find_family(r);
+    if (r->status != GLIA_OK) return;
+    glia_json_check_keys(r, known_keys, true);
+    read_sizes(r, c, f);
+    read_dtype(r, c);
+    read_ids(r, c, f);
+    if (r->status != GLIA_OK) return;
+    glia_rope_config_read(r, c, f->theta);
+    c->rope = malloc((size_t)c->layers);
+    c->window = calloc((size_t)c->layers, sizeof *c->window);
+    if (!c->rope || !c->window) {
+        r->status = glia_fail_nomem(r->err, (size_t)c->layers * 5, "the model's layers");
+        return;
+    }
+    read_nope(r, c, f);
+    read_windows(r, c, f);
+}
+
+static glia_status from_tree(glia_model_config *c, json_t *tree, const char *where, glia_warning_fn *warning,
+                             void *user, glia_err *err) {
+    glia_json_reader r = {.object = tree, .where = where, .err = err, .warning = warning, .user = user};
+    read_config(&r, c);
+    json_decref(tree);
+    if (r.status != GLIA_OK) glia_model_config_free(c);
+    return r.status;
+}
+
+glia_status glia_model_config_parse(glia_model_config *c, const char *text, size_t len, const char *where,
+                                    glia_warning_fn *warning, void *user, glia_err *err) {
+    json_t *tree;
+    memset(c, 0, sizeof *c);
+    const glia_status status = glia_json_parse(&tree, text, len, 0, where, err);
+    return status == GLIA_OK ? from_tree(c, tree, where, warning, user, err) : status;
+}
+
+glia_status glia_model_config_load(glia_model_config *c, const char *dir, glia_warning_fn *warning,
+                                   void *user, glia_err *err) {
+    json_t *tree;
+    memset(c, 0, sizeof *c);
+    char *path = glia_path_join(dir, "config.json");
+    if (!path) return glia_fail_nomem(err, strlen(dir) + 16, "a path");
+    glia_status status = glia_json_load(&tree, path, FILE_MAX, 0, err);
+    if (status == GLIA_OK) status = from_tree(c, tree, path, warning, user, err);
+    free(path);
+    return status;
+}
+
+void glia_model_config_free(glia_model_config *c) {
+    free(c->rope);
+    free(c->window);
+    glia_rope_config_free(&c->rope_config);
+    memset(c, 0, sizeof *c);
+}
