@@ -1,0 +1,304 @@
+/* sampling.c - see sampling.h.
+ *
+ * Nothing is sorted. A filter keeps the tokens above a threshold, and the
+ * threshold is found by a radix descent over the ordered bits of the logits
+ * that adds up counts (top-k) or probabilities (top-p, typical). */
+#include "decode/sampling.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "decode/philox.h"
+
+enum { RADIX_BITS = 11, RADIX = 1 << RADIX_BITS };
+
+size_t glia_sampler_bytes(int vocab) {
+    return (size_t)vocab * (sizeof(double) + sizeof(float) + 2 * sizeof(int32_t));
+}
+
+void glia_sampler_init(glia_sampler *s, void *memory, int vocab) {
+    assert((uintptr_t)memory % _Alignof(double) == 0);
+    s->vocab = vocab;
+    s->p = memory;
+    s->x = (float *)(s->p + vocab);
+    s->id = (int32_t *)(s->x + vocab);
+    s->count = s->id + vocab;
+}
+
+bool glia_sampling_greedy(const glia_sampling *params) {
+    return !params->do_sample || params->temperature < 1e-5f;
+}
+
+static glia_status check_range(const char *name, double value, bool ok, const char *range, glia_err *err) {
+    if (ok) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s is %g, expected %s", name, value, range);
+}
+
+static glia_status check_token(const char *name, int32_t token, int vocab, glia_err *err) {
+    if (token >= 0 && token < vocab) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s has token %d, the vocabulary has %d tokens", name, token,
+                     vocab);
+}
+
+glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err) {
+    const struct {
+        const char *name;
+        double value;
+        bool ok;
+        const char *range;
+    } rows[] = {
+        {"temperature", p->temperature, p->temperature >= 0 && isfinite(p->temperature), "0 or more"},
+        {"top_k", p->top_k, p->top_k >= 0, "0 (off) or more"},
+        {"top_p", p->top_p, p->top_p >= 0 && p->top_p <= 1, "0 to 1"},
+        {"min_p", p->min_p, p->min_p >= 0 && p->min_p <= 1, "0 to 1"},
+        {"typical_p", p->typical_p, p->typical_p > 0 && p->typical_p <= 1, "more than 0, up to 1"},
+        {"repetition_penalty", p->repetition_penalty,
+         p->repetition_penalty > 0 && isfinite(p->repetition_penalty), "more than 0"},
+        {"presence_penalty", p->presence_penalty, p->presence_penalty >= -2 && p->presence_penalty <= 2,
+         "-2 to 2"},
+        {"frequency_penalty", p->frequency_penalty, p->frequency_penalty >= -2 && p->frequency_penalty <= 2,
+         "-2 to 2"},
+        {"max_tokens", p->max_tokens, p->max_tokens >= 0, "0 (no limit) or more"},
+        {"min_tokens", p->min_tokens, p->min_tokens >= 0, "0 or more"},
+        {"logprobs", p->logprobs, p->logprobs >= -1 && p->logprobs <= GLIA_TOP_LOGPROBS_MAX, "-1 to 20"},
+    };
+    glia_status status = GLIA_OK;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && !status; i++)
+        status = check_range(rows[i].name, rows[i].value, rows[i].ok, rows[i].range, err);
+    if (!status && p->max_tokens && p->min_tokens > p->max_tokens)
+        status = glia_fail(err, GLIA_ERR_ARGUMENT, "min_tokens is %d, more than max_tokens %d", p->min_tokens,
+                           p->max_tokens);
+    for (size_t i = 0; i < p->n_logit_bias && !status; i++) {
+        const float bias = p->logit_bias[i].bias;
+        status = check_token("logit_bias", p->logit_bias[i].token, vocab, err);
+        if (!status) status = check_range("logit_bias", bias, isfinite(bias), "a finite number", err);
+    }
+    for (size_t i = 0; i < p->n_stop_token_ids && !status; i++)
+        status = check_token("stop_token_ids", p->stop_token_ids[i], vocab, err);
+    for (size_t i = 0; i < p->n_stop && !status; i++)
+        if (!p->stop[i][0]) status = glia_fail(err, GLIA_ERR_ARGUMENT, "stop string %zu is empty", i + 1);
+    return status;
+}
+
+/* ---- processors: every mode ----------------------------------------------- */
+
+static void penalise_repetition(glia_sampler *s, const glia_draw *d) {
+    const float penalty = d->params->repetition_penalty;
+    for (size_t i = 0; i < d->n_tokens; i++) {
+        const int32_t t = d->tokens[i];
+        if (s->count[t]++) continue;
+        s->x[t] = s->x[t] < 0 ? s->x[t] * penalty : s->x[t] / penalty;
+    }
+    for (size_t i = 0; i < d->n_tokens; i++) s->count[d->tokens[i]] = 0;
+}
+
+static void penalise_output(glia_sampler *s, const glia_draw *d) {
+    for (size_t i = d->n_prompt; i < d->n_tokens; i++) s->count[d->tokens[i]]++;
+    for (size_t i = d->n_prompt; i < d->n_tokens; i++) {
+        const int32_t t = d->tokens[i];
+        if (!s->count[t]) continue;
+        s->x[t] -= d->params->frequency_penalty * (float)s->count[t];
+        s->x[t] -= d->params->presence_penalty;
+        s->count[t] = 0;
+    }
+}
+
+static bool has_processors(const glia_draw *d) {
+    const glia_sampling *p = d->params;
+    return p->n_logit_bias || p->repetition_penalty != 1 || p->presence_penalty != 0 ||
+           p->frequency_penalty != 0 || d->n_forbidden;
+}
+
+/* The processed logits: `logits` itself where nothing asks for a change, else s->x. */
+static const float *process(glia_sampler *s, const float *logits, const glia_draw *d) {
+    const glia_sampling *p = d->params;
+    if (!has_processors(d)) return logits;
+    memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
+    for (size_t i = 0; i < p->n_logit_bias; i++) s->x[p->logit_bias[i].token] += p->logit_bias[i].bias;
+    if (p->repetition_penalty != 1) penalise_repetition(s, d);
+    if (p->presence_penalty != 0 || p->frequency_penalty != 0) penalise_output(s, d);
+    for (size_t i = 0; i < d->n_forbidden; i++) s->x[d->forbidden[i]] = -INFINITY;
+    return s->x;
+}
+
+/* Lowest index of the largest value, -1 for bad logits. */
+static int32_t argmax(const float *x, int n) {
+    float best = -INFINITY;
+    bool bad = false;
+    for (int i = 0; i < n; i++) {
+        bad |= !(x[i] < INFINITY);
+        best = x[i] > best ? x[i] : best;
+    }
+    if (bad || best == -INFINITY) return -1;
+    int32_t i = 0;
+    while (x[i] != best) i++;
+    return i;
+}
+
+/* ---- filters: only when sampling ------------------------------------------ */
+
+/* Bits that compare as unsigned integers in the order of the floats; both zeros are one. */
+static uint32_t ordered(float x) {
+    uint32_t bits;
+    x += 0.0f;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+/* The largest threshold such that the weight of the values at or above it
+ * reaches `need` (all of it, should rounding keep it from reaching).
+ *   x [n]; w [n] weights, NULL: 1 each; *above: the weight strictly above */
+static uint32_t threshold(const float *x, const double *w, int n, double need, double *above) {
+    static const int shifts[] = {21, 10, 0};
+    uint32_t found = 0, mask = 0;
+    double sum = 0;
+    for (int level = 0; level < 3; level++) {
+        const int shift = shifts[level], bins = level < 2 ? RADIX : RADIX / 2;
+        double bin[RADIX] = {0};
+        for (int i = 0; i < n; i++) {
+            const uint32_t key = ordered(x[i]);
+            if ((key & mask) == found) bin[key >> shift & (uint32_t)(bins - 1)] += w ? w[i] : 1;
+        }
+        int b = bins, last = 0;
+        double before = sum;
+        while (b-- > 0) {
+            if (!(bin[b] > 0)) continue;
+            last = b;
+            before = sum;
+            if (sum + bin[b] >= need) break;
+            sum += bin[b];
+        }
+        sum = before;
+        found |= (uint32_t)last << shift;
+        mask |= (uint32_t)(bins - 1) << shift;
+    }
+    *above = sum;
+    return found;
+}
+
+/* Keep the candidates at or above a threshold; the three arrays stay in step. */
+static int compact(glia_sampler *s, int n, uint32_t least) {
+    int kept = 0;
+    for (int i = 0; i < n; i++) {
+        if (ordered(s->x[i]) < least) continue;
+        s->x[kept] = s->x[i];
+        s->p[kept] = s->p[i];
+        s->id[kept++] = s->id[i];
+    }
+    return kept;
+}
+
+static double total(const glia_sampler *s, int n) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) sum += s->p[i];
+    return sum;
+}
+
+/* Transformers TopPLogitsWarper: a token stays while the mass before it, the
+ * likelier ones', is below top_p. Among equal logits, where its sort leaves the
+ * order open, lower ids come first. */
+static int keep_top_p(glia_sampler *s, int n, double top_p) {
+    const double need = top_p * total(s, n);
+    double before;
+    const uint32_t least = threshold(s->x, s->p, n, need, &before);
+    bool any = before > 0;
+    for (int i = 0; i < n; i++) {
+        if (ordered(s->x[i]) != least) continue;
+        if (any && before >= need) s->x[i] = -INFINITY;
+        before += s->p[i];
+        any = true;
+    }
+    return compact(s, n, least);
+}
+
+/* Transformers TypicalLogitsWarper: tokens by |-log p - entropy|, least first,
+ * up to the one that brings their mass to typical_p, and its equals. */
+static int keep_typical(glia_sampler *s, int n, double typical_p) {
+    const double sum = total(s, n);
+    double entropy = 0, unused;
+    for (int i = 0; i < n; i++)
+        if (s->p[i] > 0) entropy -= s->p[i] / sum * log(s->p[i] / sum);
+    for (int i = 0; i < n; i++) s->x[i] = (float)-fabs(-log(s->p[i] / sum) - entropy);
+    return compact(s, n, threshold(s->x, s->p, n, typical_p * sum, &unused));
+}
+
+/* Transformers MinPLogitsWarper: at least min_p of the likeliest token's
+ * probability, which here is exp(0) = 1. */
+static int keep_min_p(glia_sampler *s, int n, double min_p) {
+    for (int i = 0; i < n; i++)
+        if (s->p[i] < min_p) s->x[i] = -INFINITY;
+    return compact(s, n, ordered(-INFINITY) + 1);
+}
+
+/* Candidates in s->id, weights in s->p relative to the likeliest; returns how many, 0 for bad logits. */
+static int candidates(glia_sampler *s, const float *logits, const glia_draw *d) {
+    const glia_sampling *p = d->params;
+    const float *x = process(s, logits, d);
+    const int32_t best = argmax(x, s->vocab);
+    if (best < 0) return 0;
+    int n = s->vocab;
+    for (int i = 0; i < n; i++) {
+        s->x[i] = x[i] / p->temperature;
+        s->id[i] = i;
+    }
+    const float top = s->x[best];
+    if (p->top_k > 0 && p->top_k < n) {
+        double unused;
+        n = compact(s, n, threshold(s->x, NULL, n, p->top_k, &unused));
+    }
+    for (int i = 0; i < n; i++) s->p[i] = exp((double)s->x[i] - (double)top);
+    if (p->top_p < 1) n = keep_top_p(s, n, (double)p->top_p);
+    if (p->min_p > 0) n = keep_min_p(s, n, (double)p->min_p);
+    if (p->typical_p < 1) n = keep_typical(s, n, (double)p->typical_p);
+    return n;
+}
+
+int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) {
+    const int n = candidates(s, logits, d);
+    const double sum = total(s, n);
+    int kept = 0;
+    for (int i = 0; i < n; i++) {
+        if (!(s->p[i] > 0)) continue;
+        s->p[kept] = s->p[i] / sum;
+        s->id[kept++] = s->id[i];
+    }
+    return kept;
+}
+
+int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
+    if (glia_sampling_greedy(d->params)) return argmax(process(s, logits, d), s->vocab);
+    const int n = candidates(s, logits, d);
+    const double target = glia_uniform(d->params->seed, d->n_tokens) * total(s, n);
+    double sum = 0;
+    int32_t token = -1;
+    for (int i = 0; i < n; i++) {
+        if (!(s->p[i] > 0)) continue;
+        token = s->id[i];
+        sum += s->p[i];
+        if (sum > target) break;
+    }
+    return token;
+}
+
+/* ---- log-probabilities ---------------------------------------------------- */
+
+void glia_logprobs(const float *logits, int vocab, int32_t token, float *logprob, int n, int32_t *top,
+                   float *top_logprobs) {
+    assert(n >= 0 && n <= vocab && token >= 0 && token < vocab);
+    float best = -INFINITY;
+    for (int i = 0; i < vocab; i++) best = logits[i] > best ? logits[i] : best;
+    double sum = 0;
+    for (int i = 0; i < vocab; i++) sum += exp((double)logits[i] - (double)best);
+    const double shift = (double)best + log(sum);
+    *logprob = (float)((double)logits[token] - shift);
+
+    int have = 0;
+    for (int i = 0; n > 0 && i < vocab; i++) {
+        if (have == n && !(logits[i] > logits[top[n - 1]])) continue;
+        int at = have < n ? have++ : n - 1;
+        for (; at > 0 && logits[i] > logits[top[at - 1]]; at--) top[at] = top[at - 1];
+        top[at] = i;
+    }
+    for (int i = 0; i < have; i++) top_logprobs[i] = (float)((double)logits[top[i]] - shift);
+}

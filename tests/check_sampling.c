@@ -1,0 +1,343 @@
+/* check_sampling.c - draws and filters, against Random123's vectors,
+ * Transformers' processors and the distributions themselves. */
+#include "check.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "decode/philox.h"
+#include "decode/sampling.h"
+
+enum { MAX = 256 };
+
+static const glia_sampling plain = {
+    .do_sample = true, .temperature = 1, .top_p = 1, .typical_p = 1, .repetition_penalty = 1, .logprobs = -1};
+
+static glia_sampler new_sampler(int vocab) {
+    glia_sampler s;
+    glia_sampler_init(&s, calloc(1, glia_sampler_bytes(vocab)), vocab);
+    return s;
+}
+
+/* Source: Random123 1.14, tests/kat_vectors, philox4x32 10. */
+static void test_philox(void **state) {
+    (void)state;
+    static const uint32_t rows[][10] = {
+        {0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+        {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb,
+         0x5001e420, 0x24126ea1},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        uint32_t c[4];
+        memcpy(c, rows[i], sizeof c);
+        glia_philox(c, rows[i][4], rows[i][5]);
+        assert_memory_equal(c, rows[i] + 6, sizeof c);
+    }
+    double sum = 0, least = 1, most = 0;
+    for (uint64_t i = 0; i < 100000; i++) {
+        const double u = glia_uniform(42, i);
+        sum += u;
+        least = fmin(least, u);
+        most = fmax(most, u);
+    }
+    assert_true(least >= 0 && least < 1e-4 && most < 1 && most > 1 - 1e-4);
+    assert_true(fabs(sum / 100000 - 0.5) < 0.005); /* 5 standard deviations: 0.0046 */
+}
+
+static size_t ints(const json_t *array, int32_t *out) {
+    for (size_t i = 0; i < json_array_size(array); i++)
+        out[i] = (int32_t)json_integer_value(json_array_get(array, i));
+    return json_array_size(array);
+}
+
+static float number(const json_t *c, const char *key) {
+    return (float)json_number_value(json_object_get(c, key));
+}
+
+static void check_golden(const json_t *c, size_t index, int32_t *eos, size_t n_eos) {
+    float logits[MAX];
+    int32_t tokens[MAX], want[MAX];
+    glia_logit_bias bias[8];
+    const json_t *list = json_object_get(c, "logits"), *biases = json_object_get(c, "logit_bias");
+    const int vocab = (int)json_array_size(list);
+    for (int i = 0; i < vocab; i++) logits[i] = (float)json_number_value(json_array_get(list, (size_t)i));
+    for (size_t i = 0; i < json_array_size(biases); i++) {
+        const json_t *pair = json_array_get(biases, i);
+        bias[i].token = (int32_t)json_integer_value(json_array_get(pair, 0));
+        bias[i].bias = (float)json_number_value(json_array_get(pair, 1));
+    }
+    glia_sampling p = plain;
+    p.temperature = number(c, "temperature");
+    p.top_k = (int)number(c, "top_k");
+    p.top_p = number(c, "top_p");
+    p.min_p = number(c, "min_p");
+    p.typical_p = number(c, "typical_p");
+    p.repetition_penalty = number(c, "repetition_penalty");
+    p.presence_penalty = number(c, "presence_penalty");
+    p.frequency_penalty = number(c, "frequency_penalty");
+    p.logit_bias = bias;
+    p.n_logit_bias = json_array_size(biases);
+    glia_draw d = {.params = &p, .tokens = tokens, .forbidden = eos};
+    d.n_prompt = ints(json_object_get(c, "prompt"), tokens);
+    d.n_tokens = d.n_prompt + ints(json_object_get(c, "output"), tokens + d.n_prompt);
+    d.n_forbidden = (float)(d.n_tokens - d.n_prompt) < number(c, "min_tokens") ? n_eos : 0;
+
+    glia_sampler s = new_sampler(vocab);
+    const int n = glia_distribution(&s, logits, &d);
+    const size_t n_want = ints(json_object_get(c, "ids"), want);
+    CHECK((size_t)n == n_want && !memcmp(s.id, want, n_want * sizeof *want), "case %zu: %d tokens, want %zu",
+          index, n, n_want);
+    const json_t *probs = json_object_get(c, "probs");
+    for (int i = 0; i < n && (size_t)i < n_want; i++) {
+        /* A float32 logit is rounded by at most 6 operations of 2^-24 each, of values below 200. */
+        const double w = json_number_value(json_array_get(probs, (size_t)i));
+        CHECK(fabs(s.p[i] - w) <= w * 200 * 6 * 0x1p-24, "case %zu token %d: %.9g want %.9g", index, s.id[i],
+              s.p[i], w);
+    }
+    const int32_t drawn = glia_sample(&s, logits, &d);
+    bool inside = false;
+    for (size_t i = 0; i < n_want; i++) inside |= drawn == want[i];
+    CHECK(inside, "case %zu drew %d", index, drawn);
+    for (int i = 0; i < vocab; i++) assert_int_equal(s.count[i], 0);
+    free(s.p);
+}
+
+static void test_goldens(void **state) {
+    (void)state;
+    json_error_t why;
+    json_t *root = json_load_file("tests/golden/sampling.json", 0, &why);
+    assert_non_null(root);
+    int32_t eos[4];
+    const size_t n_eos = ints(json_object_get(root, "eos"), eos);
+    const json_t *cases = json_object_get(root, "cases");
+    assert_true(json_array_size(cases) >= 60);
+    for (size_t i = 0; i < json_array_size(cases); i++) check_golden(json_array_get(cases, i), i, eos, n_eos);
+    json_decref(root);
+}
+
+/* The draws follow the distribution: chi-square with 9 degrees of freedom stays
+ * below 35.5, its 1 - 5e-5 quantile, for each of several seeds. */
+static void test_draws(void **state) {
+    (void)state;
+    enum { V = 10, N = 20000 };
+    float logits[V];
+    for (int i = 0; i < V; i++) logits[i] = 2 * check_uniform();
+    glia_sampler s = new_sampler(V);
+    glia_sampling p = plain;
+    for (p.seed = 1; p.seed <= 5; p.seed++) {
+        int count[V] = {0}, again = 0;
+        double chi = 0;
+        int32_t tokens[1] = {0};
+        glia_draw d = {.params = &p, .tokens = tokens};
+        for (d.n_tokens = 0; d.n_tokens < N; d.n_tokens++) {
+            const int32_t t = glia_sample(&s, logits, &d);
+            count[t]++;
+            again += t == glia_sample(&s, logits, &d);
+        }
+        assert_int_equal(again, N);
+        assert_int_equal(glia_distribution(&s, logits, &d), V);
+        for (int i = 0; i < V; i++) chi += pow(count[i] - N * s.p[i], 2) / (N * s.p[i]);
+        CHECK(chi < 35.5, "seed %d: chi-square %g", (int)p.seed, chi);
+        CHECK(chi > 0.5, "seed %d: chi-square %g is too good to be random", (int)p.seed, chi);
+    }
+    free(s.p);
+}
+
+/* A large vocabulary against a plain sort of it. */
+static int by_logit_down(const void *a, const void *b) {
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x < y) - (x > y);
+}
+
+static void test_thresholds(void **state) {
+    (void)state;
+    enum { V = 20000 };
+    float *logits = malloc(V * sizeof *logits), *sorted = malloc(V * sizeof *sorted);
+    glia_sampler s = new_sampler(V);
+    glia_sampling p = plain;
+    const glia_draw d = {.params = &p};
+    for (int turn = 0; turn < 20; turn++) {
+        for (int i = 0; i < V; i++) /* signs, both zeros, denormals, ties */
+            logits[i] = turn % 3 == 0   ? ldexpf(check_uniform(), (int)(check_u32() % 160) - 158)
+                        : turn % 3 == 1 ? roundf(check_uniform() * 20) * 0.25f
+                                        : check_uniform() * 9;
+        memcpy(sorted, logits, V * sizeof *sorted);
+        qsort(sorted, V, sizeof *sorted, by_logit_down);
+        p.top_k = 1 + (int)(check_u32() % V);
+        int want = p.top_k;
+        while (want < V && sorted[want] == sorted[p.top_k - 1]) want++;
+        p.top_p = 1;
+        const int got = glia_distribution(&s, logits, &d);
+        CHECK(got == want, "turn %d: top-k %d kept %d, want %d", turn, p.top_k, got, want);
+
+        p.top_k = 0;
+        p.top_p = 0.9f;
+        double sum = 0, mass = 0;
+        for (int i = 0; i < V; i++) sum += exp((double)sorted[i] - (double)sorted[0]);
+        for (want = 0; mass < (double)p.top_p * sum; want++)
+            mass += exp((double)sorted[want] - (double)sorted[0]);
+        const int kept = glia_distribution(&s, logits, &d);
+        /* Another order of additions moves the crossing by a token at most. */
+        CHECK(abs(kept - want) <= 1, "turn %d: top-p kept %d, want %d", turn, kept, want);
+    }
+    free(logits);
+    free(sorted);
+    free(s.p);
+}
+
+static void test_greedy_and_bad(void **state) {
+    (void)state;
+    float logits[5] = {1, 3, -INFINITY, 3, 2};
+    glia_sampler s = new_sampler(5);
+    glia_sampling p = plain;
+    const int32_t tokens[] = {0, 1, 1}, forbidden[] = {1, 3};
+    glia_draw d = {.params = &p, .tokens = tokens, .n_prompt = 1, .n_tokens = 3};
+    p.do_sample = false;
+    assert_int_equal(glia_sample(&s, logits, &d), 1); /* lowest of equals */
+    p.do_sample = true;
+    p.temperature = 0;
+    assert_int_equal(glia_sample(&s, logits, &d), 1);
+    p.frequency_penalty = 0.25f;
+    assert_int_equal(glia_sample(&s, logits, &d), 3);
+    d.forbidden = forbidden;
+    d.n_forbidden = 2;
+    assert_int_equal(glia_sample(&s, logits, &d), 4);
+
+    const float equal[5] = {0, -50, 0, 0, 0}; /* top-p parts equals: lower ids stay */
+    p = plain;
+    d.n_forbidden = 0;
+    p.top_p = 0.5f;
+    assert_int_equal(glia_distribution(&s, equal, &d), 2);
+    assert_true(s.id[0] == 0 && s.id[1] == 2);
+    p.top_p = 0;
+    assert_int_equal(glia_distribution(&s, equal, &d), 1);
+    assert_int_equal(s.id[0], 0);
+
+    const float bad[][5] = {{1, NAN, 0, 0, 0}, {1, INFINITY, 0, 0, 0}};
+    for (int sampled = 0; sampled < 2; sampled++) {
+        p.do_sample = sampled;
+        for (size_t i = 0; i < 2; i++) assert_int_equal(glia_sample(&s, bad[i], &d), -1);
+        const float none[5] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+        assert_int_equal(glia_sample(&s, none, &d), -1);
+        assert_int_equal(glia_distribution(&s, none, &d), 0);
+    }
+    free(s.p);
+}
+
+static void test_logprobs(void **state) {
+    (void)state;
+    const float logits[6] = {1, 3, -INFINITY, 3, 2, -500};
+    const double sum = exp(1.0) + 2 * exp(3.0) + exp(2.0);
+    float lp, top_lp[6];
+    int32_t top[6];
+    glia_logprobs(logits, 6, 4, &lp, 6, top, top_lp);
+    assert_true(lp == (float)(2 - log(sum)));
+    const int32_t want[6] = {1, 3, 4, 0, 5, 2};
+    assert_memory_equal(top, want, sizeof want);
+    assert_true(top_lp[0] == (float)(3 - log(sum)) && top_lp[1] == top_lp[0]);
+    assert_true(top_lp[4] < -500 && isinf(top_lp[5]));
+    glia_logprobs(logits, 6, 4, &lp, 2, top, top_lp);
+    assert_memory_equal(top, want, 2 * sizeof *want);
+    glia_logprobs(logits, 6, 0, &lp, 0, NULL, NULL);
+    assert_true(lp == (float)(1 - log(sum)));
+}
+
+static void expect_refused(const glia_sampling *p, const char *msg) {
+    glia_err err;
+    assert_int_equal(glia_sampling_check(p, 100, &err), GLIA_ERR_ARGUMENT);
+    CHECK(strstr(err.msg, msg), "\"%s\", want \"%s\"", err.msg, msg);
+}
+
+static void test_ranges(void **state) {
+    (void)state;
+    const struct {
+        const char *msg;
+        size_t at;
+        float value;
+    } reals[] = {
+        {"temperature is -1, expected 0 or more", offsetof(glia_sampling, temperature), -1},
+        {"temperature is nan", offsetof(glia_sampling, temperature), NAN},
+        {"top_p is 1.5, expected 0 to 1", offsetof(glia_sampling, top_p), 1.5f},
+        {"min_p is -0.5, expected 0 to 1", offsetof(glia_sampling, min_p), -0.5f},
+        {"typical_p is 0, expected more than 0, up to 1", offsetof(glia_sampling, typical_p), 0},
+        {"repetition_penalty is 0, expected more", offsetof(glia_sampling, repetition_penalty), 0},
+        {"presence_penalty is 3, expected -2 to 2", offsetof(glia_sampling, presence_penalty), 3},
+        {"frequency_penalty is -3, expected -2 to 2", offsetof(glia_sampling, frequency_penalty), -3},
+    };
+    const struct {
+        const char *msg;
+        size_t at;
+        int value;
+    } counts[] = {
+        {"top_k is -1, expected 0 (off) or more", offsetof(glia_sampling, top_k), -1},
+        {"max_tokens is -1, expected 0 (no limit) or more", offsetof(glia_sampling, max_tokens), -1},
+        {"min_tokens is -1, expected 0 or more", offsetof(glia_sampling, min_tokens), -1},
+        {"min_tokens is 9, more than max_tokens 8", offsetof(glia_sampling, min_tokens), 9},
+        {"logprobs is 21, expected -1 to 20", offsetof(glia_sampling, logprobs), 21},
+    };
+    glia_sampling p;
+    assert_int_equal(glia_sampling_check(&plain, 100, NULL), GLIA_OK);
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        p = plain;
+        memcpy((char *)&p + reals[i].at, &reals[i].value, sizeof reals[i].value);
+        expect_refused(&p, reals[i].msg);
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        p = plain;
+        p.max_tokens = 8;
+        memcpy((char *)&p + counts[i].at, &counts[i].value, sizeof counts[i].value);
+        expect_refused(&p, counts[i].msg);
+    }
+    const int32_t far[] = {100};
+    const char *const empty[] = {"a", ""};
+    const glia_logit_bias bias[] = {{1, INFINITY}, {-1, 1}};
+    p = plain;
+    p.n_logit_bias = 1;
+    p.logit_bias = bias;
+    expect_refused(&p, "logit_bias is inf, expected a finite number");
+    p.logit_bias = bias + 1;
+    expect_refused(&p, "logit_bias has token -1, the vocabulary has 100 tokens");
+    p = plain;
+    p.stop_token_ids = far;
+    p.n_stop_token_ids = 1;
+    expect_refused(&p, "stop_token_ids has token 100, the vocabulary has 100 tokens");
+    p = plain;
+    p.stop = empty;
+    p.n_stop = 2;
+    expect_refused(&p, "stop string 2 is empty");
+}
+
+static void bench(void) {
+    enum { V = 151936, N = 100 };
+    float *logits = malloc(V * sizeof *logits);
+    for (int i = 0; i < V; i++) logits[i] = 4 * (check_uniform() + check_uniform() + check_uniform());
+    glia_sampler s = new_sampler(V);
+    glia_sampling p = plain;
+    glia_draw d = {.params = &p};
+    const char *names[] = {"greedy", "temperature", "top-k 20 top-p 0.95", "top-p 0.95", "typical 0.9"};
+    for (int mode = 0; mode < 5; mode++) {
+        p.do_sample = mode > 0;
+        p.top_k = mode == 2 ? 20 : 0;
+        p.top_p = mode == 2 || mode == 3 ? 0.95f : 1;
+        p.typical_p = mode == 4 ? 0.9f : 1;
+        const double t = check_seconds();
+        for (d.n_tokens = 0; d.n_tokens < N; d.n_tokens++) check_passed += glia_sample(&s, logits, &d) >= 0;
+        printf("%-20s %7.3f ms a token of %d\n", names[mode], 1e3 * (check_seconds() - t) / N, V);
+    }
+    free(logits);
+    free(s.p);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_philox),         cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_draws),          cmocka_unit_test(test_thresholds),
+        cmocka_unit_test(test_greedy_and_bad), cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_ranges),
+    };
+    if (check_begin(argc, argv)) bench();
+    return check_run_group("sampling", tests);
+}
