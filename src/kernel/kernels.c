@@ -19,8 +19,15 @@ glia_merge_fn glia_merge_ref;
 glia_read_fn glia_read_ref;
 glia_peak_fn glia_peak_f32_ref;
 
+glia_linear_fn glia_linear_f32_avx2, glia_linear_bf16_avx2;
+glia_read_fn glia_read_avx2;
+glia_peak_fn glia_peak_f32_avx2;
+
+glia_linear_fn glia_linear_f32_avx512, glia_linear_bf16_avx512;
+glia_read_fn glia_read_avx512;
+glia_peak_fn glia_peak_f32_avx512;
+
 void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
-    (void)cpu_flags;
     *k = (glia_kernels){
         .rung = "ref",
         .pack = glia_pack_ref,
@@ -41,4 +48,18 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .read = glia_read_ref,
         .peak_f32 = glia_peak_f32_ref,
     };
+
+    if (!(cpu_flags & GLIA_CPU_AVX2)) return;
+    k->rung = "avx2";
+    k->linear_f32 = glia_linear_f32_avx2;
+    k->linear_bf16 = glia_linear_bf16_avx2;
+    k->read = glia_read_avx2;
+    k->peak_f32 = glia_peak_f32_avx2;
+
+    if (!(cpu_flags & GLIA_CPU_AVX512)) return;
+    k->rung = "avx512";
+    k->linear_f32 = glia_linear_f32_avx512;
+    k->linear_bf16 = glia_linear_bf16_avx512;
+    k->read = glia_read_avx512;
+    k->peak_f32 = glia_peak_f32_avx512;
 }

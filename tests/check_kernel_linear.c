@@ -1,0 +1,187 @@
+/* check_kernel_linear.c - every linear twin, the reference included: against
+ * float64 within the bound of kernels.h, and against itself bit for bit in
+ * other company. --bench times what was just proved, as shares of the ceilings. */
+#include "kernel.h"
+
+typedef struct {
+    size_t k, n_panels, m;
+    enum fill fill;
+} shape;
+
+typedef struct {
+    const char *rung;
+    const glia_kernels *kernels;
+    glia_linear_fn *linear;
+    glia_dtype dtype;
+} twin;
+
+static const char *dtype_name(glia_dtype d) { return d == GLIA_DTYPE_F32 ? "f32" : "bf16"; }
+
+/* Panels of random columns; w keeps the values, [columns, k]. The last column is zero. */
+static void fill_panels(void *panels, float *w, const twin *t, const shape *s) {
+    const size_t columns = s->n_panels * GLIA_PANEL;
+    for (size_t c = 0; c < columns; c++)
+        for (size_t i = 0; i < s->k; i++) {
+            const float v = fill_value(s->fill, i, s->k, i ? w[c * s->k + i - 1] : 0);
+            w[c * s->k + i] = c + 1 == columns ? 0.0f : to_bf16(v);
+        }
+    for (size_t p = 0; p < s->n_panels; p++) {
+        const void *rows[GLIA_PANEL];
+        for (size_t c = 0; c < GLIA_PANEL; c++) rows[c] = w + (p * GLIA_PANEL + c) * s->k;
+        if (p + 1 == s->n_panels) rows[GLIA_PANEL - 1] = NULL;
+        t->kernels->pack((char *)panels + p * glia_panel_bytes(t->dtype, s->k), t->dtype, rows,
+                         GLIA_DTYPE_F32, s->k);
+    }
+}
+
+static void check_value(const twin *t, const shape *s, const float *x, const float *w, float y, size_t row,
+                        size_t column) {
+    double exact = 0, magnitude = 0;
+    for (size_t i = 0; i < s->k; i++) {
+        const double term = (double)x[i] * (double)w[i];
+        exact += term;
+        magnitude += fabs(term);
+    }
+    const double nu = (double)s->k * 0x1p-24;
+    const double bound = nu / (1 - nu) * magnitude + (double)s->k * 0x1p-149; /* and room for underflow */
+    CHECK(fabs((double)y - exact) <= bound,
+          "%s %s k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %.9g want %.9g +- %.2g", t->rung,
+          dtype_name(t->dtype), s->k, s->n_panels, s->m, (int)s->fill, row, column, (double)y, exact, bound);
+}
+
+/* Each row alone, and each panel alone, from the other end: the same bits. */
+static void check_company(const twin *t, const shape *s, const float *y, size_t ldy, const float *x,
+                          size_t ldx, const char *panels) {
+    const size_t columns = s->n_panels * GLIA_PANEL, panel_bytes = glia_panel_bytes(t->dtype, s->k);
+    float *other = check_guarded(s->m * columns * sizeof *other);
+    for (size_t r = s->m; r-- > 0;)
+        t->linear(other + r * columns, 0, x + r * ldx, 0, panels, s->k, s->n_panels, 1);
+    for (size_t r = 0; r < s->m; r++)
+        CHECK(same_bits(other + r * columns, y + r * ldy, columns),
+              "%s %s k=%zu m=%zu: row %zu alone differs", t->rung, dtype_name(t->dtype), s->k, s->m, r);
+    for (size_t p = s->n_panels; p-- > 0;)
+        t->linear(other + p * GLIA_PANEL, columns, x, ldx, panels + p * panel_bytes, s->k, 1, s->m);
+    for (size_t r = 0; r < s->m; r++)
+        CHECK(same_bits(other + r * columns, y + r * ldy, columns),
+              "%s %s k=%zu m=%zu: panels alone differ at row %zu", t->rung, dtype_name(t->dtype), s->k, s->m,
+              r);
+    check_guarded_free(other, s->m * columns * sizeof *other);
+}
+
+static void check_shape(const twin *t, shape s) {
+    const size_t columns = s.n_panels * GLIA_PANEL, ldx = s.k + s.m % 3, ldy = columns + s.m % 5;
+    const size_t panel_bytes = glia_panel_bytes(t->dtype, s.k), xn = ((s.m - 1) * ldx + s.k) * sizeof(float);
+    const size_t yn = ((s.m - 1) * ldy + columns) * sizeof(float), wn = columns * s.k * sizeof(float);
+    char *panels = check_guarded(s.n_panels * panel_bytes);
+    float *w = check_guarded(wn), *x = check_guarded(xn), *y = check_guarded(yn);
+    fill_panels(panels, w, t, &s);
+    for (size_t i = 0; i < xn / sizeof *x; i++)
+        x[i] = fill_value(s.fill == SPIKE ? RANDOM : s.fill, i, 0, i ? x[i - 1] : 0);
+    if (s.fill == CANCEL) /* terms cancel only where x repeats itself */
+        for (size_t i = 1; i < xn / sizeof *x; i++) x[i] = x[0];
+
+    memset(y, 0xff, yn); /* NaN: an unwritten element shows, and so does one too many */
+    t->linear(y, ldy, x, ldx, panels, s.k, s.n_panels, s.m);
+    for (size_t r = 0; r < s.m; r++) {
+        for (size_t c = 0; c<columns; c += s.k> 600 ? 7 : 1)
+            check_value(t, &s, x + r * ldx, w + c * s.k, y[r * ldy + c], r, c);
+        for (size_t c = columns; c < ldy && r + 1 < s.m; c++)
+            CHECK(isnan(y[r * ldy + c]), "%s %s: wrote past column %zu", t->rung, dtype_name(t->dtype),
+                  columns);
+    }
+    check_company(t, &s, y, ldy, x, ldx, panels);
+    check_guarded_free(panels, s.n_panels * panel_bytes);
+    check_guarded_free(w, wn);
+    check_guarded_free(x, xn);
+    check_guarded_free(y, yn);
+}
+
+/* bfloat16 weights are the float32 weights that they widen to, to the last bit. */
+static void check_widening(const glia_kernels *k, const char *rung) {
+    const shape s = {1037, 3, 7, RANDOM};
+    const twin narrow = {rung, k, k->linear_bf16, GLIA_DTYPE_BF16},
+               wide = {rung, k, k->linear_f32, GLIA_DTYPE_F32};
+    enum { COLUMNS = 48 };
+    float *w = bench_memory(COLUMNS * s.k * 4), *x = bench_memory(s.m * s.k * 4),
+          *y = bench_memory(2 * s.m * COLUMNS * 4);
+    void *a = bench_memory(3 * glia_panel_bytes(GLIA_DTYPE_BF16, s.k)),
+         *b = bench_memory(3 * glia_panel_bytes(GLIA_DTYPE_F32, s.k));
+    check_seed(5);
+    fill_panels(a, w, &narrow, &s);
+    check_seed(5);
+    fill_panels(b, w, &wide, &s);
+    for (size_t i = 0; i < s.m * s.k; i++) x[i] = check_uniform();
+    k->linear_bf16(y, COLUMNS, x, s.k, a, s.k, s.n_panels, s.m);
+    k->linear_f32(y + s.m * COLUMNS, COLUMNS, x, s.k, b, s.k, s.n_panels, s.m);
+    CHECK(same_bits(y, y + s.m * COLUMNS, s.m * COLUMNS), "%s: bf16 and f32 weights of equal value differ",
+          rung);
+    free(w), free(x), free(y), free(a), free(b);
+}
+
+static void check_twin(const twin *t) {
+    static const size_t long_k[] = {255, 256, 257, 511, 512, 513, 1024, 1030, 2047};
+    for (size_t k = 1; k <= 67; k++) /* every tail, twice over */
+        for (int f = 0; f < FILLS; f++) check_shape(t, (shape){k, 1 + k % 5, 1 + k % 14, (enum fill)f});
+    for (size_t m = 1; m <= 40; m++) check_shape(t, (shape){33, 1 + m % 9, m, RANDOM});
+    for (size_t i = 0; i < sizeof long_k / sizeof *long_k; i++)
+        for (int f = 0; f < FILLS; f++) check_shape(t, (shape){long_k[i], 1 + i, 1 + i * 2, (enum fill)f});
+    check_shape(t, (shape){11008, 2, 3, RANDOM}); /* SmolLM3-3B ffn */
+    t->linear(NULL, 0, NULL, 0, NULL, 4, 0, 0);   /* nothing asked, nothing touched */
+}
+
+enum { ROUNDS = 9, DECODE_BYTES = 256 << 20 };
+
+/* Median share of the ceiling, each round beside its own ceiling. */
+static void bench(const twin *t, size_t k, size_t n_panels, size_t m, const void *w, const void *read_from) {
+    float *x = bench_memory(m * k * sizeof *x), *y = bench_memory(m * n_panels * 64);
+    double rate[ROUNDS], share[ROUNDS];
+    const double bytes = (double)(n_panels * glia_panel_bytes(t->dtype, k));
+    const double flops = 2.0 * (double)(m * k * n_panels * GLIA_PANEL);
+    for (size_t i = 0; i < m * k; i++) x[i] = check_uniform();
+    for (int i = 0; i < ROUNDS; i++) {
+        const double peak = peak_now(t->kernels),
+                     read = read_from ? read_now(t->kernels, read_from, DECODE_BYTES) : 0;
+        const double t0 = check_seconds();
+        t->linear(y, n_panels * GLIA_PANEL, x, k, w, k, n_panels, m);
+        const double seconds = check_seconds() - t0;
+        rate[i] = (read_from ? bytes : flops) / seconds;
+        share[i] = rate[i] / (read_from ? read : peak);
+    }
+    printf("linear_%s %-6s m=%-3zu k=%-5zu n=%-6zu %7.1f %s  %5.1f%% of %s\n", dtype_name(t->dtype), t->rung,
+           m, k, n_panels * GLIA_PANEL, median(rate, ROUNDS) * 1e-9, read_from ? "GB/s   " : "GFLOP/s",
+           median(share, ROUNDS) * 100, read_from ? "read" : "peak");
+    free(x), free(y);
+}
+
+static void bench_twin(const twin *t) {
+    char *w = bench_memory(DECODE_BYTES), *other = bench_memory(DECODE_BYTES);
+    static const size_t rows[] = {1, 2, 3, 4, 8, 12, 16};
+    const size_t k = 2048, all = DECODE_BYTES / glia_panel_bytes(t->dtype, k);
+    for (size_t i = 0; i < 3 && strcmp(t->rung, "ref"); i++) bench(t, k, all, rows[i], w, other);
+    for (size_t i = 3; i < sizeof rows / sizeof *rows && strcmp(t->rung, "ref"); i++)
+        bench(t, 1024, 192, rows[i], w, NULL);
+    bench(t, 1024, 64, strcmp(t->rung, "ref") ? 512 : 32, w, NULL);
+    bench(t, 3072, 32, strcmp(t->rung, "ref") ? 512 : 32, w, NULL);
+    bench(t, 4096, 32, strcmp(t->rung, "ref") ? 256 : 32, w, NULL);
+    free(w), free(other);
+}
+
+int main(int argc, char **argv) {
+    const int want_bench = check_begin(argc, argv);
+    int twins = 0;
+    for (int i = 0; i < RUNGS; i++) {
+        glia_kernels k;
+        if (!rung_table(&k, i)) continue;
+        const twin both[] = {{ladder[i].name, &k, k.linear_f32, GLIA_DTYPE_F32},
+                             {ladder[i].name, &k, k.linear_bf16, GLIA_DTYPE_BF16}};
+        for (int d = 0; d < 2; d++, twins++) {
+            if (want_bench)
+                bench_twin(&both[d]);
+            else
+                check_twin(&both[d]);
+        }
+        check_widening(&k, ladder[i].name);
+    }
+    printf("linear: %d twins checked\n", twins);
+    return check_end("check_kernel_linear");
+}

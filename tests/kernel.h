@@ -1,0 +1,103 @@
+/* kernel.h - what the kernel checks share: the ladder, fills, interleaved timing. */
+#ifndef GLIA_TEST_KERNEL_H
+#define GLIA_TEST_KERNEL_H
+
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bf16.h"
+#include "base/cpu.h"
+#include "kernel/kernels.h"
+
+static const struct {
+    const char *name;
+    unsigned flags;
+} ladder[] = {
+    {"ref", 0},
+    {"avx2", GLIA_CPU_AVX2},
+    {"avx512", GLIA_CPU_AVX2 | GLIA_CPU_AVX512},
+};
+enum { RUNGS = sizeof ladder / sizeof *ladder };
+
+/* The table of rung i, false where this machine lacks it. Asserts that the
+ * mask alone decides the rung. */
+static inline bool rung_table(glia_kernels *k, int i) {
+    if ((ladder[i].flags & glia_cpu_flags()) != ladder[i].flags) {
+        check_skip_because("%s: this machine lacks it", ladder[i].name);
+        return false;
+    }
+    glia_kernels_init(k, ladder[i].flags);
+    CHECK(strcmp(k->rung, ladder[i].name) == 0, "asked for %s, got %s", ladder[i].name, k->rung);
+    return true;
+}
+
+/* RANDOM in [-1, 1); CANCEL pairs each term with its opposite, so that the sum
+ * is tiny and the terms are not; SPIKE has one large value at the very end;
+ * HUGE and TINY lie near the ends of the range; DENORMAL below it; ZERO. */
+enum fill { RANDOM, CANCEL, SPIKE, LARGE, TINY, DENORMAL, ZERO, FILLS };
+
+static inline float fill_value(enum fill f, size_t i, size_t n, float before) {
+    const float v = check_uniform();
+    switch (f) {
+    case CANCEL: return i % 2 ? -before : v;
+    case SPIKE: return i + 1 == n ? 65536.0f : 0.0f;
+    case LARGE: return v * 1e15f;
+    case TINY: return v * 1e-18f;
+    case DENORMAL: return v * 1e-38f;
+    case ZERO: return i % 2 ? 0.0f : -0.0f;
+    default: return v;
+    }
+}
+
+static inline float to_bf16(float v) { return glia_bf16_to_f32(glia_f32_to_bf16(v)); }
+
+static inline bool same_bits(const float *a, const float *b, size_t n) {
+    return !memcmp(a, b, n * sizeof *a);
+}
+
+/* Memory for a benchmark, aligned to 64 bytes and touched. */
+static inline void *bench_memory(size_t bytes) {
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!p) {
+        perror("bench_memory");
+        exit(2);
+    }
+    memset(p, 0, bytes);
+    return p;
+}
+
+static inline int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+static inline double median(double *v, int n) {
+    qsort(v, (size_t)n, sizeof *v, by_value);
+    return v[n / 2];
+}
+
+/* Rates of the ceilings in this moment: flops and bytes per second. */
+static inline double peak_now(const glia_kernels *k) {
+    const double t0 = check_seconds();
+    const uint64_t flops = k->peak_f32(1000000);
+    return (double)flops / (check_seconds() - t0);
+}
+static inline double read_now(const glia_kernels *k, const void *p, size_t bytes) {
+    static const size_t ahead[] = {0, 1024, 4096};
+    static volatile uint64_t sink;
+    double best = 1e9;
+    for (int streams = 1; streams <= 8; streams *= 2)
+        for (int i = 0; i < 3; i++) {
+            const double t0 = check_seconds();
+            sink = k->read(p, bytes, streams, ahead[i]);
+            const double t = check_seconds() - t0;
+            if (t < best) best = t;
+        }
+    (void)sink;
+    return (double)bytes / best;
+}
+
+#endif
