@@ -8,6 +8,13 @@
 
 enum { INDEX_MAX = 256 << 20 };
 
+static bool has(const char *dir, const char *name) {
+    char *path = glia_path_join(dir, name);
+    const bool is = path && glia_file_exists(path);
+    free(path);
+    return is;
+}
+
 /* Open dir/name as the next file. */
 static glia_status add_file(glia_checkpoint *c, const char *dir, const char *name, glia_err *err) {
     const size_t n = (size_t)c->n_files + 1;
@@ -56,7 +63,7 @@ static glia_status gather(glia_checkpoint *c, glia_err *err) {
 static int find_file(const glia_checkpoint *c, const char *shard) {
     for (int f = c->n_files - 1; f >= 0; f--) {
         const char *slash = strrchr(c->path[f], '/');
-        if (!strcmp(slash + 1, shard)) return f;
+        if (!strcmp(slash ? slash + 1 : c->path[f], shard)) return f;
     }
     return -1;
 }
@@ -77,6 +84,9 @@ static glia_status open_shards(glia_checkpoint *c, const char *dir, const char *
                              "%s: weight_map: %.120s: \"%.120s\" is not a file name in the "
                              "model's directory",
                              index, name, shard);
+        if (!has(dir, shard))
+            return glia_fail(err, GLIA_ERR_IO, "%s: weight_map names %.120s, which is not there", index,
+                             shard);
         const glia_status status = add_file(c, dir, shard, err);
         if (status != GLIA_OK) return status;
     }
@@ -123,13 +133,6 @@ static glia_status open_index(glia_checkpoint *c, const char *dir, const char *i
 }
 
 /* ---- the directory --------------------------------------------------------- */
-
-static bool has(const char *dir, const char *name) {
-    char *path = glia_path_join(dir, name);
-    const bool is = path && glia_file_exists(path);
-    free(path);
-    return is;
-}
 
 static glia_status fail_absent(const char *dir, glia_err *err) {
     static const char *const other[] = {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf",

@@ -77,7 +77,10 @@ static void read_dtype(glia_json_reader *r, glia_tensor_view *t) {
         t->dtype = (glia_tensor_dtype)i;
         return;
     }
-    glia_json_fail(r, GLIA_ERR_FORMAT, name ? "unknown dtype %.40s" : "dtype is missing", name);
+    if (name)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "unknown dtype %.40s", name);
+    else
+        glia_json_fail(r, GLIA_ERR_FORMAT, "dtype is missing");
 }
 
 static int64_t read_size(glia_json_reader *r, const char *key, const json_t *list, size_t i) {

@@ -1,0 +1,55 @@
+/* generation.h - generation_config.json: how the model's makers sample from it.
+ *
+ * Values are transformers 4's: where a key is absent its default stands (so
+ * top_k is 50), where it is null that step is off. Keys that Glia does not apply
+ * give a warning: they choose among tokens and change no logit.
+ * Source: transformers generation/configuration_utils.py and utils.py. */
+#ifndef GLIA_FORMAT_GENERATION_H
+#define GLIA_FORMAT_GENERATION_H
+
+#include "format/config.h"
+
+/* Bits of glia_generation_config.given: the key is there and not null. */
+enum {
+    GLIA_GIVEN_DO_SAMPLE = 1 << 0,
+    GLIA_GIVEN_TEMPERATURE = 1 << 1,
+    GLIA_GIVEN_TOP_K = 1 << 2,
+    GLIA_GIVEN_TOP_P = 1 << 3,
+    GLIA_GIVEN_MIN_P = 1 << 4,
+    GLIA_GIVEN_TYPICAL_P = 1 << 5,
+    GLIA_GIVEN_REPETITION_PENALTY = 1 << 6,
+    GLIA_GIVEN_MAX_NEW_TOKENS = 1 << 7,
+    GLIA_GIVEN_MAX_LENGTH = 1 << 8,
+    GLIA_GIVEN_MIN_NEW_TOKENS = 1 << 9,
+    GLIA_GIVEN_MIN_LENGTH = 1 << 10,
+};
+
+typedef struct {
+    unsigned given;
+    bool do_sample;            /* false */
+    double temperature;        /* 1; >= 0 */
+    int top_k;                 /* 50; 0: off */
+    double top_p;              /* 1: off; 0 to 1 */
+    double min_p;              /* 0: off; 0 to 1 */
+    double typical_p;          /* 1: off; above 0, at most 1 */
+    double repetition_penalty; /* 1: off; above 0 */
+    int max_new_tokens;        /* 0: no limit stated */
+    int max_length;            /* prompt included; 20 where absent, as in transformers: look at `given` */
+    int min_new_tokens, min_length;
+    glia_token_ids eos; /* n = 0: not given here, config.json decides */
+    int32_t bos, pad;   /* -1: not given */
+} glia_generation_config;
+
+/* Read DIR/generation_config.json; where there is none, all defaults and GLIA_OK.
+ * `warning` may be NULL. Nothing to free. On failure *g holds the defaults.
+ * Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT (not JSON, wrong type, out of range),
+ * GLIA_ERR_LIMIT. */
+glia_status glia_generation_config_load(glia_generation_config *g, const char *dir, glia_warning_fn *warning,
+                                        void *user, glia_err *err);
+
+/* The same from text; `where` names it in messages. */
+glia_status glia_generation_config_parse(glia_generation_config *g, const char *text, size_t len,
+                                         const char *where, glia_warning_fn *warning, void *user,
+                                         glia_err *err);
+
+#endif

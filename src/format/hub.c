@@ -1,0 +1,143 @@
+/* hub.c - see hub.h. */
+#define _GNU_SOURCE
+#include "format/hub.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+
+enum { REF_MAX = 256, ID_MAX = 96 };
+
+/* Letters, digits, '-', '_' and '.', not beginning with '.' or '-', as the Hub asks. */
+static bool is_name(const char *s, size_t n) {
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+    return n > 0 && n <= ID_MAX && s[0] != '.' && s[0] != '-' && strspn(s, allowed) >= n;
+}
+
+/* "main", "refs/pr/1", a commit: names joined by '/'. */
+static bool is_revision(const char *s) {
+    for (;;) {
+        const size_t n = strcspn(s, "/");
+        if (!is_name(s, n)) return false;
+        if (!s[n]) return true;
+        s += n + 1;
+    }
+}
+
+/* The repository's folder in the cache, or NULL where `id` cannot be one. */
+static char *repo_dir(const char *cache_dir, const char *id, size_t n) {
+    const char *slash = memchr(id, '/', n);
+    const size_t org = slash ? (size_t)(slash - id) : 0;
+    if (slash && !is_name(id, org)) return NULL;
+    const char *name = slash ? slash + 1 : id;
+    const size_t len = n - (size_t)(name - id);
+    if (!is_name(name, len)) return NULL;
+    glia_buf b = {0};
+    glia_buf_printf(&b, "%s/models--%.*s%s%.*s", cache_dir, (int)org, id, slash ? "--" : "", (int)len, name);
+    return glia_buf_steal(&b);
+}
+
+static char *join3(const char *a, const char *b, const char *c) {
+    glia_buf path = {0};
+    glia_buf_printf(&path, "%s/%s/%s", a, b, c);
+    return glia_buf_steal(&path);
+}
+
+/* What refs/REVISION holds; *commit stays NULL where there is no such file. */
+static glia_status read_ref(char **commit, const char *repo, const char *revision, glia_err *err) {
+    size_t len;
+    glia_status status = GLIA_OK;
+    char *path = join3(repo, "refs", revision);
+    if (!path) return glia_fail_nomem(err, strlen(repo) + 32, "a path");
+    if (glia_file_exists(path)) status = glia_read_file(commit, &len, path, REF_MAX, err);
+    if (*commit) {
+        const size_t n = strcspn(*commit, " \t\r\n");
+        (*commit)[n] = '\0';
+        if (!is_name(*commit, n)) {
+            status = glia_fail(err, GLIA_ERR_FORMAT, "%s: expected a commit, found \"%.40s\"", path, *commit);
+            free(*commit);
+            *commit = NULL;
+        }
+    }
+    free(path);
+    return status;
+}
+
+/* Names in repo/snapshots into `names`, separated by ", "; `only` is the one where n is 1. */
+static int list_snapshots(const char *repo, glia_buf *names, glia_buf *only) {
+    int n = 0;
+    char *path = glia_path_join(repo, "snapshots");
+    DIR *dir = path ? opendir(path) : NULL;
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        if (e->d_name[0] == '.') continue;
+        glia_buf_printf(names, "%s%s", n ? ", " : "", e->d_name);
+        if (n++ == 0) glia_buf_puts(only, e->d_name);
+    }
+    if (dir) closedir(dir);
+    free(path);
+    return n;
+}
+
+/* `revision` is NULL where none was asked for. */
+static glia_status find_snapshot(char **dir, const char *repo, const char *revision, glia_err *err) {
+    glia_buf names = {0}, only = {0};
+    char *commit = NULL;
+    glia_status status = read_ref(&commit, repo, revision ? revision : "main", err);
+    const int n = list_snapshots(repo, &names, &only);
+    const char *wanted = commit ? commit : revision ? revision : n == 1 ? only.data : NULL;
+    char *path = status == GLIA_OK && wanted ? join3(repo, "snapshots", wanted) : NULL;
+    if (status != GLIA_OK) {
+        /* already told */
+    } else if (path && glia_dir_exists(path)) {
+        *dir = path;
+        path = NULL;
+    } else if (names.oom || only.oom || (wanted && !path)) {
+        status = glia_fail_nomem(err, strlen(repo), "a path");
+    } else {
+        status = glia_fail(err, GLIA_ERR_IO, "%s: no snapshot of %s%s%s; there %s %.160s", repo,
+                           revision ? revision : "main", commit ? ", which is commit " : "",
+                           commit ? commit : "", n == 1 ? "is" : "are", n ? names.data : "none");
+    }
+    free(path);
+    free(commit);
+    glia_buf_free(&names);
+    glia_buf_free(&only);
+    return status;
+}
+
+glia_status glia_hub_resolve(char **dir, const char *model, const char *cache_dir, glia_err *err) {
+    *dir = NULL;
+    if (glia_dir_exists(model)) {
+        *dir = strdup(model);
+        return *dir ? GLIA_OK : glia_fail_nomem(err, strlen(model) + 1, "a path");
+    }
+    if (glia_file_exists(model))
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "%s: expected a model's directory, found a file", model);
+    const char *at = strchr(model, '@'), *revision = at ? at + 1 : NULL;
+    const size_t n = at ? (size_t)(at - model) : strlen(model);
+    char *repo = repo_dir(cache_dir ? cache_dir : "", model, n);
+    if (!repo || (revision && !is_revision(revision))) {
+        free(repo);
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "%.200s: no such directory, and not a Hub id such as "
+                         "Qwen/Qwen3-0.6B or Qwen/Qwen3-0.6B@main",
+                         model);
+    }
+    glia_status status;
+    if (!cache_dir)
+        status =
+            glia_fail(err, GLIA_ERR_IO, "%s: no such directory, and no Hugging Face cache to look in", model);
+    else if (!glia_dir_exists(repo))
+        status = glia_fail(err, GLIA_ERR_IO,
+                           "%.100s: no such directory, and not in the Hugging Face cache as "
+                           "%.200s; get it with: hf download %.*s",
+                           model, repo, (int)n, model);
+    else
+        status = find_snapshot(dir, repo, revision, err);
+    free(repo);
+    return status;
+}
