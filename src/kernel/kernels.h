@@ -45,8 +45,9 @@ static inline size_t glia_v_tile_bytes(glia_dtype dtype, size_t head_dim) {
     return glia_panels(head_dim) * glia_panel_bytes(dtype, GLIA_PANEL);
 }
 
-/* Pack one panel: column c is rows[c], [k] elements of `from` (F32, F16, BF16),
- * or zeros where rows[c] is NULL. Narrowing rounds to nearest even.
+/* Pack one panel: column c is rows[c], [k] elements of `from` (F32, F16, BF16)
+ * at any address (a checkpoint aligns nothing), or zeros where rows[c] is NULL.
+ * Narrowing rounds to nearest even.
  *   panel  glia_panel_bytes(to, k)  written whole */
 typedef void glia_pack_fn(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
                           size_t k);

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/team.h"
+#include "format/config.h"
 #include "layer/batch.h"
 
 typedef struct glia_weights glia_weights; /* model/weights.h */
@@ -24,13 +25,17 @@ typedef struct {
 } glia_decoder_limits;
 
 /* Plan only: fills *plan without mapping it. */
-void glia_decoder_plan(const glia_weights *w, const glia_decoder_limits *limits, int threads,
+void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *limits, int threads,
                        glia_plan *plan);
 
-/* `w` and `team` must outlive the decoder. Errors: GLIA_ERR_NOMEM. */
+/* `w` and `team` must outlive the decoder; `cpu_flags` choose the rung
+ * (base/cpu.h). Errors: GLIA_ERR_NOMEM. */
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
-                                glia_team *team, glia_err *err);
+                                unsigned cpu_flags, glia_team *team, glia_err *err);
 void glia_decoder_free(glia_decoder *d);
+
+/* What was allocated: the plan, mapped. */
+const glia_plan *glia_decoder_memory(const glia_decoder *d);
 
 /* Run one step: write keys and values, fill the logits of logit_row. Every
  * index must be in range (the engine's duty; asserted). Allocates nothing. */

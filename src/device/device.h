@@ -1,0 +1,107 @@
+/* device.h - the seam that every layer calls: the operations of a forward pass.
+ *
+ * All threads of the device's team call each operation with the same arguments
+ * and their own `thread`; an operation does that thread's share and returns
+ * without waiting. Where a later operation reads what other threads wrote, the
+ * caller puts a glia_device_barrier() between. Nothing here allocates or fails.
+ *
+ * Activations are float32, row-major, with row strides (ld*) in floats that are
+ * multiples of 16; a row's floats past its width may be written (by whole
+ * panels) and mean nothing. */
+#ifndef GLIA_DEVICE_DEVICE_H
+#define GLIA_DEVICE_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/team.h"
+#include "kernel/kernels.h"
+
+typedef struct {
+    glia_kernels k;
+    glia_team *team;
+    int threads;
+    char *scratch; /* [threads] parts of scratch_bytes */
+    size_t scratch_bytes;
+} glia_device;
+
+/* A linear layer's weight [columns, k], packed (kernel/kernels.h). */
+typedef struct {
+    void *panels; /* [glia_panels(columns)] */
+    glia_dtype dtype;
+    size_t columns, k;
+} glia_matrix;
+
+/* One layer's part of the KV cache: blocks of `block_size` positions, each
+ * holding for every KV head its tiles of 16 positions, K then V. */
+typedef struct {
+    char *base;
+    glia_dtype dtype;
+    int block_size, kv_heads, head_dim;
+} glia_kv_layer;
+
+/* Rows of a step, as in layer/batch.h. */
+typedef struct {
+    int n;
+    const int32_t *seq, *position, *slot, *parent; /* parent may be NULL */
+    const int32_t *block_table;                    /* [n_seqs, max_blocks] */
+    int max_blocks;
+} glia_rows;
+
+/* Heads of an attention layer and what is done to each before the product. */
+typedef struct {
+    int heads, kv_heads, head_dim;
+    const float *q_norm, *k_norm; /* [head_dim] RMSNorm weights, or NULL */
+    float eps;
+    const float *cos, *sin; /* [position, head_dim / 2], or NULL: this layer does not rotate */
+    int window;             /* keys a query sees, itself included; 0: all before it */
+    float scale;
+} glia_heads;
+
+typedef enum {
+    GLIA_STORE,  /* y = x W^T + b */
+    GLIA_ADD,    /* y += x W^T + b */
+    GLIA_SWIGLU, /* W's panels alternate gate, up: y = silu(gate) * up */
+} glia_epilogue;
+
+/* Bytes of scratch a thread needs for these shapes. */
+size_t glia_device_scratch_bytes(int max_rows, int head_dim, glia_dtype kv_dtype);
+
+static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier(d->team); }
+
+/* y[i] = row token[i] of the embedding `table` [vocab, hidden]. */
+void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
+                       const int32_t *token, int m);
+
+/* y[i] = RMSNorm(x[row ? row[i] : i]) with weight w [n]. */
+void glia_device_rmsnorm(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
+                         const int32_t *row, int m, const float *w, size_t n, float eps);
+
+/* m rows of x [m, w->k] through w; bias [whole panels of columns] may be NULL. The
+ * panels a thread takes depend on their number alone, so that weights can be
+ * placed where they will be read (glia_device_panels). */
+void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
+                        int m, const glia_matrix *w, const float *bias, glia_epilogue epilogue);
+/* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear(). */
+void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
+                        size_t *to);
+
+/* After the fused projection: qkv [m, (heads + 2 kv_heads) head_dim]. Norm and
+ * rotate q in place and k on its way into the cache; store v. */
+void glia_device_qkv(const glia_device *d, int thread, float *qkv, size_t ldqkv, const glia_rows *rows,
+                     const glia_heads *h, const glia_kv_layer *kv);
+
+/* o [m, heads * head_dim] = softmax attention of q (the head of qkv's rows) over
+ * the cache. Order of additions: pieces of 64 positions, merged in order into spans of
+ * 1,024, merged in order: a function of absolute positions alone. */
+void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, const float *qkv,
+                           size_t ldqkv, const glia_rows *rows, const glia_heads *h, const glia_kv_layer *kv);
+
+/* Bytes of one block of a layer's cache. */
+size_t glia_kv_block_bytes(const glia_kv_layer *kv);
+/* Copy one position of one layer, all KV heads, to another place. One thread does it. */
+void glia_device_copy_kv(const glia_device *d, const glia_kv_layer *kv, int to_block, int to_at,
+                         int from_block, int from_at);
+
+#endif

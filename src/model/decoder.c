@@ -1,0 +1,242 @@
+/* decoder.c - the one forward pass: every architecture, every mixture of rows.
+ *
+ * All threads of the team run forward() (SPMD). The comment behind a barrier
+ * names the value that crosses threads there; a layer has eight. */
+#include "model/decoder.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "layer/kv_cache.h"
+#include "layer/rope.h"
+#include "model/weights.h"
+
+/* Regions of the plan, in order. */
+enum {
+    REGION_HIDDEN,
+    REGION_NORMED,
+    REGION_QKV,
+    REGION_ATTENTION,
+    REGION_FFN,
+    REGION_LOGITS,
+    REGION_COS,
+    REGION_SIN,
+    REGION_SCRATCH,
+    REGION_KV,
+};
+
+struct glia_decoder {
+    const glia_weights *w;
+    glia_decoder_limits limits;
+    glia_device device;
+    glia_plan plan;
+    glia_kv_cache kv;
+    size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
+    float *hidden; /* [rows, hidden] the residual stream */
+    float *normed; /* [rows, hidden] */
+    float *qkv, *attention, *ffn, *logits;
+    float *cos, *sin;
+    const glia_batch *batch;
+};
+
+static size_t ld(size_t n) { return glia_panels(n) * GLIA_PANEL; }
+
+static glia_kv_cache kv_shape(const glia_model_config *c, const glia_decoder_limits *l) {
+    return glia_kv_cache_shape(l->kv_dtype, l->block_size, c->kv_heads, (int)c->head_dim, l->n_blocks);
+}
+
+static size_t qkv_columns(const glia_model_config *c) {
+    return (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
+}
+
+void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *l, int threads,
+                       glia_plan *plan) {
+    const size_t rows = (size_t)l->max_rows, f = sizeof(float);
+    const size_t angles = (size_t)l->sequence_length * (size_t)c->head_dim / 2;
+    const glia_kv_cache kv = kv_shape(c, l);
+    glia_plan_add(plan, "residual stream", rows * ld((size_t)c->hidden), f);
+    glia_plan_add(plan, "normed input", rows * ld((size_t)c->hidden), f);
+    glia_plan_add(plan, "q, k and v", rows * ld(qkv_columns(c)), f);
+    glia_plan_add(plan, "attention output", rows * ld((size_t)glia_dim_of(c, D_Q)), f);
+    glia_plan_add(plan, "feed-forward", rows * ld((size_t)c->ffn), f);
+    glia_plan_add(plan, "logits", (size_t)l->max_logits * ld((size_t)c->vocab), f);
+    glia_plan_add(plan, "RoPE cosines", angles, f);
+    glia_plan_add(plan, "RoPE sines", angles, f);
+    glia_plan_add(plan, "scratch of threads", (size_t)threads,
+                  glia_device_scratch_bytes(l->max_rows, (int)c->head_dim, l->kv_dtype));
+    glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
+}
+
+static void bind(glia_decoder *d) {
+    const glia_model_config *c = d->w->config;
+    d->ld_hidden = ld((size_t)c->hidden);
+    d->ld_qkv = ld(qkv_columns(c));
+    d->ld_q = ld((size_t)glia_dim_of(c, D_Q));
+    d->ld_ffn = ld((size_t)c->ffn);
+    d->ld_vocab = ld((size_t)c->vocab);
+    d->hidden = glia_plan_at(&d->plan, REGION_HIDDEN);
+    d->normed = glia_plan_at(&d->plan, REGION_NORMED);
+    d->qkv = glia_plan_at(&d->plan, REGION_QKV);
+    d->attention = glia_plan_at(&d->plan, REGION_ATTENTION);
+    d->ffn = glia_plan_at(&d->plan, REGION_FFN);
+    d->logits = glia_plan_at(&d->plan, REGION_LOGITS);
+    d->cos = glia_plan_at(&d->plan, REGION_COS);
+    d->sin = glia_plan_at(&d->plan, REGION_SIN);
+    d->device.scratch = glia_plan_at(&d->plan, REGION_SCRATCH);
+    d->kv.shape.base = glia_plan_at(&d->plan, REGION_KV);
+}
+
+typedef struct {
+    glia_decoder *d;
+    float *inv_freq;
+    double scaling;
+} rope_job;
+
+static void fill_rope(void *arg, int thread) {
+    const rope_job *j = arg;
+    size_t from, to;
+    glia_share((size_t)j->d->limits.sequence_length, thread, j->d->device.threads, &from, &to);
+    glia_rope_table(j->d->cos, j->d->sin, j->inv_freq, j->scaling, (size_t)j->d->w->config->head_dim / 2,
+                    from, to);
+}
+
+static glia_status prepare_rope(glia_decoder *d, glia_err *err) {
+    const size_t pairs = (size_t)d->w->config->head_dim / 2;
+    rope_job job = {.d = d, .inv_freq = malloc(pairs * sizeof(float))};
+    if (!job.inv_freq) return glia_fail_nomem(err, pairs * sizeof(float), "RoPE frequencies");
+    job.scaling = glia_rope_frequencies(job.inv_freq, d->w->config, d->limits.sequence_length);
+    glia_team_run(d->device.team, fill_rope, &job);
+    free(job.inv_freq);
+    return GLIA_OK;
+}
+
+glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
+                                unsigned cpu_flags, glia_team *team, glia_err *err) {
+    *out = NULL;
+    glia_decoder *d = calloc(1, sizeof *d);
+    if (!d) return glia_fail_nomem(err, sizeof *d, "the decoder");
+    assert(limits->block_size > 0 && limits->block_size % GLIA_PANEL == 0);
+    d->w = w;
+    d->limits = *limits;
+    d->device.team = team;
+    d->device.threads = glia_team_size(team);
+    d->device.scratch_bytes =
+        glia_device_scratch_bytes(limits->max_rows, (int)w->config->head_dim, limits->kv_dtype);
+    glia_kernels_init(&d->device.k, cpu_flags);
+    d->kv = kv_shape(w->config, limits);
+    glia_decoder_plan(w->config, limits, d->device.threads, &d->plan);
+    glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
+    if (status == GLIA_OK) {
+        bind(d);
+        status = prepare_rope(d, err);
+    }
+    if (status == GLIA_OK)
+        *out = d;
+    else
+        glia_decoder_free(d);
+    return status;
+}
+
+void glia_decoder_free(glia_decoder *d) {
+    if (!d) return;
+    glia_plan_unmap(&d->plan);
+    free(d);
+}
+
+const glia_plan *glia_decoder_memory(const glia_decoder *d) { return &d->plan; }
+
+static glia_heads heads_of(const glia_decoder *d, int layer) {
+    const glia_model_config *c = d->w->config;
+    const glia_layer_weights *l = &d->w->layer[layer];
+    return (glia_heads){
+        .heads = c->heads,
+        .kv_heads = c->kv_heads,
+        .head_dim = (int)c->head_dim,
+        .q_norm = l->q_norm,
+        .k_norm = l->k_norm,
+        .eps = (float)c->rms_norm_eps,
+        .cos = c->rope[layer] ? d->cos : NULL,
+        .sin = c->rope[layer] ? d->sin : NULL,
+        .window = c->window[layer],
+        .scale = (float)(1.0 / sqrt((double)c->head_dim)),
+    };
+}
+
+static void forward_layer(glia_decoder *d, int thread, int layer, const glia_rows *rows) {
+    const glia_device *dev = &d->device;
+    const glia_layer_weights *w = &d->w->layer[layer];
+    const glia_heads heads = heads_of(d, layer);
+    const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, layer);
+    const size_t hidden = (size_t)d->w->config->hidden;
+    const int m = rows->n;
+
+    glia_device_rmsnorm(dev, thread, d->normed, d->ld_hidden, d->hidden, d->ld_hidden, NULL, m, w->in_norm,
+                        hidden, heads.eps);
+    glia_device_barrier(dev); /* normed */
+    glia_device_linear(dev, thread, d->qkv, d->ld_qkv, d->normed, d->ld_hidden, m, &w->qkv, w->qkv_bias,
+                       GLIA_STORE);
+    glia_device_barrier(dev); /* qkv */
+    glia_device_qkv(dev, thread, d->qkv, d->ld_qkv, rows, &heads, &kv);
+    glia_device_barrier(dev); /* qkv, the cache */
+    glia_device_attention(dev, thread, d->attention, d->ld_q, d->qkv, d->ld_qkv, rows, &heads, &kv);
+    glia_device_barrier(dev); /* attention */
+    glia_device_linear(dev, thread, d->hidden, d->ld_hidden, d->attention, d->ld_q, m, &w->o, w->o_bias,
+                       GLIA_ADD);
+    glia_device_barrier(dev); /* hidden */
+    glia_device_rmsnorm(dev, thread, d->normed, d->ld_hidden, d->hidden, d->ld_hidden, NULL, m, w->post_norm,
+                        hidden, heads.eps);
+    glia_device_barrier(dev); /* normed */
+    glia_device_linear(dev, thread, d->ffn, d->ld_ffn, d->normed, d->ld_hidden, m, &w->gate_up,
+                       w->gate_up_bias, GLIA_SWIGLU);
+    glia_device_barrier(dev); /* ffn */
+    glia_device_linear(dev, thread, d->hidden, d->ld_hidden, d->ffn, d->ld_ffn, m, &w->down, w->down_bias,
+                       GLIA_ADD);
+    glia_device_barrier(dev); /* hidden */
+}
+
+static void forward(void *arg, int thread) {
+    glia_decoder *d = arg;
+    const glia_batch *b = d->batch;
+    const glia_model_config *c = d->w->config;
+    const glia_rows rows = {
+        .n = b->n_rows,
+        .seq = b->seq,
+        .position = b->position,
+        .slot = b->slot,
+        .parent = b->parent,
+        .block_table = b->block_table,
+        .max_blocks = b->max_blocks,
+    };
+    glia_device_embed(&d->device, thread, d->hidden, d->ld_hidden, &d->w->embed, b->token, b->n_rows);
+    glia_device_barrier(&d->device); /* hidden */
+    for (int i = 0; i < c->layers; i++) forward_layer(d, thread, i, &rows);
+    glia_device_rmsnorm(&d->device, thread, d->normed, d->ld_hidden, d->hidden, d->ld_hidden, b->logit_row,
+                        b->n_logits, d->w->final_norm, (size_t)c->hidden, (float)c->rms_norm_eps);
+    glia_device_barrier(&d->device); /* normed */
+    glia_device_linear(&d->device, thread, d->logits, d->ld_vocab, d->normed, d->ld_hidden, b->n_logits,
+                       &d->w->head, NULL, GLIA_STORE);
+}
+
+void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
+    assert(batch->n_rows > 0 && batch->n_rows <= d->limits.max_rows);
+    assert(batch->n_logits >= 0 && batch->n_logits <= d->limits.max_logits);
+    for (int i = 0; i < batch->n_rows; i++) {
+        assert(batch->token[i] >= 0 && batch->token[i] < d->w->config->vocab);
+        assert(batch->position[i] >= 0 && batch->position[i] < d->limits.sequence_length);
+        assert(batch->slot[i] >= 0 && batch->slot[i] < batch->max_blocks * d->limits.block_size);
+        assert(batch->seq[i] >= 0 && batch->seq[i] < batch->n_seqs);
+        assert(!batch->parent || batch->parent[i] < i);
+    }
+    d->batch = batch;
+    glia_team_run(d->device.team, forward, d);
+}
+
+const float *glia_decoder_logits(const glia_decoder *d, int i) { return d->logits + (size_t)i * d->ld_vocab; }
+
+void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at) {
+    for (int i = 0; i < d->w->config->layers; i++) {
+        const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, i);
+        glia_device_copy_kv(&d->device, &kv, to_block, to_at, from_block, from_at);
+    }
+}

@@ -1,0 +1,56 @@
+/* weights.h - a model's weights in the form that the forward pass multiplies:
+ * found, checked, fused, packed and bound, from a checkpoint or at random. */
+#ifndef GLIA_MODEL_WEIGHTS_H
+#define GLIA_MODEL_WEIGHTS_H
+
+#include "base/arena.h"
+#include "base/team.h"
+#include "device/device.h"
+#include "model/decoder.h"
+#include "model/spec.h"
+
+/* Norm weights and biases are float32 and run to whole panels, zeros past their
+ * end. NULL: this model has none. */
+typedef struct {
+    glia_matrix qkv; /* [q; k; v] */
+    glia_matrix o, down;
+    glia_matrix gate_up; /* panels alternate gate, up; columns = 2 * ffn rounded up to whole panels */
+    const float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
+    const float *in_norm, *post_norm, *q_norm, *k_norm;
+} glia_layer_weights;
+
+struct glia_weights {
+    const glia_model_config *config; /* the caller's, must outlive this */
+    const glia_model_spec *spec;
+    glia_dtype dtype;        /* of matrices: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    glia_matrix embed, head; /* tied: the same panels */
+    const float *final_norm;
+    glia_layer_weights *layer; /* [config->layers] */
+    glia_plan plan;
+};
+
+/* What the weights will occupy: fills *plan without mapping it. */
+void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype);
+
+/* How to load. `dtype` as in glia_weights. `dummy`: random weights from `seed`,
+ * the directory is not read. Packing runs on `team`, each thread writing first
+ * the panels that the same thread of an equal team will read. */
+typedef struct {
+    glia_dtype dtype;
+    bool dummy;
+    uint64_t seed;
+    unsigned cpu_flags;
+    glia_team *team;
+    glia_progress_fn *progress; /* may be NULL; called on this thread */
+    void *user;
+} glia_weights_options;
+
+/* On success the caller owns *out.
+ * Errors: what glia_checkpoint_open() gives; GLIA_ERR_SHAPE a tensor that is
+ * missing, unexpected or of another shape, naming expected and found;
+ * GLIA_ERR_UNSUPPORTED a dtype or a shape beyond the kernels; GLIA_ERR_NOMEM. */
+glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_model_config *config,
+                              const glia_weights_options *options, glia_err *err);
+void glia_weights_free(glia_weights *w);
+
+#endif
