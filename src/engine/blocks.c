@@ -1,0 +1,165 @@
+/* blocks.c - see blocks.h. */
+#include "engine/blocks.h"
+
+#include <assert.h>
+#include <string.h>
+
+static uint32_t buckets_for(int n_blocks) {
+    uint32_t n = 1;
+    while (n < (uint32_t)n_blocks) n *= 2;
+    return n;
+}
+
+size_t glia_blocks_bytes(int n_blocks, int block_size) {
+    return (size_t)n_blocks * (sizeof(glia_block) + (size_t)block_size * sizeof(int32_t)) +
+           buckets_for(n_blocks) * sizeof(int32_t);
+}
+
+/* ---- the list of unused blocks -------------------------------------------- */
+
+static void unlink_unused(glia_blocks *b, int32_t i) {
+    const glia_block *x = &b->block[i];
+    *(x->older < 0 ? &b->oldest : &b->block[x->older].newer) = x->newer;
+    *(x->newer < 0 ? &b->newest : &b->block[x->newer].older) = x->older;
+    b->n_unused--;
+}
+
+/* What the cache knows may be asked for again; the rest is the first to be taken. */
+static void link_unused(glia_blocks *b, int32_t i) {
+    glia_block *x = &b->block[i];
+    x->older = x->cached ? b->newest : -1;
+    x->newer = x->cached ? -1 : b->oldest;
+    *(x->older < 0 ? &b->oldest : &b->block[x->older].newer) = i;
+    *(x->newer < 0 ? &b->newest : &b->block[x->newer].older) = i;
+    b->n_unused++;
+}
+
+static void hold(glia_blocks *b, int32_t i) {
+    if (b->block[i].refs++ == 0) unlink_unused(b, i);
+}
+
+static void let_go(glia_blocks *b, int32_t i) {
+    assert(b->block[i].refs > 0);
+    if (--b->block[i].refs == 0) link_unused(b, i);
+}
+
+void glia_blocks_init(glia_blocks *b, void *memory, int n_blocks, int block_size, bool caching) {
+    *b = (glia_blocks){.n_blocks = n_blocks, .block_size = block_size, .caching = caching};
+    b->oldest = b->newest = -1;
+    b->mask = buckets_for(n_blocks) - 1;
+    b->block = memory;
+    b->bucket = (int32_t *)(b->block + n_blocks);
+    b->token = b->bucket + b->mask + 1;
+    memset(b->bucket, 0xff, ((size_t)b->mask + 1) * sizeof *b->bucket);
+    for (int32_t i = n_blocks; i-- > 0;) {
+        b->block[i] = (glia_block){0};
+        link_unused(b, i);
+    }
+}
+
+/* ---- what the cache knows ------------------------------------------------- */
+
+/* Finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014). */
+static uint64_t mix(uint64_t x) {
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+static uint64_t hash_block(int32_t parent, const int32_t *tokens, int n) {
+    uint64_t h = mix((uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
+    for (int i = 0; i < n; i++) h = mix(h + (uint32_t)tokens[i] + UINT64_C(0x9e3779b97f4a7c15));
+    return h;
+}
+
+static int32_t *tokens_of(const glia_blocks *b, int32_t i) {
+    return b->token + (size_t)i * (size_t)b->block_size;
+}
+
+/* The known block with these tokens after `parent`, or -1. */
+static int32_t find(const glia_blocks *b, int32_t parent, const int32_t *tokens, uint64_t hash) {
+    int32_t i = b->bucket[hash & b->mask];
+    for (; i >= 0; i = b->block[i].next)
+        if (b->block[i].hash == hash && b->block[i].parent == parent &&
+            !memcmp(tokens_of(b, i), tokens, (size_t)b->block_size * sizeof *tokens))
+            break;
+    return i;
+}
+
+static void remember(glia_blocks *b, int32_t i, int32_t parent, const int32_t *tokens, uint64_t hash) {
+    glia_block *x = &b->block[i];
+    x->parent = parent;
+    x->hash = hash;
+    x->cached = true;
+    x->next = b->bucket[hash & b->mask];
+    b->bucket[hash & b->mask] = i;
+    memcpy(tokens_of(b, i), tokens, (size_t)b->block_size * sizeof *tokens);
+}
+
+static void forget(glia_blocks *b, int32_t i) {
+    int32_t *link = &b->bucket[b->block[i].hash & b->mask];
+    while (*link != i) link = &b->block[*link].next;
+    *link = b->block[i].next;
+    b->block[i].cached = false;
+}
+
+static int32_t parent_of(const glia_block_list *list, int n) {
+    return n > 0 ? list->table[n - 1] : -1 - list->salt;
+}
+
+/* ---- sequences ------------------------------------------------------------ */
+
+bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions) {
+    assert(list->n == 0 && list->promised == 0 && list->salt >= 0 && n >= 1 && positions >= n);
+    const int size = b->block_size, need = glia_blocks_for(positions, size);
+    int hits = 0, hits_unused = 0;
+    for (; b->caching && (hits + 1) * size < n; hits++) {
+        const int32_t parent = parent_of(list, hits), *own = tokens + (size_t)hits * (size_t)size;
+        const int32_t i = find(b, parent, own, hash_block(parent, own, size));
+        if (i < 0) break;
+        list->table[hits] = i;
+        hits_unused += b->block[i].refs == 0;
+    }
+    if (b->n_unused - b->n_promised < need - hits + hits_unused) return false;
+    for (int i = 0; i < hits; i++) hold(b, list->table[i]);
+    list->n = list->known = hits;
+    list->promised = need - hits;
+    b->n_promised += list->promised;
+    return true;
+}
+
+void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions) {
+    const int need = glia_blocks_for(positions, b->block_size);
+    for (; list->n < need; list->n++) {
+        const int32_t i = b->oldest;
+        assert(list->promised > 0 && i >= 0);
+        if (b->block[i].cached) forget(b, i);
+        hold(b, i);
+        list->table[list->n] = i;
+        list->promised--;
+        b->n_promised--;
+    }
+}
+
+void glia_blocks_commit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n) {
+    const int size = b->block_size;
+    for (; b->caching && (list->known + 1) * size <= n; list->known++) {
+        const int32_t parent = parent_of(list, list->known), mine = list->table[list->known];
+        const int32_t *own = tokens + (size_t)list->known * (size_t)size;
+        const uint64_t hash = hash_block(parent, own, size);
+        const int32_t same = find(b, parent, own, hash);
+        if (same < 0) {
+            remember(b, mine, parent, own, hash);
+            continue;
+        }
+        hold(b, same);
+        let_go(b, mine);
+        list->table[list->known] = same;
+    }
+}
+
+void glia_blocks_release(glia_blocks *b, glia_block_list *list) {
+    while (list->n > 0) let_go(b, list->table[--list->n]);
+    b->n_promised -= list->promised;
+    list->promised = list->known = 0;
+}

@@ -1,0 +1,82 @@
+/* scheduler.c - see scheduler.h. */
+#include "engine/scheduler.h"
+
+#include <assert.h>
+#include <string.h>
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+void glia_scheduler_add(glia_scheduler *s, glia_seq *seq) {
+    assert(seq->n_prompt >= 1 && seq->n_tokens == seq->n_prompt && seq->max_tokens > seq->n_prompt);
+    assert(glia_blocks_for(seq->max_tokens - 1, s->blocks->block_size) <= s->max_blocks);
+    seq->slot = -1;
+    seq->next = NULL;
+    *(s->first ? &s->last->next : &s->first) = seq;
+    s->last = seq;
+}
+
+static void leave_queue(glia_scheduler *s, const glia_seq *seq) {
+    glia_seq **link = &s->first, *before = NULL;
+    while (*link != seq) {
+        before = *link;
+        link = &before->next;
+    }
+    *link = seq->next;
+    if (s->last == seq) s->last = before;
+}
+
+void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
+    if (seq->slot < 0) {
+        leave_queue(s, seq);
+        return;
+    }
+    int i = 0;
+    while (s->running[i] != seq) i++;
+    memmove(s->running + i, s->running + i + 1, (size_t)(--s->n_running - i) * sizeof *s->running);
+    s->taken[seq->slot] = 0;
+    seq->slot = -1;
+    glia_blocks_release(s->blocks, &seq->blocks);
+}
+
+/* Move the head of the queue among the running, if it can enter. */
+static bool admit(glia_scheduler *s) {
+    glia_seq *seq = s->first;
+    if (!seq || s->n_running == s->batch) return false;
+    int slot = 0;
+    while (s->taken[slot]) slot++;
+    seq->blocks.table = s->table + (size_t)slot * (size_t)s->max_blocks;
+    /* The last token of all is never an input, so it needs no place. */
+    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens, seq->max_tokens - 1))
+        return false;
+    leave_queue(s, seq);
+    s->taken[slot] = 1;
+    seq->slot = slot;
+    seq->rows = 0;
+    seq->n_computed = seq->n_cached = seq->blocks.n * s->blocks->block_size;
+    s->running[s->n_running++] = seq;
+    return true;
+}
+
+int glia_scheduler_plan(glia_scheduler *s) {
+    int left = s->chunk, rows = 0;
+    for (int i = 0; i < s->n_running || (left > 0 && admit(s)); i++) {
+        glia_seq *seq = s->running[i];
+        const int todo = seq->n_tokens - seq->n_computed;
+        assert(todo >= 1);
+        /* One token is the generating sequence's, and a place beyond the chunk is kept for it. */
+        seq->rows = todo == 1 ? 1 : least(todo, left);
+        if (todo > 1) left -= seq->rows;
+        glia_blocks_grow(s->blocks, &seq->blocks, seq->n_computed + seq->rows);
+        rows += seq->rows;
+    }
+    return rows;
+}
+
+void glia_scheduler_advance(glia_scheduler *s) {
+    for (int i = 0; i < s->n_running; i++) {
+        glia_seq *seq = s->running[i];
+        seq->n_computed += seq->rows;
+        seq->rows = 0;
+        glia_blocks_commit(s->blocks, &seq->blocks, seq->tokens, seq->n_computed);
+    }
+}

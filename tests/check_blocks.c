@@ -1,0 +1,135 @@
+/* check_blocks.c - the block manager: promises, reuse, eviction, exact comparison. */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/blocks.h"
+
+enum { SIZE = 4, TABLE = 16 };
+
+static glia_blocks new_blocks(int n, bool caching) {
+    glia_blocks b;
+    glia_blocks_init(&b, malloc(glia_blocks_bytes(n, SIZE)), n, SIZE, caching);
+    return b;
+}
+
+static glia_block_list new_list(int32_t *table, int32_t salt) {
+    return (glia_block_list){.table = table, .salt = salt};
+}
+
+/* Admit, compute n tokens and commit them; returns how many blocks were found. */
+static int run(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions) {
+    assert_true(glia_blocks_admit(b, list, tokens, n, positions));
+    const int hits = list->n;
+    glia_blocks_grow(b, list, n);
+    glia_blocks_commit(b, list, tokens, n);
+    return hits;
+}
+
+static void test_promises(void **state) {
+    (void)state;
+    glia_blocks b = new_blocks(5, false);
+    int32_t tokens[20] = {0}, t0[TABLE], t1[TABLE];
+    glia_block_list x = new_list(t0, 0), y = new_list(t1, 0);
+    assert_true(glia_blocks_admit(&b, &x, tokens, 3, 11)); /* 3 of 5 blocks */
+    assert_false(glia_blocks_admit(&b, &y, tokens, 3, 9));
+    assert_true(y.n == 0 && y.promised == 0 && b.n_promised == 3 && b.n_unused == 5);
+    assert_true(glia_blocks_admit(&b, &y, tokens, 3, 8));
+    glia_blocks_grow(&b, &x, 3);
+    glia_blocks_grow(&b, &x, 4);
+    assert_true(x.n == 1 && x.promised == 2);
+    glia_blocks_grow(&b, &y, 8);
+    glia_blocks_grow(&b, &x, 11);
+    assert_true(b.n_unused == 0 && b.n_promised == 0);
+    glia_blocks_release(&b, &x);
+    glia_blocks_release(&b, &y);
+    assert_true(b.n_unused == 5 && b.n_promised == 0);
+    free(b.block);
+}
+
+static void test_prefixes(void **state) {
+    (void)state;
+    glia_blocks b = new_blocks(8, true);
+    const int32_t text[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    int32_t other[12], t0[TABLE], t1[TABLE];
+    glia_block_list x = new_list(t0, 0), y = new_list(t1, 0);
+    assert_int_equal(run(&b, &x, text, 12, 12), 0);
+    assert_int_equal(run(&b, &y, text, 12, 12), 2); /* the last token is computed again */
+    assert_memory_equal(t0, t1, 3 * sizeof *t0);    /* and its block, equal, given back */
+    assert_int_equal(b.n_unused, 5);
+    glia_blocks_release(&b, &x);
+    glia_blocks_release(&b, &y);
+    assert_int_equal(b.n_unused, 8);
+
+    assert_int_equal(run(&b, &x, text, 9, 9), 2);
+    glia_blocks_release(&b, &x);
+    memcpy(other, text, sizeof other);
+    other[5] = 99; /* the first block is shared, the third is not, though its tokens are equal */
+    assert_int_equal(run(&b, &x, other, 12, 12), 1);
+    glia_blocks_release(&b, &x);
+    y.salt = 1;
+    assert_int_equal(run(&b, &y, text, 12, 12), 0);
+    glia_blocks_release(&b, &y);
+    assert_int_equal(run(&b, &y, text, 12, 12), 2);
+    glia_blocks_release(&b, &y);
+    free(b.block);
+}
+
+static void test_eviction(void **state) {
+    (void)state;
+    glia_blocks b = new_blocks(4, true);
+    const int32_t a[8] = {1, 1, 1, 1, 2, 2, 2, 2}, c[8] = {3, 3, 3, 3, 4, 4, 4, 4}, d[4] = {5, 5, 5, 5};
+    int32_t table[TABLE];
+    glia_block_list x = new_list(table, 0);
+    run(&b, &x, a, 8, 9);
+    glia_blocks_release(&b, &x);
+    run(&b, &x, c, 8, 8);
+    glia_blocks_release(&b, &x);
+    /* a was used first, and the later of its blocks goes first. */
+    run(&b, &x, d, 4, 4);
+    glia_blocks_release(&b, &x);
+    assert_true(glia_blocks_admit(&b, &x, a, 8, 8));
+    assert_int_equal(x.n, 1);
+    glia_blocks_release(&b, &x);
+    const int32_t a9[9] = {1, 1, 1, 1, 2, 2, 2, 2, 9}, c9[9] = {3, 3, 3, 3, 4, 4, 4, 4, 9};
+    assert_true(glia_blocks_admit(&b, &x, a9, 9, 9));
+    assert_int_equal(x.n, 1);
+    glia_blocks_release(&b, &x);
+    assert_true(glia_blocks_admit(&b, &x, c9, 9, 9));
+    assert_int_equal(x.n, 2);
+    glia_blocks_release(&b, &x);
+    free(b.block);
+}
+
+/* Equal hashes, other tokens: a hit must compare them. */
+static void test_collision(void **state) {
+    (void)state;
+    glia_blocks b = new_blocks(4, true);
+    const int32_t a[5] = {1, 2, 3, 4, 5};
+    int32_t table[TABLE];
+    glia_block_list x = new_list(table, 0);
+    run(&b, &x, a, 5, 5);
+    const int32_t first = table[0];
+    glia_blocks_release(&b, &x);
+    b.token[first * SIZE + 2] = 77;
+    assert_true(glia_blocks_admit(&b, &x, a, 5, 5));
+    assert_int_equal(x.n, 0);
+    glia_blocks_release(&b, &x);
+    b.token[first * SIZE + 2] = 3;
+    b.block[first].parent = 2;
+    assert_true(glia_blocks_admit(&b, &x, a, 5, 5));
+    assert_int_equal(x.n, 0);
+    glia_blocks_release(&b, &x);
+    free(b.block);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_promises),
+        cmocka_unit_test(test_prefixes),
+        cmocka_unit_test(test_eviction),
+        cmocka_unit_test(test_collision),
+    };
+    return check_run_group("blocks", tests);
+}

@@ -1,0 +1,199 @@
+/* check_scheduler.c - random traffic through the scheduler, over a cache that
+ * holds, instead of keys and values, the whole history they would depend on. */
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/scheduler.h"
+
+enum { MAX_TOKENS = 96, SEQS = 400 };
+
+typedef struct {
+    glia_blocks blocks;
+    glia_scheduler s;
+    uint64_t *history; /* [n_blocks, block_size] */
+    int next_id;
+} world;
+
+typedef struct {
+    glia_seq seq;
+    int32_t tokens[MAX_TOKENS];
+    int id, stop_at;
+} request;
+
+static void new_world(world *out, int batch, int chunk, int block_size, int n_blocks, bool caching) {
+    world w = {.next_id = 0};
+    const int max_blocks = glia_blocks_for(MAX_TOKENS - 1, block_size);
+    glia_blocks_init(&w.blocks, malloc(glia_blocks_bytes(n_blocks, block_size)), n_blocks, block_size,
+                     caching);
+    w.s = (glia_scheduler){.batch = batch, .chunk = chunk, .max_blocks = max_blocks};
+    w.s.table = calloc((size_t)(batch * max_blocks), sizeof *w.s.table);
+    w.s.running = calloc((size_t)batch, sizeof *w.s.running);
+    w.s.taken = calloc((size_t)batch, 1);
+    w.history = calloc((size_t)(n_blocks * block_size), sizeof *w.history);
+    *out = w;
+    out->s.blocks = &out->blocks;
+}
+
+static void free_world(world *w) {
+    free(w->blocks.block);
+    free(w->s.table);
+    free(w->s.running);
+    free(w->s.taken);
+    free(w->history);
+}
+
+static void submit(world *w, request *r) {
+    memset(r, 0, sizeof *r);
+    r->id = w->next_id++;
+    r->seq.tokens = r->tokens;
+    r->seq.n_prompt = r->seq.n_tokens = 1 + (int)(check_u32() % (MAX_TOKENS - 2));
+    r->seq.max_tokens = r->seq.n_prompt + 1 + (int)(check_u32() % (uint32_t)(MAX_TOKENS - r->seq.n_prompt));
+    r->stop_at = r->seq.n_prompt + 1 + (int)(check_u32() % 40);
+    r->seq.blocks.salt = check_u32() % 8 == 0;
+    /* Long runs of one token make prefixes of every length common. */
+    for (int i = 0; i < r->seq.n_prompt; i++) r->tokens[i] = check_u32() % 24 == 0;
+    glia_scheduler_add(&w->s, &r->seq);
+}
+
+static uint64_t extend(uint64_t history, int32_t token) {
+    return (history ^ (uint64_t)(token + 1)) * UINT64_C(0x9e3779b97f4a7c15) + 1;
+}
+
+/* What one step of a model would do: write the rows, having read all before them. */
+static void compute(world *w, const glia_seq *seq) {
+    uint64_t h = (uint64_t)seq->blocks.salt * 1000003;
+    for (int i = 0; i < seq->n_computed + seq->rows; i++) {
+        uint64_t *at = &w->history[seq->blocks.table[i / w->blocks.block_size] * w->blocks.block_size +
+                                   i % w->blocks.block_size];
+        h = extend(h, seq->tokens[i]);
+        if (i >= seq->n_computed) *at = h;
+        CHECK(*at == h, "position %d of %d is another's", i, seq->n_computed);
+    }
+}
+
+static void check_rows(const world *w, int rows) {
+    const glia_scheduler *s = &w->s;
+    int prompts = 0, sum = 0, short_of = 0;
+    for (int i = 0; i < s->n_running; i++) {
+        const glia_seq *seq = s->running[i];
+        const int todo = seq->n_tokens - seq->n_computed;
+        if (todo == 1) CHECK(seq->rows == 1, "a generating sequence waits");
+        if (todo > 1) prompts += seq->rows;
+        if (seq->rows < todo) short_of++;
+        CHECK(!short_of || todo == 1 || seq->rows < todo, "a later prompt overtakes");
+        CHECK((seq->rows == todo) == glia_seq_wants_logits(seq), "logits");
+        sum += seq->rows;
+    }
+    CHECK(rows == sum && rows >= 1 && prompts <= s->chunk && rows <= s->chunk + s->batch, "%d rows", rows);
+    CHECK(!short_of || prompts == s->chunk, "the chunk is not full");
+}
+
+/* One step; returns how many requests ended. */
+static int step(world *w) {
+    const int rows = glia_scheduler_plan(&w->s);
+    int ended = 0;
+    check_rows(w, rows);
+    bool wants[8];
+    glia_seq *seqs[8];
+    const int n = w->s.n_running;
+    for (int i = 0; i < n; i++) {
+        seqs[i] = w->s.running[i];
+        wants[i] = glia_seq_wants_logits(seqs[i]);
+        compute(w, seqs[i]);
+    }
+    glia_scheduler_advance(&w->s);
+    for (int i = 0; i < n; i++) {
+        if (!wants[i]) continue;
+        request *r = (request *)seqs[i]; /* seq is its first member */
+        r->tokens[r->seq.n_tokens++] = check_u32() % 24 == 0;
+        if (r->seq.n_tokens < r->seq.max_tokens && r->seq.n_tokens < r->stop_at) continue;
+        glia_scheduler_remove(&w->s, &r->seq);
+        ended++;
+    }
+    return ended;
+}
+
+static void traffic(int batch, int chunk, int block_size, bool caching) {
+    const int n_blocks = batch * glia_blocks_for(MAX_TOKENS - 1, block_size);
+    world w;
+    new_world(&w, batch, chunk, block_size, n_blocks, caching);
+    request *r = calloc(SEQS, sizeof *r);
+    int submitted = 0, ended = 0, last_admitted = -1, cached = 0;
+    while (ended < SEQS) {
+        while (submitted < SEQS && check_u32() % 3) submit(&w, &r[submitted++]);
+        if (!w.s.n_running && !w.s.first) continue;
+        if (check_u32() % 16 == 0) { /* a user gives up, whether it runs or waits */
+            glia_seq *seq = w.s.first && check_u32() % 2 ? w.s.last : w.s.n_running ? w.s.running[0] : NULL;
+            if (seq) {
+                glia_scheduler_remove(&w.s, seq);
+                ended++;
+                continue;
+            }
+        }
+        ended += step(&w);
+        for (int i = 0; i < w.s.n_running; i++) {
+            const request *x = (const request *)w.s.running[i];
+            CHECK(i == 0 || x->id > ((const request *)w.s.running[i - 1])->id,
+                  "not first come, first served");
+            if (x->id <= last_admitted) continue;
+            last_admitted = x->id;
+            cached += x->seq.n_cached;
+        }
+    }
+    CHECK(w.blocks.n_unused == n_blocks && w.blocks.n_promised == 0, "%d of %d blocks came back",
+          w.blocks.n_unused, n_blocks);
+    CHECK((cached > 0) == caching, "%d tokens were found in the cache", cached);
+    free(r);
+    free_world(&w);
+}
+
+static void test_traffic(void **state) {
+    (void)state;
+    static const int batches[] = {1, 2, 5}, chunks[] = {1, 7, 64}, sizes[] = {1, 4, 16};
+    for (int i = 0; i < 27; i++) traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9], i % 4 != 0);
+}
+
+/* Two prompts and a chunk of 4, step by step. */
+static void test_order(void **state) {
+    (void)state;
+    world w;
+    new_world(&w, 2, 4, 4, 48, false);
+    request a = {.seq = {.n_prompt = 6, .n_tokens = 6, .max_tokens = 20}};
+    request b = {.seq = {.n_prompt = 3, .n_tokens = 3, .max_tokens = 20}};
+    request c = {.seq = {.n_prompt = 1, .n_tokens = 1, .max_tokens = 20}};
+    a.seq.tokens = a.tokens;
+    b.seq.tokens = b.tokens;
+    c.seq.tokens = c.tokens;
+    glia_scheduler_add(&w.s, &a.seq);
+    glia_scheduler_add(&w.s, &b.seq);
+    glia_scheduler_add(&w.s, &c.seq);
+    assert_int_equal(glia_scheduler_plan(&w.s), 4);
+    assert_true(a.seq.rows == 4 && b.seq.slot == -1 && !glia_seq_wants_logits(&a.seq));
+    glia_scheduler_advance(&w.s);
+    assert_int_equal(glia_scheduler_plan(&w.s), 4);
+    assert_true(a.seq.rows == 2 && b.seq.rows == 2 && glia_seq_wants_logits(&a.seq));
+    glia_scheduler_advance(&w.s);
+    a.seq.n_tokens++;
+    assert_int_equal(glia_scheduler_plan(&w.s), 2);
+    assert_true(a.seq.rows == 1 && b.seq.rows == 1 && c.seq.slot == -1);
+    glia_scheduler_advance(&w.s);
+    glia_scheduler_remove(&w.s, &a.seq);
+    b.seq.n_tokens++;
+    assert_int_equal(glia_scheduler_plan(&w.s), 2);
+    assert_true(b.seq.rows == 1 && c.seq.rows == 1 && c.seq.slot == 0);
+    glia_scheduler_remove(&w.s, &b.seq);
+    glia_scheduler_remove(&w.s, &c.seq);
+    assert_int_equal(glia_scheduler_plan(&w.s), 0);
+    free_world(&w);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_traffic),
+    };
+    check_begin(argc, argv);
+    return check_run_group("scheduler", tests);
+}
