@@ -141,7 +141,8 @@ def check_c(path, text):
 
 
 def check_document(path, text, known):
-    """Paths in backticks or links: with a slash or a known suffix, below ROOT."""
+    """Paths in backticks or links that begin with a folder of ours, and bare names of
+    C files and documents. Other projects' .py files may be cited."""
     spoken = re.sub(r"^```.*?^```", lambda m: re.sub(r"[^\n]", "", m[0]), text, flags=re.M | re.S)
     for match in re.finditer(r"`([^`\n]+)`|\]\(([^)\s]+)\)", spoken):
         name = (match[1] or match[2]).split("#")[0].strip()
@@ -149,7 +150,7 @@ def check_document(path, text, known):
         if not re.fullmatch(r"[\w.+/{},*-]+", name) or name.startswith(("/", "http", "build", "..")):
             continue
         in_tree = name.split("/")[0] in known and "/" in name
-        if "NAME" in name or not (in_tree or re.search(r"\.(?:c|h|md|py|cu)$", name)):
+        if "NAME" in name or not (in_tree or re.fullmatch(r"[^/]+\.(?:c|h|md|cu)", name)):
             continue
         for one in expand(name):
             if not any(ROOT.glob(one)) and not any(ROOT.rglob(one)):

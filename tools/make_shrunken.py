@@ -103,6 +103,8 @@ VARIANTS = {
     "smollm3-window-nope": (*smollm3(use_sliding_window=True, sliding_window=WINDOW), {"without layer_types"}),
     "smollm3-window-types": smollm3(use_sliding_window=True, sliding_window=WINDOW,
                                     layer_types=[SLIDING, FULL, SLIDING, SLIDING, FULL]),
+    "smollm3-window-unflagged": smollm3(use_sliding_window=False, sliding_window=WINDOW,
+                                        layer_types=[FULL, SLIDING, FULL, SLIDING, FULL]),
     "smollm3-linear": smollm3(**rope("linear", factor=2.5)),
     "smollm3-dynamic": smollm3(max_position_embeddings=200, **rope("dynamic", factor=4.0)),
     "smollm3-yarn": smollm3(**rope("yarn", factor=2.0, original_max_position_embeddings=256)),
