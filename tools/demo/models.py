@@ -17,7 +17,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, SmolLM3Config, SmolLM3Fo
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FAMILIES = ("qwen3", "smollm3")
-VOCAB = 3072
+VOCAB = 3072     # at most; our own text has about 2,100 tokens in it
 CONTEXT = 16384
 
 # (content, special) in the order of their ids; the rest of the flags are false.
@@ -67,7 +67,7 @@ def pipeline(family, bpe):
 
 
 def train_tokenizer(family, texts):
-    """Train a BPE of VOCAB tokens, added tokens included, on an iterator of texts."""
+    """Train a BPE of at most VOCAB tokens, added tokens included, on an iterator of texts."""
     added = ADDED[family]
     empty = {"continuing_subword_prefix": "", "end_of_word_suffix": ""} if family == "qwen3" else {}
     tok = pipeline(family, models.BPE(**empty))
@@ -100,7 +100,7 @@ def drop_merges(merges):
 
 def config(family, tok):
     common = dict(
-        vocab_size=VOCAB, hidden_size=192, intermediate_size=512, rms_norm_eps=1e-6,
+        vocab_size=-(-tok.get_vocab_size() // 64) * 64, hidden_size=192, intermediate_size=512, rms_norm_eps=1e-6,
         max_position_embeddings=CONTEXT, tie_word_embeddings=True, initializer_range=0.02,
         attention_bias=False, torch_dtype=torch.bfloat16)
     if family == "qwen3":
