@@ -1,0 +1,334 @@
+/* check_load.c - specs count what checkpoints hold, and the loader says what is wrong with one. */
+#include "check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/bf16.h"
+#include "format/safetensors.h"
+#include "model/weights.h"
+
+/* ---- specs against the published lists of tensors ------------------------- */
+
+static const char *const published[] = {
+    "Qwen3-0.6B",           "Qwen3-1.7B",          "Qwen3-4B",   "Qwen3-8B", "Qwen3-14B", "Qwen3-32B",
+    "Qwen3-Embedding-0.6B", "Qwen3-Reranker-0.6B", "SmolLM3-3B",
+};
+
+/* {"tensors": {name: shape}} or {name: shape}: every weight of the spec is there, with its shape. */
+static void compare(const char *model, const json_t *list, const glia_model_config *c) {
+    const glia_model_spec *spec = glia_spec_find(c->architecture);
+    glia_weight w;
+    size_t n = 0;
+    const bool bare = !json_object_get(list, "model.norm.weight");
+    for (; glia_spec_weight(&w, spec, c, n); n++) {
+        const json_t *t = json_object_get(list, w.name + (bare && strncmp(w.name, "model.", 6) == 0 ? 6 : 0));
+        const json_t *shape = json_is_object(t) ? json_object_get(t, "shape") : t;
+        CHECK(shape, "%s: %s is not published", model, w.name);
+        if (!shape) continue;
+        CHECK(json_integer_value(json_array_get(shape, 0)) == w.rows, "%s: rows of %s", model, w.name);
+        if (w.spec->cols != D_1)
+            CHECK(json_integer_value(json_array_get(shape, 1)) == w.cols, "%s: cols of %s", model, w.name);
+    }
+    const size_t copies = c->tied_head && json_object_get(list, "lm_head.weight") ? 1 : 0;
+    CHECK(json_object_size(list) == n + copies, "%s: %zu tensors published, spec has %zu + %zu", model,
+          json_object_size(list), n, copies);
+}
+
+static void test_published(void **state) {
+    (void)state;
+    if (!check_shared("data/configs/Qwen3-0.6B/tensors.json")) check_skip("no shared data/configs");
+    for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+        char name[128];
+        glia_model_config c;
+        glia_err err;
+        snprintf(name, sizeof name, "data/configs/%s", published[i]);
+        assert_int_equal(glia_model_config_load(&c, check_shared(name), NULL, NULL, &err), GLIA_OK);
+        snprintf(name, sizeof name, "data/configs/%s/tensors.json", published[i]);
+        json_t *root = json_load_file(check_shared(name), 0, NULL);
+        assert_non_null(root);
+        const json_t *list = json_object_get(root, "tensors");
+        compare(published[i], list ? list : root, &c);
+        if (strcmp(published[i], "SmolLM3-3B") == 0)
+            assert_int_equal(glia_spec_parameters(glia_spec_find(c.architecture), &c), 3075098624);
+        if (strcmp(published[i], "Qwen3-0.6B") == 0)
+            assert_int_equal(glia_spec_parameters(glia_spec_find(c.architecture), &c), 596049920);
+        json_decref(root);
+        glia_model_config_free(&c);
+    }
+}
+
+/* ---- a small checkpoint, and what can be wrong with it -------------------- */
+
+static const char config_text[] =
+    "{\"architectures\": [\"Qwen3ForCausalLM\"], \"hidden_size\": 12, \"intermediate_size\": 20, "
+    "\"vocab_size\": 18,"
+    " \"num_hidden_layers\": 2, \"num_attention_heads\": 2, \"num_key_value_heads\": 1, \"head_dim\": 6,"
+    " \"tie_word_embeddings\": %s, \"attention_bias\": %s, \"max_position_embeddings\": 64, \"rope_theta\": "
+    "10000.0,"
+    " \"rms_norm_eps\": 1e-6, \"torch_dtype\": \"float32\", \"hidden_act\": \"silu\"}";
+
+static void make_config(glia_model_config *c, bool tied, bool bias) {
+    char text[800];
+    glia_err err;
+    snprintf(text, sizeof text, config_text, tied ? "true" : "false", bias ? "true" : "false");
+    if (glia_model_config_parse(c, text, strlen(text), "config.json", NULL, NULL, &err) != GLIA_OK)
+        fail_msg("%s", err.msg);
+}
+
+enum { TENSORS_MAX = 64 };
+
+typedef struct {
+    glia_tensor_spec tensor[TENSORS_MAX];
+    char name[TENSORS_MAX][96];
+    size_t n;
+} tensor_list;
+
+static void list_tensors(tensor_list *l, const glia_model_config *c) {
+    glia_weight w;
+    for (l->n = 0; glia_spec_weight(&w, glia_spec_find(c->architecture), c, l->n); l->n++) {
+        strcpy(l->name[l->n], w.name);
+        l->tensor[l->n] = (glia_tensor_spec){.name = l->name[l->n],
+                                             .dtype = GLIA_TENSOR_F32,
+                                             .n_dims = w.spec->cols == D_1 ? 1 : 2,
+                                             .shape = {w.rows, w.cols}};
+    }
+}
+
+static glia_tensor_spec *tensor_named(tensor_list *l, const char *name) {
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->tensor[i].name, name) == 0) return &l->tensor[i];
+    fail_msg("no tensor %s", name);
+    return NULL;
+}
+
+/* Element i of tensor t: distinct, small, exact in every format. */
+static float value_of(size_t t, size_t i) { return (float)((t * 31 + i) % 200) / 64.0f - 1.0f; }
+
+static const char *write_checkpoint(const tensor_list *l) {
+    static char path[512];
+    const char *dir = check_temp_dir();
+    glia_err err;
+    glia_safetensors_writer *w;
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    if (glia_safetensors_create(&w, path, l->tensor, l->n, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    for (size_t t = 0; t < l->n; t++) {
+        int64_t n = 1;
+        for (int d = 0; d < l->tensor[t].n_dims; d++) n *= l->tensor[t].shape[d];
+        for (int64_t i = 0; i < n; i++) {
+            const float f = value_of(t, (size_t)i);
+            const uint16_t h = glia_f32_to_bf16(f);
+            const bool wide = l->tensor[t].dtype == GLIA_TENSOR_F32;
+            const uint8_t one = 1;
+            if (l->tensor[t].dtype == GLIA_TENSOR_I8)
+                glia_safetensors_append(w, &one, 1, &err);
+            else
+                glia_safetensors_append(w, wide ? (const void *)&f : &h, wide ? 4 : 2, &err);
+        }
+    }
+    if (glia_safetensors_finish(w, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    return dir;
+}
+
+static glia_status load(glia_weights **w, const char *dir, const glia_model_config *c, glia_team *team,
+                        bool dummy, glia_err *err) {
+    const glia_weights_options o = {.dtype = GLIA_DTYPE_F32, .dummy = dummy, .seed = 3, .team = team};
+    return glia_weights_load(w, dir, c, &o, err);
+}
+
+static float at(const glia_matrix *m, size_t row, size_t k) {
+    return ((const float *)m->panels)[(row / GLIA_PANEL * m->k + k) * GLIA_PANEL + row % GLIA_PANEL];
+}
+
+static size_t index_of(tensor_list *l, const char *name) {
+    return (size_t)(tensor_named(l, name) - l->tensor);
+}
+
+static void check_fused(tensor_list *l, const glia_weights *w) {
+    const size_t q = index_of(l, "model.layers.1.self_attn.q_proj.weight");
+    const size_t v = index_of(l, "model.layers.1.self_attn.v_proj.weight");
+    const size_t gate = index_of(l, "model.layers.1.mlp.gate_proj.weight");
+    const size_t up = index_of(l, "model.layers.1.mlp.up_proj.weight");
+    const glia_layer_weights *layer = &w->layer[1];
+    for (size_t k = 0; k < 12; k++) {
+        assert_true(at(&layer->qkv, 11, k) == value_of(q, 11 * 12 + k));    /* last row of q */
+        assert_true(at(&layer->qkv, 18 + 5, k) == value_of(v, 5 * 12 + k)); /* last row of v */
+        assert_true(at(&layer->qkv, 24, k) == 0);                           /* padding */
+        assert_true(at(&layer->gate_up, 15, k) == value_of(gate, 15 * 12 + k));
+        assert_true(at(&layer->gate_up, 16, k) == value_of(up, k));
+        assert_true(at(&layer->gate_up, 32 + 3, k) == value_of(gate, 19 * 12 + k));
+        assert_true(at(&layer->gate_up, 48 + 3, k) == value_of(up, 19 * 12 + k));
+        assert_true(at(&layer->gate_up, 48 + 4, k) == 0);
+    }
+}
+
+static void test_fuses(void **state) {
+    (void)state;
+    for (int bias = 0; bias < 2; bias++)
+        for (int threads = 1; threads < 4; threads++) {
+            glia_model_config c;
+            glia_weights *w;
+            glia_err err;
+            tensor_list l;
+            glia_team *team;
+            assert_int_equal(glia_team_create(&team, threads, &err), GLIA_OK);
+            make_config(&c, false, bias);
+            list_tensors(&l, &c);
+            if (load(&w, write_checkpoint(&l), &c, team, false, &err) != GLIA_OK) fail_msg("%s", err.msg);
+            check_fused(&l, w);
+            if (bias) {
+                const size_t k = index_of(&l, "model.layers.0.self_attn.k_proj.bias");
+                assert_true(w->layer[0].qkv_bias[12 + 4] == value_of(k, 4));
+                assert_true(w->layer[0].qkv_bias[24] == 0 && w->layer[0].qkv_bias[31] == 0);
+            } else {
+                assert_null(w->layer[0].qkv_bias);
+            }
+            glia_weights_free(w);
+            glia_model_config_free(&c);
+            glia_team_free(team);
+        }
+}
+
+static void test_bare_and_redundant_names(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_weights *w;
+    glia_err err;
+    tensor_list l;
+    glia_team *team;
+    assert_int_equal(glia_team_create(&team, 1, &err), GLIA_OK);
+    make_config(&c, true, false);
+    list_tensors(&l, &c);
+    for (size_t i = 0; i < l.n; i++) l.tensor[i].name += 6; /* Qwen3-Embedding: no "model." */
+    l.tensor[l.n++] = (glia_tensor_spec){"lm_head.weight", GLIA_TENSOR_F32, 2, {18, 12}};
+    l.tensor[l.n++] = (glia_tensor_spec){"layers.0.self_attn.rotary_emb.inv_freq", GLIA_TENSOR_F32, 1, {3}};
+    if (load(&w, write_checkpoint(&l), &c, team, false, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    assert_ptr_equal(w->head.panels, w->embed.panels);
+    glia_weights_free(w);
+    glia_model_config_free(&c);
+    glia_team_free(team);
+}
+
+/* ---- errors --------------------------------------------------------------- */
+
+#define UP "model.layers.1.mlp.up_proj.weight"
+
+typedef struct {
+    const char *what, *tensor;
+    glia_tensor_spec instead; /* name NULL: leave it out */
+    glia_status status;
+    const char *words;
+} lie;
+
+static const lie lies[] = {
+    {"missing", UP, {0}, GLIA_ERR_SHAPE, "tensor " UP " is missing"},
+    {"transposed",
+     UP,
+     {UP, GLIA_TENSOR_F32, 2, {12, 20}},
+     GLIA_ERR_SHAPE,
+     "has shape [12, 20], expected [20, 12]"},
+    {"flat", UP, {UP, GLIA_TENSOR_F32, 1, {240}}, GLIA_ERR_SHAPE, "has shape [240], expected [20, 12]"},
+    {"norm of two dimensions",
+     "model.norm.weight",
+     {"model.norm.weight", GLIA_TENSOR_F32, 2, {12, 1}},
+     GLIA_ERR_SHAPE,
+     "has shape [12, 1], expected [12]"},
+    {"renamed",
+     UP,
+     {"model.layers.1.mlp.upp.weight", GLIA_TENSOR_F32, 2, {20, 12}},
+     GLIA_ERR_SHAPE,
+     "tensor " UP " is missing"},
+    {"integers", UP, {UP, GLIA_TENSOR_I8, 2, {20, 12}}, GLIA_ERR_UNSUPPORTED, UP},
+    {"mixed dtypes",
+     UP,
+     {UP, GLIA_TENSOR_BF16, 2, {20, 12}},
+     GLIA_ERR_UNSUPPORTED,
+     "fused weights must share a dtype"},
+};
+
+static void test_errors(void **state) {
+    (void)state;
+    glia_team *team;
+    glia_err err;
+    assert_int_equal(glia_team_create(&team, 1, &err), GLIA_OK);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        glia_model_config c;
+        glia_weights *w;
+        tensor_list l;
+        make_config(&c, false, false);
+        list_tensors(&l, &c);
+        glia_tensor_spec *t = tensor_named(&l, lies[i].tensor);
+        if (lies[i].instead.name)
+            *t = lies[i].instead;
+        else
+            *t = l.tensor[--l.n];
+        CHECK(load(&w, write_checkpoint(&l), &c, team, false, &err) == lies[i].status, "%s", lies[i].what);
+        CHECK(strstr(err.msg, lies[i].words), "%s: \"%s\" lacks \"%s\"", lies[i].what, err.msg,
+              lies[i].words);
+        CHECK(!w, "%s left something behind", lies[i].what);
+        glia_model_config_free(&c);
+    }
+    glia_team_free(team);
+}
+
+static void test_unexpected(void **state) {
+    (void)state;
+    glia_team *team;
+    glia_err err;
+    glia_model_config c;
+    glia_weights *w;
+    tensor_list l;
+    assert_int_equal(glia_team_create(&team, 1, &err), GLIA_OK);
+    make_config(&c, false, false);
+    list_tensors(&l, &c);
+    l.tensor[l.n++] = (glia_tensor_spec){"model.layers.2.mlp.up_proj.weight", GLIA_TENSOR_F32, 2, {20, 12}};
+    assert_int_equal(load(&w, write_checkpoint(&l), &c, team, false, &err), GLIA_ERR_SHAPE);
+    assert_non_null(
+        strstr(err.msg, "tensor model.layers.2.mlp.up_proj.weight is not one of Qwen3ForCausalLM"));
+    glia_model_config_free(&c);
+    glia_team_free(team);
+}
+
+/* The same seed gives the same dummy for every team. */
+static void test_dummy(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_weights *w[2];
+    glia_err err;
+    make_config(&c, false, true);
+    for (int i = 0; i < 2; i++) {
+        glia_team *team;
+        assert_int_equal(glia_team_create(&team, 1 + 2 * i, &err), GLIA_OK);
+        assert_int_equal(load(&w[i], "/nowhere", &c, team, true, &err), GLIA_OK);
+        glia_team_free(team);
+    }
+    assert_int_equal(w[0]->plan.bytes, w[1]->plan.bytes);
+    assert_memory_equal(w[0]->plan.base, w[1]->plan.base, w[0]->plan.bytes);
+    double sum = 0, squares = 0;
+    const size_t n = 20 * 12;
+    for (size_t r = 0; r < 20; r++)
+        for (size_t k = 0; k < 12; k++) {
+            const double x = (double)at(&w[0]->layer[0].gate_up, r / 16 * 32 + r % 16, k);
+            sum += x;
+            squares += x * x;
+        }
+    assert_true(sum / (double)n < 0.005 && sum / (double)n > -0.005); /* 3.9 sigma of the mean of 240 */
+    assert_true(squares / (double)n > 0.0003 && squares / (double)n < 0.0005); /* 0.02^2, 4 sigma */
+    for (int i = 0; i < 2; i++) glia_weights_free(w[i]);
+    glia_model_config_free(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_fuses),
+        cmocka_unit_test(test_bare_and_redundant_names),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_unexpected),
+        cmocka_unit_test(test_dummy),
+    };
+    return check_run_group("load", tests);
+}
