@@ -74,16 +74,17 @@ static float dynamic_base(const glia_model_config *c, int sequence_length) {
     const float scaled = (float)r->factor * (float)sequence_length;
     const float ratio = scaled / (float)c->max_position_embeddings;
     const float stretch = ratio - (float)(r->factor - 1);
-    const float grown = (float)pow((double)stretch, (double)(float)(d / (d - 2)));
+    const float grown = (float)pow((double)stretch, d / (d - 2));
     return (float)r->theta * grown;
 }
 
 static float llama3(float f, const glia_rope_config *r) {
     const double old = r->original_max_position_embeddings;
-    const float factor = (float)r->factor, wavelength = (float)(2 * acos(-1.0)) / f;
+    const float factor = (float)r->factor;
+    const float length = 1.0f / f, wavelength = length * (float)(2 * acos(-1.0)); /* torch: scalar / tensor */
     if (wavelength > (float)(old / r->low_freq_factor)) return f / factor;
     if (wavelength < (float)(old / r->high_freq_factor)) return f;
-    const float turns = (float)old / wavelength;
+    const float inverse = 1.0f / wavelength, turns = inverse * (float)old;
     const float above = turns - (float)r->low_freq_factor;
     const float smooth = above / (float)(r->high_freq_factor - r->low_freq_factor);
     const float rough = 1.0f - smooth;
