@@ -1,0 +1,177 @@
+/* pretokenize.c - see pretokenize.h. */
+#include "text/pretokenize.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/unicode.h"
+
+typedef struct {
+    const glia_pretokenizer *p;
+    glia_matcher *m;
+    glia_word_fn *fn;
+    void *user;
+    glia_err *err;
+} run;
+
+typedef struct {
+    size_t start, end;
+    bool match;
+} span;
+
+typedef struct {
+    span *at;
+    size_t n, cap;
+} spans;
+
+static glia_status cut(const run *r, int step, const char *text, size_t len);
+
+void glia_pretokenizer_free(glia_pretokenizer *p) {
+    for (int i = 0; i < p->n; i++) glia_regex_free(p->step[i].regex);
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- matches of one regex over one piece ---------------------------------- */
+
+typedef struct {
+    size_t from, last; /* where to look; where the last match ended, SIZE_MAX before the first */
+    size_t start, end; /* the match; start == SIZE_MAX when there is none left */
+} cursor;
+
+/* As the Rust iterator of Oniguruma: an empty match right after a match does not count. */
+static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, const char *text, size_t len) {
+    while (c->from <= len) {
+        const glia_status status =
+            glia_regex_search(regex, r->m, text, len, c->from, &c->start, &c->end, r->err);
+        if (status != GLIA_OK || c->start == SIZE_MAX) return status;
+        if (c->start != c->end || c->start != c->last) {
+            c->from = c->last = c->end;
+            return GLIA_OK;
+        }
+        const char *after = text + c->from;
+        if (c->from < len) glia_utf8_next(&after);
+        c->from = c->from < len ? (size_t)(after - text) : len + 1;
+    }
+    c->start = SIZE_MAX;
+    return GLIA_OK;
+}
+
+/* Isolated, the usual behavior, needs no list: pieces go down as they are found. */
+static glia_status cut_isolated(const run *r, int step, const char *text, size_t len) {
+    cursor c = {.last = SIZE_MAX};
+    size_t done = 0;
+    for (;;) {
+        glia_status status = next_match(r, r->p->step[step].regex, &c, text, len);
+        if (status != GLIA_OK) return status;
+        if (c.start == SIZE_MAX) break;
+        if (done != c.start) status = cut(r, step + 1, text + done, c.start - done);
+        if (status == GLIA_OK) status = cut(r, step + 1, text + c.start, c.end - c.start);
+        if (status != GLIA_OK) return status;
+        done = c.end;
+    }
+    return done < len ? cut(r, step + 1, text + done, len - done) : GLIA_OK;
+}
+
+static bool push(spans *s, size_t start, size_t end, bool match) {
+    if (s->n == s->cap) {
+        const size_t cap = s->cap ? s->cap * 2 : 64;
+        span *grown = realloc(s->at, cap * sizeof *grown);
+        if (!grown) return false;
+        s->at = grown;
+        s->cap = cap;
+    }
+    s->at[s->n++] = (span){start, end, match};
+    return true;
+}
+
+/* The whole piece as spans, matches and what lies between. */
+static glia_status find_spans(const run *r, const glia_split_step *step, spans *s, const char *text, size_t len) {
+    cursor c = {.last = SIZE_MAX};
+    size_t done = 0;
+    bool room = true;
+    for (;;) {
+        const glia_status status = next_match(r, step->regex, &c, text, len);
+        if (status != GLIA_OK) return status;
+        if (c.start == SIZE_MAX) break;
+        if (done != c.start) room = room && push(s, done, c.start, step->invert);
+        room = room && push(s, c.start, c.end, !step->invert);
+        done = c.end;
+    }
+    if (done != len) room = room && push(s, done, len, step->invert);
+    return room ? GLIA_OK : glia_fail_nomem(r->err, s->cap * 2 * sizeof *s->at, "pre-tokenizer pieces");
+}
+
+/* Whether a span joins the one before it (for MERGED_WITH_NEXT: the one after,
+ * for those are taken from the end). `before` is the match flag of that one,
+ * false at the first. */
+static bool joins(glia_split_behavior behavior, bool before, bool match) {
+    return behavior == GLIA_SPLIT_CONTIGUOUS ? match == before : match && !before;
+}
+
+/* Merge in place; returns how many pieces are left. They end at s->at[s->n] for
+ * MERGED_WITH_NEXT and begin at s->at[0] otherwise. */
+static size_t merge(spans *s, glia_split_behavior behavior) {
+    size_t kept = 0;
+    bool before = false;
+    for (size_t i = 0; i < s->n; i++) {
+        const bool backward = behavior == GLIA_SPLIT_MERGED_WITH_NEXT;
+        const span one = s->at[backward ? s->n - 1 - i : i];
+        span *last = s->at + (backward ? s->n - kept : kept - 1);
+        if (kept && joins(behavior, before, one.match)) {
+            if (backward)
+                last->start = one.start;
+            else
+                last->end = one.end;
+        } else {
+            kept++;
+            s->at[backward ? s->n - kept : kept - 1] = one;
+        }
+        before = one.match;
+    }
+    return kept;
+}
+
+static glia_status cut_merged(const run *r, int step, const char *text, size_t len) {
+    const glia_split_step *how = &r->p->step[step];
+    spans s = {0};
+    glia_status status = find_spans(r, how, &s, text, len);
+    const span *first = s.at;
+    size_t n = s.n;
+    if (status == GLIA_OK && how->behavior != GLIA_SPLIT_REMOVED) {
+        n = merge(&s, how->behavior);
+        if (how->behavior == GLIA_SPLIT_MERGED_WITH_NEXT) first += s.n - n;
+    }
+    for (size_t i = 0; i < n && status == GLIA_OK; i++) {
+        if (first[i].match && how->behavior == GLIA_SPLIT_REMOVED) continue;
+        status = cut(r, step + 1, text + first[i].start, first[i].end - first[i].start);
+    }
+    free(s.at);
+    return status;
+}
+
+static glia_status put_space_before(const run *r, int step, const char *text, size_t len) {
+    if (text[0] == ' ') return cut(r, step + 1, text, len);
+    char *with = malloc(len + 1);
+    if (!with) return glia_fail_nomem(r->err, len + 1, "a pre-tokenizer piece");
+    with[0] = ' ';
+    memcpy(with + 1, text, len);
+    const glia_status status = cut(r, step + 1, with, len + 1);
+    free(with);
+    return status;
+}
+
+static glia_status cut(const run *r, int step, const char *text, size_t len) {
+    if (len == 0) return GLIA_OK;
+    if (step == r->p->n) return r->fn(r->user, text, len, r->err);
+    const glia_split_step *how = &r->p->step[step];
+    if (!how->regex) return put_space_before(r, step, text, len);
+    return how->behavior == GLIA_SPLIT_ISOLATED ? cut_isolated(r, step, text, len)
+                                                : cut_merged(r, step, text, len);
+}
+
+glia_status glia_pretokenize(const glia_pretokenizer *p, glia_matcher *m, const char *text, size_t len,
+                             glia_word_fn *fn, void *user, glia_err *err) {
+    const run r = {p, m, fn, user, err};
+    return cut(&r, 0, text, len);
+}

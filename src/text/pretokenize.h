@@ -1,0 +1,42 @@
+/* pretokenize.h - text into the words that BPE sees one at a time.
+ *
+ * A pipeline of steps, each cutting every piece that the step before left.
+ * Source: Hugging Face tokenizers 0.22, pre_tokenizers/{split,byte_level}.rs
+ * and NormalizedString::split. */
+#ifndef GLIA_TEXT_PRETOKENIZE_H
+#define GLIA_TEXT_PRETOKENIZE_H
+
+#include "text/regex.h"
+
+typedef enum {
+    GLIA_SPLIT_REMOVED, /* matches are dropped */
+    GLIA_SPLIT_ISOLATED,
+    GLIA_SPLIT_MERGED_WITH_PREVIOUS,
+    GLIA_SPLIT_MERGED_WITH_NEXT,
+    GLIA_SPLIT_CONTIGUOUS, /* neighbouring matches are one piece */
+} glia_split_behavior;
+
+typedef struct {
+    glia_regex *regex; /* owned; NULL: put a space before each piece that begins with none */
+    glia_split_behavior behavior;
+    bool invert; /* what the regex does not match counts as the match */
+} glia_split_step;
+
+enum { GLIA_SPLIT_STEPS_MAX = 16 };
+
+typedef struct {
+    glia_split_step step[GLIA_SPLIT_STEPS_MAX];
+    int n;
+} glia_pretokenizer;
+
+void glia_pretokenizer_free(glia_pretokenizer *p);
+
+/* Receives each word, never empty; its bytes are valid during the call. A
+ * failure ends the run and is its result. */
+typedef glia_status glia_word_fn(void *user, const char *word, size_t len, glia_err *err);
+
+/* Errors: GLIA_ERR_LIMIT (see regex.h), GLIA_ERR_NOMEM, what fn returns. */
+glia_status glia_pretokenize(const glia_pretokenizer *p, glia_matcher *m, const char *text, size_t len,
+                             glia_word_fn *fn, void *user, glia_err *err);
+
+#endif
