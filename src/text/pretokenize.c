@@ -40,7 +40,8 @@ typedef struct {
 } cursor;
 
 /* As the Rust iterator of Oniguruma: an empty match right after a match does not count. */
-static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, const char *text, size_t len) {
+static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, const char *text,
+                              size_t len) {
     while (c->from <= len) {
         const glia_status status =
             glia_regex_search(regex, r->m, text, len, c->from, &c->start, &c->end, r->err);
@@ -86,7 +87,8 @@ static bool push(spans *s, size_t start, size_t end, bool match) {
 }
 
 /* The whole piece as spans, matches and what lies between. */
-static glia_status find_spans(const run *r, const glia_split_step *step, spans *s, const char *text, size_t len) {
+static glia_status find_spans(const run *r, const glia_split_step *step, spans *s, const char *text,
+                              size_t len) {
     cursor c = {.last = SIZE_MAX};
     size_t done = 0;
     bool room = true;

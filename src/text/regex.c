@@ -236,7 +236,8 @@ static glia_status literal(reader *r) {
 
 glia_status glia_regex_translate(glia_buf *out, const char *pattern, size_t len, const char *where,
                                  glia_err *err) {
-    reader r = {.text = pattern, .len = len, .where = where, .out = out, .err = err, .caseless_depth = INT_MAX};
+    reader r = {
+        .text = pattern, .len = len, .where = where, .out = out, .err = err, .caseless_depth = INT_MAX};
     glia_status status = GLIA_OK;
     while (status == GLIA_OK && r.at < len) {
         const char c = pattern[r.at];
@@ -261,9 +262,7 @@ glia_status glia_regex_translate(glia_buf *out, const char *pattern, size_t len,
         case '.':
         case '^':
         case '$': copy(&r, 1); break;
-        default:
-            r.last = last;
-            status = literal(&r);
+        default: r.last = last; status = literal(&r);
         }
     }
     if (status == GLIA_OK && out->oom) return glia_fail_nomem(err, len, "a regex");
@@ -286,8 +285,8 @@ struct glia_matcher {
  * keeps a frame per character gets this much, then GLIA_ERR_LIMIT. */
 enum { JIT_STACK_FIRST = 64 << 10, JIT_STACK_MAX = 64 << 20 };
 
-static glia_status compile(glia_regex *r, const char *pattern, size_t len, uint32_t options, const char *where,
-                           glia_err *err) {
+static glia_status compile(glia_regex *r, const char *pattern, size_t len, uint32_t options,
+                           const char *where, glia_err *err) {
     int code;
     PCRE2_SIZE at;
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
@@ -298,8 +297,8 @@ static glia_status compile(glia_regex *r, const char *pattern, size_t len, uint3
     if (!r->code) {
         PCRE2_UCHAR why[128] = {0};
         pcre2_get_error_message(code, why, sizeof why);
-        return glia_fail(err, GLIA_ERR_FORMAT, "%s: the regex, for PCRE2 \"%.*s\", at byte %zu of it: %s", where,
-                         (int)(len < 200 ? len : 200), pattern, (size_t)at, (const char *)why);
+        return glia_fail(err, GLIA_ERR_FORMAT, "%s: the regex, for PCRE2 \"%.*s\", at byte %zu of it: %s",
+                         where, (int)(len < 200 ? len : 200), pattern, (size_t)at, (const char *)why);
     }
     pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* where the machine has no JIT, it is interpreted */
     return GLIA_OK;
@@ -372,7 +371,8 @@ glia_status glia_regex_search(const glia_regex *r, glia_matcher *m, const char *
         PCRE2_UCHAR why[128] = {0};
         pcre2_get_error_message(rc, why, sizeof why);
         return glia_fail(err, rc == PCRE2_ERROR_NOMEMORY ? GLIA_ERR_NOMEM : GLIA_ERR_LIMIT,
-                         "byte %zu of the text: the pre-tokenizer's regex gave up: %s", from, (const char *)why);
+                         "byte %zu of the text: the pre-tokenizer's regex gave up: %s", from,
+                         (const char *)why);
     }
     const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(m->data);
     *start = ovector[0];

@@ -12,8 +12,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-typedef struct glia_regex glia_regex;       /* immutable, shared by threads */
-typedef struct glia_matcher glia_matcher;   /* one search's memory, for one thread at a time */
+typedef struct glia_regex glia_regex;     /* immutable, shared by threads */
+typedef struct glia_matcher glia_matcher; /* one search's memory, for one thread at a time */
 
 /* Rewrite an Oniguruma pattern for PCRE2 (append to *out). Errors name `where`
  * and the byte: GLIA_ERR_FORMAT for broken syntax, GLIA_ERR_UNSUPPORTED for

@@ -113,8 +113,7 @@ static void fill_active(void) {
         const utf8proc_ssize_t n = utf8proc_decompose_char(c, d, 16, UTF8PROC_DECOMPOSE, &boundary);
         if (n < 1 || n > 16 || (n == 1 && d[0] == c)) continue;
         for (utf8proc_ssize_t i = 1; i < n; i++) set_active(d[i]);
-        const utf8proc_ssize_t back =
-            utf8proc_normalize_utf32(d, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+        const utf8proc_ssize_t back = utf8proc_normalize_utf32(d, n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
         if (back != 1 || d[0] != c) set_active(c);
     }
     for (utf8proc_int32_t c = HANGUL_V; c < HANGUL_T_END; c++) set_active(c);
@@ -194,8 +193,7 @@ static void normalize_stretch(glia_buf *out, const char *p, const char *end, gli
         i = j + 1;
     }
     if (compose)
-        n = (size_t)utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n,
-                                             UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+        n = (size_t)utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     for (size_t i = 0; i < n && !out->oom; i++) {
         char bytes[4];
         glia_buf_add(out, bytes, glia_utf8_put(bytes, (uint32_t)c[i]));

@@ -1,0 +1,477 @@
+/* tokenizer_parts.c - the components of tokenizer.json, each checked completely:
+ * a key that is not known, or a value that would change a result in a way that
+ * is not built, is an error that names it. */
+#define _GNU_SOURCE /* strdup */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/json.h"
+#include "text/tokenizer_impl.h"
+
+/* One object being read; `where` is the file and the key. */
+typedef struct {
+    glia_json_reader r;
+    char where[256];
+} part;
+
+static void open_part(part *p, const json_t *object, const char *where, const char *key, glia_err *err) {
+    snprintf(p->where, sizeof p->where, "%.180s: %.70s", where, key);
+    p->r = (glia_json_reader){.object = object, .where = p->where, .err = err};
+    if (!json_is_object(object))
+        glia_json_fail(&p->r, GLIA_ERR_FORMAT, "expected an object, found %s", glia_json_type_name(object));
+}
+
+/* Fail unless each key of the object is in `known`, a list that NULL ends. */
+static void only_keys(part *p, const char *const *known) {
+    const char *key;
+    json_t *value;
+    char text[80];
+    if (p->r.status != GLIA_OK) return;
+    json_object_foreach((json_t *)(uintptr_t)p->r.object, key, value) {
+        size_t i = 0;
+        while (known[i] && strcmp(known[i], key) != 0) i++;
+        if (!known[i])
+            glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "%.60s is %s, a key that Glia does not know", key,
+                           glia_json_print(value, text, sizeof text));
+    }
+}
+#define ONLY_KEYS(p, ...) only_keys(p, (const char *const[]){__VA_ARGS__, NULL})
+
+static const json_t *need(part *p, const char *key) {
+    const json_t *value = p->r.status == GLIA_OK ? json_object_get(p->r.object, key) : NULL;
+    if (!value) glia_json_fail(&p->r, GLIA_ERR_FORMAT, "%s is missing", key);
+    return value;
+}
+
+static bool need_bool(part *p, const char *key) {
+    return need(p, key) ? glia_json_bool(&p->r, key, false) : false;
+}
+
+static const char *need_string(part *p, const char *key) {
+    const char *s = need(p, key) ? glia_json_string(&p->r, key) : NULL;
+    if (!s) glia_json_fail(&p->r, GLIA_ERR_FORMAT, "%s: expected a string", key);
+    return s ? s : "";
+}
+
+static void unsupported_type(part *p) {
+    char text[80];
+    glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "type is %s, which Glia does not support",
+                   glia_json_print(need(p, "type"), text, sizeof text));
+}
+
+/* A member of a Sequence, or the component itself: what each kind reads. */
+typedef void component_fn(glia_tokenizer *t, part *p, const char *type);
+
+/* Hand `object`, or each member of the Sequence it is (under `list`), to fn. */
+static glia_status components(glia_tokenizer *t, const json_t *object, const char *list, component_fn *fn,
+                              const char *where, const char *key, int depth, glia_err *err) {
+    part p;
+    open_part(&p, object, where, key, err);
+    const char *type = need_string(&p, "type");
+    if (p.r.status != GLIA_OK) return p.r.status;
+    if (strcmp(type, "Sequence") != 0) {
+        fn(t, &p, type);
+        return p.r.status;
+    }
+    ONLY_KEYS(&p, "type", list);
+    const json_t *members = need(&p, list);
+    if (p.r.status == GLIA_OK && !json_is_array(members))
+        glia_json_fail(&p.r, GLIA_ERR_FORMAT, "%s: expected an array", list);
+    if (p.r.status == GLIA_OK && depth >= 4)
+        glia_json_fail(&p.r, GLIA_ERR_LIMIT, "Sequences nested deeper than 4");
+    glia_status status = p.r.status;
+    for (size_t i = 0; i < json_array_size(members) && status == GLIA_OK; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%.40s[%zu]", key, i);
+        status = components(t, json_array_get(members, i), list, fn, where, name, depth + 1, err);
+    }
+    return status;
+}
+
+/* ---- normalizer ------------------------------------------------------------ */
+
+static void read_normalizer(glia_tokenizer *t, part *p, const char *type) {
+    static const char *const names[] = {"NFC", "NFD", "NFKC", "NFKD"};
+    static const glia_normal_form forms[] = {GLIA_NFC, GLIA_NFD, GLIA_NFKC, GLIA_NFKD};
+    size_t i = 0;
+    while (i < 4 && strcmp(type, names[i]) != 0) i++;
+    if (i == 4) {
+        unsupported_type(p);
+        return;
+    }
+    ONLY_KEYS(p, "type");
+    if (t->n_forms == NORMALIZERS_MAX)
+        glia_json_fail(&p->r, GLIA_ERR_LIMIT, "more than %d normalizers", NORMALIZERS_MAX);
+    else
+        t->form[t->n_forms++] = forms[i];
+}
+
+/* ---- pre_tokenizer --------------------------------------------------------- */
+
+static const char byte_level_regex[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+/* `pattern` NULL: the step that puts a space before. */
+static void add_step(glia_tokenizer *t, part *p, const char *pattern, bool literal,
+                     glia_split_behavior behavior, bool invert) {
+    glia_split_step step = {.behavior = behavior, .invert = invert};
+    if (p->r.status != GLIA_OK) return;
+    if (t->pre.n == GLIA_SPLIT_STEPS_MAX) {
+        glia_json_fail(&p->r, GLIA_ERR_LIMIT, "more than %d steps", GLIA_SPLIT_STEPS_MAX);
+        return;
+    }
+    if (pattern)
+        p->r.status = glia_regex_compile(&step.regex, pattern, strlen(pattern), literal, p->where, p->r.err);
+    if (p->r.status == GLIA_OK) t->pre.step[t->pre.n++] = step;
+}
+
+static glia_split_behavior read_behavior(part *p) {
+    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
+                                        "Contiguous"};
+    static const glia_split_behavior behaviors[] = {GLIA_SPLIT_REMOVED, GLIA_SPLIT_ISOLATED,
+                                                    GLIA_SPLIT_MERGED_WITH_PREVIOUS,
+                                                    GLIA_SPLIT_MERGED_WITH_NEXT, GLIA_SPLIT_CONTIGUOUS};
+    const char *name = need_string(p, "behavior");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return behaviors[i];
+    glia_json_fail(&p->r, GLIA_ERR_FORMAT,
+                   "behavior is \"%.60s\", expected one of Removed, Isolated, "
+                   "MergedWithPrevious, MergedWithNext, Contiguous",
+                   name);
+    return GLIA_SPLIT_ISOLATED;
+}
+
+static void read_split(glia_tokenizer *t, part *p) {
+    ONLY_KEYS(p, "type", "pattern", "behavior", "invert");
+    const glia_split_behavior behavior = read_behavior(p);
+    const bool invert = need_bool(p, "invert");
+    part pattern;
+    open_part(&pattern, need(p, "pattern"), p->where, "pattern", p->r.err);
+    if (p->r.status != GLIA_OK) return;
+    ONLY_KEYS(&pattern, "Regex", "String");
+    const char *regex = glia_json_string(&pattern.r, "Regex"),
+               *string = glia_json_string(&pattern.r, "String");
+    if (!regex == !string)
+        glia_json_fail(&pattern.r, GLIA_ERR_FORMAT, "expected either \"Regex\" or \"String\"");
+    if (string && !*string) glia_json_fail(&pattern.r, GLIA_ERR_UNSUPPORTED, "String is empty");
+    add_step(t, &pattern, regex ? regex : string, !regex, behavior, invert);
+    p->r.status = pattern.r.status;
+}
+
+/* The last step: add_prefix_space, then the regex of GPT-2 where it is used. */
+static void read_byte_level(glia_tokenizer *t, part *p) {
+    ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex"); /* offsets are not told */
+    if (need_bool(p, "add_prefix_space")) add_step(t, p, NULL, false, GLIA_SPLIT_ISOLATED, false);
+    if (glia_json_bool(&p->r, "use_regex", true))
+        add_step(t, p, byte_level_regex, false, GLIA_SPLIT_ISOLATED, false);
+    t->byte_level = true;
+}
+
+static void read_pre_tokenizer(glia_tokenizer *t, part *p, const char *type) {
+    if (t->byte_level) {
+        glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "a %.60s after ByteLevel, which has to be the last",
+                       type);
+    } else if (strcmp(type, "Split") == 0) {
+        read_split(t, p);
+    } else if (strcmp(type, "Digits") == 0) {
+        ONLY_KEYS(p, "type", "individual_digits");
+        add_step(t, p, "\\p{N}", false,
+                 need_bool(p, "individual_digits") ? GLIA_SPLIT_ISOLATED : GLIA_SPLIT_CONTIGUOUS, false);
+    } else if (strcmp(type, "ByteLevel") == 0) {
+        read_byte_level(t, p);
+    } else {
+        unsupported_type(p);
+    }
+}
+
+/* ---- post_processor and decoder -------------------------------------------- */
+
+/* A special token of the template: its ids to `ids`. */
+static void add_template_ids(part *p, const json_t *token, glia_ids *ids) {
+    const char *name = json_string_value(json_object_get(token, "id"));
+    const json_t *entry = name ? json_object_get(json_object_get(p->r.object, "special_tokens"), name) : NULL;
+    const json_t *list = json_object_get(entry, "ids");
+    if (!json_is_array(list)) {
+        glia_json_fail(&p->r, GLIA_ERR_FORMAT, "special_tokens has no ids for \"%.60s\"", name ? name : "");
+        return;
+    }
+    if (!glia_ids_reserve(ids, json_array_size(list))) {
+        p->r.status = glia_fail_nomem(p->r.err, json_array_size(list) * sizeof *ids->at, p->where);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *id = json_array_get(list, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= GLIA_VOCAB_MAX) {
+            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "special_tokens: \"%.60s\": an id is no token id", name);
+            return;
+        }
+        ids->at[ids->n++] = (int32_t)json_integer_value(id);
+    }
+}
+
+/* What "single" puts before and after the text, itself around what an earlier
+ * processor of a Sequence put there. "pair" and type ids are not used here. */
+static void read_template(glia_tokenizer *t, part *p) {
+    ONLY_KEYS(p, "type", "single", "pair", "special_tokens");
+    const json_t *single = need(p, "single");
+    glia_ids before = {0};
+    size_t texts = 0;
+    for (size_t i = 0; i < json_array_size(single) && p->r.status == GLIA_OK; i++) {
+        const json_t *piece = json_array_get(single, i), *token = json_object_get(piece, "SpecialToken");
+        const char *sequence = json_string_value(json_object_get(json_object_get(piece, "Sequence"), "id"));
+        if (token)
+            add_template_ids(p, token, texts ? &t->after : &before);
+        else if (sequence && strcmp(sequence, "A") == 0)
+            texts++;
+        else
+            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "single[%zu]: expected a SpecialToken or the Sequence A",
+                           i);
+    }
+    if (texts != 1)
+        glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "single has the text %zu times, expected once", texts);
+    if (p->r.status == GLIA_OK && t->before.n) {
+        if (glia_ids_reserve(&before, t->before.n)) {
+            memcpy(before.at + before.n, t->before.at, t->before.n * sizeof *before.at);
+            before.n += t->before.n;
+        } else {
+            p->r.status = glia_fail_nomem(p->r.err, t->before.n * sizeof *before.at, p->where);
+        }
+    }
+    free(t->before.at);
+    t->before = before;
+}
+
+static void read_post_processor(glia_tokenizer *t, part *p, const char *type) {
+    if (strcmp(type, "TemplateProcessing") == 0)
+        read_template(t, p);
+    else if (strcmp(type, "ByteLevel") == 0) /* changes offsets only */
+        ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex");
+    else
+        unsupported_type(p);
+}
+
+static void read_decoder(glia_tokenizer *t, part *p, const char *type) {
+    (void)t;
+    if (strcmp(type, "ByteLevel") == 0) /* its settings belong to the pre-tokenizer of the same name */
+        ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex");
+    else
+        unsupported_type(p);
+}
+
+/* ---- model ----------------------------------------------------------------- */
+
+/* unk_token, fuse_unk and byte_fallback act only where a byte has no token. */
+static void check_alphabet(const glia_tokenizer *t, part *p) {
+    for (int c = 0; c < 256 && p->r.status == GLIA_OK; c++)
+        if (t->bpe.byte_id[c] < 0 && c != 0xc0 && c != 0xc1 && c < 0xf5)
+            glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "vocab has no token for byte 0x%02x", (unsigned)c);
+}
+
+static glia_status read_model(glia_tokenizer *t, const json_t *object, const char *where, glia_err *err) {
+    part p;
+    open_part(&p, object, where, "model", err);
+    ONLY_KEYS(&p, "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+              "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges");
+    const char *type = glia_json_string(&p.r, "type");
+    if (type && strcmp(type, "BPE") != 0) unsupported_type(&p);
+    static const char *const affix[] = {"continuing_subword_prefix", "end_of_word_suffix"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *value = glia_json_string(&p.r, affix[i]);
+        if (value && *value)
+            glia_json_fail(&p.r, GLIA_ERR_UNSUPPORTED, "%s is \"%.60s\", expected none", affix[i], value);
+    }
+    const double dropout = glia_json_real(&p.r, "dropout", 0, 0, 1);
+    if (dropout > 0)
+        glia_json_fail(&p.r, GLIA_ERR_UNSUPPORTED, "dropout is %g, which makes ids random; expected null",
+                       dropout);
+    t->bpe.ignore_merges = glia_json_bool(&p.r, "ignore_merges", false);
+    check_alphabet(t, &p);
+    return p.r.status;
+}
+
+/* ---- added_tokens ---------------------------------------------------------- */
+
+/* The id that the tokenizers library gives: a token of the vocabulary keeps its
+ * own, any other follows the highest so far. */
+static int64_t expected_id(const glia_tokenizer *t, const char *bytes, size_t len, bool raw) {
+    const int32_t own = glia_bpe_find(&t->bpe, bytes, len, raw);
+    int64_t highest = (int64_t)t->bpe.n_tokens - 1;
+    for (size_t i = 0; own < 0 && i < t->n_added; i++)
+        if (t->added[i].id > highest) highest = t->added[i].id;
+    return own >= 0 ? own : highest + 1;
+}
+
+static void keep_added(glia_tokenizer *t, part *p, glia_added_token *token, const char *content, int64_t id) {
+    char *bytes = malloc(token->len), *copy = strdup(content);
+    bool raw = false, room = bytes && copy;
+    if (room) {
+        const size_t len = glia_bpe_unspell(bytes, content, token->len, &raw);
+        const int64_t expected = expected_id(t, bytes, len, raw);
+        if (glia_tokenizer_added(t, content))
+            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "\"%.60s\" is given twice", content);
+        else if (id != expected)
+            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "\"%.60s\" has id %lld, expected %lld", content,
+                           (long long)id, (long long)expected);
+        else if ((size_t)id >= t->bpe.n_ids)
+            room = glia_bpe_add(&t->bpe, (int32_t)id, bytes, len, raw);
+        else if (glia_bpe_find(&t->bpe, bytes, len, raw) != id)
+            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "\"%.60s\" has the id %lld of another token", content,
+                           (long long)id);
+    }
+    if (!room) p->r.status = glia_fail_nomem(p->r.err, token->len, p->where);
+    if (p->r.status == GLIA_OK) {
+        token->content = copy;
+        token->id = (int32_t)id;
+        t->bpe.token[id].special = token->special;
+        t->added[t->n_added++] = *token;
+        copy = NULL;
+    }
+    free(bytes);
+    free(copy);
+}
+
+static glia_status read_added(glia_tokenizer *t, const json_t *object, size_t i, const char *where,
+                              glia_err *err) {
+    part p;
+    char name[48];
+    snprintf(name, sizeof name, "added_tokens[%zu]", i);
+    open_part(&p, object, where, name, err);
+    ONLY_KEYS(&p, "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special");
+    need(&p, "id");
+    const int64_t id = glia_json_int(&p.r, "id", 0, 0, GLIA_VOCAB_MAX - 1);
+    const char *content = need_string(&p, "content");
+    glia_added_token token = {.len = strlen(content),
+                              .special = need_bool(&p, "special"),
+                              .single_word = need_bool(&p, "single_word"),
+                              .lstrip = need_bool(&p, "lstrip"),
+                              .rstrip = need_bool(&p, "rstrip"),
+                              .normalized = need_bool(&p, "normalized")};
+    if (token.len == 0) glia_json_fail(&p.r, GLIA_ERR_FORMAT, "content is empty");
+    if (p.r.status == GLIA_OK) keep_added(t, &p, &token, content, id);
+    return p.r.status;
+}
+
+/* Put the token where it will be searched. Normalized ones are searched as they
+ * look after the normalizers. */
+static bool plant(glia_tokenizer *t, size_t i) {
+    const glia_added_token *token = t->added + i;
+    if (!token->normalized) return glia_added_trie_add(&t->trie, token->content, token->len, (int32_t)i);
+    glia_buf normal = {0};
+    glia_tokenizer_normalize(t, &normal, token->content, token->len);
+    const bool done =
+        !normal.oom && glia_added_trie_add(&t->normalized_trie, normal.data, normal.len, (int32_t)i);
+    glia_buf_free(&normal);
+    return done;
+}
+
+static glia_status read_added_tokens(glia_tokenizer *t, const json_t *list, const char *where,
+                                     glia_err *err) {
+    const size_t n = json_array_size(list);
+    glia_status status = GLIA_OK;
+    if (list && !json_is_array(list))
+        return glia_fail(err, GLIA_ERR_FORMAT, "%s: added_tokens: expected an array, found %s", where,
+                         glia_json_type_name(list));
+    t->added = calloc(n + 1, sizeof *t->added);
+    if (!t->added) return glia_fail_nomem(err, n * sizeof *t->added, where);
+    for (size_t i = 0; i < n && status == GLIA_OK; i++)
+        status = read_added(t, json_array_get(list, i), i, where, err);
+    for (int special = 1; special >= 0; special--) /* of equal ones, special tokens are found first */
+        for (size_t i = 0; i < t->n_added && status == GLIA_OK; i++)
+            if (t->added[i].special == special && !plant(t, i)) status = glia_fail_nomem(err, n * 64, where);
+    return status;
+}
+
+/* ---- the whole file -------------------------------------------------------- */
+
+glia_status glia_tokenizer_parts(glia_tokenizer *t, const json_t *rest, const char *where, glia_err *err) {
+    part p;
+    open_part(&p, rest, where, "the file", err);
+    ONLY_KEYS(&p, "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+              "post_processor", "decoder", "model");
+    if (p.r.status != GLIA_OK) return p.r.status;
+    const json_t *normalizer = json_object_get(rest, "normalizer"),
+                 *post_processor = json_object_get(rest, "post_processor");
+    glia_status status = read_model(t, json_object_get(rest, "model"), where, err);
+    if (status == GLIA_OK && normalizer && !json_is_null(normalizer))
+        status = components(t, normalizer, "normalizers", read_normalizer, where, "normalizer", 0, err);
+    if (status == GLIA_OK)
+        status = components(t, json_object_get(rest, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer,
+                            where, "pre_tokenizer", 0, err);
+    if (status == GLIA_OK && !t->byte_level)
+        status = glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                           "%s: pre_tokenizer: no ByteLevel; only byte-level BPE is read", where);
+    if (status == GLIA_OK && post_processor && !json_is_null(post_processor))
+        status =
+            components(t, post_processor, "processors", read_post_processor, where, "post_processor", 0, err);
+    if (status == GLIA_OK)
+        status = components(t, json_object_get(rest, "decoder"), "decoders", read_decoder, where, "decoder",
+                            0, err);
+    if (status == GLIA_OK) status = read_added_tokens(t, json_object_get(rest, "added_tokens"), where, err);
+    return status;
+}
+
+/* ---- tokenizer_config.json ------------------------------------------------- */
+
+/* A token given as a string or as {"content": ...}: its id, -1 for null. */
+static int32_t named_token(const glia_tokenizer *t, glia_json_reader *r, const json_t *value,
+                           const char *key) {
+    if (!value || json_is_null(value)) return -1;
+    const char *content =
+        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    const glia_added_token *token = content ? glia_tokenizer_added(t, content) : NULL;
+    char text[80];
+    if (!token)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which is no added token of tokenizer.json", key,
+                       glia_json_print(value, text, sizeof text));
+    return token ? token->id : -1;
+}
+
+/* transformers lets these override tokenizer.json; published files agree. */
+static void check_added_decoder(const glia_tokenizer *t, glia_json_reader *r, const char *id,
+                                const json_t *value) {
+    const char *content = json_string_value(json_object_get(value, "content"));
+    const glia_added_token *token = content ? glia_tokenizer_added(t, content) : NULL;
+    const struct {
+        const char *key;
+        bool ours;
+    } flags[] = {{"single_word", token && token->single_word},
+                 {"lstrip", token && token->lstrip},
+                 {"rstrip", token && token->rstrip},
+                 {"normalized", token && token->normalized},
+                 {"special", token && token->special}};
+    if (!token || strtoll(id, NULL, 10) != token->id) {
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "added_tokens_decoder.%.20s: \"%.60s\" is not so in tokenizer.json", id,
+                       content ? content : "");
+        return;
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        const json_t *theirs = json_object_get(value, flags[i].key);
+        if (theirs && json_is_true(theirs) != flags[i].ours)
+            glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                           "added_tokens_decoder.%.20s: %s of \"%.60s\" is not as in tokenizer.json", id,
+                           flags[i].key, content);
+    }
+}
+
+glia_status glia_tokenizer_config(glia_tokenizer *t, const char *path, glia_err *err) {
+    json_t *root, *value;
+    const char *id;
+    size_t i;
+    glia_status status = glia_json_load(&root, path, 16u << 20, 0, err);
+    if (status != GLIA_OK) return status;
+    glia_json_reader r = {.object = root, .where = path, .err = err};
+    t->bos = named_token(t, &r, json_object_get(root, "bos_token"), "bos_token");
+    t->eos = named_token(t, &r, json_object_get(root, "eos_token"), "eos_token");
+    t->pad = named_token(t, &r, json_object_get(root, "pad_token"), "pad_token");
+    named_token(t, &r, json_object_get(root, "unk_token"), "unk_token");
+    json_array_foreach(json_object_get(root, "additional_special_tokens"), i, value)
+        named_token(t, &r, value, "a member of additional_special_tokens");
+    json_object_foreach(json_object_get(root, "added_tokens_decoder"), id, value)
+        check_added_decoder(t, &r, id, value);
+    if (glia_json_bool(&r, "split_special_tokens", false))
+        glia_json_fail(&r, GLIA_ERR_UNSUPPORTED, "split_special_tokens is true, which Glia does not support");
+    json_decref(root);
+    return r.status;
+}

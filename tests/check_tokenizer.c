@@ -1,0 +1,181 @@
+/* check_tokenizer.c - the published tokenizers against golden ids, whole and streamed. */
+#include "check.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/detok.h"
+#include "text/tokenizer.h"
+
+static glia_tokenizer *load(const char *name) {
+    glia_err err;
+    glia_tokenizer *t = NULL;
+    char path[64];
+    snprintf(path, sizeof path, "data/tokenizers/%s", name);
+    const char *dir = check_shared(path);
+    if (!dir) check_skip("no %s", path);
+    if (glia_tokenizer_load(&t, dir, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    return t;
+}
+
+static json_t *next_line(char **text) {
+    char *line = *text, *end = strchr(line, '\n');
+    if (!*line) return NULL;
+    if (end) *end = '\0';
+    *text = end ? end + 1 : line + strlen(line);
+    json_t *row = json_loads(line, JSON_ALLOW_NUL, NULL);
+    assert_non_null(row);
+    return row;
+}
+
+static void check_ids(const glia_tokenizer *t, const char *name, const char *text, size_t len,
+                      const json_t *want) {
+    glia_err err;
+    int32_t *ids;
+    size_t n;
+    if (glia_tokenizer_encode(t, text, len, false, &ids, &n, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    bool equal = n == json_array_size(want);
+    for (size_t i = 0; i < n && equal; i++) equal = ids[i] == json_integer_value(json_array_get(want, i));
+    CHECK(equal, "%s: %zu ids for \"%.100s\"", name, n, text);
+    free(ids);
+}
+
+static bool equals(const glia_buf *out, const json_t *want) {
+    return out->len == json_string_length(want) && memcmp(out->data, json_string_value(want), out->len) == 0;
+}
+
+/* Pushed token by token, and with every token cut in two at `cut`. */
+static void check_streamed(const glia_tokenizer *t, const int32_t *ids, size_t n, size_t cut,
+                           const json_t *want) {
+    glia_detok d;
+    glia_buf out = {0};
+    glia_detok_init(&d, t, false);
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        assert_true(glia_buf_reserve(&out, 2 * glia_detok_room(t)));
+        char *at = out.data + out.len;
+        if (cut == 0) {
+            at += glia_detok_push(&d, ids[i], at);
+        } else {
+            const char *bytes = glia_tokenizer_bytes(t, ids[i], &len);
+            const size_t first = cut < len ? cut : len;
+            at += glia_detok_push_bytes(&d, bytes, first, at);
+            at += glia_detok_push_bytes(&d, bytes + first, len - first, at);
+        }
+        out.len = (size_t)(at - out.data);
+    }
+    assert_true(glia_buf_reserve(&out, 4));
+    out.len += glia_detok_finish(&d, out.data + out.len);
+    out.data[out.len] = '\0';
+    CHECK(equals(&out, want), "cut %zu: \"%.100s\" is not \"%.100s\"", cut, out.data,
+          json_string_value(want));
+    glia_buf_free(&out);
+}
+
+static void check_decoded(const glia_tokenizer *t, const json_t *list, const json_t *want) {
+    const size_t n = json_array_size(list);
+    int32_t *ids = malloc((n + 1) * sizeof *ids);
+    size_t longest = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t len;
+        ids[i] = (int32_t)json_integer_value(json_array_get(list, i));
+        glia_tokenizer_bytes(t, ids[i], &len);
+        if (len > longest) longest = len;
+    }
+    glia_buf out = {0};
+    glia_tokenizer_decode(t, ids, n, false, &out);
+    CHECK(equals(&out, want), "\"%.100s\" is not \"%.100s\"", out.data, json_string_value(want));
+    for (size_t cut = 0; cut <= longest; cut++) check_streamed(t, ids, n, cut, want);
+    glia_buf_free(&out);
+    free(ids);
+}
+
+static void golden(const char *name, const char *file) {
+    glia_tokenizer *t = load(name);
+    char *all = check_read_file(check_shared(file), NULL), *at = all;
+    json_t *row;
+    size_t n = 0;
+    while ((row = next_line(&at))) {
+        const json_t *text = json_object_get(row, "text"), *decoded = json_object_get(row, "decoded");
+        const json_t *ids = json_object_get(row, "ids");
+        check_ids(t, name, json_string_value(text), json_string_length(text), ids);
+        check_decoded(t, ids, decoded ? decoded : text);
+        json_decref(row);
+        n++;
+    }
+    print_message("%s: %zu texts, encoded, decoded and streamed\n", name, n);
+    free(all);
+    glia_tokenizer_free(t);
+}
+
+static void test_golden_qwen3(void **state) {
+    (void)state;
+    golden("qwen3", "data/golden/tokenizer-qwen3.jsonl");
+}
+
+static void test_golden_smollm3(void **state) {
+    (void)state;
+    golden("smollm3", "data/golden/tokenizer-smollm3.jsonl");
+}
+
+/* Rendered chat templates: each with the tokenizer of its family. */
+static void test_golden_templates(void **state) {
+    (void)state;
+    glia_tokenizer *qwen3 = load("qwen3"), *smollm3 = load("smollm3");
+    char *all = check_read_file(check_shared("data/golden/templates.jsonl"), NULL), *at = all;
+    json_t *row;
+    while ((row = next_line(&at))) {
+        const json_t *text = json_object_get(row, "rendered"), *ids = json_object_get(row, "ids");
+        const char *name = json_string_value(json_object_get(row, "template"));
+        if (json_is_string(text) && json_is_array(ids))
+            check_ids(strstr(name, "SmolLM3") ? smollm3 : qwen3, name, json_string_value(text),
+                      json_string_length(text), ids);
+        json_decref(row);
+    }
+    free(all);
+    glia_tokenizer_free(qwen3);
+    glia_tokenizer_free(smollm3);
+}
+
+static void llamacpp(const char *name, const char *vocab) {
+    static const char between[] = "\n__ggml_vocab_test__\n";
+    char path[128];
+    glia_tokenizer *t = load(name);
+    snprintf(path, sizeof path, "data/golden/llamacpp/ggml-vocab-%s.gguf.inp", vocab);
+    char *texts = check_read_file(check_shared(path), NULL), *text = texts;
+    snprintf(path, sizeof path, "data/golden/llamacpp/ggml-vocab-%s.gguf.out", vocab);
+    char *lines = check_read_file(check_shared(path), NULL), *line = lines;
+    while (text) {
+        char *end = strstr(text, between), *line_end = strchr(line, '\n');
+        if (end) *end = '\0';
+        if (line_end) *line_end = '\0';
+        json_t *ids = json_array();
+        for (char *p = strtok(line, " "); p; p = strtok(NULL, " "))
+            json_array_append_new(ids, json_integer(atoi(p)));
+        check_ids(t, vocab, text, strlen(text), ids);
+        json_decref(ids);
+        text = end ? end + strlen(between) : NULL;
+        line = line_end ? line_end + 1 : line;
+    }
+    free(texts);
+    free(lines);
+    glia_tokenizer_free(t);
+}
+
+static void test_llamacpp(void **state) {
+    (void)state;
+    llamacpp("qwen3", "qwen2");
+    llamacpp("smollm3", "llama-bpe");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_qwen3),
+        cmocka_unit_test(test_golden_smollm3),
+        cmocka_unit_test(test_golden_templates),
+        cmocka_unit_test(test_llamacpp),
+    };
+    return check_run_group("tokenizer", tests);
+}
