@@ -20,10 +20,22 @@ glia_read_fn glia_read_ref;
 glia_peak_fn glia_peak_f32_ref;
 
 glia_linear_fn glia_linear_f32_avx2, glia_linear_bf16_avx2;
+glia_rmsnorm_fn glia_rmsnorm_avx2;
+glia_rope_fn glia_rope_avx2;
+glia_swiglu_fn glia_swiglu_avx2;
+glia_add_fn glia_add_avx2;
+glia_attend_fn glia_attend_f32_avx2, glia_attend_bf16_avx2;
+glia_merge_fn glia_merge_avx2;
 glia_read_fn glia_read_avx2;
 glia_peak_fn glia_peak_f32_avx2;
 
 glia_linear_fn glia_linear_f32_avx512, glia_linear_bf16_avx512;
+glia_rmsnorm_fn glia_rmsnorm_avx512;
+glia_rope_fn glia_rope_avx512;
+glia_swiglu_fn glia_swiglu_avx512;
+glia_add_fn glia_add_avx512;
+glia_attend_fn glia_attend_f32_avx512, glia_attend_bf16_avx512;
+glia_merge_fn glia_merge_avx512;
 glia_read_fn glia_read_avx512;
 glia_peak_fn glia_peak_f32_avx512;
 
@@ -53,6 +65,13 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rung = "avx2";
     k->linear_f32 = glia_linear_f32_avx2;
     k->linear_bf16 = glia_linear_bf16_avx2;
+    k->rmsnorm = glia_rmsnorm_avx2;
+    k->rope = glia_rope_avx2;
+    k->swiglu = glia_swiglu_avx2;
+    k->add = glia_add_avx2;
+    k->attend_f32 = glia_attend_f32_avx2;
+    k->attend_bf16 = glia_attend_bf16_avx2;
+    k->merge = glia_merge_avx2;
     k->read = glia_read_avx2;
     k->peak_f32 = glia_peak_f32_avx2;
 
@@ -60,6 +79,13 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rung = "avx512";
     k->linear_f32 = glia_linear_f32_avx512;
     k->linear_bf16 = glia_linear_bf16_avx512;
+    k->rmsnorm = glia_rmsnorm_avx512;
+    k->rope = glia_rope_avx512;
+    k->swiglu = glia_swiglu_avx512;
+    k->add = glia_add_avx512;
+    k->attend_f32 = glia_attend_f32_avx512;
+    k->attend_bf16 = glia_attend_bf16_avx512;
+    k->merge = glia_merge_avx512;
     k->read = glia_read_avx512;
     k->peak_f32 = glia_peak_f32_avx512;
 }

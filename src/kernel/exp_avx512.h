@@ -1,0 +1,27 @@
+/* exp_avx512.h - exp_ref.h for 16 values at once, with fused multiply-adds. */
+#ifndef GLIA_KERNEL_EXP_AVX512_H
+#define GLIA_KERNEL_EXP_AVX512_H
+
+#include <immintrin.h>
+
+#include "kernel/exp_ref.h"
+
+static inline __m512 glia_exp_avx512(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(GLIA_EXP_MIN), x); /* the second operand of these two is the one */
+    x = _mm512_min_ps(_mm512_set1_ps(GLIA_EXP_MAX), x); /* that stays when it is NaN */
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(GLIA_LOG2_E)),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(GLIA_LN2_HIGH), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(GLIA_LN2_LOW), r);
+    __m512 p = _mm512_set1_ps(1.0f / 5040);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 720));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 2));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    return _mm512_scalef_ps(p, n); /* rounds once, below the normal range too */
+}
+
+#endif

@@ -1,0 +1,66 @@
+/* tile_avx2.h - one chain of products for a tile of R rows and H half-lines (H / 2
+ * panels), the inner loop of linear and attention. R, H and dtype are constants
+ * where called. */
+#ifndef GLIA_KERNEL_TILE_AVX2_H
+#define GLIA_KERNEL_TILE_AVX2_H
+
+#include <immintrin.h>
+
+#include "kernel/panel.h"
+#include "kernel/simd.h"
+
+enum {
+    GLIA_TILE_MAX = 12, /* chains of a tile: registers, less those for operands */
+    GLIA_AHEAD = 2048,  /* bytes between a line's prefetch and its use, where rows are few */
+};
+
+typedef struct {
+    const float *x; /* rows, ldx apart */
+    size_t ldx;
+    const char *w[4]; /* panels */
+} glia_operands;
+
+GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, const int R, const int H) {
+    GLIA_UNROLL for (int h = 0; h < H; h++) {
+        const char *half = o->w[h / 2] + k * 64 + (size_t)(h % 2) * 32;
+        const __m256 w = _mm256_load_ps((const float *)(const void *)half);
+        if (R == 1 && h % 2 == 0) _mm_prefetch(half + GLIA_AHEAD, _MM_HINT_T0);
+        GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] =
+            _mm256_fmadd_ps(w, _mm256_broadcast_ss(o->x + (size_t)r * o->ldx + k), sum[r * H + h]);
+    }
+}
+
+/* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
+GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, const int even, const int odd,
+                                const int R, const int H) {
+    const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
+    GLIA_UNROLL for (int half = !even; half < 1 + odd; half++) {
+        GLIA_UNROLL for (int h = 0; h < H; h++) {
+            const char *line = o->w[h / 2] + k * 32 + (size_t)(h % 2) * 32;
+            const __m256i w = _mm256_load_si256((const __m256i *)(const void *)line);
+            const __m256 wide =
+                _mm256_castsi256_ps(half ? _mm256_and_si256(w, mask) : _mm256_slli_epi32(w, 16));
+            if (R == 1 && h % 2 == 0 && half == !even) _mm_prefetch(line + GLIA_AHEAD, _MM_HINT_T0);
+            GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] = _mm256_fmadd_ps(
+                wide, _mm256_broadcast_ss(o->x + (size_t)r * o->ldx + k + (size_t)half), sum[r * H + h]);
+        }
+    }
+}
+
+/* run += the chain of k = begin .. end - 1. */
+GLIA_INLINE void glia_chain(__m256 *run, const glia_operands *o, size_t begin, size_t end, const int R,
+                            const int H, const glia_dtype dtype) {
+    __m256 sum[GLIA_TILE_MAX];
+    GLIA_UNROLL for (int i = 0; i < R * H; i++) sum[i] = _mm256_setzero_ps();
+    if (dtype == GLIA_DTYPE_F32) {
+        for (size_t k = begin; k < end; k++) glia_step_f32(sum, o, k, R, H);
+    } else {
+        size_t k = begin;
+        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, H);
+        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, H);
+        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, H);
+    }
+    GLIA_UNROLL for (int i = 0; i < R * H; i++) run[i] = _mm256_add_ps(run[i], sum[i]);
+}
+
+#endif

@@ -1,0 +1,71 @@
+/* tile_avx512.h - one chain of products for a tile of R rows and P panels, the
+ * inner loop of linear and attention. R, P and dtype are constants where called. */
+#ifndef GLIA_KERNEL_TILE_AVX512_H
+#define GLIA_KERNEL_TILE_AVX512_H
+
+#include <immintrin.h>
+
+#include "kernel/panel.h"
+#include "kernel/simd.h"
+
+enum {
+    GLIA_TILE_MAX = 24, /* chains of a tile: registers, less those for operands */
+    GLIA_AHEAD = 2048,  /* bytes between a line's prefetch and its use, where rows are few */
+};
+
+typedef struct {
+    const float *x; /* rows, ldx apart */
+    size_t ldx;
+    const char *w[8]; /* panels */
+} glia_operands;
+
+GLIA_INLINE void glia_step_f32(__m512 *sum, const glia_operands *o, size_t k, const int R, const int P) {
+    __m512 w[8];
+    GLIA_UNROLL for (int p = 0; p < P; p++) {
+        w[p] = _mm512_load_ps(o->w[p] + k * 64);
+        if (R <= 2) _mm_prefetch(o->w[p] + k * 64 + GLIA_AHEAD, _MM_HINT_T0);
+    }
+    GLIA_UNROLL for (int r = 0; r < R; r++) {
+        const __m512 x = _mm512_set1_ps(o->x[(size_t)r * o->ldx + k]);
+        GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = _mm512_fmadd_ps(w[p], x, sum[r * P + p]);
+    }
+}
+
+/* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
+GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, const int even, const int odd,
+                                const int R, const int P) {
+    const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
+    __m512i w[8];
+    GLIA_UNROLL for (int p = 0; p < P; p++) {
+        w[p] = _mm512_load_si512(o->w[p] + k * 32);
+        if (R <= 2) _mm_prefetch(o->w[p] + k * 32 + GLIA_AHEAD, _MM_HINT_T0);
+    }
+    GLIA_UNROLL for (int half = !even; half < 1 + odd; half++) {
+        __m512 wide[8];
+        GLIA_UNROLL for (int p = 0; p < P; p++) wide[p] =
+            _mm512_castsi512_ps(half ? _mm512_and_si512(w[p], mask) : _mm512_slli_epi32(w[p], 16));
+        GLIA_UNROLL for (int r = 0; r < R; r++) {
+            const __m512 x = _mm512_set1_ps(o->x[(size_t)r * o->ldx + k + (size_t)half]);
+            GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
+                _mm512_fmadd_ps(wide[p], x, sum[r * P + p]);
+        }
+    }
+}
+
+/* run += the chain of k = begin .. end - 1. */
+GLIA_INLINE void glia_chain(__m512 *run, const glia_operands *o, size_t begin, size_t end, const int R,
+                            const int P, const glia_dtype dtype) {
+    __m512 sum[GLIA_TILE_MAX];
+    GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
+    if (dtype == GLIA_DTYPE_F32) {
+        for (size_t k = begin; k < end; k++) glia_step_f32(sum, o, k, R, P);
+    } else {
+        size_t k = begin;
+        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, P);
+        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, P);
+        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, P);
+    }
+    GLIA_UNROLL for (int i = 0; i < R * P; i++) run[i] = _mm512_add_ps(run[i], sum[i]);
+}
+
+#endif
