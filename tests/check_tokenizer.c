@@ -170,7 +170,40 @@ static void test_llamacpp(void **state) {
     llamacpp("smollm3", "llama-bpe");
 }
 
-int main(void) {
+/* --bench DIR FILE: one line of JSON for bench/tokenizer.py. The file's
+ * documents end with a NUL each. */
+static int bench(const char *dir, const char *file) {
+    glia_err err;
+    glia_tokenizer *t;
+    size_t len, n_ids = 0;
+    char *text = check_read_file(file, &len);
+    const double start = check_seconds();
+    if (glia_tokenizer_load(&t, dir, &err) != GLIA_OK) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    const double loaded = check_seconds();
+    uint64_t hash = 14695981039346656037u; /* FNV-1a over the ids */
+    for (size_t at = 0; at < len; at += strlen(text + at) + 1) {
+        int32_t *ids;
+        size_t n;
+        if (glia_tokenizer_encode(t, text + at, strlen(text + at), false, &ids, &n, &err) != GLIA_OK) {
+            fprintf(stderr, "%s\n", err.msg);
+            return 1;
+        }
+        for (size_t i = 0; i < n; i++) hash = (hash ^ (uint32_t)ids[i]) * 1099511628211u;
+        n_ids += n;
+        free(ids);
+    }
+    printf("{\"load_s\": %.6f, \"encode_s\": %.6f, \"ids\": %zu, \"hash\": \"%016llx\"}\n", loaded - start,
+           check_seconds() - loaded, n_ids, (unsigned long long)hash);
+    glia_tokenizer_free(t);
+    free(text);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 4 && strcmp(argv[1], "--bench") == 0) return bench(argv[2], argv[3]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_qwen3),
         cmocka_unit_test(test_golden_smollm3),
