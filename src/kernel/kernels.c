@@ -19,6 +19,7 @@ glia_merge_fn glia_merge_ref;
 glia_read_fn glia_read_ref;
 glia_peak_fn glia_peak_f32_ref;
 
+glia_pack_fn glia_pack_avx2;
 glia_linear_fn glia_linear_f32_avx2, glia_linear_bf16_avx2;
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
@@ -29,6 +30,7 @@ glia_merge_fn glia_merge_avx2;
 glia_read_fn glia_read_avx2;
 glia_peak_fn glia_peak_f32_avx2;
 
+glia_pack_fn glia_pack_avx512;
 glia_linear_fn glia_linear_f32_avx512, glia_linear_bf16_avx512;
 glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
@@ -63,6 +65,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
 
     if (!(cpu_flags & GLIA_CPU_AVX2)) return;
     k->rung = "avx2";
+    k->pack = glia_pack_avx2;
     k->linear_f32 = glia_linear_f32_avx2;
     k->linear_bf16 = glia_linear_bf16_avx2;
     k->rmsnorm = glia_rmsnorm_avx2;
@@ -77,6 +80,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
 
     if (!(cpu_flags & GLIA_CPU_AVX512)) return;
     k->rung = "avx512";
+    k->pack = glia_pack_avx512;
     k->linear_f32 = glia_linear_f32_avx512;
     k->linear_bf16 = glia_linear_bf16_avx512;
     k->rmsnorm = glia_rmsnorm_avx512;
