@@ -72,7 +72,7 @@ GLIA_INLINE void values(float *o_out, size_t ldo, const float p[ROWS][GLIA_PIECE
     }
     GLIA_UNROLL for (int i = 0; i < R * P; i++) {
         const size_t c = d + (size_t)(i % P) * GLIA_PANEL, left = a->head_dim - c;
-        const __mmask16 mask = left >= GLIA_PANEL ? 0xffff : (__mmask16)((1u << left) - 1);
+        const __mmask16 mask = (__mmask16)(left >= GLIA_PANEL ? 0xffffu : (1u << left) - 1);
         _mm512_mask_storeu_ps(o_out + (size_t)(i / P) * ldo + c, mask, run[i]);
     }
 }
@@ -130,7 +130,7 @@ void glia_attend_bf16_avx512(glia_softmax out, const float *q, size_t ldq, size_
 
 static inline void merge_one(float *o, const float *o_part, float a, float b, size_t head_dim) {
     for (size_t d = 0; d < head_dim; d += 16) {
-        const __mmask16 mask = head_dim - d >= 16 ? 0xffff : (__mmask16)((1u << (head_dim - d)) - 1);
+        const __mmask16 mask = (__mmask16)(head_dim - d >= 16 ? 0xffffu : (1u << (head_dim - d)) - 1);
         const __m512 mine = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, o + d), _mm512_set1_ps(a));
         const __m512 theirs = _mm512_maskz_loadu_ps(mask, o_part + d);
         _mm512_mask_storeu_ps(o + d, mask, _mm512_fmadd_ps(theirs, _mm512_set1_ps(b), mine));
