@@ -10,7 +10,7 @@ glia_rope_fn glia_rope_avx512;
 glia_swiglu_fn glia_swiglu_avx512;
 glia_add_fn glia_add_avx512;
 
-static inline __mmask16 lanes(size_t left) { return left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1); }
+static inline __mmask16 lanes(size_t left) { return (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1); }
 
 static inline __m512d low(__m512 v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
 static inline __m512d high(__m512 v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
