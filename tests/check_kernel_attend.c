@@ -1,6 +1,7 @@
 /* check_kernel_attend.c - attention over a piece, merging and the cache's tiles,
  * every twin against float64, and against itself in other company and beside
  * other garbage. --bench times what was just proved. */
+#define _GNU_SOURCE
 #include "kernel.h"
 
 typedef struct {
@@ -278,7 +279,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
     const double flops = 4.0 * (double)(n * d * GLIA_PIECE * pieces);
     for (int i = 0; i < ROUNDS; i++) {
         const double ceiling = n > 8 ? peak_now(t->kernels) : read_now(t->kernels, other, 64 << 20);
-        const double t0 = check_seconds();
+        const double t0 = cpu_seconds();
         for (size_t p = 0; p < pieces; p++) {
             const void *k[GLIA_TILES], *v[GLIA_TILES];
             for (size_t j = 0; j < GLIA_TILES; j++)
@@ -286,7 +287,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
             t->attend(softmax_of(p ? &part : &sum), q, d, n, k, v, lo, hi, 0.1f, d);
             if (p) t->kernels->merge(softmax_of(&sum), softmax_of(&part), n, d);
         }
-        const double seconds = check_seconds() - t0;
+        const double seconds = cpu_seconds() - t0;
         rate[i] = (n > 8 ? flops : (double)bytes) / seconds;
         share[i] = rate[i] / ceiling;
     }

@@ -1,5 +1,6 @@
 /* check_kernel_elementwise.c - norm, rotation, activation, sum and exp of every
  * rung against float64, in place and not, with tails that end at a page. */
+#define _GNU_SOURCE
 #include "kernel.h"
 
 enum { MAX_N = 5120 };
@@ -173,14 +174,14 @@ static void bench(const table *t) {
     for (int op = 0; op < OPS; op++) {
         double ns[ROUNDS];
         for (int i = 0; i < ROUNDS; i++) {
-            const double t0 = check_seconds();
+            const double t0 = cpu_seconds();
             for (int r = 0; r < TIMES; r++) {
                 if (op == NORM) t->k.rmsnorm(y, x, w, 4096, 1e-6f);
                 if (op == ROPE) t->k.rope(y, w, w + 2048, 4096);
                 if (op == SWIGLU) t->k.swiglu(y, x, w, 4096);
                 if (op == ADD) t->k.add(y, x, 4096);
             }
-            ns[i] = (check_seconds() - t0) / TIMES / 4096 * 1e9;
+            ns[i] = (cpu_seconds() - t0) / TIMES / 4096 * 1e9;
         }
         printf("%-8s %-6s %6.3f ns an element\n", names[op], t->rung, median(ns, ROUNDS));
     }

@@ -1,20 +1,25 @@
 /* check_kernel_pack.c - panels of every rung, byte for byte those of the
  * definition below, and columns back out of them. --bench times the loading. */
+#define _GNU_SOURCE
 #include "kernel.h"
 
 static const glia_dtype dtypes[] = {GLIA_DTYPE_F32, GLIA_DTYPE_F16, GLIA_DTYPE_BF16};
 static const char *const names[] = {"f32", "f16", "bf16"};
 static size_t size_of(glia_dtype d) { return d == GLIA_DTYPE_F32 ? 4 : 2; }
 
-static float value_at(const void *row, glia_dtype d, size_t i) {
+static uint16_t half_at(const char *row, size_t i) {
     uint16_t h;
+    memcpy(&h, row + i * 2, 2);
+    return h;
+}
+
+static float value_at(const void *row, glia_dtype d, size_t i) {
     float f;
     if (d == GLIA_DTYPE_F32) {
         memcpy(&f, (const char *)row + i * 4, 4);
         return f;
     }
-    memcpy(&h, (const char *)row + i * 2, 2);
-    return d == GLIA_DTYPE_F16 ? glia_f16_to_f32(h) : glia_bf16_to_f32(h);
+    return d == GLIA_DTYPE_F16 ? glia_f16_to_f32(half_at(row, i)) : glia_bf16_to_f32(half_at(row, i));
 }
 
 /* Any bits: infinities, NaN, denormals and ties of rounding among them. float16's
@@ -33,10 +38,10 @@ static void fill_row(char *row, glia_dtype d, size_t k) {
 }
 
 static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, int from, size_t k) {
-    const size_t row_bytes = k * size_of(dtypes[from]), panel_bytes = glia_panel_bytes(to, k);
+    const size_t row_bytes = k * size_of(dtypes[from]) + k % 2, panel_bytes = glia_panel_bytes(to, k);
     char *row[GLIA_PANEL], *panel = check_guarded(panel_bytes);
     const void *rows[GLIA_PANEL];
-    for (size_t c = 0; c < GLIA_PANEL; c++) { /* each at its own page's end */
+    for (size_t c = 0; c < GLIA_PANEL; c++) { /* each at its own page's end, or a byte before it */
         row[c] = check_guarded(row_bytes);
         fill_row(row[c], dtypes[from], k);
         rows[c] = k % 5 == c % 5 ? NULL : row[c];
@@ -47,8 +52,8 @@ static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, 
     for (size_t i = 0; i < stored; i++)
         for (size_t c = 0; c < GLIA_PANEL; c++) {
             const float want = rows[c] && i < k ? value_at(rows[c], dtypes[from], i) : 0.0f;
-            const uint16_t half = dtypes[from] == to && rows[c] && i < k ? ((uint16_t *)(void *)row[c])[i]
-                                                                         : glia_f32_to_bf16(want);
+            const uint16_t half =
+                dtypes[from] == to && rows[c] && i < k ? half_at(row[c], i) : glia_f32_to_bf16(want);
             if (to == GLIA_DTYPE_F32)
                 wrong += memcmp(panel + i * 64 + c * 4, &want, 4) != 0;
             else
@@ -79,13 +84,13 @@ static void bench(const char *rung, const glia_kernels *t, glia_dtype to, int fr
     char *w = bench_memory(bytes), *panels = bench_memory(PANELS * glia_panel_bytes(to, K));
     double rate[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
-        const double t0 = check_seconds();
+        const double t0 = cpu_seconds();
         for (size_t p = 0; p < PANELS; p++) {
             const void *rows[GLIA_PANEL];
             for (size_t c = 0; c < GLIA_PANEL; c++) rows[c] = w + (p * 16 + c) * row_bytes;
             t->pack(panels + p * glia_panel_bytes(to, K), to, rows, dtypes[from], K);
         }
-        rate[r] = (double)bytes / (check_seconds() - t0) * 1e-9;
+        rate[r] = (double)bytes / (cpu_seconds() - t0) * 1e-9;
     }
     printf("pack %-4s to %-4s %-6s %6.2f GB/s read\n", names[from], names[to == GLIA_DTYPE_F32 ? 0 : 2], rung,
            median(rate, ROUNDS));

@@ -108,8 +108,8 @@ typedef struct {
  *   k, v  [4] tiles; a tile that no query sees may be NULL
  *
  * score_j = scale * (q . k_j) in the linear's manner (a function of head_dim);
- * p_j = exp(score_j - m); l = sum p_j and o = sum p_j v_j in order of j, unseen
- * keys adding exactly nothing whatever bytes their columns hold. */
+ * p_j = exp(score_j - m); l = sum p_j and o = sum p_j v_j, each in one order of
+ * positions, unseen keys adding exactly nothing whatever bytes their columns hold. */
 typedef void glia_attend_fn(glia_softmax out, const float *q, size_t ldq, size_t n,
                             const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
                             const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim);

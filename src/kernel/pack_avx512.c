@@ -1,6 +1,7 @@
 /* pack_avx512.c - the AVX-512 twin of pack_ref.c. In both dtypes a line is 16
  * columns of 4 bytes, so a panel is made of 16x16 transposes of 4-byte units:
- * one float32, or two bfloat16 that follow one another in a row. */
+ * one float32, or two bfloat16 that follow one another in a row. Lines are streamed
+ * past the caches: a model's weights do not fit them. */
 #include <immintrin.h>
 
 #include "kernel/panel.h"
@@ -74,10 +75,10 @@ GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], size_t k,
         GLIA_UNROLL for (int c = 0; c < 16; c++) r[c] = units(rows[c], to, from, i, k - i);
         transpose(r);
         if (lines == 16) {
-            GLIA_UNROLL for (int l = 0; l < 16; l++) _mm512_store_si512(panel + l * 64, r[l]);
+            GLIA_UNROLL for (int l = 0; l < 16; l++) _mm512_stream_si512((void *)(panel + l * 64), r[l]);
         } else {
             GLIA_UNROLL for (int l = 0; l < 16; l++) if ((size_t)l < lines)
-                _mm512_store_si512(panel + l * 64, r[l]);
+                _mm512_stream_si512((void *)(panel + l * 64), r[l]);
         }
     }
 }
@@ -96,4 +97,5 @@ void glia_pack_avx512(void *panel, glia_dtype to, const void *const rows[GLIA_PA
         pack(panel, rows, k, GLIA_DTYPE_BF16, GLIA_DTYPE_F16);
     else
         pack(panel, rows, k, GLIA_DTYPE_BF16, GLIA_DTYPE_BF16);
+    _mm_sfence(); /* streamed lines are seen before whatever this thread stores next */
 }

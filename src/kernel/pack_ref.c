@@ -8,10 +8,18 @@ glia_unpack_fn glia_unpack_ref;
 glia_kv_store_fn glia_kv_store_f32_ref, glia_kv_store_bf16_ref;
 glia_kv_copy_fn glia_kv_copy_f32_ref, glia_kv_copy_bf16_ref;
 
+static uint16_t half_at(const void *row, size_t i) { /* rows of a file need not be aligned */
+    uint16_t bits;
+    memcpy(&bits, (const char *)row + i * sizeof bits, sizeof bits);
+    return bits;
+}
+
 static float element(const void *row, glia_dtype from, size_t i) {
-    if (from == GLIA_DTYPE_F32) return ((const float *)row)[i];
-    const uint16_t bits = ((const uint16_t *)row)[i];
-    return from == GLIA_DTYPE_F16 ? glia_f16_to_f32(bits) : glia_bf16_to_f32(bits);
+    float f;
+    if (from == GLIA_DTYPE_BF16) return glia_bf16_to_f32(half_at(row, i));
+    if (from == GLIA_DTYPE_F16) return glia_f16_to_f32(half_at(row, i));
+    memcpy(&f, (const char *)row + i * sizeof f, sizeof f);
+    return f;
 }
 
 void glia_pack_ref(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
@@ -20,7 +28,7 @@ void glia_pack_ref(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL
     for (size_t c = 0; c < GLIA_PANEL; c++)
         for (size_t i = 0; rows[c] && i < k; i++)
             if (to == from && to == GLIA_DTYPE_BF16) /* bits, so that a NaN keeps its payload */
-                ((uint16_t *)panel)[glia_bf16_at(i, c)] = ((const uint16_t *)rows[c])[i];
+                ((uint16_t *)panel)[glia_bf16_at(i, c)] = half_at(rows[c], i);
             else
                 glia_panel_set(panel, to, i, c, element(rows[c], from, i));
 }
