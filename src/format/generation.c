@@ -12,8 +12,7 @@
 enum { FILE_MAX = 1 << 20 };
 
 /* Keys read here or of no consequence (NAN), and those that a user of
- * transformers would see at work. Of the latter, beam search and what follows
- * it are not sampling; the rest may come with a processor of their own. */
+ * transformers would see at work. */
 /* clang-format off */
 static const glia_json_key known_keys[] = {
     {"do_sample", NAN}, {"temperature", NAN}, {"top_k", NAN}, {"top_p", NAN}, {"min_p", NAN},
@@ -28,11 +27,11 @@ static const glia_json_key known_keys[] = {
     {"num_assistant_tokens_schedule", NAN}, {"assistant_confidence_threshold", NAN},
     {"prompt_lookup_num_tokens", NAN}, {"max_matching_ngram_size", NAN}, {"assistant_early_exit", NAN},
     {"assistant_lookbehind", NAN}, {"target_lookbehind", NAN}, {"compile_config", NAN},
-    {"disable_compile", NAN}, {"decoder_start_token_id", NAN}, {"encoder_no_repeat_ngram_size", NAN},
-    {"encoder_repetition_penalty", NAN}, {"trust_remote_code", NAN},
+    {"disable_compile", NAN}, {"decoder_start_token_id", NAN}, {"trust_remote_code", NAN},
     {"num_beams", 1}, {"num_beam_groups", 1}, {"diversity_penalty", 0}, {"num_return_sequences", 1},
     {"penalty_alpha", 0}, {"dola_layers", 0}, {"constraints", 0}, {"force_words_ids", 0},
-    {"epsilon_cutoff", 0}, {"eta_cutoff", 0}, {"top_h", 1}, {"no_repeat_ngram_size", 0}, {"bad_words_ids", 0},
+    {"epsilon_cutoff", 0}, {"eta_cutoff", 0}, {"top_h", 1}, {"no_repeat_ngram_size", 0},
+    {"encoder_no_repeat_ngram_size", 0}, {"encoder_repetition_penalty", 1}, {"bad_words_ids", 0},
     {"renormalize_logits", 0}, {"forced_bos_token_id", -1}, {"forced_eos_token_id", -1},
     {"remove_invalid_values", 0}, {"exponential_decay_length_penalty", 0}, {"suppress_tokens", 0},
     {"begin_suppress_tokens", 0}, {"sequence_bias", 0}, {"token_healing", 0}, {"guidance_scale", 1},

@@ -43,13 +43,12 @@ static const struct {
 const char *glia_tensor_dtype_name(glia_tensor_dtype dtype) { return dtypes[dtype].name; }
 
 bool glia_tensor_bytes(glia_tensor_dtype dtype, const int64_t *shape, int n_dims, size_t *bytes) {
-    uint64_t bits = dtypes[dtype].bits;
-    bool empty = false;
-    for (int i = 0; i < n_dims; i++) empty |= shape[i] == 0;
-    for (int i = 0; i < n_dims && !empty; i++) /* 2^61 bytes are more than any file */
-        if (__builtin_mul_overflow(bits, (uint64_t)shape[i], &bits)) return false;
-    *bytes = empty ? 0 : bits / 8;
-    return empty || bits % 8 == 0;
+    uint64_t n = 1; /* elements first and then bits, as the Rust crate multiplies */
+    for (int i = 0; i < n_dims; i++)
+        if (__builtin_mul_overflow(n, (uint64_t)shape[i], &n)) return false;
+    if (__builtin_mul_overflow(n, dtypes[dtype].bits, &n)) return false;
+    *bytes = n / 8;
+    return n % 8 == 0;
 }
 
 const char *glia_tensor_shape(const glia_tensor_view *t, char *buf, size_t size) {

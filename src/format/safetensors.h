@@ -55,8 +55,8 @@ typedef struct {
     int file;         /* which file of a checkpoint; 0 in a single one */
 } glia_tensor_view;
 
-/* Bytes of a tensor; false where that is more than a file can have, or no whole
- * number of bytes (F4 and F6 pack elements across bytes). */
+/* Bytes of a tensor; false where 64 bits cannot count its bits, or they are no
+ * whole number of bytes (F4 and F6 pack elements across bytes). */
 bool glia_tensor_bytes(glia_tensor_dtype dtype, const int64_t *shape, int n_dims, size_t *bytes);
 
 /* "[151936, 1024]" in buf, for messages. Returns buf. */
