@@ -7,6 +7,13 @@
 
 #include "text/unicode.h"
 
+/* A piece: what words are made of, and what the regexes look at. The two differ
+ * where the text has characters that PCRE2 may not know yet. */
+typedef struct {
+    const char *text, *seen;
+    size_t len;
+} piece;
+
 typedef struct {
     const glia_pretokenizer *p;
     glia_matcher *m;
@@ -25,7 +32,11 @@ typedef struct {
     size_t n, cap;
 } spans;
 
-static glia_status cut(const run *r, int step, const char *text, size_t len);
+static glia_status cut(const run *r, int step, piece whole);
+
+static piece part(piece whole, size_t start, size_t end) {
+    return (piece){whole.text + start, whole.seen + start, end - start};
+}
 
 void glia_pretokenizer_free(glia_pretokenizer *p) {
     for (int i = 0; i < p->n; i++) glia_regex_free(p->step[i].regex);
@@ -40,38 +51,37 @@ typedef struct {
 } cursor;
 
 /* As the Rust iterator of Oniguruma: an empty match right after a match does not count. */
-static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, const char *text,
-                              size_t len) {
-    while (c->from <= len) {
+static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, piece in) {
+    while (c->from <= in.len) {
         const glia_status status =
-            glia_regex_search(regex, r->m, text, len, c->from, &c->start, &c->end, r->err);
+            glia_regex_search(regex, r->m, in.seen, in.len, c->from, &c->start, &c->end, r->err);
         if (status != GLIA_OK || c->start == SIZE_MAX) return status;
         if (c->start != c->end || c->start != c->last) {
             c->from = c->last = c->end;
             return GLIA_OK;
         }
-        const char *after = text + c->from;
-        if (c->from < len) glia_utf8_next(&after);
-        c->from = c->from < len ? (size_t)(after - text) : len + 1;
+        const char *after = in.seen + c->from;
+        if (c->from < in.len) glia_utf8_next(&after);
+        c->from = c->from < in.len ? (size_t)(after - in.seen) : in.len + 1;
     }
     c->start = SIZE_MAX;
     return GLIA_OK;
 }
 
 /* Isolated, the usual behavior, needs no list: pieces go down as they are found. */
-static glia_status cut_isolated(const run *r, int step, const char *text, size_t len) {
+static glia_status cut_isolated(const run *r, int step, piece whole) {
     cursor c = {.last = SIZE_MAX};
     size_t done = 0;
     for (;;) {
-        glia_status status = next_match(r, r->p->step[step].regex, &c, text, len);
+        glia_status status = next_match(r, r->p->step[step].regex, &c, whole);
         if (status != GLIA_OK) return status;
         if (c.start == SIZE_MAX) break;
-        if (done != c.start) status = cut(r, step + 1, text + done, c.start - done);
-        if (status == GLIA_OK) status = cut(r, step + 1, text + c.start, c.end - c.start);
+        if (done != c.start) status = cut(r, step + 1, part(whole, done, c.start));
+        if (status == GLIA_OK) status = cut(r, step + 1, part(whole, c.start, c.end));
         if (status != GLIA_OK) return status;
         done = c.end;
     }
-    return done < len ? cut(r, step + 1, text + done, len - done) : GLIA_OK;
+    return done < whole.len ? cut(r, step + 1, part(whole, done, whole.len)) : GLIA_OK;
 }
 
 static bool push(spans *s, size_t start, size_t end, bool match) {
@@ -87,20 +97,19 @@ static bool push(spans *s, size_t start, size_t end, bool match) {
 }
 
 /* The whole piece as spans, matches and what lies between. */
-static glia_status find_spans(const run *r, const glia_split_step *step, spans *s, const char *text,
-                              size_t len) {
+static glia_status find_spans(const run *r, const glia_split_step *step, spans *s, piece whole) {
     cursor c = {.last = SIZE_MAX};
     size_t done = 0;
     bool room = true;
     for (;;) {
-        const glia_status status = next_match(r, step->regex, &c, text, len);
+        const glia_status status = next_match(r, step->regex, &c, whole);
         if (status != GLIA_OK) return status;
         if (c.start == SIZE_MAX) break;
         if (done != c.start) room = room && push(s, done, c.start, step->invert);
         room = room && push(s, c.start, c.end, !step->invert);
         done = c.end;
     }
-    if (done != len) room = room && push(s, done, len, step->invert);
+    if (done != whole.len) room = room && push(s, done, whole.len, step->invert);
     return room ? GLIA_OK : glia_fail_nomem(r->err, s->cap * 2 * sizeof *s->at, "pre-tokenizer pieces");
 }
 
@@ -134,10 +143,10 @@ static size_t merge(spans *s, glia_split_behavior behavior) {
     return kept;
 }
 
-static glia_status cut_merged(const run *r, int step, const char *text, size_t len) {
+static glia_status cut_merged(const run *r, int step, piece whole) {
     const glia_split_step *how = &r->p->step[step];
     spans s = {0};
-    glia_status status = find_spans(r, how, &s, text, len);
+    glia_status status = find_spans(r, how, &s, whole);
     const span *first = s.at;
     size_t n = s.n;
     if (status == GLIA_OK && how->behavior != GLIA_SPLIT_REMOVED) {
@@ -146,34 +155,42 @@ static glia_status cut_merged(const run *r, int step, const char *text, size_t l
     }
     for (size_t i = 0; i < n && status == GLIA_OK; i++) {
         if (first[i].match && how->behavior == GLIA_SPLIT_REMOVED) continue;
-        status = cut(r, step + 1, text + first[i].start, first[i].end - first[i].start);
+        status = cut(r, step + 1, part(whole, first[i].start, first[i].end));
     }
     free(s.at);
     return status;
 }
 
-static glia_status put_space_before(const run *r, int step, const char *text, size_t len) {
-    if (text[0] == ' ') return cut(r, step + 1, text, len);
-    char *with = malloc(len + 1);
-    if (!with) return glia_fail_nomem(r->err, len + 1, "a pre-tokenizer piece");
-    with[0] = ' ';
-    memcpy(with + 1, text, len);
-    const glia_status status = cut(r, step + 1, with, len + 1);
+static glia_status put_space_before(const run *r, int step, piece whole) {
+    if (whole.text[0] == ' ') return cut(r, step + 1, whole);
+    const size_t len = whole.len + 1;
+    char *with = malloc(2 * len);
+    if (!with) return glia_fail_nomem(r->err, 2 * len, "a pre-tokenizer piece");
+    with[0] = with[len] = ' ';
+    memcpy(with + 1, whole.text, whole.len);
+    memcpy(with + len + 1, whole.seen, whole.len);
+    const glia_status status = cut(r, step + 1, (piece){with, with + len, len});
     free(with);
     return status;
 }
 
-static glia_status cut(const run *r, int step, const char *text, size_t len) {
-    if (len == 0) return GLIA_OK;
-    if (step == r->p->n) return r->fn(r->user, text, len, r->err);
+static glia_status cut(const run *r, int step, piece whole) {
+    if (whole.len == 0) return GLIA_OK;
+    if (step == r->p->n) return r->fn(r->user, whole.text, whole.len, r->err);
     const glia_split_step *how = &r->p->step[step];
-    if (!how->regex) return put_space_before(r, step, text, len);
-    return how->behavior == GLIA_SPLIT_ISOLATED ? cut_isolated(r, step, text, len)
-                                                : cut_merged(r, step, text, len);
+    if (!how->regex) return put_space_before(r, step, whole);
+    return how->behavior == GLIA_SPLIT_ISOLATED ? cut_isolated(r, step, whole) : cut_merged(r, step, whole);
 }
 
 glia_status glia_pretokenize(const glia_pretokenizer *p, glia_matcher *m, const char *text, size_t len,
                              glia_word_fn *fn, void *user, glia_err *err) {
     const run r = {p, m, fn, user, err};
-    return cut(&r, 0, text, len);
+    if (glia_regex_find_newer(text, len, 0) == len) return cut(&r, 0, (piece){text, text, len});
+    char *seen = malloc(len);
+    if (!seen) return glia_fail_nomem(err, len, "a copy of the text");
+    memcpy(seen, text, len);
+    glia_regex_put_stand_ins(seen, len);
+    const glia_status status = cut(&r, 0, (piece){text, seen, len});
+    free(seen);
+    return status;
 }
