@@ -209,10 +209,10 @@ static void random_step(bench_run *r, bench_run *ref, int most_rows) {
     int n_trees = 0;
     const int first = (int)(check_u32() % SEQS);
     for (int k = 0; k < SEQS; k++) {
-        const int seq = (first + k) % SEQS, left = r->s->length[seq] - r->computed[seq];
-        int room = most_rows - b.n;
-        if (left == 0 || room == 0 || (b.n && check_u32() % 4 == 0)) continue;
+        const int seq = (first + k) % SEQS, room = most_rows - b.n;
+        if (r->computed[seq] == r->s->length[seq] || room == 0 || (b.n && check_u32() % 4 == 0)) continue;
         if (r->computed[seq] == 0 && check_u32() % 2) share_prefix(r, seq);
+        const int left = r->s->length[seq] - r->computed[seq];
         if (room >= TREE && check_u32() % 4 == 0) {
             trees[n_trees] = grow_tree(r, seq, b.n);
             add_tree(&b, &trees[n_trees++]);
