@@ -185,11 +185,11 @@ static glia_status cut(const run *r, int step, piece whole) {
 glia_status glia_pretokenize(const glia_pretokenizer *p, glia_matcher *m, const char *text, size_t len,
                              glia_word_fn *fn, void *user, glia_err *err) {
     const run r = {p, m, fn, user, err};
-    if (glia_regex_find_newer(text, len, 0) == len) return cut(&r, 0, (piece){text, text, len});
+    if (glia_unicode_find_newer(text, len, 0) == len) return cut(&r, 0, (piece){text, text, len});
     char *seen = malloc(len);
     if (!seen) return glia_fail_nomem(err, len, "a copy of the text");
     memcpy(seen, text, len);
-    glia_regex_put_stand_ins(seen, len);
+    glia_unicode_put_stand_ins(seen, len);
     const glia_status status = cut(&r, 0, (piece){text, seen, len});
     free(seen);
     return status;

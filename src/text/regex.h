@@ -21,13 +21,6 @@ typedef struct glia_matcher glia_matcher; /* one search's memory, for one thread
 glia_status glia_regex_translate(glia_buf *out, const char *pattern, size_t len, const char *where,
                                  glia_err *err);
 
-/* Where the first character at or after `from` is that Unicode 15 or 16 assigned,
- * which PCRE2 may not know yet; len when there is none. */
-size_t glia_regex_find_newer(const char *text, size_t len, size_t from);
-/* Replace each by an older one of its category and length: a search in that text
- * finds the places that a newer PCRE2 would find in the true one. */
-void glia_regex_put_stand_ins(char *text, size_t len);
-
 /* Compile an Oniguruma pattern, or a plain string with `literal`. The caller
  * owns *out. Also GLIA_ERR_FORMAT where PCRE2 refuses the pattern. */
 glia_status glia_regex_compile(glia_regex **out, const char *pattern, size_t len, bool literal,

@@ -28,6 +28,15 @@ uint32_t glia_utf8_previous(const char **p);
 /* Write a scalar value; returns its 1 to 4 bytes. */
 size_t glia_utf8_put(char out[4], uint32_t c);
 
+/* Characters that Unicode 15.0, 15.1 and 16.0 assigned, which a library's tables
+ * may not hold yet (Debian 12: PCRE2 has 14.0, utf8proc 15.0; tokenizers 0.22 has
+ * 16.0): each has a stand-in, an older character of the same category and the
+ * same length in UTF-8; of Han for Han. Any other character is its own. */
+uint32_t glia_unicode_stand_in(uint32_t c);
+/* Where the first character at or after `from` is that has one; len for none. */
+size_t glia_unicode_find_newer(const char *text, size_t len, size_t from);
+void glia_unicode_put_stand_ins(char *text, size_t len);
+
 /* Unicode White_Space. */
 bool glia_is_space(uint32_t c);
 /* A character of a word as UTS #18 Annex C and Rust's regex crate see it:
