@@ -74,6 +74,8 @@ static const struct {
 } refusals[] = {
     {Q, "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\"}", U, "x: architecture is LlamaForCausalLM; Glia runs Qwen3ForCausalLM and SmolLM3ForCausalLM"},
     {Q, "{\"architectures\":[\"Qwen3MoeForCausalLM\"]}", U, "architecture is Qwen3MoeForCausalLM"},
+    {Q, "{\"architectures\":[\"Qwen\\n3\\u001b[31m\\u0085\\u00e9\\u20ac\\ud83d\\ude00\"]}", U, "architecture is Qwen?3?[31m??\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80; Glia runs"},
+    {Q, "{\"architectures\":[\"\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\"]}", U, "\xe2\x82\xac??; Glia runs"}, /* cut after 80 bytes */
     {Q, "{\"architectures\":\"-\",\"model_type\":\"qwen2\"}", U, "model_type is qwen2; Glia runs Qwen3ForCausalLM"},
     {Q, "{\"architectures\":\"-\",\"model_type\":\"-\"}", F, "neither architectures nor model_type"},
     {Q, "{\"architectures\":[],\"model_type\":null}", F, "neither architectures nor model_type"},
@@ -214,6 +216,7 @@ static const struct {
     {S, "{\"pretraining_tp\":2,\"max_window_layers\":28,\"use_cache\":false,\"partial_rotary_factor\":1.0,\"quantization_config\":null,\"num_experts\":0}", ""},
     {Q, "{\"rope_scaling\":{\"rope_type\":\"default\"}}", ""},
     {Q, "{\"spice\":1}", "x: unknown key spice is ignored\n"},
+    {Q, "{\"sp\\u001bice\\n\":1}", "x: unknown key sp?ice? is ignored\n"},
     {Q, "{\"rope_scaling\":{" YARN ",\"spice\":1}}", "x: rope_scaling: unknown key spice is ignored\n"},
     {Q, "{\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0.5}}", "x: rope_scaling: factor 0.5 is less than 1\n"},
     {Q, "{\"rope_scaling\":{" YARN ",\"beta_fast\":1,\"beta_slow\":32}}", "beta_fast 1 is less than beta_slow 32"},

@@ -63,6 +63,8 @@ static const struct {
     {"duplicate name", "{" T("a", "U8", "[1]", "[0, 1]") "," T("a", "U8", "[1]", "[1, 2]") "}", 2, GLIA_ERR_FORMAT, "duplicate object key"},
     {"duplicate key", "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, GLIA_ERR_FORMAT, "duplicate object key"},
     {"name with NUL", "{\"a\\u0000b\":{}}", 0, GLIA_ERR_FORMAT, "NUL byte in object key"},
+    {"a line end in a name", "{" T("a\\nb", "F31", "[1]", "[0, 1]") "}", 1, GLIA_ERR_FORMAT, "tensor a?b: unknown dtype F31"},
+    {"a line end in the JSON", "{\"a\\\n\":1}", 0, GLIA_ERR_FORMAT, "invalid escape near '\"a\\?'"},
     {"no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, GLIA_ERR_FORMAT, "tensor a: dtype is missing"},
     {"dtype no string", "{\"a\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, GLIA_ERR_FORMAT, "dtype: expected a string, found an integer 7"},
     {"unknown dtype", "{" T("a", "F31", "[1]", "[0, 4]") "}", 4, GLIA_ERR_FORMAT, "tensor a: unknown dtype F31"},

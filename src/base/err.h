@@ -11,9 +11,13 @@
 
 #include <glia.h>
 
+/* Replace control characters and bytes that are no UTF-8 by '?': words from a
+ * hostile file must neither break the line nor steer the terminal. */
+void glia_one_line(char *text);
+
 /* Record a failure and return `status`, so a caller can `return glia_fail(...)`.
  * `err` may be NULL when the caller wants only the status. A message that does
- * not fit is cut at a character, never inside one. */
+ * not fit is cut at a character, never inside one; it is made glia_one_line(). */
 __attribute__((format(printf, 3, 4))) glia_status glia_fail(glia_err *err, glia_status status,
                                                             const char *fmt, ...);
 

@@ -56,6 +56,7 @@ void glia_json_warn(const glia_json_reader *r, const char *fmt, ...) {
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     snprintf(sentence, sizeof sentence, "%.180s: %s", r->where, text);
+    glia_one_line(sentence);
     r->warning(r->user, sentence);
 }
 

@@ -16,7 +16,7 @@ static void must(bool promise) {
 
 static void warn(void *user, const char *sentence) {
     (void)user;
-    must(*sentence && strlen(sentence) < 600);
+    must(*sentence && strlen(sentence) < 600 && !strchr(sentence, '\n'));
 }
 
 static void check_message(const glia_err *err) {
