@@ -170,6 +170,52 @@ static void test_llamacpp(void **state) {
     llamacpp("smollm3", "llama-bpe");
 }
 
+/* Odd tokenizers, made and answered by tools/gen_tokenizer_goldens.py. */
+static void check_row(const glia_tokenizer *t, size_t i, const json_t *row) {
+    glia_err err;
+    const json_t *text = json_object_get(row, "text"), *want = json_object_get(row, "ids");
+    const json_t *noise = json_object_get(row, "noise"), *decoded = json_object_get(row, "decoded");
+    int32_t *ids, mixed[16];
+    size_t n;
+    if (glia_tokenizer_encode(t, json_string_value(text), json_string_length(text),
+                              json_is_true(json_object_get(row, "special")), &ids, &n, &err) != GLIA_OK)
+        fail_msg("case %zu: %s", i, err.msg);
+    bool equal = n == json_array_size(want);
+    for (size_t k = 0; k < n && equal; k++) equal = ids[k] == json_integer_value(json_array_get(want, k));
+    CHECK(equal, "case %zu: ids of \"%s\"", i, json_string_value(text));
+    free(ids);
+    glia_buf out = {0};
+    n = json_array_size(noise);
+    for (size_t k = 0; k < n; k++) mixed[k] = (int32_t)json_integer_value(json_array_get(noise, k));
+    glia_tokenizer_decode(t, mixed, n, json_is_true(json_object_get(row, "skip_special")), &out);
+    CHECK(equals(&out, decoded), "case %zu: \"%s\" is not \"%s\"", i, out.data, json_string_value(decoded));
+    glia_buf_free(&out);
+}
+
+static void test_odd_tokenizers(void **state) {
+    (void)state;
+    glia_err err;
+    json_error_t e;
+    size_t i, k;
+    json_t *one, *row, *file = json_load_file("tests/golden/tokenizer_cases.json", JSON_ALLOW_NUL, &e);
+    if (!file) fail_msg("%s: %s", e.source, e.text);
+    json_t *base = json_object_get(file, "base");
+    json_array_foreach(json_object_get(file, "cases"), i, one) {
+        glia_tokenizer *t;
+        json_object_update(base, json_object_get(one, "set"));
+        json_object_set(json_object_get(base, "model"), "ignore_merges",
+                        json_object_get(one, "ignore_merges"));
+        char *text = json_dumps(base, i % 2 ? JSON_ENSURE_ASCII | JSON_SORT_KEYS : JSON_INDENT(1));
+        if (glia_tokenizer_parse(&t, text, strlen(text), "case", &err) != GLIA_OK)
+            fail_msg("%zu: %s", i, err.msg);
+        free(text);
+        json_array_foreach(json_object_get(one, "rows"), k, row) check_row(t, i, row);
+        glia_tokenizer_free(t);
+    }
+    CHECK(i == 60, "%zu cases", i);
+    json_decref(file);
+}
+
 /* --bench DIR FILE: one line of JSON for bench/tokenizer.py. The file's
  * documents end with a NUL each. */
 static int bench(const char *dir, const char *file) {
@@ -205,10 +251,9 @@ static int bench(const char *dir, const char *file) {
 int main(int argc, char **argv) {
     if (argc == 4 && strcmp(argv[1], "--bench") == 0) return bench(argv[2], argv[3]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_qwen3),
-        cmocka_unit_test(test_golden_smollm3),
-        cmocka_unit_test(test_golden_templates),
-        cmocka_unit_test(test_llamacpp),
+        cmocka_unit_test(test_golden_qwen3),     cmocka_unit_test(test_golden_smollm3),
+        cmocka_unit_test(test_golden_templates), cmocka_unit_test(test_llamacpp),
+        cmocka_unit_test(test_odd_tokenizers),
     };
     return check_run_group("tokenizer", tests);
 }

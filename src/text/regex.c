@@ -23,8 +23,10 @@
 
 #include "text/unicode.h"
 
-/* \\w as tokenizers 0.22.2 matches it, which is UTS #18 and six of Latin-1's numbers. */
-#define WORD_SET "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\xb2\\xb3\\xb9\\xbc-\\xbe"
+/* \w: in a set as in UTS #18; alone, and in \W and \b, with six numbers of
+ * Latin-1 besides, which Oniguruma looks up elsewhere (seen in tokenizers 0.22.2). */
+#define WORD_SET "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD_ALONE WORD_SET "\\xb2\\xb3\\xb9\\xbc-\\xbe"
 
 /* ---- the dialect ---------------------------------------------------------- */
 
@@ -122,7 +124,7 @@ static glia_status escape(reader *r, bool in_set) {
     case 'S': glia_buf_puts(r->out, "\\P{White_Space}"); return GLIA_OK;
     case 'd': glia_buf_puts(r->out, "\\p{Nd}"); return GLIA_OK;
     case 'D': glia_buf_puts(r->out, "\\P{Nd}"); return GLIA_OK;
-    case 'w': glia_buf_puts(r->out, in_set ? WORD_SET : "[" WORD_SET "]"); return GLIA_OK;
+    case 'w': glia_buf_puts(r->out, in_set ? WORD_SET : "[" WORD_ALONE "]"); return GLIA_OK;
     case 'v': glia_buf_puts(r->out, "\\x{b}"); return GLIA_OK;
     case 'p':
     case 'P': return property(r, c == 'P');
@@ -135,11 +137,11 @@ static glia_status escape(reader *r, bool in_set) {
     default: break;
     }
     if (c == 'W' && !in_set) {
-        glia_buf_puts(r->out, "[^" WORD_SET "]");
+        glia_buf_puts(r->out, "[^" WORD_ALONE "]");
         return GLIA_OK;
     }
     if ((c == 'b' || c == 'B') && !in_set) {
-        const char *w = "[" WORD_SET "]";
+        const char *w = "[" WORD_ALONE "]";
         const char not_after = c == 'b' ? '!' : '=', not_before = c == 'b' ? '=' : '!';
         glia_buf_printf(r->out, "(?:(?<=%s)(?%c%s)|(?<!%s)(?%c%s))", w, not_after, w, w, not_before, w);
         return GLIA_OK;
