@@ -66,6 +66,9 @@ VARIANTS = {
     "qwen3-wide": qwen3(hidden_size=1024, intermediate_size=3072, num_hidden_layers=3, num_attention_heads=16,
                         num_key_value_heads=8, head_dim=128, vocab_size=1024),
     "qwen3-bias": qwen3(attention_bias=True),
+    # All of the real layers, fewer words: made only when --only names it (1 GB).
+    "full-qwen3-0.6b": qwen3(hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
+                             num_key_value_heads=8, head_dim=128, vocab_size=4096, max_window_layers=28),
     # Sliding windows of Qwen3.
     "qwen3-window-layers": (*qwen3(use_sliding_window=True, sliding_window=WINDOW, max_window_layers=2,
                                    layer_types=None), {"without layer_types"}),
@@ -179,7 +182,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", nargs="?", type=pathlib.Path)
     parser.add_argument("--configs", default="../shared/data/configs", help="folders of real config.json files")
-    parser.add_argument("--only", nargs="*", default=sorted(VARIANTS), help="names of variants")
+    parser.add_argument("--only", nargs="*", help="names of variants",
+                        default=[name for name in VARIANTS if not name.startswith("full-")])
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     if args.list or not args.dir:
