@@ -12,7 +12,7 @@
 
 #include "base/bf16.h"
 
-enum { GLIA_CHAIN = 32, GLIA_RUN = 512 };
+enum { GLIA_CHAIN = 16, GLIA_RUN = 512 };
 
 /* Index, in elements of a bfloat16 panel, of row k and column c. */
 static inline size_t glia_bf16_at(size_t k, size_t c) { return k / 2 * 32 + c * 2 + k % 2; }

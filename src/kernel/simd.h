@@ -8,7 +8,7 @@
 #if defined(__clang__)
 #define GLIA_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define GLIA_UNROLL _Pragma("GCC unroll 16")
+#define GLIA_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 #endif

@@ -47,16 +47,23 @@ GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, c
     }
 }
 
-/* run += the chain of k = begin .. end - 1. */
+/* run += the chain of k = begin .. end - 1. Eight steps are written out: a loop of
+ * single steps ends in a wrongly guessed branch too often. */
 GLIA_INLINE void glia_chain(__m256 *run, const glia_operands *o, size_t begin, size_t end, const int R,
                             const int H, const glia_dtype dtype) {
     __m256 sum[GLIA_TILE_MAX];
+    size_t k = begin;
     GLIA_UNROLL for (int i = 0; i < R * H; i++) sum[i] = _mm256_setzero_ps();
     if (dtype == GLIA_DTYPE_F32) {
-        for (size_t k = begin; k < end; k++) glia_step_f32(sum, o, k, R, H);
+        for (; k + 8 <= end; k += 8) {
+            GLIA_UNROLL for (size_t i = 0; i < 8; i++) glia_step_f32(sum, o, k + i, R, H);
+        }
+        for (; k < end; k++) glia_step_f32(sum, o, k, R, H);
     } else {
-        size_t k = begin;
         if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, H);
+        for (; k + 8 <= end; k += 8) {
+            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, H);
+        }
         for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, H);
         if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, H);
     }

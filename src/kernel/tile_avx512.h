@@ -52,16 +52,23 @@ GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, c
     }
 }
 
-/* run += the chain of k = begin .. end - 1. */
+/* run += the chain of k = begin .. end - 1. Eight steps are written out: a loop of
+ * single steps ends in a wrongly guessed branch too often. */
 GLIA_INLINE void glia_chain(__m512 *run, const glia_operands *o, size_t begin, size_t end, const int R,
                             const int P, const glia_dtype dtype) {
     __m512 sum[GLIA_TILE_MAX];
+    size_t k = begin;
     GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
     if (dtype == GLIA_DTYPE_F32) {
-        for (size_t k = begin; k < end; k++) glia_step_f32(sum, o, k, R, P);
+        for (; k + 8 <= end; k += 8) {
+            GLIA_UNROLL for (size_t i = 0; i < 8; i++) glia_step_f32(sum, o, k + i, R, P);
+        }
+        for (; k < end; k++) glia_step_f32(sum, o, k, R, P);
     } else {
-        size_t k = begin;
         if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, P);
+        for (; k + 8 <= end; k += 8) {
+            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, P);
+        }
         for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, P);
         if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, P);
     }
