@@ -20,30 +20,53 @@ typedef struct {
     const char *w[4]; /* panels */
 } glia_operands;
 
-GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, const int R, const int H) {
-    GLIA_UNROLL for (int h = 0; h < H; h++) {
-        const char *half = o->w[h / 2] + k * 64 + (size_t)(h % 2) * 32;
-        const __m256 w = _mm256_load_ps((const float *)(const void *)half);
-        if (R == 1 && h % 2 == 0) _mm_prefetch(half + GLIA_AHEAD, _MM_HINT_T0);
-        GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] =
-            _mm256_fmadd_ps(w, _mm256_broadcast_ss(o->x + (size_t)r * o->ldx + k), sum[r * H + h]);
+/* The multiply-adds of one step. What is used most often gets the registers. */
+GLIA_INLINE void glia_madd(__m256 *sum, const __m256 *w, const float *x, size_t ldx, const int R,
+                           const int H) {
+    if (R > H) {
+        GLIA_UNROLL for (int r = 0; r < R; r++) {
+            const __m256 v = _mm256_broadcast_ss(x + (size_t)r * ldx);
+            GLIA_UNROLL for (int h = 0; h < H; h++) sum[r * H + h] = _mm256_fmadd_ps(w[h], v, sum[r * H + h]);
+        }
+    } else {
+        __m256 v[6];
+        GLIA_UNROLL for (int r = 0; r < R; r++) v[r] = _mm256_broadcast_ss(x + (size_t)r * ldx);
+        GLIA_UNROLL for (int h = 0; h < H; h++) {
+            GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] =
+                _mm256_fmadd_ps(w[h], v[r], sum[r * H + h]);
+        }
     }
+}
+
+GLIA_INLINE const char *glia_half_line(const glia_operands *o, size_t at, int h) {
+    return o->w[h / 2] + at + (size_t)(h % 2) * 32;
+}
+
+GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, const int R, const int H) {
+    __m256 w[8];
+    GLIA_UNROLL for (int h = 0; h < H; h++) {
+        w[h] = _mm256_load_ps((const float *)(const void *)glia_half_line(o, k * 64, h));
+        if (R == 1 && h % 2 == 0) _mm_prefetch(glia_half_line(o, k * 64 + GLIA_AHEAD, h), _MM_HINT_T0);
+    }
+    glia_madd(sum, w, o->x + k, o->ldx, R, H);
 }
 
 /* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
 GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, const int even, const int odd,
                                 const int R, const int H) {
     const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
-    GLIA_UNROLL for (int half = !even; half < 1 + odd; half++) {
-        GLIA_UNROLL for (int h = 0; h < H; h++) {
-            const char *line = o->w[h / 2] + k * 32 + (size_t)(h % 2) * 32;
-            const __m256i w = _mm256_load_si256((const __m256i *)(const void *)line);
-            const __m256 wide =
-                _mm256_castsi256_ps(half ? _mm256_and_si256(w, mask) : _mm256_slli_epi32(w, 16));
-            if (R == 1 && h % 2 == 0 && half == !even) _mm_prefetch(line + GLIA_AHEAD, _MM_HINT_T0);
-            GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] = _mm256_fmadd_ps(
-                wide, _mm256_broadcast_ss(o->x + (size_t)r * o->ldx + k + (size_t)half), sum[r * H + h]);
-        }
+    __m256 w[8];
+    GLIA_UNROLL for (int h = 0; R == 1 && h < H; h += 2)
+        _mm_prefetch(glia_half_line(o, k * 32 + GLIA_AHEAD, h), _MM_HINT_T0);
+    if (even) {
+        GLIA_UNROLL for (int h = 0; h < H; h++) w[h] = _mm256_castsi256_ps(_mm256_slli_epi32(
+            _mm256_load_si256((const __m256i *)(const void *)glia_half_line(o, k * 32, h)), 16));
+        glia_madd(sum, w, o->x + k, o->ldx, R, H);
+    }
+    if (odd) {
+        GLIA_UNROLL for (int h = 0; h < H; h++) w[h] = _mm256_castsi256_ps(_mm256_and_si256(
+            _mm256_load_si256((const __m256i *)(const void *)glia_half_line(o, k * 32, h)), mask));
+        glia_madd(sum, w, o->x + k + 1, o->ldx, R, H);
     }
 }
 
