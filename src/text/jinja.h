@@ -178,7 +178,7 @@ typedef struct {
     const char *params;
     jfn *fn;            /* NULL: exists and is refused by the sandbox */
     const char *pyname; /* in messages; NULL: name */
-    int hidden;         /* parameters that Python counts before params */
+    int hidden;         /* parameters that Python counts before params; -1: in C, with keywords */
 } jrow;
 
 struct jbound {

@@ -204,9 +204,8 @@ void glia_j_grow(jrt *rt, jnode ***v, size_t *n, jnode *one);
 void glia_j_nest(jparser *p); /* one level of recursion deeper; `p->nest--` leaves it */
 
 jnode *glia_j_parse_expr(jparser *p, bool with_cond);
-/* One expression, or a tuple where there is a comma; ends before the name `end` as well. */
-jnode *glia_j_parse_tuple(jparser *p, bool with_cond, const char *end);
-jnode *glia_j_parse_target(jparser *p, bool with_namespace, const char *end);
+jnode *glia_j_parse_tuple(jparser *p, bool with_cond); /* one expression, or a tuple where there is a comma */
+jnode *glia_j_parse_target(jparser *p, bool with_namespace);
 int glia_j_parse_name(jparser *p, jval *name); /* the id of a name to be assigned */
 /* |filter|filter; `inline_start`: the first without its bar. n, or NULL, when there is none. */
 jnode *glia_j_parse_filters(jparser *p, jnode *n, bool inline_start);

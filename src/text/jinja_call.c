@@ -56,20 +56,25 @@ static const char *pyname(const jrow *row) { return row->pyname ? row->pyname : 
 /* The words of CPython for functions written in C. */
 static _Noreturn void wrong_count(jrt *rt, const jrow *row, const jsignature *s, size_t given) {
     const char *name = pyname(row), *last = strrchr(name, '.');
-    if (s->n == 0) glia_j_fail(rt, "TypeError", "%s() takes no arguments (%zu given)", name, given);
-    if (s->n == 1 && s->required == 1)
+    const size_t hidden = (size_t)row->hidden, most = s->n + hidden, least = s->required + hidden;
+    given += hidden;
+    if (most == 0) glia_j_fail(rt, "TypeError", "%s() takes no arguments (%zu given)", name, given);
+    if (most == 1 && least == 1)
         glia_j_fail(rt, "TypeError", "%s() takes exactly one argument (%zu given)", name, given);
-    const bool few = given < s->required;
-    const size_t bound = few ? s->required : s->n;
+    const bool few = given < least;
+    const size_t bound = few ? least : most;
     glia_j_fail(rt, "TypeError", "%s expected %s%zu argument%s, got %zu", last ? last + 1 : name,
-                s->required == s->n ? ""
-                : few               ? "at least "
-                                    : "at most ",
+                least == most ? ""
+                : few         ? "at least "
+                              : "at most ",
                 bound, bound == 1 ? "" : "s", given);
 }
 
 /* The words of Python for functions written in Python. */
 static _Noreturn void too_many(jrt *rt, const jrow *row, const jsignature *s, size_t given) {
+    if (row->hidden < 0)
+        glia_j_fail(rt, "TypeError", "%s() takes at most %zu argument%s (%zu given)", pyname(row), s->n,
+                    s->n == 1 ? "" : "s", given);
     const size_t hidden = (size_t)row->hidden, most = s->n + hidden, least = s->required + hidden;
     jtext range = {0};
     if (least == most)
@@ -99,6 +104,9 @@ static void bind_keywords(jrt *rt, const jrow *row, const jsignature *s, const j
         const jstr *key = kw->e[k].k.u.s;
         size_t i = 0;
         while (i < s->n && (s->len[i] != key->n || memcmp(s->name[i], key->p, key->n) != 0)) i++;
+        if (i == s->n && row->hidden < 0)
+            glia_j_fail(rt, "TypeError", "%s is an invalid keyword argument for %s()",
+                        glia_j_crepr(rt, kw->e[k].k), pyname(row));
         if (i == s->n)
             glia_j_fail(rt, "TypeError", "%s() got an unexpected keyword argument '%.*s'", pyname(row),
                         (int)key->n, key->p);

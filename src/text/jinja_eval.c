@@ -77,7 +77,9 @@ static void eval_star(jrt *rt, const jnode *star, jscope *sc, jlist *into) {
 static void eval_star2(jrt *rt, const jnode *star, jscope *sc, jdict *into) {
     const jval v = glia_j_eval(rt, star, sc);
     if (v.kind != J_DICT)
-        glia_j_fail(rt, "TypeError", "argument after ** must be a mapping, not %s", glia_j_type(v));
+        glia_j_fail(rt, "TypeError",
+                    "jinja2.sandbox.SandboxedEnvironment.call() argument after ** must be a mapping, not %s",
+                    glia_j_type(v));
     for (size_t i = 0; i < v.u.d->n; i++) {
         jval twice;
         if (v.u.d->e[i].k.kind != J_STR) glia_j_fail(rt, "TypeError", "keywords must be strings");

@@ -108,7 +108,9 @@ int64_t glia_j_loop_length(jrt *rt, jloop *loop) {
 }
 
 static bool peek(jrt *rt, jloop *loop) {
-    return loop->after.kind != J_MISSING || glia_j_step_iter(rt, loop->it, &loop->after);
+    jval item; /* a generator may write to it and then end */
+    if (loop->after.kind == J_MISSING && glia_j_step_iter(rt, loop->it, &item)) loop->after = item;
+    return loop->after.kind != J_MISSING;
 }
 
 jval glia_j_loop_attr(jrt *rt, jloop *loop, const jstr *name) {
@@ -139,14 +141,15 @@ static jflow run_loop(jrt *rt, const jnode *n, jscope *sc, jval src, int depth0)
     if (n->c) loop->src = (jval){J_ITER, {.it = loop->it}};
     jscope *body = glia_j_scope(rt, sc);
     jval item;
-    bool any = false, leave = false;
+    bool any = false, leave = false; /* any: as Jinja has it, a body run to its end */
     while (!leave && glia_j_loop_step(rt, loop, &item)) {
-        any = true;
         if (body->captured) body = glia_j_scope(rt, sc);
         body->n = 0;
         glia_j_set(rt, body, J_ID_LOOP, (jval){J_LOOP, {.loop = loop}});
         glia_j_assign(rt, n->a, body, item);
-        leave = glia_j_exec(rt, n->kids, n->n, body) == J_BREAK;
+        const jflow flow = glia_j_exec(rt, n->kids, n->n, body);
+        leave = flow == J_BREAK;
+        any |= flow == J_NEXT;
     }
     if (any || !n->other) return J_NEXT;
     return glia_j_exec(rt, n->other->kids, n->other->n, glia_j_scope(rt, sc));

@@ -485,7 +485,7 @@ static jval first_field(jfields *f, const char *p, size_t n) {
     } else if (digits) {
         if (f->automatic)
             glia_j_fail(rt, "ValueError",
-                        "cannot switch from automatic field numbering to manual field specification");
+                        "cannot switch from manual field specification to automatic field numbering");
         f->manual = true;
     } else {
         jval v;
@@ -494,9 +494,7 @@ static jval first_field(jfields *f, const char *p, size_t n) {
             glia_j_fail(rt, "KeyError", "%s", glia_j_crepr(rt, key));
         return v;
     }
-    if (index >= (int64_t)f->args->n)
-        glia_j_fail(rt, "IndexError", "Replacement index %" PRId64 " out of range for positional args tuple",
-                    index);
+    if (index >= (int64_t)f->args->n) glia_j_fail(rt, "IndexError", "tuple index out of range");
     return f->args->v[index];
 }
 

@@ -7,7 +7,7 @@
 #define UNUSED ((void)rt, (void)self, (void)a, (void)raw)
 
 static const jstr *want_str(jrt *rt, jval v, const char *where) {
-    if (v.kind != J_STR) glia_j_fail(rt, "TypeError", "%s must be str, not %s", where, glia_j_type(v));
+    if (v.kind != J_STR) glia_j_fail(rt, "TypeError", "%smust be str, not %s", where, glia_j_type(v));
     return v.u.s;
 }
 
@@ -111,13 +111,13 @@ static bool ends(const jstr *s, const jstr *suffix) {
 
 METHOD(m_removeprefix) {
     (void)raw;
-    const jstr *prefix = want_str(rt, a[0], "removeprefix() argument");
+    const jstr *prefix = want_str(rt, a[0], "removeprefix() argument ");
     return starts(self.u.s, prefix) ? glia_j_sub(rt, self.u.s, prefix->n, self.u.s->n) : self;
 }
 
 METHOD(m_removesuffix) {
     (void)raw;
-    const jstr *suffix = want_str(rt, a[0], "removesuffix() argument");
+    const jstr *suffix = want_str(rt, a[0], "removesuffix() argument ");
     return ends(self.u.s, suffix) ? glia_j_sub(rt, self.u.s, 0, self.u.s->n - suffix->n) : self;
 }
 
@@ -160,7 +160,7 @@ static bool window(jrt *rt, jstr *s, jval start, jval end, size_t *from, size_t 
 
 static int64_t find(jrt *rt, jval self, const jval *a, bool last) {
     size_t from, to;
-    const jstr *sub = want_str(rt, a[0], "argument 1");
+    const jstr *sub = want_str(rt, a[0], "");
     if (!window(rt, self.u.s, a[1], a[2], &from, &to)) return -1;
     const int64_t at =
         last ? glia_j_rfind(rt, self.u.s, sub, from, to) : glia_j_find(rt, self.u.s, sub, from, to);
@@ -195,7 +195,7 @@ METHOD(m_count) {
     (void)raw;
     size_t from, to;
     int64_t n = 0;
-    const jstr *sub = want_str(rt, a[0], "argument 1");
+    const jstr *sub = want_str(rt, a[0], "");
     if (!window(rt, self.u.s, a[1], a[2], &from, &to)) return glia_j_int(0);
     if (sub->n == 0) {
         jstr part = {.p = self.u.s->p + from, .n = to - from, .chars = -1};
@@ -237,8 +237,8 @@ METHOD(m_endswith) {
 
 METHOD(m_replace) {
     (void)raw;
-    const jstr *old = want_str(rt, a[0], "replace() argument 1");
-    want_str(rt, a[1], "replace() argument 2");
+    const jstr *old = want_str(rt, a[0], "replace() argument 1 ");
+    want_str(rt, a[1], "replace() argument 2 ");
     const jval by = self.u.s->safe ? glia_j_escape(rt, a[1]) : a[1];
     return glia_j_replace(rt, self.u.s, old, by.u.s, glia_j_opt_int(rt, a[2], -1));
 }
@@ -253,12 +253,7 @@ static jval split_space(jrt *rt, jstr *s, int64_t max) {
         const int32_t cp = glia_j_next(s->p, s->n, &at);
         if (glia_j_isspace(cp)) continue;
         if (max-- == 0) {
-            jstr rest = *s;
-            rest.p += from;
-            rest.n -= from;
-            rest.chars = -1;
-            glia_j_push(rt, parts.u.l,
-                        glia_j_strip(rt, glia_j_sub(rt, &rest, 0, rest.n).u.s, NULL, false, true));
+            glia_j_push(rt, parts.u.l, glia_j_sub(rt, s, from, s->n));
             return parts;
         }
         size_t to = at;
@@ -293,7 +288,7 @@ static jval rsplit_space(jrt *rt, jstr *s, int64_t max) {
         const size_t to = at;
         if (space_before(s, &at)) continue;
         if (max-- == 0) {
-            glia_j_push(rt, parts.u.l, glia_j_strip(rt, glia_j_sub(rt, s, 0, to).u.s, NULL, true, false));
+            glia_j_push(rt, parts.u.l, glia_j_sub(rt, s, 0, to));
             break;
         }
         size_t from = at;
@@ -352,7 +347,7 @@ METHOD(m_splitlines) {
 
 static jval partition(jrt *rt, jval self, jval sep, bool last) {
     jstr *s = self.u.s;
-    want_str(rt, sep, "partition() argument");
+    want_str(rt, sep, "");
     if (sep.u.s->n == 0) glia_j_fail(rt, "ValueError", "empty separator");
     const int64_t hit = last ? glia_j_rfind(rt, s, sep.u.s, 0, s->n) : glia_j_find(rt, s, sep.u.s, 0, s->n);
     const jval none = glia_j_sub(rt, s, 0, 0);
@@ -452,15 +447,15 @@ METHOD(m_maketrans) {
             glia_j_put(rt, table.u.d, ordinal(rt, a[0].u.d->e[i].k), a[0].u.d->e[i].v);
         return table;
     }
-    want_str(rt, a[0], "maketrans() argument 1");
-    want_str(rt, a[1], "maketrans() argument 2");
+    want_str(rt, a[0], "maketrans() argument 1 ");
+    want_str(rt, a[1], "maketrans() argument 2 ");
     const jlist *from = glia_j_items(rt, a[0]), *to = glia_j_items(rt, a[1]);
     if (from->n != to->n)
         glia_j_fail(rt, "ValueError", "the first two maketrans arguments must have equal length");
     for (size_t i = 0; i < from->n; i++)
         glia_j_put(rt, table.u.d, ordinal(rt, from->v[i]), ordinal(rt, to->v[i]));
     if (a[2].kind == J_MISSING) return table;
-    want_str(rt, a[2], "maketrans() argument 3");
+    want_str(rt, a[2], "maketrans() argument 3 ");
     const jlist *gone = glia_j_items(rt, a[2]);
     for (size_t i = 0; i < gone->n; i++) glia_j_put(rt, table.u.d, ordinal(rt, gone->v[i]), glia_j_none);
     return table;
@@ -567,7 +562,7 @@ const jrow glia_j_str_methods[] = {
     {"count", "/sub,start=,end=", m_count, "str.count", 0},
     {"encode", NULL, m_encode, NULL, 0},
     {"endswith", "/suffix,start=,end=", m_endswith, "str.endswith", 0},
-    {"expandtabs", "tabsize=", m_expandtabs, "expandtabs", 0},
+    {"expandtabs", "tabsize=", m_expandtabs, "expandtabs", -1},
     {"find", "/sub,start=,end=", m_find, "str.find", 0},
     {"format", NULL, m_format, NULL, 0},
     {"format_map", NULL, m_format_map, NULL, 0},
@@ -597,10 +592,10 @@ const jrow glia_j_str_methods[] = {
     {"rindex", "/sub,start=,end=", m_rindex, "str.rindex", 0},
     {"rjust", "/width,fillchar=", m_rjust, "str.rjust", 0},
     {"rpartition", "/sep", m_rpartition, "str.rpartition", 0},
-    {"rsplit", "sep=,maxsplit=", m_rsplit, "rsplit", 0},
+    {"rsplit", "sep=,maxsplit=", m_rsplit, "rsplit", -1},
     {"rstrip", "/chars=", m_rstrip, "str.rstrip", 0},
-    {"split", "sep=,maxsplit=", m_split, "split", 0},
-    {"splitlines", "keepends=", m_splitlines, "splitlines", 0},
+    {"split", "sep=,maxsplit=", m_split, "split", -1},
+    {"splitlines", "keepends=", m_splitlines, "splitlines", -1},
     {"startswith", "/prefix,start=,end=", m_startswith, "str.startswith", 0},
     {"strip", "/chars=", m_strip, "str.strip", 0},
     {"swapcase", "/", m_swapcase, "str.swapcase", 0},

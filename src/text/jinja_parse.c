@@ -195,9 +195,9 @@ static jnode *parse_for(jparser *p, int line) {
     const int assigned = p->assigned_loop;
     const bool soft = p->soft;
     p->assigned_loop = 0;
-    jnode *n = glia_j_node(p, N_FOR, line, glia_j_parse_target(p, false, "in"), NULL, NULL);
+    jnode *n = glia_j_node(p, N_FOR, line, glia_j_parse_target(p, false), NULL, NULL);
     expect_name(p, "in");
-    n->b = glia_j_parse_tuple(p, false, "recursive");
+    n->b = glia_j_parse_tuple(p, false);
     p->soft = false;
     if (glia_j_skip_name(p, "if")) n->c = glia_j_parse_expr(p, true);
     n->flag = glia_j_skip_name(p, "recursive");
@@ -210,8 +210,11 @@ static jnode *parse_for(jparser *p, int line) {
         n->other = glia_j_node(p, N_BODY, p->now.line, NULL, NULL, NULL);
         parse_until(p, n->other, last);
     }
-    if (p->assigned_loop)
-        glia_j_syntax(p, p->assigned_loop, "Can't assign to special loop variable in for-loop target");
+    if (p->assigned_loop) {
+        p->rt->line = p->assigned_loop;
+        glia_j_fail(p->rt, "TemplateAssertionError",
+                    "Can't assign to special loop variable in for-loop target");
+    }
     p->assigned_loop = assigned;
     p->soft = soft;
     return n;
@@ -223,7 +226,7 @@ static jnode *parse_if(jparser *p, int line) {
     jnode *n = glia_j_node(p, N_IF, line, NULL, NULL, NULL);
     p->soft = true;
     for (;;) {
-        glia_j_kid(p, n, glia_j_parse_tuple(p, false, NULL));
+        glia_j_kid(p, n, glia_j_parse_tuple(p, false));
         jnode *body = glia_j_node(p, N_BODY, p->now.line, NULL, NULL, NULL);
         glia_j_kid(p, n, body);
         parse_statements(p, body, ends);
@@ -241,9 +244,9 @@ static jnode *parse_if(jparser *p, int line) {
 
 static jnode *parse_set(jparser *p, int line) {
     static const char *const ends[] = {"endset", NULL};
-    jnode *target = glia_j_parse_target(p, true, NULL);
+    jnode *target = glia_j_parse_target(p, true);
     if (glia_j_skip(p, T_ASSIGN))
-        return glia_j_node(p, N_SET, line, target, glia_j_parse_tuple(p, true, NULL), NULL);
+        return glia_j_node(p, N_SET, line, target, glia_j_parse_tuple(p, true), NULL);
     const bool soft = p->soft;
     p->soft = false;
     jnode *n = glia_j_node(p, N_SET_BLOCK, line, target, glia_j_parse_filters(p, NULL, false), NULL);
@@ -258,7 +261,7 @@ static jnode *parse_with(jparser *p, int line) {
     n->args = glia_j_alloc(p->rt, sizeof *n->args);
     while (p->now.type != T_BLOCK_END) {
         if (n->args->n) glia_j_expect(p, T_COMMA);
-        glia_j_grow(p->rt, &n->args->v, &n->args->n, glia_j_parse_target(p, false, NULL));
+        glia_j_grow(p->rt, &n->args->v, &n->args->n, glia_j_parse_target(p, false));
         glia_j_expect(p, T_ASSIGN);
         glia_j_grow(p->rt, &n->args->v, &n->args->n, glia_j_parse_expr(p, true));
     }
@@ -282,7 +285,10 @@ static jparams *parse_signature(jparser *p) {
         const int line = p->now.line;
         const int id = glia_j_parse_name(p, NULL);
         for (size_t i = 0; i < s->n; i++) {
-            if (s->id[i] == id) glia_j_syntax(p, line, "duplicate argument in the definition of a macro");
+            if (s->id[i] != id) continue;
+            p->rt->line = line;
+            glia_j_fail(p->rt, "SyntaxError", "duplicate argument %s in function definition",
+                        glia_j_crepr(p->rt, p->names.u.d->e[id].k));
         }
         if (s->n == 255) glia_j_limit(p->rt, "a macro of more than 255 parameters");
         if (id == J_ID_CALLER) s->explicit_caller = (int)s->n;
@@ -518,7 +524,7 @@ static void parse_body(jparser *p, jnode *into, const char *const *ends) {
         } else if (p->now.type == T_VARIABLE_BEGIN) {
             n = glia_j_node(p, N_OUTPUT, p->now.line, NULL, NULL, NULL);
             glia_j_advance(p);
-            glia_j_kid(p, n, glia_j_parse_tuple(p, true, NULL));
+            glia_j_kid(p, n, glia_j_parse_tuple(p, true));
             glia_j_expect(p, T_VARIABLE_END);
         } else {
             glia_j_expect(p, T_BLOCK_BEGIN);

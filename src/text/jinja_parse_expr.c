@@ -94,22 +94,21 @@ static jnode *parse_dict(jparser *p) {
     return n;
 }
 
-static bool tuple_ends(const jparser *p, const char *end) {
-    return p->now.type == T_VARIABLE_END || p->now.type == T_BLOCK_END || p->now.type == T_RPAREN ||
-           (end && glia_j_is(&p->now, end));
+static bool tuple_ends(const jparser *p) {
+    return p->now.type == T_VARIABLE_END || p->now.type == T_BLOCK_END || p->now.type == T_RPAREN;
 }
 
 static jnode *parse_primary(jparser *p, bool with_namespace);
 
 typedef enum { TUPLE_PLAIN, TUPLE_PARENS, TUPLE_TARGET, TUPLE_TARGET_NS } jtuple;
 
-static jnode *parse_tuple(jparser *p, bool with_cond, const char *end, jtuple kind) {
+static jnode *parse_tuple(jparser *p, bool with_cond, jtuple kind) {
     int line = p->now.line;
     jnode *tuple = glia_j_node(p, N_TUPLE, line, NULL, NULL, NULL);
     bool comma = false;
     for (;;) {
         if (tuple->n) glia_j_expect(p, T_COMMA);
-        if (tuple_ends(p, end)) break;
+        if (tuple_ends(p)) break;
         glia_j_kid(p, tuple,
                    kind >= TUPLE_TARGET ? parse_primary(p, kind == TUPLE_TARGET_NS)
                                         : glia_j_parse_expr(p, with_cond));
@@ -125,12 +124,10 @@ static jnode *parse_tuple(jparser *p, bool with_cond, const char *end, jtuple ki
     return tuple;
 }
 
-jnode *glia_j_parse_tuple(jparser *p, bool with_cond, const char *end) {
-    return parse_tuple(p, with_cond, end, TUPLE_PLAIN);
-}
+jnode *glia_j_parse_tuple(jparser *p, bool with_cond) { return parse_tuple(p, with_cond, TUPLE_PLAIN); }
 
-jnode *glia_j_parse_target(jparser *p, bool with_namespace, const char *end) {
-    jnode *n = parse_tuple(p, true, end, with_namespace ? TUPLE_TARGET_NS : TUPLE_TARGET);
+jnode *glia_j_parse_target(jparser *p, bool with_namespace) {
+    jnode *n = parse_tuple(p, true, with_namespace ? TUPLE_TARGET_NS : TUPLE_TARGET);
     make_target(p, n, n);
     return n;
 }
@@ -166,7 +163,7 @@ static jnode *parse_primary(jparser *p, bool with_namespace) {
     case T_FLOAT: glia_j_advance(p); return parse_constant(p, &t, t.value);
     case T_LPAREN:
         glia_j_advance(p);
-        n = parse_tuple(p, true, NULL, TUPLE_PARENS);
+        n = parse_tuple(p, true, TUPLE_PARENS);
         glia_j_expect(p, T_RPAREN);
         return n;
     case T_LBRACKET: return parse_list(p);
@@ -182,6 +179,12 @@ static jnode *parse_value(jparser *p) {
 }
 
 /* ---- what follows a value ------------------------------------------------------------------- */
+
+/* What Jinja lets through and Python's compiler then refuses. */
+static _Noreturn void fail_python(jparser *p, int line, const char *msg, const jstr *name) {
+    p->rt->line = line;
+    glia_j_fail(p->rt, "SyntaxError", "%s%.*s", msg, name ? (int)name->n : 0, name ? name->p : "");
+}
 
 static jnode *parse_bound(jparser *p, bool last) {
     const jtok t = p->now.type;
@@ -223,7 +226,7 @@ static jnode *parse_subscript(jparser *p, jnode *n) {
     }
     glia_j_expect(p, T_RBRACKET);
     for (size_t i = 0; i < key->n && key->n > 1; i++) {
-        if (key->kids[i]->op == N_SLICE) glia_j_syntax(p, t.line, "invalid syntax");
+        if (key->kids[i]->op == N_SLICE) fail_python(p, t.line, "invalid syntax", NULL);
     }
     return glia_j_node(p, N_ITEM, t.line, n, key->n == 1 ? key->kids[0] : key, NULL);
 }
@@ -232,8 +235,7 @@ static void add_keyword(jparser *p, jcallargs *a, jtoken key, jnode *v) {
     for (size_t i = 0; i < a->n_kw; i++) {
         if (a->names[i]->n == key.value.u.s->n &&
             memcmp(a->names[i]->p, key.value.u.s->p, a->names[i]->n) == 0)
-            glia_j_syntax(p, key.line, "keyword argument repeated: %.*s", (int)a->names[i]->n,
-                          a->names[i]->p);
+            fail_python(p, key.line, "keyword argument repeated: ", a->names[i]);
     }
     if (a->n_kw >= 1000) glia_j_limit(p->rt, "more than 1000 keyword arguments");
     if ((a->n_kw & (a->n_kw - 1)) == 0) { /* full at each power of two */

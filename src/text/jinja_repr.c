@@ -1,6 +1,7 @@
 /* jinja_repr.c - str() and repr() of values, as Python prints them. */
 #include "text/jinja_ast.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -10,7 +11,8 @@
 /* The shortest digits that read back as f; 0.ddd * 10^*point. f is finite and positive. */
 static int shortest_digits(double f, char digits[32], int *point) {
     char text[40];
-    for (int precision = 15; precision <= 17; precision++) {
+    for (int precision = f < DBL_MIN ? 1 : 15; precision <= 17;
+         precision++) { /* 15 digits always read back */
         snprintf(text, sizeof text, "%.*e", precision - 1, f);
         if (precision == 17 || strtod(text, NULL) == f) break;
     }
