@@ -146,9 +146,10 @@ static void read_split(glia_tokenizer *t, part *p) {
     ONLY_KEYS(p, "type", "pattern", "behavior", "invert");
     const glia_split_behavior behavior = read_behavior(p);
     const bool invert = need_bool(p, "invert");
-    part pattern;
-    open_part(&pattern, need(p, "pattern"), p->where, "pattern", p->r.err);
+    const json_t *object = need(p, "pattern");
     if (p->r.status != GLIA_OK) return;
+    part pattern;
+    open_part(&pattern, object, p->where, "pattern", p->r.err);
     ONLY_KEYS(&pattern, "Regex", "String");
     const char *regex = glia_json_string(&pattern.r, "Regex"),
                *string = glia_json_string(&pattern.r, "String");
