@@ -13,10 +13,10 @@
 
 typedef struct glia_chat glia_chat;
 
-/* Read and compile the templates of model directory `dir` and its special
- * tokens. A directory without a template is fine until something is rendered;
- * without tokenizer_config.json it has no special tokens. On success the caller
- * owns *out, which is immutable. Errors name the file. */
+/* Read and compile the templates of model directory `dir`, and its special
+ * tokens. A directory without a template, or with one that does not compile, is
+ * fine until something is to be rendered. On success the caller owns *out, which
+ * is immutable. Errors name the file. */
 glia_status glia_chat_open(glia_chat **out, const char *dir, glia_err *err);
 void glia_chat_free(glia_chat *c);
 bool glia_chat_has_template(const glia_chat *c);

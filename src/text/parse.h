@@ -6,7 +6,8 @@
  * The tags <think> and </think> are in neither part. As Qwen's own template does
  * when it reads an answer back, newlines are trimmed on both sides of the
  * thinking and before the content that follows it; nothing else is changed.
- * Thinking that never closes stays thinking; a </think> outside is text. */
+ * Thinking that never closes stays thinking; a </think> outside is text; a
+ * <think> where the prompt has opened one already is dropped. */
 #ifndef GLIA_TEXT_PARSE_H
 #define GLIA_TEXT_PARSE_H
 
@@ -30,6 +31,7 @@ enum { GLIA_PARSE_HELD = 16 };
 typedef struct {
     glia_piece state;
     bool tools;      /* tool calls are pieces of their own, else content */
+    bool start;      /* nothing but newlines has come */
     bool trim;       /* newlines that come next belong to a tag */
     size_t newlines; /* held back: they may stand before a tag */
     size_t held;     /* bytes of `hold`: the beginning of a tag */
@@ -47,10 +49,11 @@ void glia_parse_push(glia_parse *p, const char *text, size_t len, glia_piece_fn 
 void glia_parse_end(glia_parse *p, glia_piece_fn *emit, void *user);
 
 /* Take the tool calls out of a whole answer's content (thinking already gone):
- * each <tool_call>{"name": ..., "arguments": {...}}</tool_call>, a closing tag
- * missing at the very end allowed. *content: the text without them, trimmed of
+ * each <tool_call>{"name": ..., "arguments": {...}}</tool_call>; the closing tag
+ * may be missing at the very end. *content: the text without them, trimmed of
  * the white space they leave, owned by the caller (free()). *calls: a JSON array
- * of {"name": string, "arguments": string of JSON}, a new reference. A call that
+ * of {"name": string, "arguments": string}, a new reference; arguments are the
+ * model's own JSON text of an object, "{}" where there are none. A call that
  * is not such an object stays in the text. Fails only for want of memory. */
 glia_status glia_parse_tool_calls(const char *text, size_t len, char **content, json_t **calls,
                                   glia_err *err);
