@@ -269,7 +269,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
     enum { ROUNDS = 9 };
     const size_t kb = glia_k_tile_bytes(t->dtype, d), vb = glia_v_tile_bytes(t->dtype, d),
                  bytes = pieces * GLIA_TILES * (kb + vb);
-    char *cache = bench_memory(bytes), *other = bench_memory(64 << 20);
+    char *cache = bench_memory(bytes), *other = bench_memory(256 << 20);
     float *q = bench_memory(n * d * sizeof *q);
     result part = make_result(n, d, 0), sum = make_result(n, d, 0);
     unsigned char lo[N] = {0}, hi[N];
@@ -278,7 +278,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
     for (size_t i = 0; i < n * d; i++) q[i] = check_uniform();
     const double flops = 4.0 * (double)(n * d * GLIA_PIECE * pieces);
     for (int i = 0; i < ROUNDS; i++) {
-        const double ceiling = n > 8 ? peak_now(t->kernels) : read_now(t->kernels, other, 64 << 20);
+        const double ceiling = n > 8 ? peak_now(t->kernels) : read_now(t->kernels, other, 256 << 20);
         const double t0 = cpu_seconds();
         for (size_t p = 0; p < pieces; p++) {
             const void *k[GLIA_TILES], *v[GLIA_TILES];

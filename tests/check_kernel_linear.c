@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "kernel.h"
 
+#include "kernel/panel.h"
+
 typedef struct {
     size_t k, n_panels, m;
     enum fill fill;
@@ -119,6 +121,34 @@ static void check_widening(const glia_kernels *k, const char *rung) {
     free(w), free(x), free(y), free(a), free(b);
 }
 
+/* Random data: a sum whose partial sums have n terms of spread s is off by about
+ * n^(1/2) s u at each addition, so the three levels of kernel/panel.h err by
+ * s u (k (CHAIN + RUN / CHAIN + k / RUN) / 2)^(1/2) and one chain by s u k / 2^(1/2),
+ * which at this k is eight times as much. */
+static void check_spread(const twin *t) {
+    enum { K = 8192, N_PANELS = 4, M = 8, COLUMNS = N_PANELS * GLIA_PANEL };
+    const shape s = {K, N_PANELS, M, RANDOM};
+    float *w = bench_memory(COLUMNS * K * 4), *x = bench_memory(M * K * 4),
+          *y = bench_memory(M * COLUMNS * 4);
+    void *panels = bench_memory(N_PANELS * glia_panel_bytes(t->dtype, K));
+    double square = 0;
+    fill_panels(panels, w, t, &s);
+    for (size_t i = 0; i < M * K; i++) x[i] = check_uniform();
+    t->linear(y, COLUMNS, x, K, panels, K, N_PANELS, M);
+    for (size_t r = 0; r < M; r++)
+        for (size_t c = 0; c < COLUMNS; c++) {
+            double exact = 0;
+            for (size_t i = 0; i < K; i++) exact += (double)x[r * K + i] * (double)w[c * K + i];
+            square += (exact - (double)y[r * COLUMNS + c]) * (exact - (double)y[r * COLUMNS + c]);
+        }
+    const double got = sqrt(square / (M * COLUMNS)), spread = 1.0 / 3; /* of the product of two uniforms */
+    const double levels = GLIA_CHAIN + (double)GLIA_RUN / GLIA_CHAIN + (double)K / GLIA_RUN;
+    const double bound = 0x1p-24 * spread * sqrt(K * levels / 2);
+    CHECK(got <= bound, "%s %s: error of random sums is %.3g, three levels give at most %.3g", t->rung,
+          dtype_name(t->dtype), got, bound);
+    free(w), free(x), free(y), free(panels);
+}
+
 static void check_twin(const twin *t) {
     static const size_t long_k[] = {255, 256, 257, 511, 512, 513, 1024, 1030, 2047};
     for (size_t k = 1; k <= 67; k++) /* every tail, twice over */
@@ -126,6 +156,7 @@ static void check_twin(const twin *t) {
     for (size_t m = 1; m <= 40; m++) check_shape(t, (shape){33, 1 + m % 9, m, RANDOM});
     for (size_t i = 0; i < sizeof long_k / sizeof *long_k; i++)
         for (int f = 0; f < FILLS; f++) check_shape(t, (shape){long_k[i], 1 + i, 1 + i * 2, (enum fill)f});
+    check_spread(t);
     check_shape(t, (shape){11008, 2, 3, RANDOM}); /* SmolLM3-3B ffn */
     t->linear(NULL, 0, NULL, 0, NULL, 4, 0, 0);   /* nothing asked, nothing touched */
 }
