@@ -65,11 +65,12 @@ typedef struct {
     int threads;               /* 0: one per core this process may use */
     const char *cpu_features;  /* NULL: all the machine has; else "ref", "avx2", "avx512" */
     int batch_size;            /* sequences at once; 0: 1 */
-    int sequence_length;       /* prompt + output of one sequence; 0: see docs/MODEL.md */
-    int prefill_chunk_size;    /* rows of one step; 0: 512 */
-    int block_size;            /* positions in a KV cache block, a multiple of 16; 0: 64 */
-    bool no_prefix_cache;      /* do not reuse blocks of equal prefixes */
-    uint64_t seed;             /* of the dummy weights */
+    int sequence_length; /* prompt + output of one sequence; 0: 8192, or what the model was made for if less
+                          */
+    int prefill_chunk_size; /* rows of one step; 0: 512 */
+    int block_size;         /* positions in a KV cache block, a multiple of 16; 0: 64 */
+    bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
+    uint64_t seed;          /* of the dummy weights */
     glia_progress_fn *progress;
     glia_warning_fn *warning;
     void *user; /* handed to both */
@@ -157,6 +158,7 @@ typedef struct {
     const char *const *stop;
     size_t n_stop; /* strings, not part of the answer */
     bool include_stop_str_in_output;
+    bool raw_text; /* leave <think>, </think> and what is between them in the text */
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
 } glia_sampling;
@@ -183,7 +185,7 @@ typedef struct {
     int n_top;
     const int32_t *top_tokens; /* most likely first */
     const float *top_logprobs;
-    glia_finish finish;      /* set on the last event of a request */
+    glia_finish finish;      /* set on the last event of a request, which carries no token */
     const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */
 } glia_event;
 typedef void glia_event_fn(void *user, const glia_event *event);

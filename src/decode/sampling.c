@@ -14,7 +14,8 @@
 enum { RADIX_BITS = 11, RADIX = 1 << RADIX_BITS };
 
 size_t glia_sampler_bytes(int vocab) {
-    return (size_t)vocab * (sizeof(double) + sizeof(float) + 2 * sizeof(int32_t));
+    const size_t bytes = (size_t)vocab * (sizeof(double) + sizeof(float) + 2 * sizeof(int32_t));
+    return (bytes + 63) / 64 * 64; /* no line shared by two threads */
 }
 
 void glia_sampler_init(glia_sampler *s, void *memory, int vocab) {

@@ -26,7 +26,7 @@ typedef struct {
     int32_t *count; /* [vocab], zero between calls */
 } glia_sampler;
 
-size_t glia_sampler_bytes(int vocab);
+size_t glia_sampler_bytes(int vocab); /* a multiple of 64 */
 /* `memory`: glia_sampler_bytes() zero bytes, aligned to 8; the caller keeps and frees it. */
 void glia_sampler_init(glia_sampler *s, void *memory, int vocab);
 

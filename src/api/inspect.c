@@ -1,0 +1,204 @@
+/* inspect.c - what `glia inspect` prints: the model as it would run here.
+ *
+ * The plan is the same code that allocates, the tensors are rows of the spec
+ * beside the checkpoint's headers, and the rung of a kernel is found by asking
+ * the ladder, so none of it can drift from what happens. */
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "api/model.h"
+#include "base/cpu.h"
+#include "format/checkpoint.h"
+#include "kernel/kernels.h"
+#include "model/spec.h"
+
+static const char *dtype_name(glia_dtype d) {
+    static const char *const names[] = {"auto", "float32", "bfloat16", "float16"};
+    return names[d];
+}
+
+static json_t *ids_json(const glia_token_ids *ids) {
+    json_t *array = json_array();
+    for (int i = 0; i < ids->n; i++) json_array_append_new(array, json_integer(ids->id[i]));
+    return array;
+}
+
+/* ---- config --------------------------------------------------------------- */
+
+static json_t *rope_json(const glia_rope_config *r) {
+    json_t *o = json_pack("{s:s, s:f}", "type", glia_rope_type_name(r->type), "theta", r->theta);
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {
+        {"factor", r->type == GLIA_ROPE_DEFAULT ? 0 : r->factor},
+        {"attention_factor", r->attention_factor},
+        {"beta_fast", r->beta_fast},
+        {"beta_slow", r->beta_slow},
+        {"mscale", r->mscale},
+        {"mscale_all_dim", r->mscale_all_dim},
+        {"low_freq_factor", r->low_freq_factor},
+        {"high_freq_factor", r->high_freq_factor},
+        {"original_max_position_embeddings", r->original_max_position_embeddings},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].value != 0) json_object_set_new(o, numbers[i].name, json_real(numbers[i].value));
+    if (r->type == GLIA_ROPE_YARN) json_object_set_new(o, "truncate", json_boolean(r->truncate));
+    json_t *shorter = json_array(), *longer = json_array();
+    for (int i = 0; i < r->n_factors; i++) {
+        json_array_append_new(shorter, json_real(r->short_factor[i]));
+        json_array_append_new(longer, json_real(r->long_factor[i]));
+    }
+    if (r->n_factors) json_object_set(o, "short_factor", shorter);
+    if (r->n_factors) json_object_set(o, "long_factor", longer);
+    json_decref(shorter);
+    json_decref(longer);
+    return o;
+}
+
+static json_t *config_json(const glia_model *m) {
+    const glia_model_config *c = &m->config;
+    json_t *rotates = json_array(), *window = json_array();
+    for (int i = 0; i < c->layers; i++) {
+        json_array_append_new(rotates, json_boolean(c->rope[i]));
+        json_array_append_new(window, c->window[i] ? json_integer(c->window[i]) : json_null());
+    }
+    return json_pack("{s:I, s:I, s:i, s:i, s:i, s:I, s:I, s:i, s:f, s:b, s:b, s:b, s:s, s:o, s:o, s:o, s:o}",
+                     "hidden_size", (json_int_t)c->hidden, "intermediate_size", (json_int_t)c->ffn,
+                     "num_hidden_layers", c->layers, "num_attention_heads", c->heads, "num_key_value_heads",
+                     c->kv_heads, "head_dim", (json_int_t)c->head_dim, "vocab_size", (json_int_t)c->vocab,
+                     "max_position_embeddings", c->max_position_embeddings, "rms_norm_eps", c->rms_norm_eps,
+                     "tie_word_embeddings", c->tied_head, "attention_bias", c->attention_bias, "mlp_bias",
+                     c->mlp_bias, "dtype", dtype_name(c->dtype), "rope", rope_json(&c->rope_config),
+                     "rotates", rotates, "sliding_window", window, "eos_token_id", ids_json(&m->eos));
+}
+
+/* ---- tensors -------------------------------------------------------------- */
+
+static const glia_tensor_view *find(const glia_checkpoint *c, const char *name) {
+    static const char prefix[] = "model.";
+    if (!c->n) return NULL; /* a dummy's */
+    const glia_tensor_view *t = glia_checkpoint_find(c, name);
+    if (t || strncmp(name, prefix, sizeof prefix - 1) != 0) return t;
+    return glia_checkpoint_find(c, name + sizeof prefix - 1); /* Qwen3-Embedding's names */
+}
+
+static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {
+    json_t *array = json_array();
+    glia_weight w;
+    const glia_model_spec *spec = glia_spec_find(m->config.architecture);
+    for (size_t i = 0; glia_spec_weight(&w, spec, &m->config, i); i++) {
+        const bool vector = w.spec->cols == D_1;
+        const glia_tensor_view *t = find(checkpoint, w.name);
+        json_t *shape = json_array();
+        json_array_append_new(shape, json_integer((json_int_t)w.rows));
+        if (!vector) json_array_append_new(shape, json_integer((json_int_t)w.cols));
+        json_array_append_new(
+            array, json_pack("{s:s, s:o, s:s, s:o, s:s}", "name", t ? t->name : w.name, "shape", shape, "cut",
+                             glia_cut_name(w.spec->cut), "stored",
+                             t ? json_string(glia_tensor_dtype_name(t->dtype)) : json_null(), "runs",
+                             vector                       ? "float32"
+                             : m->dtype == GLIA_DTYPE_F32 ? "float32 panels"
+                                                          : "bfloat16 panels"));
+    }
+    return array;
+}
+
+/* ---- memory --------------------------------------------------------------- */
+
+static json_t *regions_json(const glia_plan *plan) {
+    json_t *array = json_array();
+    for (int i = 0; i < plan->n; i++)
+        if (plan->region[i].bytes)
+            json_array_append_new(array, json_pack("{s:s, s:I}", "name", plan->region[i].name, "bytes",
+                                                   (json_int_t)plan->region[i].bytes));
+    return array;
+}
+
+static json_t *memory_json(const glia_model *m) {
+    glia_plan weights = {0}, engine = {0};
+    glia_weights_plan(&weights, &m->config, m->dtype);
+    glia_engine_plan(&m->config, &m->limits, m->threads, &engine);
+    return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
+                     "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
+                     (json_int_t)engine.bytes, "total_bytes", (json_int_t)(weights.bytes + engine.bytes));
+}
+
+/* ---- kernels -------------------------------------------------------------- */
+
+/* The lowest rung of the ladder whose table has the same function. */
+static const char *rung_of(size_t at, unsigned flags) {
+    static const unsigned ladder[] = {0, GLIA_CPU_AVX2, GLIA_CPU_AVX2 | GLIA_CPU_AVX512, ~0u};
+    glia_kernels chosen, lower;
+    void (*want)(void), (*have)(void);
+    glia_kernels_init(&chosen, flags);
+    memcpy(&want, (const char *)&chosen + at, sizeof want);
+    for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++) {
+        glia_kernels_init(&lower, flags & ladder[i]);
+        memcpy(&have, (const char *)&lower + at, sizeof have);
+        if (have == want) return lower.rung;
+    }
+    return chosen.rung;
+}
+
+static json_t *kernels_json(const glia_model *m) {
+    const bool wide = m->dtype == GLIA_DTYPE_F32, wide_kv = m->limits.kv_dtype == GLIA_DTYPE_F32;
+    const struct {
+        const char *name;
+        size_t at;
+    } rows[] = {
+        {"linear", wide ? offsetof(glia_kernels, linear_f32) : offsetof(glia_kernels, linear_bf16)},
+        {"attend", wide_kv ? offsetof(glia_kernels, attend_f32) : offsetof(glia_kernels, attend_bf16)},
+        {"merge", offsetof(glia_kernels, merge)},
+        {"rmsnorm", offsetof(glia_kernels, rmsnorm)},
+        {"rope", offsetof(glia_kernels, rope)},
+        {"swiglu", offsetof(glia_kernels, swiglu)},
+        {"add", offsetof(glia_kernels, add)},
+        {"kv_store", wide_kv ? offsetof(glia_kernels, kv_store_f32) : offsetof(glia_kernels, kv_store_bf16)},
+        {"embed", offsetof(glia_kernels, unpack)},
+        {"pack", offsetof(glia_kernels, pack)},
+    };
+    json_t *o = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        json_object_set_new(o, rows[i].name, json_string(rung_of(rows[i].at, m->cpu_flags)));
+    return o;
+}
+
+static json_t *run_json(const glia_model *m) {
+    const glia_engine_limits *l = &m->limits;
+    return json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", dtype_name(m->dtype),
+                     "kv_cache_dtype", dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
+                     glia_cpu_rung(m->cpu_flags), "batch_size", l->batch, "sequence_length",
+                     l->sequence_length, "prefill_chunk_size", l->chunk, "block_size", l->block_size,
+                     "prefix_cache", l->prefix_cache);
+}
+
+static json_t *inspect(const glia_model *m, const glia_checkpoint *checkpoint) {
+    const glia_model_spec *spec = glia_spec_find(m->config.architecture);
+    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:[o], s:b, s:b}", "model", m->dir, "architecture",
+                     m->config.architecture, "parameters", (json_int_t)glia_spec_parameters(spec, &m->config),
+                     "config", config_json(m), "run", run_json(m), "tensors", tensors_json(m, checkpoint),
+                     "kernels", kernels_json(m), "memory", memory_json(m), "has_tokenizer",
+                     m->tokenizer != NULL, "has_chat_template", glia_chat_has_template(m->chat));
+}
+
+GLIA_API glia_status glia_inspect(char **json, const char *model, const char *cache_dir,
+                                  const glia_options *options, glia_err *err) {
+    glia_model m = {0};
+    glia_checkpoint checkpoint = {0};
+    *json = NULL;
+    glia_status status = glia_model_open(&m, model, cache_dir, options, err);
+    if (!status && !(options && options->dummy)) status = glia_checkpoint_open(&checkpoint, m.dir, err);
+    if (!status) {
+        json_t *root = inspect(&m, &checkpoint);
+        *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
+        json_decref(root);
+        if (!*json) status = glia_fail_nomem(err, 0, "the report");
+    }
+    glia_checkpoint_close(&checkpoint);
+    glia_model_close(&m);
+    return status;
+}

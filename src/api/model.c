@@ -1,0 +1,192 @@
+/* model.c - glia_model: loaded once, immutable after, shared by threads. */
+#include "api/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "format/hub.h"
+#include "layer/kv_cache.h"
+#include "model/spec.h"
+
+#ifndef GLIA_VERSION
+#error "the Makefile defines GLIA_VERSION"
+#endif
+
+GLIA_API void glia_free(void *p) { free(p); }
+
+GLIA_API const char *glia_version(void) { return GLIA_VERSION; }
+
+static bool has_file(const char *dir, const char *name) {
+    char *path = glia_path_join(dir, name);
+    const bool found = path && glia_file_exists(path);
+    free(path);
+    return found;
+}
+
+static glia_status open_text(glia_model *m, glia_err *err) {
+    glia_status status = GLIA_OK;
+    if (has_file(m->dir, "tokenizer.json")) status = glia_tokenizer_load(&m->tokenizer, m->dir, err);
+    if (!status) status = glia_chat_open(&m->chat, m->dir, err);
+    return status;
+}
+
+/* The first of the three places that names any. An id beyond the vocabulary can
+ * never be drawn, and nothing may look it up among the logits. */
+static void choose_eos(glia_model *m, glia_warning_fn *warning, void *user) {
+    glia_token_ids from = m->generation.eos;
+    if (!from.n) from = m->config.eos;
+    if (!from.n && m->tokenizer && glia_tokenizer_eos(m->tokenizer) >= 0)
+        from = (glia_token_ids){.n = 1, .id = {glia_tokenizer_eos(m->tokenizer)}};
+    for (int i = 0; i < from.n; i++) {
+        char text[128];
+        if (from.id[i] >= 0 && from.id[i] < m->config.vocab) {
+            m->eos.id[m->eos.n++] = from.id[i];
+            continue;
+        }
+        snprintf(text, sizeof text, "eos_token_id %d can never come, the vocabulary has %lld tokens",
+                 from.id[i], (long long)m->config.vocab);
+        if (warning) warning(user, text);
+    }
+}
+
+glia_status glia_model_open(glia_model *m, const char *model, const char *cache_dir, const glia_options *o,
+                            glia_err *err) {
+    glia_warning_fn *const warning = o ? o->warning : NULL;
+    void *const user = o ? o->user : NULL;
+    glia_status status = glia_hub_resolve(&m->dir, model, cache_dir, err);
+    if (!status) status = glia_model_config_load(&m->config, m->dir, warning, user, err);
+    if (!status) status = glia_generation_config_load(&m->generation, m->dir, warning, user, err);
+    if (!status) status = glia_options_resolve(m, o, err);
+    if (!status) status = open_text(m, err);
+    if (!status) choose_eos(m, warning, user);
+    return status;
+}
+
+void glia_model_close(glia_model *m) {
+    glia_weights_free(m->weights);
+    glia_chat_free(m->chat);
+    glia_tokenizer_free(m->tokenizer);
+    glia_model_config_free(&m->config);
+    free(m->dir);
+}
+
+GLIA_API void glia_model_free(glia_model *m) {
+    if (!m) return;
+    glia_model_close(m);
+    free(m);
+}
+
+static glia_status load_weights(glia_model *m, const glia_options *o, glia_err *err) {
+    glia_team *team; /* of the engine's size, so that panels land where they will be read */
+    glia_status status = glia_team_create(&team, m->threads, err);
+    if (status) return status;
+    const glia_weights_options options = {
+        .dtype = m->dtype,
+        .dummy = o && o->dummy,
+        .seed = o ? o->seed : 0,
+        .cpu_flags = m->cpu_flags,
+        .team = team,
+        .progress = o ? o->progress : NULL,
+        .user = o ? o->user : NULL,
+    };
+    status = glia_weights_load(&m->weights, m->dir, &m->config, &options, err);
+    glia_team_free(team);
+    return status;
+}
+
+static glia_status new_model(glia_model **out, glia_err *err) {
+    *out = calloc(1, sizeof **out);
+    return *out ? GLIA_OK : glia_fail_nomem(err, sizeof **out, "the model");
+}
+
+static glia_status hand_over(glia_model **out, glia_model *m, glia_status status) {
+    if (status) glia_model_free(m);
+    *out = status ? NULL : m;
+    return status;
+}
+
+GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const char *cache_dir,
+                                     const glia_options *options, glia_err *err) {
+    glia_model *m;
+    glia_status status = new_model(&m, err);
+    if (!status) status = glia_model_open(m, model, cache_dir, options, err);
+    if (!status) status = load_weights(m, options, err);
+    return hand_over(out, m, status);
+}
+
+GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, const char *cache_dir,
+                                          const glia_options *options, glia_err *err) {
+    (void)options;
+    glia_model *m;
+    glia_status status = new_model(&m, err);
+    if (!status) status = glia_hub_resolve(&m->dir, model, cache_dir, err);
+    if (!status) status = open_text(m, err);
+    return hand_over(out, m, status);
+}
+
+/* Weights that multiply for each token: all matrices but an embedding that is only looked up. */
+static uint64_t matrix_parameters(const glia_model_config *c) {
+    uint64_t sum = 0;
+    glia_weight w;
+    for (size_t i = 0; glia_spec_weight(&w, glia_spec_find(c->architecture), c, i); i++)
+        if (w.spec->cols != D_1 && (w.spec->id != W_EMBED || c->tied_head))
+            sum += (uint64_t)(w.rows * w.cols);
+    return sum;
+}
+
+static uint64_t kv_bytes_per_token(const glia_model *m) {
+    const glia_model_config *c = &m->config;
+    const glia_kv_cache kv =
+        glia_kv_cache_shape(m->limits.kv_dtype, m->limits.block_size, c->kv_heads, (int)c->head_dim, 1);
+    return kv.block_bytes * (uint64_t)c->layers / (uint64_t)m->limits.block_size;
+}
+
+GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
+    const glia_model_config *c = &m->config;
+    *info = (glia_model_info){
+        .has_tokenizer = m->tokenizer != NULL,
+        .has_chat_template = glia_chat_has_template(m->chat),
+    };
+    if (!m->weights) return;
+    info->architecture = c->architecture;
+    info->vocab_size = (int)c->vocab;
+    info->hidden_size = (int)c->hidden;
+    info->layers = c->layers;
+    info->max_position_embeddings = c->max_position_embeddings;
+    info->sequence_length = m->limits.sequence_length;
+    info->dtype = m->dtype;
+    info->kv_cache_dtype = m->limits.kv_dtype;
+    info->weight_bytes = m->weights->plan.bytes;
+    info->matrix_parameters = matrix_parameters(c);
+    info->kv_bytes_per_token = kv_bytes_per_token(m);
+}
+
+GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
+    const glia_generation_config *g = &m->generation;
+    *s = (glia_sampling){
+        .do_sample = g->do_sample,
+        .temperature = (float)g->temperature,
+        .top_k = g->top_k,
+        .top_p = (float)g->top_p,
+        .min_p = (float)g->min_p,
+        .typical_p = (float)g->typical_p,
+        .repetition_penalty = (float)g->repetition_penalty,
+        .max_tokens = g->max_new_tokens,
+        .min_tokens = g->min_new_tokens,
+        .logprobs = -1,
+    };
+}
+
+GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err) {
+    const glia_engine_config config = {
+        .weights = m->weights,
+        .tokenizer = m->tokenizer,
+        .limits = m->limits,
+        .cpu_flags = m->cpu_flags,
+        .threads = m->threads,
+        .eos = m->eos.id,
+        .n_eos = (size_t)m->eos.n,
+    };
+    return glia_engine_open(out, &config, err);
+}

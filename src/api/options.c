@@ -1,0 +1,79 @@
+/* options.c - glia_options checked against the model, defaults filled in. */
+#include "api/model.h"
+#include "base/cpu.h"
+#include "kernel/kernels.h"
+
+enum {
+    DEFAULT_SEQUENCE_LENGTH = 8192,
+    DEFAULT_CHUNK = 512,
+    DEFAULT_BLOCK = 64,
+    BATCH_MAX = 4096,
+    CHUNK_MAX = 1 << 16,
+    BLOCK_MAX = 1 << 12,
+};
+
+static glia_status resolve_int(int *out, const char *name, int given, int by_default, int most,
+                               glia_err *err) {
+    *out = given ? given : by_default;
+    if (*out >= 1 && *out <= most) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s is %d, expected 1 to %d", name, given, most);
+}
+
+static glia_status resolve_dtype(glia_dtype *out, const char *name, glia_dtype given, glia_dtype by_default,
+                                 glia_err *err) {
+    *out = given == GLIA_DTYPE_AUTO ? by_default : given;
+    if (*out == GLIA_DTYPE_F32 || *out == GLIA_DTYPE_BF16) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s must be float32 or bfloat16", name);
+}
+
+/* Positions that the model was made for: the longest sequence length that may be
+ * asked for. Interpolating rope types reach beyond max_position_embeddings by
+ * their factor. Source: vllm/config/model.py, _get_and_verify_max_len. */
+static int longest_sequence(const glia_model_config *c) {
+    const glia_rope_config *r = &c->rope_config;
+    double most = c->max_position_embeddings;
+    if (r->type == GLIA_ROPE_LINEAR || r->type == GLIA_ROPE_DYNAMIC) most *= r->factor;
+    if (r->type == GLIA_ROPE_YARN && r->original_max_position_embeddings * r->factor > most)
+        most = r->original_max_position_embeddings * r->factor;
+    return most < 1 << 24 ? (int)most : 1 << 24;
+}
+
+glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err) {
+    static const glia_options none;
+    if (!o) o = &none;
+    const glia_model_config *c = &m->config;
+    const int longest = longest_sequence(c);
+    const int length = longest < DEFAULT_SEQUENCE_LENGTH ? longest : DEFAULT_SEQUENCE_LENGTH;
+    const glia_dtype stored = c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
+    glia_engine_limits *l = &m->limits;
+    m->cpu_flags = glia_cpu_flags();
+    l->prefix_cache = !o->no_prefix_cache;
+    glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
+    if (!status) status = resolve_dtype(&m->dtype, "dtype", o->dtype, stored, err);
+    if (!status) status = resolve_dtype(&l->kv_dtype, "kv_cache_dtype", o->kv_cache_dtype, m->dtype, err);
+    if (!status)
+        status =
+            resolve_int(&m->threads, "threads", o->threads, glia_cores_available(), GLIA_THREADS_MAX, err);
+    if (!status) status = resolve_int(&l->batch, "batch_size", o->batch_size, 1, BATCH_MAX, err);
+    if (!status)
+        status = resolve_int(&l->chunk, "prefill_chunk_size", o->prefill_chunk_size, DEFAULT_CHUNK, CHUNK_MAX,
+                             err);
+    if (!status)
+        status = resolve_int(&l->block_size, "block_size", o->block_size, DEFAULT_BLOCK, BLOCK_MAX, err);
+    if (!status && l->block_size % GLIA_PANEL)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "block_size is %d, expected a multiple of %d", l->block_size,
+                         GLIA_PANEL);
+    if (!status)
+        status =
+            resolve_int(&l->sequence_length, "sequence_length", o->sequence_length, length, longest, err);
+    if (!status && l->sequence_length < 2)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "sequence_length is %d, expected room for a prompt and an "
+                         "answer",
+                         l->sequence_length);
+    if (!status && (int64_t)l->batch * (l->sequence_length + l->block_size) > INT32_MAX)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "batch_size %d times sequence_length %d is more positions than can be numbered",
+                         l->batch, l->sequence_length);
+    return status;
+}

@@ -1,0 +1,123 @@
+/* request.c - a request checked and copied into one allocation, with all the
+ * memory that its steps will use. */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/engine_impl.h"
+#include "text/unicode.h"
+
+static glia_status check(const glia_engine_config *c, const int32_t *ids, size_t n, const glia_sampling *s,
+                         glia_err *err) {
+    const int64_t vocab = c->weights->config->vocab;
+    const int length = c->limits.sequence_length;
+    if (n == 0) return glia_fail(err, GLIA_ERR_ARGUMENT, "the prompt has no tokens");
+    if (n >= (size_t)length)
+        return glia_fail(err, GLIA_ERR_LIMIT,
+                         "the prompt has %zu tokens; a sequence length of %d has room for %d and an answer",
+                         n, length, length - 1);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= vocab)
+            return glia_fail(err, GLIA_ERR_ARGUMENT, "token %zu of the prompt is %d, the vocabulary has %lld",
+                             i, ids[i], (long long)vocab);
+    if (s->n_stop && !c->tokenizer)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "stop strings need a tokenizer, this model has none");
+    const glia_status status = glia_sampling_check(s, (int)vocab, err);
+    if (status) return status;
+    for (size_t i = 0; i < s->n_stop; i++)
+        if (glia_utf8_check(s->stop[i], strlen(s->stop[i])) != strlen(s->stop[i]))
+            return glia_fail(err, GLIA_ERR_FORMAT, "stop string %zu is not UTF-8 at byte %zu", i + 1,
+                             glia_utf8_check(s->stop[i], strlen(s->stop[i])));
+    return GLIA_OK;
+}
+
+/* Does the prompt end inside an open <think>? Its last tokens tell. */
+static glia_status opens_thinking(bool *thinking, const glia_tokenizer *t, const int32_t *ids, size_t n,
+                                  glia_err *err) {
+    const size_t last = n < 64 ? n : 64;
+    glia_buf text = {0};
+    glia_tokenizer_decode(t, ids + n - last, last, false, &text);
+    *thinking = text.len && glia_prompt_opens_thinking(text.data, text.len);
+    const bool oom = text.oom;
+    glia_buf_free(&text);
+    return oom ? glia_fail_nomem(err, last, "the end of the prompt") : GLIA_OK;
+}
+
+/* Carves one allocation; with base NULL it only counts. */
+typedef struct {
+    char *base;
+    size_t used;
+} carver;
+
+static void *carve(carver *c, size_t bytes) {
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += (bytes + 15) / 16 * 16;
+    return p;
+}
+
+static void *copy(carver *c, const void *from, size_t bytes) {
+    void *p = carve(c, bytes);
+    if (p && bytes) memcpy(p, from, bytes);
+    return p;
+}
+
+/* Lay out *r and what follows it; called once to count (r NULL) and once to fill. */
+static void lay_out(carver *at, glia_request *r, const glia_engine_config *c, const int32_t *ids, size_t n,
+                    const glia_sampling *s) {
+    glia_request unused;
+    (void)carve(at, sizeof *r);
+    if (!r) r = &unused;
+    const size_t length = (size_t)c->limits.sequence_length;
+    const size_t room =
+        s->max_tokens && n + (size_t)s->max_tokens < length ? n + (size_t)s->max_tokens : length;
+    r->seq.tokens = carve(at, room * sizeof *ids);
+    r->seq.max_tokens = (int)room;
+    if (at->base) memcpy(r->seq.tokens, ids, n * sizeof *ids);
+    r->n_eos = c->n_eos;
+    r->n_endings = c->n_eos + s->n_stop_token_ids;
+    r->endings = carve(at, r->n_endings * sizeof *r->endings);
+    for (size_t i = 0; at->base && i < r->n_endings; i++)
+        r->endings[i] = i < c->n_eos ? c->eos[i] : s->stop_token_ids[i - c->n_eos];
+    r->params = *s;
+    r->params.stop_token_ids = NULL; /* in `endings` */
+    r->params.logit_bias = copy(at, s->logit_bias, s->n_logit_bias * sizeof *s->logit_bias);
+    const char **stop = carve(at, s->n_stop * sizeof *stop);
+    for (size_t i = 0; i < s->n_stop; i++) {
+        char *text = copy(at, s->stop[i], strlen(s->stop[i]) + 1);
+        if (at->base) stop[i] = text;
+    }
+    r->params.stop = stop;
+    r->output.text = c->tokenizer ? carve(at, glia_output_room(c->tokenizer, s->stop, s->n_stop)) : NULL;
+}
+
+glia_status glia_request_create(glia_request **out, const glia_engine_config *c, const int32_t *ids, size_t n,
+                                const glia_sampling *s, glia_err *err) {
+    *out = NULL;
+    bool thinking = false;
+    glia_status status = check(c, ids, n, s, err);
+    if (!status && c->tokenizer) status = opens_thinking(&thinking, c->tokenizer, ids, n, err);
+    if (status) return status;
+    carver at = {0};
+    lay_out(&at, NULL, c, ids, n, s);
+    const size_t bytes = at.used;
+    glia_request *r = calloc(1, bytes);
+    if (!r) return glia_fail_nomem(err, bytes, "a request");
+    at = (carver){.base = (char *)r};
+    lay_out(&at, r, c, ids, n, s);
+    assert(at.used == bytes);
+    r->seq.n_prompt = r->seq.n_tokens = (int)n;
+    const int vocab = (int)c->weights->config->vocab;
+    if (r->params.logprobs > vocab) r->params.logprobs = vocab;
+    r->output.stop = r->params.stop;
+    r->output.n_stop = s->n_stop;
+    r->output.include_stop = s->include_stop_str_in_output;
+    r->output.raw = s->raw_text;
+    if (c->tokenizer) glia_output_begin(&r->output, c->tokenizer, thinking);
+    atomic_init(&r->aborted, false);
+    *out = r;
+    return GLIA_OK;
+}
+
+void glia_request_free(glia_request *r) { free(r); }
+
+GLIA_API void glia_request_abort(glia_request *r) { atomic_store(&r->aborted, true); }

@@ -1,0 +1,49 @@
+/* score.c - teacher-forced logits, in pieces whose logits fit a fixed buffer. */
+#include <assert.h>
+
+#include "engine/engine_impl.h"
+
+/* No sequence of requests has this salt, so nothing is taken from the prefix
+ * cache: every position's logits are wanted, so every position is computed. */
+enum { SCORE_SALT = INT32_MAX };
+
+static glia_status check(const glia_engine *e, const int32_t *ids, size_t n, glia_err *err) {
+    const int length = e->config.limits.sequence_length;
+    if (n == 0) return glia_fail(err, GLIA_ERR_ARGUMENT, "no tokens to score");
+    if (n > (size_t)length)
+        return glia_fail(err, GLIA_ERR_LIMIT, "%zu tokens to score, the sequence length is %d", n, length);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= e->model->vocab)
+            return glia_fail(err, GLIA_ERR_ARGUMENT, "token %zu to score is %d, the vocabulary has %lld", i,
+                             ids[i], (long long)e->model->vocab);
+    return GLIA_OK;
+}
+
+GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
+                                       glia_logits_fn *on_logits, void *user, glia_err *err) {
+    assert(!e->stepping); /* not from a callback */
+    const glia_status status = check(e, ids, n, err);
+    if (status) return status;
+    const int batch = e->scheduler.batch, total = (int)n;
+    glia_block_list list = {.table = e->scheduler.table + (size_t)batch * (size_t)e->scheduler.max_blocks,
+                            .salt = SCORE_SALT};
+    if (!glia_blocks_admit(&e->blocks, &list, ids, total, total))
+        return glia_fail(err, GLIA_ERR_LIMIT,
+                         "no room in the KV cache to score %zu tokens beside %d running requests", n,
+                         e->scheduler.n_running);
+    e->stepping = true;
+    for (int at = 0; at < total; at += e->score_rows) {
+        const int rows = total - at < e->score_rows ? total - at : e->score_rows;
+        glia_guard_enter();
+        glia_blocks_grow(&e->blocks, &list, at + rows);
+        glia_engine_add_rows(e, 0, batch, ids, at, rows);
+        for (int i = 0; i < rows; i++) e->logit_row[i] = i;
+        glia_engine_forward(e, rows, rows);
+        glia_guard_leave();
+        for (int i = 0; i < rows; i++) on_logits(user, (size_t)(at + i), glia_decoder_logits(e->decoder, i));
+    }
+    e->stats.prompt_tokens += n;
+    glia_blocks_release(&e->blocks, &list);
+    e->stepping = false;
+    return GLIA_OK;
+}

@@ -1,0 +1,279 @@
+/* check_api.c - glia.h around the engine: loading, options, text, inspect. */
+#include "check.h"
+
+#include <glia.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+static const char model_dir[] = "models/qwen3-demo";
+
+static const char config[] =
+    "{\"architectures\":[\"Qwen3ForCausalLM\"],\"model_type\":\"qwen3\",\"vocab_size\":131,"
+    "\"hidden_size\":72,\"intermediate_size\":100,\"num_hidden_layers\":2,\"num_attention_heads\":4,"
+    "\"num_key_value_heads\":2,\"head_dim\":24,\"max_position_embeddings\":500,\"rms_norm_eps\":1e-6,"
+    "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,\"attention_bias\":false,"
+    "\"hidden_act\":\"silu\",\"eos_token_id\":[3,131],\"torch_dtype\":\"bfloat16\"%s}";
+
+/* A new directory with only a config.json; `more`: further keys, ", \"k\": v". */
+static const char *config_dir(const char *more) {
+    char text[2048];
+    const int n = snprintf(text, sizeof text, config, more);
+    const char *dir = check_temp_dir();
+    check_write_file(dir, "config.json", text, (size_t)n);
+    return dir;
+}
+
+static void expect_message(const glia_err *err, const char *msg) {
+    CHECK(strstr(err->msg, msg), "\"%s\", want \"%s\"", err->msg, msg);
+}
+
+static void test_options(void **state) {
+    (void)state;
+    const char *dir = config_dir("");
+    const struct {
+        glia_options o;
+        const char *msg;
+    } rows[] = {
+        {{.dtype = GLIA_DTYPE_F16}, "dtype must be float32 or bfloat16"},
+        {{.kv_cache_dtype = GLIA_DTYPE_F16}, "kv_cache_dtype must be float32 or bfloat16"},
+        {{.threads = -1}, "threads is -1, expected 1 to 1024"},
+        {{.threads = 100000}, "threads is 100000, expected 1 to 1024"},
+        {{.cpu_features = "mmx"}, "mmx"},
+        {{.batch_size = -2}, "batch_size is -2, expected 1 to 4096"},
+        {{.sequence_length = -1}, "sequence_length is -1, expected 1 to 500"},
+        {{.sequence_length = 501}, "sequence_length is 501, expected 1 to 500"},
+        {{.sequence_length = 1}, "sequence_length is 1, expected room for a prompt and an answer"},
+        {{.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
+        {{.block_size = 24}, "block_size is 24, expected a multiple of 16"},
+        {{.block_size = -16}, "block_size is -16, expected 1 to 4096"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        glia_options o = rows[i].o;
+        glia_model *m = (glia_model *)&o;
+        glia_err err = {0};
+        o.dummy = true;
+        assert_int_equal(glia_model_load(&m, dir, NULL, &o, &err), GLIA_ERR_ARGUMENT);
+        assert_null(m);
+        expect_message(&err, rows[i].msg);
+        assert_int_equal(glia_model_load(&m, dir, NULL, &o, NULL), GLIA_ERR_ARGUMENT);
+    }
+    glia_model *m;
+    glia_err err = {0};
+    const char *huge = config_dir(", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 100000.0}");
+    assert_int_equal(
+        glia_model_load(&m, huge, NULL,
+                        &(glia_options){.dummy = true, .sequence_length = 1 << 24, .batch_size = 4096}, &err),
+        GLIA_ERR_ARGUMENT);
+    expect_message(&err, "more positions than can be numbered");
+}
+
+static void test_load_errors(void **state) {
+    (void)state;
+    glia_model *m;
+    glia_err err = {0};
+    char *json;
+    assert_int_equal(glia_model_load(&m, "/nowhere/at/all", NULL, NULL, &err), GLIA_ERR_ARGUMENT);
+    expect_message(&err, "/nowhere/at/all");
+    assert_int_equal(glia_model_load(&m, config_dir(""), NULL, NULL, &err), GLIA_ERR_IO); /* no weights */
+    assert_null(m);
+    assert_int_equal(glia_inspect(&json, config_dir(""), NULL, NULL, &err), GLIA_ERR_IO);
+    assert_null(json);
+    assert_int_equal(glia_model_load_text(&m, "nowhere/model", NULL, NULL, &err), GLIA_ERR_IO);
+    expect_message(&err, "nowhere/model");
+    assert_null(m);
+    glia_model_free(NULL);
+    glia_engine_free(NULL);
+    glia_free(NULL);
+    assert_string_equal(glia_version(), "0.1.0");
+}
+
+static void count(void *user, const char *sentence) {
+    *(int *)user += strstr(sentence, "eos_token_id 131 can never come") != NULL;
+}
+
+/* A directory of one file, and random weights. */
+static void test_dummy(void **state) {
+    (void)state;
+    glia_model *m;
+    glia_engine *e;
+    glia_err err = {0};
+    int warned = 0;
+    const glia_options o = {.dummy = true, .seed = 5, .warning = count, .user = &warned};
+    if (glia_model_load(&m, config_dir(""), NULL, &o, &err)) fail_msg("%s", err.msg);
+    assert_int_equal(warned, 1);
+    glia_model_info info;
+    glia_model_get_info(m, &info);
+    assert_string_equal(info.architecture, "Qwen3ForCausalLM");
+    assert_true(info.vocab_size == 131 && info.hidden_size == 72 && info.layers == 2);
+    assert_true(info.max_position_embeddings == 500 && info.sequence_length == 500);
+    assert_true(info.dtype == GLIA_DTYPE_BF16 && info.kv_cache_dtype == GLIA_DTYPE_BF16);
+    assert_true(!info.has_tokenizer && !info.has_chat_template);
+    const uint64_t layer = 72 * (96 + 2 * 48) + 96 * 72 + 3 * 72 * 100;
+    assert_int_equal(info.matrix_parameters, 131 * 72 + 2 * layer);
+    assert_true(info.kv_bytes_per_token >= 2 * 2 * 2 * 24 * 2 &&
+                info.kv_bytes_per_token <= 2 * 2 * 2 * 32 * 2);
+
+    glia_sampling s;
+    glia_sampling_defaults(m, &s);
+    assert_true(!s.do_sample && s.temperature == 1 && s.top_p == 1 && s.repetition_penalty == 1);
+    assert_true(s.logprobs == -1 && s.max_tokens == 0 && s.min_tokens == 0);
+
+    int32_t *ids;
+    size_t n, left = 1;
+    char *text;
+    assert_int_equal(glia_tokenize(m, "a", 1, false, &ids, &n, &err), GLIA_ERR_IO);
+    expect_message(&err, "no tokenizer.json");
+    assert_int_equal(glia_detokenize(m, NULL, 0, false, &text, NULL, &err), GLIA_ERR_IO);
+    if (glia_engine_create(&e, m, &err)) fail_msg("%s", err.msg);
+    const int32_t prompt[] = {1, 2, 3};
+    const char *const stop[] = {"x"};
+    s.stop = stop;
+    s.n_stop = 1;
+    assert_int_equal(glia_engine_submit(e, prompt, 3, &s, NULL, NULL, NULL, &err), GLIA_ERR_ARGUMENT);
+    expect_message(&err, "stop strings need a tokenizer");
+    s.n_stop = 0;
+    s.max_tokens = 4;
+    assert_int_equal(glia_engine_submit(e, prompt, 3, &s, NULL, NULL, NULL, &err), GLIA_OK);
+    while (left) assert_int_equal(glia_engine_step(e, &left, &err), GLIA_OK);
+    glia_engine_free(e);
+    glia_model_free(m);
+}
+
+static uint64_t sum_of(const json_t *regions) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < json_array_size(regions); i++)
+        sum += (uint64_t)json_integer_value(json_object_get(json_array_get(regions, i), "bytes"));
+    return sum;
+}
+
+static int64_t number(const json_t *o, const char *key) {
+    return json_integer_value(json_object_get(o, key));
+}
+
+/* What inspect prints is what is allocated. */
+static void check_inspect(const char *dir, glia_options o) {
+    char *json;
+    glia_model *m;
+    glia_engine *e;
+    glia_err err = {0};
+    glia_engine_stats stats;
+    if (glia_inspect(&json, dir, NULL, &o, &err) || glia_model_load(&m, dir, NULL, &o, &err) ||
+        glia_engine_create(&e, m, &err))
+        fail_msg("%s", err.msg);
+    glia_engine_get_stats(e, &stats);
+    json_t *root = json_loads(json, 0, NULL);
+    assert_non_null(root);
+    const json_t *memory = json_array_get(json_object_get(root, "memory"), 0);
+    assert_int_equal(number(memory, "plan_bytes"), stats.plan_bytes);
+    assert_int_equal(number(memory, "weight_bytes"), stats.weight_bytes);
+    assert_int_equal(number(memory, "total_bytes"), stats.plan_bytes + stats.weight_bytes);
+    assert_int_equal(sum_of(json_object_get(memory, "plan")), stats.plan_bytes);
+    assert_int_equal(sum_of(json_object_get(memory, "weights")), stats.weight_bytes);
+
+    int64_t parameters = 0;
+    const json_t *tensors = json_object_get(root, "tensors");
+    for (size_t i = 0; i < json_array_size(tensors); i++) {
+        const json_t *t = json_array_get(tensors, i), *shape = json_object_get(t, "shape");
+        const json_t *stored = json_object_get(t, "stored");
+        int64_t product = 1;
+        for (size_t k = 0; k < json_array_size(shape); k++)
+            product *= json_integer_value(json_array_get(shape, k));
+        parameters += product;
+        if (o.dummy)
+            assert_true(json_is_null(stored));
+        else
+            assert_string_equal(json_string_value(stored), "BF16");
+    }
+    assert_int_equal(number(root, "parameters"), parameters);
+    const json_t *run = json_object_get(root, "run");
+    const bool wide = o.dtype == GLIA_DTYPE_F32;
+    assert_string_equal(json_string_value(json_object_get(run, "dtype")), wide ? "float32" : "bfloat16");
+    const json_t *linear = json_object_get(json_object_get(root, "kernels"), "linear");
+    assert_string_equal(json_string_value(linear), stats.rung); /* every rung has its own */
+    json_decref(root);
+    glia_free(json);
+    glia_engine_free(e);
+    glia_model_free(m);
+}
+
+static void test_inspect(void **state) {
+    (void)state;
+    check_inspect(config_dir(""), (glia_options){.dummy = true, .threads = 2, .batch_size = 3});
+    check_inspect(config_dir(""), (glia_options){.dummy = true, .cpu_features = "ref", .block_size = 16});
+    if (!glia_dir_exists(model_dir)) check_skip("the demo model is not here");
+    check_inspect(model_dir, (glia_options){.threads = 1});
+    check_inspect(model_dir, (glia_options){.dtype = GLIA_DTYPE_F32, .sequence_length = 1000, .threads = 3});
+}
+
+static void test_text(void **state) {
+    (void)state;
+    glia_model *m;
+    glia_err err = {0};
+    if (!glia_dir_exists(model_dir)) check_skip("the demo model is not here");
+    if (glia_model_load_text(&m, model_dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+    glia_model_info info;
+    glia_model_get_info(m, &info);
+    assert_true(info.has_tokenizer && info.has_chat_template && info.layers == 0);
+    int32_t *ids;
+    size_t n, len;
+    char *text;
+    assert_int_equal(glia_tokenize(m, "Hello <|im_end|> there", 22, false, &ids, &n, &err), GLIA_OK);
+    assert_int_equal(glia_detokenize(m, ids, n, false, &text, &len, &err), GLIA_OK);
+    assert_true(len == 22 && !strcmp(text, "Hello <|im_end|> there"));
+    glia_free(text);
+    assert_int_equal(glia_detokenize(m, ids, n, true, &text, &len, &err), GLIA_OK);
+    assert_string_equal(text, "Hello  there");
+    glia_free(text);
+    glia_free(ids);
+    assert_int_equal(glia_detokenize(m, NULL, 0, true, &text, &len, &err), GLIA_OK);
+    assert_true(len == 0 && !strcmp(text, ""));
+    glia_free(text);
+    assert_int_equal(glia_tokenize(m, "ab\xff", 3, false, &ids, &n, &err), GLIA_ERR_FORMAT);
+    expect_message(&err, "byte 2");
+    assert_null(ids);
+
+    const char *chat =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"add_generation_prompt\":true}";
+    assert_int_equal(glia_render_chat(m, chat, NULL, NULL, &text, &err), GLIA_OK);
+    assert_non_null(strstr(text, "<|im_start|>user\nHi<|im_end|>"));
+    glia_free(text);
+    assert_int_equal(glia_render_chat(m, chat, "{{ strftime_now('%Y') }}-{{ messages[0].content }}",
+                                      "2025-07-08T12:00:00", &text, &err),
+                     GLIA_OK);
+    assert_string_equal(text, "2025-Hi");
+    glia_free(text);
+    assert_int_equal(glia_render_chat(m, "{\"messages\":[}", NULL, NULL, &text, &err), GLIA_ERR_FORMAT);
+    expect_message(&err, "the conversation is not JSON");
+    assert_null(text);
+    assert_int_equal(glia_render_chat(m, chat, "{{ raise_exception('no') }}", NULL, &text, &err),
+                     GLIA_ERR_TEMPLATE);
+    glia_model_free(m);
+}
+
+static void test_defaults(void **state) {
+    (void)state;
+    glia_model *m;
+    glia_err err = {0};
+    const char *dir = config_dir("");
+    const char g[] = "{\"do_sample\":true,\"temperature\":0.6,\"top_k\":20,\"top_p\":0.95,\"min_p\":0.125,"
+                     "\"repetition_penalty\":1.5,\"max_new_tokens\":77,\"eos_token_id\":9}";
+    check_write_file(dir, "generation_config.json", g, sizeof g - 1);
+    if (glia_model_load(&m, dir, NULL, &(glia_options){.dummy = true}, &err)) fail_msg("%s", err.msg);
+    glia_sampling s;
+    glia_sampling_defaults(m, &s);
+    assert_true(s.do_sample && s.temperature == 0.6f && s.top_k == 20 && s.top_p == 0.95f);
+    assert_true(s.min_p == 0.125f && s.typical_p == 1 && s.repetition_penalty == 1.5f && s.max_tokens == 77);
+    glia_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_options), cmocka_unit_test(test_load_errors), cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_inspect), cmocka_unit_test(test_text),        cmocka_unit_test(test_defaults),
+    };
+    return check_run_group("api", tests);
+}
