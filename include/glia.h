@@ -65,12 +65,11 @@ typedef struct {
     int threads;               /* 0: one per core this process may use */
     const char *cpu_features;  /* NULL: all the machine has; else "ref", "avx2", "avx512" */
     int batch_size;            /* sequences at once; 0: 1 */
-    int sequence_length; /* prompt + output of one sequence; 0: 8192, or what the model was made for if less
-                          */
-    int prefill_chunk_size; /* rows of one step; 0: 512 */
-    int block_size;         /* positions in a KV cache block, a multiple of 16; 0: 64 */
-    bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
-    uint64_t seed;          /* of the dummy weights */
+    int sequence_length;       /* prompt + output of one; 0: 8192, or the model's own limit if less */
+    int prefill_chunk_size;    /* rows of one step; 0: 512 */
+    int block_size;            /* positions in a KV cache block, a multiple of 16; 0: 64 */
+    bool no_prefix_cache;      /* do not reuse blocks of equal prefixes */
+    uint64_t seed;             /* of the dummy weights */
     glia_progress_fn *progress;
     glia_warning_fn *warning;
     void *user; /* handed to both */
