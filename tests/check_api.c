@@ -69,6 +69,14 @@ static void test_options(void **state) {
                         &(glia_options){.dummy = true, .sequence_length = 1 << 24, .batch_size = 4096}, &err),
         GLIA_ERR_ARGUMENT);
     expect_message(&err, "more positions than can be numbered");
+
+    glia_engine *e;
+    const glia_options big = {.dummy = true, .sequence_length = 1 << 24, .batch_size = 100};
+    if (glia_model_load(&m, huge, NULL, &big, &err)) fail_msg("%s", err.msg);
+    assert_int_equal(glia_engine_create(&e, m, &err), GLIA_ERR_NOMEM);
+    assert_null(e);
+    expect_message(&err, "GiB");
+    glia_model_free(m);
 }
 
 static void test_load_errors(void **state) {

@@ -1,6 +1,7 @@
 /* model.c - glia_model: loaded once, immutable after, shared by threads. */
 #include "api/model.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -117,10 +118,12 @@ GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const 
 
 GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, const char *cache_dir,
                                           const glia_options *options, glia_err *err) {
-    (void)options;
     glia_model *m;
     glia_status status = new_model(&m, err);
     if (!status) status = glia_hub_resolve(&m->dir, model, cache_dir, err);
+    if (!status)
+        status = glia_generation_config_load(&m->generation, m->dir, options ? options->warning : NULL,
+                                             options ? options->user : NULL, err);
     if (!status) status = open_text(m, err);
     return hand_over(out, m, status);
 }
@@ -179,6 +182,7 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
 }
 
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err) {
+    assert(m->weights); /* not of glia_model_load_text() */
     const glia_engine_config config = {
         .weights = m->weights,
         .tokenizer = m->tokenizer,
