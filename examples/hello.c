@@ -27,6 +27,7 @@ int main(int argc, char **argv) {
         glia_render_chat(model, chat, NULL, NULL, &prompt, &err) == GLIA_OK &&
         glia_tokenize(model, prompt, strlen(prompt), false, &ids, &n, &err) == GLIA_OK) {
         glia_sampling_defaults(model, &sampling);
+        sampling.max_tokens = 256;
         glia_engine_submit(engine, ids, n, &sampling, on_event, NULL, NULL, &err);
         while (!err.status && left) glia_engine_step(engine, &left, &err);
     }

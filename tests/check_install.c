@@ -1,4 +1,5 @@
 /* check_install.c - the example program, built by hand against an installed copy. */
+#define _GNU_SOURCE
 #include "check.h"
 
 #include <stdio.h>
@@ -53,7 +54,7 @@ static void test_example(void **state) {
         snprintf(command, sizeof command, "'%s/hello' models/qwen3-demo 'Who are you?' 2>&1", to);
         if (run(out, sizeof out, command)) fail_msg("%s: %s", command, out);
         assert_true(strlen(out) > 0);
-        printf("hello: %s\n", out);
+        printf("hello: %.60s\n", out);
     }
     snprintf(command, sizeof command, "'%s/hello' /nowhere Hello 2>&1", to);
     assert_int_not_equal(run(out, sizeof out, command), 0);
