@@ -1,14 +1,52 @@
 /* main.c - the one binary: finds the command and hands it the rest of the line. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include <glia.h>
 
 #include "base/cpu.h"
+#include "cli/flags.h"
+
+/* A closed 0, 1 or 2 would be given to the first file we open, and what is meant
+ * for the terminal would be written into it. */
+static void open_standard_files(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) _exit(EXIT_FAILED);
+}
+
+static int run_command(int argc, char **argv) {
+    const cli_command *command = cli_find_command(argv[1]);
+    if (!command) {
+        const char *near = cli_nearest_command(argv[1]);
+        if (near) return cli_usage("there is no command '%s'; did you mean '%s'?", argv[1], near);
+        return cli_usage("there is no command '%s'; 'glia --help' lists them", argv[1]);
+    }
+    cli_args args;
+    int status = cli_parse(&args, command, argc - 2, argv + 2);
+    if (status < 0) status = command->run(&args);
+    cli_args_free(&args);
+    return status;
+}
 
 int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-        printf("glia %s (%s)\n", GLIA_VERSION, glia_cpu_rung(glia_cpu_flags()));
-        return 0;
+    int status = EXIT_OK;
+    open_standard_files();
+    signal(SIGPIPE, SIG_DFL); /* `glia ... | head` ends quietly, also where a parent ignores the signal */
+    if (argc < 2)
+        status = cli_usage("a command is missing; 'glia --help' lists them");
+    else if (strcmp(argv[1], "--version") == 0)
+        printf("glia %s (%s)\n", glia_version(), glia_cpu_rung(glia_cpu_flags()));
+    else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        cli_help_all();
+    else
+        status = run_command(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "glia: standard output: %s\n", strerror(errno));
+        if (status == EXIT_OK) status = EXIT_FAILED;
     }
-    fputs("usage: glia --version\n", stderr);
-    return 2;
+    return status;
 }

@@ -1,0 +1,279 @@
+/* bench.c - `glia bench`: speed, and the share of this machine's ceilings it is.
+ *
+ * Machines are shared and their speed drifts, so the ceilings are measured
+ * before and after every run and a run is divided by the mean of its two.
+ *   decode: (matrix weights + batch * cache of the mean length), bytes a step,
+ *           * steps/s / read bandwidth
+ *   prefill: 2 * (matrix parameters without the head's) * tokens/s / matrix peak;
+ *           attention is not counted, so long prompts look worse than they are
+ * Prefill lasts until the last prompt has its first token, decode from there. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/err.h"
+#include "cli/answer.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+
+typedef struct {
+    double ttft_s, prefill, decode; /* seconds (mean over the batch), tokens/s, tokens/s */
+    double prefill_share, decode_share;
+} result;
+
+typedef struct {
+    const cli_args *args;
+    glia_model *model;
+    glia_engine *engine;
+    glia_model_info info;
+    size_t prompt, output, batch, runs;
+    result *results;        /* [runs] */
+    glia_ceilings *ceiling; /* [runs + 1] */
+    glia_buf gaps;          /* double each: seconds between tokens, over all runs */
+} bench;
+
+/* One request of a run. */
+typedef struct {
+    bench *b;
+    size_t tokens;
+    double first, last;
+} probe;
+
+static void on_event(void *user, const glia_event *e) {
+    probe *p = user;
+    if (e->token < 0) return;
+    const double now = cli_seconds(), gap = now - p->last;
+    if (p->tokens++ == 0)
+        p->first = now;
+    else
+        glia_buf_add(&p->b->gaps, (const char *)&gap, sizeof gap);
+    p->last = now;
+}
+
+/* splitmix64: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (2014). */
+static uint64_t draw(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
+/* Generate `output` tokens for each of b->batch random prompts of `prompt` tokens. */
+static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t seed, probe *probes,
+                             double *began, glia_err *err) {
+    int32_t *ids = malloc(prompt * sizeof *ids);
+    if (!ids) return glia_fail_nomem(err, prompt * sizeof *ids, "a prompt");
+    const glia_sampling s = {.temperature = 1,
+                             .top_p = 1,
+                             .typical_p = 1,
+                             .repetition_penalty = 1,
+                             .max_tokens = (int)output,
+                             .min_tokens = (int)output,
+                             .logprobs = -1,
+                             .ignore_eos = true};
+    glia_status status = GLIA_OK;
+    *began = cli_seconds();
+    for (size_t i = 0; i < b->batch && status == GLIA_OK; i++) {
+        for (size_t k = 0; k < prompt; k++) ids[k] = (int32_t)(draw(&seed) % (uint64_t)b->info.vocab_size);
+        probes[i] = (probe){.b = b};
+        status = glia_engine_submit(b->engine, ids, prompt, &s, on_event, &probes[i], NULL, err);
+    }
+    if (status == GLIA_OK) status = cli_finish_all(b->engine, err);
+    free(ids);
+    return status;
+}
+
+static double mean(double x, double y) { return (x + y) / 2; }
+
+static void judge(const bench *b, size_t run, const probe *probes, double began) {
+    result *r = &b->results[run];
+    double first = began, last = began;
+    *r = (result){0};
+    for (size_t i = 0; i < b->batch; i++) {
+        r->ttft_s += (probes[i].first - began) / (double)b->batch;
+        if (probes[i].first > first) first = probes[i].first;
+        if (probes[i].last > last) last = probes[i].last;
+    }
+    r->prefill = (double)(b->batch * b->prompt) / (first - began);
+    if (last > first) r->decode = (double)(b->batch * (b->output - 1)) / (last - first);
+
+    const glia_ceilings *c = &b->ceiling[run];
+    const bool bf16 = b->info.dtype == GLIA_DTYPE_BF16 && c[0].bf16_flop_per_s > 0;
+    const double flop = bf16 ? mean(c[0].bf16_flop_per_s, c[1].bf16_flop_per_s)
+                             : mean(c[0].f32_flop_per_s, c[1].f32_flop_per_s);
+    const double head = (double)b->info.vocab_size * (double)b->info.hidden_size;
+    const double weights = (double)b->info.matrix_parameters;
+    const double width = b->info.dtype == GLIA_DTYPE_BF16 ? 2 : 4;
+    const double length = (double)b->prompt + (double)b->output / 2;
+    const double step = weights * width + (double)b->batch * length * (double)b->info.kv_bytes_per_token;
+    r->prefill_share = 2 * (weights - head) * r->prefill / flop;
+    r->decode_share =
+        step * r->decode / (double)b->batch / mean(c[0].read_bytes_per_s, c[1].read_bytes_per_s);
+}
+
+static glia_status measure(bench *b, glia_err *err) {
+    double began;
+    probe *probes = calloc(b->batch, sizeof *probes);
+    if (!probes) return glia_fail_nomem(err, b->batch * sizeof *probes, "probes");
+    const size_t warm = b->prompt < 32 ? b->prompt : 32;
+    glia_status status = run_batch(b, warm, b->output < 2 ? b->output : 2, 1, probes, &began, err);
+    b->gaps.len = 0;
+    if (status == GLIA_OK) status = glia_engine_ceilings(b->engine, &b->ceiling[0], err);
+    for (size_t i = 0; i < b->runs && status == GLIA_OK; i++) {
+        status = run_batch(b, b->prompt, b->output, 1000 * (uint64_t)(i + 2), probes, &began, err);
+        if (status == GLIA_OK) status = glia_engine_ceilings(b->engine, &b->ceiling[i + 1], err);
+        if (status == GLIA_OK) judge(b, i, probes, began);
+    }
+    if (status == GLIA_OK && b->gaps.oom) status = glia_fail_nomem(err, b->gaps.len, "times");
+    free(probes);
+    return status;
+}
+
+typedef struct {
+    double median, min, max;
+} spread;
+
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Of n doubles that lie `stride` bytes apart. */
+static spread spread_of(const void *first, size_t n, size_t stride) {
+    double *sorted = malloc(n * sizeof *sorted);
+    if (!sorted) return (spread){0};
+    for (size_t i = 0; i < n; i++) memcpy(&sorted[i], (const char *)first + i * stride, sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, compare);
+    const spread s = {mean(sorted[(n - 1) / 2], sorted[n / 2]), sorted[0], sorted[n - 1]};
+    free(sorted);
+    return s;
+}
+
+static json_t *spread_json(spread s) {
+    return json_pack("{s:o, s:o, s:o}", "median", cli_json_real(s.median), "min", cli_json_real(s.min), "max",
+                     cli_json_real(s.max));
+}
+
+typedef struct {
+    spread ttft, prefill, decode, prefill_share, decode_share, read, f32, bf16;
+    double gap_mean, gap[3]; /* 50th, 90th, 99th percentile by nearest rank */
+    double peak_bytes;
+    glia_engine_stats stats;
+} report;
+
+static void sum_up(const bench *b, report *r) {
+    static const double percent[3] = {0.5, 0.9, 0.99};
+    const result *x = b->results;
+    const glia_ceilings *c = b->ceiling;
+    struct rusage usage;
+    *r = (report){.ttft = spread_of(&x->ttft_s, b->runs, sizeof *x),
+                  .prefill = spread_of(&x->prefill, b->runs, sizeof *x),
+                  .decode = spread_of(&x->decode, b->runs, sizeof *x),
+                  .prefill_share = spread_of(&x->prefill_share, b->runs, sizeof *x),
+                  .decode_share = spread_of(&x->decode_share, b->runs, sizeof *x),
+                  .read = spread_of(&c->read_bytes_per_s, b->runs + 1, sizeof *c),
+                  .f32 = spread_of(&c->f32_flop_per_s, b->runs + 1, sizeof *c),
+                  .bf16 = spread_of(&c->bf16_flop_per_s, b->runs + 1, sizeof *c)};
+    double *gap = (double *)(void *)b->gaps.data;
+    const size_t n = b->gaps.len / sizeof *gap;
+    if (n > 0) qsort(gap, n, sizeof *gap, compare);
+    for (size_t i = 0; i < n; i++) r->gap_mean += gap[i] / (double)n;
+    for (size_t i = 0; i < 3 && n > 0; i++) {
+        const size_t rank = (size_t)(percent[i] * (double)n);
+        r->gap[i] = gap[rank < n ? rank : n - 1];
+    }
+    getrusage(RUSAGE_SELF, &usage);
+    r->peak_bytes = (double)usage.ru_maxrss * 1024;
+    glia_engine_get_stats(b->engine, &r->stats);
+}
+
+static void print_json(const bench *b, const report *r) {
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "model", b->args->model, "architecture",
+        b->info.architecture, "dtype", b->info.dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32", "rung",
+        r->stats.rung, "threads", r->stats.threads, "prompt_tokens", (json_int_t)b->prompt, "output_tokens",
+        (json_int_t)b->output, "batch_size", (json_int_t)b->batch, "runs", (json_int_t)b->runs);
+    json_object_set_new(root, "ttft_s", spread_json(r->ttft));
+    json_object_set_new(root, "itl_s",
+                        json_pack("{s:f, s:f, s:f, s:f}", "mean", r->gap_mean, "p50", r->gap[0], "p90",
+                                  r->gap[1], "p99", r->gap[2]));
+    json_object_set_new(root, "prefill_tokens_per_s", spread_json(r->prefill));
+    json_object_set_new(root, "decode_tokens_per_s", spread_json(r->decode));
+    json_object_set_new(root, "prefill_share", spread_json(r->prefill_share));
+    json_object_set_new(root, "decode_share", spread_json(r->decode_share));
+    json_object_set_new(root, "ceilings",
+                        json_pack("{s:o, s:o, s:o}", "read_bytes_per_s", spread_json(r->read),
+                                  "f32_flop_per_s", spread_json(r->f32), "bf16_flop_per_s",
+                                  spread_json(r->bf16)));
+    json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)r->peak_bytes));
+    json_object_set_new(root, "weight_bytes", json_integer((json_int_t)r->stats.weight_bytes));
+    json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->stats.plan_bytes));
+    cli_print_json(root);
+}
+
+static void print_report(const bench *b, const report *r) {
+    const bool bf16 = b->info.dtype == GLIA_DTYPE_BF16;
+    const double needed = (double)(r->stats.weight_bytes + r->stats.plan_bytes);
+    printf("model           %s, %d layers, %s, %s rung, %d threads\n", b->info.architecture, b->info.layers,
+           bf16 ? "bfloat16" : "float32", r->stats.rung, r->stats.threads);
+    printf("task            %zu prompt and %zu output tokens, batch %zu, %zu runs: median (min to max)\n",
+           b->prompt, b->output, b->batch, b->runs);
+    printf("first token     %.3f s (%.3f to %.3f)\n", r->ttft.median, r->ttft.min, r->ttft.max);
+    printf("between tokens  mean %.2f ms, p50 %.2f, p90 %.2f, p99 %.2f\n", r->gap_mean * 1e3, r->gap[0] * 1e3,
+           r->gap[1] * 1e3, r->gap[2] * 1e3);
+    printf("prefill         %.1f tokens/s (%.1f to %.1f), %.1f%% of the matrix peak (%.1f to %.1f)\n",
+           r->prefill.median, r->prefill.min, r->prefill.max, r->prefill_share.median * 100,
+           r->prefill_share.min * 100, r->prefill_share.max * 100);
+    printf("decode          %.1f tokens/s (%.1f to %.1f), %.1f%% of the read bandwidth (%.1f to %.1f)\n",
+           r->decode.median, r->decode.min, r->decode.max, r->decode_share.median * 100,
+           r->decode_share.min * 100, r->decode_share.max * 100);
+    printf("ceilings        read %.1f GB/s (%.1f to %.1f), float32 %.2f TFLOP/s (%.2f to %.2f)",
+           r->read.median * 1e-9, r->read.min * 1e-9, r->read.max * 1e-9, r->f32.median * 1e-12,
+           r->f32.min * 1e-12, r->f32.max * 1e-12);
+    if (r->bf16.max > 0)
+        printf(", bfloat16 %.2f (%.2f to %.2f)", r->bf16.median * 1e-12, r->bf16.min * 1e-12,
+               r->bf16.max * 1e-12);
+    printf("\npeak memory     %.3f GB resident, %.3f x (weights %.3f + plan %.3f GB)\n", r->peak_bytes * 1e-9,
+           r->peak_bytes / needed, (double)r->stats.weight_bytes * 1e-9, (double)r->stats.plan_bytes * 1e-9);
+}
+
+/* With the model loaded. Returns the exit status. */
+static int measure_and_tell(bench *b) {
+    glia_err err = {0};
+    report r;
+    glia_model_get_info(b->model, &b->info);
+    b->results = calloc(b->runs, sizeof *b->results);
+    b->ceiling = calloc(b->runs + 1, sizeof *b->ceiling);
+    glia_status status = b->results && b->ceiling ? glia_engine_create(&b->engine, b->model, &err)
+                                                  : glia_fail_nomem(&err, b->runs, "results");
+    if (status == GLIA_OK) status = measure(b, &err);
+    if (status == GLIA_OK) {
+        sum_up(b, &r);
+        if (b->args->given[F_JSON])
+            print_json(b, &r);
+        else
+            print_report(b, &r);
+    }
+    glia_engine_free(b->engine);
+    glia_buf_free(&b->gaps);
+    free(b->results);
+    free(b->ceiling);
+    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+}
+
+int cli_bench(const cli_args *args) {
+    glia_options o;
+    cli_options(args, &o);
+    bench b = {.args = args,
+               .prompt = (size_t)args->integer[F_PROMPT_TOKENS],
+               .output = (size_t)args->integer[F_OUTPUT_TOKENS],
+               .runs = (size_t)args->integer[F_RUNS]};
+    if (o.sequence_length == 0) o.sequence_length = (int)(b.prompt + b.output);
+    if (o.batch_size == 0) o.batch_size = 1;
+    b.batch = (size_t)o.batch_size;
+    int status = cli_load(&b.model, args, &o, false);
+    if (status == EXIT_OK) status = measure_and_tell(&b);
+    glia_model_free(b.model);
+    return status;
+}

@@ -1,0 +1,16 @@
+/* commands.h - one function for each command: from parsed flags to an exit status. */
+#ifndef GLIA_CLI_COMMANDS_H
+#define GLIA_CLI_COMMANDS_H
+
+#include "cli/flags.h"
+
+int cli_run(const cli_args *args);
+int cli_generate(const cli_args *args);
+int cli_score(const cli_args *args);
+int cli_tokenize(const cli_args *args);
+int cli_detokenize(const cli_args *args);
+int cli_template(const cli_args *args);
+int cli_inspect(const cli_args *args);
+int cli_bench(const cli_args *args);
+
+#endif

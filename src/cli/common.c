@@ -1,0 +1,277 @@
+/* common.c - see common.h. */
+#define _GNU_SOURCE
+#include "cli/common.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/file.h"
+
+int cli_failed(const glia_err *err) {
+    fflush(stdout);
+    fprintf(stderr, "glia: %s\n", err->msg);
+    return err->status == GLIA_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+double cli_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+char *cli_cache_dir(void) {
+    static const struct {
+        const char *variable, *below;
+    } places[] = {
+        {"HF_HUB_CACHE", ""},
+        {"HF_HOME", "/hub"},
+        {"XDG_CACHE_HOME", "/huggingface/hub"},
+        {"HOME", "/.cache/huggingface/hub"},
+    };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *at = getenv(places[i].variable);
+        if (!at || !*at) continue;
+        glia_buf path = {0};
+        glia_buf_puts(&path, at);
+        glia_buf_puts(&path, places[i].below);
+        return glia_buf_steal(&path);
+    }
+    return NULL;
+}
+
+/* One line on a terminal, rewritten ten times a second, once half a second has passed. */
+static void show_progress(void *user, const char *what, uint64_t done, uint64_t total) {
+    static double started, shown;
+    (void)user;
+    if (!isatty(STDERR_FILENO)) return;
+    const double now = cli_seconds();
+    if (started == 0) started = now;
+    if (done >= total) {
+        if (shown > 0) fputs("\r\033[K", stderr);
+        started = shown = 0;
+    } else if (now - started > 0.5 && now - shown > 0.1) {
+        fprintf(stderr, "\r%s: %.0f%% of %.1f GB\033[K", what, 100.0 * (double)done / (double)total,
+                (double)total * 1e-9);
+        shown = now;
+    }
+    fflush(stderr);
+}
+
+static void show_warning(void *user, const char *sentence) {
+    (void)user;
+    fprintf(stderr, "glia: warning: %s\n", sentence);
+}
+
+static glia_dtype dtype_of(const char *name) {
+    if (name && strcmp(name, "float32") == 0) return GLIA_DTYPE_F32;
+    if (name && strcmp(name, "bfloat16") == 0) return GLIA_DTYPE_BF16;
+    return GLIA_DTYPE_AUTO;
+}
+
+void cli_options(const cli_args *args, glia_options *o) {
+    const char *load = args->text[F_LOAD_FORMAT];
+    *o = (glia_options){
+        .dtype = dtype_of(args->text[F_DTYPE]),
+        .kv_cache_dtype = dtype_of(args->text[F_KV_CACHE_DTYPE]),
+        .dummy = load && strcmp(load, "dummy") == 0,
+        .threads = (int)args->integer[F_THREADS],
+        .cpu_features = args->text[F_CPU_FEATURES],
+        .batch_size = (int)args->integer[F_BATCH_SIZE],
+        .sequence_length = (int)args->integer[F_SEQUENCE_LENGTH],
+        .prefill_chunk_size = (int)args->integer[F_PREFILL_CHUNK_SIZE],
+        .block_size = (int)args->integer[F_BLOCK_SIZE],
+        .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
+        .seed = (uint64_t)args->integer[F_SEED],
+        .progress = show_progress,
+        .warning = show_warning,
+    };
+}
+
+int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool text_only) {
+    glia_err err = {0};
+    char *cache = cli_cache_dir();
+    const glia_status status = text_only ? glia_model_load_text(m, args->model, cache, o, &err)
+                                         : glia_model_load(m, args->model, cache, o, &err);
+    free(cache);
+    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+}
+
+/* 53 bits, so that a JSON reader keeps them all. */
+static uint64_t random_seed(void) {
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = (uint64_t)(cli_seconds() * 1e9);
+    return seed >> 11;
+}
+
+void cli_tell_model(const glia_model *m, const glia_sampling *s) {
+    glia_model_info info;
+    glia_model_get_info(m, &info);
+    fprintf(stderr, "%s: %d layers, hidden size %d, vocabulary %d, %s, sequence length %d\n",
+            info.architecture, info.layers, info.hidden_size, info.vocab_size,
+            info.dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32", info.sequence_length);
+    if (s->do_sample)
+        fprintf(stderr, "sampling: temperature %g, top-k %d, top-p %g, min-p %g, seed %llu\n",
+                (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,
+                (unsigned long long)s->seed);
+    else
+        fprintf(stderr, "sampling: greedy\n");
+}
+
+static void take_real(const cli_args *args, cli_flag_id id, float *to) {
+    if (args->given[id]) *to = (float)args->real[id];
+}
+
+void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s) {
+    glia_sampling_defaults(m, s);
+    take_real(args, F_TEMPERATURE, &s->temperature);
+    take_real(args, F_TOP_P, &s->top_p);
+    take_real(args, F_MIN_P, &s->min_p);
+    take_real(args, F_TYPICAL_P, &s->typical_p);
+    take_real(args, F_REPETITION_PENALTY, &s->repetition_penalty);
+    take_real(args, F_PRESENCE_PENALTY, &s->presence_penalty);
+    take_real(args, F_FREQUENCY_PENALTY, &s->frequency_penalty);
+    if (args->given[F_TOP_K]) s->top_k = args->integer[F_TOP_K] > 0 ? (int)args->integer[F_TOP_K] : 0;
+    if (args->given[F_TEMPERATURE] || args->given[F_TOP_K] || args->given[F_TOP_P] || args->given[F_MIN_P] ||
+        args->given[F_TYPICAL_P])
+        s->do_sample = true;
+    if (args->given[F_GREEDY] || s->temperature == 0.0f) s->do_sample = false;
+    s->seed = args->given[F_SEED] ? (uint64_t)args->integer[F_SEED] : random_seed();
+    if (args->given[F_MAX_TOKENS]) s->max_tokens = (int)args->integer[F_MAX_TOKENS];
+    if (args->given[F_MIN_TOKENS]) s->min_tokens = (int)args->integer[F_MIN_TOKENS];
+    s->logprobs = args->given[F_LOGPROBS] ? (int)args->integer[F_LOGPROBS] : -1;
+    s->ignore_eos = args->given[F_IGNORE_EOS];
+    s->stop = args->stop;
+    s->n_stop = args->n_stop;
+    s->include_stop_str_in_output = args->given[F_INCLUDE_STOP];
+    s->stop_token_ids = args->stop_ids;
+    s->n_stop_token_ids = args->n_stop_ids;
+    s->logit_bias = args->bias;
+    s->n_logit_bias = args->n_bias;
+}
+
+glia_status cli_read_all(char **text, size_t *len, const char *path, glia_err *err) {
+    enum { STEP = 1 << 16 };
+    if (strcmp(path, "-") != 0) return glia_read_file(text, len, path, (size_t)1 << 32, err);
+    glia_buf b = {0};
+    size_t got = 1;
+    while (got > 0 && glia_buf_reserve(&b, STEP)) {
+        got = fread(b.data + b.len, 1, STEP, stdin);
+        b.len += got;
+    }
+    const int failed = ferror(stdin) ? errno : 0;
+    *len = b.len;
+    if (!failed && !b.oom) b.data[b.len] = '\0';
+    *text = glia_buf_steal(&b);
+    if (!*text) return glia_fail_nomem(err, *len, "standard input");
+    if (!failed) return GLIA_OK;
+    free(*text);
+    *text = NULL;
+    return glia_fail(err, GLIA_ERR_IO, "standard input: %s", strerror(failed));
+}
+
+glia_status cli_ids_of(const json_t *array, int32_t **ids, size_t *n, glia_err *err) {
+    *ids = NULL;
+    *n = json_array_size(array);
+    if (!json_is_array(array)) return glia_fail(err, GLIA_ERR_FORMAT, "expected a JSON array of token ids");
+    *ids = malloc((*n + 1) * sizeof **ids);
+    if (!*ids) return glia_fail_nomem(err, (*n + 1) * sizeof **ids, "token ids");
+    for (size_t i = 0; i < *n; i++) {
+        const json_t *id = json_array_get(array, i);
+        const json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < 0 || value > INT32_MAX)
+            return glia_fail(err, GLIA_ERR_FORMAT, "element %zu is not a token id", i);
+        (*ids)[i] = (int32_t)value;
+    }
+    return GLIA_OK;
+}
+
+static glia_status read_prompts(cli_prompts *p, json_t *root, const char *path, glia_err *err) {
+    if (!json_is_array(root))
+        return glia_fail(err, GLIA_ERR_FORMAT,
+                         "%s: expected a JSON array of token ids, or an array of such arrays", path);
+    const bool batch = json_is_array(json_array_get(root, 0));
+    p->n = batch ? json_array_size(root) : 1;
+    p->prompt = calloc(p->n, sizeof *p->prompt);
+    if (!p->prompt) return glia_fail_nomem(err, p->n * sizeof *p->prompt, "prompts");
+    for (size_t i = 0; i < p->n; i++) {
+        glia_err why = {0};
+        cli_prompt *to = &p->prompt[i];
+        const glia_status status = cli_ids_of(batch ? json_array_get(root, i) : root, &to->ids, &to->n, &why);
+        if (status != GLIA_OK) return glia_fail(err, status, "%s: prompt %zu: %s", path, i, why.msg);
+        if (to->n == 0) return glia_fail(err, GLIA_ERR_FORMAT, "%s: prompt %zu has no token", path, i);
+        if (to->n > p->longest) p->longest = to->n;
+    }
+    return GLIA_OK;
+}
+
+glia_status cli_read_ids(cli_prompts *p, const char *path, glia_err *err) {
+    char *text;
+    size_t len;
+    *p = (cli_prompts){0};
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    const glia_status status = cli_read_all(&text, &len, path, err);
+    if (status != GLIA_OK) return status;
+    json_error_t why;
+    json_t *root = json_loadb(text, len, 0, &why);
+    free(text);
+    if (!root) return glia_fail(err, GLIA_ERR_FORMAT, "%s: line %d: %s", name, why.line, why.text);
+    const glia_status read = read_prompts(p, root, name, err);
+    json_decref(root);
+    if (read != GLIA_OK) cli_prompts_free(p);
+    return read;
+}
+
+int cli_tokenize_prompt(cli_prompts *p, const cli_args *args, const glia_options *o, const char *text,
+                        size_t len) {
+    glia_err err = {0};
+    glia_model *m;
+    const int loaded = cli_load(&m, args, o, true);
+    if (loaded != EXIT_OK) return loaded;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    glia_status status = glia_tokenize(m, text, len, true, &ids, &n, &err);
+    if (status == GLIA_OK && n == 0) status = glia_fail(&err, GLIA_ERR_FORMAT, "the prompt has no token");
+    if (status == GLIA_OK) {
+        *p = (cli_prompts){.prompt = calloc(1, sizeof *p->prompt), .n = 1, .longest = n};
+        if (p->prompt) p->prompt[0] = (cli_prompt){.ids = malloc(n * sizeof *ids), .n = n};
+        if (!p->prompt || !p->prompt[0].ids)
+            status = glia_fail_nomem(&err, n * sizeof *ids, "token ids");
+        else
+            memcpy(p->prompt[0].ids, ids, n * sizeof *ids);
+    }
+    glia_free(ids);
+    glia_model_free(m);
+    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+}
+
+void cli_prompts_free(cli_prompts *p) {
+    for (size_t i = 0; p->prompt && i < p->n; i++) free(p->prompt[i].ids);
+    free(p->prompt);
+    *p = (cli_prompts){0};
+}
+
+void cli_print_json(json_t *object) {
+    json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9) | JSON_ENCODE_ANY);
+    putchar('\n');
+    json_decref(object);
+}
+
+json_t *cli_json_real(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+const char *cli_finish_name(glia_finish finish) {
+    switch (finish) {
+    case GLIA_FINISH_STOP: return "stop";
+    case GLIA_FINISH_LENGTH: return "length";
+    case GLIA_FINISH_ABORT: return "abort";
+    case GLIA_RUNNING: break;
+    }
+    return "running";
+}

@@ -1,0 +1,102 @@
+/* flags.h - every command and every flag of `glia`, each stated once.
+ *
+ * One table serves the parser, the help texts and the suggestions, so they
+ * cannot disagree. A flag is found by its id: args->integer[F_SEED]. What
+ * a user types wrongly ends in one sentence on stderr and exit status 2. */
+#ifndef GLIA_CLI_FLAGS_H
+#define GLIA_CLI_FLAGS_H
+
+#include <glia.h>
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+typedef enum {
+    F_PROMPT,
+    F_RAW,
+    F_SYSTEM,
+    F_NO_THINK,
+    F_CHAT_TEMPLATE,
+    F_NOW,
+    F_IDS,
+    F_TEXT,
+    F_OUT,
+    F_SPECIAL,
+    F_SKIP_SPECIAL,
+    F_PROMPT_TOKENS,
+    F_OUTPUT_TOKENS,
+    F_RUNS,
+    F_JSON,
+    F_VERBOSE,
+    F_GREEDY,
+    F_TEMPERATURE,
+    F_TOP_K,
+    F_TOP_P,
+    F_MIN_P,
+    F_TYPICAL_P,
+    F_REPETITION_PENALTY,
+    F_PRESENCE_PENALTY,
+    F_FREQUENCY_PENALTY,
+    F_MAX_TOKENS,
+    F_MIN_TOKENS,
+    F_STOP,
+    F_STOP_TOKEN_IDS,
+    F_INCLUDE_STOP,
+    F_LOGIT_BIAS,
+    F_IGNORE_EOS,
+    F_LOGPROBS,
+    F_SEED,
+    F_DTYPE,
+    F_KV_CACHE_DTYPE,
+    F_BATCH_SIZE,
+    F_SEQUENCE_LENGTH,
+    F_PREFILL_CHUNK_SIZE,
+    F_BLOCK_SIZE,
+    F_NO_PREFIX_CACHE,
+    F_TENSOR_PARALLEL_SIZE,
+    F_THREADS,
+    F_CPU_FEATURES,
+    F_LOAD_FORMAT,
+    N_FLAGS
+} cli_flag_id;
+
+typedef struct cli_command cli_command;
+
+/* A command line, parsed. Strings belong to argv or to the table. */
+typedef struct {
+    const cli_command *command;
+    const char *model;
+    bool given[N_FLAGS];
+    const char *text[N_FLAGS];  /* as typed, else the preset, else NULL */
+    long long integer[N_FLAGS]; /* of KIND_INT; 0 where neither typed nor preset */
+    double real[N_FLAGS];       /* of KIND_REAL */
+    const char **stop;          /* every --stop, in order; these three are owned */
+    size_t n_stop;
+    int32_t *stop_ids;
+    size_t n_stop_ids;
+    glia_logit_bias *bias;
+    size_t n_bias;
+} cli_args;
+
+struct cli_command {
+    const char *name, *usage, *about, *examples;
+    unsigned bit;
+    int (*run)(const cli_args *args); /* returns the exit status */
+};
+
+extern const cli_command cli_commands[];
+extern const size_t cli_n_commands;
+
+/* Parse what stands after the command's name. Returns -1: go on; else the exit
+ * status (help was printed, or a usage error told). Release with cli_args_free(). */
+int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv);
+void cli_args_free(cli_args *args);
+
+void cli_help_all(void);
+const cli_command *cli_find_command(const char *name);
+/* The command most like `name`, or NULL when none is near. */
+const char *cli_nearest_command(const char *name);
+
+/* "glia: ..." on stderr; returns EXIT_USAGE. */
+__attribute__((format(printf, 1, 2))) int cli_usage(const char *fmt, ...);
+
+#endif

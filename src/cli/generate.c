@@ -1,0 +1,135 @@
+/* generate.c - `glia generate`: token ids in, token ids out, a batch at a time. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "cli/answer.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+
+enum { MAX_TOKENS = 128, BATCH_MAX = 64 };
+
+/* --ids, or -p as the ids that the tokenizer makes of it. Returns the exit status. */
+static int read_prompts(cli_prompts *p, const cli_args *args, const glia_options *o) {
+    glia_err err = {0};
+    if (args->given[F_IDS] == args->given[F_PROMPT])
+        return cli_usage("generate needs either --ids FILE or --prompt TEXT");
+    if (args->given[F_IDS])
+        return cli_read_ids(p, args->text[F_IDS], &err) == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return cli_tokenize_prompt(p, args, o, args->text[F_PROMPT], strlen(args->text[F_PROMPT]));
+}
+
+static void on_event(void *user, const glia_event *e) { cli_answer_add(user, e); }
+
+/* The decoded ids without special tokens; without the stop string that ended them, unless it was asked for.
+ */
+static json_t *text_json(const glia_model *m, const cli_answer *a, const glia_sampling *s) {
+    char *text = NULL;
+    size_t len = 0;
+    const glia_status status = glia_detokenize(m, (const int32_t *)(const void *)a->ids.data,
+                                               cli_answer_tokens(a), true, &text, &len, NULL);
+    if (status != GLIA_OK) return json_null();
+    const char *cut = NULL, *stop = s->include_stop_str_in_output ? NULL : a->stop_reason;
+    for (const char *at = text; stop && (at = memmem(at, len - (size_t)(at - text), stop, strlen(stop)));
+         at++)
+        cut = at;
+    json_t *string = json_stringn(text, cut ? (size_t)(cut - text) : len);
+    glia_free(text);
+    return string;
+}
+
+static json_t *outputs_json(const glia_model *m, const cli_answer *answers, size_t n,
+                            const glia_sampling *s) {
+    glia_model_info info;
+    glia_model_get_info(m, &info);
+    json_t *outputs = json_array();
+    for (size_t i = 0; i < n; i++) {
+        json_t *one = cli_answer_json(&answers[i]);
+        if (info.has_tokenizer) json_object_set_new(one, "text", text_json(m, &answers[i], s));
+        json_array_append_new(outputs, one);
+    }
+    return outputs;
+}
+
+/* One JSON object with everything, or the ids of each answer on a line. */
+static void print_answers(const glia_model *m, const glia_engine *e, const cli_answer *answers, size_t n,
+                          const glia_sampling *s, bool json) {
+    if (!json) {
+        for (size_t i = 0; i < n; i++) {
+            json_t *one = cli_answer_json(&answers[i]);
+            cli_print_json(json_incref(json_object_get(one, "ids")));
+            json_decref(one);
+        }
+        return;
+    }
+    glia_engine_stats stats;
+    glia_engine_get_stats(e, &stats);
+    json_t *ttft = json_array(), *rate = json_array();
+    double last = answers[0].submitted;
+    for (size_t i = 0; i < n; i++) {
+        const cli_answer *a = &answers[i];
+        json_array_append_new(ttft, a->ids.len ? cli_json_real(a->first - a->submitted) : json_null());
+        json_array_append_new(rate, cli_json_real(cli_answer_rate(a)));
+        if (a->last > last) last = a->last;
+    }
+    json_t *root =
+        json_pack("{s:o, s:{s:I, s:I, s:I, s:I}, s:{s:o, s:o, s:f}}", "outputs",
+                  outputs_json(m, answers, n, s), "usage", "prompt_tokens", (json_int_t)stats.prompt_tokens,
+                  "cached_tokens", (json_int_t)stats.cached_tokens, "output_tokens",
+                  (json_int_t)stats.output_tokens, "steps", (json_int_t)stats.steps, "timing", "ttft_s", ttft,
+                  "tokens_per_s", rate, "total_s", last - answers[0].submitted);
+    if (s->do_sample) json_object_set_new(root, "seed", json_integer((json_int_t)s->seed));
+    cli_print_json(root);
+}
+
+static glia_status generate(glia_engine *e, const cli_prompts *p, const glia_sampling *s, cli_answer *answers,
+                            glia_err *err) {
+    glia_status status = GLIA_OK;
+    for (size_t i = 0; i < p->n && status == GLIA_OK; i++) {
+        cli_answer_begin(&answers[i], s->logprobs);
+        status = glia_engine_submit(e, p->prompt[i].ids, p->prompt[i].n, s, on_event, &answers[i], NULL, err);
+    }
+    if (status == GLIA_OK) status = cli_finish_all(e, err);
+    for (size_t i = 0; i < p->n && status == GLIA_OK; i++)
+        if (answers[i].oom) status = glia_fail_nomem(err, answers[i].ids.len, "an answer");
+    return status;
+}
+
+/* With the model loaded and the prompts read. Returns the exit status. */
+static int answer_all(const cli_args *args, const glia_model *m, const cli_prompts *p, int max_tokens) {
+    glia_err err = {0};
+    glia_engine *e = NULL;
+    glia_sampling s;
+    cli_sampling(args, m, &s);
+    s.max_tokens = max_tokens;
+    if (args->given[F_VERBOSE]) cli_tell_model(m, &s);
+    cli_answer *answers = calloc(p->n, sizeof *answers);
+    glia_status status =
+        answers ? glia_engine_create(&e, m, &err) : glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
+    if (status == GLIA_OK) status = generate(e, p, &s, answers, &err);
+    if (status == GLIA_OK) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
+    glia_engine_free(e);
+    for (size_t i = 0; answers && i < p->n; i++) cli_answer_free(&answers[i]);
+    free(answers);
+    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+}
+
+int cli_generate(const cli_args *args) {
+    glia_options o;
+    glia_model *m = NULL;
+    cli_prompts p = {0};
+    const int max_tokens = args->given[F_MAX_TOKENS] ? (int)args->integer[F_MAX_TOKENS] : MAX_TOKENS;
+    if (args->given[F_LOGPROBS] && !args->given[F_JSON]) return cli_usage("--logprobs needs --json");
+    cli_options(args, &o);
+    int status = read_prompts(&p, args, &o);
+    if (o.batch_size == 0) o.batch_size = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
+    if (o.sequence_length == 0 && p.longest < INT32_MAX - (size_t)max_tokens)
+        o.sequence_length = (int)p.longest + max_tokens;
+    if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
+    if (status == EXIT_OK) status = answer_all(args, m, &p, max_tokens);
+    glia_model_free(m);
+    cli_prompts_free(&p);
+    return status;
+}

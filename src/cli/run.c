@@ -1,0 +1,294 @@
+/* run.c - `glia run`: one answer, or a chat that keeps its history.
+ *
+ * Ctrl-C ends the answer, not the program: the handler asks the engine to abort
+ * the running request. At the prompt a second Ctrl-C in a row, or Ctrl-D, ends
+ * the chat. Earlier answers go back into the template with their thinking apart
+ * (reasoning_content), so the template decides what of it the model sees. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "cli/answer.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/show.h"
+
+typedef struct {
+    const cli_args *args;
+    const glia_model *model;
+    glia_engine *engine;
+    char *template; /* NULL: the model's own */
+    bool raw;
+    int think; /* -1: as the template says */
+    json_t *messages;
+    cli_answer answer;
+    cli_show show;
+} chat;
+
+/* What the signal handler touches. */
+static glia_request *volatile running;
+static volatile sig_atomic_t interrupted;
+static pthread_t main_thread;
+
+static void on_interrupt(int signal_number) {
+    if (!pthread_equal(pthread_self(), main_thread)) { /* a request is safe from its own thread only */
+        pthread_kill(main_thread, signal_number);
+        return;
+    }
+    interrupted = 1;
+    if (running) glia_request_abort(running);
+}
+
+static void on_event(void *user, const glia_event *e) {
+    chat *c = user;
+    cli_answer_add(&c->answer, e);
+    if (!c->args->given[F_JSON]) cli_show_text(&c->show, e->text, e->text_len, e->thinking);
+    if (e->finish != GLIA_RUNNING) running = NULL;
+}
+
+/* {"messages", "add_generation_prompt", "enable_thinking"?} of the chat so far. */
+static glia_status render(const chat *c, char **text, glia_err *err) {
+    json_t *root = json_pack("{s:O, s:b}", "messages", c->messages, "add_generation_prompt", 1);
+    if (c->think >= 0) json_object_set_new(root, "enable_thinking", json_boolean(c->think));
+    char *conversation = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    if (!conversation) return glia_fail(err, GLIA_ERR_FORMAT, "the conversation is not UTF-8");
+    const glia_status status =
+        glia_render_chat(c->model, conversation, c->template, c->args->text[F_NOW], text, err);
+    free(conversation);
+    return status;
+}
+
+/* Say `text` to the model; its answer lands in c->answer and on the terminal. */
+static glia_status complete(chat *c, const char *text, bool special, const glia_sampling *s, size_t *n_prompt,
+                            glia_err *err) {
+    int32_t *ids = NULL;
+    glia_request *request = NULL;
+    glia_status status = glia_tokenize(c->model, text, strlen(text), special, &ids, n_prompt, err);
+    cli_answer_begin(&c->answer, s->logprobs);
+    cli_show_begin(&c->show, c->raw);
+    interrupted = 0;
+    if (status == GLIA_OK)
+        status = glia_engine_submit(c->engine, ids, *n_prompt, s, on_event, c, &request, err);
+    glia_free(ids);
+    if (status != GLIA_OK) return status;
+    running = request;
+    if (interrupted) glia_request_abort(request);
+    status = cli_finish_all(c->engine, err);
+    running = NULL;
+    if (!c->args->given[F_JSON]) cli_show_end(&c->show);
+    if (status == GLIA_OK && c->answer.oom) status = glia_fail_nomem(err, c->answer.ids.len, "an answer");
+    return status;
+}
+
+/* The text without the newlines at its ends. */
+static json_t *trimmed(const glia_buf *b) {
+    size_t from = 0, to = b->len;
+    while (from < to && b->data[from] == '\n') from++;
+    while (to > from && b->data[to - 1] == '\n') to--;
+    return json_stringn(to > from ? b->data + from : "", to - from);
+}
+
+static json_t *message_of(const cli_answer *a) {
+    json_t *message = json_pack("{s:s, s:o}", "role", "assistant", "content", trimmed(&a->text));
+    if (a->reasoning.len) json_object_set_new(message, "reasoning_content", trimmed(&a->reasoning));
+    return message;
+}
+
+static void tell_times(const chat *c, size_t n_prompt, uint64_t cached) {
+    const cli_answer *a = &c->answer;
+    const size_t n = cli_answer_tokens(a);
+    const bool colour = isatty(STDERR_FILENO) && c->show.terminal;
+    fprintf(stderr, "%s[%zu prompt tokens, %llu cached; ", colour ? "\033[2m" : "", n_prompt,
+            (unsigned long long)cached);
+    if (n > 0) fprintf(stderr, "first token after %.2f s; ", a->first - a->submitted);
+    fprintf(stderr, "%zu tokens", n);
+    if (n > 1) fprintf(stderr, ", %.1f tokens/s", cli_answer_rate(a));
+    fprintf(stderr, "; %s]%s\n", cli_finish_name(a->finish), colour ? "\033[0m" : "");
+}
+
+static void print_json(const chat *c, size_t n_prompt, uint64_t cached, const glia_sampling *s) {
+    const cli_answer *a = &c->answer;
+    json_t *root = cli_answer_json(a), *message = message_of(a);
+    json_object_update(root, message);
+    json_object_del(root, "role");
+    json_decref(message);
+    json_object_set_new(root, "usage",
+                        json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)n_prompt, "cached_tokens",
+                                  (json_int_t)cached, "output_tokens", (json_int_t)cli_answer_tokens(a)));
+    json_object_set_new(root, "timing",
+                        json_pack("{s:o, s:o}", "ttft_s",
+                                  a->ids.len ? cli_json_real(a->first - a->submitted) : json_null(),
+                                  "tokens_per_s", cli_json_real(cli_answer_rate(a))));
+    if (s->do_sample) json_object_set_new(root, "seed", json_integer((json_int_t)s->seed));
+    cli_print_json(root);
+}
+
+/* One user turn. The message leaves the history again when it could not be answered. */
+static glia_status turn(chat *c, const char *said, glia_err *err) {
+    glia_sampling s;
+    glia_engine_stats before, after;
+    char *text = NULL;
+    size_t n_prompt = 0;
+    glia_status status = GLIA_OK;
+    cli_sampling(c->args, c->model, &s);
+    s.raw_text = c->raw;
+    if (c->args->given[F_VERBOSE]) cli_tell_model(c->model, &s);
+    json_t *message = json_pack("{s:s, s:s}", "role", "user", "content", said);
+    if (!message) return glia_fail(err, GLIA_ERR_FORMAT, "the prompt is not UTF-8");
+    const size_t place = json_array_size(c->messages);
+    json_array_append_new(c->messages, message);
+    if (!c->raw) status = render(c, &text, err);
+    glia_engine_get_stats(c->engine, &before);
+    if (status == GLIA_OK) status = complete(c, c->raw ? said : text, c->raw, &s, &n_prompt, err);
+    glia_engine_get_stats(c->engine, &after);
+    glia_free(text);
+    if (status == GLIA_OK) {
+        const uint64_t cached = after.cached_tokens - before.cached_tokens;
+        json_array_append_new(c->messages, message_of(&c->answer));
+        if (c->args->given[F_JSON])
+            print_json(c, n_prompt, cached, &s);
+        else
+            tell_times(c, n_prompt, cached);
+    } else {
+        json_array_remove(c->messages, place);
+    }
+    cli_answer_free(&c->answer);
+    return status;
+}
+
+static void clear(chat *c) {
+    json_array_clear(c->messages);
+    const char *system = c->args->text[F_SYSTEM];
+    if (system)
+        json_array_append_new(c->messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
+}
+
+/* A line that is a command of the chat. Returns 0: it is none, 1: done, 2: leave. */
+static int obey(chat *c, const char *line) {
+    if (strcmp(line, "/exit") == 0 || strcmp(line, "/quit") == 0) return 2;
+    if (strcmp(line, "/clear") == 0) {
+        clear(c);
+        fputs("the history is empty\n", stderr);
+    } else if (strcmp(line, "/think") == 0 || strcmp(line, "/no_think") == 0) {
+        c->think = line[1] == 't';
+        fprintf(stderr, "the next answers are asked for %s thinking\n", c->think ? "with" : "without");
+    } else if (strcmp(line, "/help") == 0) {
+        fputs("/clear        forget the history\n"
+              "/think        ask for thinking; /no_think for none\n"
+              "/exit, /quit  leave, as Ctrl-D does\n"
+              "A line that ends in a backslash goes on in the next. Ctrl-C stops an answer.\n",
+              stderr);
+    } else if (line[0] == '/' && !strpbrk(line, " \t\n")) {
+        fprintf(stderr, "there is no command %s; /help lists them\n", line);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+/* Read one message, over several lines where they end in a backslash. False:
+ * the input is over, or Ctrl-C came twice in a row. */
+static bool read_message(glia_buf *message, bool prompt) {
+    char *line = NULL;
+    size_t cap = 0;
+    bool warned = false, more = true;
+    message->len = 0;
+    while (more || message->len == 0) { /* an empty line says nothing */
+        interrupted = 0;
+        if (prompt) fputs(message->len ? ". " : "> ", stderr);
+        const ssize_t n = getline(&line, &cap, stdin);
+        if (n < 0 && interrupted && !warned) {
+            fputs("\nCtrl-C again or Ctrl-D ends the chat\n", stderr);
+            clearerr(stdin);
+            warned = true;
+            message->len = 0;
+            continue;
+        }
+        if (n < 0) {
+            if (prompt) fputc('\n', stderr);
+            if (interrupted) message->len = 0;
+            break;
+        }
+        warned = false;
+        const size_t len = n > 0 && line[n - 1] == '\n' ? (size_t)n - 1 : (size_t)n;
+        more = len > 0 && line[len - 1] == '\\';
+        glia_buf_add(message, line, more ? len - 1 : len);
+        if (more) glia_buf_putc(message, '\n');
+    }
+    free(line);
+    return message->len > 0 && !message->oom;
+}
+
+static int interactive(chat *c) {
+    glia_err err = {0};
+    glia_buf message = {0};
+    const bool prompt = isatty(STDIN_FILENO);
+    int status = EXIT_OK;
+    if (prompt) fputs("/help lists commands; Ctrl-D ends\n", stderr);
+    while (read_message(&message, prompt)) {
+        const int obeyed = obey(c, message.data);
+        if (obeyed == 2) break;
+        if (obeyed == 1) continue;
+        if (turn(c, message.data, &err) == GLIA_OK) continue;
+        status = cli_failed(&err);
+        if (err.status == GLIA_ERR_LIMIT || err.status == GLIA_ERR_ARGUMENT)
+            fputs("/clear makes room by forgetting the history\n", stderr);
+    }
+    glia_buf_free(&message);
+    return prompt ? EXIT_OK : status; /* who reads the terminal has seen what failed */
+}
+
+static int converse(chat *c) {
+    glia_err err = {0};
+    glia_model_info info;
+    glia_model_get_info(c->model, &info);
+    c->raw = c->args->given[F_RAW];
+    if (!info.has_tokenizer)
+        return glia_fail(&err, GLIA_ERR_UNSUPPORTED, "%s has no tokenizer.json, which run needs",
+                         c->args->model),
+               cli_failed(&err);
+    if (!c->raw && !info.has_chat_template && !c->template) {
+        fputs("glia: warning: the model has no chat template, so the prompt is continued as it stands\n",
+              stderr);
+        c->raw = true;
+    }
+    if (glia_engine_create(&c->engine, c->model, &err) != GLIA_OK) return cli_failed(&err);
+    main_thread = pthread_self();
+    struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: getline returns */
+    sigaction(SIGINT, &action, NULL);
+    clear(c);
+    if (!c->args->given[F_PROMPT]) return interactive(c);
+    const int status = turn(c, c->args->text[F_PROMPT], &err) == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return status == EXIT_OK && interrupted ? EXIT_INTERRUPTED : status;
+}
+
+int cli_run(const cli_args *args) {
+    glia_options o;
+    glia_model *m = NULL;
+    chat c = {.args = args, .think = args->given[F_NO_THINK] ? 0 : -1};
+    if (args->given[F_JSON] && !args->given[F_PROMPT]) return cli_usage("--json needs --prompt TEXT");
+    if (args->given[F_LOGPROBS] && !args->given[F_JSON]) return cli_usage("--logprobs needs --json");
+    if (args->given[F_RAW] &&
+        (args->given[F_SYSTEM] || args->given[F_CHAT_TEMPLATE] || args->given[F_NO_THINK]))
+        return cli_usage("--raw uses no template, so --%s has no meaning with it",
+                         args->given[F_SYSTEM]          ? "system"
+                         : args->given[F_CHAT_TEMPLATE] ? "chat-template"
+                                                        : "no-think");
+    cli_options(args, &o);
+    int status = cli_read_template(&c.template, args);
+    if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
+    c.messages = json_array();
+    c.model = m;
+    if (status == EXIT_OK) status = converse(&c);
+    glia_engine_free(c.engine);
+    glia_model_free(m);
+    json_decref(c.messages);
+    free(c.template);
+    return status;
+}

@@ -1,0 +1,46 @@
+/* table.h - a row of the table of flags, and the help made from it. */
+#ifndef GLIA_CLI_TABLE_H
+#define GLIA_CLI_TABLE_H
+
+#include "cli/flags.h"
+
+enum {
+    C_RUN = 1 << 0,
+    C_GENERATE = 1 << 1,
+    C_SCORE = 1 << 2,
+    C_TOKENIZE = 1 << 3,
+    C_DETOKENIZE = 1 << 4,
+    C_TEMPLATE = 1 << 5,
+    C_INSPECT = 1 << 6,
+    C_BENCH = 1 << 7,
+};
+
+typedef enum {
+    KIND_SWITCH,
+    KIND_INT,
+    KIND_REAL,
+    KIND_TEXT,
+    KIND_CHOICE,
+    KIND_STOPS,
+    KIND_IDS,
+    KIND_BIASES
+} cli_kind;
+typedef enum { GROUP_TASK, GROUP_SAMPLING, GROUP_ENGINE, N_GROUPS } cli_group;
+
+typedef struct {
+    const char *name;    /* without the dashes */
+    const char *aliases; /* with them, a space between; NULL: none */
+    cli_kind kind;
+    cli_group group;
+    unsigned commands;  /* bits of those that have it */
+    double min, max;    /* of numbers, both allowed */
+    const char *value;  /* what help calls the value; of KIND_CHOICE, "a|b|c" */
+    const char *preset; /* the default where it is fixed; shown and applied */
+    const char *help;
+} cli_flag;
+
+extern const cli_flag cli_flags[N_FLAGS];
+
+void cli_help(const cli_command *command);
+
+#endif
