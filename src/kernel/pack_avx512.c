@@ -21,7 +21,7 @@ static inline __m256i narrow(__m512 v) {
 
 /* Elements i .. i + 15 of a row as float32, zeros from `left` on. */
 GLIA_INLINE __m512 wide(const char *row, glia_dtype from, size_t i, size_t left) {
-    const __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+    const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
     if (from == GLIA_DTYPE_F32) return _mm512_maskz_loadu_ps(mask, row + i * 4);
     const __m256i h = _mm256_maskz_loadu_epi16(mask, row + i * 2);
     if (from == GLIA_DTYPE_F16) return _mm512_cvtph_ps(h);
