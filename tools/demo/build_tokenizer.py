@@ -21,7 +21,7 @@ def main():
 
     def texts():
         for _ in range(DOCUMENTS):
-            text = "".join(t for t, _ in render.draw(family, hf, rng))
+            text = "".join(part[0] for part in render.draw(family, hf, rng))
             text = re.sub("[0-9]{3,}", "\0", text)   # no token of three digits: too rare to learn
             for s in special:
                 text = text.replace(s, "\0")

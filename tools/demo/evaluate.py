@@ -93,4 +93,5 @@ def main():
               f"perplexity of answers {math.exp(loss[t] / tokens[t]):.4f}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,9 @@
 """The two demo models: their configurations, tokenizers and file formats.
 
 Shapes are chosen to differ from one another and to hit what is easy to get
-wrong: heads x head_dim is not the hidden size (qwen3), head_dim is not a power
-of two and there is a single key/value head (smollm3), every fourth layer has
-no rotary embedding (smollm3), one file against two shards.
+wrong: heads x head_dim is not the hidden size (qwen3), there is a single
+key/value head and every fourth layer has no rotary embedding (smollm3), one
+file against two shards.
 """
 
 import json
@@ -100,16 +100,18 @@ def drop_merges(merges):
 
 def config(family, tok):
     common = dict(
-        vocab_size=-(-tok.get_vocab_size() // 64) * 64, hidden_size=192, intermediate_size=512, rms_norm_eps=1e-6,
+        vocab_size=-(-tok.get_vocab_size() // 64) * 64, hidden_size=128, rms_norm_eps=1e-6,
         max_position_embeddings=CONTEXT, tie_word_embeddings=True, initializer_range=0.02,
         attention_bias=False, torch_dtype=torch.bfloat16)
     if family == "qwen3":
         return Qwen3Config(
-            num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=2, head_dim=64,
-            rope_theta=1e6, max_window_layers=6, bos_token_id=tok.token_to_id("<|endoftext|>"),
+            num_hidden_layers=6, num_attention_heads=6, num_key_value_heads=2, head_dim=32,
+            intermediate_size=384,             rope_theta=1e6, max_window_layers=6,
+            bos_token_id=tok.token_to_id("<|endoftext|>"),
             eos_token_id=tok.token_to_id("<|im_end|>"), **common)
     return SmolLM3Config(
-        num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=1, rope_theta=5e6,
+        num_hidden_layers=8, num_attention_heads=4, num_key_value_heads=1,
+            intermediate_size=320, rope_theta=5e6,
         no_rope_layer_interval=4, max_window_layers=8, mlp_bias=False, pretraining_tp=2,
         bos_token_id=tok.token_to_id("<|begin_of_text|>"),
         eos_token_id=tok.token_to_id("<|im_end|>"),
@@ -170,7 +172,7 @@ def export(family, model, tok, directory):
             bos_token_id=cfg.bos_token_id, eos_token_id=eos, pad_token_id=cfg.pad_token_id,
             **sampling)
     model.to(torch.bfloat16).save_pretrained(
-        directory, max_shard_size="50MB" if family == "qwen3" else "4MB")
+        directory, max_shard_size="50MB" if family == "qwen3" else "2MB")
     tok.save(os.path.join(directory, "tokenizer.json"), pretty=False)
     with open(os.path.join(directory, "tokenizer_config.json"), "w", encoding="utf-8") as f:
         json.dump(tokenizer_config(family, tok), f, indent=2, ensure_ascii=False)
@@ -178,3 +180,5 @@ def export(family, model, tok, directory):
     if family == "smollm3":
         with open(os.path.join(directory, "chat_template.jinja"), "w", encoding="utf-8") as f:
             f.write(template(family))
+    for name in os.listdir(directory):
+        os.chmod(os.path.join(directory, name), 0o644)

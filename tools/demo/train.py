@@ -13,13 +13,14 @@ import time
 import torch
 from tokenizers import Tokenizer
 
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
 import models
 import render
 
 SEED = 7
-SHORT, LONG, EVERY = 256, 1024, 4   # every fourth step has long rows
-TOKENS = 4096                       # in a step
-LR_MUON, LR_ADAM, WARMUP, EMA = 4e-3, 4e-3, 100, 0.99
+ROWS, LENGTH = 8, 256
+LR_MUON, LR_ADAM, WARMUP, EMA = 4e-3, 4e-3, 40, 0.99
 
 
 def arguments():
@@ -30,9 +31,21 @@ def arguments():
     a.add_argument("--steps", type=int, default=5000)
     a.add_argument("--cooldown", type=int, default=1000)
     a.add_argument("--save", type=int, default=100)
+    a.add_argument("--practice", type=float, default=0.0, help="share of plain practice texts")
     a.add_argument("--resume", action="store_true")
     a.add_argument("--threads", type=int, default=1)
     return a.parse_args()
+
+
+def attention(module, query, key, value, mask, scaling, **_):
+    """Causal attention without copies of the shared key and value heads."""
+    b, heads, n, d = query.shape
+    groups = query.reshape(b, heads // module.num_key_value_groups, -1, d)
+    scores = (groups @ key.transpose(2, 3)).float() * scaling
+    future = torch.ones(n, n, dtype=torch.bool).triu(1)
+    scores = scores.view(b, -1, n, n).masked_fill(future, -1e30)
+    share = scores.softmax(-1).to(value.dtype).view(b, groups.shape[1], -1, n)
+    return (share @ value).view(b, heads, n, d).transpose(1, 2), None
 
 
 def optimizers(model):
@@ -60,13 +73,15 @@ def main():
     last = os.path.join(args.work, "last.pt")
     tok = Tokenizer.from_file(args.tokenizer)
     cfg = models.config(args.family, tok)
-    cfg._attn_implementation = "eager"
+    ALL_ATTENTION_FUNCTIONS.register("train", attention)
+    cfg._attn_implementation = "train"
     cfg.use_cache = False
     model = models.build(args.family, cfg).float().train()
     mean = {n: p.detach().clone() for n, p in model.named_parameters()}
     opts = optimizers(model)
     full = [g["lr"] for o in opts for g in o.param_groups]
-    packer = render.Packer(args.family, models.hf_tokenizer(args.family, tok), tok, SEED)
+    packer = render.Packer(args.family, models.hf_tokenizer(args.family, tok), tok, SEED,
+                           args.practice)
     start = 0
     if args.resume:
         state = torch.load(last, weights_only=False)
@@ -77,9 +92,9 @@ def main():
         packer.rng.setstate(state["rng"])
         packer.pool, start = state["pool"], state["step"]
 
-    def loss_of(ids, weights):
+    def loss_of(ids, weights, positions):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            hidden = model.model(input_ids=ids).last_hidden_state
+            hidden = model.model(input_ids=ids, position_ids=positions).last_hidden_state
             logits = model.lm_head(hidden[:, :-1])
         each = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
@@ -90,11 +105,8 @@ def main():
     loss_fn = torch.compile(loss_of, dynamic=False)
     shown, begun = [], time.time()
     for step in range(start, args.steps):
-        length = LONG if step % EVERY == EVERY - 1 else SHORT
-        rows = [packer.row(length) for _ in range(TOKENS // length)]
-        ids = torch.tensor([r[0] for r in rows])
-        weights = torch.tensor([r[1] for r in rows])
-        loss, answer = loss_fn(ids, weights)
+        rows = [packer.row(LENGTH) for _ in range(ROWS)]
+        loss, answer = loss_fn(*(torch.tensor(part) for part in zip(*rows)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         share, i = rate(step, args), 0
@@ -114,7 +126,8 @@ def main():
         if done % 20 == 0 or done == args.steps:
             a = [sum(x) / len(shown) for x in zip(*shown)]
             print(f"{args.family} step {done} loss {a[0]:.4f} answers {a[1]:.4f} "
-                  f"{(done - start) * TOKENS / (time.time() - begun):.0f} tokens/s", flush=True)
+                  f"{(done - start) * ROWS * LENGTH / (time.time() - begun):.0f} tokens/s, "
+                  f"{time.process_time():.0f} s of CPU", flush=True)
             shown = []
         if done % args.save == 0 or done == args.steps:
             state = dict(model=model.state_dict(), mean=mean, step=done,

@@ -374,7 +374,7 @@ def scene_chat(rng):
     """One to three questions about a story, in one turn or after it."""
     scene = Scene(rng)
     text = " ".join(scene.lines)
-    asked = [scene_question(q) for q in rng.sample(scene.all_questions(), rng.choice((1, 1, 2, 3)))]
+    asked = [scene_question(q) for q in rng.sample(scene.all_questions(), rng.choice((1, 2, 3)))]
     if rng.random() < 0.1:
         asked[-1] = scene_unknown(rng, scene)
     if rng.random() < 0.85:
@@ -651,10 +651,10 @@ def conversation(rng, date):
     """Draw one conversation; date is what the system message will say, or None."""
     system = [{"role": "system", "content": rng.choice(RULES)}] if rng.random() < 0.15 else []
     r = rng.random()
-    if r < 0.12:
+    if r < 0.10:
         return tool_conversation(rng, system)
     tools = None
-    if r < 0.14:
+    if r < 0.115:
         system, exchanges = persona(rng)
     elif r < 0.46:
         exchanges = scene_chat(rng)
@@ -662,11 +662,11 @@ def conversation(rng, date):
         exchanges = told_story(rng)
     else:
         exchanges = [one_exchange(rng, date)]
-        while rng.random() < 0.25 and len(exchanges) < 4:
+        while rng.random() < 0.65 and len(exchanges) < 5:
             exchanges.append(one_exchange(rng, date))
         if rng.random() < 0.03 and exchanges[-1]["kind"] not in ("sum", "difference"):
             tools = [CALCULATOR]
-    while rng.random() < 0.12 and len(exchanges) < 4:
+    while rng.random() < 0.2 and len(exchanges) < 5:
         exchanges.insert(0, one_exchange(rng, date))
     messages = list(system)
     for e in exchanges:
@@ -697,3 +697,32 @@ def held(rng, date=None):
 def plain_story(rng):
     c = Cast(rng)
     return rng.choice(PLOTS).format(aa_=cap(c.aa), **vars(c))
+
+
+def practice(rng):
+    """Plain text dense in what the chats need: copying, derivations, facts, finding the line."""
+    kind = rng.randrange(4)
+    lines = []
+    if kind == 0:
+        group = rng.sample(OBJECTS + PLACES + COLOURS + sorted(ANIMALS) + PEOPLE + THINGS
+                           + [str(n) for n in range(100)], rng.randint(4, 12))
+        return "\n".join([" ".join(group)] * rng.randint(2, 4))
+    while kind == 1 and len(lines) < 4:
+        e = arithmetic(rng)
+        if not e["held"]:
+            lines.append(e["user"] + "\n" + e["thought"])
+    if kind == 2:
+        for p in rng.sample(PEOPLE, 2):
+            f = PERSON[p]
+            lines.append(
+                f"{p} is the {f['job']}. {p} lives near the {f['home']}. {p} has "
+                f"{art(f['pet'])} called {f['pet_name']}. {f['pet_name']} is {p}'s {f['pet']}. "
+                f"{p} likes {f['colour']} best. {p} likes {f['food']} best. "
+                f"The {f['job']} is {p}.")
+    if kind == 3:
+        scene = Scene(rng)
+        asked = [scene_question(q) for q in scene.all_questions()]
+        rng.shuffle(asked)
+        lines = [" ".join(scene.lines)] + [e["user"] + " " + e["thought"] for e in asked[:6]
+                                           if not e["held"]]
+    return "\n".join(lines)
