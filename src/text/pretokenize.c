@@ -123,21 +123,17 @@ static bool joins(glia_split_behavior behavior, bool before, bool match) {
 /* Merge in place; returns how many pieces are left. They end at s->at[s->n] for
  * MERGED_WITH_NEXT and begin at s->at[0] otherwise. */
 static size_t merge(spans *s, glia_split_behavior behavior) {
+    const bool backward = behavior == GLIA_SPLIT_MERGED_WITH_NEXT;
     size_t kept = 0;
     bool before = false;
     for (size_t i = 0; i < s->n; i++) {
-        const bool backward = behavior == GLIA_SPLIT_MERGED_WITH_NEXT;
         const span one = s->at[backward ? s->n - 1 - i : i];
-        span *last = s->at + (backward ? s->n - kept : kept - 1);
-        if (kept && joins(behavior, before, one.match)) {
-            if (backward)
-                last->start = one.start;
-            else
-                last->end = one.end;
-        } else {
-            kept++;
-            s->at[backward ? s->n - kept : kept - 1] = one;
-        }
+        if (kept == 0 || !joins(behavior, before, one.match))
+            s->at[backward ? s->n - ++kept : kept++] = one;
+        else if (backward)
+            s->at[s->n - kept].start = one.start;
+        else
+            s->at[kept - 1].end = one.end;
         before = one.match;
     }
     return kept;
@@ -147,15 +143,12 @@ static glia_status cut_merged(const run *r, int step, piece whole) {
     const glia_split_step *how = &r->p->step[step];
     spans s = {0};
     glia_status status = find_spans(r, how, &s, whole);
-    const span *first = s.at;
-    size_t n = s.n;
-    if (status == GLIA_OK && how->behavior != GLIA_SPLIT_REMOVED) {
-        n = merge(&s, how->behavior);
-        if (how->behavior == GLIA_SPLIT_MERGED_WITH_NEXT) first += s.n - n;
-    }
-    for (size_t i = 0; i < n && status == GLIA_OK; i++) {
-        if (first[i].match && how->behavior == GLIA_SPLIT_REMOVED) continue;
-        status = cut(r, step + 1, part(whole, first[i].start, first[i].end));
+    const bool removed = how->behavior == GLIA_SPLIT_REMOVED;
+    const size_t n = removed || status != GLIA_OK ? s.n : merge(&s, how->behavior);
+    const size_t first = how->behavior == GLIA_SPLIT_MERGED_WITH_NEXT ? s.n - n : 0;
+    for (size_t i = first; i < first + n && status == GLIA_OK; i++) {
+        if (removed && s.at[i].match) continue;
+        status = cut(r, step + 1, part(whole, s.at[i].start, s.at[i].end));
     }
     free(s.at);
     return status;
