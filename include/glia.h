@@ -63,7 +63,7 @@ typedef struct {
     glia_dtype kv_cache_dtype; /* AUTO: same as dtype */
     bool dummy;                /* random weights; the directory needs only config.json */
     int threads;               /* 0: one per core this process may use */
-    const char *cpu_features;  /* NULL: all the machine has; else "ref", "avx2", "avx512" */
+    const char *cpu_features;  /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
     int batch_size;            /* sequences at once; 0: 1 */
     int sequence_length;       /* prompt + output of one; 0: 8192, or the model's own limit if less */
     int prefill_chunk_size;    /* rows of one step; 0: 512 */
@@ -209,7 +209,7 @@ typedef struct {
     uint64_t steps, prompt_tokens, cached_tokens, output_tokens;
     uint64_t plan_bytes, weight_bytes;
     int threads;
-    const char *rung; /* "ref", "avx2", "avx512" */
+    const char *rung; /* "ref", "avx2", "avx512", "amx" */
 } glia_engine_stats;
 GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
 

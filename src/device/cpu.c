@@ -37,8 +37,14 @@ void glia_device_rmsnorm(const glia_device *d, int thread, float *y, size_t ldy,
                          const int32_t *row, int m, const float *w, size_t n, float eps) {
     size_t from, to;
     glia_share((size_t)m, thread, d->threads, &from, &to);
-    for (size_t i = from; i < to; i++)
-        d->k.rmsnorm(y + i * ldy, x + (row ? (size_t)row[i] : i) * ldx, w, n, eps);
+    for (size_t i = from; i < to; i++) {
+        float *out = y + i * ldy;
+        d->k.rmsnorm(out, x + (row ? (size_t)row[i] : i) * ldx, w, n, eps);
+        if (!d->narrow) continue;
+        uint16_t *narrow = (uint16_t *)(void *)out;
+        d->k.narrow(narrow, out, n);
+        for (size_t c = n; c % 32; c++) narrow[c] = 0;
+    }
 }
 
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
@@ -60,22 +66,34 @@ static void finish_chunk(const glia_device *d, float *y, size_t ldy, float *t, s
             const size_t left = w->columns - column;
             d->k.add(y + column, t, left < width ? left : width);
         } else {
-            for (size_t p = 0; p < width; p += 2 * GLIA_PANEL)
-                d->k.swiglu(y + (column + p) / 2, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
+            for (size_t p = 0; p < width; p += 2 * GLIA_PANEL) {
+                float *out = d->narrow ? t + p : y + (column + p) / 2;
+                d->k.swiglu(out, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
+                if (d->narrow) d->k.narrow((uint16_t *)(void *)y + (column + p) / 2, out, GLIA_PANEL);
+            }
         }
     }
 }
 
+static void multiply(const glia_device *d, float *y, size_t ldy, const float *x, size_t ldx,
+                     const glia_matrix *w, const void *panels, size_t n, size_t m) {
+    if (d->narrow)
+        d->k.linear_narrow(y, ldy, (const uint16_t *)(const void *)x, 2 * ldx, panels, w->k, n, m);
+    else if (w->dtype == GLIA_DTYPE_F32)
+        d->k.linear_f32(y, ldy, x, ldx, panels, w->k, n, m);
+    else
+        d->k.linear_bf16(y, ldy, x, ldx, panels, w->k, n, m);
+}
+
 void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
                         int m, const glia_matrix *w, const float *bias, glia_epilogue epilogue) {
-    glia_linear_fn *linear = w->dtype == GLIA_DTYPE_F32 ? d->k.linear_f32 : d->k.linear_bf16;
     const size_t panel = glia_panel_bytes(w->dtype, w->k), rows = (size_t)m;
     const char *panels = w->panels;
     size_t from, to;
     glia_device_panels(w, epilogue, thread, d->threads, &from, &to);
     if (from == to || m == 0) return;
     if (epilogue == GLIA_STORE) {
-        linear(y + from * GLIA_PANEL, ldy, x, ldx, panels + from * panel, w->k, to - from, rows);
+        multiply(d, y + from * GLIA_PANEL, ldy, x, ldx, w, panels + from * panel, to - from, rows);
         for (size_t i = 0; bias && i < rows; i++)
             d->k.add(y + i * ldy + from * GLIA_PANEL, bias + from * GLIA_PANEL, (to - from) * GLIA_PANEL);
         return;
@@ -89,7 +107,7 @@ void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, 
         for (size_t r = 0; r < rows; r += chunk_rows) {
             const size_t n = to - p < chunk ? to - p : chunk;
             const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
-            linear(t, ldt, x + r * ldx, ldx, panels + p * panel, w->k, n, rn);
+            multiply(d, t, ldt, x + r * ldx, ldx, w, panels + p * panel, n, rn);
             finish_chunk(d, y + r * ldy, ldy, t, ldt, rn, w, bias, epilogue, p, n);
         }
 }

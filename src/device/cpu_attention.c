@@ -215,9 +215,12 @@ void glia_device_attention(const glia_device *d, int thread, float *o, size_t ld
             }
             attend_group(d, &w, rows, g, h, kv, head);
             for (int i = 0; i < g.n * group; i++) {
-                float *to = o + (size_t)(g.first + i / group) * ldo + (size_t)(head * group + i % group) * hd;
-                const float *from = w.total.o + (size_t)i * w.total.ldo;
-                for (size_t c = 0; c < hd; c++) to[c] = from[c] / w.total.l[i];
+                float *row = o + (size_t)(g.first + i / group) * ldo,
+                      *sum = w.total.o + (size_t)i * w.total.ldo;
+                const size_t column = (size_t)(head * group + i % group) * hd;
+                float *to = d->narrow ? sum : row + column;
+                for (size_t c = 0; c < hd; c++) to[c] = sum[c] / w.total.l[i];
+                if (d->narrow) d->k.narrow((uint16_t *)(void *)row + column, to, hd);
             }
         }
     }

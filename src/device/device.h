@@ -7,7 +7,9 @@
  *
  * Activations are float32, row-major, with row strides (ld*) in floats that are
  * multiples of 16; a row's floats past its width may be written (by whole
- * panels) and mean nothing. */
+ * panels) and mean nothing. Where d->narrow, the rows that a linear layer reads
+ * hold bfloat16 in their first half instead, zeros up to a multiple of 32: what
+ * glia_device_rmsnorm, glia_device_attention and GLIA_SWIGLU write. */
 #ifndef GLIA_DEVICE_DEVICE_H
 #define GLIA_DEVICE_DEVICE_H
 
@@ -22,6 +24,7 @@ typedef struct {
     glia_kernels k;
     glia_team *team;
     int threads;
+    bool narrow;   /* rows go through linear layers as bfloat16 (k.linear_narrow) */
     char *scratch; /* [threads] parts of scratch_bytes */
     size_t scratch_bytes;
 } glia_device;

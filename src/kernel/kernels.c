@@ -41,6 +41,10 @@ glia_merge_fn glia_merge_avx512;
 glia_read_fn glia_read_avx512;
 glia_peak_fn glia_peak_f32_avx512;
 
+glia_linear_narrow_fn glia_linear_narrow_amx;
+glia_narrow_fn glia_narrow_amx;
+glia_peak_fn glia_peak_bf16_amx;
+
 void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     *k = (glia_kernels){
         .rung = "ref",
@@ -92,4 +96,10 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->merge = glia_merge_avx512;
     k->read = glia_read_avx512;
     k->peak_f32 = glia_peak_f32_avx512;
+
+    if (!(cpu_flags & GLIA_CPU_AMX)) return;
+    k->rung = "amx";
+    k->linear_narrow = glia_linear_narrow_amx;
+    k->narrow = glia_narrow_amx;
+    k->peak_bf16 = glia_peak_bf16_amx;
 }

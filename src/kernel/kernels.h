@@ -68,6 +68,13 @@ typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype dtype, size_
 typedef void glia_linear_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
                             size_t n_panels, size_t m);
 
+/* The same with bfloat16 rows: x [m, k], row stride ldx in elements, each row
+ * followed by zeros up to a multiple of 32. Weights are bfloat16. */
+typedef void glia_linear_narrow_fn(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w,
+                                   size_t k, size_t n_panels, size_t m);
+/* y = x rounded to bfloat16, to nearest even, [n]; y may be the memory of x. */
+typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
+
 /* y = w * x / sqrt(mean(x^2) + eps), all [n]; y may be x.
  * Source: transformers Qwen3RMSNorm.forward. */
 typedef void glia_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, float eps);
@@ -127,10 +134,12 @@ typedef uint64_t glia_read_fn(const void *p, size_t bytes, int streams, size_t p
 typedef uint64_t glia_peak_fn(uint64_t rounds);
 
 typedef struct {
-    const char *rung; /* "ref", "avx2", "avx512": the highest that an entry comes from */
+    const char *rung; /* "ref", "avx2", "avx512", "amx": the highest that an entry comes from */
     glia_pack_fn *pack;
     glia_unpack_fn *unpack;
     glia_linear_fn *linear_f32, *linear_bf16;
+    glia_linear_narrow_fn *linear_narrow; /* NULL: this rung multiplies float32 rows only */
+    glia_narrow_fn *narrow;               /* with linear_narrow */
     glia_rmsnorm_fn *rmsnorm;
     glia_rope_fn *rope;
     glia_swiglu_fn *swiglu;

@@ -40,7 +40,9 @@ struct glia_decoder {
     const glia_batch *batch;
 };
 
-static size_t ld(size_t n) { return glia_panels(n) * GLIA_PANEL; }
+/* Row stride in floats: whole panels, and an odd number of cache lines, so that
+ * the same column of many rows does not fall into one set of a cache. */
+static size_t ld(size_t n) { return (glia_panels(n) | 1) * GLIA_PANEL; }
 
 static glia_kv_cache kv_shape(const glia_model_config *c, const glia_decoder_limits *l) {
     return glia_kv_cache_shape(l->kv_dtype, l->block_size, c->kv_heads, (int)c->head_dim, l->n_blocks);
@@ -124,6 +126,7 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     d->device.scratch_bytes =
         glia_device_scratch_bytes(limits->max_rows, (int)w->config->head_dim, limits->kv_dtype);
     glia_kernels_init(&d->device.k, cpu_flags);
+    d->device.narrow = d->device.k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
     d->kv = kv_shape(w->config, limits);
     glia_decoder_plan(w->config, limits, d->device.threads, &d->plan);
     glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
