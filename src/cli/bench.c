@@ -30,6 +30,7 @@ typedef struct {
     size_t prompt, output, batch, runs;
     result *results;        /* [runs] */
     glia_ceilings *ceiling; /* [runs + 1] */
+    double peak_bytes;      /* resident, after a run of full size */
     glia_buf gaps;          /* double each: seconds between tokens, over all runs */
 } bench;
 
@@ -116,9 +117,11 @@ static glia_status measure(bench *b, glia_err *err) {
     double began;
     probe *probes = calloc(b->batch, sizeof *probes);
     if (!probes) return glia_fail_nomem(err, b->batch * sizeof *probes, "probes");
-    const size_t warm = b->prompt < 32 ? b->prompt : 32;
-    glia_status status = run_batch(b, warm, b->output < 2 ? b->output : 2, 1, probes, &began, err);
+    glia_status status = run_batch(b, b->prompt, b->output < 2 ? b->output : 2, 1, probes, &began, err);
     b->gaps.len = 0;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage); /* before the ceilings, whose buffer is no part of serving */
+    b->peak_bytes = (double)usage.ru_maxrss * 1024;
     if (status == GLIA_OK) status = glia_engine_ceilings(b->engine, &b->ceiling[0], err);
     for (size_t i = 0; i < b->runs && status == GLIA_OK; i++) {
         status = run_batch(b, b->prompt, b->output, 1000 * (uint64_t)(i + 2), probes, &began, err);
@@ -158,7 +161,6 @@ static json_t *spread_json(spread s) {
 typedef struct {
     spread ttft, prefill, decode, prefill_share, decode_share, read, f32, bf16;
     double gap_mean, gap[3]; /* 50th, 90th, 99th percentile by nearest rank */
-    double peak_bytes;
     glia_engine_stats stats;
 } report;
 
@@ -166,7 +168,6 @@ static void sum_up(const bench *b, report *r) {
     static const double percent[3] = {0.5, 0.9, 0.99};
     const result *x = b->results;
     const glia_ceilings *c = b->ceiling;
-    struct rusage usage;
     *r = (report){.ttft = spread_of(&x->ttft_s, b->runs, sizeof *x),
                   .prefill = spread_of(&x->prefill, b->runs, sizeof *x),
                   .decode = spread_of(&x->decode, b->runs, sizeof *x),
@@ -183,8 +184,6 @@ static void sum_up(const bench *b, report *r) {
         const size_t rank = (size_t)(percent[i] * (double)n);
         r->gap[i] = gap[rank < n ? rank : n - 1];
     }
-    getrusage(RUSAGE_SELF, &usage);
-    r->peak_bytes = (double)usage.ru_maxrss * 1024;
     glia_engine_get_stats(b->engine, &r->stats);
 }
 
@@ -206,7 +205,7 @@ static void print_json(const bench *b, const report *r) {
                         json_pack("{s:o, s:o, s:o}", "read_bytes_per_s", spread_json(r->read),
                                   "f32_flop_per_s", spread_json(r->f32), "bf16_flop_per_s",
                                   spread_json(r->bf16)));
-    json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)r->peak_bytes));
+    json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)b->peak_bytes));
     json_object_set_new(root, "weight_bytes", json_integer((json_int_t)r->stats.weight_bytes));
     json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->stats.plan_bytes));
     cli_print_json(root);
@@ -234,8 +233,8 @@ static void print_report(const bench *b, const report *r) {
     if (r->bf16.max > 0)
         printf(", bfloat16 %.2f (%.2f to %.2f)", r->bf16.median * 1e-12, r->bf16.min * 1e-12,
                r->bf16.max * 1e-12);
-    printf("\npeak memory     %.3f GB resident, %.3f x (weights %.3f + plan %.3f GB)\n", r->peak_bytes * 1e-9,
-           r->peak_bytes / needed, (double)r->stats.weight_bytes * 1e-9, (double)r->stats.plan_bytes * 1e-9);
+    printf("\npeak memory     %.3f GB resident, %.3f x (weights %.3f + plan %.3f GB)\n", b->peak_bytes * 1e-9,
+           b->peak_bytes / needed, (double)r->stats.weight_bytes * 1e-9, (double)r->stats.plan_bytes * 1e-9);
 }
 
 /* With the model loaded. Returns the exit status. */
