@@ -10,6 +10,7 @@ enum {
     BATCH_MAX = 4096,
     CHUNK_MAX = 1 << 16,
     BLOCK_MAX = 1 << 12,
+    POSITIONS_MAX = 1 << 24,
 };
 
 static glia_status resolve_int(int *out, const char *name, int given, int by_default, int most,
@@ -26,16 +27,28 @@ static glia_status resolve_dtype(glia_dtype *out, const char *name, glia_dtype g
     return glia_fail(err, GLIA_ERR_ARGUMENT, "%s must be float32 or bfloat16", name);
 }
 
-/* Positions that the model was made for: the longest sequence length that may be
- * asked for. Interpolating rope types reach beyond max_position_embeddings by
- * their factor. Source: vllm/config/model.py, _get_and_verify_max_len. */
+/* The longest sequence length that may be asked for: the positions that the
+ * model was made for. Interpolating rope types reach beyond
+ * max_position_embeddings by their factor, longrope where it has no original
+ * length of its own; dynamic takes any length, since its frequencies follow it.
+ * Source: vllm/config/model.py, _get_and_verify_max_len. */
 static int longest_sequence(const glia_model_config *c) {
     const glia_rope_config *r = &c->rope_config;
-    double most = c->max_position_embeddings;
-    if (r->type == GLIA_ROPE_LINEAR || r->type == GLIA_ROPE_DYNAMIC) most *= r->factor;
-    if (r->type == GLIA_ROPE_YARN && r->original_max_position_embeddings * r->factor > most)
-        most = r->original_max_position_embeddings * r->factor;
-    return most < 1 << 24 ? (int)most : 1 << 24;
+    const double given = c->max_position_embeddings, original = r->original_max_position_embeddings;
+    double most = given;
+    if (r->type == GLIA_ROPE_DYNAMIC) return POSITIONS_MAX;
+    if (r->type == GLIA_ROPE_LINEAR) most = given * r->factor;
+    if (r->type == GLIA_ROPE_YARN) most = original * r->factor;
+    if (r->type == GLIA_ROPE_LONGROPE && original >= given) most = original * r->factor;
+    most = most > given ? most : given;
+    return most < POSITIONS_MAX ? (int)most : POSITIONS_MAX;
+}
+
+/* Where none is asked for, dynamic stays within max_position_embeddings: there
+ * its frequencies are those of the checkpoint. */
+static int default_sequence(const glia_model_config *c, int longest) {
+    const int most = c->rope_config.type == GLIA_ROPE_DYNAMIC ? c->max_position_embeddings : longest;
+    return most < DEFAULT_SEQUENCE_LENGTH ? most : DEFAULT_SEQUENCE_LENGTH;
 }
 
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err) {
@@ -43,7 +56,7 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
     if (!o) o = &none;
     const glia_model_config *c = &m->config;
     const int longest = longest_sequence(c);
-    const int length = longest < DEFAULT_SEQUENCE_LENGTH ? longest : DEFAULT_SEQUENCE_LENGTH;
+    const int length = default_sequence(c, longest);
     const glia_dtype stored = c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     glia_engine_limits *l = &m->limits;
     m->cpu_flags = glia_cpu_flags();
