@@ -18,7 +18,7 @@ GLIA_INLINE uint64_t read_streams(const char *p, size_t part, size_t ahead, cons
         }
     }
     GLIA_UNROLL for (int s = 1; s < streams; s++) sum[0] = _mm512_add_epi64(sum[0], sum[s]);
-    return (uint64_t)_mm512_reduce_add_epi64(sum[0]);
+    return (uint64_t)_mm512_reduce_or_epi64(sum[0]);
 }
 
 uint64_t glia_read_avx512(const void *p, size_t bytes, int streams, size_t prefetch_bytes) {
