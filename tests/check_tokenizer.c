@@ -1,11 +1,13 @@
 /* check_tokenizer.c - the published tokenizers against golden ids, whole and streamed. */
 #include "check.h"
+#include "tiny_tokenizer.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/team.h"
 #include "text/detok.h"
 #include "text/tokenizer.h"
 
@@ -216,6 +218,72 @@ static void test_odd_tokenizers(void **state) {
     json_decref(file);
 }
 
+/* What a post-processor adds, on published files. */
+static void test_special(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        size_t n;
+    } rows[] = {{"qwen3", 1}, {"smollm3", 1}, {"qwen3-embedding-0.6b", 2}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        glia_err err;
+        int32_t *ids;
+        size_t n;
+        glia_tokenizer *t = load(rows[i].name);
+        assert_int_equal(glia_tokenizer_encode(t, "Hello", 5, true, &ids, &n, &err), GLIA_OK);
+        assert_int_equal(n, rows[i].n);
+        if (n == 2) assert_int_equal(ids[1], glia_tokenizer_id(t, "<|endoftext|>"));
+        assert_int_equal(glia_tokenizer_eos(t), glia_tokenizer_id(t, "<|im_end|>"));
+        assert_int_equal(glia_tokenizer_bos(t), -1);
+        assert_false(glia_tokenizer_is_special(t, glia_tokenizer_id(t, "<think>")));
+        assert_true(glia_tokenizer_is_special(t, glia_tokenizer_eos(t)));
+        free(ids);
+        glia_tokenizer_free(t);
+    }
+}
+
+/* One tokenizer, several threads. */
+typedef struct {
+    glia_tokenizer *t;
+    const char *text;
+    const int32_t *want;
+    size_t n;
+    bool equal[3];
+} shared;
+
+static void encode_often(void *arg, int thread) {
+    shared *s = arg;
+    s->equal[thread] = true;
+    for (int i = 0; i < 300; i++) {
+        int32_t *ids;
+        size_t n;
+        const glia_status status =
+            glia_tokenizer_encode(s->t, s->text, strlen(s->text), true, &ids, &n, NULL);
+        if (status != GLIA_OK || n != s->n || memcmp(ids, s->want, n * sizeof *ids) != 0)
+            s->equal[thread] = false;
+        free(ids);
+    }
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    glia_err err;
+    glia_team *team;
+    char *json = tiny_tokenizer();
+    int32_t *want;
+    shared s = {.text = "abc a<s>ab 12 e\u0301 \U000323ad\n\n  caf\u00e9's abcabc"};
+    assert_int_equal(glia_tokenizer_parse(&s.t, json, strlen(json), "tiny", &err), GLIA_OK);
+    assert_int_equal(glia_team_create(&team, 3, &err), GLIA_OK);
+    assert_int_equal(glia_tokenizer_encode(s.t, s.text, strlen(s.text), true, &want, &s.n, &err), GLIA_OK);
+    s.want = want;
+    glia_team_run(team, encode_often, &s);
+    assert_true(s.equal[0] && s.equal[1] && s.equal[2]);
+    glia_team_free(team);
+    glia_tokenizer_free(s.t);
+    free(want);
+    free(json);
+}
+
 /* --bench DIR FILE: one line of JSON for bench/tokenizer.py. The file's
  * documents end with a NUL each. */
 static int bench(const char *dir, const char *file) {
@@ -253,7 +321,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_qwen3),     cmocka_unit_test(test_golden_smollm3),
         cmocka_unit_test(test_golden_templates), cmocka_unit_test(test_llamacpp),
-        cmocka_unit_test(test_odd_tokenizers),
+        cmocka_unit_test(test_odd_tokenizers),   cmocka_unit_test(test_special),
+        cmocka_unit_test(test_threads),
     };
     return check_run_group("tokenizer", tests);
 }
