@@ -288,7 +288,7 @@ jval glia_j_copy(jrt *rt, const jdict *d);
 /* ---- jinja_str.c: text by code points --------------------------------------- */
 
 size_t glia_j_chars(jstr *s);
-size_t glia_j_offset(jstr *s, size_t chars);              /* bytes before that code point */
+size_t glia_j_offset(jrt *rt, jstr *s, size_t chars);     /* bytes before that code point */
 int32_t glia_j_next(const char *p, size_t n, size_t *at); /* the code point at *at, which moves past it */
 size_t glia_j_encode(int32_t cp, char out[4]);
 int64_t glia_j_find(jrt *rt, const jstr *s, const jstr *sub, size_t from, size_t to); /* bytes; -1 */

@@ -12,6 +12,7 @@ jscope *glia_j_scope(jrt *rt, jscope *parent) {
 }
 
 void glia_j_set(jrt *rt, jscope *sc, int id, jval v) {
+    glia_j_step(rt, (uint64_t)sc->n / 16);
     for (int i = 0; i < sc->n; i++) {
         if (sc->id[i] == id) {
             sc->v[i] = v;

@@ -106,6 +106,7 @@ static jval f_striptags(jrt *rt, jval v, const jval *a, const jargs *raw) {
 
 static void url_quote(jrt *rt, jtext *out, jval v, bool query) {
     const jstr *s = glia_j_text_of(rt, v);
+    glia_j_step(rt, s->n / 4);
     for (size_t i = 0; i < s->n; i++) {
         const unsigned char c = (unsigned char)s->p[i];
         if ((c < 128 && isalnum(c)) || (c && strchr("_.-~", c)) || (c == '/' && !query))

@@ -30,6 +30,7 @@ static jval f_title(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)a, (void)raw;
     const jstr *s = soft(rt, v);
     jtext t = {0};
+    glia_j_step(rt, s->n);
     for (size_t at = 0; at < s->n;) {
         const size_t from = at;
         const bool kind = splits_title(glia_j_next(s->p, s->n, &at));

@@ -154,7 +154,7 @@ static void put_char(jrt *rt, jtext *out, const jspec *sp, int64_t i, char norma
 }
 
 static void put_text(jrt *rt, jtext *out, const jspec *sp, jstr *s, char normal) {
-    const size_t n = sp->precision >= 0 ? glia_j_offset(s, (size_t)sp->precision) : s->n;
+    const size_t n = sp->precision >= 0 ? glia_j_offset(rt, s, (size_t)sp->precision) : s->n;
     put_aligned(rt, out, sp, s->p, n, normal);
 }
 
@@ -569,6 +569,7 @@ static void format_field(jfields *f, jtext *out, const char *p, size_t n, int de
 static void format_text(jfields *f, jtext *out, const char *p, size_t n, int depth, bool safe) {
     jrt *rt = f->rt;
     if (depth > 2) glia_j_fail(rt, "ValueError", "Max string recursion exceeded");
+    glia_j_step(rt, n / 8);
     for (size_t at = 0; at < n;) {
         const char c = p[at];
         if (c != '{' && c != '}') {

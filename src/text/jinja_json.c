@@ -62,16 +62,18 @@ static void dump_escaped(jrt *rt, jdump *d, int32_t cp) {
 }
 
 static void dump_str(jrt *rt, jdump *d, const jstr *s) {
-    glia_j_step(rt, s->n / 32);
+    size_t run = 0;
+    glia_j_step(rt, s->n / 16);
     glia_j_putc(rt, &d->out, '"');
     for (size_t at = 0; at < s->n;) {
         const size_t from = at;
         const int32_t cp = glia_j_next(s->p, s->n, &at);
-        if (cp < 0x20 || cp == '"' || cp == '\\' || (d->ascii && cp >= 0x7f))
-            dump_escaped(rt, d, cp);
-        else
-            glia_j_add(rt, &d->out, s->p + from, at - from);
+        if (cp >= 0x20 && cp != '"' && cp != '\\' && !(d->ascii && cp >= 0x7f)) continue;
+        glia_j_add(rt, &d->out, s->p + run, from - run);
+        dump_escaped(rt, d, cp);
+        run = at;
     }
+    glia_j_add(rt, &d->out, s->p + run, s->n - run);
     glia_j_putc(rt, &d->out, '"');
 }
 

@@ -116,7 +116,7 @@ void glia_j_arena_free(jarena *a) {
 
 /* ---- growing texts --------------------------------------------------------------- */
 
-void glia_j_add(jrt *rt, jtext *t, const char *p, size_t n) {
+static void reserve(jrt *rt, jtext *t, size_t n) {
     if (t == rt->out && n > rt->max_output - t->n)
         glia_j_limit(rt, "more than %zu bytes of output", rt->max_output);
     if (t->cap - t->n < n) {
@@ -125,9 +125,14 @@ void glia_j_add(jrt *rt, jtext *t, const char *p, size_t n) {
             if (cap > rt->arena.limit) break;
             cap *= 2;
         }
+        if (cap - t->n < n) glia_j_limit(rt, "a text of more than %zu bytes", rt->arena.limit);
         t->data = grow(rt, t->data, t->cap, cap);
         t->cap = cap;
     }
+}
+
+void glia_j_add(jrt *rt, jtext *t, const char *p, size_t n) {
+    reserve(rt, t, n);
     if (n) memcpy(t->data + t->n, p, n);
     t->n += n;
 }
@@ -147,7 +152,11 @@ void glia_j_pad(jrt *rt, jtext *t, int32_t cp, int64_t n) {
     const size_t len = glia_j_encode(cp, utf8);
     if ((uint64_t)n > rt->arena.limit) glia_j_limit(rt, "a text padded by %lld characters", (long long)n);
     glia_j_step(rt, (uint64_t)n / 16);
-    for (int64_t i = 0; i < n; i++) glia_j_add(rt, t, utf8, len);
+    reserve(rt, t, (size_t)n * len);
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(t->data + t->n, utf8, len);
+        t->n += len;
+    }
 }
 
 void glia_j_printf(jrt *rt, jtext *t, const char *fmt, ...) {

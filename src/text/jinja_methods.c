@@ -24,6 +24,7 @@ static jval m_index(jrt *rt, jval self, const jval *a, const jargs *raw) {
     (void)raw;
     const jlist *l = glia_j_items(rt, self);
     const int64_t n = (int64_t)l->n, stop = bound(rt, a[2], n, n);
+    glia_j_step(rt, l->n / 8);
     for (int64_t i = bound(rt, a[1], 0, n); i < n && i < stop; i++) {
         if (glia_j_equal(rt, l->v[i], a[0])) return glia_j_int(i);
     }

@@ -127,6 +127,7 @@ METHOD(m_expandtabs) {
     const jstr *s = self.u.s;
     jtext t = {0};
     int64_t column = 0;
+    glia_j_step(rt, s->n / 8);
     for (size_t at = 0; at < s->n;) {
         const size_t from = at;
         const int32_t cp = glia_j_next(s->p, s->n, &at);
@@ -153,8 +154,8 @@ static bool window(jrt *rt, jstr *s, jval start, jval end, size_t *from, size_t 
     if (j < 0) j = j + n < 0 ? 0 : j + n;
     if (j > n) j = n;
     if (i > n || i > j) return false;
-    *from = glia_j_offset(s, (size_t)i);
-    *to = glia_j_offset(s, (size_t)j);
+    *from = glia_j_offset(rt, s, (size_t)i);
+    *to = glia_j_offset(rt, s, (size_t)j);
     return true;
 }
 
@@ -166,6 +167,7 @@ static int64_t find(jrt *rt, jval self, const jval *a, bool last) {
         last ? glia_j_rfind(rt, self.u.s, sub, from, to) : glia_j_find(rt, self.u.s, sub, from, to);
     if (at < 0) return -1;
     jstr before = {.p = self.u.s->p, .n = (size_t)at, .chars = -1};
+    glia_j_step(rt, before.n / 64);
     return (int64_t)glia_j_chars(&before);
 }
 
@@ -248,6 +250,7 @@ METHOD(m_replace) {
 static jval split_space(jrt *rt, jstr *s, int64_t max) {
     jval parts = glia_j_list(rt, 0);
     size_t at = 0;
+    glia_j_step(rt, s->n / 8);
     while (at < s->n) {
         size_t from = at;
         const int32_t cp = glia_j_next(s->p, s->n, &at);
@@ -284,6 +287,7 @@ static bool space_before(const jstr *s, size_t *at) {
 static jval rsplit_space(jrt *rt, jstr *s, int64_t max) {
     jval parts = glia_j_list(rt, 0);
     size_t at = s->n;
+    glia_j_step(rt, s->n / 8);
     while (at > 0) {
         const size_t to = at;
         if (space_before(s, &at)) continue;
@@ -414,6 +418,7 @@ METHOD(m_translate) {
     for (size_t at = 0; at < s->n;) {
         const size_t from = at;
         const int32_t cp = glia_j_next(s->p, s->n, &at);
+        glia_j_step(rt, 1);
         const jval to = glia_j_getitem(rt, a[0], glia_j_int(cp));
         if (to.kind == J_UNDEF)
             glia_j_add(rt, &t, s->p + from, at - from);
@@ -469,7 +474,8 @@ METHOD(m_encode) {
 /* ---- questions ------------------------------------------------------------------------------------------
  */
 
-static jval all(const jstr *s, bool (*test)(int32_t), bool empty) {
+static jval all(jrt *rt, const jstr *s, bool (*test)(int32_t), bool empty) {
+    glia_j_step(rt, s->n / 4);
     if (s->n == 0) return glia_j_bool(empty);
     for (size_t at = 0; at < s->n;) {
         if (!test(glia_j_next(s->p, s->n, &at))) return glia_j_bool(false);
@@ -481,40 +487,41 @@ static bool is_ascii(int32_t cp) { return cp < 128; }
 
 METHOD(m_isalnum) {
     UNUSED;
-    return all(self.u.s, glia_j_isalnum, false);
+    return all(rt, self.u.s, glia_j_isalnum, false);
 }
 METHOD(m_isalpha) {
     UNUSED;
-    return all(self.u.s, glia_j_isalpha, false);
+    return all(rt, self.u.s, glia_j_isalpha, false);
 }
 METHOD(m_isascii) {
     UNUSED;
-    return all(self.u.s, is_ascii, true);
+    return all(rt, self.u.s, is_ascii, true);
 }
 METHOD(m_isdecimal) {
     UNUSED;
-    return all(self.u.s, glia_j_isdecimal, false);
+    return all(rt, self.u.s, glia_j_isdecimal, false);
 }
 METHOD(m_isdigit) {
     UNUSED;
-    return all(self.u.s, glia_j_isdigit, false);
+    return all(rt, self.u.s, glia_j_isdigit, false);
 }
 METHOD(m_isnumeric) {
     UNUSED;
-    return all(self.u.s, glia_j_isnumeric, false);
+    return all(rt, self.u.s, glia_j_isnumeric, false);
 }
 METHOD(m_isprintable) {
     UNUSED;
-    return all(self.u.s, glia_j_isprintable, true);
+    return all(rt, self.u.s, glia_j_isprintable, true);
 }
 METHOD(m_isspace) {
     UNUSED;
-    return all(self.u.s, glia_j_isspace, false);
+    return all(rt, self.u.s, glia_j_isspace, false);
 }
 
 METHOD(m_isidentifier) {
     UNUSED;
     const jstr *s = self.u.s;
+    glia_j_step(rt, s->n / 4);
     for (size_t at = 0; at < s->n;) {
         const bool first = at == 0;
         if (!glia_j_isident(glia_j_next(s->p, s->n, &at), first)) return glia_j_bool(false);
@@ -522,8 +529,9 @@ METHOD(m_isidentifier) {
     return glia_j_bool(s->n != 0);
 }
 
-static jval all_cased(const jstr *s, bool (*is)(int32_t), bool (*is_not)(int32_t)) {
+static jval all_cased(jrt *rt, const jstr *s, bool (*is)(int32_t), bool (*is_not)(int32_t)) {
     bool cased = false;
+    glia_j_step(rt, s->n / 4);
     for (size_t at = 0; at < s->n;) {
         const int32_t cp = glia_j_next(s->p, s->n, &at);
         if (is_not(cp) || glia_j_istitle(cp)) return glia_j_bool(false);
@@ -534,17 +542,18 @@ static jval all_cased(const jstr *s, bool (*is)(int32_t), bool (*is_not)(int32_t
 
 METHOD(m_islower) {
     UNUSED;
-    return all_cased(self.u.s, glia_j_islower, glia_j_isupper);
+    return all_cased(rt, self.u.s, glia_j_islower, glia_j_isupper);
 }
 METHOD(m_isupper) {
     UNUSED;
-    return all_cased(self.u.s, glia_j_isupper, glia_j_islower);
+    return all_cased(rt, self.u.s, glia_j_isupper, glia_j_islower);
 }
 
 METHOD(m_istitle) {
     UNUSED;
     const jstr *s = self.u.s;
     bool cased = false, before = false;
+    glia_j_step(rt, s->n / 4);
     for (size_t at = 0; at < s->n;) {
         const int32_t cp = glia_j_next(s->p, s->n, &at);
         const bool capital = glia_j_isupper(cp) || glia_j_istitle(cp), small = glia_j_islower(cp);

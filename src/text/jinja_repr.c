@@ -67,7 +67,7 @@ void glia_j_float_repr(jrt *rt, jtext *t, double f) {
 static void repr_str(jrt *rt, jtext *t, const jstr *s) {
     const bool single = memchr(s->p, '\'', s->n) != NULL, dbl = memchr(s->p, '"', s->n) != NULL;
     const char quote = single && !dbl ? '"' : '\'';
-    glia_j_step(rt, s->n / 32);
+    glia_j_step(rt, s->n / 8);
     if (s->safe) glia_j_puts(rt, t, "Markup(");
     glia_j_putc(rt, t, quote);
     for (size_t at = 0; at < s->n;) {

@@ -53,15 +53,14 @@ size_t glia_j_chars(jstr *s) {
     return (size_t)s->chars;
 }
 
-size_t glia_j_offset(jstr *s, size_t chars) {
+size_t glia_j_offset(jrt *rt, jstr *s, size_t chars) {
     const size_t all = glia_j_chars(s);
     if (chars >= all) return s->n;
     if (all == s->n) return chars;
     size_t at = 0;
-    for (size_t seen = 0; at < s->n; at++) {
-        if (is_start(s->p[at]) && seen++ == chars) break;
-    }
-    return at;
+    for (size_t seen = 0; at < s->n && seen <= chars; at++) seen += is_start(s->p[at]);
+    glia_j_step(rt, at / 16);
+    return at - 1; /* one past the start byte of that character */
 }
 
 int64_t glia_j_find(jrt *rt, const jstr *s, const jstr *sub, size_t from, size_t to) {
@@ -113,10 +112,9 @@ jval glia_j_concat(jrt *rt, jval a, jval b) {
 }
 
 jval glia_j_at(jrt *rt, jstr *s, size_t i) {
-    const size_t from = glia_j_offset(s, i);
+    const size_t from = glia_j_offset(rt, s, i);
     size_t to = from;
     glia_j_next(s->p, s->n, &to);
-    if (glia_j_chars(s) != s->n) glia_j_step(rt, from / 256);
     return glia_j_sub(rt, s, from, to);
 }
 
@@ -145,7 +143,8 @@ static int64_t slice_plan(jrt *rt, int64_t n, jval start, jval stop, jval step, 
 static jval slice_str(jrt *rt, jstr *s, int64_t from, int64_t by, int64_t count) {
     if (count == 0) return glia_j_sub(rt, s, 0, 0);
     if (by == 1)
-        return glia_j_sub(rt, s, glia_j_offset(s, (size_t)from), glia_j_offset(s, (size_t)(from + count)));
+        return glia_j_sub(rt, s, glia_j_offset(rt, s, (size_t)from),
+                          glia_j_offset(rt, s, (size_t)(from + count)));
     jtext t = {0};
     if (glia_j_chars(s) == s->n) {
         for (int64_t i = 0; i < count; i++) glia_j_putc(rt, &t, s->p[from + i * by]);
@@ -242,6 +241,7 @@ jval glia_j_strip(jrt *rt, jstr *s, const jstr *chars, bool left, bool right) {
         to = at;
         glia_j_step(rt, chars ? 1 + chars->n / 16 : 0);
     }
+    glia_j_step(rt, (s->n - (to - from)) / 8);
     return from == 0 && to == s->n ? (jval){J_STR, {.s = s}} : glia_j_sub(rt, s, from, to);
 }
 
@@ -263,6 +263,7 @@ static bool ends_line(int32_t cp) {
 
 jval glia_j_splitlines(jrt *rt, const jstr *s, bool keep) {
     jval lines = glia_j_list(rt, 0);
+    glia_j_step(rt, s->n / 8);
     size_t from = 0;
     for (size_t at = 0; at < s->n;) {
         const size_t end = at;
@@ -281,7 +282,7 @@ jval glia_j_escape(jrt *rt, jval v) {
     if (v.kind == J_STR && v.u.s->safe) return v;
     const jstr *s = glia_j_text_of(rt, v);
     jtext t = {0};
-    glia_j_step(rt, s->n / 32);
+    glia_j_step(rt, s->n / 16);
     for (size_t i = 0; i < s->n; i++) {
         switch (s->p[i]) {
         case '&': glia_j_puts(rt, &t, "&amp;"); break;

@@ -171,6 +171,12 @@ jval glia_j_case(jrt *rt, const jstr *s, char mode) {
         const size_t from = at;
         const int32_t cp = glia_j_next(s->p, s->n, &at);
         char how = mode;
+        if (cp < 128 && mode != 'T' && mode != 'c') {
+            const bool up = cp >= 'A' && cp <= 'Z', low = cp >= 'a' && cp <= 'z';
+            const bool flips = mode == 's' ? up || low : mode == 'u' || mode == 't' ? low : up;
+            glia_j_putc(rt, &t, (char)(flips ? cp ^ 32 : cp));
+            continue;
+        }
         if (mode == 'T' || mode == 'c') how = inside ? 'l' : 't';
         if (mode == 's') how = glia_j_isupper(cp) ? 'l' : glia_j_islower(cp) ? 'u' : '=';
         if (how == 'u')

@@ -113,7 +113,7 @@ static void put(jrt *rt, jtext *out, const jstr *s) { glia_j_add(rt, out, s->p, 
 
 static void link_to(jrt *rt, jtext *out, const jurlize *u, const char *scheme, const jstr *href, jstr shown,
                     bool attributes) {
-    const size_t cut = u->limit >= 0 && attributes ? glia_j_offset(&shown, (size_t)u->limit) : shown.n;
+    const size_t cut = u->limit >= 0 && attributes ? glia_j_offset(rt, &shown, (size_t)u->limit) : shown.n;
     glia_j_puts(rt, out, "<a href=\"");
     glia_j_puts(rt, out, scheme);
     put(rt, out, href);

@@ -240,6 +240,7 @@ static bool equal_containers(jrt *rt, jval a, jval b) {
     case J_LIST:
     case J_TUPLE:
         if (a.u.l->n != b.u.l->n) return false;
+        glia_j_step(rt, a.u.l->n / 8);
         for (size_t i = 0; i < a.u.l->n; i++) {
             if (!glia_j_equal(rt, a.u.l->v[i], b.u.l->v[i])) return false;
         }
@@ -291,7 +292,10 @@ int glia_j_compare(jrt *rt, jval a, jval b, const char *op) {
     glia_j_step(rt, 1);
     const int c = compare_numbers(a, b);
     if (c != 3) return c;
-    if (a.kind == J_STR && b.kind == J_STR) return compare_strings(a.u.s, b.u.s);
+    if (a.kind == J_STR && b.kind == J_STR) {
+        glia_j_step(rt, a.u.s->n / 256);
+        return compare_strings(a.u.s, b.u.s);
+    }
     if (a.kind == b.kind && (a.kind == J_LIST || a.kind == J_TUPLE))
         return compare_lists(rt, a.u.l, b.u.l, op);
     if (a.kind == J_UNDEF) glia_j_undefined_error(rt, a);
@@ -331,7 +335,7 @@ bool glia_j_hash(jrt *rt, jval v, uint64_t *h) {
     case J_DICT:
     case J_VIEW: return false;
     case J_STR:
-        glia_j_step(rt, v.u.s->n / 32);
+        glia_j_step(rt, v.u.s->n / 16);
         *h = 0xcbf29ce484222325u;
         for (size_t i = 0; i < v.u.s->n; i++) *h = (*h ^ (unsigned char)v.u.s->p[i]) * 0x100000001b3u;
         *h = mix(*h);

@@ -19,8 +19,8 @@ typedef struct glia_template glia_template;
 /* Zero always means the default. */
 typedef struct {
     const char *now;    /* strftime_now's clock, "2025-07-08T12:00:00"; NULL: local time */
-    uint64_t max_steps; /* nodes evaluated, plus work done inside filters; 0: 50,000,000 */
-    size_t max_memory;  /* bytes of values alive or dead in one render; 0: 512 MiB */
+    uint64_t max_steps; /* nodes evaluated, plus work done inside filters; 0: 20,000,000 */
+    size_t max_memory;  /* bytes of values alive or dead in one render; 0: 256 MiB */
     size_t max_output;  /* bytes of rendered text; 0: 64 MiB */
 } glia_template_options;
 
