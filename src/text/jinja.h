@@ -222,7 +222,7 @@ struct jrt {
 
 enum {
     J_DEPTH_MAX = 1200, /* nested evaluations of a render */
-    J_NEST_MAX = 150,   /* nested blocks and brackets of a source */
+    J_NEST_MAX = 400,   /* nested blocks and, twice each, brackets of a source */
     J_RANGE_MAX = 100000,
 };
 
