@@ -191,6 +191,9 @@ static void check_merge(const char *rung, glia_merge_fn *merge) {
             for (size_t k = 0; k < d; k++)
                 a.o[i * a.ldo + k] = check_uniform(), b.o[i * b.ldo + k] = check_uniform();
         }
+        for (size_t k = 0; k < d; k++)
+            a.o[(n - 1) * a.ldo + k] *= k % 2 ? 1.0f : -0.0f, b.o[(n - 1) * b.ldo + k] = 0;
+        b.l[n - 1] = 0; /* as attention leaves an empty part */
         memcpy(before.o, a.o, a.bytes), memcpy(before.m, a.m, sizeof a.m), memcpy(before.l, a.l, sizeof a.l);
         merge(softmax_of(&a), softmax_of(&b), n, d);
         CHECK(same_query(&a, n - 1, &before, n - 1, d), "%s d=%zu: merging an empty part changed bits", rung,
