@@ -136,8 +136,8 @@ static glia_status measure(bench *b, glia_err *err) {
     double began;
     probe *probes = calloc(b->batch, sizeof *probes);
     if (!probes) return glia_fail_nomem(err, b->batch * sizeof *probes, "probes");
-    const size_t warm = b->prompt < 32 ? b->prompt : 32;
-    glia_status status = run_batch(b, warm, b->output < 2 ? b->output : 2, 1, probes, &began, err);
+    const size_t few = b->output < 2 ? b->output : 2; /* touch every page before the first run */
+    glia_status status = run_batch(b, b->prompt, few, 1, probes, &began, err);
     b->gaps.len = 0;
     note_peak(b);
     if (status == GLIA_OK) status = measure_ceilings(b, 0, err);
