@@ -164,8 +164,13 @@ static void test_avx512(void **state) {
     each_golden("avx512", GLIA_CPU_AVX2 | GLIA_CPU_AVX512);
 }
 
+static void test_amx(void **state) {
+    (void)state;
+    each_golden("amx", GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_AMX);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ref), cmocka_unit_test(test_avx2),
-                                       cmocka_unit_test(test_avx512)};
+                                       cmocka_unit_test(test_avx512), cmocka_unit_test(test_amx)};
     return check_run_group("forward", tests);
 }
