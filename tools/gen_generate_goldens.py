@@ -79,7 +79,8 @@ def generate(family):
         model.generation_config.eos_token_id = eos if how == "barred" else None
         more = {"min_new_tokens": new} if how == "barred" else {}
         with torch.no_grad():
-            got = model.generate(torch.tensor([ids]), max_new_tokens=new, output_scores=True,
+            got = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)),
+                                 max_new_tokens=new, output_scores=True,
                                  return_dict_in_generate=True, **more)
         scores = torch.cat(got.scores)
         two = scores.topk(2)
