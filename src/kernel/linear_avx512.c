@@ -57,11 +57,13 @@ GLIA_INLINE void linear(product t, size_t k, size_t n_panels, size_t m, const gl
             const size_t end = glia_min(k, begin + GLIA_RUN);
             product at = t;
             for (size_t left = m, done; left; left -= done, at.y += done * t.ldy, at.x += done * t.ldx) {
-                done = left >= 12 ? 12 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                done = left >= 12 ? 12 : glia_min(left, 4);
                 if (done == 12)
                     rows(at, panels, begin, end, 12, 2, dtype);
                 else if (done == 4)
                     rows(at, panels, begin, end, 4, 4, dtype);
+                else if (done == 3)
+                    rows(at, panels, begin, end, 3, 4, dtype);
                 else if (done == 2)
                     rows(at, panels, begin, end, 2, 8, dtype);
                 else

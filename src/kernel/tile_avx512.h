@@ -23,7 +23,7 @@ GLIA_INLINE void glia_step_f32(__m512 *sum, const glia_operands *o, size_t k, co
     __m512 w[8];
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         w[p] = _mm512_load_ps(o->w[p] + k * 64);
-        if (R <= 2) _mm_prefetch(o->w[p] + k * 64 + GLIA_AHEAD, _MM_HINT_T0);
+        if (R <= 4) _mm_prefetch(o->w[p] + k * 64 + GLIA_AHEAD, _MM_HINT_T0);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         const __m512 x = _mm512_set1_ps(o->x[(size_t)r * o->ldx + k]);
@@ -38,7 +38,7 @@ GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, c
     __m512i w[8];
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         w[p] = _mm512_load_si512(o->w[p] + k * 32);
-        if (R <= 2) _mm_prefetch(o->w[p] + k * 32 + GLIA_AHEAD, _MM_HINT_T0);
+        if (R <= 4) _mm_prefetch(o->w[p] + k * 32 + GLIA_AHEAD, _MM_HINT_T0);
     }
     GLIA_UNROLL for (int half = !even; half < 1 + odd; half++) {
         __m512 wide[8];
