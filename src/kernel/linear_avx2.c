@@ -52,11 +52,13 @@ GLIA_INLINE void linear(product t, size_t k, size_t n_panels, size_t m, const gl
             const size_t end = glia_min(k, begin + GLIA_RUN);
             product at = t;
             for (size_t left = m, done; left; left -= done, at.y += done * t.ldy, at.x += done * t.ldx) {
-                done = left >= 6 ? 6 : left >= 3 ? 3 : 1;
+                done = left >= 6 ? 6 : glia_min(left, 3);
                 if (done == 6)
                     rows(at, panels, begin, end, 6, 2, dtype);
                 else if (done == 3)
                     rows(at, panels, begin, end, 3, 4, dtype);
+                else if (done == 2)
+                    rows(at, panels, begin, end, 2, 4, dtype);
                 else
                     rows(at, panels, begin, end, 1, 8, dtype);
             }

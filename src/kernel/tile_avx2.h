@@ -46,7 +46,7 @@ GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, co
     __m256 w[8];
     GLIA_UNROLL for (int h = 0; h < H; h++) {
         w[h] = _mm256_load_ps((const float *)(const void *)glia_half_line(o, k * 64, h));
-        if (R == 1 && h % 2 == 0) _mm_prefetch(glia_half_line(o, k * 64 + GLIA_AHEAD, h), _MM_HINT_T0);
+        if (R <= 3 && h % 2 == 0) _mm_prefetch(glia_half_line(o, k * 64 + GLIA_AHEAD, h), _MM_HINT_T0);
     }
     glia_madd(sum, w, o->x + k, o->ldx, R, H);
 }
@@ -56,7 +56,7 @@ GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, c
                                 const int R, const int H) {
     const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
     __m256 w[8];
-    GLIA_UNROLL for (int h = 0; R == 1 && h < H; h += 2)
+    GLIA_UNROLL for (int h = 0; R <= 3 && h < H; h += 2)
         _mm_prefetch(glia_half_line(o, k * 32 + GLIA_AHEAD, h), _MM_HINT_T0);
     if (even) {
         GLIA_UNROLL for (int h = 0; h < H; h++) w[h] = _mm256_castsi256_ps(_mm256_slli_epi32(
