@@ -272,7 +272,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
     enum { ROUNDS = 9 };
     const size_t kb = glia_k_tile_bytes(t->dtype, d), vb = glia_v_tile_bytes(t->dtype, d),
                  bytes = pieces * GLIA_TILES * (kb + vb);
-    char *cache = bench_memory(bytes), *other = bench_memory(256 << 20);
+    char *cache = bench_memory(bytes);
     float *q = bench_memory(n * d * sizeof *q);
     result part = make_result(n, d, 0), sum = make_result(n, d, 0);
     unsigned char lo[N] = {0}, hi[N];
@@ -281,7 +281,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
     for (size_t i = 0; i < n * d; i++) q[i] = check_uniform();
     const double flops = 4.0 * (double)(n * d * GLIA_PIECE * pieces);
     for (int i = 0; i < ROUNDS; i++) {
-        const double ceiling = n > 8 ? peak_now(t->kernels) : read_now(t->kernels, other, 256 << 20);
+        const double ceiling = n > 8 ? peak_now(t->kernels) : read_now(t->kernels, cache, bytes);
         const double t0 = cpu_seconds();
         for (size_t p = 0; p < pieces; p++) {
             const void *k[GLIA_TILES], *v[GLIA_TILES];
@@ -297,7 +297,7 @@ static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
     printf("attend_%s %-6s n=%-2zu d=%-3zu %7.1f %s %5.1f%% of %s\n",
            t->dtype == GLIA_DTYPE_F32 ? "f32" : "bf16", t->rung, n, d, median(rate, ROUNDS) * 1e-9,
            n > 8 ? "GFLOP/s" : "GB/s   ", median(share, ROUNDS) * 100, n > 8 ? "peak" : "read");
-    free(cache), free(other), free(q);
+    free(cache), free(q);
     free_result(&part), free_result(&sum);
 }
 
@@ -321,8 +321,8 @@ int main(int argc, char **argv) {
                              {ladder[i].name, &k, k.attend_bf16, k.kv_store_bf16, GLIA_DTYPE_BF16}};
         for (int d = 0; d < 2; d++, twins++) {
             if (want_bench && i)
-                bench(&both[d], 128, 64, 64), bench(&both[d], 64, 64, 64), bench(&both[d], 128, 2, 2048),
-                    bench(&both[d], 128, 8, 2048);
+                bench(&both[d], 128, 64, 64), bench(&both[d], 64, 64, 64), bench(&both[d], 128, 2, 4096),
+                    bench(&both[d], 128, 8, 4096);
             if (want_bench) continue;
             check_store(&k, ladder[i].name, both[d].dtype);
             check_twin(&both[d]);
