@@ -65,7 +65,7 @@ static const char *match(const glia_parse *p, bool *complete) {
     const char *tags[2];
     candidates(p, tags);
     for (int i = 0; i < 2; i++) {
-        if (!tags[i] || memcmp(tags[i], p->hold, p->held) != 0) continue;
+        if (!tags[i] || strncmp(tags[i], p->hold, p->held) != 0) continue;
         *complete = tags[i][p->held] == '\0';
         return tags[i];
     }
