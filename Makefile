@@ -35,9 +35,10 @@ help: ## this list
 setup: ## install the Debian packages that are missing
 	@$(SETUP)
 
-run: setup ## build, then chat with the bundled demo model
+run: setup ## build, then let the bundled demo model answer (P="a question"), then chat if a terminal is there
 	@$(MAKE) --no-print-directory -s all
-	@$(B)/glia run models/qwen3-demo $(if $(P),-p "$(P)")
+	@$(B)/glia run models/qwen3-demo -p "$(or $(P),Hello! Who are you? Tell me a story.)"
+	@if [ -t 0 ] && [ -z "$(P)" ]; then $(B)/glia run models/qwen3-demo; fi
 
 test: setup ## build, then every test; T="name name" runs only these
 	@$(MAKE) --no-print-directory -s -k all check-programs
