@@ -10,6 +10,7 @@ typedef struct {
     glia_attend_fn *attend;
     glia_kv_store_fn *store;
     glia_dtype dtype;
+    double rounding; /* of queries and weights: 2^-8 where they become bfloat16, else 0 */
 } twin;
 
 enum { MAX_D = GLIA_HEAD_DIM_MAX, N = GLIA_QUERIES_MAX };
@@ -77,7 +78,8 @@ static void free_result(result *r) { check_guarded_free(r->o, r->bytes); }
 
 /* m, l and o / l against float64. A score is off by g(d) sum |q k| scale and two
  * roundings, so p by that much relatively and 2 ulp of exp; o / l is a mean with
- * weights p, so twice that times the largest |v|, and its own 64 roundings twice. */
+ * weights p, so twice that times the largest |v|, and its own 64 roundings twice.
+ * AMX rounds q and p to bfloat16 first. */
 static void check_query(const twin *t, const piece *p, const result *r, size_t i, const float *q, size_t lo,
                         size_t hi, float scale) {
     double s[GLIA_PIECE], max = -INFINITY, sum = 0, off = 0, u = 0x1p-24;
@@ -98,14 +100,14 @@ static void check_query(const twin *t, const piece *p, const result *r, size_t i
             magnitude += fabs((double)q[d] * (double)p->k[j * p->d + d]);
         }
         s[j] *= (double)scale;
-        magnitude = ((double)p->d + 4) * u * magnitude * (double)scale + 4 * u * fabs(s[j]);
+        magnitude = (((double)p->d + 4) * u + t->rounding) * magnitude * (double)scale + 4 * u * fabs(s[j]);
         if (magnitude > off) off = magnitude;
         if (s[j] > max) max = s[j];
     }
     CHECK(fabs((double)r->m[i] - max) <= off, "%s %s d=%zu: m=%.9g want %.9g", t->rung,
           t->dtype == GLIA_DTYPE_F32 ? "f32" : "bf16", p->d, (double)r->m[i], max);
     for (size_t j = lo; j < hi; j++) sum += s[j] = exp(s[j] - max);
-    const double rel = 2 * off + 4 * u + 64 * u;
+    const double rel = 2 * off + 4 * u + 64 * u + t->rounding;
     CHECK(fabs((double)r->l[i] - sum) <= (rel + off) * sum, "%s d=%zu: l=%.9g want %.9g", t->rung, p->d,
           (double)r->l[i], sum);
     for (size_t d = 0; d < p->d; d++) {
@@ -317,8 +319,9 @@ int main(int argc, char **argv) {
     for (int i = 0; i < RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
-        const twin both[] = {{ladder[i].name, &k, k.attend_f32, k.kv_store_f32, GLIA_DTYPE_F32},
-                             {ladder[i].name, &k, k.attend_bf16, k.kv_store_bf16, GLIA_DTYPE_BF16}};
+        const double coarse = k.linear_narrow ? 0x1p-8 : 0;
+        const twin both[] = {{ladder[i].name, &k, k.attend_f32, k.kv_store_f32, GLIA_DTYPE_F32, 0},
+                             {ladder[i].name, &k, k.attend_bf16, k.kv_store_bf16, GLIA_DTYPE_BF16, coarse}};
         for (int d = 0; d < 2; d++, twins++) {
             if (want_bench && i)
                 bench(&both[d], 128, 64, 64), bench(&both[d], 64, 64, 64), bench(&both[d], 128, 2, 4096),

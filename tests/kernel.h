@@ -23,6 +23,7 @@ static const struct {
     {"ref", 0},
     {"avx2", GLIA_CPU_AVX2},
     {"avx512", GLIA_CPU_AVX2 | GLIA_CPU_AVX512},
+    {"amx", GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_AMX},
 };
 enum { RUNGS = sizeof ladder / sizeof *ladder };
 

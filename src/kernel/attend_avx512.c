@@ -4,9 +4,7 @@
  * Four queries at a time where they see the same keys, else one by one; a query's
  * sums are the same either way. Scores of unseen columns are computed and thrown
  * away before anything is added to them; unseen values are never multiplied. */
-#include <math.h>
-
-#include "kernel/exp_avx512.h"
+#include "kernel/softmax_avx512.h"
 #include "kernel/tile_avx512.h"
 
 glia_attend_fn glia_attend_f32_avx512, glia_attend_bf16_avx512;
@@ -35,26 +33,6 @@ GLIA_INLINE void scores(float p[ROWS][GLIA_PIECE], const piece *a, size_t lo, si
         glia_chain(run, &o, d, glia_min(a->head_dim, d + GLIA_CHAIN), R, GLIA_TILES, dtype);
     GLIA_UNROLL for (int i = 0; i < R * GLIA_TILES; i++)
         _mm512_storeu_ps(p[i / GLIA_TILES] + i % GLIA_TILES * GLIA_PANEL, run[i]);
-}
-
-/* Scores to weights, in place; unseen positions get 0. */
-static inline void softmax(float p[GLIA_PIECE], float *m, float *l, float scale, size_t lo, size_t hi) {
-    const uint64_t seen = (hi == GLIA_PIECE ? ~UINT64_C(0) : (UINT64_C(1) << hi) - 1) & ~UINT64_C(0) << lo;
-    const __m512 none = _mm512_set1_ps(-INFINITY);
-    __m512 s[GLIA_TILES], max = none, sum = _mm512_setzero_ps();
-    GLIA_UNROLL for (int t = 0; t < GLIA_TILES; t++) {
-        const __mmask16 mask = (__mmask16)(seen >> (t * GLIA_PANEL));
-        s[t] = _mm512_mul_ps(_mm512_set1_ps(scale), _mm512_loadu_ps(p + t * GLIA_PANEL));
-        max = _mm512_mask_max_ps(max, mask, max, s[t]);
-    }
-    *m = _mm512_reduce_max_ps(max);
-    GLIA_UNROLL for (int t = 0; t < GLIA_TILES; t++) {
-        const __mmask16 mask = (__mmask16)(seen >> (t * GLIA_PANEL));
-        s[t] = _mm512_maskz_mov_ps(mask, glia_exp_avx512(_mm512_sub_ps(s[t], _mm512_set1_ps(*m))));
-        sum = _mm512_add_ps(sum, s[t]);
-        _mm512_storeu_ps(p + t * GLIA_PANEL, s[t]);
-    }
-    *l = _mm512_reduce_add_ps(sum);
 }
 
 /* o = p v for R queries that see [lo, hi), panels d / 16 .. d / 16 + P - 1 of the values. */
@@ -89,7 +67,7 @@ GLIA_INLINE void some(const piece *a, size_t i, size_t lo, size_t hi, const int 
         lo = hi = 0;
     for (size_t r = 0; r < (size_t)R; r++)
         if (lo < hi)
-            softmax(p[r], a->out.m + i + r, a->out.l + i + r, a->scale, lo, hi);
+            glia_softmax_avx512(p[r], a->out.m + i + r, a->out.l + i + r, a->scale, lo, hi);
         else
             a->out.m[i + r] = -INFINITY, a->out.l[i + r] = 0;
     size_t d = 0;

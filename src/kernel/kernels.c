@@ -43,6 +43,7 @@ glia_peak_fn glia_peak_f32_avx512;
 
 glia_linear_narrow_fn glia_linear_narrow_amx;
 glia_narrow_fn glia_narrow_amx;
+glia_attend_fn glia_attend_bf16_amx;
 glia_peak_fn glia_peak_bf16_amx;
 
 void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
@@ -101,5 +102,6 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rung = "amx";
     k->linear_narrow = glia_linear_narrow_amx;
     k->narrow = glia_narrow_amx;
+    k->attend_bf16 = glia_attend_bf16_amx;
     k->peak_bf16 = glia_peak_bf16_amx;
 }

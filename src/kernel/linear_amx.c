@@ -11,19 +11,19 @@
  * are taken ROWS at a time and K in blocks of K_BLOCK, so that the rows' block
  * (1 MiB) stays in the second cache while all panels pass; between blocks the
  * sums wait in y. */
-#include <immintrin.h>
 #include <string.h>
 
 #include "kernel/panel.h"
+#include "kernel/tile_amx.h"
 
 glia_linear_narrow_fn glia_linear_narrow_amx;
 glia_narrow_fn glia_narrow_amx;
 glia_peak_fn glia_peak_bf16_amx;
 
 enum {
-    STEP = 32,
-    TILE_ROWS = 16,
-    TILE_BYTES = 1024,
+    STEP = GLIA_AMX_STEP,
+    TILE_ROWS = GLIA_AMX_ROWS,
+    TILE_BYTES = GLIA_AMX_BYTES,
     ROWS = 512,
     K_BLOCK = 1024,
     FEW = 2,
@@ -31,23 +31,12 @@ enum {
     AHEAD = 4096
 };
 
-typedef struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config; /* the memory format of LDTILECFG */
-
-/* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. The barrier makes the compiler
- * store all of the config: the intrinsic says it reads only its first bytes. */
+/* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. */
 static void configure(int rows0, int rows1) {
-    static const tile_config full = {.palette = 1,
-                                     .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-                                     .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-    tile_config c = full;
+    glia_tile_config c = glia_tile_config_full();
     c.rows[0] = c.rows[1] = c.rows[4] = (uint8_t)rows0;
     c.rows[2] = c.rows[3] = c.rows[5] = (uint8_t)rows1;
-    __asm__ volatile("" : : "r"(&c) : "memory");
-    _tile_loadconfig(&c);
+    glia_tile_load(&c);
 }
 
 typedef struct {
@@ -281,12 +270,10 @@ void glia_narrow_amx(uint16_t *y, const float *x, size_t n) {
 uint64_t glia_peak_bf16_amx(uint64_t rounds) {
     static const char zeros[TILE_BYTES] __attribute__((aligned(64)));
     configure(TILE_ROWS, TILE_ROWS);
-    for (int i = 0; i < 1; i++) {
-        _tile_loadd(4, zeros, 64);
-        _tile_loadd(5, zeros, 64);
-        _tile_loadd(6, zeros, 64);
-        _tile_loadd(7, zeros, 64);
-    }
+    _tile_loadd(4, zeros, 64);
+    _tile_loadd(5, zeros, 64);
+    _tile_loadd(6, zeros, 64);
+    _tile_loadd(7, zeros, 64);
     for (uint64_t i = 0; i < rounds; i++) {
         _tile_dpbf16ps(0, 4, 6);
         _tile_dpbf16ps(1, 4, 7);

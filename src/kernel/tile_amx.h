@@ -1,0 +1,33 @@
+/* tile_amx.h - the memory format of LDTILECFG, and loading it. */
+#ifndef GLIA_KERNEL_TILE_AMX_H
+#define GLIA_KERNEL_TILE_AMX_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+enum {
+    GLIA_AMX_STEP = 32,
+    GLIA_AMX_ROWS = 16,
+    GLIA_AMX_BYTES = 1024
+}; /* bfloat16 k, rows and bytes of a tile */
+
+typedef struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} glia_tile_config;
+
+static inline glia_tile_config glia_tile_config_full(void) {
+    return (glia_tile_config){.palette = 1,
+                              .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                              .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+}
+
+/* The barrier makes the compiler store all of the config: the intrinsic says it
+ * reads only its first bytes. */
+static inline void glia_tile_load(const glia_tile_config *c) {
+    __asm__ volatile("" : : "r"(c) : "memory");
+    _tile_loadconfig(c);
+}
+
+#endif
