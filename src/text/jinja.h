@@ -178,7 +178,7 @@ typedef struct {
     const char *params;
     jfn *fn;            /* NULL: exists and is refused by the sandbox */
     const char *pyname; /* in messages; NULL: name */
-    int hidden;         /* parameters that Python counts before params; -1: in C, with keywords */
+    int hidden; /* parameters that Python counts before params; -1: in C, counted and told in other words */
 } jrow;
 
 struct jbound {
@@ -193,6 +193,7 @@ struct jscope {
     jval *v;
     int n, cap;
     bool captured; /* a macro refers to it: not to be reused */
+    bool block;    /* of a {% block %}, from which what outer scopes hide is not seen */
 };
 
 typedef struct jchunk jchunk;
@@ -409,7 +410,8 @@ jval glia_j_loop_attr(jrt *rt, jloop *loop, const jstr *name); /* J_MISSING: non
 bool glia_j_loop_step(jrt *rt, jloop *loop, jval *out);
 int64_t glia_j_loop_length(jrt *rt, jloop *loop);
 
-jscope *glia_j_scope(jrt *rt, jscope *parent);
+jscope *glia_j_scope(jrt *rt, jscope *parent, const jnode *owner); /* hides what owner hides; NULL: nothing */
+void glia_j_hide(jrt *rt, jscope *sc, const jnode *owner);
 void glia_j_set(jrt *rt, jscope *sc, int id, jval v);
 jval glia_j_lookup(jrt *rt, jscope *sc, int id);
 void glia_j_assign(jrt *rt, const jnode *target, jscope *sc, jval v);

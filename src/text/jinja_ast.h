@@ -36,7 +36,7 @@ typedef enum {
     N_WITH,         /* args.v: targets and values in turn; kids */
     N_MACRO,        /* value: name, id; params; kids */
     N_CALL_BLOCK,   /* a: the call; params; kids */
-    N_GENERATION,   /* kids; a scope of its own, as in transformers */
+    N_GENERATION,   /* params, none; kids; a call block in transformers, so a scope of its own */
     N_FILTER_BLOCK, /* a: filter; kids */
     N_BLOCK,        /* value: name; flag: scoped, what: 'r'equired; kids */
     N_AUTOESCAPE,   /* a; kids */
@@ -77,6 +77,8 @@ struct jnode {
     const jrow *row; /* of a filter or test; NULL: unknown, an error when reached */
     jcallargs *args;
     jparams *params;
+    int *hide; /* names that the scope of this node hides until it sets them */
+    size_t n_hide;
 };
 
 /* Names that every template knows by these ids. Under the last, which no source
@@ -158,6 +160,8 @@ const char *glia_j_tok_name(jtok type); /* "end of print statement", "+", ... */
 
 /* ---- the parser, in two files ----------------------------------------------------- */
 
+typedef struct jframe jframe;
+
 typedef struct {
     jstr *name;
     int line;
@@ -172,9 +176,10 @@ typedef struct {
     glia_template *t;
     jval names, block_names; /* dicts: name to id */
     int nest;
-    bool soft;     /* inside if or a conditional expression */
-    int loops;     /* loops around, inside this macro or block */
-    unsigned seen; /* bits of J_ID_*: names loaded that the macro must provide */
+    jframe *frame, *frames; /* the scope being read, and all of them */
+    bool soft;              /* inside if or a conditional expression */
+    int loops;              /* loops around, inside this macro or block */
+    unsigned seen;          /* bits of J_ID_*: names loaded that the macro must provide */
     unsigned declared;
     int assigned_loop;                   /* line where `loop` was assigned inside the loop being read; 0 */
     const char *const *ends[J_NEST_MAX]; /* end tags that are being looked for */
@@ -206,7 +211,15 @@ void glia_j_nest(jparser *p); /* one level of recursion deeper; `p->nest--` leav
 jnode *glia_j_parse_expr(jparser *p, bool with_cond);
 jnode *glia_j_parse_tuple(jparser *p, bool with_cond); /* one expression, or a tuple where there is a comma */
 jnode *glia_j_parse_target(jparser *p, bool with_namespace);
-int glia_j_parse_name(jparser *p, jval *name); /* the id of a name to be assigned */
+int glia_j_parse_name(jparser *p, jval *name, bool declare); /* the id of a name to be assigned */
+/* Scopes, as in jinja_names.c; `p->frame` goes back to the outer one by hand. */
+void glia_j_frame_open(jparser *p, jnode *owner, bool isolated);
+void glia_j_frames_end(jparser *p);
+void glia_j_load(jparser *p, int id);
+void glia_j_store(jparser *p, int id);
+void glia_j_declare(jparser *p, int id);
+void glia_j_branch(jparser *p, int by);
+void glia_j_target_names(jparser *p, const jnode *target, bool declare);
 /* |filter|filter; `inline_start`: the first without its bar. n, or NULL, when there is none. */
 jnode *glia_j_parse_filters(jparser *p, jnode *n, bool inline_start);
 

@@ -56,6 +56,12 @@ static const char *pyname(const jrow *row) { return row->pyname ? row->pyname : 
 /* The words of CPython for functions written in C. */
 static _Noreturn void wrong_count(jrt *rt, const jrow *row, const jsignature *s, size_t given) {
     const char *name = pyname(row), *last = strrchr(name, '.');
+    if (row->hidden < 0) {
+        const bool few = given < s->required;
+        const size_t bound = few ? s->required : s->n;
+        glia_j_fail(rt, "TypeError", "%s() takes at %s %zu argument%s (%zu given)", last ? last + 1 : name,
+                    few ? "least" : "most", bound, bound == 1 ? "" : "s", given);
+    }
     const size_t hidden = (size_t)row->hidden, most = s->n + hidden, least = s->required + hidden;
     given += hidden;
     if (most == 0) glia_j_fail(rt, "TypeError", "%s() takes no arguments (%zu given)", name, given);
@@ -274,6 +280,7 @@ static jval subscript(jrt *rt, jval obj, jval key) {
 }
 
 jval glia_j_getattr(jrt *rt, jval obj, jval name) {
+    if (obj.kind == J_UNDEF && is_dunder(name.u.s)) return unsafe(rt, obj, name);
     if (obj.kind == J_UNDEF) glia_j_undefined_error(rt, obj);
     jval v = glia_j_attribute(rt, obj, name);
     if (v.kind == J_MISSING) v = subscript(rt, obj, name);

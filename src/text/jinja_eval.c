@@ -5,10 +5,15 @@
 
 /* ---- scopes ---------------------------------------------------------------------------------- */
 
-jscope *glia_j_scope(jrt *rt, jscope *parent) {
+jscope *glia_j_scope(jrt *rt, jscope *parent, const jnode *owner) {
     jscope *sc = glia_j_alloc(rt, sizeof *sc);
     sc->parent = parent;
+    if (owner) glia_j_hide(rt, sc, owner);
     return sc;
+}
+
+void glia_j_hide(jrt *rt, jscope *sc, const jnode *owner) {
+    for (size_t i = 0; i < owner->n_hide; i++) glia_j_set(rt, sc, owner->hide[i], glia_j_missing);
 }
 
 void glia_j_set(jrt *rt, jscope *sc, int id, jval v) {
@@ -53,12 +58,15 @@ static jval find_global(jrt *rt, int id) {
 }
 
 jval glia_j_lookup(jrt *rt, jscope *sc, int id) {
+    bool in_block = false;
     for (; sc; sc = sc->parent) {
         for (int i = 0; i < sc->n; i++) {
             if (sc->id[i] != id) continue;
             if (sc->v[i].kind != J_MISSING) return sc->v[i];
+            if (in_block) break;
             return glia_j_undef(rt, glia_j_missing, (jval){J_STR, {.s = rt->t->names[id]}});
         }
+        in_block |= sc->block;
         glia_j_step(rt, 1 + (uint64_t)sc->n / 16);
     }
     if (rt->globals[id].kind == J_MISSING) rt->globals[id] = find_global(rt, id);
@@ -151,11 +159,9 @@ static jval eval_sequence(jrt *rt, const jnode *n, jscope *sc) {
 }
 
 static jval eval_dict(jrt *rt, const jnode *n, jscope *sc) {
-    jval v = glia_j_dict(rt);
-    for (size_t i = 0; i < n->n; i += 2) {
-        const jval k = glia_j_eval(rt, n->kids[i], sc);
-        glia_j_put(rt, v.u.d, k, glia_j_eval(rt, n->kids[i + 1], sc));
-    }
+    jval v = glia_j_dict(rt), *all = glia_j_alloc(rt, n->n * sizeof *all);
+    for (size_t i = 0; i < n->n; i++) all[i] = glia_j_eval(rt, n->kids[i], sc);
+    for (size_t i = 0; i < n->n; i += 2) glia_j_put(rt, v.u.d, all[i], all[i + 1]);
     return v;
 }
 

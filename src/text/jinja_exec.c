@@ -69,9 +69,11 @@ static jval capture_end(jrt *rt, jcapture *c) {
 /* The items of a loop that pass its test, each tried when it is asked for. */
 static bool next_passing(jrt *rt, jiter *it, jval *out) {
     while (glia_j_step_iter(rt, it->in, out)) {
-        jscope *sc = glia_j_scope(rt, it->scope);
+        jscope *sc = glia_j_scope(rt, it->scope, NULL);
         glia_j_assign(rt, it->node->a, sc, *out);
-        if (glia_j_truth(rt, glia_j_eval(rt, it->node->c, sc))) return true;
+        if (!glia_j_truth(rt, glia_j_eval(rt, it->node->c, sc))) continue;
+        *out = glia_j_eval(rt, it->node->a, sc); /* as the target spells it: a tuple of what was unpacked */
+        return true;
     }
     return false;
 }
@@ -139,12 +141,13 @@ static jflow run_loop(jrt *rt, const jnode *n, jscope *sc, jval src, int depth0)
     if (n->flag) loop->node = n;
     loop->it = n->c ? filtered(rt, n, sc, src) : glia_j_iter(rt, src);
     if (n->c) loop->src = (jval){J_ITER, {.it = loop->it}};
-    jscope *body = glia_j_scope(rt, sc);
+    jscope *body = glia_j_scope(rt, sc, NULL);
     jval item;
     bool any = false, leave = false; /* any: as Jinja has it, a body run to its end */
     while (!leave && glia_j_loop_step(rt, loop, &item)) {
-        if (body->captured) body = glia_j_scope(rt, sc);
+        if (body->captured) body = glia_j_scope(rt, sc, NULL);
         body->n = 0;
+        glia_j_hide(rt, body, n);
         glia_j_set(rt, body, J_ID_LOOP, (jval){J_LOOP, {.loop = loop}});
         glia_j_assign(rt, n->a, body, item);
         const jflow flow = glia_j_exec(rt, n->kids, n->n, body);
@@ -152,7 +155,7 @@ static jflow run_loop(jrt *rt, const jnode *n, jscope *sc, jval src, int depth0)
         any |= flow == J_NEXT;
     }
     if (any || !n->other) return J_NEXT;
-    return glia_j_exec(rt, n->other->kids, n->other->n, glia_j_scope(rt, sc));
+    return glia_j_exec(rt, n->other->kids, n->other->n, glia_j_scope(rt, sc, n->other));
 }
 
 jval glia_j_call_loop(jrt *rt, jloop *loop, jval items) {
@@ -246,9 +249,10 @@ static void default_param(jrt *rt, const jparams *p, size_t i, jscope *sc) {
 jval glia_j_call_macro(jrt *rt, jmacro *m, const jargs *args) {
     const jparams *p = m->node->params;
     const int line = rt->line;
-    jscope *sc = glia_j_scope(rt, m->scope);
+    jscope *sc = glia_j_scope(rt, m->scope, NULL);
     bool has_caller;
     for (size_t i = 0; i < p->n; i++) glia_j_set(rt, sc, p->id[i], i < args->n ? args->v[i] : glia_j_missing);
+    glia_j_hide(rt, sc, m->node);
     jdict *rest = bind_macro(rt, p, args, sc, &has_caller);
     bind_rest(rt, m, args, sc, rest, has_caller);
     for (size_t i = 0; i < p->n; i++) {
@@ -276,7 +280,8 @@ static void run_call_block(jrt *rt, const jnode *n, jscope *sc) {
  */
 
 static void run_block(jrt *rt, const jnode *n, jscope *parent) {
-    jscope *sc = glia_j_scope(rt, parent);
+    jscope *sc = glia_j_scope(rt, parent, n);
+    sc->block = true;
     jtext hint = {0};
     if (n->what == 'r')
         glia_j_fail(rt, "TemplateRuntimeError", "Required block %s not found", glia_j_crepr(rt, n->value));
@@ -305,7 +310,7 @@ static jflow run_if(jrt *rt, const jnode *n, jscope *sc) {
 }
 
 static jflow run_with(jrt *rt, const jnode *n, jscope *sc) {
-    jscope *inner = glia_j_scope(rt, sc);
+    jscope *inner = glia_j_scope(rt, sc, n);
     for (size_t i = 0; i < n->args->n; i += 2)
         glia_j_assign(rt, n->args->v[i], inner, glia_j_eval(rt, n->args->v[i + 1], sc));
     return glia_j_exec(rt, n->kids, n->n, inner);
@@ -313,7 +318,7 @@ static jflow run_with(jrt *rt, const jnode *n, jscope *sc) {
 
 /* A set block or filter block: its text, through its filter, to *out. */
 static jflow run_captured(jrt *rt, const jnode *n, const jnode *filter, jscope *sc, jval *out) {
-    jscope *inner = glia_j_scope(rt, sc);
+    jscope *inner = glia_j_scope(rt, sc, n);
     jcapture c;
     capture_begin(rt, &c);
     const jflow flow = glia_j_exec(rt, n->kids, n->n, inner);
@@ -345,7 +350,7 @@ static jflow run_filter_block(jrt *rt, const jnode *n, jscope *sc) {
 static jflow run_autoescape(jrt *rt, const jnode *n, jscope *sc) {
     const bool before = rt->autoescape;
     rt->autoescape = glia_j_truth(rt, glia_j_eval(rt, n->a, sc));
-    const jflow flow = glia_j_exec(rt, n->kids, n->n, glia_j_scope(rt, sc));
+    const jflow flow = glia_j_exec(rt, n->kids, n->n, glia_j_scope(rt, sc, n));
     rt->autoescape = before;
     return flow;
 }
@@ -379,7 +384,7 @@ static jflow exec_node(jrt *rt, const jnode *n, jscope *sc) {
     case N_WITH: return run_with(rt, n, sc);
     case N_MACRO: glia_j_set(rt, sc, n->id, macro_of(rt, n, sc)); return J_NEXT;
     case N_CALL_BLOCK: run_call_block(rt, n, sc); return J_NEXT;
-    case N_GENERATION: return glia_j_exec(rt, n->kids, n->n, glia_j_scope(rt, sc));
+    case N_GENERATION: output(rt, glia_j_call_macro(rt, &(jmacro){n, sc}, &(jargs){0})); return J_NEXT;
     case N_FILTER_BLOCK: return run_filter_block(rt, n, sc);
     case N_BLOCK: run_block(rt, n, n->flag ? sc : rt->root); return J_NEXT;
     case N_AUTOESCAPE: return run_autoescape(rt, n, sc);

@@ -34,12 +34,15 @@ static jval f_pprint(jrt *rt, jval v, const jval *a, const jargs *raw) {
 static const struct {
     const char *name;
     int32_t cp;
+    bool bare; /* also without its semicolon */
 } entities[] = {
-    {"amp;", '&'},       {"lt;", '<'},       {"gt;", '>'},       {"quot;", '"'},     {"apos;", '\''},
-    {"nbsp;", 0xa0},     {"copy;", 0xa9},    {"reg;", 0xae},     {"deg;", 0xb0},     {"middot;", 0xb7},
-    {"laquo;", 0xab},    {"raquo;", 0xbb},   {"times;", 0xd7},   {"ndash;", 0x2013}, {"mdash;", 0x2014},
-    {"lsquo;", 0x2018},  {"rsquo;", 0x2019}, {"ldquo;", 0x201c}, {"rdquo;", 0x201d}, {"bull;", 0x2022},
-    {"hellip;", 0x2026}, {"euro;", 0x20ac},  {"trade;", 0x2122}, {"rarr;", 0x2192},  {"larr;", 0x2190},
+    {"amp", '&', true},        {"lt", '<', true},        {"gt", '>', true},        {"quot", '"', true},
+    {"apos", '\'', false},     {"nbsp", 0xa0, true},     {"copy", 0xa9, true},     {"reg", 0xae, true},
+    {"deg", 0xb0, true},       {"middot", 0xb7, true},   {"laquo", 0xab, true},    {"raquo", 0xbb, true},
+    {"times", 0xd7, true},     {"ndash", 0x2013, false}, {"mdash", 0x2014, false}, {"lsquo", 0x2018, false},
+    {"rsquo", 0x2019, false},  {"ldquo", 0x201c, false}, {"rdquo", 0x201d, false}, {"bull", 0x2022, false},
+    {"hellip", 0x2026, false}, {"euro", 0x20ac, false},  {"trade", 0x2122, false}, {"rarr", 0x2192, false},
+    {"larr", 0x2190, false},
 };
 
 /* The character of the reference after '&' at p, its length in *used; -1: none. */
@@ -59,8 +62,11 @@ static int32_t reference(const char *p, size_t n, size_t *used) {
         return cp == 0 || cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000) ? 0xfffd : (int32_t)cp;
     }
     for (size_t i = 0; i < sizeof entities / sizeof *entities; i++) {
-        *used = strlen(entities[i].name);
-        if (n >= *used && memcmp(p, entities[i].name, *used) == 0) return entities[i].cp;
+        const size_t len = strlen(entities[i].name);
+        if (n < len || memcmp(p, entities[i].name, len) != 0) continue;
+        const bool closed = n > len && p[len] == ';';
+        *used = len + closed;
+        if (closed || entities[i].bare) return entities[i].cp;
     }
     return -1;
 }
@@ -193,8 +199,8 @@ static jval f_urlize(jrt *rt, jval v, const jval *a, const jargs *raw) {
 }
 
 const jrow glia_j_filters_html[] = {
-    {"e", "/", f_escape, "escape", 1},
-    {"escape", "/", f_escape, "escape", 1},
+    {"e", "", f_escape, "escape", 1},
+    {"escape", "", f_escape, "escape", 1},
     {"forceescape", "", f_forceescape, "do_forceescape", 1},
     {"pprint", "", f_pprint, "do_pprint", 1},
     {"safe", "", f_safe, "do_mark_safe", 1},

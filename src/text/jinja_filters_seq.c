@@ -428,7 +428,7 @@ static jval f_sort(jrt *rt, jval v, const jval *a, const jargs *raw) {
             glia_j_push(rt, keys[i].u.l, fold_case(rt, key, sensitive));
         }
     }
-    glia_j_sort(rt, sorted.u.l->v, keys, n, glia_j_opt_bool(rt, a[0], false));
+    glia_j_sort(rt, sorted.u.l->v, keys, n, glia_j_opt_int(rt, a[0], 0) != 0);
     return sorted;
 }
 
@@ -448,7 +448,7 @@ static jval f_dictsort(jrt *rt, jval v, const jval *a, const jargs *raw) {
         glia_j_push(rt, sorted.u.l, glia_j_pair(rt, d->e[i].k, d->e[i].v));
         keys[i] = fold_case(rt, by_value ? d->e[i].v : d->e[i].k, sensitive);
     }
-    glia_j_sort(rt, sorted.u.l->v, keys, d->n, glia_j_opt_bool(rt, a[2], false));
+    glia_j_sort(rt, sorted.u.l->v, keys, d->n, glia_j_opt_int(rt, a[2], 0) != 0);
     return sorted;
 }
 

@@ -101,6 +101,7 @@ static jval f_indent(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)raw;
     const bool first = glia_j_opt_bool(rt, a[1], false), blank = glia_j_opt_bool(rt, a[2], false);
     if (v.kind == J_UNDEF) glia_j_undefined_error(rt, v);
+    if (v.kind == J_LIST) glia_j_fail(rt, "AttributeError", "'list' object has no attribute 'splitlines'");
     if (v.kind != J_STR)
         glia_j_fail(rt, "TypeError", "unsupported operand type(s) for +=: '%s' and 'str'", glia_j_type(v));
     jval by = a[0];
@@ -166,6 +167,8 @@ static jval f_wordwrap(jrt *rt, jval v, const jval *a, const jargs *raw) {
     if (v.kind == J_UNDEF) glia_j_undefined_error(rt, v);
     if (v.kind != J_STR)
         glia_j_fail(rt, "AttributeError", "'%s' object has no attribute 'splitlines'", glia_j_type(v));
+    if (a[2].kind > J_NONE && a[2].kind != J_STR)
+        glia_j_fail(rt, "AttributeError", "'%s' object has no attribute 'join'", glia_j_type(a[2]));
     const jstr *glue = a[2].kind == J_STR ? a[2].u.s : &newline;
     return glia_j_wordwrap(rt, v.u.s, glia_j_opt_int(rt, a[0], 79), glia_j_opt_bool(rt, a[1], true), glue,
                            glia_j_opt_bool(rt, a[3], true));

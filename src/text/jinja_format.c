@@ -533,6 +533,7 @@ static void format_field(jfields *f, jtext *out, const char *p, size_t n, int de
     jrt *rt = f->rt;
     size_t name = 0;
     while (name < n && p[name] != '!' && p[name] != ':') {
+        if (p[name] == '{') glia_j_fail(rt, "ValueError", "unexpected '{' in field name");
         if (p[name] == '[') {
             while (name < n && p[name] != ']') name++;
         } else {

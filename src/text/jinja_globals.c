@@ -46,6 +46,7 @@ static void fill_pairs(jrt *rt, jdict *d, jval from) {
 static jval make_dict(jrt *rt, const jargs *raw) {
     jval d = glia_j_dict(rt);
     if (raw->n > 1) glia_j_fail(rt, "TypeError", "dict expected at most 1 argument, got %zu", raw->n);
+    if (raw->n && raw->v[0].kind == J_UNDEF) glia_j_undefined_error(rt, raw->v[0]);
     if (raw->n && raw->v[0].kind == J_DICT)
         d = glia_j_copy(rt, raw->v[0].u.d);
     else if (raw->n)

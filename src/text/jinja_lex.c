@@ -294,6 +294,12 @@ static void unescape(jlexer *lx, jtext *out, const char **p, const char *end) {
         int32_t cp = c - '0';
         for (int i = 0; i < 2 && *p < end && is_octal((unsigned char)**p); i++) cp = cp * 8 + (*(*p)++ - '0');
         glia_j_putcp(rt, out, cp);
+    } else if ((unsigned char)c >= 0x80) { /* Jinja escapes such a character first, so its number shows */
+        size_t at = 0;
+        const char *from = *p - 1;
+        const int32_t cp = glia_j_next(from, (size_t)(end - from), &at);
+        glia_j_printf(rt, out, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)cp);
+        *p = from + at;
     } else if (c != '\n') {
         glia_j_putc(rt, out, '\\');
         glia_j_putc(rt, out, c);

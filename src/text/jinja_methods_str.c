@@ -145,11 +145,19 @@ METHOD(m_expandtabs) {
 
 /* ---- searching ------------------------------------------------------------------------------------ */
 
+static int64_t position(jrt *rt, jval v, int64_t otherwise) {
+    int64_t i;
+    if (v.kind == J_MISSING || v.kind == J_NONE) return otherwise;
+    if (!glia_j_integer(v, &i))
+        glia_j_fail(rt, "TypeError", "slice indices must be integers or None or have an __index__ method");
+    return i;
+}
+
 /* The bytes of s[start:end]; false when start lies past the end. */
 static bool window(jrt *rt, jstr *s, jval start, jval end, size_t *from, size_t *to) {
     const int64_t n = (int64_t)glia_j_chars(s);
-    int64_t i = start.kind == J_MISSING || start.kind == J_NONE ? 0 : glia_j_index(rt, start);
-    int64_t j = end.kind == J_MISSING || end.kind == J_NONE ? n : glia_j_index(rt, end);
+    int64_t i = position(rt, start, 0);
+    int64_t j = position(rt, end, n);
     if (i < 0) i = i + n < 0 ? 0 : i + n;
     if (j < 0) j = j + n < 0 ? 0 : j + n;
     if (j > n) j = n;
@@ -161,8 +169,9 @@ static bool window(jrt *rt, jstr *s, jval start, jval end, size_t *from, size_t 
 
 static int64_t find(jrt *rt, jval self, const jval *a, bool last) {
     size_t from, to;
+    const bool inside = window(rt, self.u.s, a[1], a[2], &from, &to);
     const jstr *sub = want_str(rt, a[0], "");
-    if (!window(rt, self.u.s, a[1], a[2], &from, &to)) return -1;
+    if (!inside) return -1;
     const int64_t at =
         last ? glia_j_rfind(rt, self.u.s, sub, from, to) : glia_j_find(rt, self.u.s, sub, from, to);
     if (at < 0) return -1;
@@ -197,8 +206,9 @@ METHOD(m_count) {
     (void)raw;
     size_t from, to;
     int64_t n = 0;
+    const bool inside = window(rt, self.u.s, a[1], a[2], &from, &to);
     const jstr *sub = want_str(rt, a[0], "");
-    if (!window(rt, self.u.s, a[1], a[2], &from, &to)) return glia_j_int(0);
+    if (!inside) return glia_j_int(0);
     if (sub->n == 0) {
         jstr part = {.p = self.u.s->p + from, .n = to - from, .chars = -1};
         return glia_j_int((int64_t)glia_j_chars(&part) + 1);
@@ -346,7 +356,7 @@ METHOD(m_rsplit) {
 
 METHOD(m_splitlines) {
     UNUSED;
-    return glia_j_splitlines(rt, self.u.s, glia_j_opt_bool(rt, a[0], false));
+    return glia_j_splitlines(rt, self.u.s, glia_j_opt_int(rt, a[0], 0) != 0);
 }
 
 static jval partition(jrt *rt, jval self, jval sep, bool last) {
@@ -568,14 +578,14 @@ const jrow glia_j_str_methods[] = {
     {"capitalize", "/", m_capitalize, "str.capitalize", 0},
     {"casefold", "/", m_casefold, "str.casefold", 0},
     {"center", "/width,fillchar=", m_center, "str.center", 0},
-    {"count", "/sub,start=,end=", m_count, "str.count", 0},
+    {"count", "/sub,start=,end=", m_count, "str.count", -1},
     {"encode", NULL, m_encode, NULL, 0},
-    {"endswith", "/suffix,start=,end=", m_endswith, "str.endswith", 0},
+    {"endswith", "/suffix,start=,end=", m_endswith, "str.endswith", -1},
     {"expandtabs", "tabsize=", m_expandtabs, "expandtabs", -1},
-    {"find", "/sub,start=,end=", m_find, "str.find", 0},
+    {"find", "/sub,start=,end=", m_find, "str.find", -1},
     {"format", NULL, m_format, NULL, 0},
     {"format_map", NULL, m_format_map, NULL, 0},
-    {"index", "/sub,start=,end=", m_index, "str.index", 0},
+    {"index", "/sub,start=,end=", m_index, "str.index", -1},
     {"isalnum", "/", m_isalnum, "str.isalnum", 0},
     {"isalpha", "/", m_isalpha, "str.isalpha", 0},
     {"isascii", "/", m_isascii, "str.isascii", 0},
@@ -597,15 +607,15 @@ const jrow glia_j_str_methods[] = {
     {"removeprefix", "/prefix", m_removeprefix, "str.removeprefix", 0},
     {"removesuffix", "/suffix", m_removesuffix, "str.removesuffix", 0},
     {"replace", "/old,new,count=", m_replace, "str.replace", 0},
-    {"rfind", "/sub,start=,end=", m_rfind, "str.rfind", 0},
-    {"rindex", "/sub,start=,end=", m_rindex, "str.rindex", 0},
+    {"rfind", "/sub,start=,end=", m_rfind, "str.rfind", -1},
+    {"rindex", "/sub,start=,end=", m_rindex, "str.rindex", -1},
     {"rjust", "/width,fillchar=", m_rjust, "str.rjust", 0},
     {"rpartition", "/sep", m_rpartition, "str.rpartition", 0},
     {"rsplit", "sep=,maxsplit=", m_rsplit, "rsplit", -1},
     {"rstrip", "/chars=", m_rstrip, "str.rstrip", 0},
     {"split", "sep=,maxsplit=", m_split, "split", -1},
     {"splitlines", "keepends=", m_splitlines, "splitlines", -1},
-    {"startswith", "/prefix,start=,end=", m_startswith, "str.startswith", 0},
+    {"startswith", "/prefix,start=,end=", m_startswith, "str.startswith", -1},
     {"strip", "/chars=", m_strip, "str.strip", 0},
     {"swapcase", "/", m_swapcase, "str.swapcase", 0},
     {"title", "/", m_title, "str.title", 0},

@@ -18,8 +18,10 @@ void glia_j_syntax(jparser *p, int line, const char *fmt, ...) {
 }
 
 void glia_j_advance(jparser *p) {
+    const int line = p->now.line;
     p->now = p->has_ahead ? p->ahead : glia_j_lex(&p->lx);
     p->has_ahead = false;
+    if (p->now.type == T_EOF && line) p->now.line = line; /* the end has the line of what came last */
     p->rt->line = p->now.line;
 }
 
@@ -183,8 +185,13 @@ static void parse_function(jparser *p, jnode *into, const char *const *ends) {
 
 static void parse_scoped(jparser *p, jnode *into, const char *const *ends) {
     const bool soft = p->soft;
+    jframe *outer = p->frame;
     p->soft = false;
+    glia_j_frame_open(p, into, false);
+    for (size_t i = 0; into->op == N_WITH && i < into->args->n; i += 2)
+        glia_j_target_names(p, into->args->v[i], true);
     parse_until(p, into, ends);
+    p->frame = outer;
     p->soft = soft;
 }
 
@@ -199,16 +206,21 @@ static jnode *parse_for(jparser *p, int line) {
     expect_name(p, "in");
     n->b = glia_j_parse_tuple(p, false);
     p->soft = false;
+    jframe *outer = p->frame;
+    glia_j_frame_open(p, n, false);
+    glia_j_declare(p, J_ID_LOOP);
+    glia_j_target_names(p, n->a, true);
     if (glia_j_skip_name(p, "if")) n->c = glia_j_parse_expr(p, true);
     n->flag = glia_j_skip_name(p, "recursive");
     p->loops++;
     parse_statements(p, n, ends);
     p->loops--;
+    p->frame = outer;
     const bool has_else = glia_j_is(&p->now, "else");
     glia_j_advance(p);
     if (has_else) {
         n->other = glia_j_node(p, N_BODY, p->now.line, NULL, NULL, NULL);
-        parse_until(p, n->other, last);
+        parse_scoped(p, n->other, last);
     }
     if (p->assigned_loop) {
         p->rt->line = p->assigned_loop;
@@ -225,6 +237,7 @@ static jnode *parse_if(jparser *p, int line) {
     const bool soft = p->soft;
     jnode *n = glia_j_node(p, N_IF, line, NULL, NULL, NULL);
     p->soft = true;
+    glia_j_branch(p, 1);
     for (;;) {
         glia_j_kid(p, n, glia_j_parse_tuple(p, false));
         jnode *body = glia_j_node(p, N_BODY, p->now.line, NULL, NULL, NULL);
@@ -238,6 +251,7 @@ static jnode *parse_if(jparser *p, int line) {
         n->b = glia_j_node(p, N_BODY, p->now.line, NULL, NULL, NULL);
         parse_until(p, n->b, last);
     }
+    glia_j_branch(p, -1);
     p->soft = soft;
     return n;
 }
@@ -245,13 +259,17 @@ static jnode *parse_if(jparser *p, int line) {
 static jnode *parse_set(jparser *p, int line) {
     static const char *const ends[] = {"endset", NULL};
     jnode *target = glia_j_parse_target(p, true);
-    if (glia_j_skip(p, T_ASSIGN))
-        return glia_j_node(p, N_SET, line, target, glia_j_parse_tuple(p, true), NULL);
-    const bool soft = p->soft;
-    p->soft = false;
-    jnode *n = glia_j_node(p, N_SET_BLOCK, line, target, glia_j_parse_filters(p, NULL, false), NULL);
-    p->soft = soft;
-    parse_scoped(p, n, ends);
+    jnode *n;
+    if (glia_j_skip(p, T_ASSIGN)) {
+        n = glia_j_node(p, N_SET, line, target, glia_j_parse_tuple(p, true), NULL);
+    } else {
+        const bool soft = p->soft;
+        p->soft = false;
+        n = glia_j_node(p, N_SET_BLOCK, line, target, glia_j_parse_filters(p, NULL, false), NULL);
+        p->soft = soft;
+        parse_scoped(p, n, ends);
+    }
+    glia_j_target_names(p, target, false); /* assigned only when the value is there */
     return n;
 }
 
@@ -269,10 +287,15 @@ static jnode *parse_with(jparser *p, int line) {
     return n;
 }
 
-static jparams *parse_signature(jparser *p) {
+static jparams *no_params(jparser *p) {
     jparams *s = glia_j_alloc(p->rt, sizeof *s);
-    size_t cap = 0;
     s->explicit_caller = -1;
+    return s;
+}
+
+static jparams *parse_signature(jparser *p) {
+    jparams *s = no_params(p);
+    size_t cap = 0;
     glia_j_expect(p, T_LPAREN);
     while (p->now.type != T_RPAREN) {
         if (s->n) glia_j_expect(p, T_COMMA);
@@ -283,7 +306,7 @@ static jparams *parse_signature(jparser *p) {
             s->id = grown;
         }
         const int line = p->now.line;
-        const int id = glia_j_parse_name(p, NULL);
+        const int id = glia_j_parse_name(p, NULL, true);
         for (size_t i = 0; i < s->n; i++) {
             if (s->id[i] != id) continue;
             p->rt->line = line;
@@ -329,24 +352,32 @@ static void parse_macro_body(jparser *p, jnode *n, const char *const *ends) {
 static jnode *parse_macro(jparser *p, int line) {
     static const char *const ends[] = {"endmacro", NULL};
     jnode *n = glia_j_node(p, N_MACRO, line, NULL, NULL, NULL);
-    n->id = glia_j_parse_name(p, &n->value);
+    n->id = glia_j_parse_name(p, &n->value, false);
+    jframe *outer = p->frame;
+    glia_j_frame_open(p, n, false);
     n->params = parse_signature(p);
     parse_macro_body(p, n, ends);
+    p->frame = outer;
     return n;
 }
 
 static jnode *parse_call_block(jparser *p, int line) {
     static const char *const ends[] = {"endcall", NULL};
     jnode *n = glia_j_node(p, N_CALL_BLOCK, line, NULL, NULL, NULL);
+    jframe *outer = p->frame, *inner;
+    glia_j_frame_open(p, n, false);
     if (p->now.type == T_LPAREN) {
         n->params = parse_signature(p);
     } else {
-        n->params = glia_j_alloc(p->rt, sizeof *n->params);
-        n->params->explicit_caller = -1;
+        n->params = no_params(p);
     }
+    inner = p->frame;
+    p->frame = outer; /* the call itself is made outside */
     n->a = glia_j_parse_expr(p, true);
     if (n->a->op != N_CALL) glia_j_syntax(p, line, "expected call");
+    p->frame = inner;
     parse_macro_body(p, n, ends);
+    p->frame = outer;
     return n;
 }
 
@@ -363,7 +394,11 @@ static jnode *parse_filter_block(jparser *p, int line) {
 static jnode *parse_generation(jparser *p, int line) {
     static const char *const ends[] = {"endgeneration", NULL};
     jnode *n = glia_j_node(p, N_GENERATION, line, NULL, NULL, NULL);
-    parse_function(p, n, ends);
+    n->params = no_params(p);
+    jframe *outer = p->frame;
+    glia_j_frame_open(p, n, false);
+    parse_macro_body(p, n, ends);
+    p->frame = outer;
     return n;
 }
 
@@ -400,7 +435,10 @@ static jnode *parse_block(jparser *p, int line) {
     }
     glia_j_put(p->rt, p->block_names.u.d, n->value, glia_j_none);
     glia_j_grow(p->rt, &p->t->blocks, &p->t->n_blocks, n);
+    jframe *outer = p->frame;
+    glia_j_frame_open(p, n, true);
     parse_function(p, n, ends);
+    p->frame = outer;
     if (n->what == 'r') check_required(p, n);
     p->seen = seen;
     p->declared = declared;
@@ -439,7 +477,7 @@ static jnode *parse_include(jparser *p, int line) {
 static jnode *parse_import(jparser *p, int line) {
     jnode *n = glia_j_node(p, N_LOADER, line, glia_j_parse_expr(p, true), NULL, NULL);
     expect_name(p, "as");
-    glia_j_parse_name(p, NULL);
+    glia_j_parse_name(p, NULL, false);
     skip_context(p);
     return n;
 }
@@ -448,8 +486,8 @@ static jnode *parse_from(jparser *p, int line) {
     jnode *n = glia_j_node(p, N_LOADER, line, glia_j_parse_expr(p, true), NULL, NULL);
     expect_name(p, "import");
     do {
-        glia_j_parse_name(p, NULL);
-        if (glia_j_skip_name(p, "as")) glia_j_parse_name(p, NULL);
+        glia_j_parse_name(p, NULL, false);
+        if (glia_j_skip_name(p, "as")) glia_j_parse_name(p, NULL, false);
     } while (glia_j_skip(p, T_COMMA));
     skip_context(p);
     return n;
@@ -552,7 +590,9 @@ void glia_j_parse(jrt *rt, glia_template *t, const char *source, size_t len) {
     glia_j_lex_init(&p->lx, rt, source, len);
     glia_j_advance(p);
     t->root = glia_j_node(p, N_BODY, 1, NULL, NULL, NULL);
+    glia_j_frame_open(p, t->root, false);
     parse_body(p, t->root, NULL);
+    glia_j_frames_end(p);
     for (size_t i = 0; i < p->n_unknown; i++) {
         const junknown *u = &p->unknown[i];
         if (u->soft) continue;

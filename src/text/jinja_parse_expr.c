@@ -26,7 +26,7 @@ static jnode *name_node(jparser *p, const jtoken *t) {
     return n;
 }
 
-static void store(jparser *p, const jnode *n) {
+static void note_assigned(jparser *p, const jnode *n) {
     p->declared |= special_bit(n->id);
     if (n->id == J_ID_LOOP && !p->assigned_loop) p->assigned_loop = n->line;
 }
@@ -44,7 +44,7 @@ static void make_target(jparser *p, jnode *n, const jnode *whole) {
     if (n->op == N_TUPLE) {
         for (size_t i = 0; i < n->n; i++) make_target(p, n->kids[i], whole);
     } else if (n->op == N_NAME) {
-        store(p, n);
+        note_assigned(p, n);
     } else if (n->op != N_NSREF) {
         glia_j_syntax(p, whole->line, "can't assign to '%s'", node_kind(whole));
     }
@@ -132,14 +132,18 @@ jnode *glia_j_parse_target(jparser *p, bool with_namespace) {
     return n;
 }
 
-int glia_j_parse_name(jparser *p, jval *name) {
+int glia_j_parse_name(jparser *p, jval *name, bool declare) {
     static const char *const constants[] = {"true", "false", "none", "True", "False", "None"};
     const jtoken t = glia_j_expect(p, T_NAME);
     for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) {
         if (glia_j_is(&t, constants[i])) glia_j_syntax(p, t.line, "can't assign to 'name'");
     }
     const jnode *n = name_node(p, &t);
-    store(p, n);
+    note_assigned(p, n);
+    if (declare)
+        glia_j_declare(p, n->id);
+    else
+        glia_j_store(p, n->id);
     if (name) *name = t.value;
     return n->id;
 }
@@ -174,7 +178,9 @@ static jnode *parse_primary(jparser *p, bool with_namespace) {
 
 static jnode *parse_value(jparser *p) {
     jnode *n = parse_primary(p, false);
-    if (n->op == N_NAME && !(p->declared & special_bit(n->id))) p->seen |= special_bit(n->id);
+    if (n->op != N_NAME) return n;
+    if (!(p->declared & special_bit(n->id))) p->seen |= special_bit(n->id);
+    glia_j_load(p, n->id);
     return n;
 }
 
@@ -247,34 +253,37 @@ static void add_keyword(jparser *p, jcallargs *a, jtoken key, jnode *v) {
     glia_j_grow(p->rt, &a->kw, &a->n_kw, v);
 }
 
+static void call_order(jparser *p, int line, bool ok) {
+    if (!ok) glia_j_syntax(p, line, "invalid syntax for function call expression");
+}
+
 static jcallargs *parse_call_args(jparser *p) {
     const int line = glia_j_expect(p, T_LPAREN).line;
     jcallargs *a = glia_j_alloc(p->rt, sizeof *a);
-    bool comma = false, ok = true;
+    bool comma = false;
     while (p->now.type != T_RPAREN) {
         if (comma) {
             glia_j_expect(p, T_COMMA);
             if (p->now.type == T_RPAREN) break;
         }
         if (p->now.type == T_MUL) {
-            ok = !a->star && !a->star2;
+            call_order(p, line, !a->star && !a->star2);
             glia_j_advance(p);
             a->star = glia_j_parse_expr(p, true);
         } else if (p->now.type == T_POW) {
-            ok = !a->star2;
+            call_order(p, line, !a->star2);
             glia_j_advance(p);
             a->star2 = glia_j_parse_expr(p, true);
         } else if (p->now.type == T_NAME && glia_j_look(p)->type == T_ASSIGN) {
-            ok = !a->star2;
+            call_order(p, line, !a->star2);
             const jtoken key = p->now;
             glia_j_advance(p);
             glia_j_advance(p);
             add_keyword(p, a, key, glia_j_parse_expr(p, true));
         } else {
-            ok = !a->star && !a->star2 && !a->n_kw;
+            call_order(p, line, !a->star && !a->star2 && !a->n_kw);
             glia_j_grow(p->rt, &a->v, &a->n, glia_j_parse_expr(p, true));
         }
-        if (!ok) glia_j_syntax(p, line, "invalid syntax for function call expression");
         comma = true;
     }
     glia_j_expect(p, T_RPAREN);

@@ -130,14 +130,15 @@ static int64_t slice_index(jrt *rt, jval v, int64_t otherwise, int64_t n, int64_
 }
 
 /* The positions that v[start:stop:step] picks: `count` of them from *from by *step. */
-static int64_t slice_plan(jrt *rt, int64_t n, jval start, jval stop, jval step, int64_t *from, int64_t *by) {
+static int64_t slice_plan(jrt *rt, int64_t n, jval start, jval stop, jval step, int64_t *from, int64_t *to,
+                          int64_t *by) {
     *by = slice_index(rt, step, 1, 0, INT64_MIN + 1, INT64_MAX);
     if (*by == 0) glia_j_fail(rt, "ValueError", "slice step cannot be zero");
     const int64_t low = *by > 0 ? 0 : -1, high = *by > 0 ? n : n - 1;
     *from = slice_index(rt, start, *by > 0 ? low : high, n, low, high);
-    const int64_t to = slice_index(rt, stop, *by > 0 ? high : low, n, low, high);
-    if (*by > 0) return *from < to ? (to - *from - 1) / *by + 1 : 0;
-    return *from > to ? (*from - to - 1) / -*by + 1 : 0;
+    *to = slice_index(rt, stop, *by > 0 ? high : low, n, low, high);
+    if (*by > 0) return *from < *to ? (*to - *from - 1) / *by + 1 : 0;
+    return *from > *to ? (*from - *to - 1) / -*by + 1 : 0;
 }
 
 static jval slice_str(jrt *rt, jstr *s, int64_t from, int64_t by, int64_t count) {
@@ -164,13 +165,13 @@ static jval slice_str(jrt *rt, jstr *s, int64_t from, int64_t by, int64_t count)
 }
 
 jval glia_j_slice(jrt *rt, jval v, jval start, jval stop, jval step) {
-    int64_t n = 0, from, by;
+    int64_t n = 0, from, to, by;
     if (v.kind == J_UNDEF) glia_j_undefined_error(rt, v);
     if (v.kind == J_DICT) glia_j_fail(rt, "TypeError", "unhashable type: 'slice'");
     if (v.kind != J_STR && v.kind != J_LIST && v.kind != J_TUPLE && v.kind != J_RANGE)
         glia_j_fail(rt, "TypeError", "'%s' object is not subscriptable", glia_j_type(v));
     glia_j_len(rt, v, &n);
-    const int64_t count = slice_plan(rt, n, start, stop, step, &from, &by);
+    const int64_t count = slice_plan(rt, n, start, stop, step, &from, &to, &by);
     glia_j_step(rt, (uint64_t)count / 16);
     if (v.kind == J_STR) return slice_str(rt, v.u.s, from, by, count);
     if (v.kind == J_RANGE) {
@@ -178,8 +179,9 @@ jval glia_j_slice(jrt *rt, jval v, jval start, jval stop, jval step) {
         const jrange *old = v.u.r;
         const __int128 start2 = (__int128)old->start + (__int128)from * old->step;
         const __int128 step2 = (__int128)old->step * by;
-        const __int128 stop2 = start2 + step2 * count;
-        if (step2 < INT64_MIN || step2 > INT64_MAX || stop2 < INT64_MIN || stop2 > INT64_MAX)
+        const __int128 stop2 = (__int128)old->start + (__int128)to * old->step;
+        if (start2 < INT64_MIN || start2 > INT64_MAX || step2 < INT64_MIN || step2 > INT64_MAX ||
+            stop2 < INT64_MIN || stop2 > INT64_MAX)
             glia_j_limit(rt, "a slice of a range outside 64 bits");
         *r = (jrange){(int64_t)start2, (int64_t)stop2, (int64_t)step2, (size_t)count};
         return (jval){J_RANGE, {.r = r}};

@@ -182,6 +182,11 @@ jval glia_j_strftime(jrt *rt, const jstr *format) {
         const bool unpadded = c == '-' && i + 1 < format->n; /* %-d, as glibc has it */
         if (unpadded) c = format->p[++i];
         const size_t from = out.n;
+        if (unpadded && !(c && strchr("aAbhBpPcxDXTFRrsnt%zZdemyYCHkIlMSfjwuUWVGg", c))) {
+            glia_j_puts(rt, &out, "%-");
+            glia_j_putc(rt, &out, c);
+            continue;
+        }
         put(rt, &out, &t, c ? c : '%');
         if (unpadded && c && strchr("demCHkIlMSjUWVyg", c)) {
             while (out.n - from > 1 && (out.data[from] == '0' || out.data[from] == ' ')) {

@@ -104,7 +104,7 @@ static void cut_word(jrt *rt, const jstr *s, jstr *head, jstr *middle, jstr *tai
 
 typedef struct {
     jlinks re;
-    int64_t limit; /* -1: none */
+    jval limit; /* looked at when there is a link */
     jstr attributes;
     const jlist *schemes;
 } jurlize;
@@ -113,7 +113,10 @@ static void put(jrt *rt, jtext *out, const jstr *s) { glia_j_add(rt, out, s->p, 
 
 static void link_to(jrt *rt, jtext *out, const jurlize *u, const char *scheme, const jstr *href, jstr shown,
                     bool attributes) {
-    const size_t cut = u->limit >= 0 && attributes ? glia_j_offset(rt, &shown, (size_t)u->limit) : shown.n;
+    int64_t limit = -1;
+    if (attributes && u->limit.kind != J_MISSING && u->limit.kind != J_NONE)
+        limit = glia_j_index(rt, u->limit);
+    const size_t cut = limit >= 0 ? glia_j_offset(rt, &shown, (size_t)limit) : shown.n;
     glia_j_puts(rt, out, "<a href=\"");
     glia_j_puts(rt, out, scheme);
     put(rt, out, href);
@@ -148,7 +151,7 @@ static void put_middle(jrt *rt, jtext *out, const jurlize *u, const jstr *s) {
     for (size_t i = 0; u->schemes && i < u->schemes->n; i++) {
         const jstr *scheme = u->schemes->v[i].u.s;
         if (s->n <= scheme->n || memcmp(s->p, scheme->p, scheme->n) != 0) continue;
-        const jurlize whole = {.limit = -1, .attributes = u->attributes};
+        const jurlize whole = {.attributes = u->attributes};
         link_to(rt, out, &whole, "", s, *s, true);
         return;
     }
@@ -177,8 +180,7 @@ static bool is_scheme(const jstr *s) {
 }
 
 jval glia_j_urlize(jrt *rt, jval text, jval limit, jstr *rel, jval target, jval schemes) {
-    jurlize u = {.re = open_links(rt), .limit = -1};
-    if (limit.kind != J_MISSING && limit.kind != J_NONE) u.limit = glia_j_index(rt, limit);
+    jurlize u = {.re = open_links(rt), .limit = limit};
     jtext attributes = {0}, out = {0};
     if (rel->n) {
         glia_j_puts(rt, &attributes, " rel=\"");

@@ -40,7 +40,7 @@ glia_status glia_template_compile(glia_template **out, const char *source, size_
     glia_template *t = calloc(1, sizeof *t);
     if (!t) return glia_fail_nomem(err, sizeof *t, "a chat template");
     glia_err local;
-    jrt rt = {.err = err ? err : &local, .arena.limit = (size_t)64 * SOURCE_MAX, .max_steps = UINT64_MAX};
+    jrt rt = {.err = err ? err : &local, .arena.limit = (size_t)64 * SOURCE_MAX, .max_steps = 100000000};
     const bool ok = run_parse(&rt, t, source, len);
     t->arena = rt.arena;
     if (!ok) {
@@ -61,7 +61,7 @@ static bool run_render(jrt *rt, jtext *text) {
     if (setjmp(rt->trap)) return false;
     rt->out = text;
     rt->globals = glia_j_alloc(rt, rt->t->n_names * sizeof *rt->globals);
-    rt->root = glia_j_scope(rt, NULL);
+    rt->root = glia_j_scope(rt, NULL, rt->t->root);
     glia_j_exec(rt, rt->t->root->kids, rt->t->root->n, rt->root);
     return true;
 }
