@@ -4,7 +4,7 @@
 #include <assert.h>
 
 enum {
-    CHUNK_ROWS = 256,          /* rows whose products wait in scratch for their epilogue */
+    CHUNK_ROWS = 256,         /* rows whose products wait in scratch for their epilogue */
     CHUNK_FLOATS = 64 * 1024, /* of scratch: 256 KiB, inside L2 */
 };
 
