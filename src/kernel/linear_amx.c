@@ -28,7 +28,7 @@ enum {
     K_BLOCK = 1024,
     FEW = 2,
     WIDE = 8,
-    AHEAD = 4096
+    AHEAD = 2048
 };
 
 /* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. */
