@@ -3,7 +3,7 @@
  * Frequencies are rounded to float32 step by step as Transformers does, and so
  * is position times frequency: the angle is then that of the reference, which
  * "exactly as Transformers answers" needs at long positions, and the cosine of
- * that angle is correctly rounded.
+ * that angle is correctly rounded. docs/MODEL.md has the measurement.
  *
  * Transformers lets `dynamic` and `longrope` change their frequencies as a
  * sequence grows, so that a token's logits depend on when it was computed.
