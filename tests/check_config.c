@@ -10,7 +10,7 @@
 #include "format/config.h"
 #include "format/json.h"
 
-/* Two small models, complete, to be changed by patches: objects whose members
+/* Small models, complete, to be changed by patches: objects whose members
  * replace the base's, and the string "-" takes a member away. */
 static const char qwen3[] =
     "{\"architectures\":[\"Qwen3ForCausalLM\"],\"model_type\":\"qwen3\",\"hidden_size\":64,\"head_dim\":32,"
@@ -22,6 +22,17 @@ static const char smollm3[] =
     "{\"architectures\":[\"SmolLM3ForCausalLM\"],\"model_type\":\"smollm3\",\"hidden_size\":64,"
     "\"intermediate_size\":96,\"num_hidden_layers\":5,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
     "\"vocab_size\":300,\"max_position_embeddings\":512,\"rope_theta\":5000000.0,\"dtype\":\"float32\"}";
+
+static const char qwen2[] =
+    "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":64,"
+    "\"intermediate_size\":96,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
+    "\"vocab_size\":300,\"max_position_embeddings\":512,\"rope_theta\":1000000,\"torch_dtype\":\"bfloat16\","
+    "\"use_mrope\":false,\"use_sliding_window\":false,\"sliding_window\":512,\"max_window_layers\":2}";
+static const char llama[] =
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_size\":64,"
+    "\"intermediate_size\":96,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
+    "\"vocab_size\":300,\"max_position_embeddings\":512,\"rope_theta\":500000.0,\"torch_dtype\":\"bfloat16\","
+    "\"attention_bias\":false,\"mlp_bias\":false,\"pretraining_tp\":1}";
 
 static char warnings[2000];
 
@@ -59,6 +70,8 @@ static glia_status parse(glia_model_config *c, const char *base, const char *pat
 
 #define Q qwen3
 #define S smollm3
+#define Q2 qwen2
+#define L llama
 #define F GLIA_ERR_FORMAT
 #define U GLIA_ERR_UNSUPPORTED
 #define YARN "\"rope_type\":\"yarn\",\"factor\":4"
@@ -72,11 +85,11 @@ static const struct {
     glia_status status;
     const char *words;
 } refusals[] = {
-    {Q, "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\"}", U, "x: architecture is LlamaForCausalLM; Glia runs Qwen3ForCausalLM and SmolLM3ForCausalLM"},
+    {Q, "{\"architectures\":[\"GemmaForCausalLM\"],\"model_type\":\"gemma\"}", U, "x: architecture is GemmaForCausalLM; Glia runs Qwen3ForCausalLM, SmolLM3ForCausalLM, Qwen2ForCausalLM and LlamaForCausalLM"},
     {Q, "{\"architectures\":[\"Qwen3MoeForCausalLM\"]}", U, "architecture is Qwen3MoeForCausalLM"},
     {Q, "{\"architectures\":[\"Qwen\\n3\\u001b[31m\\u0085\\u00e9\\u20ac\\ud83d\\ude00\"]}", U, "architecture is Qwen?3?[31m??\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80; Glia runs"},
     {Q, "{\"architectures\":[\"\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\\u20ac\"]}", U, "\xe2\x82\xac??; Glia runs"}, /* cut after 80 bytes */
-    {Q, "{\"architectures\":\"-\",\"model_type\":\"qwen2\"}", U, "model_type is qwen2; Glia runs Qwen3ForCausalLM"},
+    {Q, "{\"architectures\":\"-\",\"model_type\":\"qwen2_moe\"}", U, "model_type is qwen2_moe; Glia runs Qwen3ForCausalLM"},
     {Q, "{\"architectures\":\"-\",\"model_type\":\"-\"}", F, "neither architectures nor model_type"},
     {Q, "{\"architectures\":[],\"model_type\":null}", F, "neither architectures nor model_type"},
     {Q, "{\"architectures\":\"Qwen3ForCausalLM\"}", F, "architectures: expected an array, found a string \"Qwen3ForCausalLM\""},
@@ -111,6 +124,12 @@ static const struct {
     {Q, "{\"tie_word_embeddings\":1}", F, "tie_word_embeddings: expected true or false, found an integer 1"},
     {Q, "{\"attention_bias\":\"no\"}", F, "attention_bias: expected true or false"},
     {Q, "{\"mlp_bias\":true}", U, "mlp_bias is true, but Qwen3ForCausalLM has no bias there"},
+    {Q2, "{\"mlp_bias\":true}", U, "mlp_bias is true, but Qwen2ForCausalLM has no bias there"},
+    {Q2, "{\"use_mrope\":true}", U, "use_mrope is true, which Glia does not support"},
+    {Q2, "{\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\",\"full_attention\"]}", F, "layer_types[1] is sliding_attention, but use_sliding_window is false"},
+    {L, "{\"mlp_bias\":1}", F, "mlp_bias: expected true or false"},
+    {L, "{\"model_type\":\"mistral\"}", F, "architectures says LlamaForCausalLM, which is of model_type llama, found mistral"},
+    {L, "{\"num_attention_heads\":3}", F, "num_attention_heads 3 is not a multiple of num_key_value_heads 2"},
     {Q, "{\"hidden_act\":\"gelu\"}", U, "hidden_act is gelu; Glia has silu"},
     {Q, "{\"hidden_act\":3}", F, "hidden_act: expected a string"},
     {Q, "{\"is_causal\":false}", U, "is_causal is false; Glia's attention is causal"},
@@ -224,6 +243,14 @@ static const struct {
     {Q, "{\"original_max_position_embeddings\":128,\"rope_scaling\":{" YARN "}}", "x: original_max_position_embeddings is ignored by rope_type yarn\n"},
     {S, "{\"rope_scaling\":{" LONG ",\"factor\":4,\"original_max_position_embeddings\":128}}", "original_max_position_embeddings is ignored here, as in transformers 4"},
     {Q, "{\"no_rope_layers\":[1,1,1,0]}", "no_rope_layers is ignored by Qwen3ForCausalLM"},
+    {Q2, "{}", ""},
+    {Q2, "{\"attention_bias\":false}", ""},
+    {Q2, "{\"attention_bias\":true}", "x: attention_bias is ignored by Qwen2ForCausalLM\n"},
+    {L, "{\"is_llama_config\":true,\"rope_interleaved\":false,\"sliding_window\":null,\"use_sliding_window\":false}", ""},
+    {L, "{\"sliding_window\":16,\"use_sliding_window\":true}", "x: use_sliding_window is ignored by LlamaForCausalLM\nx: sliding_window is ignored by LlamaForCausalLM\n"},
+    {L, "{\"max_window_layers\":2}", "x: max_window_layers is ignored by LlamaForCausalLM\n"},
+    {L, "{\"layer_types\":[\"sliding_attention\"]}", "x: layer_types is ignored by LlamaForCausalLM\n"},
+    {L, "{\"no_rope_layers\":[0,0,0,0]}", "x: no_rope_layers is ignored by LlamaForCausalLM\n"},
     {S, "{\"sliding_window\":16,\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\",\"full_attention\",\"full_attention\"]}",
      "layer_types has sliding_attention, which counts although use_sliding_window is false"},
 };
@@ -274,6 +301,14 @@ static const struct {
     {S, "{\"use_sliding_window\":true,\"sliding_window\":32,\"no_rope_layers\":[1,0,1,1,0]}", "10110", {0, 32, 0, 0, 32}},
     {S, "{\"sliding_window\":32}", "11101", {0}},
     {S, "{\"sliding_window\":8,\"layer_types\":[\"sliding_attention\",\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}", "11101", {8, 0, 0, 0, 8}},
+    {Q2, "{}", "1111", {0}},
+    {Q2, "{\"use_sliding_window\":true}", "1111", {0, 0, 512, 512}},
+    {Q2, "{\"use_sliding_window\":true,\"sliding_window\":\"-\"}", "1111", {0, 0, 4096, 4096}},
+    {Q2, "{\"use_sliding_window\":true,\"max_window_layers\":\"-\"}", "1111", {0}},
+    {Q2, "{\"use_sliding_window\":true,\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\",\"full_attention\"]}", "1111", {0, 512}},
+    {L, "{}", "1111", {0}},
+    {L, "{\"sliding_window\":16,\"use_sliding_window\":true,\"max_window_layers\":0}", "1111", {0}},
+    {L, "{\"no_rope_layers\":[0,0,0,0],\"no_rope_layer_interval\":2}", "1111", {0}},
 };
 /* clang-format on */
 
@@ -443,6 +478,20 @@ static void test_defaults(void **state) {
     assert_true(c.vocab == 128256 && c.hidden == 2048 && c.ffn == 11008 && c.head_dim == 128);
     assert_true(c.layers == 36 && c.heads == 16 && c.kv_heads == 4 && c.max_position_embeddings == 32768);
     assert_true(c.tied_head && c.eos.n == 1 && c.eos.id[0] == 128001 && c.bos == 128000 && c.pad == 128004);
+    glia_model_config_free(&c);
+    text = "{\"model_type\":\"qwen2\"}";
+    assert_int_equal(glia_model_config_parse(&c, text, strlen(text), "x", warn, NULL, &err), GLIA_OK);
+    assert_string_equal(c.architecture, "Qwen2ForCausalLM");
+    assert_true(c.vocab == 151936 && c.hidden == 4096 && c.ffn == 22016 && c.head_dim == 128);
+    assert_true(c.layers == 32 && c.heads == 32 && c.kv_heads == 32 && c.max_position_embeddings == 32768);
+    assert_true(c.rope_config.theta == 1e4 && !c.tied_head && c.eos.n == 0 && c.bos == -1 && c.pad == -1);
+    glia_model_config_free(&c);
+    text = "{\"model_type\":\"llama\",\"num_attention_heads\":16}";
+    assert_int_equal(glia_model_config_parse(&c, text, strlen(text), "x", warn, NULL, &err), GLIA_OK);
+    assert_string_equal(c.architecture, "LlamaForCausalLM");
+    assert_true(c.vocab == 32000 && c.hidden == 4096 && c.ffn == 11008 && c.head_dim == 256);
+    assert_true(c.layers == 32 && c.heads == 16 && c.kv_heads == 16 && c.max_position_embeddings == 2048);
+    assert_true(c.rope_config.theta == 1e4 && !c.tied_head && c.eos.id[0] == 2 && c.bos == 1 && c.pad == -1);
     glia_model_config_free(&c);
     assert_int_equal(parse(&c, S,
                            "{\"attention_bias\":true,\"mlp_bias\":true,\"tie_word_embeddings\":false,"

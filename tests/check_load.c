@@ -61,6 +61,42 @@ static void test_published(void **state) {
     }
 }
 
+/* Architectures as format/config.c knows them: each has a table here, and which biases. */
+static void test_architectures(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool norms, qkv, o, mlp;
+    } rows[] = {
+        {"{\"model_type\":\"qwen3\"}", true, false, false, false},
+        {"{\"model_type\":\"qwen3\",\"attention_bias\":true}", true, true, true, false},
+        {"{\"model_type\":\"smollm3\"}", false, false, false, false},
+        {"{\"model_type\":\"smollm3\",\"attention_bias\":true,\"mlp_bias\":true}", false, true, true, true},
+        {"{\"model_type\":\"qwen2\"}", false, true, false, false},
+        {"{\"model_type\":\"qwen2\",\"attention_bias\":true}", false, true, false, false},
+        {"{\"model_type\":\"llama\"}", false, false, false, false},
+        {"{\"model_type\":\"llama\",\"attention_bias\":true}", false, true, true, false},
+        {"{\"model_type\":\"llama\",\"mlp_bias\":true}", false, false, false, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        glia_model_config c;
+        glia_err err;
+        if (glia_model_config_parse(&c, rows[i].text, strlen(rows[i].text), "x", NULL, NULL, &err) != GLIA_OK)
+            fail_msg("%s", err.msg);
+        const glia_model_spec *s = glia_spec_find(c.architecture);
+        assert_non_null(s);
+        CHECK(glia_spec_has(s, &c, W_Q_NORM) == rows[i].norms, "%s", rows[i].text);
+        CHECK(glia_spec_has(s, &c, W_Q_BIAS) == rows[i].qkv, "%s", rows[i].text);
+        CHECK(glia_spec_has(s, &c, W_K_BIAS) == rows[i].qkv, "%s", rows[i].text);
+        CHECK(glia_spec_has(s, &c, W_V_BIAS) == rows[i].qkv, "%s", rows[i].text);
+        CHECK(glia_spec_has(s, &c, W_O_BIAS) == rows[i].o, "%s", rows[i].text);
+        CHECK(glia_spec_has(s, &c, W_GATE_BIAS) == rows[i].mlp, "%s", rows[i].text);
+        CHECK(glia_spec_has(s, &c, W_HEAD) != c.tied_head, "%s", rows[i].text);
+        glia_model_config_free(&c);
+    }
+    assert_null(glia_spec_find("GemmaForCausalLM"));
+}
+
 /* ---- a small checkpoint, and what can be wrong with it -------------------- */
 
 static const char config_text[] =
@@ -323,11 +359,9 @@ static void test_dummy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published),
-        cmocka_unit_test(test_fuses),
-        cmocka_unit_test(test_bare_and_redundant_names),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_unexpected),
+        cmocka_unit_test(test_published), cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_fuses),     cmocka_unit_test(test_bare_and_redundant_names),
+        cmocka_unit_test(test_errors),    cmocka_unit_test(test_unexpected),
         cmocka_unit_test(test_dummy),
     };
     return check_run_group("load", tests);

@@ -38,6 +38,14 @@ def smollm3(**keys):
     return small(make_shrunken.smollm3(), **{"no_rope_layers": [1, 0], **keys})
 
 
+def llama(base="Llama-3.2-1B", **keys):
+    return small(make_shrunken.llama(base), **keys)
+
+
+def qwen2(base="Qwen2.5-0.5B", **keys):
+    return small(make_shrunken.qwen2(base), **{"max_window_layers": 2, **keys})
+
+
 def longrope(original):
     return {"max_position_embeddings": 512, "original_max_position_embeddings": original,
             **rope("longrope", short_factor=[1 + i / 16 for i in range(8)],
@@ -68,6 +76,14 @@ VARIANTS = {
     "smollm3-bias-window-types": smollm3(attention_bias=True, mlp_bias=True, use_sliding_window=True, sliding_window=17,
                                          layer_types=[SLIDING, FULL], tie_word_embeddings=False),
     "smollm3-window-nope": (*smollm3(use_sliding_window=True, sliding_window=33), {"without layer_types"}),
+    "llama-3.2": llama(**rope("llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                              original_max_position_embeddings=48)),
+    "llama-untied-bias": (*llama("Llama-3.1-8B", attention_bias=True, mlp_bias=True, num_key_value_heads=1,
+                                 head_dim=None, **rope("linear", factor=2.0)), {"without head_dim"}),
+    "qwen2": qwen2(),
+    "qwen2-untied-window-odd": (*qwen2("Qwen2.5-7B", use_sliding_window=True, sliding_window=20, max_window_layers=1,
+                                       hidden_size=38, intermediate_size=57, num_attention_heads=7,
+                                       num_key_value_heads=1, head_dim=10, vocab_size=51), {"without layer_types"}),
 }
 
 

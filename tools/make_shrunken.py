@@ -17,6 +17,24 @@ import math
 import pathlib
 import zlib
 
+# Facts of published config.json files that ../shared/data/configs does not have.
+LLAMA3 = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "attention_bias": False, "mlp_bias": False,
+          "hidden_act": "silu", "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
+          "pretraining_tp": 1, "torch_dtype": "bfloat16"}
+QWEN25 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu", "rms_norm_eps": 1e-6,
+          "rope_theta": 1000000.0, "use_mrope": False, "use_sliding_window": False, "torch_dtype": "bfloat16"}
+LLAMA3_ROPE = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+               "original_max_position_embeddings": 8192}
+PUBLISHED = {
+    "Llama-3.2-1B": {**LLAMA3, "head_dim": 64, "tie_word_embeddings": True,
+                     "rope_scaling": {**LLAMA3_ROPE, "factor": 32.0}},
+    "Llama-3.1-8B": {**LLAMA3, "tie_word_embeddings": False, "rope_scaling": {**LLAMA3_ROPE, "factor": 8.0}},
+    "Qwen2.5-0.5B": {**QWEN25, "max_position_embeddings": 32768, "max_window_layers": 24, "sliding_window": 32768,
+                     "tie_word_embeddings": True},
+    "Qwen2.5-7B": {**QWEN25, "max_position_embeddings": 131072, "max_window_layers": 28, "sliding_window": 131072,
+                   "tie_word_embeddings": False},
+}
+
 WINDOW = 48  # not a multiple of 64: windows end inside a piece of keys
 
 
@@ -31,6 +49,17 @@ def smollm3(**keys):
                           "vocab_size": 640, "num_attention_heads": 4, "num_key_value_heads": 1,
                           "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
                           "no_rope_layers": [1, 1, 1, 0, 1], "layer_types": None, **keys}
+
+
+def llama(base="Llama-3.2-1B", **keys):
+    return base, {"hidden_size": 256, "intermediate_size": 704, "num_hidden_layers": 4, "vocab_size": 640,
+                  "num_attention_heads": 4, "num_key_value_heads": 1, "bos_token_id": 1, "eos_token_id": 2, **keys}
+
+
+def qwen2(base="Qwen2.5-0.5B", **keys):
+    return base, {"hidden_size": 448, "intermediate_size": 704, "num_hidden_layers": 4, "vocab_size": 640,
+                  "num_attention_heads": 7, "num_key_value_heads": 1, "max_window_layers": 4, "bos_token_id": 1,
+                  "eos_token_id": 1, **keys}
 
 
 def rope(kind, **keys):
@@ -114,6 +143,30 @@ VARIANTS = {
     "smollm3-longrope": smollm3(max_position_embeddings=2048, original_max_position_embeddings=256, **longrope(64)),
     "smollm3-llama3": smollm3(**rope("llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=2.0,
                                      original_max_position_embeddings=64)),
+    # Llama: as published (with original positions that the test reaches), other biases, other rope.
+    "llama-3.2-1b": llama(**rope("llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                 original_max_position_embeddings=128)),
+    "llama-3.2-1b-plain": llama(),
+    "llama-3.1-8b": (*llama("Llama-3.1-8B", num_attention_heads=8, num_key_value_heads=2,
+                            **rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                   original_max_position_embeddings=256)), {"sharded"}),
+    "llama-2": (*llama("Llama-3.1-8B", num_key_value_heads=4, rope_theta=10000.0, rope_scaling=None,
+                       max_position_embeddings=4096), {"without head_dim"}),
+    "llama-attention-bias": llama(attention_bias=True),
+    "llama-mlp-bias": llama(mlp_bias=True, tie_word_embeddings=False),
+    "llama-all": llama(attention_bias=True, mlp_bias=True, head_dim=48, num_attention_heads=10,
+                       num_key_value_heads=2, **rope("yarn", factor=4.0, original_max_position_embeddings=128)),
+    # Qwen2: biases on q, k and v always; groups 7, 7, 4, 1.
+    "qwen2.5-0.5b": qwen2(),
+    "qwen2.5-7b": (*qwen2("Qwen2.5-7B", num_attention_heads=14, num_key_value_heads=2, head_dim=32), {"sharded"}),
+    "qwen2-window-layers": (*qwen2(use_sliding_window=True, sliding_window=WINDOW, max_window_layers=2),
+                            {"without layer_types"}),
+    "qwen2-window-types": qwen2(use_sliding_window=True, sliding_window=WINDOW,
+                                layer_types=[SLIDING, FULL, FULL, SLIDING]),
+    "qwen2-yarn": qwen2("Qwen2.5-7B", hidden_size=256, num_attention_heads=8, num_key_value_heads=2,
+                        **rope("yarn", factor=4.0, original_max_position_embeddings=128)),
+    "qwen2-odd-sizes": qwen2(hidden_size=138, intermediate_size=203, vocab_size=777, num_attention_heads=3,
+                             num_key_value_heads=3),
 }
 
 
@@ -169,7 +222,7 @@ def store(model, folder, how):
 def build(name, folder, configs, variants=VARIANTS):
     from transformers import AutoConfig, AutoModelForCausalLM
     base, keys, *how = variants[name]
-    config = json.loads((pathlib.Path(configs) / base / "config.json").read_text())
+    config = dict(PUBLISHED.get(base) or json.loads((pathlib.Path(configs) / base / "config.json").read_text()))
     config.update(keys)
     if base.startswith("Qwen3") and "layer_types" not in keys:
         config.pop("layer_types", None)

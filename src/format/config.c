@@ -1,5 +1,5 @@
 /* config.c - see config.h. One row of `families` is all that a further Llama-like
- * architecture needs here. */
+ * architecture needs here; docs/EXTENDING.md has the rest. */
 #include "format/config.h"
 
 #include <math.h>
@@ -21,15 +21,17 @@ enum {
 
 typedef struct {
     const char *architecture, *model_type;
-    int vocab, hidden, ffn, layers, heads, kv_heads; /* transformers' defaults for keys left out */
-    int head_dim;                                    /* 0: hidden / heads */
-    int positions, window;                           /* window 0: none */
+    int vocab, hidden, ffn, layers, heads,
+        kv_heads;          /* transformers' defaults for keys left out; kv_heads 0: heads */
+    int head_dim;          /* 0: hidden / heads */
+    int positions, window; /* window 0: none */
     double theta;
     bool tied;
-    int bos, eos, pad; /* -1: none */
-    bool has_mlp_bias; /* reads mlp_bias; the others have none */
-    bool has_nope;     /* reads no_rope_layers; a window goes to the layers that do not rotate,
-                        * else to those from max_window_layers on */
+    int bos, eos, pad;     /* -1: none */
+    bool has_mlp_bias;     /* may have it; of the others, true is refused */
+    bool has_nope;         /* layers without RoPE; a window goes to those, else to the layers from
+                            * max_window_layers on */
+    const char *unread[7]; /* known keys that transformers does not read for this one */
 } family;
 
 static const family families[] = {
@@ -47,7 +49,8 @@ static const family families[] = {
      .theta = 10000,
      .bos = -1,
      .eos = -1,
-     .pad = -1},
+     .pad = -1,
+     .unread = {"no_rope_layers", "no_rope_layer_interval"}},
     {.architecture = "SmolLM3ForCausalLM",
      .model_type = "smollm3",
      .vocab = 128256,
@@ -64,6 +67,36 @@ static const family families[] = {
      .pad = 128004,
      .has_mlp_bias = true,
      .has_nope = true},
+    {.architecture = "Qwen2ForCausalLM",
+     .model_type = "qwen2",
+     .vocab = 151936,
+     .hidden = 4096,
+     .ffn = 22016,
+     .layers = 32,
+     .heads = 32,
+     .kv_heads = 32,
+     .positions = 32768,
+     .window = 4096,
+     .theta = 10000,
+     .bos = -1,
+     .eos = -1,
+     .pad = -1,
+     .unread = {"no_rope_layers", "no_rope_layer_interval", "attention_bias"}},
+    {.architecture = "LlamaForCausalLM",
+     .model_type = "llama",
+     .vocab = 32000,
+     .hidden = 4096,
+     .ffn = 11008,
+     .layers = 32,
+     .heads = 32,
+     .positions = 2048,
+     .theta = 10000,
+     .bos = 1,
+     .eos = 2,
+     .pad = -1,
+     .has_mlp_bias = true,
+     .unread = {"no_rope_layers", "no_rope_layer_interval", "use_sliding_window", "sliding_window",
+                "max_window_layers", "layer_types"}},
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
@@ -87,13 +120,13 @@ static const glia_json_key known_keys[] = {
     {"_flash_attn_2_enabled", NAN}, {"chunk_size_feed_forward", NAN}, {"tie_encoder_decoder", NAN},
     {"is_decoder", NAN}, {"tokenizer_class", NAN}, {"id2label", NAN}, {"label2id", NAN}, {"num_labels", NAN},
     {"problem_type", NAN}, {"finetuning_task", NAN}, {"task_specific_params", NAN}, {"sep_token_id", NAN},
-    {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"router_aux_loss_coef", NAN},
+    {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"is_llama_config", NAN}, {"router_aux_loss_coef", NAN},
     {"output_router_logits", NAN},
     /* what would change the result */
     {"partial_rotary_factor", 1}, {"quantization_config", 0}, {"compression_config", 0},
     {"attention_chunk_size", 0}, {"num_experts", 0}, {"num_local_experts", 0}, {"n_routed_experts", 0},
     {"is_encoder_decoder", 0}, {"add_cross_attention", 0}, {"cross_attention_hidden_size", 0},
-    {"pruned_heads", 0}, {"use_bidirectional_attention", 0}, {"rope_interleaved", 0}, {"rope_interleave", 0},
+    {"pruned_heads", 0}, {"use_bidirectional_attention", 0}, {"rope_interleaved", 0}, {"rope_interleave", 0}, {"use_mrope", 0},
     {"attn_logit_softcapping", 0}, {"final_logit_softcapping", 0}, {"attention_multiplier", 0},
     {"embedding_multiplier", 1}, {"residual_multiplier", 1}, {"logits_scaling", 1}, {"logit_scale", 1},
     {"mlp_bias", NAN}, {"no_rope_layers", NAN}, {"no_rope_layer_interval", NAN}, {"is_causal", NAN},
@@ -151,7 +184,8 @@ static void read_sizes(glia_json_reader *r, glia_model_config *c, const family *
     c->ffn = glia_json_int(r, "intermediate_size", f->ffn, 1, SIZE_MAX_ANY);
     c->layers = (int)glia_json_int(r, "num_hidden_layers", f->layers, 1, LAYERS_MAX);
     c->heads = (int)glia_json_int(r, "num_attention_heads", f->heads, 1, HEADS_MAX);
-    const int kv_heads = is_null(r, "num_key_value_heads") ? c->heads : f->kv_heads;
+    const bool mha = f->kv_heads == 0 || is_null(r, "num_key_value_heads");
+    const int kv_heads = mha ? c->heads : f->kv_heads;
     c->kv_heads = (int)glia_json_int(r, "num_key_value_heads", kv_heads, 1, HEADS_MAX);
     const int64_t quotient = c->hidden / c->heads;
     const int64_t head_dim = f->head_dim == 0 || is_null(r, "head_dim") ? quotient : f->head_dim;
@@ -213,12 +247,9 @@ static void read_ids(glia_json_reader *r, glia_model_config *c, const family *f)
 /* A 1 in `no_rope_layers` means that the layer DOES rotate. */
 static void read_nope(glia_json_reader *r, glia_model_config *c, const family *f) {
     memset(c->rope, 1, (size_t)c->layers);
+    if (!f->has_nope) return;
     const json_t *list = glia_json_array(r, "no_rope_layers");
     const int interval = (int)glia_json_int(r, "no_rope_layer_interval", 4, 1, INT32_MAX);
-    if (!f->has_nope) {
-        if (list) glia_json_warn(r, "no_rope_layers is ignored by %s", f->architecture);
-        return;
-    }
     if (list && json_array_size(list) < (size_t)c->layers) {
         glia_json_fail(r, GLIA_ERR_FORMAT,
                        "no_rope_layers: expected num_hidden_layers = %d values, found %zu", c->layers,
@@ -286,9 +317,22 @@ static void read_windows(glia_json_reader *r, glia_model_config *c, const family
             r, "layer_types has sliding_attention, which counts although use_sliding_window is false");
 }
 
-static void read_config(glia_json_reader *r, glia_model_config *c) {
+/* Take out of `tree`, the object that `r` reads, what this architecture has no use
+ * for: from here on it is as if the key were not there. */
+static void drop_unread(const glia_json_reader *r, json_t *tree, const family *f) {
+    for (const char *const *key = f->unread; *key; key++) {
+        const json_t *value = json_object_get(tree, *key);
+        if (!value) continue;
+        if (!glia_json_is_neutral(value, NAN))
+            glia_json_warn(r, "%s is ignored by %s", *key, f->architecture);
+        json_object_del(tree, *key);
+    }
+}
+
+static void read_config(glia_json_reader *r, json_t *tree, glia_model_config *c) {
     const family *f = find_family(r);
     if (r->status != GLIA_OK) return;
+    drop_unread(r, tree, f);
     glia_json_check_keys(r, known_keys, true);
     read_sizes(r, c, f);
     read_dtype(r, c);
@@ -308,7 +352,7 @@ static void read_config(glia_json_reader *r, glia_model_config *c) {
 static glia_status from_tree(glia_model_config *c, json_t *tree, const char *where, glia_warning_fn *warning,
                              void *user, glia_err *err) {
     glia_json_reader r = {.object = tree, .where = where, .err = err, .warning = warning, .user = user};
-    read_config(&r, c);
+    read_config(&r, tree, c);
     json_decref(tree);
     if (r.status != GLIA_OK) glia_model_config_free(c);
     return r.status;

@@ -5,7 +5,7 @@
  * key it does not know, and leaves nothing else to its callers: every number
  * here is in range and every list is complete.
  * Source: transformers configuration_qwen3.py, configuration_smollm3.py,
- * configuration_utils.py, modeling_rope_utils.py. */
+ * configuration_qwen2.py, configuration_llama.py, configuration_utils.py, modeling_rope_utils.py. */
 #ifndef GLIA_FORMAT_CONFIG_H
 #define GLIA_FORMAT_CONFIG_H
 
@@ -56,7 +56,7 @@ typedef struct {
     int max_position_embeddings;
     double rms_norm_eps;
     bool tied_head;      /* logits use the embedding; a stored lm_head.weight is its copy */
-    bool attention_bias; /* q, k, v and o projections */
+    bool attention_bias; /* q, k, v and o projections; Qwen2's are in its table (model/qwen2.c) */
     bool mlp_bias;       /* gate, up and down projections */
     glia_dtype dtype;    /* of the stored weights; AUTO where config.json does not say */
     unsigned char *rope; /* [layers] 1: this layer rotates q and k */

@@ -37,7 +37,8 @@ const char *glia_cut_name(glia_cut cut) {
 }
 
 const glia_model_spec *glia_spec_find(const char *architecture) {
-    static const glia_model_spec *const specs[] = {&glia_spec_qwen3, &glia_spec_smollm3};
+    static const glia_model_spec *const specs[] = {&glia_spec_qwen3, &glia_spec_smollm3, &glia_spec_qwen2,
+                                                   &glia_spec_llama};
     for (size_t i = 0; i < sizeof specs / sizeof *specs; i++)
         if (strcmp(specs[i]->architecture, architecture) == 0) return specs[i];
     return NULL;
@@ -100,6 +101,13 @@ bool glia_spec_weight(glia_weight *w, const glia_model_spec *s, const glia_model
     else
         snprintf(w->name, sizeof w->name, "%s", w->spec->name);
     return true;
+}
+
+bool glia_spec_has(const glia_model_spec *s, const glia_model_config *c, glia_weight_id id) {
+    glia_weight w;
+    for (size_t i = 0; glia_spec_weight(&w, s, c, i) && w.layer == 0; i++)
+        if (w.spec->id == id) return true;
+    return false;
 }
 
 int64_t glia_spec_parameters(const glia_model_spec *s, const glia_model_config *c) {

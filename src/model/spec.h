@@ -60,11 +60,11 @@ typedef struct {
 
 typedef struct {
     const char *architecture;       /* config.json: architectures[0] */
-    const glia_weight_spec *weight; /* what this model adds to glia_llama_weights */
+    const glia_weight_spec *weight; /* what this model adds to the weights that all share */
     size_t n_weights;
 } glia_model_spec;
 
-extern const glia_model_spec glia_spec_qwen3, glia_spec_smollm3;
+extern const glia_model_spec glia_spec_qwen3, glia_spec_smollm3, glia_spec_qwen2, glia_spec_llama;
 
 /* The table of config.architecture; the config reader knows the same names, so never NULL. */
 const glia_model_spec *glia_spec_find(const char *architecture);
@@ -82,6 +82,9 @@ typedef struct {
 /* The model's i-th weight, those of the model first, then layer by layer; false
  * when i is past the last. Weights that this config does not have are left out. */
 bool glia_spec_weight(glia_weight *w, const glia_model_spec *s, const glia_model_config *c, size_t i);
+
+/* Has the model, or its layers, such a weight? */
+bool glia_spec_has(const glia_model_spec *s, const glia_model_config *c, glia_weight_id id);
 
 /* Parameters the checkpoint must hold: what index.json calls total_parameters. */
 int64_t glia_spec_parameters(const glia_model_spec *s, const glia_model_config *c);

@@ -18,6 +18,7 @@ typedef struct {
 static layer_shape shape_of(const glia_model_config *c, glia_dtype dtype) {
     const size_t hidden = (size_t)c->hidden, q = (size_t)glia_dim_of(c, D_Q),
                  kv = (size_t)glia_dim_of(c, D_KV);
+    const glia_model_spec *spec = glia_spec_find(c->architecture);
     const size_t ffn = (size_t)c->ffn, pair = 2 * round_up(ffn), head = round_up((size_t)c->head_dim);
     layer_shape s = {
         .qkv = {.dtype = dtype, .columns = q + 2 * kv, .k = hidden},
@@ -26,7 +27,8 @@ static layer_shape shape_of(const glia_model_config *c, glia_dtype dtype) {
         .down = {.dtype = dtype, .columns = hidden, .k = ffn},
         .vector_floats = 2 * round_up(hidden) + 2 * head,
     };
-    if (c->attention_bias) s.vector_floats += round_up(q + 2 * kv) + round_up(hidden);
+    if (glia_spec_has(spec, c, W_Q_BIAS)) s.vector_floats += round_up(q + 2 * kv);
+    if (glia_spec_has(spec, c, W_O_BIAS)) s.vector_floats += round_up(hidden);
     if (c->mlp_bias) s.vector_floats += pair + round_up(hidden);
     return s;
 }
@@ -69,9 +71,8 @@ static void bind(glia_weights *w) {
     const layer_shape s = shape_of(c, w->dtype);
     const size_t hidden = round_up((size_t)c->hidden), head = round_up((size_t)c->head_dim);
     float *at = glia_plan_at(&w->plan, REGION_VECTORS);
-    bool norms = false; /* on q and k heads */
-    glia_weight weight;
-    for (size_t i = 0; glia_spec_weight(&weight, w->spec, c, i); i++) norms |= weight.spec->id == W_Q_NORM;
+    const bool norms = glia_spec_has(w->spec, c, W_Q_NORM);
+    const bool qkv_bias = glia_spec_has(w->spec, c, W_Q_BIAS), o_bias = glia_spec_has(w->spec, c, W_O_BIAS);
     w->embed = place(&w->plan, REGION_EMBED, 0, vocab_shape(c, w->dtype));
     w->head = place(&w->plan, c->tied_head ? REGION_EMBED : REGION_HEAD, 0, vocab_shape(c, w->dtype));
     w->final_norm = cut(&at, true, hidden);
@@ -85,8 +86,8 @@ static void bind(glia_weights *w) {
         l->post_norm = cut(&at, true, hidden);
         l->q_norm = cut(&at, norms, head);
         l->k_norm = cut(&at, norms, head);
-        l->qkv_bias = cut(&at, c->attention_bias, round_up(s.qkv.columns));
-        l->o_bias = cut(&at, c->attention_bias, hidden);
+        l->qkv_bias = cut(&at, qkv_bias, round_up(s.qkv.columns));
+        l->o_bias = cut(&at, o_bias, hidden);
         l->gate_up_bias = cut(&at, c->mlp_bias, s.gate_up.columns);
         l->down_bias = cut(&at, c->mlp_bias, hidden);
     }
