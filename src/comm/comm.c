@@ -1,0 +1,261 @@
+/* comm.c - worlds, groups, failures, and the collectives' entrances, which count. */
+#define _GNU_SOURCE
+#include "comm/impl.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SPINS = 2000, NOTE_LAYOUT = 1 };
+
+/* ---- worlds ------------------------------------------------------------------ */
+
+glia_world *glia_world_new(const glia_world_table *table, int size) {
+    glia_world *w = calloc(1, sizeof *w);
+    if (!w) return NULL;
+    w->table = table;
+    w->size = size;
+    w->gates = calloc((size_t)size, sizeof *w->gates);
+    w->area = calloc((size_t)size, sizeof *w->area);
+    if (w->gates && w->area) return w;
+    glia_world_free(w);
+    return NULL;
+}
+
+void glia_world_free(glia_world *w) {
+    if (!w) return;
+    free(w->gates);
+    free(w->area);
+    free(w);
+}
+
+void glia_world_fail(glia_world *w, const char *sentence, bool tell) {
+    int none = 0;
+    if (!atomic_compare_exchange_strong(&w->failed, &none, 1)) return;
+    snprintf(w->why, sizeof w->why, "%s", sentence);
+    glia_one_line(w->why);
+    atomic_store(&w->failed, 2);
+    if (tell && w->table->tell) w->table->tell(w, w->why);
+}
+
+void glia_comm_fail(glia_comm *c, const char *why) {
+    char sentence[sizeof c->world->why];
+    snprintf(sentence, sizeof sentence, "rank %d: %s", c->root->rank, why);
+    glia_world_fail(c->world, sentence, true);
+}
+
+glia_status glia_comm_check(const glia_comm *c, glia_err *err) {
+    if (!glia_world_failed(c->world)) return GLIA_OK;
+    while (atomic_load(&c->world->failed) != 2) sched_yield();
+    return glia_fail(err, GLIA_ERR_IO, "%s", c->world->why);
+}
+
+/* ---- groups ------------------------------------------------------------------ */
+
+static int spins(const glia_world *w, int threads) {
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return threads > glia_cores_available() || (long)w->local * threads > cores ? 0 : SPINS;
+}
+
+/* A group with room for `size` members. */
+static glia_comm *new_group(glia_world *w, int size, int threads) {
+    glia_comm *c = aligned_alloc(GLIA_LINE, (sizeof *c + GLIA_LINE - 1) / GLIA_LINE * GLIA_LINE);
+    if (!c) return NULL;
+    memset(c, 0, sizeof *c);
+    c->world = w;
+    c->threads = threads;
+    c->spins = spins(w, threads);
+    c->member = calloc((size_t)size, sizeof *c->member);
+    c->turn = aligned_alloc(GLIA_LINE, (size_t)threads * sizeof *c->turn);
+    c->team = aligned_alloc(GLIA_LINE, sizeof *c->team);
+    if (c->turn) memset(c->turn, 0, (size_t)threads * sizeof *c->turn);
+    if (c->team) memset(c->team, 0, sizeof *c->team);
+    if (c->member && c->turn && c->team) return c;
+    glia_comm_drop(c);
+    return NULL;
+}
+
+void glia_comm_drop(glia_comm *c) {
+    if (!c) return;
+    free(c->member);
+    free(c->turn);
+    free(c->team);
+    free(c);
+}
+
+/* Members that all see each other's memory read it; others send. */
+static const glia_comm_table *table_for(const glia_comm *c) {
+    bool seen = true;
+    for (int i = 0; i < c->size; i++) seen &= c->world->gates[c->member[i]] != NULL;
+#ifdef GLIA_HAVE_MPI
+    if (!seen) return &glia_comm_messages_table;
+#endif
+    assert(seen);
+    return &glia_comm_shared_table;
+}
+
+glia_status glia_comm_new(glia_comm **out, glia_world *w, const char *name, int rank, glia_err *err) {
+    glia_comm *c = *out = new_group(w, w->size, 1);
+    if (!c) return glia_fail_nomem(err, sizeof *c, "a rank");
+    c->root = c;
+    c->rank = rank;
+    c->size = w->size;
+    c->slots = 1;
+    c->name = name;
+    for (int i = 0; i < w->size; i++) c->member[i] = i;
+    return GLIA_OK;
+}
+
+glia_status glia_comm_split(glia_comm **out, glia_comm *parent, const int *colour, int threads,
+                            glia_err *err) {
+    glia_comm *root = parent->root;
+    *out = NULL;
+    assert(threads >= 1);
+    if (root->slots == GLIA_GROUPS_MAX)
+        return glia_fail(err, GLIA_ERR_LIMIT, "a rank is in %d groups already", GLIA_GROUPS_MAX);
+    glia_comm *c = new_group(parent->world, parent->size, threads);
+    if (!c) return glia_fail_nomem(err, sizeof *c, "a group of ranks");
+    for (int i = 0; i < parent->size; i++) {
+        if (colour && colour[i] != colour[parent->rank]) continue;
+        if (i == parent->rank) c->rank = c->size;
+        c->member[c->size++] = parent->member[i];
+    }
+    c->root = root;
+    c->slot = root->slots++;
+    c->table = table_for(c);
+    c->name = c->size == 1 ? "single" : c->table == &glia_comm_shared_table ? root->name : "mpi messages";
+    *out = c;
+    return GLIA_OK;
+}
+
+void glia_comm_free(glia_comm *c) {
+    if (!c) return;
+    if (c->root == c)
+        c->world->table->free(c);
+    else
+        glia_comm_drop(c);
+}
+
+int glia_comm_rank(const glia_comm *c) { return c->rank; }
+int glia_comm_size(const glia_comm *c) { return c->size; }
+const char *glia_comm_name(const glia_comm *c) { return c->name; }
+void *glia_comm_area(const glia_comm *c) { return c->world->area[c->root->rank]; }
+
+glia_status glia_comm_share(glia_comm *world, size_t bytes, glia_err *err) {
+    assert(world->root == world && !world->world->area[world->rank]);
+    return world->world->table->share(world, bytes, err);
+}
+
+size_t glia_comm_memory(const glia_comm *c, size_t bytes) {
+    return bytes + c->world->table->memory(c, bytes);
+}
+
+/* ---- agreement --------------------------------------------------------------- */
+
+/* What ranks compare; the first three fields stay where they are in every version. */
+typedef struct {
+    int32_t layout;
+    int32_t status;
+    char version[24];
+    char config[GLIA_CONFIG_BYTES];
+    char msg[sizeof((glia_err *)0)->msg];
+} note;
+
+/* Compare rank r's note with rank 0's; a sentence where they differ. */
+static glia_status compare(const note *of, int r, glia_err *err) {
+    if (of[r].layout != of[0].layout || strcmp(of[r].version, of[0].version) != 0)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d runs Glia %s, rank 0 runs Glia %s", r,
+                         of[r].version, of[0].version);
+    if (of[r].status != GLIA_OK)
+        return glia_fail(err, (glia_status)of[r].status, "rank %d: %s", r, of[r].msg);
+    if (strcmp(of[r].config, of[0].config) != 0)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d is configured as %.180s, rank 0 as %.180s", r,
+                         of[r].config, of[0].config);
+    return GLIA_OK;
+}
+
+glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status own, glia_err *err) {
+    assert(world->root == world && (own == GLIA_OK || err));
+    note mine = {.layout = NOTE_LAYOUT, .status = own};
+    note *all = calloc((size_t)world->size, sizeof *all);
+    if (!all) {
+        glia_comm_fail(world, "no memory to compare notes");
+        return glia_comm_check(world, err);
+    }
+    snprintf(mine.version, sizeof mine.version, "%s", glia_version());
+    snprintf(mine.config, sizeof mine.config, "%s", config);
+    if (own != GLIA_OK) snprintf(mine.msg, sizeof mine.msg, "%s", err->msg);
+    glia_status status = GLIA_OK;
+    if (world->world->table->exchange(world, &mine, sizeof mine, all))
+        for (int r = 0; r < world->size && status == GLIA_OK; r++) status = compare(all, r, err);
+    else
+        status = glia_comm_check(world, err);
+    free(all);
+    if (status != GLIA_OK && err) glia_world_fail(world->world, err->msg, false);
+    return status;
+}
+
+/* ---- collectives, counted ---------------------------------------------------- */
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double begin(int thread) { return thread == 0 ? seconds() : 0; }
+
+static void count(glia_comm *c, int thread, double since, size_t bytes) {
+    if (thread != 0) return;
+    glia_comm_cost *cost = &c->root->cost;
+    cost->calls++;
+    cost->bytes += bytes;
+    cost->seconds += seconds() - since;
+}
+
+glia_comm_cost glia_comm_costs(const glia_comm *c) { return c->root->cost; }
+
+void glia_comm_barrier(glia_comm *c, int thread) {
+    const double since = begin(thread);
+    c->table->barrier(c, thread);
+    count(c, thread, since, 0);
+}
+
+void glia_comm_all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add) {
+    const double since = begin(thread);
+    const size_t others = (size_t)c->size - 1;
+    size_t floats = others * n, from, to;
+    if (!glia_comm_in_one_go(n, c->size)) {
+        glia_comm_part(n, c->rank, c->size, &from, &to);
+        floats = others * (to - from) + n - (to - from);
+    }
+    c->table->all_reduce(c, thread, out, in, n, add);
+    count(c, thread, since, floats * sizeof(float));
+}
+
+void glia_comm_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, size_t n, size_t unit,
+                              bool add) {
+    const double since = begin(thread);
+    size_t from, to;
+    glia_share(n, c->rank, c->size, &from, &to);
+    c->table->reduce_scatter(c, thread, out, in, n, unit, add);
+    count(c, thread, since, ((size_t)c->size - 1) * (to - from) * unit * sizeof(float));
+}
+
+void glia_comm_all_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g) {
+    const double since = begin(thread);
+    size_t from, to;
+    glia_share(g->n, c->rank, c->size, &from, &to);
+    c->table->all_gather(c, thread, out, in, g);
+    count(c, thread, since, g->rows * (g->n - (to - from)) * g->unit);
+}
+
+void glia_comm_broadcast(glia_comm *c, int thread, void *buf, size_t bytes, int root) {
+    const double since = begin(thread);
+    c->table->broadcast(c, thread, buf, bytes, root);
+    count(c, thread, since, c->rank == root ? 0 : bytes);
+}

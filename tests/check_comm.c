@@ -1,0 +1,279 @@
+/* check_comm.c - collectives among thread ranks: bits, groups, failures. */
+#define _GNU_SOURCE
+#include "comm.h"
+
+#include <stdio.h>
+
+#include <unistd.h>
+
+enum { RANKS_MAX = 9 };
+
+static const int everyone[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+
+/* A world of n ranks with areas, split into teams of `threads` by colour. */
+typedef struct {
+    glia_comm *world[RANKS_MAX];
+    comm_rank rank[RANKS_MAX];
+    int n;
+} fixture;
+
+static void set_up(fixture *f, int n, int threads, const int *colour) {
+    glia_err err;
+    memset(f, 0, sizeof *f);
+    f->n = n;
+    assert_int_equal(glia_comm_threads(f->world, n, &err), GLIA_OK);
+    for (int r = 0; r < n; r++) {
+        assert_int_equal(glia_comm_share(f->world[r], COMM_AREA, &err), GLIA_OK);
+        f->rank[r].threads = threads;
+        f->rank[r].member = everyone;
+        f->rank[r].out = calloc(COMM_HALF, 1);
+        assert_int_equal(glia_comm_split(&f->rank[r].c, f->world[r], colour, threads, &err), GLIA_OK);
+    }
+}
+
+static void tear_down(fixture *f) {
+    for (int r = 0; r < f->n; r++) {
+        glia_comm_free(f->rank[r].c);
+        glia_comm_free(f->world[r]);
+        free(f->rank[r].out);
+    }
+}
+
+static void check_well(const fixture *f, const char *what) {
+    for (int r = 0; r < f->n; r++) {
+        CHECK(atomic_load(&f->rank[r].wrong) == 0, "%s: %d ranks: rank %d: %d wrong", what, f->n, r,
+              atomic_load(&f->rank[r].wrong));
+        CHECK(atomic_load(&f->rank[r].done) == f->rank[r].threads, "%s: rank %d did not end", what, r);
+        assert_int_equal(glia_comm_check(f->rank[r].c, NULL), GLIA_OK);
+    }
+}
+
+static void once(comm_rank *r, int thread) { comm_battery(r, thread, 1); }
+
+static void test_every_size(void **state) {
+    (void)state;
+    for (int n = 1; n <= RANKS_MAX; n++)
+        for (int threads = 1; threads <= 3; threads++) {
+            fixture f;
+            if (n > 5 && threads == 2) continue;
+            set_up(&f, n, threads, NULL);
+            assert_string_equal(glia_comm_name(f.rank[0].c), n == 1 ? "single" : "threads");
+            comm_run(f.rank, n, once);
+            check_well(&f, "all ranks");
+            tear_down(&f);
+        }
+}
+
+/* Teams need not be equal. */
+static void test_uneven_teams(void **state) {
+    (void)state;
+    glia_err err;
+    fixture f;
+    set_up(&f, 3, 1, NULL);
+    for (int r = 0; r < 3; r++) {
+        glia_comm_free(f.rank[r].c);
+        f.rank[r].threads = 1 + r;
+        assert_int_equal(glia_comm_split(&f.rank[r].c, f.world[r], NULL, 1 + r, &err), GLIA_OK);
+    }
+    comm_run(f.rank, 3, once);
+    check_well(&f, "uneven teams");
+    tear_down(&f);
+}
+
+static void test_groups(void **state) {
+    (void)state;
+    static const int colour[] = {0, 1, 0, 2, 1, 0, 1, 0};
+    static const int members[3][4] = {{0, 2, 5, 7}, {1, 4, 6}, {3}};
+    static const int size[] = {4, 3, 1};
+    fixture f;
+    set_up(&f, 8, 2, colour);
+    for (int r = 0; r < 8; r++) {
+        f.rank[r].member = members[colour[r]];
+        assert_int_equal(glia_comm_size(f.rank[r].c), size[colour[r]]);
+        assert_int_equal(members[colour[r]][glia_comm_rank(f.rank[r].c)], r);
+    }
+    comm_run(f.rank, 8, once);
+    check_well(&f, "groups");
+    tear_down(&f);
+}
+
+/* One rank uses two groups and the world in turns, as attention and MLP may. */
+static glia_comm *rows[6], *columns[6];
+static void cross(comm_rank *r, int thread) {
+    static const int row[3][2] = {{0, 1}, {2, 3}, {4, 5}}, column[2][3] = {{0, 2, 4}, {1, 3, 5}};
+    glia_comm *all = r->c;
+    const int me = glia_comm_rank(all);
+    for (int round = 0; round < 60; round += 3) {
+        comm_try_all_reduce(r, thread, round, 5000, false);
+        r->c = rows[me];
+        r->member = row[me / 2];
+        comm_try_all_reduce(r, thread, round + 1, 300, true);
+        glia_comm_barrier(all, thread); /* the next buffer's last reader may be in another row */
+        r->c = columns[me];
+        r->member = column[me % 2];
+        comm_try_all_gather(r, thread, round + 2, 3, 90);
+        r->c = all;
+        r->member = everyone;
+        glia_comm_barrier(r->c, thread);
+    }
+    atomic_fetch_add(&r->done, 1);
+}
+
+static void test_crossing_groups(void **state) {
+    (void)state;
+    static const int by_row[] = {0, 0, 1, 1, 2, 2}, by_column[] = {0, 1, 0, 1, 0, 1};
+    fixture f;
+    set_up(&f, 6, 1, NULL);
+    for (int r = 0; r < 6; r++) {
+        assert_int_equal(glia_comm_split(&rows[r], f.world[r], by_row, 1, NULL), GLIA_OK);
+        assert_int_equal(glia_comm_split(&columns[r], f.rank[r].c, by_column, 1, NULL), GLIA_OK);
+    }
+    comm_run(f.rank, 6, cross);
+    check_well(&f, "crossing groups");
+    for (int r = 0; r < 6; r++) {
+        glia_comm_free(rows[r]);
+        glia_comm_free(columns[r]);
+    }
+    tear_down(&f);
+}
+
+/* Bytes are those of the formulas in docs/PARALLEL.md. */
+static void count_bytes(comm_rank *r, int thread) {
+    float *in = glia_comm_area(r->c);
+    glia_comm_all_reduce(r->c, thread, r->out, in, 1000, false);
+    glia_comm_all_reduce(r->c, thread, r->out, in, 40000, false);
+    glia_comm_reduce_scatter(r->c, thread, r->out, in, 8, 100, false);
+    glia_comm_all_gather(r->c, thread, r->out, in,
+                         &(glia_gather){.rows = 3, .n = 4, .unit = 10, .ld_in = 10, .ld_out = 40});
+    glia_comm_broadcast(r->c, thread, in, 77, 1);
+    glia_comm_barrier(r->c, thread);
+    atomic_fetch_add(&r->done, 1);
+}
+
+static void test_costs(void **state) {
+    (void)state;
+    fixture f;
+    set_up(&f, 4, 2, NULL);
+    comm_run(f.rank, 4, count_bytes);
+    check_well(&f, "costs");
+    for (int r = 0; r < 4; r++) {
+        const glia_comm_cost cost = glia_comm_costs(f.rank[r].c);
+        assert_int_equal(cost.calls, 6);
+        assert_int_equal(cost.bytes, 3 * 4000 + 2 * 3 * 40000 + 3 * 800 + 3 * 30 + (r == 1 ? 0 : 77));
+        assert_true(cost.seconds > 0);
+    }
+    tear_down(&f);
+}
+
+/* Rank 2 fails in its fifth round; all others come back, and all know why. */
+static void fail_in_the_middle(comm_rank *r, int thread) {
+    float *in = glia_comm_area(r->c);
+    for (int round = 0; round < 50; round++) {
+        if (round == 5 && glia_comm_rank(r->c) == 2) {
+            if (thread == 0) {
+                usleep(1000);
+                glia_comm_fail(r->c, "cannot read\nits weights");
+            }
+            break;
+        }
+        glia_comm_all_reduce(r->c, thread, r->out, in, 50000, false);
+        glia_comm_barrier(r->c, thread);
+    }
+    atomic_fetch_add(&r->done, 1);
+}
+
+static void test_failure(void **state) {
+    (void)state;
+    fixture f;
+    glia_err err;
+    set_up(&f, 4, 2, NULL);
+    comm_run(f.rank, 4, fail_in_the_middle);
+    for (int r = 0; r < 4; r++) {
+        assert_int_equal(atomic_load(&f.rank[r].done), 2);
+        assert_int_equal(glia_comm_check(f.rank[r].c, &err), GLIA_ERR_IO);
+        assert_string_equal(err.msg, "rank 2: cannot read?its weights");
+    }
+    tear_down(&f);
+}
+
+typedef struct {
+    glia_comm *world;
+    const char *config;
+    glia_status own, got;
+    glia_err err;
+} agreement;
+
+static void *agree(void *arg) {
+    agreement *a = arg;
+    if (a->own != GLIA_OK) snprintf(a->err.msg, sizeof a->err.msg, "weights.bin: no such file");
+    a->got = glia_comm_agree(a->world, a->config, a->own, &a->err);
+    return NULL;
+}
+
+static void test_agreement(void **state) {
+    (void)state;
+    static const struct {
+        const char *config[3];
+        glia_status own[3], want;
+        const char *msg;
+    } rows_of[] = {
+        {{"a", "a", "a"}, {GLIA_OK, GLIA_OK, GLIA_OK}, GLIA_OK, ""},
+        {{"tp 3", "tp 3", "tp 4"},
+         {GLIA_OK, GLIA_OK, GLIA_OK},
+         GLIA_ERR_ARGUMENT,
+         "rank 2 is configured as tp 4, rank 0 as tp 3"},
+        {{"a", "b", "a"},
+         {GLIA_OK, GLIA_ERR_SHAPE, GLIA_OK},
+         GLIA_ERR_SHAPE,
+         "rank 1: weights.bin: no such file"},
+        {{"a", "a", "a"},
+         {GLIA_ERR_IO, GLIA_OK, GLIA_ERR_SHAPE},
+         GLIA_ERR_IO,
+         "rank 0: weights.bin: no such file"},
+    };
+    for (size_t i = 0; i < sizeof rows_of / sizeof *rows_of; i++) {
+        glia_comm *world[3];
+        agreement a[3];
+        pthread_t thread[3];
+        assert_int_equal(glia_comm_threads(world, 3, NULL), GLIA_OK);
+        for (int r = 0; r < 3; r++) {
+            a[r] = (agreement){.world = world[r], .config = rows_of[i].config[r], .own = rows_of[i].own[r]};
+            pthread_create(&thread[r], NULL, agree, &a[r]);
+        }
+        for (int r = 0; r < 3; r++) {
+            pthread_join(thread[r], NULL);
+            assert_int_equal(a[r].got, rows_of[i].want);
+            if (a[r].got != GLIA_OK) assert_string_equal(a[r].err.msg, rows_of[i].msg);
+        }
+        for (int r = 0; r < 3; r++) glia_comm_free(world[r]);
+    }
+}
+
+static void test_arguments(void **state) {
+    (void)state;
+    glia_comm *c, *group[GLIA_GROUPS_MAX];
+    glia_err err;
+    assert_int_equal(glia_comm_threads(&c, 0, &err), GLIA_ERR_ARGUMENT);
+    assert_string_equal(err.msg, "ranks: 0 is not in 1..1024");
+    assert_int_equal(glia_comm_threads(&c, 1025, &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(glia_comm_threads(&c, 1, &err), GLIA_OK);
+    assert_int_equal(glia_comm_share(c, (size_t)1 << 60, &err), GLIA_ERR_NOMEM);
+    assert_string_equal(err.msg, "no memory: 1152921504606846976 bytes for a rank's area");
+    for (int i = 1; i < GLIA_GROUPS_MAX; i++)
+        assert_int_equal(glia_comm_split(&group[i], c, NULL, 1, &err), GLIA_OK);
+    assert_int_equal(glia_comm_split(&group[0], c, NULL, 1, &err), GLIA_ERR_LIMIT);
+    assert_string_equal(err.msg, "a rank is in 16 groups already");
+    for (int i = 1; i < GLIA_GROUPS_MAX; i++) glia_comm_free(group[i]);
+    glia_comm_free(c);
+    glia_comm_free(NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_size), cmocka_unit_test(test_uneven_teams),
+        cmocka_unit_test(test_groups),     cmocka_unit_test(test_crossing_groups),
+        cmocka_unit_test(test_costs),      cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_agreement),  cmocka_unit_test(test_arguments),
+    };
+    return check_run_group("comm", tests);
+}

@@ -1,0 +1,176 @@
+/* comm.h - every collective on every size, as one rank's threads run it: shared
+ * by the tests of thread ranks and of MPI ranks.
+ *
+ * What a rank contributes is a function of rank, place and round, so each rank
+ * knows what must come out, bit for bit: sums in the order of ranks. */
+#ifndef GLIA_TEST_COMM_H
+#define GLIA_TEST_COMM_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/team.h"
+#include "check.h"
+#include "comm/comm.h"
+
+enum { COMM_AREA = 1 << 20, COMM_HALF = COMM_AREA / 2 };
+
+typedef struct {
+    glia_comm *c;       /* the group under test */
+    const int *member;  /* [size] world ranks of its members */
+    int threads, round; /* round: this thread's copy counts on */
+    float *out;         /* [COMM_HALF / 4] of this rank */
+    pthread_barrier_t team;
+    atomic_int wrong, done;
+} comm_rank;
+
+static inline float comm_value(int rank, size_t i, int round) {
+    uint32_t h =
+        (uint32_t)i * 0x9e3779b9u ^ (uint32_t)(rank + 1) * 0x85ebca6bu ^ (uint32_t)round * 0xc2b2ae35u;
+    h = (h ^ h >> 15) * 0x2c1b3c6du;
+    h ^= h >> 13;
+    return (float)(int32_t)h * (1.0f / 0x1p31f);
+}
+
+static inline float comm_sum(const comm_rank *r, size_t i, int round) {
+    float sum = comm_value(r->member[0], i, round);
+    for (int p = 1; p < glia_comm_size(r->c); p++) sum += comm_value(r->member[p], i, round);
+    return sum;
+}
+
+/* The half of the area whose turn it is. */
+static inline float *comm_in(const comm_rank *r, int round) {
+    return (float *)glia_comm_area(r->c) + (round % 2 ? COMM_HALF / sizeof(float) : 0);
+}
+
+static inline void comm_expect(comm_rank *r, float got, float want) {
+    if (memcmp(&got, &want, sizeof got) != 0) atomic_fetch_add(&r->wrong, 1);
+}
+
+/* Fill [n] floats of `in`, each thread its share. */
+static inline float *comm_fill(comm_rank *r, int thread, int round, size_t n) {
+    float *in = comm_in(r, round);
+    size_t from, to;
+    glia_share(n, thread, r->threads, &from, &to);
+    for (size_t i = from; i < to; i++) in[i] = comm_value(r->member[glia_comm_rank(r->c)], i, round);
+    return in;
+}
+
+static inline void comm_try_all_reduce(comm_rank *r, int thread, int round, size_t n, bool add) {
+    size_t from, to;
+    float *in = comm_fill(r, thread, round, n);
+    glia_share(n, thread, r->threads, &from, &to);
+    for (size_t i = from; i < to; i++) r->out[i] = (float)(i % 7);
+    glia_comm_all_reduce(r->c, thread, r->out, in, n, add);
+    pthread_barrier_wait(&r->team);
+    for (size_t i = from; i < to; i++) {
+        const float sum = comm_sum(r, i, round);
+        comm_expect(r, r->out[i], add ? (float)(i % 7) + sum : sum);
+    }
+    pthread_barrier_wait(&r->team);
+}
+
+static inline void comm_try_reduce_scatter(comm_rank *r, int thread, int round, size_t n, size_t unit) {
+    size_t first, last, from, to;
+    float *in = comm_fill(r, thread, round, n * unit);
+    glia_comm_reduce_scatter(r->c, thread, r->out, in, n, unit, false);
+    pthread_barrier_wait(&r->team);
+    glia_share(n, glia_comm_rank(r->c), glia_comm_size(r->c), &first, &last);
+    glia_share((last - first) * unit, thread, r->threads, &from, &to);
+    for (size_t i = from; i < to; i++) comm_expect(r, r->out[i], comm_sum(r, first * unit + i, round));
+    pthread_barrier_wait(&r->team);
+}
+
+/* Whole [rows, n units], gathered with wider strides on both sides. */
+static inline void comm_try_all_gather(comm_rank *r, int thread, int round, size_t rows, size_t n) {
+    enum { UNIT = 3, WIDER = 5 };
+    size_t first, last, from, to;
+    glia_share(n, glia_comm_rank(r->c), glia_comm_size(r->c), &first, &last);
+    const size_t mine = (last - first) * UNIT, whole = n * UNIT;
+    const size_t ld = (n / (size_t)glia_comm_size(r->c) + 1) * UNIT + WIDER; /* on every rank */
+    float *in = comm_in(r, round);
+    glia_share(rows, thread, r->threads, &from, &to);
+    for (size_t i = from; i < to; i++)
+        for (size_t j = 0; j < mine; j++)
+            in[i * ld + j] = comm_value(r->member[glia_comm_rank(r->c)], i * whole + first * UNIT + j, round);
+    glia_comm_all_gather(r->c, thread, r->out, in,
+                         &(glia_gather){.rows = rows,
+                                        .n = n,
+                                        .unit = UNIT * sizeof(float),
+                                        .ld_in = ld * sizeof(float),
+                                        .ld_out = (whole + 1) * sizeof(float)});
+    pthread_barrier_wait(&r->team);
+    for (size_t i = from; i < to; i++)
+        for (int p = 0; p < glia_comm_size(r->c); p++) {
+            glia_share(n, p, glia_comm_size(r->c), &first, &last);
+            for (size_t j = first * UNIT; j < last * UNIT; j++)
+                comm_expect(r, r->out[i * (whole + 1) + j], comm_value(r->member[p], i * whole + j, round));
+        }
+    pthread_barrier_wait(&r->team);
+}
+
+static inline void comm_try_broadcast(comm_rank *r, int thread, int round, size_t n, int root) {
+    size_t from, to;
+    float *buf = comm_fill(r, thread, round, n);
+    glia_comm_broadcast(r->c, thread, buf, n * sizeof(float), root);
+    pthread_barrier_wait(&r->team);
+    glia_share(n, thread, r->threads, &from, &to);
+    for (size_t i = from; i < to; i++) comm_expect(r, buf[i], comm_value(r->member[root], i, round));
+}
+
+/* All of it, by one thread of a rank; every thread of every rank calls this. */
+static inline void comm_battery(comm_rank *r, int thread, int rounds) {
+    static const size_t sizes[] = {0, 1, 2, 15, 16, 17, 100, 2048, 4097, 30000, 65536};
+    enum { N = sizeof sizes / sizeof *sizes };
+    int round = 0;
+    for (int again = 0; again < rounds; again++)
+        for (size_t s = 0; s < N; s++) {
+            comm_try_all_reduce(r, thread, ++round, sizes[s], s % 2);
+            comm_try_all_reduce(r, thread, ++round, sizes[s], again % 2);
+            comm_try_reduce_scatter(r, thread, ++round, sizes[s], 1);
+            comm_try_reduce_scatter(r, thread, ++round, sizes[s] % 53, 160);
+            comm_try_all_gather(r, thread, ++round, 1, sizes[s] / 3);
+            comm_try_all_gather(r, thread, ++round, 1 + sizes[s] % 9, sizes[s] % 1000);
+            comm_try_broadcast(r, thread, ++round, sizes[s], (int)s % glia_comm_size(r->c));
+            glia_comm_barrier(r->c, thread);
+        }
+    atomic_fetch_add(&r->done, 1);
+}
+
+/* A rank's threads, run as `fn(rank, thread)` on plain pthreads. */
+typedef void comm_fn(comm_rank *r, int thread);
+typedef struct {
+    comm_rank *rank;
+    comm_fn *fn;
+    int thread;
+} comm_call;
+
+static inline void *comm_enter(void *arg) {
+    const comm_call *call = arg;
+    call->fn(call->rank, call->thread);
+    return NULL;
+}
+
+/* Start the ranks' threads (thread 0 of the last rank is the caller) and join them. */
+static inline void comm_run(comm_rank *ranks, int n, comm_fn *fn) {
+    int total = 0, i = 0;
+    for (int r = 0; r < n; r++) total += ranks[r].threads;
+    pthread_t *thread = calloc((size_t)total, sizeof *thread);
+    comm_call *call = calloc((size_t)total, sizeof *call);
+    for (int r = 0; r < n; r++) {
+        pthread_barrier_init(&ranks[r].team, NULL, (unsigned)ranks[r].threads);
+        for (int t = ranks[r].threads - 1; t >= 0; t--, i++) {
+            call[i] = (comm_call){.rank = &ranks[r], .fn = fn, .thread = t};
+            if (i < total - 1) pthread_create(&thread[i], NULL, comm_enter, &call[i]);
+        }
+    }
+    comm_enter(&call[total - 1]);
+    for (i = 0; i < total - 1; i++) pthread_join(thread[i], NULL);
+    for (int r = 0; r < n; r++) pthread_barrier_destroy(&ranks[r].team);
+    free(thread);
+    free(call);
+}
+
+#endif
