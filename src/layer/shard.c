@@ -1,0 +1,126 @@
+/* shard.c - see shard.h. */
+#include "layer/shard.h"
+
+#include <assert.h>
+
+/* ---- even parts --------------------------------------------------------------- */
+
+void glia_even_part(size_t n, int ranks, int rank, size_t *from, size_t *to) {
+    const size_t size = glia_even_size(n, ranks);
+    *from = size * (size_t)rank;
+    *to = *from + size;
+    if (*from > n) *from = n;
+    if (*to > n) *to = n;
+}
+
+ptrdiff_t glia_even_index(size_t n, int ranks, int rank, size_t i) {
+    size_t from, to;
+    glia_even_part(n, ranks, rank, &from, &to);
+    return i >= from && i < to ? (ptrdiff_t)(i - from) : -1;
+}
+
+/* ---- heads -------------------------------------------------------------------- */
+
+static int round_up(int n, int to) { return (n + to - 1) / to * to; }
+
+glia_head_cut glia_cut_heads(int heads, int kv_heads, int ranks) {
+    assert(ranks >= 1 && kv_heads >= 1 && heads % kv_heads == 0);
+    glia_head_cut c = {.ranks = ranks, .heads = heads, .kv_heads = kv_heads};
+    c.q = round_up(heads, ranks) / ranks;
+    if (kv_heads % ranks == 0) {
+        c.rule = GLIA_HEADS_CUT;
+        c.kv = kv_heads / ranks;
+    } else if (ranks % kv_heads == 0) {
+        c.rule = GLIA_HEADS_REPLICATE;
+        c.kv = 1;
+    } else {
+        c.rule = GLIA_HEADS_CONVERT;
+        c.kv = c.q;
+    }
+    return c;
+}
+
+const char *glia_head_rule_name(glia_head_rule rule) {
+    static const char *const names[] = {"CUT", "REPLICATE_TO_TP_DEGREE", "CONVERT_TO_MHA"};
+    return names[rule];
+}
+
+int glia_q_head(const glia_head_cut *c, int i) {
+    if (c->rule != GLIA_HEADS_REPLICATE) return i < c->heads ? i : -1; /* zeros at the end */
+    /* Zeros at the end of each group, so that a group stays on its KV head's ranks. */
+    const int padded = c->q * c->ranks / c->kv_heads, real = c->heads / c->kv_heads;
+    return i % padded < real ? i / padded * real + i % padded : -1;
+}
+
+int glia_kv_head(const glia_head_cut *c, int i) {
+    switch (c->rule) {
+    case GLIA_HEADS_CUT: return i;
+    case GLIA_HEADS_REPLICATE: return i / (c->ranks / c->kv_heads);
+    case GLIA_HEADS_CONVERT: break;
+    }
+    return i < c->heads ? i / (c->heads / c->kv_heads) : -1;
+}
+
+/* ---- a weight's rows ---------------------------------------------------------- */
+
+size_t glia_shard_size(const glia_shard *s) {
+    switch (s->kind) {
+    case GLIA_SHARD_ALL: return s->n;
+    case GLIA_SHARD_EVEN: return glia_even_size(s->n, s->ranks);
+    case GLIA_SHARD_Q: return (size_t)s->heads->q * (size_t)s->head_dim;
+    case GLIA_SHARD_KV: break;
+    }
+    return (size_t)s->heads->kv * (size_t)s->head_dim;
+}
+
+ptrdiff_t glia_shard_source(const glia_shard *s, size_t i) {
+    const size_t whole = (size_t)s->rank * glia_shard_size(s) + i;
+    if (s->kind == GLIA_SHARD_ALL) return (ptrdiff_t)i;
+    if (s->kind == GLIA_SHARD_EVEN) return whole < s->n ? (ptrdiff_t)whole : -1;
+    const int place = (int)(whole / (size_t)s->head_dim);
+    const int head = s->kind == GLIA_SHARD_Q ? glia_q_head(s->heads, place) : glia_kv_head(s->heads, place);
+    return head < 0 ? -1 : (ptrdiff_t)head * s->head_dim + (ptrdiff_t)(whole % (size_t)s->head_dim);
+}
+
+bool glia_shard_next(const glia_shard *s, glia_span *span) {
+    const size_t size = glia_shard_size(s), head = (size_t)s->head_dim;
+    const bool by_head = s->kind == GLIA_SHARD_Q || s->kind == GLIA_SHARD_KV;
+    size_t i = span->n ? span->to + span->n - s->at : 0;
+    while (i < size && glia_shard_source(s, i) < 0) i += by_head ? head : size;
+    if (i >= size) return false;
+    span->to = s->at + i;
+    span->from = (size_t)glia_shard_source(s, i);
+    if (s->kind == GLIA_SHARD_ALL) span->n = size;
+    if (s->kind == GLIA_SHARD_EVEN) span->n = s->n - span->from < size ? s->n - span->from : size;
+    if (by_head)
+        for (span->n = head;
+             i + span->n < size && glia_shard_source(s, i + span->n) == (ptrdiff_t)(span->from + span->n);)
+            span->n += head;
+    return true;
+}
+
+/* ---- flash decoding and context parallelism ------------------------------------ */
+
+int glia_flash_group(const glia_head_cut *c) {
+    return c->rule == GLIA_HEADS_REPLICATE ? c->ranks / c->kv_heads : 1;
+}
+
+size_t glia_flash_held(size_t n, size_t unit, int group, int member) {
+    const size_t cycle = unit * (size_t)group, skip = unit * (size_t)member, rest = n % cycle;
+    const size_t last = rest < skip ? 0 : rest - skip;
+    return n / cycle * unit + (last < unit ? last : unit);
+}
+
+size_t glia_cp_count(bool strided, size_t n, int degree, int place) {
+    size_t from, to;
+    glia_even_part(n, degree, place, &from, &to);
+    return strided ? (n + (size_t)(degree - 1 - place)) / (size_t)degree : to - from;
+}
+
+size_t glia_cp_row(bool strided, size_t n, int degree, int place, size_t k) {
+    return strided ? k * (size_t)degree + (size_t)place : glia_even_size(n, degree) * (size_t)place + k;
+}
+
+size_t glia_cp_gathered(bool strided, size_t n, int degree, size_t i) {
+    return strided ? i % (size_t)degree * glia_even_size(n, degree) + i / (size_t)degree : i;
+}

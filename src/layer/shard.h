@@ -1,0 +1,122 @@
+/* shard.h - who holds what: how ranks share weights, heads, rows and positions,
+ * as pure functions. docs/PARALLEL.md draws them.
+ *
+ * One rule for everything that is cut evenly: n things over `ranks` make parts
+ * of ceil(n / ranks), the last ones short or empty, and every rank's buffers
+ * have the full part, zeros past what is real. */
+#ifndef GLIA_LAYER_SHARD_H
+#define GLIA_LAYER_SHARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* ---- even parts: columns, rows, vocabulary, rows of a batch ---------------- */
+
+static inline size_t glia_even_size(size_t n, int ranks) { return (n + (size_t)ranks - 1) / (size_t)ranks; }
+/* The things [*from, *to) that `rank` really holds. */
+void glia_even_part(size_t n, int ranks, int rank, size_t *from, size_t *to);
+/* Where `rank` has thing `i`, or -1: another rank's. Of a token id, its row of a
+ * vocabulary-parallel embedding; -1 gives zeros, and the ranks' sum is the row. */
+ptrdiff_t glia_even_index(size_t n, int ranks, int rank, size_t i);
+
+/* ---- attention heads --------------------------------------------------------- */
+
+typedef enum {
+    GLIA_HEADS_CUT,       /* each rank has whole groups of the model's heads */
+    GLIA_HEADS_REPLICATE, /* ranks % kv_heads == 0: a KV head is copied to neighbours (REPLICATE_TO_TP_DEGREE)
+                           */
+    GLIA_HEADS_CONVERT,   /* else a KV head of its own for each query head (CONVERT_TO_MHA) */
+} glia_head_rule;
+
+/* How `ranks` share attention heads. Padded heads are numbered over all ranks;
+ * rank r has query heads [r q, (r + 1) q) and KV heads [r kv, (r + 1) kv) of
+ * them, and its query head i attends with its KV head i / (q / kv). */
+typedef struct {
+    int ranks, heads, kv_heads; /* as given: of the model */
+    glia_head_rule rule;
+    int q, kv; /* heads of one rank */
+} glia_head_cut;
+
+/* The cut for ranks >= 1 and heads % kv_heads == 0.
+ * Source: neuronx-distributed-inference modules/attention/gqa.py, whose padding of K
+ * and V after conversion counts the wrong heads; here it counts the query heads. */
+glia_head_cut glia_cut_heads(int heads, int kv_heads, int ranks);
+const char *glia_head_rule_name(glia_head_rule rule); /* as Neuron's: "REPLICATE_TO_TP_DEGREE", ... */
+
+/* The model's head that stands at padded place `i`, or -1: zeros. */
+int glia_q_head(const glia_head_cut *c, int i);
+int glia_kv_head(const glia_head_cut *c, int i);
+
+/* ---- a weight's rows (or columns) -------------------------------------------- */
+
+/* Along the dimension that is cut. */
+typedef enum { GLIA_SHARD_ALL, GLIA_SHARD_EVEN, GLIA_SHARD_Q, GLIA_SHARD_KV } glia_shard_kind;
+
+/* One tensor's cut dimension of n. For fused tensors `at` is where the tensor's
+ * part begins in the rank's: k after q, v after both. */
+typedef struct {
+    glia_shard_kind kind;
+    size_t n;
+    const glia_head_cut *heads; /* of Q and KV, which have head_dim rows a head */
+    int head_dim;
+    int ranks, rank;
+    size_t at;
+} glia_shard;
+
+/* Rows [to, to + n) of the rank's tensor are rows [from, from + n) of the model's. */
+typedef struct {
+    size_t to, from, n;
+} glia_span;
+
+/* Rows of the rank's part, padding included: the same on every rank. */
+size_t glia_shard_size(const glia_shard *s);
+/* The model's row that is row `i` of the part (0 .. size - 1), or -1: zeros. */
+ptrdiff_t glia_shard_source(const glia_shard *s, size_t i);
+/* The spans of a part in ascending order of `to`, as long as they can be: call
+ * with *span zeroed, then with the last one, until false. Rows that no span
+ * covers are zeros, and rows in no span need not be read. */
+bool glia_shard_next(const glia_shard *s, glia_span *span);
+
+/* ---- flash decoding: the positions of a KV head that ranks would copy -------- */
+
+/* `group` = ranks / kv_heads neighbours share a KV head (GLIA_HEADS_REPLICATE);
+ * runs of `unit` positions go to its members in turns, so that a unit of one
+ * block keeps blocks whole, and of 1 is NxDI's way. */
+int glia_flash_group(const glia_head_cut *c);
+static inline int glia_flash_member(size_t position, size_t unit, int group) {
+    return (int)(position / unit % (size_t)group);
+}
+/* Where the member that has it keeps it: 0, 1, ... without gaps. */
+static inline size_t glia_flash_slot(size_t position, size_t unit, int group) {
+    return position / (unit * (size_t)group) * unit + position % unit;
+}
+/* How many of the positions [0, n) `member` has, in its slots [0, result). */
+size_t glia_flash_held(size_t n, size_t unit, int group, int member);
+/* The position in `slot` of `member`. */
+static inline size_t glia_flash_position(size_t slot, size_t unit, int group, int member) {
+    return (slot / unit * (size_t)group + (size_t)member) * unit + slot % unit;
+}
+
+/* ---- context parallelism: the rows of a prompt over `degree` ranks ----------- */
+
+/* Rank r of ranks = degree * width has place r / width among the rows' holders
+ * and r % width among those that share heads: groups {0..width-1}, ... share
+ * heads, groups {0, width, ...} share rows. */
+static inline int glia_cp_place(int rank, int ranks, int degree) { return rank / (ranks / degree); }
+static inline int glia_cp_width_place(int rank, int ranks, int degree) { return rank % (ranks / degree); }
+/* Which of `ranks` shards of heads the rank takes when it decodes without
+ * context parallelism: one inside the shard of `width` that it holds, so that
+ * the weights serve both. */
+static inline int glia_cp_decode_shard(int rank, int ranks, int degree) {
+    return glia_cp_width_place(rank, ranks, degree) * degree + glia_cp_place(rank, ranks, degree);
+}
+
+/* Contiguous: even parts. Strided: row i to place i % degree, which balances
+ * causal work. Each place's buffer has glia_even_size(n, degree) rows. */
+size_t glia_cp_count(bool strided, size_t n, int degree, int place);
+/* The batch's row that is the place's k-th, k < glia_cp_count(). */
+size_t glia_cp_row(bool strided, size_t n, int degree, int place, size_t k);
+/* Where row i stands after the places' buffers were gathered side by side. */
+size_t glia_cp_gathered(bool strided, size_t n, int degree, size_t i);
+
+#endif
