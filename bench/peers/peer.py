@@ -1,0 +1,249 @@
+"""One engine of bench/peers/run other than Glia: loads a model, then answers the
+commands of turns.c, one a line on standard input, with one JSON object a line.
+
+    python peer.py llama|openvino|transformers MODEL THREADS BATCH SEQUENCE_LENGTH KV_DTYPE
+"""
+import ctypes
+import json
+import os
+import sys
+import time
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+CHUNK = 512
+
+
+def read_ids(path, n):
+    import numpy
+    ids = numpy.fromfile(path, numpy.int32, n)
+    if len(ids) != n:
+        raise ValueError(f"{path}: expected {n} ids, found {len(ids)}")
+    return ids
+
+
+class Llama:
+    """llama.cpp by its C interface: one context for each use, the KV cache of prompts kept."""
+
+    def __init__(self, path, threads, batch, length, _):
+        import llama_cpp
+        self.c, self.threads, self.length = llama_cpp, threads, length
+        llama_cpp.llama_backend_init()
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = 0
+        self.model = llama_cpp.llama_model_load_from_file(path.encode(), params)
+        if not self.model:
+            raise RuntimeError(f"llama.cpp does not load {path}")
+        self.vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.model))
+        self.contexts = {}
+        self.version = llama_cpp.__version__
+        self.note = llama_cpp.llama_print_system_info().decode().strip()
+
+    def context(self, batch, length):
+        """The context for so many sequences, and what it holds: the file of its prompts."""
+        if batch not in self.contexts:
+            params = self.c.llama_context_default_params()
+            params.n_ctx = batch * (length + 255 & -256)
+            params.n_batch = params.n_ubatch = CHUNK
+            params.n_seq_max = batch
+            params.n_threads = params.n_threads_batch = self.threads
+            self.contexts[batch] = [self.c.llama_init_from_model(self.model, params), None]
+        return self.contexts[batch]
+
+    def feed(self, context, rows, wanted):
+        """rows: (id, position, sequence); logits of those in `wanted`, by place."""
+        for at in range(0, len(rows), CHUNK):
+            piece = rows[at:at + CHUNK]
+            batch = self.c.llama_batch_init(len(piece), 0, 1)
+            batch.n_tokens = len(piece)
+            for i, (token, position, sequence) in enumerate(piece):
+                batch.token[i], batch.pos[i] = int(token), position
+                batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
+                batch.logits[i] = at + i in wanted
+            status = self.c.llama_decode(context, batch)
+            self.c.llama_batch_free(batch)
+            if status:
+                raise RuntimeError(f"llama_decode: {status}")
+            self.c.llama_synchronize(context)
+
+    def row(self, context, i):
+        import numpy
+        return numpy.ctypeslib.as_array(self.c.llama_get_logits_ith(context, i), (self.vocabulary,))
+
+    def forget(self, context, batch, position):
+        memory = self.c.llama_get_memory(context)
+        for i in range(batch):
+            self.c.llama_memory_seq_rm(memory, i, position, -1)
+
+    def prefill(self, file, n, start):
+        n, start = int(n), int(start)
+        ids = read_ids(file, n)
+        held = self.context(1, self.length)
+        self.forget(held[0], 1, start if held[1] == (file, start) else 0)
+        if start and held[1] != (file, start):
+            self.feed(held[0], [(ids[i], i, 0) for i in range(start)], set())
+        held[1] = (file, start)
+        rows = [(ids[i], i, 0) for i in range(start, n)]
+        begin = time.perf_counter()
+        self.feed(held[0], rows, {len(rows) - 1})
+        return {"seconds": time.perf_counter() - begin, "tokens": n - start}
+
+    def decode(self, file, batch, prompt, steps):
+        batch, prompt, steps = int(batch), int(prompt), int(steps)
+        ids = read_ids(file, batch * prompt).reshape(batch, prompt)
+        held = self.context(batch, prompt + steps)
+        self.forget(held[0], batch, prompt - 1 if held[1] == file else 0)
+        if held[1] != file:
+            self.feed(held[0], [(ids[s][i], i, s) for s in range(batch) for i in range(prompt - 1)], set())
+            held[1] = file
+        every = set(range(batch))
+        self.feed(held[0], [(ids[s][-1], prompt - 1, s) for s in range(batch)], every)
+        begin = time.perf_counter()
+        for step in range(steps):
+            tokens = [int(self.row(held[0], s).argmax()) for s in range(batch)]
+            self.feed(held[0], [(tokens[s], prompt + step, s) for s in range(batch)], every)
+        return {"seconds": time.perf_counter() - begin, "tokens": batch * steps}
+
+    def logits(self, file, n, out):
+        held = self.context(1, self.length)
+        self.forget(held[0], 1, 0)
+        held[1] = None
+        n = int(n)
+        self.feed(held[0], [(t, i, 0) for i, t in enumerate(read_ids(file, n))], {n - 1})
+        self.row(held[0], n - 1).tofile(out)
+        return {"logits": self.vocabulary}
+
+
+class OpenVINO:
+    """OpenVINO GenAI's continuous batching (paged attention), stepped by us."""
+
+    def __init__(self, path, threads, batch, length, kv):
+        import openvino
+        import openvino_genai
+        self.genai, self.ov = openvino_genai, openvino
+        scheduler = openvino_genai.SchedulerConfig()
+        scheduler.max_num_batched_tokens = CHUNK
+        scheduler.max_num_seqs = batch
+        scheduler.enable_prefix_caching = False
+        scheduler.cache_size = 3
+        self.pipe = openvino_genai.ContinuousBatchingPipeline(path, scheduler, "CPU", {
+            "INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": kv, "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY"})
+        self.version = openvino_genai.__version__
+        self.note = f"KV cache {kv}"
+        self.next = 0
+
+    def submit(self, ids, output):
+        config = self.genai.GenerationConfig()
+        config.max_new_tokens = config.min_new_tokens = output
+        config.ignore_eos = True
+        config.do_sample = False
+        self.next += 1
+        tensor = self.ov.Tensor(ids.astype("int64").reshape(1, -1))
+        return self.pipe.add_request(self.next, tensor, config)
+
+    def finish(self):
+        while self.pipe.has_non_finished_requests():
+            self.pipe.step()
+
+    def prefill(self, file, n, start):
+        n, start = int(n), int(start)
+        handle = self.submit(read_ids(file, n), 1)
+        for _ in range(0, start, CHUNK):
+            self.pipe.step()
+        begin = time.perf_counter()
+        self.finish()
+        seconds = time.perf_counter() - begin
+        del handle
+        return {"seconds": seconds, "tokens": n - start}
+
+    def decode(self, file, batch, prompt, steps):
+        batch, prompt, steps = int(batch), int(prompt), int(steps)
+        ids = read_ids(file, batch * prompt).reshape(batch, prompt)
+        handles = [self.submit(row, steps + 1) for row in ids]
+        for _ in range(0, batch * prompt, CHUNK):
+            self.pipe.step()
+        begin = time.perf_counter()
+        count = 0
+        while self.pipe.has_non_finished_requests():
+            self.pipe.step()
+            count += 1
+        seconds = time.perf_counter() - begin
+        if count != steps:
+            raise RuntimeError(f"expected {steps} steps, found {count}")
+        del handles
+        return {"seconds": seconds, "tokens": batch * steps}
+
+    def logits(self, file, n, _):
+        handle = self.submit(read_ids(file, int(n)), 1)
+        self.finish()
+        return {"token": handle.read_all()[0].generated_ids[0]}
+
+
+class Transformers:
+    def __init__(self, path, threads, *_):
+        import torch
+        import transformers
+        self.torch = torch
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16,
+                                                                       attn_implementation="sdpa").eval()
+        self.cache = transformers.DynamicCache
+        self.version = f"{transformers.__version__}, torch {torch.__version__}"
+        self.note = "SDPA"
+
+    def run(self, ids, cache):
+        tensor = self.torch.tensor(ids, dtype=self.torch.long)
+        return self.model(tensor, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+    def prefill(self, file, n, start):
+        n, start = int(n), int(start)
+        ids, cache = read_ids(file, n).reshape(1, -1), self.cache()
+        for at in range(0, start, CHUNK):
+            self.run(ids[:, at:at + CHUNK], cache)
+        begin = time.perf_counter()
+        self.run(ids[:, start:], cache)
+        return {"seconds": time.perf_counter() - begin, "tokens": n - start}
+
+    def decode(self, file, batch, prompt, steps):
+        batch, prompt, steps = int(batch), int(prompt), int(steps)
+        cache = self.cache()
+        logits = self.run(read_ids(file, batch * prompt).reshape(batch, prompt), cache)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            logits = self.run(logits.argmax(-1, keepdim=True), cache)
+        return {"seconds": time.perf_counter() - begin, "tokens": batch * steps}
+
+    def logits(self, file, n, out):
+        row = self.run(read_ids(file, int(n)).reshape(1, -1), self.cache())[0].float().numpy()
+        row.tofile(out)
+        return {"logits": len(row)}
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    kind, path, threads, batch, length, kv = sys.argv[1:]
+
+    def answer(thing):
+        answers.write(json.dumps(thing) + "\n")
+
+    try:
+        engine = {"llama": Llama, "openvino": OpenVINO, "transformers": Transformers}[kind](
+            path, int(threads), int(batch), int(length), kv)
+    except Exception as e:  # whatever a library raises is the answer
+        answer({"error": f"{type(e).__name__}: {e}"})
+        raise
+    # Loaded, hence measured and no longer a job: tools that stop jobs by name know it.
+    ctypes.CDLL(None).prctl(15, b"peer-" + kind.encode(), 0, 0, 0)
+    answer({"version": engine.version, "note": engine.note})
+    for line in sys.stdin:
+        what, *rest = line.split()
+        try:
+            answer(getattr(engine, what)(*rest))
+        except Exception as e:
+            answer({"error": f"{type(e).__name__}: {e}"})
+
+
+if __name__ == "__main__":
+    main()
