@@ -48,7 +48,26 @@ GLIA_API const char *glia_version(void);
 
 /* ---- model ---------------------------------------------------------------- */
 
-typedef enum { GLIA_DTYPE_AUTO = 0, GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_DTYPE_F16 } glia_dtype;
+typedef enum {
+    GLIA_DTYPE_AUTO = 0,
+    GLIA_DTYPE_F32,
+    GLIA_DTYPE_BF16,
+    GLIA_DTYPE_F16,
+    GLIA_DTYPE_I8, /* quantised weights; not a choice for glia_options.dtype */
+} glia_dtype;
+
+/* Linear layers as int8, quantised while loading. Embedding lookups, norms and biases never are. */
+typedef enum {
+    GLIA_QUANTIZATION_NONE = 0,
+    GLIA_QUANTIZATION_INT8, /* weights only */
+    GLIA_QUANTIZATION_W8A8, /* and the rows they multiply, per token while running; the head's rows are not */
+} glia_quantization;
+/* What shares a scale, the largest absolute value / 127. */
+typedef enum {
+    GLIA_QUANTIZATION_TYPE_DEFAULT = 0, /* per channel */
+    GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
+    GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+} glia_quantization_type;
 
 typedef struct glia_model glia_model;
 
@@ -61,15 +80,20 @@ typedef void glia_warning_fn(void *user, const char *sentence);
 typedef struct {
     glia_dtype dtype;          /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
     glia_dtype kv_cache_dtype; /* AUTO: same as dtype */
-    bool dummy;                /* random weights; the directory needs only config.json */
-    int threads;               /* 0: one per core this process may use */
-    const char *cpu_features;  /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
-    int batch_size;            /* sequences at once; 0: 1 */
-    int sequence_length;       /* prompt + output of one; 0: 8192, or the model's own limit if less */
-    int prefill_chunk_size;    /* rows of one step; 0: 512 */
-    int block_size;            /* positions in a KV cache block, a multiple of 16; 0: 64 */
-    bool no_prefix_cache;      /* do not reuse blocks of equal prefixes */
-    uint64_t seed;             /* of the dummy weights */
+    glia_quantization quantization;
+    glia_quantization_type quantization_type;
+    const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,
+                                         * each named by one or more consecutive parts of its dotted
+                                         * name; NULL: every linear layer is quantised, the head too */
+    bool dummy;                         /* random weights; the directory needs only config.json */
+    int threads;                        /* 0: one per core this process may use */
+    const char *cpu_features;           /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
+    int batch_size;                     /* sequences at once; 0: 1 */
+    int sequence_length;    /* prompt + output of one; 0: 8192, or the model's own limit if less */
+    int prefill_chunk_size; /* rows of one step; 0: 512 */
+    int block_size;         /* positions in a KV cache block, a multiple of 16; 0: 64 */
+    bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
+    uint64_t seed;          /* of the dummy weights */
     glia_progress_fn *progress;
     glia_warning_fn *warning;
     void *user; /* handed to both */
@@ -96,9 +120,11 @@ typedef struct {
     const char *architecture;
     int vocab_size, hidden_size, layers, max_position_embeddings, sequence_length;
     glia_dtype dtype, kv_cache_dtype;
+    glia_quantization quantization;
     uint64_t weight_bytes;      /* as allocated, panels included */
-    uint64_t matrix_parameters; /* weights that multiply for each token, the head's included: what
-                                 * a decoding step reads, half the flop of a token */
+    uint64_t matrix_parameters; /* weights that multiply for each token, the head's included: half
+                                 * the flop of a token */
+    uint64_t matrix_bytes;      /* of those, with their scales: what a decoding step reads */
     uint64_t kv_bytes_per_token;
     bool has_tokenizer, has_chat_template;
 } glia_model_info;
@@ -215,8 +241,9 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
 
 /* The machine's ceilings, measured now on the engine's threads. */
 typedef struct {
-    double read_bytes_per_s;                /* best over streams and prefetch distances */
-    double f32_flop_per_s, bf16_flop_per_s; /* matrix peak with operands in L1; 0: no such unit */
+    double read_bytes_per_s; /* best over streams and prefetch distances */
+    /* Matrix peaks with operands in L1; 0: no such unit. */
+    double f32_flop_per_s, bf16_flop_per_s, i8_op_per_s;
 } glia_ceilings;
 GLIA_API glia_status glia_engine_ceilings(glia_engine *e, glia_ceilings *c, glia_err *err);
 

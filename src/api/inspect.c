@@ -16,7 +16,7 @@
 #include "model/spec.h"
 
 static const char *dtype_name(glia_dtype d) {
-    static const char *const names[] = {"auto", "float32", "bfloat16", "float16"};
+    static const char *const names[] = {"auto", "float32", "bfloat16", "float16", "int8"};
     return names[d];
 }
 
@@ -86,6 +86,21 @@ static const glia_tensor_view *find(const glia_checkpoint *c, const char *name) 
     return glia_checkpoint_find(c, name + sizeof prefix - 1); /* Qwen3-Embedding's names */
 }
 
+/* How a weight stands in memory. */
+static const char *format_of(const glia_model *m, const glia_weight *w) {
+    glia_product product;
+    if (w->spec->cols == D_1) return "float32";
+    if (glia_product_of(w->spec->id, &product) && glia_quantizes(&m->quantize, w->layer, product))
+        return "int8 panels";
+    return m->dtype == GLIA_DTYPE_F32 ? "float32 panels" : "bfloat16 panels";
+}
+
+/* What shares a scale; null where there is none. */
+static json_t *scale_json(const glia_model *m, const char *format) {
+    if (format[0] != 'i') return json_null();
+    return json_string(m->quantize.per_tensor ? "tensor" : "channel");
+}
+
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {
     json_t *array = json_array();
     glia_weight w;
@@ -96,14 +111,18 @@ static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoi
         json_t *shape = json_array();
         json_array_append_new(shape, json_integer((json_int_t)w.rows));
         if (!vector) json_array_append_new(shape, json_integer((json_int_t)w.cols));
-        json_array_append_new(
-            array, json_pack("{s:s, s:o, s:s, s:o, s:s}", "name", t ? t->name : w.name, "shape", shape, "cut",
-                             glia_cut_name(w.spec->cut), "stored",
-                             t ? json_string(glia_tensor_dtype_name(t->dtype)) : json_null(), "runs",
-                             vector                       ? "float32"
-                             : m->dtype == GLIA_DTYPE_F32 ? "float32 panels"
-                                                          : "bfloat16 panels"));
+        const char *format = format_of(m, &w);
+        json_array_append_new(array,
+                              json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "name", t ? t->name : w.name,
+                                        "shape", shape, "cut", glia_cut_name(w.spec->cut), "stored",
+                                        t ? json_string(glia_tensor_dtype_name(t->dtype)) : json_null(),
+                                        "runs", format, "scale", scale_json(m, format)));
     }
+    if (m->config.tied_head && glia_quantizes(&m->quantize, 0, PRODUCT_HEAD))
+        json_array_append_new(array, json_pack("{s:s, s:[I, I], s:s, s:n, s:s, s:o}", "name",
+                                               "lm_head (tied, a copy)", "shape", m->config.vocab,
+                                               m->config.hidden, "cut", glia_cut_name(CUT_ROWS), "stored",
+                                               "runs", "int8 panels", "scale", scale_json(m, "int8")));
     return array;
 }
 
@@ -120,7 +139,7 @@ static json_t *regions_json(const glia_plan *plan) {
 
 static json_t *memory_json(const glia_model *m) {
     glia_plan weights = {0}, engine = {0};
-    glia_weights_plan(&weights, &m->config, m->dtype);
+    glia_weights_plan(&weights, &m->config, m->dtype, &m->quantize);
     glia_engine_plan(&m->config, &m->limits, m->threads, &engine);
     return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
                      "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
@@ -131,7 +150,7 @@ static json_t *memory_json(const glia_model *m) {
 
 /* The lowest rung of the ladder whose table has the same function. */
 static const char *rung_of(size_t at, unsigned flags) {
-    static const unsigned ladder[] = {0, GLIA_CPU_AVX2, GLIA_CPU_AVX2 | GLIA_CPU_AVX512, ~0u};
+    static const unsigned ladder[] = {0, GLIA_CPU_AVX2, GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_VNNI, ~0u};
     glia_kernels chosen, lower;
     void (*want)(void), (*have)(void);
     glia_kernels_init(&chosen, flags);
@@ -144,13 +163,26 @@ static const char *rung_of(size_t at, unsigned flags) {
     return chosen.rung;
 }
 
+/* The entry that multiplies most weights. */
+static size_t linear_at(const glia_model *m) {
+    glia_kernels k;
+    glia_kernels_init(&k, m->cpu_flags);
+    const bool narrow = k.linear_narrow && m->dtype == GLIA_DTYPE_BF16;
+    if (m->quantize.scheme == GLIA_QUANTIZATION_W8A8) return offsetof(glia_kernels, linear_w8a8);
+    if (m->quantize.scheme == GLIA_QUANTIZATION_INT8)
+        return narrow ? offsetof(glia_kernels, linear_narrow_i8) : offsetof(glia_kernels, linear_i8);
+    if (narrow) return offsetof(glia_kernels, linear_narrow);
+    return m->dtype == GLIA_DTYPE_F32 ? offsetof(glia_kernels, linear_f32)
+                                      : offsetof(glia_kernels, linear_bf16);
+}
+
 static json_t *kernels_json(const glia_model *m) {
-    const bool wide = m->dtype == GLIA_DTYPE_F32, wide_kv = m->limits.kv_dtype == GLIA_DTYPE_F32;
+    const bool wide_kv = m->limits.kv_dtype == GLIA_DTYPE_F32;
     const struct {
         const char *name;
         size_t at;
     } rows[] = {
-        {"linear", wide ? offsetof(glia_kernels, linear_f32) : offsetof(glia_kernels, linear_bf16)},
+        {"linear", linear_at(m)},
         {"attend", wide_kv ? offsetof(glia_kernels, attend_f32) : offsetof(glia_kernels, attend_bf16)},
         {"merge", offsetof(glia_kernels, merge)},
         {"rmsnorm", offsetof(glia_kernels, rmsnorm)},
@@ -169,11 +201,12 @@ static json_t *kernels_json(const glia_model *m) {
 
 static json_t *run_json(const glia_model *m) {
     const glia_engine_limits *l = &m->limits;
-    return json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", dtype_name(m->dtype),
-                     "kv_cache_dtype", dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
-                     glia_cpu_rung(m->cpu_flags), "batch_size", l->batch, "sequence_length",
-                     l->sequence_length, "prefill_chunk_size", l->chunk, "block_size", l->block_size,
-                     "prefix_cache", l->prefix_cache);
+    static const char *const schemes[] = {"none", "int8", "w8a8"};
+    return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", dtype_name(m->dtype),
+                     "quantization", schemes[m->quantize.scheme], "kv_cache_dtype", dtype_name(l->kv_dtype),
+                     "threads", m->threads, "cpu_features", glia_cpu_rung(m->cpu_flags), "batch_size",
+                     l->batch, "sequence_length", l->sequence_length, "prefill_chunk_size", l->chunk,
+                     "block_size", l->block_size, "prefix_cache", l->prefix_cache);
 }
 
 static json_t *inspect(const glia_model *m, const glia_checkpoint *checkpoint) {

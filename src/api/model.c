@@ -66,6 +66,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
 
 void glia_model_close(glia_model *m) {
     glia_weights_free(m->weights);
+    glia_quantize_free(&m->quantize);
     glia_chat_free(m->chat);
     glia_tokenizer_free(m->tokenizer);
     glia_model_config_free(&m->config);
@@ -84,6 +85,7 @@ static glia_status load_weights(glia_model *m, const glia_options *o, glia_err *
     if (status) return status;
     const glia_weights_options options = {
         .dtype = m->dtype,
+        .quantize = &m->quantize,
         .dummy = o && o->dummy,
         .seed = o ? o->seed : 0,
         .cpu_flags = m->cpu_flags,
@@ -160,8 +162,10 @@ GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
     info->sequence_length = m->limits.sequence_length;
     info->dtype = m->dtype;
     info->kv_cache_dtype = m->limits.kv_dtype;
+    info->quantization = m->quantize.scheme;
     info->weight_bytes = m->weights->plan.bytes;
     info->matrix_parameters = matrix_parameters(c);
+    info->matrix_bytes = glia_weights_matrix_bytes(m->weights);
     info->kv_bytes_per_token = kv_bytes_per_token(m);
 }
 

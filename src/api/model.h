@@ -15,7 +15,8 @@ struct glia_model {
     glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
     glia_chat *chat;
     glia_token_ids eos; /* of the generation config, else of config.json, else the tokenizer's */
-    glia_dtype dtype;   /* of the weights in memory: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    glia_dtype dtype;   /* of the weights in memory that are not quantised: F32 or BF16 */
+    glia_quantize quantize;
     glia_engine_limits limits;
     unsigned cpu_flags;
     int threads;

@@ -65,6 +65,10 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
     if (!status) status = resolve_dtype(&m->dtype, "dtype", o->dtype, stored, err);
     if (!status) status = resolve_dtype(&l->kv_dtype, "kv_cache_dtype", o->kv_cache_dtype, m->dtype, err);
     if (!status)
+        status = glia_quantize_resolve(&m->quantize, o->quantization, o->quantization_type,
+                                       o->modules_to_not_convert, c, err);
+    l->quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8;
+    if (!status)
         status =
             resolve_int(&m->threads, "threads", o->threads, glia_cores_available(), GLIA_THREADS_MAX, err);
     if (!status) status = resolve_int(&l->batch, "batch_size", o->batch_size, 1, BATCH_MAX, err);

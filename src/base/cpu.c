@@ -28,7 +28,8 @@ unsigned glia_cpu_flags(void) {
     if ((flags & GLIA_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         flags |= GLIA_CPU_AVX512;
-    if ((flags & GLIA_CPU_AVX512) && has_amx()) flags |= GLIA_CPU_AMX;
+    if ((flags & GLIA_CPU_AVX512) && __builtin_cpu_supports("avx512vnni")) flags |= GLIA_CPU_VNNI;
+    if ((flags & GLIA_CPU_VNNI) && has_amx()) flags |= GLIA_CPU_AMX;
 #endif
     return flags;
 }
@@ -51,7 +52,7 @@ glia_status glia_cpu_mask(unsigned *flags, const char *name, glia_err *err) {
         if ((*flags & rungs[i].flags) != rungs[i].flags)
             return glia_fail(err, GLIA_ERR_ARGUMENT, "cpu-features: this machine has %s, not %s",
                              glia_cpu_rung(*flags), name);
-        *flags = rungs[i].flags;
+        *flags &= rungs[i].flags | (rungs[i].flags & GLIA_CPU_AVX512 ? GLIA_CPU_VNNI : 0u);
         return GLIA_OK;
     }
     return glia_fail(err, GLIA_ERR_ARGUMENT, "cpu-features: '%s' is none of ref, avx2, avx512, amx", name);

@@ -8,6 +8,7 @@ enum {
     GLIA_CPU_AVX2 = 1 << 0,   /* AVX2, FMA and F16C, always together */
     GLIA_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, DQ and VL */
     GLIA_CPU_AMX = 1 << 2,    /* AMX tile, bf16 and int8, and the OS grants them */
+    GLIA_CPU_VNNI = 1 << 3,   /* AVX-512 VNNI: not a rung, some of those with AVX-512 have it */
 };
 
 /* Flags of the running machine. Calls cpuid each time; keep the answer. */

@@ -4,7 +4,8 @@
  * before and after every run and a run is divided by the mean of its two.
  *   decode: (matrix weights + batch * cache of the mean length), bytes a step,
  *           * steps/s / read bandwidth
- *   prefill: 2 * (matrix parameters without the head's) * tokens/s / matrix peak;
+ *   prefill: 2 * (matrix parameters without the head's) * tokens/s / matrix peak
+ *           of what is multiplied (int8 where rows are, else bfloat16, else float32);
  *           attention is not counted, so long prompts look worse than they are
  * Prefill lasts until the last prompt has its first token, decode from there. */
 #include <stdio.h>
@@ -101,13 +102,15 @@ static void judge(const bench *b, size_t run, const probe *probes, double began)
 
     const glia_ceilings *c = &b->ceiling[run];
     const bool bf16 = b->info.dtype == GLIA_DTYPE_BF16 && c[0].bf16_flop_per_s > 0;
-    const double flop = bf16 ? mean(c[0].bf16_flop_per_s, c[1].bf16_flop_per_s)
-                             : mean(c[0].f32_flop_per_s, c[1].f32_flop_per_s);
+    const bool i8 = b->info.quantization == GLIA_QUANTIZATION_W8A8 && c[0].i8_op_per_s > 0;
+    const double flop = i8     ? mean(c[0].i8_op_per_s, c[1].i8_op_per_s)
+                        : bf16 ? mean(c[0].bf16_flop_per_s, c[1].bf16_flop_per_s)
+                               : mean(c[0].f32_flop_per_s, c[1].f32_flop_per_s);
     const double head = (double)b->info.vocab_size * (double)b->info.hidden_size;
     const double weights = (double)b->info.matrix_parameters;
-    const double width = b->info.dtype == GLIA_DTYPE_BF16 ? 2 : 4;
     const double length = (double)b->prompt + (double)b->output / 2;
-    const double step = weights * width + (double)b->batch * length * (double)b->info.kv_bytes_per_token;
+    const double step =
+        (double)b->info.matrix_bytes + (double)b->batch * length * (double)b->info.kv_bytes_per_token;
     r->prefill_share = 2 * (weights - head) * r->prefill / flop;
     r->decode_share =
         step * r->decode / (double)b->batch / mean(c[0].read_bytes_per_s, c[1].read_bytes_per_s);
@@ -178,7 +181,7 @@ static json_t *spread_json(spread s) {
 }
 
 typedef struct {
-    spread ttft, prefill, decode, prefill_share, decode_share, read, f32, bf16;
+    spread ttft, prefill, decode, prefill_share, decode_share, read, f32, bf16, i8;
     double gap_mean, gap[3]; /* 50th, 90th, 99th percentile by nearest rank */
     glia_engine_stats stats;
 } report;
@@ -194,7 +197,8 @@ static void sum_up(const bench *b, report *r) {
                   .decode_share = spread_of(&x->decode_share, b->runs, sizeof *x),
                   .read = spread_of(&c->read_bytes_per_s, b->runs + 1, sizeof *c),
                   .f32 = spread_of(&c->f32_flop_per_s, b->runs + 1, sizeof *c),
-                  .bf16 = spread_of(&c->bf16_flop_per_s, b->runs + 1, sizeof *c)};
+                  .bf16 = spread_of(&c->bf16_flop_per_s, b->runs + 1, sizeof *c),
+                  .i8 = spread_of(&c->i8_op_per_s, b->runs + 1, sizeof *c)};
     double *gap = (double *)(void *)b->gaps.data;
     const size_t n = b->gaps.len / sizeof *gap;
     if (n > 0) qsort(gap, n, sizeof *gap, compare);
@@ -207,11 +211,11 @@ static void sum_up(const bench *b, report *r) {
 }
 
 static void print_json(const bench *b, const report *r) {
-    json_t *root = json_pack(
-        "{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "model", b->args->model, "architecture",
-        b->info.architecture, "dtype", b->info.dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32", "rung",
-        r->stats.rung, "threads", r->stats.threads, "prompt_tokens", (json_int_t)b->prompt, "output_tokens",
-        (json_int_t)b->output, "batch_size", (json_int_t)b->batch, "runs", (json_int_t)b->runs);
+    json_t *root =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "model", b->args->model, "architecture",
+                  b->info.architecture, "dtype", cli_format_name(&b->info), "rung", r->stats.rung, "threads",
+                  r->stats.threads, "prompt_tokens", (json_int_t)b->prompt, "output_tokens",
+                  (json_int_t)b->output, "batch_size", (json_int_t)b->batch, "runs", (json_int_t)b->runs);
     json_object_set_new(root, "ttft_s", spread_json(r->ttft));
     json_object_set_new(root, "itl_s",
                         json_pack("{s:f, s:f, s:f, s:f}", "mean", r->gap_mean, "p50", r->gap[0], "p90",
@@ -221,9 +225,9 @@ static void print_json(const bench *b, const report *r) {
     json_object_set_new(root, "prefill_share", spread_json(r->prefill_share));
     json_object_set_new(root, "decode_share", spread_json(r->decode_share));
     json_object_set_new(root, "ceilings",
-                        json_pack("{s:o, s:o, s:o}", "read_bytes_per_s", spread_json(r->read),
+                        json_pack("{s:o, s:o, s:o, s:o}", "read_bytes_per_s", spread_json(r->read),
                                   "f32_flop_per_s", spread_json(r->f32), "bf16_flop_per_s",
-                                  spread_json(r->bf16)));
+                                  spread_json(r->bf16), "i8_op_per_s", spread_json(r->i8)));
     json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)b->peak_bytes));
     json_object_set_new(root, "weight_bytes", json_integer((json_int_t)r->stats.weight_bytes));
     json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->stats.plan_bytes));
@@ -231,10 +235,9 @@ static void print_json(const bench *b, const report *r) {
 }
 
 static void print_report(const bench *b, const report *r) {
-    const bool bf16 = b->info.dtype == GLIA_DTYPE_BF16;
     const double needed = (double)(r->stats.weight_bytes + r->stats.plan_bytes);
     printf("model           %s, %d layers, %s, %s rung, %d threads\n", b->info.architecture, b->info.layers,
-           bf16 ? "bfloat16" : "float32", r->stats.rung, r->stats.threads);
+           cli_format_name(&b->info), r->stats.rung, r->stats.threads);
     printf("task            %zu prompt and %zu output tokens, batch %zu, %zu runs: median (min to max)\n",
            b->prompt, b->output, b->batch, b->runs);
     printf("first token     %.3f s (%.3f to %.3f)\n", r->ttft.median, r->ttft.min, r->ttft.max);
@@ -252,6 +255,8 @@ static void print_report(const bench *b, const report *r) {
     if (r->bf16.max > 0)
         printf(", bfloat16 %.2f (%.2f to %.2f)", r->bf16.median * 1e-12, r->bf16.min * 1e-12,
                r->bf16.max * 1e-12);
+    if (r->i8.max > 0)
+        printf(", int8 %.2f (%.2f to %.2f)", r->i8.median * 1e-12, r->i8.min * 1e-12, r->i8.max * 1e-12);
     printf("\npeak memory     %.3f GB resident, %.3f x (weights %.3f + plan %.3f GB)\n", b->peak_bytes * 1e-9,
            b->peak_bytes / needed, (double)r->stats.weight_bytes * 1e-9, (double)r->stats.plan_bytes * 1e-9);
 }

@@ -76,11 +76,34 @@ static glia_dtype dtype_of(const char *name) {
     return GLIA_DTYPE_AUTO;
 }
 
+static glia_quantization quantization_of(const char *name) {
+    if (!name) return GLIA_QUANTIZATION_NONE;
+    return strcmp(name, "int8") == 0 ? GLIA_QUANTIZATION_INT8 : GLIA_QUANTIZATION_W8A8;
+}
+
+static glia_quantization_type quantization_type_of(const char *name) {
+    if (!name) return GLIA_QUANTIZATION_TYPE_DEFAULT;
+    return strcmp(name, "per_tensor_symmetric") == 0 ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
+                                                     : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
+}
+
+const char *cli_format_name(const glia_model_info *info) {
+    switch (info->quantization) {
+    case GLIA_QUANTIZATION_INT8: return info->dtype == GLIA_DTYPE_BF16 ? "int8 (bfloat16)" : "int8 (float32)";
+    case GLIA_QUANTIZATION_W8A8: return info->dtype == GLIA_DTYPE_BF16 ? "w8a8 (bfloat16)" : "w8a8 (float32)";
+    case GLIA_QUANTIZATION_NONE: break;
+    }
+    return info->dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32";
+}
+
 void cli_options(const cli_args *args, glia_options *o) {
     const char *load = args->text[F_LOAD_FORMAT];
     *o = (glia_options){
         .dtype = dtype_of(args->text[F_DTYPE]),
         .kv_cache_dtype = dtype_of(args->text[F_KV_CACHE_DTYPE]),
+        .quantization = quantization_of(args->text[F_QUANTIZATION]),
+        .quantization_type = quantization_type_of(args->text[F_QUANTIZATION_TYPE]),
+        .modules_to_not_convert = args->text[F_MODULES_TO_NOT_CONVERT],
         .dummy = load && strcmp(load, "dummy") == 0,
         .threads = (int)args->integer[F_THREADS],
         .cpu_features = args->text[F_CPU_FEATURES],
@@ -115,8 +138,8 @@ void cli_tell_model(const glia_model *m, const glia_sampling *s) {
     glia_model_info info;
     glia_model_get_info(m, &info);
     fprintf(stderr, "%s: %d layers, hidden size %d, vocabulary %d, %s, sequence length %d\n",
-            info.architecture, info.layers, info.hidden_size, info.vocab_size,
-            info.dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32", info.sequence_length);
+            info.architecture, info.layers, info.hidden_size, info.vocab_size, cli_format_name(&info),
+            info.sequence_length);
     if (s->do_sample)
         fprintf(stderr, "sampling: temperature %g, top-k %d, top-p %g, min-p %g, seed %llu\n",
                 (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,

@@ -35,6 +35,8 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
 int cli_read_template(char **source, const cli_args *args);
 
 /* For --verbose: the model and how it is sampled, on stderr. */
+/* "bfloat16", "int8 (bfloat16)", ...: weights, and what is not quantised. */
+const char *cli_format_name(const glia_model_info *info);
 void cli_tell_model(const glia_model *m, const glia_sampling *s);
 
 typedef struct {

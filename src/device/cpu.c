@@ -75,25 +75,45 @@ static void finish_chunk(const glia_device *d, float *y, size_t ldy, float *t, s
     }
 }
 
+/* Rows [row, row + m) of x through n panels, the first of them `first`. */
 static void multiply(const glia_device *d, float *y, size_t ldy, const float *x, size_t ldx,
-                     const glia_matrix *w, const void *panels, size_t n, size_t m) {
-    if (d->narrow)
-        d->k.linear_narrow(y, ldy, (const uint16_t *)(const void *)x, 2 * ldx, panels, w->k, n, m);
+                     const glia_matrix *w, size_t first, size_t n, size_t row, size_t m) {
+    const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
+    const uint16_t *narrow = (const uint16_t *)(const void *)(x + row * ldx);
+    const float *wide = x + row * ldx, *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
+    if (w->quantize_rows)
+        d->k.linear_w8a8(y, ldy, d->rows_i8 + row * d->ld_i8, d->ld_i8, d->rows_scale + row, panels, scale,
+                         w->k, n, m);
+    else if (d->narrow && w->dtype == GLIA_DTYPE_I8)
+        d->k.linear_narrow_i8(y, ldy, narrow, 2 * ldx, panels, scale, w->k, n, m);
+    else if (d->narrow)
+        d->k.linear_narrow(y, ldy, narrow, 2 * ldx, panels, w->k, n, m);
+    else if (w->dtype == GLIA_DTYPE_I8)
+        d->k.linear_i8(y, ldy, wide, ldx, panels, scale, w->k, n, m);
     else if (w->dtype == GLIA_DTYPE_F32)
-        d->k.linear_f32(y, ldy, x, ldx, panels, w->k, n, m);
+        d->k.linear_f32(y, ldy, wide, ldx, panels, w->k, n, m);
     else
-        d->k.linear_bf16(y, ldy, x, ldx, panels, w->k, n, m);
+        d->k.linear_bf16(y, ldy, wide, ldx, panels, w->k, n, m);
+}
+
+static void quantize_rows(const glia_device *d, int thread, const float *x, size_t ldx, size_t m, size_t k) {
+    size_t from, to;
+    glia_share(m, thread, d->threads, &from, &to);
+    for (size_t i = from; i < to; i++)
+        d->k.quantize(d->rows_i8 + i * d->ld_i8, d->rows_scale + i, x + i * ldx,
+                      d->narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, k);
+    glia_device_barrier(d); /* rows_i8 */
 }
 
 void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
                         int m, const glia_matrix *w, const float *bias, glia_epilogue epilogue) {
-    const size_t panel = glia_panel_bytes(w->dtype, w->k), rows = (size_t)m;
-    const char *panels = w->panels;
+    const size_t rows = (size_t)m;
     size_t from, to;
+    if (w->quantize_rows) quantize_rows(d, thread, x, ldx, rows, w->k);
     glia_device_panels(w, epilogue, thread, d->threads, &from, &to);
     if (from == to || m == 0) return;
     if (epilogue == GLIA_STORE) {
-        multiply(d, y + from * GLIA_PANEL, ldy, x, ldx, w, panels + from * panel, to - from, rows);
+        multiply(d, y + from * GLIA_PANEL, ldy, x, ldx, w, from, to - from, 0, rows);
         for (size_t i = 0; bias && i < rows; i++)
             d->k.add(y + i * ldy + from * GLIA_PANEL, bias + from * GLIA_PANEL, (to - from) * GLIA_PANEL);
         return;
@@ -107,7 +127,7 @@ void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, 
         for (size_t r = 0; r < rows; r += chunk_rows) {
             const size_t n = to - p < chunk ? to - p : chunk;
             const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
-            multiply(d, t, ldt, x + r * ldx, ldx, w, panels + p * panel, n, rn);
+            multiply(d, t, ldt, x, ldx, w, p, n, r, rn);
             finish_chunk(d, y + r * ldy, ldy, t, ldt, rn, w, bias, epilogue, p, n);
         }
 }

@@ -27,6 +27,9 @@ typedef struct {
     bool narrow;   /* rows go through linear layers as bfloat16 (k.linear_narrow) */
     char *scratch; /* [threads] parts of scratch_bytes */
     size_t scratch_bytes;
+    int8_t *rows_i8;   /* [rows, ld_i8] of the linear layer at hand, where its matrix has quantize_rows */
+    float *rows_scale; /* [rows] */
+    size_t ld_i8;
 } glia_device;
 
 /* A linear layer's weight [columns, k], packed (kernel/kernels.h). */
@@ -34,6 +37,8 @@ typedef struct {
     void *panels; /* [glia_panels(columns)] */
     glia_dtype dtype;
     size_t columns, k;
+    float *scale;       /* of GLIA_DTYPE_I8: one for each column of whole panels; else NULL */
+    bool quantize_rows; /* w8a8: rows become int8 before they are multiplied */
 } glia_matrix;
 
 /* One layer's part of the KV cache: blocks of `block_size` positions, each
@@ -83,7 +88,8 @@ void glia_device_rmsnorm(const glia_device *d, int thread, float *y, size_t ldy,
 
 /* m rows of x [m, w->k] through w; bias [whole panels of columns] may be NULL. The
  * panels a thread takes depend on their number alone, so that weights can be
- * placed where they will be read (glia_device_panels). */
+ * placed where they will be read (glia_device_panels). Where w->quantize_rows each
+ * thread quantises its share of x and waits for the others. */
 void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
                         int m, const glia_matrix *w, const float *bias, glia_epilogue epilogue);
 /* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear(). */

@@ -101,6 +101,7 @@ GLIA_API glia_status glia_engine_ceilings(glia_engine *e, glia_ceilings *c, glia
         .read_bytes_per_s = best_read(&m),
         .f32_flop_per_s = best_peak(&m, m.k.peak_f32),
         .bf16_flop_per_s = best_peak(&m, m.k.peak_bf16),
+        .i8_op_per_s = best_peak(&m, m.k.peak_i8),
     };
     glia_plan_unmap(&plan);
     return GLIA_OK;

@@ -37,6 +37,7 @@ static glia_decoder_limits decoder_limits(const glia_model_config *c, const glia
         .block_size = l->block_size,
         .n_blocks = l->batch * max_blocks(l),
         .sequence_length = l->sequence_length,
+        .quantize_rows = l->quantize_rows,
     };
 }
 

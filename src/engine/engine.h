@@ -13,6 +13,7 @@ typedef struct {
     int chunk;           /* prompt rows of a step */
     int block_size;      /* positions of a cache block, a multiple of 16 */
     bool prefix_cache;
+    bool quantize_rows; /* the weights are w8a8 */
 } glia_engine_limits;
 
 typedef struct {

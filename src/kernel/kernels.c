@@ -8,6 +8,11 @@
 glia_pack_fn glia_pack_ref;
 glia_unpack_fn glia_unpack_ref;
 glia_linear_fn glia_linear_f32_ref, glia_linear_bf16_ref;
+glia_absmax_fn glia_absmax_ref;
+glia_pack_i8_fn glia_pack_i8_ref;
+glia_linear_i8_fn glia_linear_i8_ref;
+glia_quantize_fn glia_quantize_ref;
+glia_linear_w8a8_fn glia_linear_w8a8_ref;
 glia_rmsnorm_fn glia_rmsnorm_ref;
 glia_rope_fn glia_rope_ref;
 glia_swiglu_fn glia_swiglu_ref;
@@ -21,6 +26,8 @@ glia_peak_fn glia_peak_f32_ref;
 
 glia_pack_fn glia_pack_avx2;
 glia_linear_fn glia_linear_f32_avx2, glia_linear_bf16_avx2;
+glia_linear_i8_fn glia_linear_i8_avx2;
+glia_linear_w8a8_fn glia_linear_w8a8_avx2;
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
 glia_swiglu_fn glia_swiglu_avx2;
@@ -32,6 +39,12 @@ glia_peak_fn glia_peak_f32_avx2;
 
 glia_pack_fn glia_pack_avx512;
 glia_linear_fn glia_linear_f32_avx512, glia_linear_bf16_avx512;
+glia_absmax_fn glia_absmax_avx512;
+glia_pack_i8_fn glia_pack_i8_avx512;
+glia_linear_i8_fn glia_linear_i8_avx512;
+glia_quantize_fn glia_quantize_avx512;
+glia_linear_w8a8_fn glia_linear_w8a8_avx512, glia_linear_w8a8_vnni;
+glia_peak_fn glia_peak_i8_vnni;
 glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
 glia_swiglu_fn glia_swiglu_avx512;
@@ -43,6 +56,8 @@ glia_peak_fn glia_peak_f32_avx512;
 
 glia_linear_narrow_fn glia_linear_narrow_amx;
 glia_narrow_fn glia_narrow_amx;
+glia_linear_narrow_i8_fn glia_linear_narrow_i8_amx;
+glia_peak_fn glia_peak_i8_amx;
 glia_attend_fn glia_attend_bf16_amx;
 glia_peak_fn glia_peak_bf16_amx;
 
@@ -53,6 +68,11 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .unpack = glia_unpack_ref,
         .linear_f32 = glia_linear_f32_ref,
         .linear_bf16 = glia_linear_bf16_ref,
+        .absmax = glia_absmax_ref,
+        .pack_i8 = glia_pack_i8_ref,
+        .linear_i8 = glia_linear_i8_ref,
+        .quantize = glia_quantize_ref,
+        .linear_w8a8 = glia_linear_w8a8_ref,
         .rmsnorm = glia_rmsnorm_ref,
         .rope = glia_rope_ref,
         .swiglu = glia_swiglu_ref,
@@ -73,6 +93,8 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->pack = glia_pack_avx2;
     k->linear_f32 = glia_linear_f32_avx2;
     k->linear_bf16 = glia_linear_bf16_avx2;
+    k->linear_i8 = glia_linear_i8_avx2;
+    k->linear_w8a8 = glia_linear_w8a8_avx2;
     k->rmsnorm = glia_rmsnorm_avx2;
     k->rope = glia_rope_avx2;
     k->swiglu = glia_swiglu_avx2;
@@ -88,6 +110,12 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->pack = glia_pack_avx512;
     k->linear_f32 = glia_linear_f32_avx512;
     k->linear_bf16 = glia_linear_bf16_avx512;
+    k->absmax = glia_absmax_avx512;
+    k->pack_i8 = glia_pack_i8_avx512;
+    k->linear_i8 = glia_linear_i8_avx512;
+    k->quantize = glia_quantize_avx512;
+    k->linear_w8a8 = cpu_flags & GLIA_CPU_VNNI ? glia_linear_w8a8_vnni : glia_linear_w8a8_avx512;
+    k->peak_i8 = cpu_flags & GLIA_CPU_VNNI ? glia_peak_i8_vnni : NULL;
     k->rmsnorm = glia_rmsnorm_avx512;
     k->rope = glia_rope_avx512;
     k->swiglu = glia_swiglu_avx512;
@@ -102,6 +130,8 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rung = "amx";
     k->linear_narrow = glia_linear_narrow_amx;
     k->narrow = glia_narrow_amx;
+    k->linear_narrow_i8 = glia_linear_narrow_i8_amx;
+    k->peak_i8 = glia_peak_i8_amx;
     k->attend_bf16 = glia_attend_bf16_amx;
     k->peak_bf16 = glia_peak_bf16_amx;
 }

@@ -10,9 +10,10 @@
  * call, nor on where they start. tests compare those bits.
  *
  * The panel. Everything that is multiplied is stored as panels of 16 output
- * columns; along K, groups of 4 bytes per column (1 float32 or 2 bfloat16), so
- * a 64-byte line holds one group of all 16 columns:
+ * columns; along K, groups of 4 bytes per column (1 float32, 2 bfloat16 or 4
+ * int8), so a 64-byte line holds one group of all 16 columns:
  *     float32   [k][16]         bfloat16   [ceil(k/2)][16][2]
+ *     int8      [ceil(k/4)][16][4]
  * with zeros where k or the columns end inside a line. Panels start at 64-byte
  * boundaries. A K tile of the cache is a panel whose columns are 16 positions
  * and whose K is head_dim; a V tile is ceil(head_dim/16) panels whose columns
@@ -31,11 +32,13 @@ enum {
     GLIA_TILES = GLIA_PIECE / GLIA_PANEL, /* cache tiles of a piece */
     GLIA_QUERIES_MAX = 64,                /* queries of one attention call */
     GLIA_HEAD_DIM_MAX = 512,
+    GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
+    GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
 };
 
-/* Bytes of one panel whose K is `k`; dtype is GLIA_DTYPE_F32 or _BF16. */
+/* Bytes of one panel whose K is `k`; dtype is GLIA_DTYPE_F32, _BF16 or _I8. */
 static inline size_t glia_panel_bytes(glia_dtype dtype, size_t k) {
-    return dtype == GLIA_DTYPE_F32 ? k * 64 : (k + 1) / 2 * 64;
+    return dtype == GLIA_DTYPE_F32 ? k * 64 : dtype == GLIA_DTYPE_BF16 ? (k + 1) / 2 * 64 : (k + 3) / 4 * 64;
 }
 static inline size_t glia_panels(size_t columns) { return (columns + GLIA_PANEL - 1) / GLIA_PANEL; }
 static inline size_t glia_k_tile_bytes(glia_dtype dtype, size_t head_dim) {
@@ -51,6 +54,15 @@ static inline size_t glia_v_tile_bytes(glia_dtype dtype, size_t head_dim) {
  *   panel  glia_panel_bytes(to, k)  written whole */
 typedef void glia_pack_fn(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
                           size_t k);
+
+/* The largest |x| of row [k] of `from`, at any address; NaN where one is NaN or infinite. */
+typedef float glia_absmax_fn(const void *row, glia_dtype from, size_t k);
+/* As glia_pack_fn to int8: element / scale[c], rounded to nearest even and no
+ * larger than 127; zeros where scale[c] is 0. A scale is 0 or at least 2^-126,
+ * no less than the column's largest |x| / 127.
+ *   panel  glia_panel_bytes(GLIA_DTYPE_I8, k)  written whole */
+typedef void glia_pack_i8_fn(void *panel, const void *const rows[GLIA_PANEL], glia_dtype from, size_t k,
+                             const float scale[GLIA_PANEL]);
 
 /* One column of a panel back as float32: an embedding lookup. */
 typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype dtype, size_t k, size_t column);
@@ -74,6 +86,30 @@ typedef void glia_linear_narrow_fn(float *y, size_t ldy, const uint16_t *x, size
                                    size_t k, size_t n_panels, size_t m);
 /* y = x rounded to bfloat16, to nearest even, [n]; y may be the memory of x. */
 typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
+
+/* The same with int8 weights and a factor per column, scale [n_panels * 16]:
+ * bit for bit scale times what glia_linear_fn (glia_linear_narrow_fn) gives for
+ * these integers as bfloat16 weights. */
+typedef void glia_linear_i8_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w,
+                               const float *scale, size_t k, size_t n_panels, size_t m);
+typedef void glia_linear_narrow_i8_fn(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w,
+                                      const float *scale, size_t k, size_t n_panels, size_t m);
+
+/* q = row x [k] (F32 or BF16) in steps of *scale = the largest |x| / 127:
+ * x * (127 / largest), rounded to nearest even, then zeros up to a multiple of
+ * 64. All zeros with *scale = 0 where the largest is below 2^-120, with *scale =
+ * NaN where an element is NaN or infinite. */
+typedef void glia_quantize_fn(int8_t *q, float *scale, const void *x, glia_dtype from, size_t k);
+
+/* int8 rows through int8 panels: y = (float)sum * (x_scale[row] * w_scale[column]),
+ * where sum = sum of x w is an exact int32, so every rung has the same bits.
+ *
+ *   y  [m, n_panels * 16]  float32, row stride ldy
+ *   x  [m, k]              int8, row stride ldx; zeros behind each row up to a multiple of 64
+ *
+ * 1 <= k <= GLIA_I8_K_MAX; neither x nor w holds -128. */
+typedef void glia_linear_w8a8_fn(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
+                                 const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m);
 
 /* y = w * x / sqrt(mean(x^2) + eps), all [n]; y may be x.
  * Source: transformers Qwen3RMSNorm.forward. */
@@ -140,6 +176,12 @@ typedef struct {
     glia_linear_fn *linear_f32, *linear_bf16;
     glia_linear_narrow_fn *linear_narrow; /* NULL: this rung multiplies float32 rows only */
     glia_narrow_fn *narrow;               /* with linear_narrow */
+    glia_absmax_fn *absmax;
+    glia_pack_i8_fn *pack_i8;
+    glia_linear_i8_fn *linear_i8;
+    glia_linear_narrow_i8_fn *linear_narrow_i8; /* with linear_narrow */
+    glia_quantize_fn *quantize;
+    glia_linear_w8a8_fn *linear_w8a8;
     glia_rmsnorm_fn *rmsnorm;
     glia_rope_fn *rope;
     glia_swiglu_fn *swiglu;
@@ -149,7 +191,7 @@ typedef struct {
     glia_attend_fn *attend_f32, *attend_bf16;
     glia_merge_fn *merge;
     glia_read_fn *read;
-    glia_peak_fn *peak_f32, *peak_bf16; /* peak_bf16 NULL where there is no such unit */
+    glia_peak_fn *peak_f32, *peak_bf16, *peak_i8; /* the last two NULL where there is no such unit */
 } glia_kernels;
 
 /* Fill `k` with the best kernels that `cpu_flags` (base/cpu.h) allows; 0 gives

@@ -3,6 +3,7 @@
 #include "kernel/panel.h"
 
 glia_linear_fn glia_linear_f32_ref, glia_linear_bf16_ref;
+glia_linear_fn glia_linear_integers_ref;
 
 static inline void chain(float sum[GLIA_PANEL], const float *x, const void *panel, glia_dtype dtype,
                          size_t begin, size_t end) {
@@ -41,4 +42,10 @@ void glia_linear_f32_ref(float *y, size_t ldy, const float *x, size_t ldx, const
 void glia_linear_bf16_ref(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
                           size_t n_panels, size_t m) {
     linear(y, ldy, x, ldx, w, k, n_panels, m, GLIA_DTYPE_BF16);
+}
+
+/* int8 panels before their scales, for linear_i8_ref.c. */
+void glia_linear_integers_ref(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
+                              size_t n_panels, size_t m) {
+    linear(y, ldy, x, ldx, w, k, n_panels, m, GLIA_DTYPE_I8);
 }

@@ -2,10 +2,7 @@
  * columns of 4 bytes, so a panel is made of 16x16 transposes of 4-byte units:
  * one float32, or two bfloat16 that follow one another in a row. Lines are streamed
  * past the caches: a model's weights do not fit them. */
-#include <immintrin.h>
-
-#include "kernel/panel.h"
-#include "kernel/simd.h"
+#include "kernel/rows_avx512.h"
 
 glia_pack_fn glia_pack_avx512;
 
@@ -19,51 +16,15 @@ static inline __m256i narrow(__m512 v) {
     return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40)));
 }
 
-/* Elements i .. i + 15 of a row as float32, zeros from `left` on. */
-GLIA_INLINE __m512 wide(const char *row, glia_dtype from, size_t i, size_t left) {
-    const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
-    if (from == GLIA_DTYPE_F32) return _mm512_maskz_loadu_ps(mask, row + i * 4);
-    const __m256i h = _mm256_maskz_loadu_epi16(mask, row + i * 2);
-    if (from == GLIA_DTYPE_F16) return _mm512_cvtph_ps(h);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
-
 /* 16 units of a row from element i on. */
 GLIA_INLINE __m512i units(const char *row, glia_dtype to, glia_dtype from, size_t i, size_t left) {
     if (!row) return _mm512_setzero_si512();
-    if (to == GLIA_DTYPE_F32) return _mm512_castps_si512(wide(row, from, i, left));
+    if (to == GLIA_DTYPE_F32) return _mm512_castps_si512(glia_wide(row, from, i, left));
     if (from == GLIA_DTYPE_BF16)
         return _mm512_maskz_loadu_epi16(left >= 32 ? 0xffffffff : (1u << left) - 1, row + i * 2);
-    const __m256i low = narrow(wide(row, from, i, left));
-    const __m256i high = left > 16 ? narrow(wide(row, from, i + 16, left - 16)) : _mm256_setzero_si256();
+    const __m256i low = narrow(glia_wide(row, from, i, left));
+    const __m256i high = left > 16 ? narrow(glia_wide(row, from, i + 16, left - 16)) : _mm256_setzero_si256();
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
-/* r[i] = unit i of every row. Pairs, then fours, then the quarters of registers change places. */
-GLIA_INLINE void transpose(__m512i r[16]) {
-    __m512i s[16];
-    GLIA_UNROLL for (int i = 0; i < 16; i += 2) {
-        s[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        s[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    GLIA_UNROLL for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(s[i], s[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(s[i], s[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(s[i + 1], s[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(s[i + 1], s[i + 3]);
-    }
-    GLIA_UNROLL for (int i = 0; i < 4; i++) {
-        s[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        s[i + 4] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        s[i + 8] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        s[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    GLIA_UNROLL for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(s[i], s[i + 4], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(s[i], s[i + 4], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(s[i + 8], s[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(s[i + 8], s[i + 12], 0xdd);
-    }
 }
 
 GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], size_t k, const glia_dtype to,
@@ -73,7 +34,7 @@ GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], size_t k,
         const size_t lines = k - i >= step ? 16 : glia_panel_bytes(to, k - i) / 64;
         __m512i r[16];
         GLIA_UNROLL for (int c = 0; c < 16; c++) r[c] = units(rows[c], to, from, i, k - i);
-        transpose(r);
+        glia_transpose(r);
         if (lines == 16) {
             GLIA_UNROLL for (int l = 0; l < 16; l++) _mm512_stream_si512((void *)(panel + l * 64), r[l]);
         } else {

@@ -17,8 +17,13 @@ enum { GLIA_CHAIN = 16, GLIA_RUN = 512 };
 /* Index, in elements of a bfloat16 panel, of row k and column c. */
 static inline size_t glia_bf16_at(size_t k, size_t c) { return k / 2 * 32 + c * 2 + k % 2; }
 
+/* The same of an int8 panel. */
+static inline size_t glia_i8_at(size_t k, size_t c) { return k / 4 * 64 + c * 4 + k % 4; }
+
+/* An int8 element is the integer; its column's scale is the caller's. */
 static inline float glia_panel_get(const void *panel, glia_dtype dtype, size_t k, size_t c) {
     if (dtype == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];
+    if (dtype == GLIA_DTYPE_I8) return ((const int8_t *)panel)[glia_i8_at(k, c)];
     return glia_bf16_to_f32(((const uint16_t *)panel)[glia_bf16_at(k, c)]);
 }
 

@@ -23,6 +23,8 @@ enum {
     REGION_COS,
     REGION_SIN,
     REGION_SCRATCH,
+    REGION_ROWS_I8,
+    REGION_ROWS_SCALE,
     REGION_KV,
 };
 
@@ -48,6 +50,15 @@ static glia_kv_cache kv_shape(const glia_model_config *c, const glia_decoder_lim
     return glia_kv_cache_shape(l->kv_dtype, l->block_size, c->kv_heads, (int)c->head_dim, l->n_blocks);
 }
 
+/* Bytes of the longest row as int8, in whole lines, an odd number of them as in ld(). */
+static size_t ld_i8(const glia_model_config *c) {
+    const int64_t widths[] = {c->hidden, c->ffn, glia_dim_of(c, D_Q)};
+    int64_t most = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        if (widths[i] > most) most = widths[i];
+    return (((size_t)most + 63) / 64 | 1) * 64;
+}
+
 static size_t qkv_columns(const glia_model_config *c) {
     return (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
 }
@@ -67,6 +78,8 @@ void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *l,
     glia_plan_add(plan, "RoPE sines", angles, f);
     glia_plan_add(plan, "scratch of threads", (size_t)threads,
                   glia_device_scratch_bytes(l->max_rows, (int)c->head_dim, l->kv_dtype));
+    glia_plan_add(plan, "int8 rows", l->quantize_rows ? rows : 0, ld_i8(c));
+    glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? rows : 0, f);
     glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
 }
 
@@ -86,6 +99,9 @@ static void bind(glia_decoder *d) {
     d->cos = glia_plan_at(&d->plan, REGION_COS);
     d->sin = glia_plan_at(&d->plan, REGION_SIN);
     d->device.scratch = glia_plan_at(&d->plan, REGION_SCRATCH);
+    d->device.rows_i8 = glia_plan_at(&d->plan, REGION_ROWS_I8);
+    d->device.rows_scale = glia_plan_at(&d->plan, REGION_ROWS_SCALE);
+    d->device.ld_i8 = ld_i8(c);
     d->kv.shape.base = glia_plan_at(&d->plan, REGION_KV);
 }
 

@@ -22,6 +22,7 @@ typedef struct {
     int block_size;      /* positions of a cache block, a multiple of 16 */
     int n_blocks;        /* blocks of the cache, over all sequences */
     int sequence_length; /* positions of one sequence, at most */
+    bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
 } glia_decoder_limits;
 
 /* Plan only: fills *plan without mapping it. */

@@ -2,11 +2,14 @@
  *
  * A list of packing jobs, one per matrix or vector, each made of up to three
  * tensors; every thread packs its own share of each job's panels. A dummy model
- * runs the same jobs with rows drawn from the seed instead of read. Source
+ * runs the same jobs with rows drawn from the seed instead of read. int8 matrices
+ * get their scales here, of each row or of each tensor. Source
  * pages are dropped behind the packing, so that a checkpoint does not count twice
  * in resident memory. */
 #include "model/load.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +46,8 @@ typedef struct {
     size_t n_jobs, jobs_max;
     const glia_tensor_view *(*found)[N_WEIGHTS]; /* [layers]; those of the model in [0] */
     uint64_t done, total;
-    atomic_bool failed; /* a thread had no memory for dummy rows */
+    atomic_bool failed;      /* a thread had no memory for dummy rows */
+    const part *_Atomic bad; /* a tensor to quantise that holds NaN or infinity */
 } loader;
 
 /* ---- find and check ------------------------------------------------------- */
@@ -179,7 +183,8 @@ static void add_layer(loader *l, size_t i) {
 static void add_jobs(loader *l) {
     const glia_model_config *c = l->w->config;
     add_matrix(l, &l->w->embed, 0, W_EMBED, c->vocab);
-    if (!c->tied_head) add_matrix(l, &l->w->head, 0, W_HEAD, c->vocab);
+    if (l->w->head.panels != l->w->embed.panels)
+        add_matrix(l, &l->w->head, 0, c->tied_head ? W_EMBED : W_HEAD, c->vocab);
     add_vector(l, l->w->final_norm, 0, W_FINAL_NORM, c->hidden);
     for (size_t i = 0; i < (size_t)c->layers; i++) add_layer(l, i);
     for (size_t i = 0; i < l->n_jobs; i++)
@@ -228,9 +233,9 @@ static glia_dtype dtype_of(const glia_tensor_view *t) {
                                           : GLIA_DTYPE_F16;
 }
 
-static void pack_panel(const loader *l, const pack_job *job, size_t panel, float *drawn) {
-    const size_t k = job->matrix->k, bytes = glia_panel_bytes(job->matrix->dtype, k);
-    const void *rows[GLIA_PANEL];
+/* The 16 rows of a panel, NULL where it is padding; a dummy's are made in `drawn`. */
+static glia_dtype gather(const pack_job *job, size_t panel, float *drawn, const void *rows[GLIA_PANEL]) {
+    const size_t k = job->matrix->k;
     glia_dtype from = GLIA_DTYPE_F32;
     for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
         size_t row;
@@ -245,7 +250,47 @@ static void pack_panel(const loader *l, const pack_job *job, size_t panel, float
             draw_row(drawn + lane * k, p->key, row, k);
         }
     }
-    l->kernels.pack((char *)job->matrix->panels + panel * bytes, job->matrix->dtype, rows, from, k);
+    return from;
+}
+
+/* Scales of a panel's rows by themselves: the largest / 127, 0 where that is no normal number. */
+static void scale_panel(loader *l, const pack_job *job, size_t panel, const void *const rows[GLIA_PANEL],
+                        glia_dtype from) {
+    size_t row;
+    for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
+        const float most = rows[lane] ? l->kernels.absmax(rows[lane], from, job->matrix->k) : 0;
+        const float scale = most / GLIA_I8_MAX;
+        if (isnan(most)) atomic_store(&l->bad, source(job, panel, lane, &row));
+        job->matrix->scale[panel * GLIA_PANEL + lane] = scale >= FLT_MIN ? scale : 0;
+    }
+}
+
+/* The largest scale of a tensor's rows, for all of them. */
+static void share_scales(const pack_job *job, float largest[PARTS_MAX]) {
+    size_t row;
+    for (int i = 0; i < PARTS_MAX; i++) largest[i] = 0;
+    for (size_t c = 0; c < glia_panels(job->matrix->columns) * GLIA_PANEL; c++) {
+        const part *p = source(job, c / GLIA_PANEL, c % GLIA_PANEL, &row);
+        if (p && job->matrix->scale[c] > largest[p - job->part])
+            largest[p - job->part] = job->matrix->scale[c];
+    }
+}
+
+static void pack_panel(loader *l, const pack_job *job, size_t panel, float *drawn, const float *shared) {
+    const glia_matrix *m = job->matrix;
+    char *to = (char *)m->panels + panel * glia_panel_bytes(m->dtype, m->k);
+    const void *rows[GLIA_PANEL];
+    const glia_dtype from = gather(job, panel, drawn, rows);
+    size_t row;
+    if (m->dtype != GLIA_DTYPE_I8) {
+        l->kernels.pack(to, m->dtype, rows, from, m->k);
+        return;
+    }
+    float *scale = m->scale + panel * GLIA_PANEL;
+    if (!shared) scale_panel(l, job, panel, rows, from);
+    for (size_t lane = 0; shared && lane < GLIA_PANEL; lane++)
+        if (rows[lane]) scale[lane] = shared[source(job, panel, lane, &row) - job->part];
+    l->kernels.pack_i8(to, rows, from, m->k, scale);
 }
 
 static float element(const part *p, size_t i) {
@@ -280,7 +325,19 @@ static void run_job(loader *l, const pack_job *job, int thread, float *drawn) {
     }
     glia_device_panels(job->matrix, job->alternate ? GLIA_SWIGLU : GLIA_STORE, thread,
                        glia_team_size(l->options->team), &from, &to);
-    for (size_t p = from; p < to; p++) pack_panel(l, job, p, drawn);
+    float shared[PARTS_MAX];
+    const bool per_tensor = job->matrix->dtype == GLIA_DTYPE_I8 && l->options->quantize->per_tensor;
+    for (size_t p = from; per_tensor && p < to; p++) {
+        const void *rows[GLIA_PANEL];
+        const glia_dtype dtype = gather(job, p, drawn, rows);
+        scale_panel(l, job, p, rows, dtype);
+    }
+    if (per_tensor) {
+        glia_team_barrier(l->options->team); /* scales of rows */
+        share_scales(job, shared);
+        glia_team_barrier(l->options->team); /* all have read them */
+    }
+    for (size_t p = from; p < to; p++) pack_panel(l, job, p, drawn, per_tensor ? shared : NULL);
 }
 
 static void after_job(loader *l, const pack_job *job) {
@@ -328,7 +385,12 @@ glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weigh
     if (status == GLIA_OK) {
         add_jobs(&l);
         glia_team_run(options->team, pack_all, &l);
+        const part *bad = atomic_load(&l.bad);
         if (atomic_load(&l.failed)) status = glia_fail(err, GLIA_ERR_NOMEM, "no memory for dummy weights");
+        if (!status && bad)
+            status = glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                               "%s: tensor %s holds a value that is NaN or infinite, which int8 cannot", dir,
+                               bad->tensor->name);
     }
     glia_checkpoint_close(&l.checkpoint);
     free(l.found);

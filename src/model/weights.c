@@ -5,7 +5,16 @@
 
 #include "model/load.h"
 
-enum { REGION_EMBED, REGION_HEAD, REGION_VECTORS, REGION_QKV, REGION_O, REGION_GATE_UP, REGION_DOWN };
+enum {
+    REGION_EMBED,
+    REGION_HEAD,
+    REGION_VECTORS,
+    REGION_QKV,
+    REGION_O,
+    REGION_GATE_UP,
+    REGION_DOWN,
+    REGION_SCALES,
+};
 
 static size_t round_up(size_t n) { return glia_panels(n) * GLIA_PANEL; }
 
@@ -15,16 +24,29 @@ typedef struct {
     size_t vector_floats;
 } layer_shape;
 
-static layer_shape shape_of(const glia_model_config *c, glia_dtype dtype) {
+static glia_matrix shaped(const glia_quantize *q, int layer, glia_product product, glia_dtype dtype,
+                          size_t columns, size_t k) {
+    const bool i8 = glia_quantizes(q, layer, product);
+    return (glia_matrix){
+        .dtype = i8 ? GLIA_DTYPE_I8 : dtype,
+        .columns = columns,
+        .k = k,
+        /* few rows meet the head, so it waits for its weights and gains nothing from int8 rows */
+        .quantize_rows = i8 && q->scheme == GLIA_QUANTIZATION_W8A8 && product != PRODUCT_HEAD,
+    };
+}
+
+static layer_shape shape_of(const glia_model_config *c, glia_dtype dtype, const glia_quantize *quantize,
+                            int layer) {
     const size_t hidden = (size_t)c->hidden, q = (size_t)glia_dim_of(c, D_Q),
                  kv = (size_t)glia_dim_of(c, D_KV);
     const glia_model_spec *spec = glia_spec_find(c->architecture);
     const size_t ffn = (size_t)c->ffn, pair = 2 * round_up(ffn), head = round_up((size_t)c->head_dim);
     layer_shape s = {
-        .qkv = {.dtype = dtype, .columns = q + 2 * kv, .k = hidden},
-        .o = {.dtype = dtype, .columns = hidden, .k = q},
-        .gate_up = {.dtype = dtype, .columns = pair, .k = hidden},
-        .down = {.dtype = dtype, .columns = hidden, .k = ffn},
+        .qkv = shaped(quantize, layer, PRODUCT_QKV, dtype, q + 2 * kv, hidden),
+        .o = shaped(quantize, layer, PRODUCT_O, dtype, hidden, q),
+        .gate_up = shaped(quantize, layer, PRODUCT_GATE_UP, dtype, pair, hidden),
+        .down = shaped(quantize, layer, PRODUCT_DOWN, dtype, hidden, ffn),
         .vector_floats = 2 * round_up(hidden) + 2 * head,
     };
     if (glia_spec_has(spec, c, W_Q_BIAS)) s.vector_floats += round_up(q + 2 * kv);
@@ -36,27 +58,63 @@ static layer_shape shape_of(const glia_model_config *c, glia_dtype dtype) {
 static size_t matrix_bytes(const glia_matrix *m) {
     return glia_panels(m->columns) * glia_panel_bytes(m->dtype, m->k);
 }
-
-static glia_matrix vocab_shape(const glia_model_config *c, glia_dtype dtype) {
-    return (glia_matrix){.dtype = dtype, .columns = (size_t)c->vocab, .k = (size_t)c->hidden};
+static size_t scale_floats(const glia_matrix *m) {
+    return m->dtype == GLIA_DTYPE_I8 ? round_up(m->columns) : 0;
 }
 
-void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype) {
-    const layer_shape s = shape_of(c, dtype);
-    const glia_matrix vocab = vocab_shape(c, dtype);
-    const size_t layers = (size_t)c->layers;
-    glia_plan_add(plan, c->tied_head ? "embedding and head (tied)" : "embedding", 1, matrix_bytes(&vocab));
-    glia_plan_add(plan, "head", c->tied_head ? 0 : 1, matrix_bytes(&vocab));
-    glia_plan_add(plan, "norms and biases", layers * s.vector_floats + round_up((size_t)c->hidden),
-                  sizeof(float));
-    glia_plan_add(plan, "qkv", layers, matrix_bytes(&s.qkv));
-    glia_plan_add(plan, "o", layers, matrix_bytes(&s.o));
-    glia_plan_add(plan, "gate and up", layers, matrix_bytes(&s.gate_up));
-    glia_plan_add(plan, "down", layers, matrix_bytes(&s.down));
+static glia_matrix embed_shape(const glia_model_config *c, glia_dtype dtype) {
+    return shaped(NULL, 0, PRODUCT_HEAD, dtype, (size_t)c->vocab, (size_t)c->hidden);
+}
+static glia_matrix head_shape(const glia_model_config *c, glia_dtype dtype, const glia_quantize *q) {
+    return shaped(q, 0, PRODUCT_HEAD, dtype, (size_t)c->vocab, (size_t)c->hidden);
+}
+/* Is the head the embedding's memory? */
+static bool shares_head(const glia_model_config *c, const glia_quantize *q) {
+    return c->tied_head && !glia_quantizes(q, 0, PRODUCT_HEAD);
 }
 
-static glia_matrix place(const glia_plan *plan, int region, size_t i, glia_matrix shape) {
-    shape.panels = (char *)glia_plan_at(plan, region) + i * matrix_bytes(&shape);
+/* A sum past size_t stays at its end, where glia_plan_add() refuses it. */
+static void add_bytes(size_t *sum, const glia_matrix *m) {
+    if (__builtin_add_overflow(*sum, matrix_bytes(m), sum)) *sum = SIZE_MAX;
+}
+
+void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype,
+                       const glia_quantize *quantize) {
+    const glia_matrix embed = embed_shape(c, dtype), head = head_shape(c, dtype, quantize);
+    const bool shared = shares_head(c, quantize);
+    size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
+    size_t qkv = 0, o = 0, gate_up = 0, down = 0;
+    for (int i = 0; i < c->layers; i++) {
+        const layer_shape s = shape_of(c, dtype, quantize, i);
+        vectors += s.vector_floats;
+        add_bytes(&qkv, &s.qkv);
+        add_bytes(&o, &s.o);
+        add_bytes(&gate_up, &s.gate_up);
+        add_bytes(&down, &s.down);
+        scales +=
+            scale_floats(&s.qkv) + scale_floats(&s.o) + scale_floats(&s.gate_up) + scale_floats(&s.down);
+    }
+    glia_plan_add(plan, shared ? "embedding and head (tied)" : "embedding", 1, matrix_bytes(&embed));
+    glia_plan_add(plan, "head", shared ? 0 : 1, matrix_bytes(&head));
+    glia_plan_add(plan, "norms and biases", vectors, sizeof(float));
+    glia_plan_add(plan, "qkv", 1, qkv);
+    glia_plan_add(plan, "o", 1, o);
+    glia_plan_add(plan, "gate and up", 1, gate_up);
+    glia_plan_add(plan, "down", 1, down);
+    glia_plan_add(plan, "scales", scales, sizeof(float));
+}
+
+/* Where the next matrix of each region and the next scales go. */
+typedef struct {
+    char *qkv, *o, *gate_up, *down;
+    float *scales;
+} cursor;
+
+static glia_matrix place(char **at, cursor *next, glia_matrix shape) {
+    shape.panels = *at;
+    *at += matrix_bytes(&shape);
+    if (scale_floats(&shape)) shape.scale = next->scales;
+    next->scales += scale_floats(&shape);
     return shape;
 }
 
@@ -66,22 +124,28 @@ static float *cut(float **at, bool present, size_t floats) {
     return p;
 }
 
-static void bind(glia_weights *w) {
+static void bind(glia_weights *w, const glia_quantize *quantize) {
     const glia_model_config *c = w->config;
-    const layer_shape s = shape_of(c, w->dtype);
     const size_t hidden = round_up((size_t)c->hidden), head = round_up((size_t)c->head_dim);
     float *at = glia_plan_at(&w->plan, REGION_VECTORS);
     const bool norms = glia_spec_has(w->spec, c, W_Q_NORM);
     const bool qkv_bias = glia_spec_has(w->spec, c, W_Q_BIAS), o_bias = glia_spec_has(w->spec, c, W_O_BIAS);
-    w->embed = place(&w->plan, REGION_EMBED, 0, vocab_shape(c, w->dtype));
-    w->head = place(&w->plan, c->tied_head ? REGION_EMBED : REGION_HEAD, 0, vocab_shape(c, w->dtype));
+    cursor next = {.qkv = glia_plan_at(&w->plan, REGION_QKV),
+                   .o = glia_plan_at(&w->plan, REGION_O),
+                   .gate_up = glia_plan_at(&w->plan, REGION_GATE_UP),
+                   .down = glia_plan_at(&w->plan, REGION_DOWN),
+                   .scales = glia_plan_at(&w->plan, REGION_SCALES)};
+    char *embed = glia_plan_at(&w->plan, REGION_EMBED), *head_at = glia_plan_at(&w->plan, REGION_HEAD);
+    w->embed = place(&embed, &next, embed_shape(c, w->dtype));
+    w->head = shares_head(c, quantize) ? w->embed : place(&head_at, &next, head_shape(c, w->dtype, quantize));
     w->final_norm = cut(&at, true, hidden);
     for (size_t i = 0; i < (size_t)c->layers; i++) {
+        const layer_shape s = shape_of(c, w->dtype, quantize, (int)i);
         glia_layer_weights *l = &w->layer[i];
-        l->qkv = place(&w->plan, REGION_QKV, i, s.qkv);
-        l->o = place(&w->plan, REGION_O, i, s.o);
-        l->gate_up = place(&w->plan, REGION_GATE_UP, i, s.gate_up);
-        l->down = place(&w->plan, REGION_DOWN, i, s.down);
+        l->qkv = place(&next.qkv, &next, s.qkv);
+        l->o = place(&next.o, &next, s.o);
+        l->gate_up = place(&next.gate_up, &next, s.gate_up);
+        l->down = place(&next.down, &next, s.down);
         l->in_norm = cut(&at, true, hidden);
         l->post_norm = cut(&at, true, hidden);
         l->q_norm = cut(&at, norms, head);
@@ -117,11 +181,11 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
     if (status == GLIA_OK && !w->layer)
         status = glia_fail_nomem(err, (size_t)config->layers * sizeof *w->layer, "the layers");
     if (status == GLIA_OK) {
-        glia_weights_plan(&w->plan, config, options->dtype);
+        glia_weights_plan(&w->plan, config, options->dtype, options->quantize);
         status = glia_plan_map(&w->plan, "the weights", err);
     }
     if (status == GLIA_OK) {
-        bind(w);
+        bind(w, options->quantize);
         status = glia_weights_fill(w, dir, options, err);
     }
     if (status == GLIA_OK)
@@ -129,6 +193,17 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
     else
         glia_weights_free(w);
     return status;
+}
+
+uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
+    uint64_t sum = matrix_bytes(&w->head) + sizeof(float) * scale_floats(&w->head);
+    for (int i = 0; i < w->config->layers; i++) {
+        const glia_layer_weights *l = &w->layer[i];
+        const glia_matrix *const all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+            sum += matrix_bytes(all[k]) + sizeof(float) * scale_floats(all[k]);
+    }
+    return sum;
 }
 
 void glia_weights_free(glia_weights *w) {

@@ -7,6 +7,7 @@
 #include "base/team.h"
 #include "device/device.h"
 #include "model/decoder.h"
+#include "model/quantize.h"
 #include "model/spec.h"
 
 /* Norm weights and biases are float32 and run to whole panels, zeros past their
@@ -22,21 +23,25 @@ typedef struct {
 struct glia_weights {
     const glia_model_config *config; /* the caller's, must outlive this */
     const glia_model_spec *spec;
-    glia_dtype dtype;        /* of matrices: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
-    glia_matrix embed, head; /* tied: the same panels */
+    glia_dtype dtype;        /* of matrices that are not quantised: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    glia_matrix embed, head; /* tied and both of `dtype`: the same panels */
     const float *final_norm;
     glia_layer_weights *layer; /* [config->layers] */
     glia_plan plan;
 };
 
-/* What the weights will occupy: fills *plan without mapping it. */
-void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype);
+/* What the weights will occupy: fills *plan without mapping it. `quantize` may be NULL. */
+void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype,
+                       const glia_quantize *quantize);
+/* Bytes of the matrices that multiply for each token, scales included. */
+uint64_t glia_weights_matrix_bytes(const glia_weights *w);
 
 /* How to load. `dtype` as in glia_weights. `dummy`: random weights from `seed`,
  * the directory is not read. Packing runs on `team`, each thread writing first
  * the panels that the same thread of an equal team will read. */
 typedef struct {
     glia_dtype dtype;
+    const glia_quantize *quantize; /* NULL: nothing is quantised */
     bool dummy;
     uint64_t seed;
     unsigned cpu_flags;
@@ -48,7 +53,8 @@ typedef struct {
 /* On success the caller owns *out.
  * Errors: what glia_checkpoint_open() gives; GLIA_ERR_SHAPE a tensor that is
  * missing, unexpected or of another shape, naming expected and found;
- * GLIA_ERR_UNSUPPORTED a dtype or a shape beyond the kernels; GLIA_ERR_NOMEM. */
+ * GLIA_ERR_UNSUPPORTED a dtype or a shape beyond the kernels, or a weight to
+ * quantise that is NaN or infinite; GLIA_ERR_NOMEM. */
 glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_model_config *config,
                               const glia_weights_options *options, glia_err *err);
 void glia_weights_free(glia_weights *w);

@@ -1,0 +1,47 @@
+/* linear_i8.h - float32 rows through int8 panels where rows are many: GROUP panels
+ * of one run are widened to float32 in the second cache and go through the
+ * rung's float32 kernel, whose sums of one run these are. Runs are added in y,
+ * as there. Included by the rungs, each with its own widening and kernel. */
+#ifndef GLIA_KERNEL_LINEAR_I8_H
+#define GLIA_KERNEL_LINEAR_I8_H
+
+#include "kernel/panel.h"
+
+/* A panel's lines [groups] of 4 k as float32 panels. */
+typedef void glia_widen_fn(float *to, const char *lines, size_t groups);
+
+/* y (+)= t, and times scale after the last run. */
+static inline void glia_add_run(float *y, const float *t, const float *scale, bool first, bool last,
+                                size_t panels) {
+    for (size_t p = 0; p < panels; p++, y += GLIA_PANEL, t += GLIA_PANEL, scale += GLIA_PANEL)
+        for (size_t c = 0; c < GLIA_PANEL; c++) {
+            const float sum = first ? t[c] : y[c] + t[c];
+            y[c] = last ? sum * scale[c] : sum;
+        }
+}
+
+static inline void glia_linear_i8_many(float *y, size_t ldy, const float *x, size_t ldx, const char *w,
+                                       const float *scale, size_t k, size_t n_panels, size_t m,
+                                       glia_widen_fn *widen, glia_linear_fn *linear) {
+    enum { GROUP = 4, ROWS = 48 };
+    float wide[GROUP * GLIA_RUN * GLIA_PANEL] __attribute__((aligned(64)));
+    float t[ROWS * GROUP * GLIA_PANEL] __attribute__((aligned(64)));
+    const size_t panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, k);
+    for (size_t p = 0; p < n_panels; p += GROUP, w += GROUP * panel_bytes, scale += GROUP * GLIA_PANEL) {
+        const size_t panels = glia_min(n_panels - p, GROUP);
+        for (size_t begin = 0; begin < k; begin += GLIA_RUN) {
+            const size_t n = glia_min(k - begin, GLIA_RUN), groups = (n + 3) / 4;
+            for (size_t i = 0; i < panels; i++)
+                widen(wide + i * n * GLIA_PANEL, w + i * panel_bytes + begin / 4 * 64, groups);
+            for (size_t r = 0; r < m; r += ROWS) {
+                const size_t rows = glia_min(m - r, ROWS), width = GROUP * GLIA_PANEL;
+                linear(t, width, x + r * ldx + begin, ldx, wide, n, panels, rows);
+                for (size_t i = 0; i < rows; i++)
+                    glia_add_run(y + (r + i) * ldy + p * GLIA_PANEL, t + i * width, scale, begin == 0,
+                                 begin + n == k, panels);
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,167 @@
+/* quantize.c - see quantize.h. */
+#include "model/quantize.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "device/device.h"
+
+bool glia_product_of(glia_weight_id id, glia_product *product) {
+    switch ((int)id) {
+    case W_HEAD: *product = PRODUCT_HEAD; return true;
+    case W_Q:
+    case W_K:
+    case W_V: *product = PRODUCT_QKV; return true;
+    case W_O: *product = PRODUCT_O; return true;
+    case W_GATE:
+    case W_UP: *product = PRODUCT_GATE_UP; return true;
+    case W_DOWN: *product = PRODUCT_DOWN; return true;
+    default: return false;
+    }
+}
+
+bool glia_quantizes(const glia_quantize *q, int layer, glia_product product) {
+    return q && q->layer && (q->layer[layer] >> product & 1);
+}
+
+/* Are the n bytes at `entry` consecutive whole parts of the dotted name of
+ * `tensor`'s module, which is the tensor's name without its last part? */
+static bool names(const char *entry, size_t n, const char *tensor) {
+    const char *end = strrchr(tensor, '.');
+    for (const char *at = tensor; at + n <= end; at = strchr(at, '.') + 1)
+        if (memcmp(at, entry, n) == 0 && at[n] == '.') return true;
+    return false;
+}
+
+/* Call `visit` for each weight that has a product, a tied head's included. */
+typedef glia_status visit_fn(void *user, const char *tensor, const glia_weight *w, glia_err *err);
+static glia_status each_weight(const glia_model_config *c, visit_fn *visit, void *user, glia_err *err) {
+    static const glia_weight_spec head = {W_HEAD, "lm_head.weight", D_VOCAB, D_HIDDEN, CUT_ROWS, IF_UNTIED};
+    glia_weight w = {.spec = &head, .rows = c->vocab, .cols = c->hidden};
+    glia_status status = c->tied_head ? visit(user, head.name, &w, err) : GLIA_OK;
+    for (size_t i = 0; !status && glia_spec_weight(&w, glia_spec_find(c->architecture), c, i); i++)
+        status = visit(user, w.name, &w, err);
+    return status;
+}
+
+typedef struct {
+    const char *entry; /* [n] */
+    size_t n;
+    bool found;
+} search;
+
+static glia_status visit_entry(void *user, const char *tensor, const glia_weight *w, glia_err *err) {
+    search *k = user;
+    (void)w, (void)err;
+    k->found |= names(k->entry, k->n, tensor);
+    return GLIA_OK;
+}
+
+/* The entry at *at, without blanks around it; *at moves behind its comma, to NULL after the last. */
+static const char *next_entry(const char **at, size_t *n) {
+    const char *entry = *at + strspn(*at, " "), *comma = strchr(entry, ',');
+    *n = comma ? (size_t)(comma - entry) : strlen(entry);
+    *at = comma ? comma + 1 : NULL;
+    while (*n && entry[*n - 1] == ' ') --*n;
+    return entry;
+}
+
+static bool is_kept(const char *keep, const char *tensor) {
+    size_t n;
+    while (keep) {
+        const char *entry = next_entry(&keep, &n);
+        if (names(entry, n, tensor)) return true;
+    }
+    return false;
+}
+
+static glia_status check_names(const char *keep, const glia_model_config *c, glia_err *err) {
+    while (keep) {
+        search k = {0};
+        k.entry = next_entry(&keep, &k.n);
+        if (k.n == 0)
+            return glia_fail(err, GLIA_ERR_ARGUMENT,
+                             "modules_to_not_convert has an empty name between commas");
+        each_weight(c, visit_entry, &k, err);
+        if (!k.found)
+            return glia_fail(
+                err, GLIA_ERR_ARGUMENT,
+                "modules_to_not_convert: '%.*s' names no module of %s; names are such as lm_head, "
+                "self_attn, down_proj, model.layers.0.mlp",
+                (int)k.n, k.entry, c->architecture);
+    }
+    return GLIA_OK;
+}
+
+typedef struct {
+    glia_quantize *q;
+    const char *keep;
+    unsigned char kept; /* products of this layer that have a kept tensor */
+    int layer;
+} marking;
+
+static glia_status mark(void *user, const char *tensor, const glia_weight *w, glia_err *err) {
+    marking *m = user;
+    glia_product product;
+    if (!glia_product_of(w->spec->id, &product)) return GLIA_OK;
+    if (product != PRODUCT_HEAD && w->layer != m->layer) {
+        m->layer = w->layer;
+        m->kept = 0;
+    }
+    const unsigned char bit = (unsigned char)(1u << product);
+    const bool keep = is_kept(m->keep, tensor), has_kept = product != PRODUCT_HEAD && (m->kept & bit),
+               has_converted = m->q->layer[w->layer] & bit;
+    if (keep ? has_converted : has_kept)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "modules_to_not_convert names a part of a product: %s is %s and another tensor that "
+                         "is multiplied with it is %s; name all of %s",
+                         tensor, keep ? "kept" : "converted", keep ? "converted" : "kept",
+                         product == PRODUCT_QKV ? "q_proj, k_proj and v_proj" : "gate_proj and up_proj");
+    if (keep) {
+        if (product != PRODUCT_HEAD) m->kept |= bit;
+        return GLIA_OK;
+    }
+    if (m->q->scheme == GLIA_QUANTIZATION_W8A8 && w->cols > GLIA_I8_K_MAX)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "w8a8: %s has rows of %lld, limit is %d", tensor,
+                         (long long)w->cols, (int)GLIA_I8_K_MAX);
+    m->q->layer[w->layer] |= bit;
+    return GLIA_OK;
+}
+
+static glia_status check_values(glia_quantization scheme, glia_quantization_type type, const char *keep,
+                                glia_err *err) {
+    if (scheme < GLIA_QUANTIZATION_NONE || scheme > GLIA_QUANTIZATION_W8A8)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization is %d, expected a glia_quantization",
+                         (int)scheme);
+    if (type < GLIA_QUANTIZATION_TYPE_DEFAULT || type > GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization_type is %d, expected a glia_quantization_type",
+                         (int)type);
+    if (scheme != GLIA_QUANTIZATION_NONE) return GLIA_OK;
+    if (type != GLIA_QUANTIZATION_TYPE_DEFAULT)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "quantization_type is set and quantization is not; set it to int8 or w8a8");
+    if (keep)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "modules_to_not_convert is set and quantization is not; set it to int8 or w8a8");
+    return GLIA_OK;
+}
+
+glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, glia_quantization_type type,
+                                  const char *keep, const glia_model_config *c, glia_err *err) {
+    *q = (glia_quantize){.scheme = scheme, .per_tensor = type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC};
+    glia_status status = check_values(scheme, type, keep, err);
+    if (!status) status = check_names(keep, c, err);
+    if (status || scheme == GLIA_QUANTIZATION_NONE) return status;
+    q->layer = calloc((size_t)c->layers, sizeof *q->layer);
+    if (!q->layer) return glia_fail_nomem(err, (size_t)c->layers, "the list of converted layers");
+    marking m = {.q = q, .keep = keep, .layer = -1};
+    status = each_weight(c, mark, &m, err);
+    if (status) glia_quantize_free(q);
+    return status;
+}
+
+void glia_quantize_free(glia_quantize *q) {
+    free(q->layer);
+    q->layer = NULL;
+}

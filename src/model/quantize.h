@@ -1,0 +1,33 @@
+/* quantize.h - which linear layers of a model become int8.
+ *
+ * A product is what is multiplied at once: q, k and v are one, gate and up are
+ * one. Its tensors are converted together or not at all. */
+#ifndef GLIA_MODEL_QUANTIZE_H
+#define GLIA_MODEL_QUANTIZE_H
+
+#include <glia.h>
+#include "model/spec.h"
+
+typedef enum { PRODUCT_HEAD, PRODUCT_QKV, PRODUCT_O, PRODUCT_GATE_UP, PRODUCT_DOWN } glia_product;
+
+/* All zero: nothing is converted. */
+typedef struct {
+    glia_quantization scheme;
+    bool per_tensor;      /* a scale for each tensor of the checkpoint, else for each of its rows */
+    unsigned char *layer; /* [layers] a bit for each glia_product; PRODUCT_HEAD's is in [0] */
+} glia_quantize;
+
+/* `keep` as glia_options.modules_to_not_convert. On success glia_quantize_free() in the end.
+ * Errors: GLIA_ERR_ARGUMENT (unknown values; a name that no module has; a product
+ * of which only a part is named; type or names without a scheme),
+ * GLIA_ERR_UNSUPPORTED (sums of w8a8 that an int32 cannot hold), GLIA_ERR_NOMEM. */
+glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, glia_quantization_type type,
+                                  const char *keep, const glia_model_config *c, glia_err *err);
+void glia_quantize_free(glia_quantize *q);
+
+/* Does this product become int8? `q` may be NULL: no. */
+bool glia_quantizes(const glia_quantize *q, int layer, glia_product product);
+/* The product that a weight is a part of; false where it is never converted. */
+bool glia_product_of(glia_weight_id id, glia_product *product);
+
+#endif

@@ -1,0 +1,354 @@
+/* check_kernel_int8.c - int8 weights, with float rows and with int8 rows: integers
+ * and scales exactly as the plain-C meaning has them, sums of int8 rows bit for
+ * bit, sums of float rows bit for bit what the same integers give as bfloat16
+ * weights, and within the bound of kernels.h of float64. AVX-512 is checked with
+ * VNNI and without. --bench: shares of the ceilings. */
+#define _GNU_SOURCE
+#include "kernel.h"
+
+#include "kernel/panel.h"
+
+typedef struct {
+    const char *name;
+    glia_kernels k;
+} rung;
+
+typedef struct {
+    size_t k, n_panels, m, columns, ldx, ldy, ldq, panel_bytes;
+    enum fill fill;
+    float *w;                 /* [columns, k] */
+    float *x;                 /* [m, ldx], bfloat16 values */
+    float *y;                 /* [m, ldy] */
+    int8_t *q;                /* [m, ldq] */
+    float *row_scale, *scale; /* [m], [columns] */
+    char *panels;             /* int8 */
+} product;
+
+static size_t y_bytes(const product *p) { return ((p->m - 1) * p->ldy + p->columns) * sizeof(float); }
+static size_t x_bytes(const product *p) { return ((p->m - 1) * p->ldx + p->k) * sizeof(float); }
+
+/* The last column is missing, the one before it zero, the rest random; rows likewise end in a zero row. */
+static product make(const glia_kernels *k, size_t depth, size_t n_panels, size_t m, enum fill fill) {
+    product p = {.k = depth, .n_panels = n_panels, .m = m, .columns = n_panels * GLIA_PANEL, .fill = fill};
+    p.ldx = depth + m % 3;
+    p.ldy = p.columns + m % 5;
+    p.ldq = (depth + 63) / 64 * 64 + m % 2 * 64;
+    p.panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, depth);
+    p.w = check_guarded(p.columns * depth * sizeof *p.w);
+    p.x = check_guarded(x_bytes(&p));
+    p.y = check_guarded(y_bytes(&p));
+    p.q = check_guarded(((m - 1) * p.ldq + (depth + 63) / 64 * 64));
+    p.row_scale = check_guarded(m * sizeof(float));
+    p.scale = check_guarded(p.columns * sizeof(float));
+    p.panels = check_guarded(n_panels * p.panel_bytes);
+    for (size_t c = 0; c < p.columns; c++) {
+        for (size_t i = 0; i < depth; i++)
+            p.w[c * depth + i] =
+                c + 2 == p.columns ? 0 : fill_value(fill, i, depth, i ? p.w[c * depth + i - 1] : 0);
+        const float most = c + 1 == p.columns ? 0 : k->absmax(p.w + c * depth, GLIA_DTYPE_F32, depth);
+        p.scale[c] = most / GLIA_I8_MAX >= 0x1p-126f ? most / GLIA_I8_MAX : 0;
+    }
+    for (size_t i = 0; i < n_panels; i++) {
+        const void *rows[GLIA_PANEL];
+        for (size_t c = 0; c < GLIA_PANEL; c++) rows[c] = p.w + (i * GLIA_PANEL + c) * depth;
+        if (i + 1 == n_panels) rows[GLIA_PANEL - 1] = NULL;
+        k->pack_i8(p.panels + i * p.panel_bytes, rows, GLIA_DTYPE_F32, depth, p.scale + i * GLIA_PANEL);
+    }
+    for (size_t i = 0; i < x_bytes(&p) / sizeof *p.x; i++)
+        p.x[i] = to_bf16(fill == CANCEL ? 0.75f : fill_value(fill == SPIKE ? RANDOM : fill, i, 0, 0));
+    for (size_t i = 0; m > 1 && i < depth; i++) p.x[(m - 1) * p.ldx + i] = 0;
+    for (size_t r = 0; r < m; r++)
+        k->quantize(p.q + r * p.ldq, p.row_scale + r, p.x + r * p.ldx, GLIA_DTYPE_F32, depth);
+    return p;
+}
+
+static void release(const product *p) {
+    check_guarded_free(p->w, p->columns * p->k * sizeof *p->w);
+    check_guarded_free(p->x, x_bytes(p));
+    check_guarded_free(p->y, y_bytes(p));
+    check_guarded_free(p->q, (p->m - 1) * p->ldq + (p->k + 63) / 64 * 64);
+    check_guarded_free(p->row_scale, p->m * sizeof(float));
+    check_guarded_free(p->scale, p->columns * sizeof(float));
+    check_guarded_free(p->panels, p->n_panels * p->panel_bytes);
+}
+
+/* ---- to int8 -------------------------------------------------------------- */
+
+/* The rule of kernels.h again, from the words. */
+static void check_packed(const rung *r, const product *p) {
+    for (size_t c = 0; c < p->columns; c++)
+        for (size_t i = 0; i < (p->k + 3) / 4 * 4; i++) {
+            const int8_t *panel = (const int8_t *)p->panels + c / GLIA_PANEL * p->panel_bytes;
+            const bool there = i < p->k && c + 1 < p->columns && p->scale[c] > 0;
+            const float want = there ? rintf(p->w[c * p->k + i] / p->scale[c]) : 0;
+            CHECK((float)panel[glia_i8_at(i, c % GLIA_PANEL)] == want && fabsf(want) <= 127,
+                  "%s k=%zu fill=%d column %zu, %zu: %d, want %g", r->name, p->k, (int)p->fill, c, i,
+                  panel[glia_i8_at(i, c % GLIA_PANEL)], (double)want);
+        }
+}
+
+static void check_quantized(const rung *r, const product *p) {
+    for (size_t row = 0; row < p->m; row++) {
+        const float *x = p->x + row * p->ldx;
+        float most = 0;
+        for (size_t i = 0; i < p->k; i++) most = fmaxf(most, fabsf(x[i]));
+        const bool zero = most < 0x1p-120f;
+        const float scale = zero ? 0 : most / 127, steps = zero ? 0 : 127 / most;
+        CHECK(p->row_scale[row] == scale, "%s k=%zu row %zu: scale %g, want %g", r->name, p->k, row,
+              (double)p->row_scale[row], (double)scale);
+        for (size_t i = 0; i < (p->k + 63) / 64 * 64; i++) {
+            const float want = i < p->k ? rintf(x[i] * steps) : 0;
+            CHECK((float)p->q[row * p->ldq + i] == want, "%s k=%zu row %zu, %zu: %d, want %g", r->name, p->k,
+                  row, i, p->q[row * p->ldq + i], (double)want);
+        }
+    }
+}
+
+/* Rows of any bits, from each format, at odd addresses: as the reference. */
+static void check_bits(const rung *r, const glia_kernels *ref) {
+    enum { K = 150 };
+    static const glia_dtype formats[] = {GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_DTYPE_F16};
+    for (int turn = 0; turn < 300; turn++) {
+        const glia_dtype from = formats[turn % 3];
+        const size_t k = 1 + check_u32() % K, bytes = k * (from == GLIA_DTYPE_F32 ? 4 : 2);
+        char *row = check_guarded(bytes + 1);
+        for (size_t i = 0; i < bytes; i++) {
+            row[i] = (char)check_u32();
+            const size_t unit = from == GLIA_DTYPE_F32 ? 4 : 2;
+            if (turn % 2 && i % unit == unit - 1) row[i] &= (char)0xbf; /* no large exponents */
+        }
+        const float a = r->k.absmax(row, from, k), b = ref->absmax(row, from, k);
+        CHECK(same_bits(&a, &b, 1), "%s: absmax %g, want %g", r->name, (double)a, (double)b);
+        int8_t q[2][K + 64];
+        float scale[2];
+        memset(q, 0x55, sizeof q);
+        if (from != GLIA_DTYPE_F16) {
+            r->k.quantize(q[0], &scale[0], row, from, k);
+            ref->quantize(q[1], &scale[1], row, from, k);
+            CHECK(!memcmp(q[0], q[1], sizeof q[0]), "%s: rows of format %d, k=%zu differ", r->name, (int)from,
+                  k);
+            CHECK(same_bits(&scale[0], &scale[1], 1), "%s: scales of rows differ: %g, want %g", r->name,
+                  (double)scale[0], (double)scale[1]);
+        }
+        if (isfinite(a) && a / 127 >= 0x1p-126f) {
+            char *panel[2];
+            const void *rows[GLIA_PANEL] = {row, NULL, row};
+            const float scales[GLIA_PANEL] = {a / 127, 0, a};
+            for (int i = 0; i < 2; i++) {
+                panel[i] = check_guarded(glia_panel_bytes(GLIA_DTYPE_I8, k));
+                (i ? ref : &r->k)->pack_i8(panel[i], rows, from, k, scales);
+            }
+            CHECK(!memcmp(panel[0], panel[1], glia_panel_bytes(GLIA_DTYPE_I8, k)),
+                  "%s: panels from format %d, k=%zu differ", r->name, (int)from, k);
+            for (int i = 0; i < 2; i++) check_guarded_free(panel[i], glia_panel_bytes(GLIA_DTYPE_I8, k));
+        }
+        check_guarded_free(row, bytes + 1);
+    }
+}
+
+/* ---- products ------------------------------------------------------------- */
+
+static void check_outside(const rung *r, const product *p) {
+    for (size_t row = 0; row + 1 < p->m; row++)
+        for (size_t c = p->columns; c < p->ldy; c++)
+            CHECK(isnan(p->y[row * p->ldy + c]), "%s k=%zu m=%zu: wrote past column %zu", r->name, p->k, p->m,
+                  p->columns);
+}
+
+static void check_w8a8(const rung *r, product *p) {
+    memset(p->y, 0xff, y_bytes(p));
+    r->k.linear_w8a8(p->y, p->ldy, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels, p->m);
+    for (size_t row = 0; row < p->m; row++)
+        for (size_t c = 0; c < p->columns; c++) {
+            const int8_t *panel = (const int8_t *)p->panels + c / GLIA_PANEL * p->panel_bytes;
+            int64_t sum = 0;
+            for (size_t i = 0; i < p->k; i++)
+                sum += p->q[row * p->ldq + i] * panel[glia_i8_at(i, c % GLIA_PANEL)];
+            const float want = (float)sum * (p->row_scale[row] * p->scale[c]), got = p->y[row * p->ldy + c];
+            CHECK(got == want || (isnan(got) && isnan(want)),
+                  "%s w8a8 k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %.9g want %.9g", r->name, p->k,
+                  p->n_panels, p->m, (int)p->fill, row, c, (double)got, (double)want);
+        }
+    check_outside(r, p);
+}
+
+/* The same integers as a panel of bfloat16. */
+static char *as_bf16(const product *p) {
+    const size_t bytes = glia_panel_bytes(GLIA_DTYPE_BF16, p->k);
+    char *panels = bench_memory(p->n_panels * bytes);
+    for (size_t c = 0; c < p->columns; c++)
+        for (size_t i = 0; i < p->k; i++)
+            glia_panel_set(panels + c / GLIA_PANEL * bytes, GLIA_DTYPE_BF16, i, c % GLIA_PANEL,
+                           glia_panel_get(p->panels + c / GLIA_PANEL * p->panel_bytes, GLIA_DTYPE_I8, i,
+                                          c % GLIA_PANEL));
+    return panels;
+}
+
+static void check_same(const rung *r, const product *p, const float *want, const char *what) {
+    for (size_t row = 0; row < p->m; row++)
+        for (size_t c = 0; c < p->columns; c++) {
+            const float scaled = want[row * p->columns + c] * p->scale[c], got = p->y[row * p->ldy + c];
+            CHECK(!memcmp(&got, &scaled, sizeof got),
+                  "%s %s k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %a want %a", r->name, what, p->k,
+                  p->n_panels, p->m, (int)p->fill, row, c, (double)got, (double)scaled);
+        }
+    check_outside(r, p);
+}
+
+static void check_float_rows(const rung *r, product *p) {
+    char *panels = as_bf16(p);
+    float *want = bench_memory(p->m * p->columns * sizeof *want);
+    r->k.linear_bf16(want, p->columns, p->x, p->ldx, panels, p->k, p->n_panels, p->m);
+    memset(p->y, 0xff, y_bytes(p));
+    r->k.linear_i8(p->y, p->ldy, p->x, p->ldx, p->panels, p->scale, p->k, p->n_panels, p->m);
+    check_same(r, p, want, "float32 rows");
+    for (size_t c = 0; c < p->columns; c += 3) {
+        double exact = 0, magnitude = 0;
+        for (size_t i = 0; i < p->k; i++) {
+            const float w =
+                glia_panel_get(p->panels + c / GLIA_PANEL * p->panel_bytes, GLIA_DTYPE_I8, i, c % GLIA_PANEL);
+            exact += (double)p->x[i] * (double)w;
+            magnitude += fabs((double)p->x[i] * (double)w);
+        }
+        const double nu = (double)(p->k + 1) * 0x1p-24, scale = (double)p->scale[c];
+        const double bound = nu / (1 - nu) * magnitude * scale + (double)p->k * 0x1p-149 * (scale + 1);
+        CHECK(fabs((double)p->y[c] - exact * scale) <= bound,
+              "%s k=%zu fill=%d column %zu: got %.9g want %.9g +- %.2g", r->name, p->k, (int)p->fill, c,
+              (double)p->y[c], exact * scale, bound);
+    }
+    if (r->k.linear_narrow) {
+        const size_t ld = (p->k + 31) / 32 * 32;
+        uint16_t *x = check_guarded(p->m * ld * sizeof *x);
+        memset(x, 0, p->m * ld * sizeof *x);
+        for (size_t row = 0; row < p->m; row++)
+            for (size_t i = 0; i < p->k; i++) x[row * ld + i] = glia_f32_to_bf16(p->x[row * p->ldx + i]);
+        r->k.linear_narrow(want, p->columns, x, ld, panels, p->k, p->n_panels, p->m);
+        memset(p->y, 0xff, y_bytes(p));
+        r->k.linear_narrow_i8(p->y, p->ldy, x, ld, p->panels, p->scale, p->k, p->n_panels, p->m);
+        check_same(r, p, want, "bfloat16 rows");
+        check_guarded_free(x, p->m * ld * sizeof *x);
+    }
+    free(panels), free(want);
+}
+
+static void check_shape(const rung *r, size_t k, size_t n_panels, size_t m, enum fill fill) {
+    product p = make(&r->k, k, n_panels, m, fill);
+    check_packed(r, &p);
+    check_quantized(r, &p);
+    check_w8a8(r, &p);
+    check_float_rows(r, &p);
+    release(&p);
+}
+
+/* Every product at its largest, at the longest sum allowed; and where signs would saturate pairs. */
+static void check_extremes(const rung *r) {
+    static const int8_t ends[] = {127, -127};
+    for (int turn = 0; turn < 4; turn++) {
+        const size_t k = turn == 0 ? GLIA_I8_K_MAX : 600;
+        int8_t *q = bench_memory(k + 64);
+        char *panel = bench_memory(glia_panel_bytes(GLIA_DTYPE_I8, k));
+        float scale[GLIA_PANEL], one = 1, y[GLIA_PANEL];
+        for (size_t c = 0; c < GLIA_PANEL; c++) scale[c] = 1;
+        for (size_t i = 0; i < k; i++) {
+            q[i] = ends[turn >> 1];
+            for (size_t c = 0; c < GLIA_PANEL; c++) panel[glia_i8_at(i, c)] = ends[turn & 1];
+        }
+        r->k.linear_w8a8(y, GLIA_PANEL, q, k + 64, &one, panel, scale, k, 1, 1);
+        const float want = (float)((int64_t)ends[turn >> 1] * ends[turn & 1] * (int64_t)k);
+        for (size_t c = 0; c < GLIA_PANEL; c++)
+            CHECK(y[c] == want, "%s: largest products, k=%zu: %.9g, want %.9g", r->name, k, (double)y[c],
+                  (double)want);
+        free(q), free(panel);
+    }
+}
+
+static void check_rung(const rung *r, const glia_kernels *ref) {
+    static const size_t long_k[] = {255, 256, 257, 511, 512, 513, 1030, 2047};
+    for (size_t k = 1; k <= 70; k++)
+        for (int f = 0; f < FILLS; f++) check_shape(r, k, 1 + k % 5, 1 + k % 14, (enum fill)f);
+    for (size_t m = 1; m <= 67; m++) check_shape(r, 69, 1 + m % 10, m, RANDOM);
+    for (size_t i = 0; i < sizeof long_k / sizeof *long_k; i++)
+        for (int f = 0; f < FILLS; f++) check_shape(r, long_k[i], 1 + i, 1 + i * 2, (enum fill)f);
+    check_shape(r, 4100, 9, 14, RANDOM); /* K in blocks */
+    check_shape(r, 80, 3, 530, RANDOM);  /* rows in blocks */
+    check_bits(r, ref);
+    check_extremes(r);
+    r->k.linear_i8(NULL, 0, NULL, 0, NULL, NULL, 4, 0, 0); /* nothing asked, nothing touched */
+    r->k.linear_w8a8(NULL, 0, NULL, 0, NULL, NULL, NULL, 4, 0, 0);
+}
+
+/* ---- speed ---------------------------------------------------------------- */
+
+enum { ROUNDS = 9, DECODE_BYTES = 256 << 20 };
+
+/* Median share of the ceiling, each round beside its own: of reading the panels
+ * for few rows, of the peak of what is multiplied for many. */
+static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m, char *w, bool from_memory) {
+    const size_t ldq = (k + 63) / 64 * 64, columns = n_panels * GLIA_PANEL;
+    float *x = bench_memory(m * k * sizeof *x), *y = bench_memory(m * columns * sizeof *y);
+    float *scale = bench_memory(columns * sizeof *scale), *row_scale = bench_memory(m * sizeof *row_scale);
+    int8_t *q = bench_memory(m * ldq);
+    double rate[ROUNDS], share[ROUNDS];
+    const glia_kernels *kern = &r->k;
+    glia_peak_fn *peak = w8a8 && kern->peak_i8             ? kern->peak_i8
+                         : kern->linear_narrow_i8 && !w8a8 ? kern->peak_bf16
+                                                           : kern->peak_f32;
+    for (size_t i = 0; i < m * k; i++) x[i] = check_uniform();
+    for (int i = 0; i < ROUNDS; i++) {
+        double t0 = cpu_seconds();
+        const double flops = (double)peak(200000), top = flops / (cpu_seconds() - t0);
+        const double read = from_memory ? read_now(kern, w, DECODE_BYTES) : 0;
+        t0 = cpu_seconds();
+        if (w8a8)
+            kern->linear_w8a8(y, columns, q, ldq, row_scale, w, scale, k, n_panels, m);
+        else if (kern->linear_narrow_i8)
+            kern->linear_narrow_i8(y, columns, (const uint16_t *)(const void *)x, k, w, scale, k, n_panels,
+                                   m);
+        else
+            kern->linear_i8(y, columns, x, k, w, scale, k, n_panels, m);
+        const double seconds = cpu_seconds() - t0;
+        const double bytes = (double)(n_panels * glia_panel_bytes(GLIA_DTYPE_I8, k));
+        rate[i] = (from_memory ? bytes : 2.0 * (double)(m * k * columns)) / seconds;
+        share[i] = rate[i] / (from_memory ? read : top);
+    }
+    printf("%s %-6s m=%-3zu k=%-5zu n=%-6zu %7.1f %s  %5.1f%% of %s\n", w8a8 ? "w8a8" : "int8", r->name, m, k,
+           columns, median(rate, ROUNDS) * 1e-9, from_memory ? "GB/s " : "Gop/s", median(share, ROUNDS) * 100,
+           from_memory ? "read" : "peak");
+    free(x), free(y), free(scale), free(row_scale), free(q);
+}
+
+static void bench_rung(const rung *r) {
+    static const size_t few[] = {1, 2, 4, 8, 32};
+    char *w = bench_memory(DECODE_BYTES);
+    const size_t k = 2048, all = DECODE_BYTES / glia_panel_bytes(GLIA_DTYPE_I8, k);
+    for (size_t i = 0; i < DECODE_BYTES; i++) w[i] = (char)(check_u32() % 255 - 127);
+    for (int w8a8 = 0; w8a8 < 2; w8a8++) {
+        for (size_t i = 0; i < sizeof few / sizeof *few; i++) bench(r, w8a8, k, all, few[i], w, true);
+        bench(r, w8a8, 1024, 128, 512, w, false);
+        bench(r, w8a8, 3072, 64, 512, w, false);
+    }
+    free(w);
+}
+
+int main(int argc, char **argv) {
+    const int want_bench = check_begin(argc, argv);
+    glia_kernels ref;
+    glia_kernels_init(&ref, 0);
+    int checked = 0;
+    for (int i = 0; i < RUNGS; i++) {
+        rung r = {.name = ladder[i].name};
+        if (!rung_table(&r.k, i)) continue;
+        for (int vnni = 0; vnni < (i < 2 ? 1 : 2); vnni++, checked++) {
+            if (vnni && !(glia_cpu_flags() & GLIA_CPU_VNNI)) {
+                check_skip_because("%s with VNNI: this machine lacks it", r.name);
+                continue;
+            }
+            if (vnni) glia_kernels_init(&r.k, ladder[i].flags | GLIA_CPU_VNNI);
+            if (vnni && i == 2) r.name = "vnni";
+            if (want_bench ? i > 0 && (vnni || i < 2) : false) bench_rung(&r);
+            if (!want_bench) check_rung(&r, &ref);
+        }
+    }
+    printf("int8: %d tables checked\n", checked);
+    return check_end("kernel_int8");
+}
