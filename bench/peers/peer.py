@@ -1,7 +1,7 @@
 """One engine of bench/peers/run other than Glia: loads a model, then answers the
 commands of turns.c, one a line on standard input, with one JSON object a line.
 
-    python peer.py llama|openvino|transformers MODEL THREADS BATCH SEQUENCE_LENGTH KV_DTYPE
+    python peer.py llama|openvino|transformers MODEL THREADS BATCH SEQUENCE_LENGTH OPTION
 """
 import ctypes
 import json
@@ -116,7 +116,7 @@ class Llama:
 class OpenVINO:
     """OpenVINO GenAI's continuous batching (paged attention), stepped by us."""
 
-    def __init__(self, path, threads, batch, length, kv):
+    def __init__(self, path, threads, batch, length, option):
         import openvino
         import openvino_genai
         self.genai, self.ov = openvino_genai, openvino
@@ -125,11 +125,14 @@ class OpenVINO:
         scheduler.max_num_seqs = batch
         scheduler.enable_prefix_caching = False
         scheduler.cache_size = 3
-        self.pipe = openvino_genai.ContinuousBatchingPipeline(path, scheduler, "CPU", {
-            "INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": kv, "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY"})
+        precision, kv, group = option.split(",")
+        properties = {"INFERENCE_PRECISION_HINT": precision, "KV_CACHE_PRECISION": kv,
+                      "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        if int(group):
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = int(group)
+        self.pipe = openvino_genai.ContinuousBatchingPipeline(path, scheduler, "CPU", properties)
         self.version = openvino_genai.__version__
-        self.note = f"KV cache {kv}"
+        self.note = f"arithmetic {precision}, KV cache {kv}, groups of dynamic quantisation {group}"
         self.next = 0
 
     def submit(self, ids, output):
@@ -223,14 +226,14 @@ class Transformers:
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
-    kind, path, threads, batch, length, kv = sys.argv[1:]
+    kind, path, threads, batch, length, option = sys.argv[1:]
 
     def answer(thing):
         answers.write(json.dumps(thing) + "\n")
 
     try:
         engine = {"llama": Llama, "openvino": OpenVINO, "transformers": Transformers}[kind](
-            path, int(threads), int(batch), int(length), kv)
+            path, int(threads), int(batch), int(length), option)
     except Exception as e:  # whatever a library raises is the answer
         answer({"error": f"{type(e).__name__}: {e}"})
         raise
