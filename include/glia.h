@@ -76,7 +76,8 @@ typedef void glia_progress_fn(void *user, const char *what, uint64_t done, uint6
 /* Called with one sentence about something odd but harmless. */
 typedef void glia_warning_fn(void *user, const char *sentence);
 
-/* Zero-initialise, then set what differs. Zero always means the default. */
+/* Zero-initialise, then set what differs. Zero always means: as the model's
+ * neuron_config.json says (docs/CONFIG.md), else the default. */
 typedef struct {
     glia_dtype dtype;          /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
     glia_dtype kv_cache_dtype; /* AUTO: same as dtype */
@@ -89,11 +90,13 @@ typedef struct {
     int threads;                        /* 0: one per core this process may use */
     const char *cpu_features;           /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
     int batch_size;                     /* sequences at once; 0: 1 */
-    int sequence_length;    /* prompt + output of one; 0: 8192, or the model's own limit if less */
-    int prefill_chunk_size; /* rows of one step; 0: 512 */
-    int block_size;         /* positions in a KV cache block, a multiple of 16; 0: 64 */
-    bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
-    uint64_t seed;          /* of the dummy weights */
+    int sequence_length;      /* prompt + output of one; 0: 8192, or the model's own limit if less */
+    int prefill_chunk_size;   /* rows of one step; 0: 512 */
+    int block_size;           /* positions in a KV cache block, a multiple of 16; 0: 64 */
+    bool no_prefix_cache;     /* do not reuse blocks of equal prefixes */
+    int tensor_parallel_size; /* ranks that share each layer; 0: 1, and no other yet */
+    int batch_size_needed, sequence_length_needed; /* what the caller's task needs: the default where not 0 */
+    uint64_t seed;                                 /* of the dummy weights */
     glia_progress_fn *progress;
     glia_warning_fn *warning;
     void *user; /* handed to both */
@@ -115,6 +118,13 @@ GLIA_API void glia_model_free(glia_model *m);
  * headers only; loads and allocates no weights. */
 GLIA_API glia_status glia_inspect(char **json, const char *model, const char *cache_dir,
                                   const glia_options *options, glia_err *err);
+
+/* Every effective setting as one JSON object, {"model", "settings": [{"name",
+ * "value", "source", "key"}, ...], "neuron_config"}: source is "flag" (options),
+ * "file" (key: which, of which file) or "default"; neuron_config is the file that
+ * says the same. Reads no weights. */
+GLIA_API glia_status glia_inspect_config(char **json, const char *model, const char *cache_dir,
+                                         const glia_options *options, glia_err *err);
 
 typedef struct {
     const char *architecture;
@@ -162,7 +172,7 @@ typedef struct {
 } glia_logit_bias;
 
 /* Sampling; names and meanings are Transformers', then vLLM's. Start from
- * glia_sampling_defaults(), which reads generation_config.json. */
+ * glia_sampling_defaults(): neuron_config.json, then generation_config.json. */
 typedef struct {
     bool do_sample;           /* false: greedy */
     float temperature;        /* 1; 0 means greedy */

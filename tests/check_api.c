@@ -44,12 +44,15 @@ static void test_options(void **state) {
         {{.threads = 100000}, "threads is 100000, expected 1 to 1024"},
         {{.cpu_features = "mmx"}, "mmx"},
         {{.batch_size = -2}, "batch_size is -2, expected 1 to 4096"},
-        {{.sequence_length = -1}, "sequence_length is -1, expected 1 to 500"},
-        {{.sequence_length = 501}, "sequence_length is 501, expected 1 to 500"},
-        {{.sequence_length = 1}, "sequence_length is 1, expected room for a prompt and an answer"},
+        {{.sequence_length = -1}, "sequence_length is -1, expected 2 to 500"},
+        {{.sequence_length = 501}, "sequence_length is 501, expected 2 to 500"},
+        {{.sequence_length = 1}, "sequence_length is 1, expected 2 to 500"},
         {{.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
         {{.block_size = 24}, "block_size is 24, expected a multiple of 16"},
         {{.block_size = -16}, "block_size is -16, expected 1 to 4096"},
+        {{.tensor_parallel_size = 2},
+         "tensor_parallel_size is 2: this build has no parallel layers, only 1 works"},
+        {{.tensor_parallel_size = -1}, "tensor_parallel_size is -1, expected 1 to 1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         glia_options o = rows[i].o;
@@ -290,10 +293,166 @@ static void test_defaults(void **state) {
     glia_model_free(m);
 }
 
+/* ---- neuron_config.json ------------------------------------------------------ */
+
+static const json_t *setting(const json_t *root, const char *name) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(root, "settings"), i, row) {
+        if (!strcmp(json_string_value(json_object_get(row, "name")), name)) return row;
+    }
+    fail_msg("no setting %s", name);
+    return NULL;
+}
+
+static json_t *settings_of(const char *dir, const glia_options *o) {
+    char *json;
+    glia_err err = {0};
+    if (glia_inspect_config(&json, dir, NULL, o, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    json_t *root = json_loads(json, 0, NULL);
+    assert_non_null(root);
+    glia_free(json);
+    return root;
+}
+
+static void expect_setting(const json_t *root, const char *name, const char *want) {
+    char *found = json_dumps(setting(root, name), JSON_COMPACT);
+    CHECK(strstr(found, want), "%s: %s, want %s", name, found, want);
+    free(found);
+}
+
+static const char neuron[] =
+    "{\"batch_size\":3,\"sequence_length\":320,\"prefill_chunk_size\":96,\"torch_dtype\":\"float32\","
+    "\"is_block_kv_layout\":true,\"pa_block_size\":32,\"is_prefix_caching\":false,\"tp_degree\":1,"
+    "\"on_device_sampling_config\":{\"do_sample\":true,\"top_k\":7}}";
+
+/* Flags win over the file, the file over what the task needs, that over the defaults. */
+static void test_neuron_config(void **state) {
+    (void)state;
+    const char *dir = config_dir("");
+    json_t *root = settings_of(dir, NULL);
+    expect_setting(root, "batch_size", "\"value\":1,\"source\":\"default\"");
+    expect_setting(root, "dtype",
+                   "\"value\":\"bfloat16\",\"source\":\"file\",\"key\":\"config.json: torch_dtype\"");
+    expect_setting(root, "prefix_cache", "\"value\":true,\"source\":\"default\"");
+    json_decref(root);
+    root = settings_of(dir, &(glia_options){.batch_size_needed = 5, .sequence_length_needed = 50});
+    expect_setting(root, "batch_size", "\"value\":5,\"source\":\"default\"");
+    expect_setting(root, "sequence_length", "\"value\":50,\"source\":\"default\"");
+    json_decref(root);
+
+    check_write_file(dir, "neuron_config.json", neuron, sizeof neuron - 1);
+    root = settings_of(dir, &(glia_options){.batch_size_needed = 5, .sequence_length_needed = 50});
+    expect_setting(root, "dtype",
+                   "\"value\":\"float32\",\"source\":\"file\",\"key\":\"neuron_config.json: torch_dtype\"");
+    expect_setting(root, "kv_cache_dtype", "\"value\":\"float32\",\"source\":\"default\"");
+    expect_setting(root, "batch_size",
+                   "\"value\":3,\"source\":\"file\",\"key\":\"neuron_config.json: batch_size\"");
+    expect_setting(root, "sequence_length", "\"value\":320,\"source\":\"file\"");
+    expect_setting(root, "prefill_chunk_size", "\"value\":96,\"source\":\"file\"");
+    expect_setting(root, "block_size",
+                   "\"value\":32,\"source\":\"file\",\"key\":\"neuron_config.json: pa_block_size\"");
+    expect_setting(root, "prefix_cache", "\"value\":false,\"source\":\"file\"");
+    expect_setting(root, "tensor_parallel_size", "\"value\":1,\"source\":\"file\"");
+    expect_setting(
+        root, "top_k",
+        "\"value\":7,\"source\":\"file\",\"key\":\"neuron_config.json: on_device_sampling_config.top_k\"");
+
+    /* The file it would write says the same. */
+    char *text = json_dumps(json_object_get(root, "neuron_config"), 0);
+    const char *again = config_dir("");
+    check_write_file(again, "neuron_config.json", text, strlen(text));
+    json_t *copy = settings_of(again, NULL);
+    static const char *const names[] = {
+        "dtype",      "kv_cache_dtype", "batch_size",           "sequence_length", "prefill_chunk_size",
+        "block_size", "prefix_cache",   "tensor_parallel_size", "do_sample",       "top_k",
+        "top_p"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK(json_equal(json_object_get(setting(root, names[i]), "value"),
+                         json_object_get(setting(copy, names[i]), "value")),
+              "%s differs in %s", names[i], text);
+    free(text);
+    json_decref(copy);
+    json_decref(root);
+
+    root = settings_of(dir, &(glia_options){.dtype = GLIA_DTYPE_BF16,
+                                            .batch_size = 4,
+                                            .sequence_length = 99,
+                                            .block_size = 16,
+                                            .tensor_parallel_size = 1,
+                                            .threads = 2,
+                                            .cpu_features = "ref"});
+    expect_setting(root, "dtype", "\"value\":\"bfloat16\",\"source\":\"flag\"");
+    expect_setting(root, "batch_size", "\"value\":4,\"source\":\"flag\",\"key\":\"\"");
+    expect_setting(root, "sequence_length", "\"value\":99,\"source\":\"flag\"");
+    expect_setting(root, "block_size", "\"value\":16,\"source\":\"flag\"");
+    expect_setting(root, "threads", "\"value\":2,\"source\":\"flag\"");
+    expect_setting(root, "cpu_features", "\"value\":\"ref\",\"source\":\"flag\"");
+    json_decref(root);
+}
+
+static void test_neuron_config_counts(void **state) {
+    (void)state;
+    glia_model *m;
+    glia_err err = {0};
+    glia_model_info info;
+    glia_sampling s;
+    const char *dir = config_dir("");
+    const char g[] = "{\"do_sample\":false,\"temperature\":0.5,\"top_k\":20}";
+    check_write_file(dir, "generation_config.json", g, sizeof g - 1);
+    check_write_file(dir, "neuron_config.json", neuron, sizeof neuron - 1);
+    if (glia_model_load(&m, dir, NULL, &(glia_options){.dummy = true}, &err)) fail_msg("%s", err.msg);
+    glia_model_get_info(m, &info);
+    assert_true(info.sequence_length == 320 && info.dtype == GLIA_DTYPE_F32);
+    glia_sampling_defaults(m, &s);
+    assert_true(s.do_sample && s.temperature == 0.5f && s.top_k == 7);
+    glia_model_free(m);
+
+    static const struct {
+        const char *text;
+        glia_options o;
+        glia_status status;
+        const char *msg;
+    } rows[] = {
+        {"{\"batch_size\":5000}",
+         {0},
+         GLIA_ERR_FORMAT,
+         "neuron_config.json: batch_size is 5000, expected 1 to 4096"},
+        {"{\"max_batch_size\":5000}", {.batch_size = 1}, GLIA_OK, ""},
+        {"{\"seq_len\":501}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: seq_len is 501, expected 2 to 500"},
+        {"{\"is_block_kv_layout\":true,\"pa_block_size\":24}",
+         {0},
+         GLIA_ERR_FORMAT,
+         "neuron_config.json: pa_block_size is 24, expected a multiple of 16"},
+        {"{\"pa_block_size\":24}", {0}, GLIA_OK, ""},
+        {"{\"tp_degree\":8}",
+         {0},
+         GLIA_ERR_FORMAT,
+         "neuron_config.json: tp_degree is 8: this build has no parallel layers, only 1 works"},
+        {"{\"tp_degree\":8}", {.tensor_parallel_size = 1}, GLIA_OK, ""},
+        {"{\"lora_config\":{}}",
+         {0},
+         GLIA_ERR_UNSUPPORTED,
+         "neuron_config.json: lora_config is {}, which would change the result"},
+        {"{", {0}, GLIA_ERR_FORMAT, "neuron_config.json: line 1"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char *json;
+        check_write_file(dir, "neuron_config.json", rows[i].text, strlen(rows[i].text));
+        *err.msg = '\0';
+        CHECK(glia_inspect_config(&json, dir, NULL, &rows[i].o, &err) == rows[i].status, "%s: %s",
+              rows[i].text, err.msg);
+        expect_message(&err, rows[i].msg);
+        glia_free(json);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options), cmocka_unit_test(test_load_errors), cmocka_unit_test(test_dummy),
-        cmocka_unit_test(test_inspect), cmocka_unit_test(test_text),        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_options),       cmocka_unit_test(test_load_errors),
+        cmocka_unit_test(test_dummy),         cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_text),          cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_neuron_config), cmocka_unit_test(test_neuron_config_counts),
     };
     return check_run_group("api", tests);
 }

@@ -188,7 +188,6 @@ static const struct {
     {"run a --kv-cache-dtype fp8", 2, "--kv-cache-dtype takes one of"},
     {"run a --cpu-features sse", 2, "--cpu-features takes one of ref|avx2|avx512|amx"},
     {"run a --load-format gguf", 2, "--load-format takes one of auto|dummy"},
-    {"run a --tensor-parallel-size 2", 2, "--tensor-parallel-size 2 is not supported yet"},
     {"run a -tp 0", 2, "--tensor-parallel-size takes 1 to"},
     {"run a --greedy --top-k 3", 2, "--greedy and --top-k exclude each other"},
     {"run a --json", 2, "--json needs --prompt"},
@@ -210,6 +209,7 @@ static const struct {
     {"bench a --output-tokens 0", 2, "--output-tokens takes 1 to"},
     {"run /nonexistent -p x", 2, "/nonexistent: no such directory, and not a Hub id"},
     {"inspect src/LAYERS", 2, "src/LAYERS: expected a model's directory, found a file"},
+    {"inspect models/qwen3-demo -tp 2", 2, "tensor_parallel_size is 2: this build has no parallel layers"},
     {"tokenize no/such-model", 1, "no/such-model: no such directory, and not in the Hugging Face cache"},
 };
 
@@ -555,6 +555,17 @@ static void inspection(void **state) {
               o.out);
         CHECK(strstr(o.out, "model.norm.weight") != NULL, "%s", o.out);
         done(&o);
+        o = glia("", "inspect %s --config --batch-size 3", models[m]);
+        CHECK(o.status == 0 && strstr(o.out, "  batch_size            3         flag\n"), "%s%s", o.out,
+              o.err);
+        CHECK(strstr(o.out, "prefill_chunk_size") && !strstr(o.out, "neuron_config:"), "%s", o.out);
+        done(&o);
+        o = glia("", "inspect %s --config --json", models[m]);
+        json_t *settings = json_of(&o);
+        CHECK(json_is_array(json_object_get(settings, "settings")) &&
+                  json_is_object(json_object_get(settings, "neuron_config")),
+              "no settings");
+        json_decref(settings);
         json_decref(root);
     }
 }

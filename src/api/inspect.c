@@ -15,11 +15,6 @@
 #include "kernel/kernels.h"
 #include "model/spec.h"
 
-static const char *dtype_name(glia_dtype d) {
-    static const char *const names[] = {"auto", "float32", "bfloat16", "float16", "int8"};
-    return names[d];
-}
-
 static json_t *ids_json(const glia_token_ids *ids) {
     json_t *array = json_array();
     for (int i = 0; i < ids->n; i++) json_array_append_new(array, json_integer(ids->id[i]));
@@ -72,7 +67,7 @@ static json_t *config_json(const glia_model *m) {
                      c->kv_heads, "head_dim", (json_int_t)c->head_dim, "vocab_size", (json_int_t)c->vocab,
                      "max_position_embeddings", c->max_position_embeddings, "rms_norm_eps", c->rms_norm_eps,
                      "tie_word_embeddings", c->tied_head, "attention_bias", c->attention_bias, "mlp_bias",
-                     c->mlp_bias, "dtype", dtype_name(c->dtype), "rope", rope_json(&c->rope_config),
+                     c->mlp_bias, "dtype", glia_dtype_name(c->dtype), "rope", rope_json(&c->rope_config),
                      "rotates", rotates, "sliding_window", window, "eos_token_id", ids_json(&m->eos));
 }
 
@@ -202,11 +197,12 @@ static json_t *kernels_json(const glia_model *m) {
 static json_t *run_json(const glia_model *m) {
     const glia_engine_limits *l = &m->limits;
     static const char *const schemes[] = {"none", "int8", "w8a8"};
-    return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", dtype_name(m->dtype),
-                     "quantization", schemes[m->quantize.scheme], "kv_cache_dtype", dtype_name(l->kv_dtype),
-                     "threads", m->threads, "cpu_features", glia_cpu_rung(m->cpu_flags), "batch_size",
-                     l->batch, "sequence_length", l->sequence_length, "prefill_chunk_size", l->chunk,
-                     "block_size", l->block_size, "prefix_cache", l->prefix_cache);
+    return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", glia_dtype_name(m->dtype),
+                     "quantization", schemes[m->quantize.scheme], "kv_cache_dtype",
+                     glia_dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
+                     glia_cpu_rung(m->cpu_flags), "batch_size", l->batch, "sequence_length",
+                     l->sequence_length, "prefill_chunk_size", l->chunk, "block_size", l->block_size,
+                     "prefix_cache", l->prefix_cache);
 }
 
 static json_t *inspect(const glia_model *m, const glia_checkpoint *checkpoint) {

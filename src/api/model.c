@@ -58,6 +58,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
     glia_status status = glia_hub_resolve(&m->dir, model, cache_dir, err);
     if (!status) status = glia_model_config_load(&m->config, m->dir, warning, user, err);
     if (!status) status = glia_generation_config_load(&m->generation, m->dir, warning, user, err);
+    if (!status) status = glia_neuron_config_load(&m->neuron, m->dir, warning, user, err);
     if (!status) status = glia_options_resolve(m, o, err);
     if (!status) status = open_text(m, err);
     if (!status) choose_eos(m, warning, user);
@@ -183,6 +184,11 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
         .min_tokens = g->min_new_tokens,
         .logprobs = -1,
     };
+    const glia_neuron_config *n = &m->neuron;
+    if (n->key[NEURON_DO_SAMPLE]) s->do_sample = n->number[NEURON_DO_SAMPLE] != 0;
+    if (n->key[NEURON_TEMPERATURE]) s->temperature = (float)n->number[NEURON_TEMPERATURE];
+    if (n->key[NEURON_TOP_K]) s->top_k = n->number[NEURON_TOP_K] > 0 ? (int)n->number[NEURON_TOP_K] : 0;
+    if (n->key[NEURON_TOP_P]) s->top_p = (float)n->number[NEURON_TOP_P];
 }
 
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err) {

@@ -5,12 +5,37 @@
 #include "engine/engine.h"
 #include "format/config.h"
 #include "format/generation.h"
+#include "format/neuron_config.h"
 #include "text/chat.h"
+
+/* What options, neuron_config.json or a default decide. */
+typedef enum {
+    SET_DTYPE,
+    SET_KV_DTYPE,
+    SET_BATCH,
+    SET_SEQUENCE,
+    SET_CHUNK,
+    SET_BLOCK,
+    SET_PREFIX_CACHE,
+    SET_TP,
+    SET_THREADS,
+    N_SETTINGS
+} glia_setting_id;
+
+typedef enum { GLIA_FROM_DEFAULT, GLIA_FROM_FILE, GLIA_FROM_FLAG } glia_source;
+
+typedef struct {
+    int value; /* glia_dtype and switches too */
+    glia_source source;
+    const char *key; /* of neuron_config.json, where it is the source */
+} glia_setting;
 
 struct glia_model {
     char *dir;
     glia_model_config config;
     glia_generation_config generation;
+    glia_neuron_config neuron;
+    glia_setting setting[N_SETTINGS];
     glia_weights *weights;     /* NULL: text only, or inspected */
     glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
     glia_chat *chat;
@@ -28,8 +53,15 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
                             glia_err *err);
 void glia_model_close(glia_model *m);
 
-/* Fill limits, dtype, threads and cpu_flags from the options and m->config.
- * GLIA_ERR_ARGUMENT names the option that is out of its range. */
+/* Fill setting, limits, dtype, threads and cpu_flags: each from the options, else
+ * from m->neuron, else by default. GLIA_ERR_ARGUMENT names an option that is out
+ * of its range, GLIA_ERR_FORMAT a key of the file. */
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err);
+
+/* "batch_size", and the id of the file's keys that set it. */
+const char *glia_setting_name(glia_setting_id id);
+glia_neuron_id glia_setting_neuron_id(glia_setting_id id);
+
+const char *glia_dtype_name(glia_dtype d); /* "bfloat16" */
 
 #endif

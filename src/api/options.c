@@ -1,4 +1,9 @@
-/* options.c - glia_options checked against the model, defaults filled in. */
+/* options.c - every setting from its option, else its key of neuron_config.json,
+ * else its default; in range, and with a note of which it was. */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "api/model.h"
 #include "base/cpu.h"
 #include "kernel/kernels.h"
@@ -11,20 +16,99 @@ enum {
     CHUNK_MAX = 1 << 16,
     BLOCK_MAX = 1 << 12,
     POSITIONS_MAX = 1 << 24,
+    TP_MAX = 1, /* no parallel layers in this build */
 };
 
-static glia_status resolve_int(int *out, const char *name, int given, int by_default, int most,
-                               glia_err *err) {
-    *out = given ? given : by_default;
-    if (*out >= 1 && *out <= most) return GLIA_OK;
-    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s is %d, expected 1 to %d", name, given, most);
+typedef struct {
+    const char *name; /* its member of glia_options, its flag with dashes */
+    size_t at;        /* of that int or enumeration in glia_options; 0 there: not given */
+    glia_neuron_id file;
+    int least, most;
+} option;
+
+#define AT(member) offsetof(glia_options, member)
+/* clang-format off */
+static const option options[N_SETTINGS] = {
+    [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_BF16},
+    [SET_KV_DTYPE] =     {"kv_cache_dtype", AT(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_BF16},
+    [SET_BATCH] =        {"batch_size", AT(batch_size), NEURON_BATCH, 1, BATCH_MAX},
+    [SET_SEQUENCE] =     {"sequence_length", AT(sequence_length), NEURON_SEQUENCE, 2, 0}, /* most: the model's */
+    [SET_CHUNK] =        {"prefill_chunk_size", AT(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX},
+    [SET_BLOCK] =        {"block_size", AT(block_size), NEURON_BLOCK, 1, BLOCK_MAX},
+    [SET_PREFIX_CACHE] = {"prefix_cache", AT(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1},
+    [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX},
+    [SET_THREADS] =      {"threads", AT(threads), NEURON_NONE, 1, GLIA_THREADS_MAX},
+};
+/* clang-format on */
+
+const char *glia_setting_name(glia_setting_id id) { return options[id].name; }
+
+glia_neuron_id glia_setting_neuron_id(glia_setting_id id) { return options[id].file; }
+
+const char *glia_dtype_name(glia_dtype d) {
+    static const char *const names[] = {"auto", "float32", "bfloat16", "float16", "int8"};
+    return names[d];
 }
 
-static glia_status resolve_dtype(glia_dtype *out, const char *name, glia_dtype given, glia_dtype by_default,
-                                 glia_err *err) {
-    *out = given == GLIA_DTYPE_AUTO ? by_default : given;
-    if (*out == GLIA_DTYPE_F32 || *out == GLIA_DTYPE_BF16) return GLIA_OK;
-    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s must be float32 or bfloat16", name);
+static bool is_dtype(glia_setting_id id) { return id == SET_DTYPE || id == SET_KV_DTYPE; }
+
+/* What the options say; false: nothing. */
+static bool given(const glia_options *o, glia_setting_id id, int *value) {
+    if (id == SET_PREFIX_CACHE) {
+        *value = 0;
+        return o->no_prefix_cache;
+    }
+    memcpy(value, (const char *)o + options[id].at, sizeof *value);
+    return *value != 0;
+}
+
+/* How to call the setting where it was made, and with which status to refuse it. */
+static glia_status blame(const glia_setting *s, glia_setting_id id, char *name, size_t size) {
+    const bool file = s->source == GLIA_FROM_FILE;
+    snprintf(name, size, "%s%s", file ? "neuron_config.json: " : "", file ? s->key : options[id].name);
+    return file ? GLIA_ERR_FORMAT : GLIA_ERR_ARGUMENT;
+}
+
+static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int most, glia_err *err) {
+    char name[100];
+    const glia_status status = blame(s, id, name, sizeof name);
+    if (is_dtype(id)) return glia_fail(err, status, "%s must be float32 or bfloat16", name);
+    if (id == SET_TP && s->value > TP_MAX)
+        return glia_fail(err, status, "%s is %d: this build has no parallel layers, only 1 works", name,
+                         s->value);
+    return glia_fail(err, status, "%s is %d, expected %d to %d", name, s->value, options[id].least, most);
+}
+
+/* `most` 0: the table's. */
+static glia_status resolve(glia_model *m, const glia_options *o, glia_setting_id id, int by_default, int most,
+                           glia_err *err) {
+    const option *row = &options[id];
+    glia_setting *s = &m->setting[id];
+    const char *key = row->file == NEURON_NONE ? NULL : m->neuron.key[row->file];
+    if (most == 0) most = row->most;
+    int value;
+    if (given(o, id, &value))
+        *s = (glia_setting){.value = value, .source = GLIA_FROM_FLAG};
+    else if (key)
+        *s = (glia_setting){(int)m->neuron.number[row->file], GLIA_FROM_FILE, key};
+    else
+        *s = (glia_setting){.value = by_default};
+    return s->value >= row->least && s->value <= most ? GLIA_OK : out_of_range(s, id, most, err);
+}
+
+/* What no single range says. */
+static glia_status check_together(const glia_model *m, glia_err *err) {
+    const int batch = m->setting[SET_BATCH].value, length = m->setting[SET_SEQUENCE].value;
+    const int block = m->setting[SET_BLOCK].value;
+    char name[100];
+    const glia_status status = blame(&m->setting[SET_BLOCK], SET_BLOCK, name, sizeof name);
+    if (block % GLIA_PANEL)
+        return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_PANEL);
+    if ((int64_t)batch * (length + block) > INT32_MAX)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "batch_size %d times sequence_length %d is more positions than can be numbered",
+                         batch, length);
+    return GLIA_OK;
 }
 
 /* The longest sequence length that may be asked for: the positions that the
@@ -56,41 +140,36 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
     if (!o) o = &none;
     const glia_model_config *c = &m->config;
     const int longest = longest_sequence(c);
-    const int length = default_sequence(c, longest);
-    const glia_dtype stored = c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
-    glia_engine_limits *l = &m->limits;
+    const int by_default[N_SETTINGS] = {
+        [SET_DTYPE] = c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32,
+        [SET_BATCH] = o->batch_size_needed ? o->batch_size_needed : 1,
+        [SET_SEQUENCE] = o->sequence_length_needed ? o->sequence_length_needed : default_sequence(c, longest),
+        [SET_CHUNK] = DEFAULT_CHUNK,
+        [SET_BLOCK] = DEFAULT_BLOCK,
+        [SET_PREFIX_CACHE] = 1,
+        [SET_TP] = 1,
+        [SET_THREADS] = glia_cores_available(),
+    };
     m->cpu_flags = glia_cpu_flags();
-    l->prefix_cache = !o->no_prefix_cache;
     glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
-    if (!status) status = resolve_dtype(&m->dtype, "dtype", o->dtype, stored, err);
-    if (!status) status = resolve_dtype(&l->kv_dtype, "kv_cache_dtype", o->kv_cache_dtype, m->dtype, err);
+    for (int id = 0; !status && id < N_SETTINGS; id++)
+        status = resolve(m, o, (glia_setting_id)id,
+                         id == SET_KV_DTYPE ? m->setting[SET_DTYPE].value : by_default[id],
+                         id == SET_SEQUENCE ? longest : 0, err);
+    if (!status) status = check_together(m, err);
     if (!status)
         status = glia_quantize_resolve(&m->quantize, o->quantization, o->quantization_type,
                                        o->modules_to_not_convert, c, err);
-    l->quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8;
-    if (!status)
-        status =
-            resolve_int(&m->threads, "threads", o->threads, glia_cores_available(), GLIA_THREADS_MAX, err);
-    if (!status) status = resolve_int(&l->batch, "batch_size", o->batch_size, 1, BATCH_MAX, err);
-    if (!status)
-        status = resolve_int(&l->chunk, "prefill_chunk_size", o->prefill_chunk_size, DEFAULT_CHUNK, CHUNK_MAX,
-                             err);
-    if (!status)
-        status = resolve_int(&l->block_size, "block_size", o->block_size, DEFAULT_BLOCK, BLOCK_MAX, err);
-    if (!status && l->block_size % GLIA_PANEL)
-        return glia_fail(err, GLIA_ERR_ARGUMENT, "block_size is %d, expected a multiple of %d", l->block_size,
-                         GLIA_PANEL);
-    if (!status)
-        status =
-            resolve_int(&l->sequence_length, "sequence_length", o->sequence_length, length, longest, err);
-    if (!status && l->sequence_length < 2)
-        return glia_fail(err, GLIA_ERR_ARGUMENT,
-                         "sequence_length is %d, expected room for a prompt and an "
-                         "answer",
-                         l->sequence_length);
-    if (!status && (int64_t)l->batch * (l->sequence_length + l->block_size) > INT32_MAX)
-        return glia_fail(err, GLIA_ERR_ARGUMENT,
-                         "batch_size %d times sequence_length %d is more positions than can be numbered",
-                         l->batch, l->sequence_length);
+    m->dtype = (glia_dtype)m->setting[SET_DTYPE].value;
+    m->threads = m->setting[SET_THREADS].value;
+    m->limits = (glia_engine_limits){
+        .kv_dtype = (glia_dtype)m->setting[SET_KV_DTYPE].value,
+        .batch = m->setting[SET_BATCH].value,
+        .sequence_length = m->setting[SET_SEQUENCE].value,
+        .chunk = m->setting[SET_CHUNK].value,
+        .block_size = m->setting[SET_BLOCK].value,
+        .prefix_cache = m->setting[SET_PREFIX_CACHE].value,
+        .quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8,
+    };
     return status;
 }

@@ -292,9 +292,8 @@ int cli_bench(const cli_args *args) {
                .prompt = (size_t)args->integer[F_PROMPT_TOKENS],
                .output = (size_t)args->integer[F_OUTPUT_TOKENS],
                .runs = (size_t)args->integer[F_RUNS]};
-    if (o.sequence_length == 0) o.sequence_length = (int)(b.prompt + b.output);
-    if (o.batch_size == 0) o.batch_size = 1;
-    b.batch = (size_t)o.batch_size;
+    o.sequence_length_needed = (int)(b.prompt + b.output);
+    b.batch = o.batch_size ? (size_t)o.batch_size : 1;
     int status = cli_load(&b.model, args, &o, false);
     if (status == EXIT_OK) status = measure_and_tell(&b);
     glia_model_free(b.model);

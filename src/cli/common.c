@@ -112,6 +112,7 @@ void cli_options(const cli_args *args, glia_options *o) {
         .prefill_chunk_size = (int)args->integer[F_PREFILL_CHUNK_SIZE],
         .block_size = (int)args->integer[F_BLOCK_SIZE],
         .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
+        .tensor_parallel_size = (int)args->integer[F_TENSOR_PARALLEL_SIZE],
         .seed = (uint64_t)args->integer[F_SEED],
         .progress = show_progress,
         .warning = show_warning,

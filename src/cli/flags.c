@@ -214,10 +214,6 @@ static int check(const cli_args *args) {
     if (!args->model)
         return cli_usage("%s needs a MODEL: a directory, or a Hub id found in the HF cache",
                          args->command->name);
-    if (args->integer[F_TENSOR_PARALLEL_SIZE] > 1)
-        return cli_usage("--tensor-parallel-size %lld is not supported yet: this build has no parallel "
-                         "layers, only 1 works",
-                         args->integer[F_TENSOR_PARALLEL_SIZE]);
     if (args->integer[F_BLOCK_SIZE] % 16 != 0)
         return cli_usage("--block-size takes a multiple of 16, not %lld", args->integer[F_BLOCK_SIZE]);
     if (!args->given[F_GREEDY]) return -1;

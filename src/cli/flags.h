@@ -26,6 +26,7 @@ typedef enum {
     F_OUTPUT_TOKENS,
     F_RUNS,
     F_JSON,
+    F_CONFIG,
     F_VERBOSE,
     F_GREEDY,
     F_TEMPERATURE,

@@ -124,9 +124,8 @@ int cli_generate(const cli_args *args) {
     if (args->given[F_LOGPROBS] && !args->given[F_JSON]) return cli_usage("--logprobs needs --json");
     cli_options(args, &o);
     int status = read_prompts(&p, args, &o);
-    if (o.batch_size == 0) o.batch_size = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
-    if (o.sequence_length == 0 && p.longest < INT32_MAX - (size_t)max_tokens)
-        o.sequence_length = (int)p.longest + max_tokens;
+    o.batch_size_needed = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
+    if (p.longest < INT32_MAX - (size_t)max_tokens) o.sequence_length_needed = (int)p.longest + max_tokens;
     if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
     if (status == EXIT_OK) status = answer_all(args, m, &p, max_tokens);
     glia_model_free(m);

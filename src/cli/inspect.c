@@ -124,7 +124,9 @@ int cli_inspect(const cli_args *args) {
     glia_err err = {0};
     char *text = NULL, *cache = cli_cache_dir();
     cli_options(args, &o);
-    const glia_status status = glia_inspect(&text, args->model, cache, &o, &err);
+    const bool settings = args->given[F_CONFIG];
+    const glia_status status = settings ? glia_inspect_config(&text, args->model, cache, &o, &err)
+                                        : glia_inspect(&text, args->model, cache, &o, &err);
     free(cache);
     if (status != GLIA_OK) return cli_failed(&err);
     if (args->given[F_JSON]) {
@@ -132,6 +134,7 @@ int cli_inspect(const cli_args *args) {
     } else {
         glia_buf b = {0};
         json_t *root = json_loads(text, 0, NULL);
+        json_object_del(root, "neuron_config"); /* a file, for --json */
         if (root) put_object(&b, root, 0);
         json_decref(root);
         if (b.len) fwrite(b.data, 1, b.len, stdout);

@@ -81,8 +81,9 @@ int cli_score(const cli_args *args) {
     cli_prompts p = {0};
     cli_options(args, &o);
     int status = read_prompt(&p, args, &o);
-    if (o.sequence_length == 0 && p.longest < INT32_MAX)
-        o.sequence_length = p.longest < 2 ? 2 : (int)p.longest; /* an engine has room for two at least */
+    if (p.longest < INT32_MAX)
+        o.sequence_length_needed =
+            p.longest < 2 ? 2 : (int)p.longest; /* an engine has room for two at least */
     if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
     if (status == EXIT_OK) {
         glia_model_get_info(m, &info);

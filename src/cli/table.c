@@ -44,6 +44,8 @@ const cli_flag cli_flags[N_FLAGS] = {
         "how often; the median and the spread are told"},
     [F_JSON] = {"json", NULL, KIND_SWITCH, GROUP_TASK, C_ENGINE, 0, 0, NULL, NULL,
         "print one JSON object"},
+    [F_CONFIG] = {"config", NULL, KIND_SWITCH, GROUP_TASK, C_INSPECT, 0, 0, NULL, NULL,
+        "every effective setting, and where it came from: flag, file or default"},
     [F_VERBOSE] = {"verbose", "-v", KIND_SWITCH, GROUP_TASK, C_DRAWS, 0, 0, NULL, NULL,
         "tell the model, the instruction set and the seed on standard error"},
 
@@ -105,8 +107,8 @@ const cli_flag cli_flags[N_FLAGS] = {
         "positions of a block of the KV cache, a multiple of 16 (default: 64)"},
     [F_NO_PREFIX_CACHE] = {"no-prefix-cache", "--no-enable-prefix-caching", KIND_SWITCH, GROUP_ENGINE, C_ENGINE, 0, 0, NULL, NULL,
         "compute equal beginnings of prompts again instead of reusing them"},
-    [F_TENSOR_PARALLEL_SIZE] = {"tensor-parallel-size", "-tp", KIND_INT, GROUP_ENGINE, C_ENGINE, 1, 1024, "N", "1",
-        "ranks that share each layer; more than 1 comes with the parallel layers"},
+    [F_TENSOR_PARALLEL_SIZE] = {"tensor-parallel-size", "-tp", KIND_INT, GROUP_ENGINE, C_ENGINE, 1, 1024, "N", NULL,
+        "ranks that share each layer (default: 1); more than 1 comes with the parallel layers"},
     [F_THREADS] = {"threads", "-t", KIND_INT, GROUP_ENGINE, C_ENGINE, 1, 1024, "N", NULL,
         "threads (default: one for each core this process may use)"},
     [F_CPU_FEATURES] = {"cpu-features", NULL, KIND_CHOICE, GROUP_ENGINE, C_ENGINE, 0, 0, "ref|avx2|avx512|amx", NULL,
@@ -141,7 +143,8 @@ const cli_command cli_commands[] = {
 const size_t cli_n_commands = sizeof cli_commands / sizeof *cli_commands;
 
 static const char *const group_titles[N_GROUPS] = {
-    "task:", "sampling (defaults: generation_config.json of the model):", "model and machine:"};
+    "task:", "sampling (defaults: generation_config.json of the model):",
+    "model and machine (defaults: neuron_config.json of the model):"};
 
 /* Print `text` after `column` blanks, broken between words before column 100. */
 static void print_wrapped(const char *text, int column) {

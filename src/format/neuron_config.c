@@ -1,0 +1,267 @@
+/* neuron_config.c - see neuron_config.h. */
+#include "format/neuron_config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "format/json.h"
+
+enum { FILE_MAX = 16 << 20 };
+
+const char *glia_neuron_type_name(glia_neuron_type type) {
+    static const char *const names[] = {"integer", "number", "boolean", "string", "list", "object", "any"};
+    return names[type];
+}
+
+const char *glia_neuron_rule_name(glia_neuron_rule rule) {
+    static const char *const names[] = {"honoured", "any value", "warned about", "refused"};
+    return names[rule];
+}
+
+/* The row of a member `key` of the object that `prefix` leads to ("": the file's). */
+static const glia_neuron_key *find(const char *prefix, const char *key) {
+    const size_t n = strlen(prefix);
+    if (strchr(key, '.')) return NULL;
+    for (size_t i = 0; i < glia_n_neuron_keys; i++) {
+        const char *name = glia_neuron_keys[i].key;
+        if (n && (strncmp(name, prefix, n) != 0 || name[n] != '.')) continue;
+        if (strcmp(name + (n ? n + 1 : 0), key) == 0) return &glia_neuron_keys[i];
+    }
+    return NULL;
+}
+
+/* The default where it is a JSON value; NULL where it is another key's. */
+static json_t *preset_of(const glia_neuron_key *row) {
+    return json_loads(row->preset, JSON_DECODE_ANY, NULL);
+}
+
+static bool is_preset(const glia_neuron_key *row, const json_t *value) {
+    json_t *preset = preset_of(row);
+    const bool same = json_is_number(preset) && json_is_number(value)
+                          ? json_number_value(preset) == json_number_value(value)
+                          : json_equal(preset, value);
+    json_decref(preset);
+    return same || json_is_null(value);
+}
+
+/* ---- values ---------------------------------------------------------------- */
+
+static double read_dtype(glia_json_reader *r, const char *key, bool or_auto) {
+    static const struct {
+        const char *name;
+        glia_dtype dtype;
+    } names[] = {{"float32", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16}, {"float16", GLIA_DTYPE_F32}};
+    const char *s = glia_json_string(r, key);
+    if (!s || (or_auto && !strcmp(s, "auto"))) return GLIA_DTYPE_AUTO;
+    const char *name = strncmp(s, "torch.", 6) ? s : s + 6;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i].name)) return names[i].dtype;
+    glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia has float32 and bfloat16", key, s);
+    return GLIA_DTYPE_AUTO;
+}
+
+/* The member as a number. An integer of 0 is in range only where 0 is the default, and says nothing. */
+static double read_value(glia_json_reader *r, const glia_neuron_key *row, const char *key) {
+    const bool may_be_0 = strcmp(row->preset, "0") == 0;
+    switch (row->type) {
+    case NEURON_INT:
+        if (row->id == NEURON_TOP_K) return (double)glia_json_int(r, key, 0, -1, INT32_MAX);
+        return (double)glia_json_int(r, key, 0, may_be_0 ? 0 : 1, INT32_MAX);
+    case NEURON_REAL: return glia_json_real(r, key, 0, 0, row->id == NEURON_TOP_P ? 1 : 100);
+    case NEURON_BOOL: return glia_json_bool(r, key, false);
+    default: return read_dtype(r, key, row->id == NEURON_KV_DTYPE);
+    }
+}
+
+/* Batch sizes: the largest counts. Of the others two keys must not say different things. */
+static void take(glia_json_reader *r, const glia_neuron_key *row, const char *key, glia_neuron_config *c) {
+    const double value = read_value(r, row, key);
+    const glia_neuron_id id = row->id;
+    if (r->status != GLIA_OK ||
+        (value == 0 && row->type != NEURON_BOOL && row->type != NEURON_REAL && id != NEURON_TOP_K))
+        return;
+    if (c->key[id] && id == NEURON_BATCH && value <= c->number[id]) return;
+    if (c->key[id] && id != NEURON_BATCH && value != c->number[id])
+        glia_json_fail(r, GLIA_ERR_FORMAT, "%s is %.0f but %s is %.0f", c->key[id], c->number[id], row->key,
+                       value);
+    c->key[id] = row->key;
+    c->number[id] = value;
+}
+
+/* ---- keys ------------------------------------------------------------------ */
+
+static void walk(glia_json_reader *r, const char *prefix, glia_neuron_config *c);
+
+static void walk_into(glia_json_reader *r, const glia_neuron_key *row, const char *key,
+                      glia_neuron_config *c) {
+    char where[300];
+    snprintf(where, sizeof where, "%.200s: %s", r->where, row->key);
+    glia_json_reader inner = *r;
+    inner.object = glia_json_object(r, key);
+    inner.where = where;
+    if (!inner.object) return;
+    walk(&inner, row->key, c);
+    r->status = inner.status;
+}
+
+static void judge(glia_json_reader *r, const glia_neuron_key *row, const char *key, const json_t *value,
+                  glia_neuron_config *c) {
+    char text[80];
+    if (row->rule == NEURON_READ && row->type == NEURON_OBJECT)
+        walk_into(r, row, key, c);
+    else if (row->rule == NEURON_READ)
+        take(r, row, key, c);
+    else if (row->rule == NEURON_WARN && !is_preset(row, value))
+        glia_json_warn(r, "%s is %s, which Glia does not have; %s", key,
+                       glia_json_print(value, text, sizeof text), row->what);
+    else if (row->rule == NEURON_REFUSE && !is_preset(row, value))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which would change the result; %s", key,
+                       glia_json_print(value, text, sizeof text), row->what);
+}
+
+static void walk(glia_json_reader *r, const char *prefix, glia_neuron_config *c) {
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)r->object, key, value) {
+        const glia_neuron_key *row = find(prefix, key);
+        if (!row)
+            glia_json_warn(r, "unknown key %.80s is ignored", key);
+        else if (!json_is_null(value))
+            judge(r, row, key, value, c);
+    }
+}
+
+/* What keys say about one another. */
+static void settle(glia_json_reader *r, const json_t *keys, glia_neuron_config *c) {
+    if (c->key[NEURON_CONTEXT] && c->key[NEURON_SEQUENCE] &&
+        c->number[NEURON_CONTEXT] > c->number[NEURON_SEQUENCE])
+        glia_json_fail(r, GLIA_ERR_FORMAT, "max_context_length is %.0f, more than %s %.0f",
+                       c->number[NEURON_CONTEXT], c->key[NEURON_SEQUENCE], c->number[NEURON_SEQUENCE]);
+    if (!c->number[NEURON_BLOCKED]) c->key[NEURON_BLOCK] = NULL;
+    if (c->number[NEURON_DYNAMIC])
+        for (int id = NEURON_DO_SAMPLE; id <= NEURON_TEMPERATURE; id++) c->key[id] = NULL;
+    else if (json_is_object(json_object_get(keys, "on_device_sampling_config")) && !c->key[NEURON_DO_SAMPLE])
+        c->key[NEURON_DO_SAMPLE] = "on_device_sampling_config";
+}
+
+static void read_file(glia_json_reader *r, glia_neuron_config *c) {
+    c->present = true;
+    const json_t *nested = json_object_get(r->object, "neuron_config");
+    if (!nested) {
+        walk(r, "", c);
+        settle(r, r->object, c);
+        return;
+    }
+    /* NxD Inference: config.json is copied into this file, and is read from its own. */
+    char where[300];
+    snprintf(where, sizeof where, "%.200s: neuron_config", r->where);
+    glia_json_reader inner = *r;
+    inner.object = glia_json_object(r, "neuron_config");
+    inner.where = where;
+    const json_t *draft = json_object_get(r->object, "fused_spec_config");
+    if (draft && !json_is_null(draft)) judge(r, find("", "fused_spec_config"), "fused_spec_config", draft, c);
+    if (inner.object) walk(&inner, "", c);
+    if (inner.object) settle(&inner, inner.object, c);
+    if (r->status == GLIA_OK) r->status = inner.status;
+}
+
+/* Python writes an infinite float as Infinity, which is no JSON. No key needs
+ * its value, so a number of the same length takes its place. */
+static void replace_infinity(char *text, size_t len) {
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        if (in_string && text[i] == '\\') {
+            i++;
+        } else if (text[i] == '"') {
+            in_string = !in_string;
+        } else if (!in_string && len - i >= 8 && memcmp(text + i, "Infinity", 8) == 0) {
+            memcpy(text + i, "1.0e+308", 8);
+            i += 7;
+        }
+    }
+}
+
+glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, size_t len, const char *where,
+                                     glia_warning_fn *warning, void *user, glia_err *err) {
+    json_t *tree;
+    memset(c, 0, sizeof *c);
+    char *copy = malloc(len + 1);
+    if (!copy) return glia_fail_nomem(err, len, where);
+    memcpy(copy, text, len);
+    replace_infinity(copy, len);
+    glia_json_reader r = {.where = where, .err = err, .warning = warning, .user = user};
+    r.status = glia_json_parse(&tree, copy, len, 0, where, err);
+    free(copy);
+    if (r.status != GLIA_OK) return r.status;
+    r.object = tree;
+    read_file(&r, c);
+    json_decref(tree);
+    if (r.status != GLIA_OK) memset(c, 0, sizeof *c);
+    return r.status;
+}
+
+glia_status glia_neuron_config_load(glia_neuron_config *c, const char *dir, glia_warning_fn *warning,
+                                    void *user, glia_err *err) {
+    char *text;
+    size_t len;
+    glia_status status = GLIA_OK;
+    memset(c, 0, sizeof *c);
+    char *path = glia_path_join(dir, "neuron_config.json");
+    if (!path) return glia_fail_nomem(err, strlen(dir) + 32, "a path");
+    if (glia_file_exists(path)) {
+        status = glia_read_file(&text, &len, path, FILE_MAX, err);
+        if (status == GLIA_OK) {
+            status = glia_neuron_config_parse(c, text, len, path, warning, user, err);
+            free(text);
+        }
+    }
+    free(path);
+    return status;
+}
+
+/* ---- writing --------------------------------------------------------------- */
+
+static json_t *value_json(const glia_neuron_key *row, double number) {
+    switch (row->type) {
+    case NEURON_INT: return json_integer((json_int_t)number);
+    case NEURON_REAL: return json_real(number);
+    case NEURON_BOOL: return json_boolean(number != 0);
+    default: return json_string(number == GLIA_DTYPE_F32 ? "float32" : "bfloat16");
+    }
+}
+
+/* Set `key` of `file`, where a dot leads into an object, made when it is missing. */
+static void put(json_t *file, const char *key, json_t *value) {
+    const char *dot = strchr(key, '.');
+    if (!dot) {
+        json_object_set_new(file, key, value);
+        return;
+    }
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)(dot - key), key);
+    if (!json_object_get(file, name)) json_object_set_new(file, name, json_object());
+    json_object_set_new(json_object_get(file, name), dot + 1, value);
+}
+
+json_t *glia_neuron_config_write(const glia_neuron_config *c) {
+    bool written[N_NEURON] = {false};
+    json_t *file = json_object();
+    for (int pass = 0; pass < 2; pass++) /* Optimum's keys, then what they cannot say */
+        for (size_t i = 0; i < glia_n_neuron_keys; i++) {
+            const glia_neuron_key *row = &glia_neuron_keys[i];
+            const bool optimum = row->whose & NEURON_OPTIMUM;
+            /* A prompt may be as long as the sequence, whatever file c was read from. */
+            const bool said = row->id != NEURON_NONE && row->id != NEURON_CONTEXT && c->key[row->id];
+            if (optimum != (pass == 0)) continue;
+            if (said && (optimum || !written[row->id]))
+                put(file, row->key, value_json(row, c->number[row->id]));
+            else if (optimum)
+                put(file, row->key, preset_of(row));
+            if (optimum && !json_object_get(file, row->key)) /* another key's value */
+                json_object_set(file, row->key, json_object_get(file, row->preset));
+            if (said) written[row->id] = true;
+        }
+    return file;
+}
