@@ -10,7 +10,8 @@
 
 enum {
     GLIA_TILE_MAX = 24, /* chains of a tile: registers, less those for operands */
-    GLIA_AHEAD = 2048,  /* bytes between a line's prefetch and its use, where rows are few */
+    GLIA_NEAR = 2048,   /* bytes between a line's prefetch into the first cache and its use, */
+    GLIA_FAR = 8192,    /* and into the second */
 };
 
 typedef struct {
@@ -19,26 +20,41 @@ typedef struct {
     const char *w[8]; /* panels */
 } glia_operands;
 
-GLIA_INLINE void glia_step_f32(__m512 *sum, const glia_operands *o, size_t k, const int R, const int P) {
+/* Which lines a step fetches ahead. */
+typedef enum { GLIA_AHEAD_NONE, GLIA_AHEAD_NEAR, GLIA_AHEAD_BOTH } glia_ahead;
+
+/* sum + w x in sum's register: left to itself, GCC moves sums about and spills some. */
+GLIA_INLINE __m512 glia_fma(__m512 w, __m512 x, __m512 sum) {
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    return sum;
+}
+
+GLIA_INLINE void glia_fetch(const char *line, const glia_ahead ahead) {
+    if (ahead >= GLIA_AHEAD_NEAR) _mm_prefetch(line + GLIA_NEAR, _MM_HINT_T0);
+    if (ahead == GLIA_AHEAD_BOTH) _mm_prefetch(line + GLIA_FAR, _MM_HINT_T1);
+}
+
+GLIA_INLINE void glia_step_f32(__m512 *sum, const glia_operands *o, size_t k, const int R, const int P,
+                               const glia_ahead ahead) {
     __m512 w[8];
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         w[p] = _mm512_load_ps(o->w[p] + k * 64);
-        if (R <= 4) _mm_prefetch(o->w[p] + k * 64 + GLIA_AHEAD, _MM_HINT_T0);
+        glia_fetch(o->w[p] + k * 64, ahead);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         const __m512 x = _mm512_set1_ps(o->x[(size_t)r * o->ldx + k]);
-        GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = _mm512_fmadd_ps(w[p], x, sum[r * P + p]);
+        GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = glia_fma(w[p], x, sum[r * P + p]);
     }
 }
 
 /* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
 GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, const int even, const int odd,
-                                const int R, const int P) {
+                                const int R, const int P, const glia_ahead ahead) {
     const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
     __m512i w[8];
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         w[p] = _mm512_load_si512(o->w[p] + k * 32);
-        if (R <= 4) _mm_prefetch(o->w[p] + k * 32 + GLIA_AHEAD, _MM_HINT_T0);
+        glia_fetch(o->w[p] + k * 32, ahead);
     }
     GLIA_UNROLL for (int half = !even; half < 1 + odd; half++) {
         __m512 wide[8];
@@ -46,33 +62,37 @@ GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, c
             _mm512_castsi512_ps(half ? _mm512_and_si512(w[p], mask) : _mm512_slli_epi32(w[p], 16));
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             const __m512 x = _mm512_set1_ps(o->x[(size_t)r * o->ldx + k + (size_t)half]);
-            GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
-                _mm512_fmadd_ps(wide[p], x, sum[r * P + p]);
+            GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = glia_fma(wide[p], x, sum[r * P + p]);
         }
     }
 }
 
 /* run += the chain of k = begin .. end - 1. Eight steps are written out: a loop of
  * single steps ends in a wrongly guessed branch too often. */
-GLIA_INLINE void glia_chain(__m512 *run, const glia_operands *o, size_t begin, size_t end, const int R,
-                            const int P, const glia_dtype dtype) {
+GLIA_INLINE void glia_chain_ahead(__m512 *run, const glia_operands *o, size_t begin, size_t end, const int R,
+                                  const int P, const glia_dtype dtype, const glia_ahead ahead) {
     __m512 sum[GLIA_TILE_MAX];
     size_t k = begin;
     GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
     if (dtype == GLIA_DTYPE_F32) {
         for (; k + 8 <= end; k += 8) {
-            GLIA_UNROLL for (size_t i = 0; i < 8; i++) glia_step_f32(sum, o, k + i, R, P);
+            GLIA_UNROLL for (size_t i = 0; i < 8; i++) glia_step_f32(sum, o, k + i, R, P, ahead);
         }
-        for (; k < end; k++) glia_step_f32(sum, o, k, R, P);
+        for (; k < end; k++) glia_step_f32(sum, o, k, R, P, ahead);
     } else {
-        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, P);
+        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, P, ahead);
         for (; k + 8 <= end; k += 8) {
-            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, P);
+            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, P, ahead);
         }
-        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, P);
-        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, P);
+        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, P, ahead);
+        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, P, ahead);
     }
     GLIA_UNROLL for (int i = 0; i < R * P; i++) run[i] = _mm512_add_ps(run[i], sum[i]);
+}
+
+GLIA_INLINE void glia_chain(__m512 *run, const glia_operands *o, size_t begin, size_t end, const int R,
+                            const int P, const glia_dtype dtype) {
+    glia_chain_ahead(run, o, begin, end, R, P, dtype, R <= 4 ? GLIA_AHEAD_NEAR : GLIA_AHEAD_NONE);
 }
 
 #endif
