@@ -12,7 +12,7 @@
 #include "kernel/tile_avx512.h"
 
 enum {
-    TALL = 12,        /* rows of a tile at most */
+    TALL = 7,         /* rows of a tile where many are; their runs fit the registers too */
     FEW = 36,         /* rows that take weights as they come */
     BLOCK_ROWS = 256, /* rows whose run of x stays in the second cache: 512 KiB */
     SLICE = 128,      /* k's of two panels: 16 KiB */
@@ -74,15 +74,15 @@ GLIA_INLINE void tile(const product *t, const piece *a, const int R, const int P
     }
 }
 
-/* m rows in tiles of even height, LEAST rows or more, through one piece of the panels at hand. */
-GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const int P, const glia_dtype dtype,
-                          const glia_ahead ahead) {
-    const size_t most = GLIA_TILE_MAX / (size_t)P;
+/* m rows in tiles of even height, LEAST to MOST rows, through one piece of the panels at hand. */
+GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const int MOST, const int P,
+                          const glia_dtype dtype, const glia_ahead ahead) {
+    const size_t most = (size_t)MOST;
     size_t rows;
     for (size_t tiles = (m + most - 1) / most; tiles; tiles--, m -= rows) {
         rows = m / tiles;
         if (a.next) fetch(a.next);
-        GLIA_UNROLL for (int r = GLIA_TILE_MAX / P; r >= LEAST; r--) if (rows == (size_t)r)
+        GLIA_UNROLL for (int r = MOST; r >= LEAST; r--) if (rows == (size_t)r)
             tile(&t, &a, r, P, dtype, ahead);
         t.y += rows * t.ldy;
         t.x += rows * t.ldx;
@@ -105,17 +105,17 @@ GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int L
         for (a.begin = 0; a.begin < k; a.begin = a.end) {
             a.end = glia_min(k, a.begin + GLIA_RUN);
             a.more = a.begin > 0;
-            all_rows(t, a, m, LEAST, P, dtype, GLIA_AHEAD_BOTH);
+            all_rows(t, a, m, LEAST, GLIA_TILE_MAX / P, P, dtype, GLIA_AHEAD_BOTH);
         }
         t.y += GLIA_PANEL;
         t.w += t.panel_bytes;
     }
 }
 
-/* `lines` lines of a bfloat16 panel as 2 * lines of a float32 panel. */
-static void widen(char *to, const char *from, size_t lines) {
+/* n lines of a bfloat16 panel as 2 n lines of a float32 panel. */
+static void widen(char *to, const char *from, size_t n) {
     const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
-    for (size_t i = 0; i < lines; i++) {
+    for (size_t i = 0; i < n; i++) {
         const __m512i w = _mm512_load_si512(from + i * 64);
         _mm512_store_si512(to + i * 128, _mm512_slli_epi32(w, 16));
         _mm512_store_si512(to + i * 128 + 64, _mm512_and_si512(w, mask));
@@ -130,7 +130,7 @@ GLIA_INLINE void slices(product t, piece a, size_t n, size_t m) {
         a.end = glia_min(n, a.begin + SLICE);
         a.first = a.begin == 0;
         a.last = a.end == n;
-        all_rows(t, a, m, 9, 2, GLIA_DTYPE_F32, GLIA_AHEAD_NONE);
+        all_rows(t, a, m, TALL - 1, TALL, 2, GLIA_DTYPE_F32, GLIA_AHEAD_NONE);
     }
 }
 
