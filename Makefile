@@ -13,10 +13,16 @@ DESTDIR ?=
 HOUSE   := -std=c11 -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
            -Werror -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -pthread \
            -Iinclude -Isrc -DGLIA_VERSION='"$(VERSION)"'
-LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc -lm -pthread
+# Ranks on several machines need MPI, any MPI-3; `make MPI=` builds without.
+MPI     ?= $(shell for p in ompi-c mpich mpi-c; do pkg-config --exists $$p 2>/dev/null && echo $$p && break; done)
+ifneq ($(MPI),)
+MPI_FLAGS := -DGLIA_HAVE_MPI $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(MPI)))
+MPI_LIBS  := $(strip $(shell pkg-config --libs $(MPI)))
+endif
+LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc $(MPI_LIBS) -lm -pthread
 SETUP   ?= tools/setup
 
-SRC     := $(wildcard src/*/*.c)
+SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%),$(wildcard src/*/*.c))
 LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/%,$(SRC)))
 CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/%,$(SRC)))
 TESTS   := $(patsubst tests/check_%.c,%,$(wildcard tests/check_*.c))
@@ -77,11 +83,12 @@ install: all ## into $(DESTDIR)$(PREFIX), with a pkg-config file
 	ln -sf libglia.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libglia.so.0
 	ln -sf libglia.so.0 $(DESTDIR)$(PREFIX)/lib/libglia.so
 	install -m 644 include/glia.h $(DESTDIR)$(PREFIX)/include/
-	sed 's|@PREFIX@|$(PREFIX)|;s|@VERSION@|$(VERSION)|' tools/glia.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/glia.pc
+	sed 's|@PREFIX@|$(PREFIX)|;s|@VERSION@|$(VERSION)|;s|@MPI_LIBS@|$(MPI_LIBS)|' tools/glia.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/glia.pc
 
 clean: ## remove build/
 	rm -rf build
 
+$(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o: HOUSE += $(MPI_FLAGS)
 $(B)/src/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(B)/src/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
 $(B)/src/%_vnni.o:   ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma
@@ -94,7 +101,7 @@ $(B)/%.o: %.c $(B)/flags
 # The flags that built this directory; other flags rebuild it.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(HOUSE) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HOUSE) $(CFLAGS)' > $@
+	@echo '$(CC) $(HOUSE) $(MPI) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HOUSE) $(MPI) $(CFLAGS)' > $@
 
 $(B)/libglia.a: $(LIB_OBJ)
 	@rm -f $@

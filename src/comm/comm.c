@@ -154,6 +154,15 @@ size_t glia_comm_memory(const glia_comm *c, size_t bytes) {
     return bytes + c->world->table->memory(c, bytes);
 }
 
+#ifndef GLIA_HAVE_MPI
+glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err) {
+    (void)messages;
+    *out = NULL;
+    return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                     "this build of Glia has no MPI; build it where an MPI is installed");
+}
+#endif
+
 /* ---- agreement --------------------------------------------------------------- */
 
 /* What ranks compare; the first three fields stay where they are in every version. */

@@ -46,7 +46,8 @@ glia_status glia_comm_threads(glia_comm **comm, int n, glia_err *err);
 glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err);
 
 /* Release a group, or a world after its groups: when no rank is in a collective
- * any more (MPI ranks wait for each other here, unless one has failed). NULL is fine. */
+ * any more. MPI ranks leave together: after a failure, say what is wrong first, for
+ * mpirun kills the others when one has ended. NULL is fine. */
 void glia_comm_free(glia_comm *c);
 
 int glia_comm_rank(const glia_comm *c);

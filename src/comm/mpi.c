@@ -1,0 +1,244 @@
+/* mpi.c - worlds whose ranks are MPI processes.
+ *
+ * Ranks of one machine share windows and use the collectives of shared.c on
+ * them; others send (mpi_messages.c). MPI is called by one thread of a rank,
+ * only here and there, and never waited for without looking whether a rank has
+ * failed (mpi_lifeline.h). */
+#define _GNU_SOURCE
+#include "comm/mpi_world.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum { PAGE = 4096, VERSION_BYTES = 32 };
+
+static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
+
+static glia_status mpi_error(int code, const char *what, glia_err *err) {
+    char text[MPI_MAX_ERROR_STRING];
+    int n = 0;
+    if (MPI_Error_string(code, text, &n) != MPI_SUCCESS) snprintf(text, sizeof text, "error %d", code);
+    return glia_fail(err, GLIA_ERR_IO, "MPI, %s: %.200s", what, text);
+}
+
+void glia_mpi_fail(glia_comm *c, int code) {
+    glia_err err;
+    mpi_error(code, "between machines", &err);
+    glia_comm_fail(c, err.msg);
+}
+
+/* ---- what a world does ---------------------------------------------------------- */
+
+static bool exchange(glia_comm *c, const void *mine, size_t bytes, void *all) {
+    MPI_Request request;
+    int done = 0, code = MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
+                                        part_of(c)->all, &request);
+    while (code == MPI_SUCCESS && !done && !glia_world_failed(c->world)) {
+        const struct timespec nap = {.tv_nsec = 200000};
+        code = MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        if (!done) nanosleep(&nap, NULL);
+    }
+    if (code != MPI_SUCCESS) glia_mpi_fail(c, code);
+    return code == MPI_SUCCESS && done;
+}
+
+/* A window of `bytes` of each rank that is here, into base[world rank]. */
+static glia_status map_window(glia_comm *c, MPI_Win *window, size_t bytes, char **base, glia_err *err) {
+    glia_mpi *m = part_of(c);
+    MPI_Group here, all;
+    MPI_Info info;
+    void *mine;
+    int local = 0;
+    MPI_Comm_size(m->here, &local);
+    MPI_Info_create(&info);
+    MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each rank's pages on its own node */
+    const MPI_Aint rounded = (MPI_Aint)((bytes + PAGE - 1) / PAGE * PAGE + PAGE);
+    const int code = MPI_Win_allocate_shared(rounded, 1, info, m->here, &mine, window);
+    MPI_Info_free(&info);
+    if (code != MPI_SUCCESS) {
+        *window = MPI_WIN_NULL;
+        return mpi_error(code, "shared memory", err);
+    }
+    MPI_Comm_group(m->here, &here);
+    MPI_Comm_group(m->all, &all);
+    for (int i = 0; i < local; i++) {
+        MPI_Aint size;
+        int unit, rank;
+        void *p;
+        MPI_Group_translate_ranks(here, 1, &i, all, &rank);
+        MPI_Win_shared_query(*window, i, &size, &unit, &p);
+        base[rank] = (char *)(((uintptr_t)p + GLIA_LINE - 1) / GLIA_LINE * GLIA_LINE);
+    }
+    MPI_Group_free(&here);
+    MPI_Group_free(&all);
+    return GLIA_OK;
+}
+
+static bool all_here(const glia_comm *c) { return c->world->local == c->size; }
+
+size_t glia_mpi_staging_bytes(int size, size_t bytes) {
+    return bytes + 128 * 1024 + (size_t)size * GLIA_LINE;
+}
+
+static size_t memory(const glia_comm *c, size_t bytes) {
+    return all_here(c) ? 0 : glia_mpi_staging_bytes(c->size, bytes);
+}
+
+static glia_status map_staging(glia_comm *c, size_t bytes, glia_err *err) {
+    glia_mpi *m = part_of(c);
+    m->staging_bytes = glia_mpi_staging_bytes(c->size, bytes);
+    void *p = mmap(NULL, m->staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return glia_fail_nomem(err, m->staging_bytes, "messages between ranks");
+    m->staging = p;
+    m->piece = calloc((size_t)c->size, sizeof *m->piece);
+    m->request = calloc((size_t)c->size * 2, sizeof *m->request);
+    if (!m->piece || !m->request)
+        return glia_fail_nomem(err, (size_t)c->size * sizeof *m->request, "messages between ranks");
+    return GLIA_OK;
+}
+
+static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
+    glia_status status = GLIA_OK;
+    char wanted[32];
+    snprintf(wanted, sizeof wanted, "area %zu", bytes);
+    if (bytes > INT32_MAX)
+        status = glia_fail(err, GLIA_ERR_LIMIT, "area: %zu bytes, limit is %d", bytes, INT32_MAX);
+    if (status == GLIA_OK && !all_here(c)) status = map_staging(c, bytes, err);
+    status = glia_comm_agree(c, wanted, status, err);
+    if (status != GLIA_OK) return status;
+    c->world->area_bytes = bytes;
+    status = map_window(c, &part_of(c)->area, bytes, c->world->area, err);
+    return glia_comm_agree(c, "", status, err);
+}
+
+static void tell(glia_world *w, const char *sentence) {
+    glia_mpi *m = w->part;
+    if (m->lifeline) glia_lifeline_tell(m->lifeline, sentence);
+}
+
+static void release(glia_comm *c) {
+    glia_world *w = c->world;
+    glia_mpi *m = w->part;
+    char mine = 0, *all = malloc((size_t)c->size);
+    /* Nobody leaves while another still reads its memory. */
+    const bool well = all && !glia_world_failed(w) && exchange(c, &mine, 1, all);
+    free(all);
+    glia_lifeline_free(m->lifeline);
+    if (well) { /* else MPI would wait for a rank that is gone */
+        if (m->area != MPI_WIN_NULL) MPI_Win_free(&m->area);
+        if (m->gates != MPI_WIN_NULL) MPI_Win_free(&m->gates);
+        if (m->here != MPI_COMM_NULL) MPI_Comm_free(&m->here);
+        MPI_Comm_free(&m->all);
+        if (m->finalise) MPI_Finalize();
+    }
+    if (m->staging) munmap(m->staging, m->staging_bytes);
+    free(m->piece);
+    free(m->request);
+    free(m);
+    glia_comm_drop(c);
+    glia_world_free(w);
+}
+
+static const glia_world_table mpi_world = {
+    .exchange = exchange, .share = share_area, .memory = memory, .tell = tell, .free = release};
+
+/* ---- beginning ------------------------------------------------------------------ */
+
+/* The first words between ranks, 32 bytes in every version of Glia. */
+static glia_status same_version(glia_comm *c, glia_err *err) {
+    char mine[VERSION_BYTES] = "", *all = calloc((size_t)c->size, VERSION_BYTES);
+    glia_status status = GLIA_OK;
+    if (!all) return glia_fail_nomem(err, (size_t)c->size * VERSION_BYTES, "the ranks' versions");
+    snprintf(mine, sizeof mine, "%s", glia_version());
+    if (!exchange(c, mine, sizeof mine, all)) status = glia_comm_check(c, err);
+    for (int r = 1; r < c->size && status == GLIA_OK; r++) {
+        char *theirs = all + r * VERSION_BYTES;
+        theirs[VERSION_BYTES - 1] = all[VERSION_BYTES - 1] = '\0';
+        if (strcmp(theirs, all) != 0)
+            status = glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d runs Glia %s, rank 0 runs Glia %s", r, theirs,
+                               all);
+    }
+    free(all);
+    if (status != GLIA_OK) glia_world_fail(c->world, err ? err->msg : "ranks run different versions", false);
+    return status;
+}
+
+static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
+    glia_mpi *m = part_of(c);
+    glia_hub hub, *hubs = calloc((size_t)c->size, sizeof *hubs);
+    glia_status status = GLIA_OK;
+    memset(&hub, 0, sizeof hub);
+    if (!hubs) status = glia_fail_nomem(err, (size_t)c->size * sizeof *hubs, "the lifeline");
+    if (status == GLIA_OK && c->rank == 0) status = glia_lifeline_listen(&m->lifeline, c->world, &hub, err);
+    status = glia_comm_agree(c, "", status, err);
+    if (status == GLIA_OK && !exchange(c, &hub, sizeof hub, hubs)) status = glia_comm_check(c, err);
+    if (status == GLIA_OK)
+        status = c->rank == 0 ? glia_lifeline_accept(m->lifeline, err)
+                              : glia_lifeline_join(&m->lifeline, c->world, c->rank, &hubs[0], err);
+    free(hubs);
+    return glia_comm_agree(c, "", status, err);
+}
+
+/* The ranks whose memory this one sees, and its gates among theirs. */
+static glia_status share_gates(glia_comm *c, bool messages, glia_err *err) {
+    glia_mpi *m = part_of(c);
+    int code = messages ? MPI_Comm_split(m->all, c->rank, 0, &m->here)
+                        : MPI_Comm_split_type(m->all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &m->here);
+    if (code != MPI_SUCCESS) return mpi_error(code, "ranks of this machine", err);
+    MPI_Comm_set_errhandler(m->here, MPI_ERRORS_RETURN);
+    MPI_Comm_size(m->here, &c->world->local);
+    const glia_status status =
+        map_window(c, &m->gates, sizeof(glia_gates), (char **)(void *)c->world->gates, err);
+    if (status == GLIA_OK) memset(c->world->gates[c->rank], 0, sizeof(glia_gates));
+    return status;
+}
+
+static glia_status begin(glia_comm *c, bool messages, glia_err *err) {
+    glia_status status = same_version(c, err);
+    if (status == GLIA_OK) status = connect_lifeline(c, err);
+    if (status != GLIA_OK) return status;
+    status = share_gates(c, messages, err);
+    status = glia_comm_agree(c, messages ? "messages" : "shared memory", status, err);
+    if (status == GLIA_OK) c->name = all_here(c) ? "mpi shared memory" : "mpi messages";
+    return status;
+}
+
+glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err) {
+    int there = 0, provided, rank, size;
+    *out = NULL;
+    MPI_Initialized(&there);
+    if (!there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+        return glia_fail(err, GLIA_ERR_IO, "MPI does not start");
+    signal(SIGTERM, SIG_IGN);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (size > GLIA_RANKS_MAX)
+        return glia_fail(err, GLIA_ERR_LIMIT, "%d ranks, limit is %d", size, GLIA_RANKS_MAX);
+    glia_world *w = glia_world_new(&mpi_world, size);
+    glia_mpi *m = calloc(1, sizeof *m);
+    glia_comm *c = NULL;
+    glia_status status = w && m ? glia_comm_new(&c, w, "mpi", rank, err)
+                                : glia_fail_nomem(err, sizeof *w + sizeof *m, "the ranks");
+    if (status != GLIA_OK) {
+        free(m);
+        glia_world_free(w);
+        return status; /* the others see this process end */
+    }
+    w->part = m;
+    m->finalise = !there;
+    m->here = MPI_COMM_NULL;
+    m->gates = m->area = MPI_WIN_NULL;
+    MPI_Comm_dup(MPI_COMM_WORLD, &m->all);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+    MPI_Comm_set_errhandler(m->all, MPI_ERRORS_RETURN);
+    status = begin(c, messages, err);
+    if (status == GLIA_OK)
+        *out = c;
+    else
+        glia_comm_free(c);
+    return status;
+}

@@ -1,0 +1,318 @@
+/* mpi_lifeline.c - see mpi_lifeline.h. */
+#define _GNU_SOURCE
+#include "comm/mpi_lifeline.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CONNECT_MS = 2000, ACCEPT_MS = 8000, SILENCE_MS = 8000, LEAVE_MS = 4000, FAILED = 1, GOODBYE = 2 };
+
+/* What goes over a line after the introduction. */
+typedef struct {
+    int32_t kind;
+    char sentence[sizeof((glia_world *)0)->why];
+} frame;
+
+typedef struct {
+    int fd;
+    atomic_bool goodbye; /* nothing more will come, or the line is at its end */
+    glia_peer peer;
+    size_t got; /* bytes of `in` so far */
+    frame in;
+} line;
+
+struct glia_lifeline {
+    glia_world *world;
+    glia_peer self;
+    bool hub;
+    int listener; /* -1: none */
+    int n;        /* lines */
+    line *line;   /* [n] */
+    struct pollfd *poll;
+    pthread_t thread;
+    bool started;
+    atomic_bool stop;
+};
+
+static long now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- the watching thread ------------------------------------------------------ */
+
+void glia_lifeline_tell(glia_lifeline *l, const char *sentence) {
+    frame f = {.kind = FAILED};
+    snprintf(f.sentence, sizeof f.sentence, "%s", sentence);
+    for (int i = 0; i < l->n; i++) (void)!send(l->line[i].fd, &f, sizeof f, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void lost(glia_lifeline *l, const line *of, int why) {
+    char sentence[sizeof l->world->why];
+    snprintf(sentence, sizeof sentence, "rank %d (process %d on %s) ended without a word%s%s", of->peer.rank,
+             of->peer.pid, of->peer.host, why ? ": " : ", as when killed", why ? strerror(why) : "");
+    glia_world_fail(l->world, sentence, l->hub);
+}
+
+/* Read what has come on a line; false when it is at its end. */
+static bool listen_to(glia_lifeline *l, line *of) {
+    const ssize_t n = recv(of->fd, (char *)&of->in + of->got, sizeof of->in - of->got, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+    if (n <= 0) {
+        if (!atomic_load(&of->goodbye) && !atomic_load(&l->stop))
+            lost(l, of, n < 0 && errno != ECONNRESET ? errno : 0);
+        atomic_store(&of->goodbye, true);
+        return false;
+    }
+    of->got += (size_t)n;
+    if (of->got < sizeof of->in) return true;
+    of->got = 0;
+    if (of->in.kind == GOODBYE) atomic_store(&of->goodbye, true);
+    of->in.sentence[sizeof of->in.sentence - 1] = '\0';
+    if (of->in.kind == FAILED) glia_world_fail(l->world, of->in.sentence, l->hub);
+    return true;
+}
+
+static void *watch(void *arg) {
+    glia_lifeline *l = arg;
+    bool live[GLIA_RANKS_MAX];
+    for (int i = 0; i < l->n; i++) live[i] = true;
+    while (!atomic_load(&l->stop)) {
+        for (int i = 0; i < l->n; i++)
+            l->poll[i] = (struct pollfd){.fd = live[i] ? l->line[i].fd : -1, .events = POLLIN};
+        if (poll(l->poll, (nfds_t)l->n, 1000) <= 0) continue;
+        for (int i = 0; i < l->n; i++)
+            if (l->poll[i].revents) live[i] = listen_to(l, &l->line[i]);
+    }
+    return NULL;
+}
+
+/* ---- connecting --------------------------------------------------------------- */
+
+/* The kernel asks for signs of life, so a machine that vanishes ends the line. */
+static void keep_alive(int fd) {
+    const int on = 1, every_s = 2, tries = 3, silence_ms = SILENCE_MS;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+static void limit_waiting(int fd, int ms) {
+    const struct timeval t = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
+}
+
+static bool receive(int fd, void *p, size_t n) {
+    for (size_t got = 0; got < n;) {
+        const ssize_t more = recv(fd, (char *)p + got, n - got, 0);
+        if (more <= 0) return false;
+        got += (size_t)more;
+    }
+    return true;
+}
+
+static bool introduce(int fd, const glia_peer *self) {
+    return send(fd, self, sizeof *self, MSG_NOSIGNAL) == (ssize_t)sizeof *self;
+}
+
+static glia_status new_lifeline(glia_lifeline **out, glia_world *w, int rank, int n, glia_err *err) {
+    glia_lifeline *l = *out = calloc(1, sizeof *l);
+    if (!l) return glia_fail_nomem(err, sizeof *l, "the lifeline");
+    l->world = w;
+    l->listener = -1;
+    l->hub = rank == 0;
+    l->self = (glia_peer){.rank = rank, .pid = (int32_t)getpid()};
+    gethostname(l->self.host, sizeof l->self.host - 1);
+    l->line = calloc((size_t)n + 1, sizeof *l->line);
+    l->poll = calloc((size_t)n + 1, sizeof *l->poll);
+    if (l->line && l->poll) return GLIA_OK;
+    glia_lifeline_free(l);
+    *out = NULL;
+    return glia_fail_nomem(err, (size_t)n * sizeof *l->line, "the lifeline");
+}
+
+static glia_status start(glia_lifeline *l, glia_err *err) {
+    const int why = pthread_create(&l->thread, NULL, watch, l);
+    if (why != 0) return glia_fail(err, GLIA_ERR_NOMEM, "the lifeline's thread: %s", strerror(why));
+    l->started = true;
+    return GLIA_OK;
+}
+
+/* Every address of this machine, the loopback's first: for ranks on the same one. */
+static void list_addresses(glia_hub *hub) {
+    struct ifaddrs *all = NULL;
+    if (getifaddrs(&all) != 0) return;
+    for (int loopback = 1; loopback >= 0; loopback--)
+        for (struct ifaddrs *a = all; a && hub->n < GLIA_ADDRESSES_MAX; a = a->ifa_next) {
+            const bool is_loopback = a->ifa_flags & IFF_LOOPBACK;
+            if (!a->ifa_addr || !(a->ifa_flags & IFF_UP) || is_loopback != (loopback == 1)) continue;
+            const int family = a->ifa_addr->sa_family;
+            const size_t len = family == AF_INET    ? sizeof(struct sockaddr_in)
+                               : family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                    : 0;
+            char *text = hub->address[hub->n];
+            if (len &&
+                getnameinfo(a->ifa_addr, (socklen_t)len, text, sizeof hub->address[0], NULL, 0,
+                            NI_NUMERICHOST) == 0 &&
+                !strchr(text, '%')) /* no link-local ones */
+                hub->n++;
+        }
+    freeifaddrs(all);
+}
+
+/* A socket that takes IPv6 and IPv4, or IPv4 where there is no IPv6. */
+static int open_listener(int32_t *port) {
+    struct sockaddr_storage at;
+    for (int v6 = 1; v6 >= 0; v6--) {
+        const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), off = 0;
+        if (fd < 0) continue;
+        memset(&at, 0, sizeof at);
+        at.ss_family = v6 ? AF_INET6 : AF_INET;
+        socklen_t len = v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+        if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+        if (bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, GLIA_RANKS_MAX) == 0 &&
+            getsockname(fd, (struct sockaddr *)&at, &len) == 0) {
+            const struct sockaddr_in *in = (const void *)&at; /* the port stands in the same place in both */
+            *port = ntohs(in->sin_port);
+            return fd;
+        }
+        close(fd);
+    }
+    return -1;
+}
+
+glia_status glia_lifeline_listen(glia_lifeline **out, glia_world *w, glia_hub *hub, glia_err *err) {
+    glia_status status = new_lifeline(out, w, 0, w->size - 1, err);
+    if (status != GLIA_OK) return status;
+    glia_lifeline *l = *out;
+    if (getrandom(l->self.token, sizeof l->self.token, 0) != (ssize_t)sizeof l->self.token)
+        status = glia_fail(err, GLIA_ERR_IO, "getrandom: %s", strerror(errno));
+    l->listener = open_listener(&hub->port);
+    if (status == GLIA_OK && l->listener < 0)
+        status = glia_fail(err, GLIA_ERR_IO, "cannot listen on TCP: %s", strerror(errno));
+    if (status != GLIA_OK) {
+        glia_lifeline_free(l);
+        *out = NULL;
+        return status;
+    }
+    hub->peer = l->self;
+    list_addresses(hub);
+    return GLIA_OK;
+}
+
+glia_status glia_lifeline_accept(glia_lifeline *l, glia_err *err) {
+    const long end = now_ms() + ACCEPT_MS;
+    while (l->n < l->world->size - 1) {
+        struct pollfd p = {.fd = l->listener, .events = POLLIN};
+        const long left = end - now_ms();
+        if (left <= 0 || poll(&p, 1, (int)left) <= 0)
+            return glia_fail(err, GLIA_ERR_IO, "%d of %d ranks did not connect within %d s",
+                             l->world->size - 1 - l->n, l->world->size - 1, ACCEPT_MS / 1000);
+        line *of = &l->line[l->n];
+        of->fd = accept4(l->listener, NULL, NULL, SOCK_CLOEXEC);
+        if (of->fd < 0) continue;
+        limit_waiting(of->fd, CONNECT_MS);
+        if (receive(of->fd, &of->peer, sizeof of->peer) &&
+            memcmp(of->peer.token, l->self.token, sizeof l->self.token) == 0 && introduce(of->fd, &l->self)) {
+            of->peer.host[sizeof of->peer.host - 1] = '\0';
+            keep_alive(of->fd);
+            l->n++;
+        } else {
+            close(of->fd);
+        }
+    }
+    return start(l, err);
+}
+
+/* A connection to `hub` at `address` that answers with the run's token, or -1 and *why. */
+static int reach(const glia_hub *hub, const char *address, const glia_peer *self, int *why) {
+    char port[16];
+    struct addrinfo *at = NULL, want = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+    glia_peer answer;
+    snprintf(port, sizeof port, "%d", (int)hub->port);
+    if (getaddrinfo(address, port, &want, &at) != 0) return -1;
+    const int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool well = false;
+    if (fd >= 0) {
+        limit_waiting(fd, CONNECT_MS);
+        well = connect(fd, at->ai_addr, at->ai_addrlen) == 0;
+        *why = errno;
+        well = well && introduce(fd, self) && receive(fd, &answer, sizeof answer) &&
+               memcmp(answer.token, self->token, sizeof answer.token) == 0;
+    }
+    freeaddrinfo(at);
+    if (well) return fd;
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+glia_status glia_lifeline_join(glia_lifeline **out, glia_world *w, int rank, const glia_hub *hub,
+                               glia_err *err) {
+    glia_status status = new_lifeline(out, w, rank, 1, err);
+    if (status != GLIA_OK) return status;
+    glia_lifeline *l = *out;
+    int fd = -1, why = EHOSTUNREACH;
+    memcpy(l->self.token, hub->peer.token, sizeof l->self.token);
+    for (int i = 0; i < hub->n && fd < 0; i++) fd = reach(hub, hub->address[i], &l->self, &why);
+    if (fd >= 0) {
+        l->line[0].fd = fd;
+        l->line[0].peer = hub->peer;
+        l->n = 1;
+        keep_alive(fd);
+        status = start(l, err);
+    } else {
+        status = glia_fail(err, GLIA_ERR_IO, "cannot reach rank 0 on %s, port %d, by any of %d addresses: %s",
+                           hub->peer.host, (int)hub->port, (int)hub->n, strerror(why));
+    }
+    if (status == GLIA_OK) return GLIA_OK;
+    glia_lifeline_free(l);
+    *out = NULL;
+    return status;
+}
+
+static void say_goodbye(glia_lifeline *l) {
+    const frame goodbye = {.kind = GOODBYE};
+    for (int i = 0; i < l->n; i++)
+        (void)!send(l->line[i].fd, &goodbye, sizeof goodbye, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* Until all others have said goodbye: mpirun kills those who have not yet said
+ * what is wrong as soon as one has left. */
+static void wait_for_goodbyes(glia_lifeline *l) {
+    const struct timespec nap = {.tv_nsec = 1000000};
+    const long end = now_ms() + LEAVE_MS;
+    for (int i = 0; i < l->n && l->started; i++)
+        while (!atomic_load(&l->line[i].goodbye) && now_ms() < end) nanosleep(&nap, NULL);
+}
+
+void glia_lifeline_free(glia_lifeline *l) {
+    if (!l) return;
+    if (!l->hub) say_goodbye(l);
+    wait_for_goodbyes(l);
+    if (l->hub) say_goodbye(l);
+    atomic_store(&l->stop, true);
+    for (int i = 0; i < l->n; i++) shutdown(l->line[i].fd, SHUT_RDWR); /* wakes the watching thread */
+    if (l->started) pthread_join(l->thread, NULL);
+    for (int i = 0; i < l->n; i++) close(l->line[i].fd);
+    if (l->listener >= 0) close(l->listener);
+    free(l->line);
+    free(l->poll);
+    free(l);
+}

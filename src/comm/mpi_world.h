@@ -1,0 +1,32 @@
+/* mpi_world.h - what the MPI files of comm/ share: an MPI process's own memory. */
+#ifndef GLIA_COMM_MPI_WORLD_H
+#define GLIA_COMM_MPI_WORLD_H
+
+#include "comm/mpi_lifeline.h"
+
+#ifdef GLIA_HAVE_MPI
+#include <mpi.h>
+
+typedef struct {
+    MPI_Comm all;  /* every rank */
+    MPI_Comm here; /* those whose memory this one sees; itself alone for messages */
+    MPI_Win gates, area;
+    bool finalise; /* MPI was initialised here */
+    glia_lifeline *lifeline;
+
+    /* of messages; NULL and 0 where all ranks are `here` */
+    char *staging;
+    size_t staging_bytes;
+    char **piece;         /* [size] where each rank's operand of a sum stands */
+    MPI_Request *request; /* [2 size] */
+    int n_requests;
+} glia_mpi;
+
+/* Staging for an area of `bytes`: parts of a sum, or rows packed for a gather. */
+size_t glia_mpi_staging_bytes(int size, size_t bytes);
+
+/* MPI refused: a failure of this rank. */
+void glia_mpi_fail(glia_comm *c, int code);
+
+#endif
+#endif

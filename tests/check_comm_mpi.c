@@ -1,0 +1,227 @@
+/* check_comm_mpi.c - collectives among MPI ranks, and how they end: this program
+ * starts itself under mpirun, once for each case.
+ *
+ * As a rank (`--rank CASE`) it prints one line, "rank N: ...", and cmocka sees
+ * only what the ranks printed. */
+#define _GNU_SOURCE
+#include "comm.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifdef GLIA_HAVE_MPI
+#include <mpi.h>
+#endif
+
+/* ---- as a rank ---------------------------------------------------------------- */
+
+static int report(const glia_comm *c, int rank, glia_status status, const glia_err *err) {
+    if (status == GLIA_OK)
+        printf("rank %d: well, %s\n", rank, c ? glia_comm_name(c) : "");
+    else
+        printf("rank %d: failed: %s\n", rank, err->msg);
+    fflush(stdout);
+    return status != GLIA_OK;
+}
+
+static int my_rank(void) {
+    const char *text = getenv("OMPI_COMM_WORLD_RANK");
+    return text ? atoi(text) : 0;
+}
+
+static void battery(comm_rank *r, int thread) { comm_battery(r, thread, 1); }
+
+/* Rank 1 ends in the middle: killed, or saying why. */
+static bool rank_is_killed, rank_says_why;
+static void end_in_the_middle(comm_rank *r, int thread) {
+    float *in = glia_comm_area(r->c);
+    for (int round = 0; !atomic_load(&r->done); round++) {
+        if (round == 20 && thread == 0 && glia_comm_rank(r->c) == 1) {
+            if (rank_is_killed) raise(SIGKILL);
+            if (rank_says_why) glia_comm_fail(r->c, "out of luck");
+        }
+        glia_comm_all_reduce(r->c, thread, r->out, in, 5000, false);
+        pthread_barrier_wait(&r->team); /* the team leaves together, by one thread's word */
+        if (thread == 0 && glia_comm_check(r->c, NULL) != GLIA_OK) atomic_store(&r->done, 1);
+        pthread_barrier_wait(&r->team);
+    }
+}
+
+static int run_ranks(glia_comm *world, const char *name) {
+    static const int everyone[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const int colour[] = {0, 1, 0, 1, 0, 1, 0, 1}, even[] = {0, 2, 4, 6}, odd[] = {1, 3, 5, 7};
+    const bool ends = strcmp(name, "killed") == 0 || strcmp(name, "fails") == 0,
+               groups = strstr(name, "groups");
+    const int rank = glia_comm_rank(world);
+    comm_rank r = {.threads = strstr(name, "team") ? 1 + rank % 3
+                              : ends               ? 2
+                                                   : 1,
+                   .out = calloc(COMM_HALF, 1)};
+    glia_err err = {0};
+    glia_status status = glia_comm_share(world, COMM_AREA, &err);
+    r.member = groups ? rank % 2 ? odd : even : everyone;
+    if (status == GLIA_OK) status = glia_comm_split(&r.c, world, groups ? colour : NULL, r.threads, &err);
+    if (status != GLIA_OK) return report(world, rank, status, &err);
+    rank_is_killed = strcmp(name, "killed") == 0;
+    rank_says_why = strcmp(name, "fails") == 0;
+    comm_run(&r, 1, ends ? end_in_the_middle : battery);
+    status = glia_comm_check(world, &err);
+    if (status == GLIA_OK && (r.wrong || r.done != r.threads))
+        status =
+            glia_fail(&err, GLIA_ERR_FORMAT, "%d wrong, %d of %d threads done", r.wrong, r.done, r.threads);
+    const int code = report(r.c, rank, status, &err);
+    glia_comm_free(r.c);
+    glia_comm_free(world);
+    free(r.out);
+    return code;
+}
+
+#ifdef GLIA_HAVE_MPI
+/* A rank of another version of Glia, as far as it comes. */
+static int run_other_version(void) {
+    char mine[32] = "0.0.9", all[32 * 8];
+    MPI_Comm comm;
+    MPI_Request request;
+    MPI_Init(NULL, NULL);
+    MPI_Comm_dup(MPI_COMM_WORLD, &comm);
+    MPI_Iallgather(mine, 32, MPI_BYTE, all, 32, MPI_BYTE, comm, &request);
+    MPI_Wait(&request, MPI_STATUS_IGNORE);
+    printf("rank %d: failed: as it should\n", my_rank());
+    return 1;
+}
+#endif
+
+static int run_rank(const char *name) {
+    glia_comm *world = NULL;
+    glia_err err = {0};
+    const int rank = my_rank();
+#ifdef GLIA_HAVE_MPI
+    if (strcmp(name, "version") == 0 && rank == 1) return run_other_version();
+#endif
+    glia_status status = glia_comm_mpi(&world, strncmp(name, "messages", 8) == 0, &err);
+    if (status != GLIA_OK) return report(NULL, rank, status, &err);
+    if (strcmp(name, "config") == 0)
+        status = glia_comm_agree(world, rank == 2 ? "bfloat16" : "float32", GLIA_OK, &err);
+    if (strcmp(name, "weights") == 0) {
+        if (rank == 1) status = glia_fail(&err, GLIA_ERR_IO, "model.safetensors: no such file");
+        status = glia_comm_agree(world, "", status, &err);
+    }
+    if (status == GLIA_OK) return run_ranks(world, name);
+    const int code = report(world, rank, status, &err);
+    glia_comm_free(world);
+    return code;
+}
+
+/* ---- as the test ----------------------------------------------------------------- */
+
+static char program[4096], lines[1 << 16];
+static double took;
+
+/* Run `ranks` of this program; everything printed is in lines[]. */
+static int mpirun(int ranks, const char *options, const char *name) {
+    char command[8192];
+    snprintf(command, sizeof command,
+             "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
+             "OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=report_bugs=0 "
+             "timeout -k 1 100 mpirun %s -n %d %s --rank %s 2>&1 < /dev/null",
+             options, ranks, program, name);
+    const double start = check_seconds();
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    const size_t n = fread(lines, 1, sizeof lines - 1, out);
+    lines[n] = '\0';
+    const int status = pclose(out);
+    took = check_seconds() - start;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void need_mpi(void) {
+#ifndef GLIA_HAVE_MPI
+    check_skip("this build has no MPI");
+#endif
+    if (system("mpirun --version > /dev/null 2>&1") != 0) check_skip("no mpirun here");
+}
+
+/* Every rank but `except` printed this line. */
+static void expect_all(int ranks, int except, const char *text) {
+    char want[700];
+    for (int r = 0; r < ranks; r++) {
+        if (r == except) continue;
+        snprintf(want, sizeof want, "rank %d: %s", r, text);
+        CHECK(strstr(lines, want) != NULL, "no line \"%s\" in:\n%s", want, lines);
+    }
+}
+
+static void test_well(void **state) {
+    (void)state;
+    static const struct {
+        int ranks;
+        const char *options, *name, *way;
+    } rows[] = {
+        {1, "", "all", "well, single"},
+        {2, "", "all", "well, mpi shared memory"},
+        {4, "", "groups", "well, mpi shared memory"},
+        {3, "", "team", "well, mpi shared memory"},
+        {2, "", "messages", "well, mpi messages"},
+        {3, "", "messages-team", "well, mpi messages"},
+        {4, "", "messages-groups", "well, mpi messages"},
+        {5, "--mca btl tcp,self", "messages", "well, mpi messages"},
+    };
+    need_mpi();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const int code = mpirun(rows[i].ranks, rows[i].options, rows[i].name);
+        CHECK(code == 0, "%d ranks, %s: exit %d\n%s", rows[i].ranks, rows[i].name, code, lines);
+        expect_all(rows[i].ranks, -1, rows[i].way);
+    }
+}
+
+/* However it goes wrong, every rank says the same and ends in time. */
+static void test_failures(void **state) {
+    (void)state;
+    static const struct {
+        const char *options, *name;
+        int except; /* a rank that cannot say it */
+        const char *text;
+    } rows[] = {
+        {"", "killed", 1, "failed: rank 1 (process "},
+        {"--mca btl tcp,self", "killed", 1, "failed: rank 1 (process "},
+        {"", "fails", -1, "failed: rank 1: out of luck"},
+        {"", "weights", -1, "failed: rank 1: model.safetensors: no such file"},
+        {"", "config", -1, "failed: rank 2 is configured as bfloat16, rank 0 as float32"},
+        {"", "version", 1, "failed: rank 1 runs Glia 0.0.9, rank 0 runs Glia "},
+    };
+    need_mpi();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const int code = mpirun(3, rows[i].options, rows[i].name);
+        CHECK(code != 0, "%s: exit 0\n%s", rows[i].name, lines);
+        CHECK(took < 30, "%s: took %.1f s", rows[i].name, took);
+        expect_all(3, rows[i].except, rows[i].text);
+    }
+}
+
+#ifndef GLIA_HAVE_MPI
+static void test_without_mpi(void **state) {
+    (void)state;
+    glia_comm *c;
+    glia_err err;
+    assert_int_equal(glia_comm_mpi(&c, false, &err), GLIA_ERR_UNSUPPORTED);
+    assert_string_equal(err.msg, "this build of Glia has no MPI; build it where an MPI is installed");
+}
+#endif
+
+int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "--rank") == 0) return run_rank(argv[2]);
+    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n > 0 ? n : 0] = '\0';
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_well),
+        cmocka_unit_test(test_failures),
+#ifndef GLIA_HAVE_MPI
+        cmocka_unit_test(test_without_mpi),
+#endif
+    };
+    return check_run_group("comm_mpi", tests);
+}
