@@ -63,9 +63,15 @@ static double slack(enum fill fill, size_t k) {
     return fill == TINY || fill == DENORMAL ? 2.0 * (double)k * 0x1p-126 : 0;
 }
 
+static void multiply(const glia_kernels *kernels, const product *p) {
+    static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+    const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
+    kernels->linear_narrow(&out, p->x, p->ldx, p->panels, p->k, p->n_panels, p->m, scratch);
+}
+
 static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, size_t m, enum fill fill) {
     product p = make(k, n_panels, m, fill);
-    kernels->linear_narrow(p.y, p.ldy, p.x, p.ldx, p.panels, k, n_panels, m);
+    multiply(kernels, &p);
     for (size_t r = 0; r < m; r++)
         for (size_t c = 0; c < p.ldy && (r + 1 < m || c < n_panels * GLIA_PANEL); c++) {
             const float got = p.y[r * p.ldy + c];
@@ -85,10 +91,15 @@ static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, 
 static void check_company(const glia_kernels *kernels, size_t k, enum fill fill) {
     product p = make(k, 5, 37, fill);
     float alone[2][5 * GLIA_PANEL];
-    kernels->linear_narrow(p.y, p.ldy, p.x, p.ldx, p.panels, k, p.n_panels, p.m);
+    multiply(kernels, &p);
     for (size_t r = 0; r + 1 < p.m; r++) {
         const size_t n = 1 + r % 2;
-        kernels->linear_narrow(alone[0], 5 * GLIA_PANEL, p.x + r * p.ldx, p.ldx, p.panels, k, p.n_panels, n);
+        product q = p;
+        q.y = alone[0];
+        q.ldy = 5 * GLIA_PANEL;
+        q.x += r * p.ldx;
+        q.m = n;
+        multiply(kernels, &q);
         for (size_t i = 0; i < n; i++)
             CHECK(same_bits(alone[i], p.y + (r + i) * p.ldy, 5 * GLIA_PANEL),
                   "k=%zu fill=%d: row %zu of %zu differs", k, (int)fill, r + i, n);
@@ -125,7 +136,7 @@ static void bench(const glia_kernels *kernels, size_t k, size_t n_panels, size_t
         double t0 = cpu_seconds();
         const double peak = (double)kernels->peak_bf16(100000) / (cpu_seconds() - t0);
         t0 = cpu_seconds();
-        kernels->linear_narrow(p.y, p.ldy, p.x, p.ldx, p.panels, k, n_panels, m);
+        multiply(kernels, &p);
         share[i] = 2.0 * (double)(m * k * n_panels * GLIA_PANEL) / (cpu_seconds() - t0) / peak;
     }
     printf("linear_narrow m=%-3zu k=%-5zu n=%-6zu %5.1f%% of peak\n", m, k, n_panels * GLIA_PANEL,

@@ -4,9 +4,14 @@
 #include <assert.h>
 
 enum {
+    OWN_ROWS = 4,             /* up to as many rows are normed by each thread for itself: no barrier */
     CHUNK_ROWS = 256,         /* rows whose products wait in scratch for their epilogue */
     CHUNK_FLOATS = 64 * 1024, /* of scratch: 256 KiB, inside L2 */
 };
+
+size_t glia_device_operand_rows(int max_rows, int threads) {
+    return (size_t)max_rows + (size_t)threads * OWN_ROWS;
+}
 
 size_t glia_device_scratch_bytes(int max_rows, int head_dim, glia_dtype kv_dtype) {
     const size_t hd = (size_t)head_dim, q = GLIA_QUERIES_MAX;
@@ -16,6 +21,7 @@ size_t glia_device_scratch_bytes(int max_rows, int head_dim, glia_dtype kv_dtype
         GLIA_TILES * (glia_k_tile_bytes(kv_dtype, hd) + glia_v_tile_bytes(kv_dtype, hd)) +
         (size_t)max_rows * sizeof(int32_t) + 8 * GLIA_ALIGN;
     const size_t linear = CHUNK_FLOATS * sizeof(float);
+    static_assert(CHUNK_FLOATS * sizeof(float) >= GLIA_NARROW_SCRATCH, "one scratch serves both");
     const size_t bytes = attention > linear ? attention : linear;
     return (bytes + 4095) / 4096 * 4096; /* whole pages: no line shared by two threads */
 }
@@ -33,20 +39,6 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
     }
 }
 
-void glia_device_rmsnorm(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
-                         const int32_t *row, int m, const float *w, size_t n, float eps) {
-    size_t from, to;
-    glia_share((size_t)m, thread, d->threads, &from, &to);
-    for (size_t i = from; i < to; i++) {
-        float *out = y + i * ldy;
-        d->k.rmsnorm(out, x + (row ? (size_t)row[i] : i) * ldx, w, n, eps);
-        if (!d->narrow) continue;
-        uint16_t *narrow = (uint16_t *)(void *)out;
-        d->k.narrow(narrow, out, n);
-        for (size_t c = n; c % 32; c++) narrow[c] = 0;
-    }
-}
-
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to) {
     const size_t unit = epilogue == GLIA_SWIGLU ? 2 : 1;
@@ -55,79 +47,111 @@ void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread
     *to *= unit;
 }
 
-/* The epilogue of a chunk t [m, 16 * panels] of products, beginning at panel `first`. */
-static void finish_chunk(const glia_device *d, float *y, size_t ldy, float *t, size_t ldt, size_t m,
-                         const glia_matrix *w, const float *bias, glia_epilogue epilogue, size_t first,
-                         size_t panels) {
+/* The epilogue of a chunk t [m, 16 * panels] of products, beginning at panel `first`; STORE's t is y. */
+static void finish_chunk(const glia_device *d, const glia_linear_out *out, float *y, float *t, size_t ldt,
+                         size_t m, size_t first, size_t panels) {
     const size_t column = first * GLIA_PANEL, width = panels * GLIA_PANEL;
-    for (size_t i = 0; i < m; i++, t += ldt, y += ldy) {
-        if (bias) d->k.add(t, bias + column, width);
-        if (epilogue == GLIA_ADD) {
-            const size_t left = w->columns - column;
-            d->k.add(y + column, t, left < width ? left : width);
-        } else {
-            for (size_t p = 0; p < width; p += 2 * GLIA_PANEL) {
-                float *out = d->narrow ? t + p : y + (column + p) / 2;
-                d->k.swiglu(out, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
-                if (d->narrow) d->k.narrow((uint16_t *)(void *)y + (column + p) / 2, out, GLIA_PANEL);
-            }
+    for (size_t i = 0; i < m; i++, t += ldt, y += out->ldy) {
+        if (out->bias) d->k.add(t, out->bias + column, width);
+        if (out->epilogue == GLIA_ADD) d->k.add(y + column, t, width);
+        for (size_t p = 0; out->epilogue == GLIA_SWIGLU && p < width; p += 2 * GLIA_PANEL) {
+            float *to = d->narrow ? t + p : y + (column + p) / 2;
+            d->k.swiglu(to, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
+            if (d->narrow) d->k.narrow((uint16_t *)(void *)y + (column + p) / 2, to, GLIA_PANEL);
         }
     }
 }
 
-/* Rows [row, row + m) of x through n panels, the first of them `first`. */
-static void multiply(const glia_device *d, float *y, size_t ldy, const float *x, size_t ldx,
-                     const glia_matrix *w, size_t first, size_t n, size_t row, size_t m) {
-    const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
-    const uint16_t *narrow = (const uint16_t *)(const void *)(x + row * ldx);
-    const float *wide = x + row * ldx, *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
-    if (w->quantize_rows)
-        d->k.linear_w8a8(y, ldy, d->rows_i8 + row * d->ld_i8, d->ld_i8, d->rows_scale + row, panels, scale,
-                         w->k, n, m);
-    else if (d->narrow && w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_narrow_i8(y, ldy, narrow, 2 * ldx, panels, scale, w->k, n, m);
-    else if (d->narrow)
-        d->k.linear_narrow(y, ldy, narrow, 2 * ldx, panels, w->k, n, m);
-    else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_i8(y, ldy, wide, ldx, panels, scale, w->k, n, m);
-    else if (w->dtype == GLIA_DTYPE_F32)
-        d->k.linear_f32(y, ldy, wide, ldx, panels, w->k, n, m);
-    else
-        d->k.linear_bf16(y, ldy, wide, ldx, panels, w->k, n, m);
+/* Rows as a product takes them. */
+typedef struct {
+    const float *x; /* or bfloat16, where d->narrow */
+    size_t ldx;
+    const int8_t *i8; /* with their scales, where the matrix has quantize_rows */
+    const float *scale;
+} operand;
+
+static void prepare_row(const glia_device *d, float *y, int8_t *i8, float *scale, const glia_linear_in *in,
+                        size_t i, const glia_matrix *w) {
+    const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->ldx;
+    if (in->norm) d->k.rmsnorm(y, x, in->norm, w->k, in->eps);
+    if (w->quantize_rows) {
+        d->k.quantize(i8, scale, in->norm ? y : x, d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32,
+                      w->k);
+    } else if (d->narrow) {
+        uint16_t *narrow = (uint16_t *)(void *)y;
+        d->k.narrow(narrow, y, w->k);
+        for (size_t c = w->k; c % 32; c++) narrow[c] = 0;
+    }
 }
 
-static void quantize_rows(const glia_device *d, int thread, const float *x, size_t ldx, size_t m, size_t k) {
-    size_t from, to;
-    glia_share(m, thread, d->threads, &from, &to);
+static operand prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w) {
+    const size_t m = (size_t)in->m;
+    if (!in->norm && !w->quantize_rows) return (operand){.x = in->x, .ldx = in->ldx};
+    size_t from = 0, to = m, first = (size_t)thread * OWN_ROWS;
+    if (m > OWN_ROWS) {
+        first = (size_t)d->threads * OWN_ROWS;
+        glia_share(m, thread, d->threads, &from, &to);
+    }
+    float *y = d->operand + first * d->ld_operand, *scale = d->rows_scale + first;
+    int8_t *i8 = d->rows_i8 + first * d->ld_i8;
     for (size_t i = from; i < to; i++)
-        d->k.quantize(d->rows_i8 + i * d->ld_i8, d->rows_scale + i, x + i * ldx,
-                      d->narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, k);
-    glia_device_barrier(d); /* rows_i8 */
+        prepare_row(d, y + i * d->ld_operand, i8 + i * d->ld_i8, scale + i, in, i, w);
+    if (m > OWN_ROWS) glia_device_barrier(d); /* the prepared rows */
+    return (operand){.x = y, .ldx = d->ld_operand, .i8 = i8, .scale = scale};
 }
 
-void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
-                        int m, const glia_matrix *w, const float *bias, glia_epilogue epilogue) {
-    const size_t rows = (size_t)m;
+/* Rows [row, row + m) of x through n panels, the first of them `first`. */
+static void multiply(const glia_device *d, float *y, size_t ldy, const operand *o, const glia_matrix *w,
+                     size_t first, size_t n, size_t row, size_t m) {
+    const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
+    const float *x = o->x + row * o->ldx, *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
+    if (w->quantize_rows)
+        d->k.linear_w8a8(y, ldy, o->i8 + row * d->ld_i8, d->ld_i8, o->scale + row, panels, scale, w->k, n, m);
+    else if (d->narrow)
+        d->k.linear_narrow_i8(y, ldy, (const uint16_t *)(const void *)x, 2 * o->ldx, panels, scale, w->k, n,
+                              m);
+    else if (w->dtype == GLIA_DTYPE_I8)
+        d->k.linear_i8(y, ldy, x, o->ldx, panels, scale, w->k, n, m);
+    else if (w->dtype == GLIA_DTYPE_F32)
+        d->k.linear_f32(y, ldy, x, o->ldx, panels, w->k, n, m);
+    else
+        d->k.linear_bf16(y, ldy, x, o->ldx, panels, w->k, n, m);
+}
+
+/* bfloat16 through bfloat16: the kernel does its own epilogue. */
+static void multiply_narrow(const glia_device *d, const operand *o, const glia_matrix *w, size_t first,
+                            size_t n, size_t m, const glia_linear_out *out, void *scratch) {
+    const size_t column = first * GLIA_PANEL;
+    const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
+    glia_linear_out share = *out;
+    if (share.bias) share.bias += column;
+    share.y += out->epilogue == GLIA_SWIGLU ? column / 4 : column; /* half as many, half as wide */
+    d->k.linear_narrow(&share, (const uint16_t *)(const void *)o->x, 2 * o->ldx, panels, w->k, n, m, scratch);
+}
+
+void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                        const glia_linear_out *out) {
+    const size_t rows = (size_t)in->m;
+    const operand o = prepare(d, thread, in, w);
     size_t from, to;
-    if (w->quantize_rows) quantize_rows(d, thread, x, ldx, rows, w->k);
-    glia_device_panels(w, epilogue, thread, d->threads, &from, &to);
-    if (from == to || m == 0) return;
-    if (epilogue == GLIA_STORE) {
-        multiply(d, y + from * GLIA_PANEL, ldy, x, ldx, w, from, to - from, 0, rows);
-        for (size_t i = 0; bias && i < rows; i++)
-            d->k.add(y + i * ldy + from * GLIA_PANEL, bias + from * GLIA_PANEL, (to - from) * GLIA_PANEL);
+    glia_device_panels(w, out->epilogue, thread, d->threads, &from, &to);
+    if (from == to || rows == 0) return;
+    float *scratch = (float *)(void *)(d->scratch + (size_t)thread * d->scratch_bytes);
+    if (d->narrow && w->dtype == GLIA_DTYPE_BF16) {
+        multiply_narrow(d, &o, w, from, to - from, rows, out, scratch);
         return;
     }
-    float *t = (float *)(void *)(d->scratch + (size_t)thread * d->scratch_bytes);
-    const size_t chunk_rows = rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
-    size_t chunk = CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole gate and up pairs */
+    const bool direct = out->epilogue == GLIA_STORE;
+    const size_t chunk_rows = direct || rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
+    size_t chunk = direct ? to - from : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
     if (chunk > to - from) chunk = to - from;
-    const size_t ldt = chunk * GLIA_PANEL;
     for (size_t p = from; p < to; p += chunk)
         for (size_t r = 0; r < rows; r += chunk_rows) {
             const size_t n = to - p < chunk ? to - p : chunk;
             const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
-            multiply(d, t, ldt, x, ldx, w, p, n, r, rn);
-            finish_chunk(d, y + r * ldy, ldy, t, ldt, rn, w, bias, epilogue, p, n);
+            float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
+            const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
+            multiply(d, t, ldt, &o, w, p, n, r, rn);
+            finish_chunk(d, out, y, t, ldt, rn, p, n);
         }
 }

@@ -9,7 +9,7 @@
  * multiples of 16; a row's floats past its width may be written (by whole
  * panels) and mean nothing. Where d->narrow, the rows that a linear layer reads
  * hold bfloat16 in their first half instead, zeros up to a multiple of 32: what
- * glia_device_rmsnorm, glia_device_attention and GLIA_SWIGLU write. */
+ * glia_device_attention and GLIA_SWIGLU write. */
 #ifndef GLIA_DEVICE_DEVICE_H
 #define GLIA_DEVICE_DEVICE_H
 
@@ -27,8 +27,10 @@ typedef struct {
     bool narrow;   /* rows go through linear layers as bfloat16 (k.linear_narrow) */
     char *scratch; /* [threads] parts of scratch_bytes */
     size_t scratch_bytes;
-    int8_t *rows_i8;   /* [rows, ld_i8] of the linear layer at hand, where its matrix has quantize_rows */
-    float *rows_scale; /* [rows] */
+    float *operand; /* glia_device_operand_rows() rows, ld_operand floats apart: normed rows */
+    size_t ld_operand;
+    int8_t *rows_i8;   /* as many rows, where a matrix has quantize_rows */
+    float *rows_scale; /* of each */
     size_t ld_i8;
 } glia_device;
 
@@ -67,12 +69,18 @@ typedef struct {
     float scale;
 } glia_heads;
 
-typedef enum {
-    GLIA_STORE,  /* y = x W^T + b */
-    GLIA_ADD,    /* y += x W^T + b */
-    GLIA_SWIGLU, /* W's panels alternate gate, up: y = silu(gate) * up */
-} glia_epilogue;
+/* Rows that enter a linear layer. */
+typedef struct {
+    const float *x; /* [m, k], or where d->narrow and norm is NULL bfloat16 rows; ldx floats apart */
+    size_t ldx;
+    int m;
+    const int32_t *row; /* with norm: row i is x[row[i]]; NULL: x[i] */
+    const float *norm;  /* [k] weights of an RMSNorm that the rows pass first, or NULL */
+    float eps;
+} glia_linear_in;
 
+/* Rows of d->operand for steps of up to max_rows rows. */
+size_t glia_device_operand_rows(int max_rows, int threads);
 /* Bytes of scratch a thread needs for these shapes. */
 size_t glia_device_scratch_bytes(int max_rows, int head_dim, glia_dtype kv_dtype);
 
@@ -82,16 +90,12 @@ static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier
 void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
                        const int32_t *token, int m);
 
-/* y[i] = RMSNorm(x[row ? row[i] : i]) with weight w [n]. */
-void glia_device_rmsnorm(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
-                         const int32_t *row, int m, const float *w, size_t n, float eps);
-
-/* m rows of x [m, w->k] through w; bias [whole panels of columns] may be NULL. The
- * panels a thread takes depend on their number alone, so that weights can be
- * placed where they will be read (glia_device_panels). Where w->quantize_rows each
- * thread quantises its share of x and waits for the others. */
-void glia_device_linear(const glia_device *d, int thread, float *y, size_t ldy, const float *x, size_t ldx,
-                        int m, const glia_matrix *w, const float *bias, glia_epilogue epilogue);
+/* out <- rows of `in` through w (GLIA_SWIGLU: its panels alternate gate, up). With
+ * in->norm or w->quantize_rows all threads meet in a barrier, unless the rows are
+ * few and each thread prepares them all for itself. The panels a thread takes
+ * depend on their number alone, so that weights can be placed where they will be read. */
+void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                        const glia_linear_out *out);
 /* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear(). */
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to);

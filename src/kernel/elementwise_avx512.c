@@ -45,13 +45,10 @@ void glia_rope_avx512(float *x, const float *cos, const float *sin, size_t n) {
 }
 
 void glia_swiglu_avx512(float *y, const float *g, const float *u, size_t n) {
-    const __m512 one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 mask = lanes(n - i);
-        const __m512 v = _mm512_maskz_loadu_ps(mask, g + i);
-        const __m512 e = glia_exp_avx512(_mm512_sub_ps(zero, v));
-        const __m512 s = _mm512_div_ps(v, _mm512_add_ps(one, e));
-        _mm512_mask_storeu_ps(y + i, mask, _mm512_mul_ps(s, _mm512_maskz_loadu_ps(mask, u + i)));
+        const __m512 gate = _mm512_maskz_loadu_ps(mask, g + i), up = _mm512_maskz_loadu_ps(mask, u + i);
+        _mm512_mask_storeu_ps(y + i, mask, glia_swiglu16_avx512(gate, up));
     }
 }
 

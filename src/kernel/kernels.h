@@ -34,6 +34,7 @@ enum {
     GLIA_HEAD_DIM_MAX = 512,
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
+    GLIA_NARROW_SCRATCH = 256 * 1024,
 };
 
 /* Bytes of one panel whose K is `k`; dtype is GLIA_DTYPE_F32, _BF16 or _I8. */
@@ -80,10 +81,26 @@ typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype dtype, size_
 typedef void glia_linear_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
                             size_t n_panels, size_t m);
 
+/* What becomes of an element t = x W^T (+ bias) whose sum is complete. */
+typedef enum {
+    GLIA_STORE,  /* y = t */
+    GLIA_ADD,    /* y += t */
+    GLIA_SWIGLU, /* panels alternate gate, up: y = silu(gate) * up, half as many columns */
+} glia_epilogue;
+
+typedef struct {
+    glia_epilogue epilogue;
+    float *y; /* rows, ldy floats apart; whole panels are written */
+    size_t ldy;
+    const float *bias; /* [whole panels], or NULL */
+} glia_linear_out;
+
 /* The same with bfloat16 rows: x [m, k], row stride ldx in elements, each row
- * followed by zeros up to a multiple of 32. Weights are bfloat16. */
-typedef void glia_linear_narrow_fn(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w,
-                                   size_t k, size_t n_panels, size_t m);
+ * followed by zeros up to a multiple of 32; bfloat16 weights; the epilogue
+ * included, whose SWIGLU rows are bfloat16 in the first half of y's rows.
+ *   scratch  [GLIA_NARROW_SCRATCH] bytes at a 64-byte boundary */
+typedef void glia_linear_narrow_fn(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
+                                   size_t k, size_t n_panels, size_t m, void *scratch);
 /* y = x rounded to bfloat16, to nearest even, [n]; y may be the memory of x. */
 typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
 

@@ -7,12 +7,16 @@
  * rows of a tile, and few_rows() repeats it step by step with AVX-512, which
  * reads weights from memory faster than tiles of one row do.
  *
- * 2 x 2 tiles: 32 rows and 2 panels per step of 32 k, four sums in tiles. Rows
- * are taken ROWS at a time and K in blocks of K_BLOCK, so that the rows' block
- * (1 MiB) stays in the second cache while all panels pass; between blocks the
- * sums wait in y. */
+ * A block is 32 rows and a pair of panels: 2 x 2 tiles, four sums in tiles.
+ * The rows taken together, and the K taken at once, fill at most half of the
+ * second cache (X_BYTES) and stay there while the panels pass; a pair of panels
+ * comes from memory once for all of them, fetched while the pair before is
+ * multiplied. The epilogue of a block runs between the tile instructions of
+ * the next one, in whose shadow it costs almost nothing. */
+#include <assert.h>
 #include <string.h>
 
+#include "kernel/exp_avx512.h"
 #include "kernel/panel.h"
 #include "kernel/tile_amx.h"
 
@@ -24,173 +28,236 @@ enum {
     STEP = GLIA_AMX_STEP,
     TILE_ROWS = GLIA_AMX_ROWS,
     TILE_BYTES = GLIA_AMX_BYTES,
-    ROWS = 512,
-    K_BLOCK = 1024,
+    BLOCK_ROWS = 2 * TILE_ROWS,
+    BLOCK_FLOATS = BLOCK_ROWS * 2 * GLIA_PANEL, /* tiles in turn: rows 0-15 of both panels, rows 16-31 */
+    X_BYTES = 1 << 20,
+    ROWS = 256,  /* at most, where K does not fit at once */
+    PANELS = 16, /* whose partial sums fit GLIA_NARROW_SCRATCH then */
     FEW = 2,
     WIDE = 8,
-    AHEAD = 2048
+    AHEAD = 2048, /* bytes fetched ahead in a panel where rows are few */
+    AHEAD_STEPS = 4,
 };
 
+/* ---- epilogue -------------------------------------------------------------- */
+
+/* Row `row` of the pair of panels at `panel`; b is not there where the pair is one panel. */
+static inline void finish_row(const glia_linear_out *out, size_t row, size_t panel, bool pair, __m512 a,
+                              __m512 b) {
+    float *y = out->y + row * out->ldy;
+    const size_t column = panel * GLIA_PANEL;
+    if (out->bias) {
+        a = _mm512_add_ps(a, _mm512_loadu_ps(out->bias + column));
+        if (pair) b = _mm512_add_ps(b, _mm512_loadu_ps(out->bias + column + GLIA_PANEL));
+    }
+    if (out->epilogue == GLIA_SWIGLU) {
+        uint16_t *narrow = (uint16_t *)(void *)y + column / 2;
+        _mm256_storeu_si256((__m256i *)(void *)narrow, glia_narrow16_avx512(glia_swiglu16_avx512(a, b)));
+        return;
+    }
+    y += column;
+    if (out->epilogue == GLIA_ADD) {
+        a = _mm512_add_ps(_mm512_loadu_ps(y), a);
+        if (pair) b = _mm512_add_ps(_mm512_loadu_ps(y + GLIA_PANEL), b);
+    }
+    _mm512_storeu_ps(y, a);
+    if (pair) _mm512_storeu_ps(y + GLIA_PANEL, b);
+}
+
+/* A block whose sums are complete and whose rows from `done` on wait for their epilogue. */
+typedef struct {
+    const glia_linear_out *out;
+    const float *sums; /* [BLOCK_FLOATS] */
+    size_t row, panel, rows, done;
+    bool pair;
+} pending;
+
+static inline void finish_next(pending *e) {
+    const size_t i = e->done++;
+    const float *t = e->sums + i / TILE_ROWS * (BLOCK_FLOATS / 2) + i % TILE_ROWS * GLIA_PANEL;
+    finish_row(e->out, e->row + i, e->panel, e->pair, _mm512_load_ps(t),
+               _mm512_load_ps(t + TILE_ROWS * GLIA_PANEL));
+}
+
+/* ---- weights ahead --------------------------------------------------------- */
+
+/* The lines of the block's panels in the order of their use: per step 16 lines of each panel. */
+typedef struct {
+    const char *pair; /* first panel, at the first k of the block */
+    size_t panel_bytes, steps;
+    size_t step, line; /* next: line 0..31 of the step */
+    size_t left;       /* pairs behind this one */
+} ahead;
+
+static inline void fetch(ahead *a, size_t lines) {
+    const char *p = a->pair + a->line / 16 * a->panel_bytes + a->step * TILE_BYTES;
+    for (size_t i = 0; i < lines; i++) _mm_prefetch(p + (a->line % 16 + i) * 64, _MM_HINT_T1);
+    a->line += lines;
+    if (a->line < 32) return;
+    a->line = 0;
+    if (++a->step < a->steps) return;
+    a->step = 0;
+    a->pair += a->left ? 2 * a->panel_bytes : 0;
+    a->left -= a->left != 0;
+}
+
+/* ---- tiles ----------------------------------------------------------------- */
+
 /* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. */
-static void configure(int rows0, int rows1) {
+static void configure(size_t rows) {
+    const size_t first = glia_min(rows, TILE_ROWS), second = rows > TILE_ROWS ? rows - TILE_ROWS : TILE_ROWS;
     glia_tile_config c = glia_tile_config_full();
-    c.rows[0] = c.rows[1] = c.rows[4] = (uint8_t)rows0;
-    c.rows[2] = c.rows[3] = c.rows[5] = (uint8_t)rows1;
+    c.rows[0] = c.rows[1] = c.rows[4] = (uint8_t)first;
+    c.rows[2] = c.rows[3] = c.rows[5] = (uint8_t)second;
     glia_tile_load(&c);
 }
 
 typedef struct {
-    float *y;
-    const uint16_t *x;
-    const char *w; /* at the first panel and the first k of the block */
-    size_t ldy, ldx, panel_bytes;
-    size_t steps; /* whole steps of 32 k in this block */
-    size_t lines; /* of the last, partial step: 0..15 groups of 2 k */
-    bool more;    /* y holds the sums of earlier blocks */
+    const uint16_t *x;    /* at the first row and the first k of the block */
+    const char *w[2];     /* panels, at the first k of the block; the first twice where there is one */
+    size_t ldx, steps;    /* whole steps of 32 k */
+    size_t lines;         /* of the last, partial step: 0..15 groups of 2 k */
+    const float *partial; /* [BLOCK_FLOATS] sums of earlier blocks of K, or NULL */
+    float *sums;          /* [BLOCK_FLOATS] */
+    size_t fetch;         /* lines to fetch ahead in a step, a power of two up to 16; 32: all */
+    size_t finish;        /* rows of the pending epilogue to take in a step */
 } block;
 
 /* The last, partial step of a panel, zeros behind it. */
-static void pad_step(char *to, const block *b, size_t panel) {
+static void pad_step(char *to, const block *b, int panel) {
     memset(to, 0, TILE_BYTES);
-    memcpy(to, b->w + panel * b->panel_bytes + b->steps * TILE_BYTES, b->lines * 64);
+    memcpy(to, b->w[panel] + b->steps * TILE_BYTES, b->lines * 64);
 }
 
-/* 17..32 rows through 2 panels (the second is the first where there is only one, and its sums are dropped).
- */
-static void two_by_two(const block *b, size_t second) {
+/* One block of up to 16 rows, or (two) of 17 to 32. */
+static inline __attribute__((always_inline)) void multiply(const block *b, ahead *next, pending *e,
+                                                           const bool two) {
     char last[2][TILE_BYTES] __attribute__((aligned(64)));
-    const char *w0 = b->w, *w1 = b->w + second * b->panel_bytes;
     const uint16_t *x0 = b->x, *x1 = b->x + TILE_ROWS * b->ldx;
-    const size_t ldx = b->ldx * sizeof *b->x, ldy = b->ldy * sizeof *b->y;
-    float *y0 = b->y, *y1 = b->y + TILE_ROWS * b->ldy;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    if (b->more) {
-        _tile_loadd(0, y0, ldy);
-        _tile_loadd(2, y1, ldy);
-        if (second) {
-            _tile_loadd(1, y0 + GLIA_PANEL, ldy);
-            _tile_loadd(3, y1 + GLIA_PANEL, ldy);
-        }
+    const size_t ldx = b->ldx * sizeof *b->x;
+    const float *from = b->partial;
+    if (from) {
+        _tile_loadd(0, from, 64);
+        _tile_loadd(1, from + BLOCK_FLOATS / 4, 64);
+        if (two) _tile_loadd(2, from + BLOCK_FLOATS / 2, 64);
+        if (two) _tile_loadd(3, from + BLOCK_FLOATS * 3 / 4, 64);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
     }
     for (size_t s = 0; s < b->steps + (b->lines != 0); s++) {
-        const char *p0 = w0 + s * TILE_BYTES, *p1 = w1 + s * TILE_BYTES;
+        const char *p0 = b->w[0] + s * TILE_BYTES, *p1 = b->w[1] + s * TILE_BYTES;
         if (s == b->steps) {
             pad_step(last[0], b, 0);
-            pad_step(last[1], b, second);
+            pad_step(last[1], b, 1);
             p0 = last[0];
             p1 = last[1];
         }
+        fetch(next, glia_min(b->fetch, 16));
+        if (b->fetch == 32) fetch(next, 16);
         _tile_loadd(4, x0 + s * STEP, ldx);
         _tile_loadd(6, p0, 64);
         _tile_dpbf16ps(0, 4, 6);
+        for (size_t i = 0; i < b->finish && e->done < e->rows; i++) finish_next(e);
         _tile_loadd(7, p1, 64);
         _tile_dpbf16ps(1, 4, 7);
-        _tile_loadd(5, x1 + s * STEP, ldx);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        if (two) _tile_loadd(5, x1 + s * STEP, ldx);
+        if (two) _tile_dpbf16ps(2, 5, 6);
+        if (two) _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, y0, ldy);
-    _tile_stored(2, y1, ldy);
-    if (second) {
-        _tile_stored(1, y0 + GLIA_PANEL, ldy);
-        _tile_stored(3, y1 + GLIA_PANEL, ldy);
+    while (e->done < e->rows) finish_next(e);
+    _tile_stored(0, b->sums, 64);
+    _tile_stored(1, b->sums + BLOCK_FLOATS / 4, 64);
+    if (two) _tile_stored(2, b->sums + BLOCK_FLOATS / 2, 64);
+    if (two) _tile_stored(3, b->sums + BLOCK_FLOATS * 3 / 4, 64);
+}
+
+typedef struct {
+    const glia_linear_out *out;
+    const uint16_t *x;
+    const char *w;
+    size_t ldx, k, panel_bytes;
+    float *partial; /* GLIA_NARROW_SCRATCH */
+    pending e;
+    float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* in turns: finished while the other fills */
+    int turn;
+} product;
+
+/* Rows [row, row + rows) through panels [first, first + panels), k from `at` to `end`. */
+static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
+    const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, n = end - at;
+    block b = {.ldx = t->ldx, .steps = n / STEP, .lines = (n % STEP + 1) / 2};
+    const size_t steps = b.steps + (b.lines != 0);
+    ahead next = {.pair = t->w + first * t->panel_bytes + at / 2 * 64,
+                  .panel_bytes = t->panel_bytes,
+                  .steps = steps,
+                  .left = (panels - 1) / 2};
+    for (b.fetch = 32; b.fetch * blocks > 63; b.fetch /= 2) continue;
+    b.finish = (BLOCK_ROWS + steps - 1) / steps;
+    for (size_t p = 0; p < panels; p += 2) {
+        const bool pair = p + 1 < panels;
+        b.w[0] = t->w + (first + p) * t->panel_bytes + at / 2 * 64;
+        b.w[1] = b.w[0] + (pair ? t->panel_bytes : 0);
+        if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
+            next.pair = b.w[0] + (next.left && blocks > 1 ? 2 * t->panel_bytes : 0);
+            next.step = blocks > 1 ? 0 : glia_min(AHEAD_STEPS, steps - 1);
+            next.line = 0;
+            next.left = (panels - 1 - p) / 2;
+        }
+        for (size_t i = 0; i < blocks; i++) {
+            const size_t r = i * BLOCK_ROWS, left = glia_min(rows - r, BLOCK_ROWS);
+            float *partial = t->partial + (p / 2 * blocks + i) * BLOCK_FLOATS;
+            b.x = t->x + (row + r) * t->ldx + at;
+            b.partial = at ? partial : NULL;
+            b.sums = end < t->k ? partial : t->sums[t->turn];
+            if (i == 0 || left < BLOCK_ROWS) configure(left);
+            if (left > TILE_ROWS)
+                multiply(&b, &next, &t->e, true);
+            else
+                multiply(&b, &next, &t->e, false);
+            if (end < t->k) continue;
+            t->e = (pending){t->out, b.sums, row + r, first + p, left, 0, pair};
+            t->turn ^= 1;
+        }
     }
 }
 
-/* 1..16 rows through 1 or 2 panels. */
-static void one_by_two(const block *b, size_t second) {
-    char last[2][TILE_BYTES] __attribute__((aligned(64)));
-    const char *w0 = b->w, *w1 = b->w + second * b->panel_bytes;
-    const size_t ldx = b->ldx * sizeof *b->x, ldy = b->ldy * sizeof *b->y;
-    _tile_zero(0);
-    _tile_zero(1);
-    if (b->more) {
-        _tile_loadd(0, b->y, ldy);
-        if (second) _tile_loadd(1, b->y + GLIA_PANEL, ldy);
-    }
-    for (size_t s = 0; s < b->steps + (b->lines != 0); s++) {
-        const char *p0 = w0 + s * TILE_BYTES, *p1 = w1 + s * TILE_BYTES;
-        if (s == b->steps) {
-            pad_step(last[0], b, 0);
-            pad_step(last[1], b, second);
-            p0 = last[0];
-            p1 = last[1];
-        }
-        for (size_t line = 0; line < TILE_BYTES; line += 64) { /* weights come from memory */
-            _mm_prefetch(p0 + AHEAD + line, _MM_HINT_T0);
-            _mm_prefetch(p1 + AHEAD + line, _MM_HINT_T0);
-        }
-        _tile_loadd(4, b->x + s * STEP, ldx);
-        _tile_loadd(6, p0, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, p1, 64);
-        _tile_dpbf16ps(1, 4, 7);
-    }
-    _tile_stored(0, b->y, ldy);
-    if (second) _tile_stored(1, b->y + GLIA_PANEL, ldy);
-}
-
-/* Rows [0, rows) of one block of K through all panels. */
-static void sweep(block b, size_t n_panels, size_t rows) {
-    const size_t whole = rows / (2 * TILE_ROWS) * (2 * TILE_ROWS), left = rows - whole;
-    const block first = b;
-    if (whole) configure(TILE_ROWS, TILE_ROWS);
-    for (size_t p = 0; whole && p < n_panels; p += 2) {
-        for (size_t r = 0; r < whole; r += 2 * TILE_ROWS) {
-            b.x = first.x + r * b.ldx;
-            b.y = first.y + r * b.ldy + p * GLIA_PANEL;
-            b.w = first.w + p * b.panel_bytes;
-            two_by_two(&b, p + 1 < n_panels);
-        }
-    }
-    if (!left) return;
-    configure(left < TILE_ROWS ? (int)left : TILE_ROWS,
-              left > TILE_ROWS ? (int)(left - TILE_ROWS) : TILE_ROWS);
-    for (size_t p = 0; p < n_panels; p += 2) {
-        b.x = first.x + whole * b.ldx;
-        b.y = first.y + whole * b.ldy + p * GLIA_PANEL;
-        b.w = first.w + p * b.panel_bytes;
-        if (left > TILE_ROWS)
-            two_by_two(&b, p + 1 < n_panels);
-        else
-            one_by_two(&b, p + 1 < n_panels);
-    }
-}
-
-/* ---- one or two rows ------------------------------------------------------ */
+/* ---- one or two rows ------------------------------------------------------- */
 
 static inline __m512 even(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
 static inline __m512 odd(__m512i pairs) {
     return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-/* R rows through P panels, whole K, in the order of TDPBF16PS. */
-static inline __attribute__((always_inline)) void few_rows(const block *b, const int R, const int P) {
+/* R rows through P panels from `panel` on, whole K, in the order of TDPBF16PS. */
+static inline __attribute__((always_inline)) void few_rows(const product *t, size_t panel, const int R,
+                                                           const int P) {
     __m512 sum[FEW * WIDE], e[FEW * WIDE], o[FEW * WIDE];
-    const size_t groups = b->steps * 16 + b->lines;
+    const char *w = t->w + panel * t->panel_bytes;
+    const size_t groups = (t->k + 1) / 2, pb = t->panel_bytes;
 #pragma GCC unroll 16
     for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
     for (size_t g = 0; g < groups; g += 16) {
         const size_t end = g + 16 < groups ? g + 16 : groups;
+        const size_t far = g * 64 + AHEAD;
+        const char *fetched = w + far + (far < pb ? 0 : (size_t)(P - 1) * pb); /* of the next P panels */
 #pragma GCC unroll 16
         for (int i = 0; i < R * P; i++) e[i] = o[i] = _mm512_setzero_ps();
-        for (size_t l = g; l < end; l++) {
+        for (size_t l = g; l < end; l++, fetched += 64) {
             __m512 xe[FEW], xo[FEW];
 #pragma GCC unroll 2
             for (int r = 0; r < R; r++) {
                 int pair;
-                memcpy(&pair, b->x + (size_t)r * b->ldx + 2 * l, sizeof pair);
+                memcpy(&pair, t->x + (size_t)r * t->ldx + 2 * l, sizeof pair);
                 xe[r] = even(_mm512_set1_epi32(pair));
                 xo[r] = odd(_mm512_set1_epi32(pair));
             }
 #pragma GCC unroll 8
             for (int p = 0; p < P; p++) {
-                const char *line = b->w + (size_t)p * b->panel_bytes + l * 64;
-                _mm_prefetch(line + AHEAD, _MM_HINT_T0);
-                const __m512i pairs = _mm512_loadu_si512(line);
+                _mm_prefetch(fetched + (size_t)p * pb, _MM_HINT_T0);
+                const __m512i pairs = _mm512_loadu_si512(w + (size_t)p * pb + l * 64);
 #pragma GCC unroll 2
                 for (int r = 0; r < R; r++) {
                     e[r * P + p] = _mm512_fmadd_ps(xe[r], even(pairs), e[r * P + p]);
@@ -202,74 +269,78 @@ static inline __attribute__((always_inline)) void few_rows(const block *b, const
         for (int i = 0; i < R * P; i++) sum[i] = _mm512_add_ps(sum[i], _mm512_add_ps(e[i], o[i]));
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < R * P; i++)
-        _mm512_storeu_ps(b->y + (size_t)(i / P) * b->ldy + i % P * GLIA_PANEL, sum[i]);
+    for (int i = 0; i < R * P; i += 2)
+        finish_row(t->out, (size_t)(i / P), panel + (size_t)(i % P), P > 1, sum[i], sum[P > 1 ? i + 1 : i]);
+    if (R == 2 && P == 1) finish_row(t->out, 1, panel, false, sum[1], sum[1]);
 }
 
-static void sweep_few(block b, size_t n_panels, size_t rows) {
-    enum { FLUSH = 0x8040 }; /* FTZ and DAZ, as the tiles do */
-    const unsigned csr = _mm_getcsr();
-    _mm_setcsr(csr | FLUSH);
-    while (n_panels) {
-        const size_t wide = rows == 1 ? WIDE : WIDE / 2, n = n_panels >= wide ? wide : 1;
-        if (rows == 1 && n > 1)
-            few_rows(&b, 1, WIDE);
+static void sweep_few(const product *t, size_t n_panels, size_t rows) {
+    const size_t wide = rows == 1 ? WIDE : WIDE / 2;
+    for (size_t p = 0, n; p < n_panels; p += n) {
+        n = n_panels - p >= wide ? wide : n_panels - p >= 2 ? 2 : 1;
+        if (rows == 1 && n == wide)
+            few_rows(t, p, 1, WIDE);
+        else if (rows == 1 && n == 2)
+            few_rows(t, p, 1, 2);
         else if (rows == 1)
-            few_rows(&b, 1, 1);
-        else if (n > 1)
-            few_rows(&b, 2, WIDE / 2);
+            few_rows(t, p, 1, 1);
+        else if (n == wide)
+            few_rows(t, p, 2, WIDE / 2);
+        else if (n == 2)
+            few_rows(t, p, 2, 2);
         else
-            few_rows(&b, 2, 1);
-        b.w += n * b.panel_bytes;
-        b.y += n * GLIA_PANEL;
-        n_panels -= n;
+            few_rows(t, p, 2, 1);
     }
-    _mm_setcsr(csr);
 }
 
-void glia_linear_narrow_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
-                            size_t n_panels, size_t m) {
-    block b = {.ldy = ldy, .ldx = ldx, .panel_bytes = glia_panel_bytes(GLIA_DTYPE_BF16, k)};
-    if (m <= FEW) {
-        b.y = y;
-        b.x = x;
-        b.w = w;
-        b.steps = k / STEP;
-        b.lines = (k % STEP + 1) / 2;
-        if (m) sweep_few(b, n_panels, m);
-        return;
-    }
-    for (size_t r = 0; r < m; r += ROWS)
-        for (size_t at = 0; at < k; at += K_BLOCK) {
-            const size_t n = glia_min(k - at, K_BLOCK);
-            b.y = y + r * ldy;
-            b.x = x + r * ldx + at;
-            b.w = (const char *)w + at / 2 * 64;
-            b.steps = n / STEP;
-            b.lines = (n % STEP + 1) / 2;
-            b.more = at != 0;
-            sweep(b, n_panels, glia_min(m - r, ROWS));
-        }
+/* ---- both ------------------------------------------------------------------ */
+
+static void sweep_tiles(product *t, size_t n_panels, size_t m) {
+    const size_t fit = X_BYTES / sizeof *t->x / t->k / BLOCK_ROWS * BLOCK_ROWS; /* rows of whole K */
+    const size_t rows = glia_min(m, fit > ROWS ? fit : ROWS);
+    const size_t parts = (rows * t->k * sizeof *t->x + X_BYTES - 1) / X_BYTES;
+    const size_t part = ((t->k + parts - 1) / parts + STEP - 1) / STEP * STEP;
+    const size_t panels = parts > 1 ? PANELS : n_panels;
+    for (size_t r = 0; r < m; r += rows)
+        for (size_t p = 0; p < n_panels; p += panels)
+            for (size_t at = 0; at < t->k; at += part)
+                sweep(t, r, glia_min(m - r, rows), p, glia_min(n_panels - p, panels), at,
+                      glia_min(t->k, at + part));
+    while (t->e.done < t->e.rows) finish_next(&t->e);
     _tile_release();
 }
 
+void glia_linear_narrow_amx(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
+                            size_t k, size_t n_panels, size_t m, void *scratch) {
+    enum { FLUSH = 0x8040 }; /* FTZ and DAZ, as the tiles do */
+    const unsigned csr = _mm_getcsr();
+    product t = {.out = out,
+                 .x = x,
+                 .w = w,
+                 .ldx = ldx,
+                 .k = k,
+                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_BF16, k),
+                 .partial = scratch};
+    assert(out->epilogue != GLIA_SWIGLU || n_panels % 2 == 0);
+    if (m == 0 || n_panels == 0) return;
+    _mm_setcsr(csr | FLUSH);
+    if (m <= FEW)
+        sweep_few(&t, n_panels, m);
+    else
+        sweep_tiles(&t, n_panels, m);
+    _mm_setcsr(csr);
+}
+
 void glia_narrow_amx(uint16_t *y, const float *x, size_t n) {
-    const __m512i half = _mm512_set1_epi32(0x7fff), one = _mm512_set1_epi32(1),
-                  quiet = _mm512_set1_epi32(0x40);
     for (size_t i = 0; i < n; i += 16) {
         const __mmask16 lanes = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffffu);
-        const __m512 v = _mm512_maskz_loadu_ps(lanes, x + i);
-        const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
-        const __m512i round = _mm512_add_epi32(half, _mm512_and_si512(high, one));
-        __m512i h = _mm512_srli_epi32(_mm512_add_epi32(bits, round), 16);
-        h = _mm512_mask_or_epi32(h, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), high, quiet);
-        _mm256_mask_storeu_epi16(y + i, lanes, _mm512_cvtepi32_epi16(h));
+        _mm256_mask_storeu_epi16(y + i, lanes, glia_narrow16_avx512(_mm512_maskz_loadu_ps(lanes, x + i)));
     }
 }
 
 uint64_t glia_peak_bf16_amx(uint64_t rounds) {
     static const char zeros[TILE_BYTES] __attribute__((aligned(64)));
-    configure(TILE_ROWS, TILE_ROWS);
+    configure(BLOCK_ROWS);
     _tile_loadd(4, zeros, 64);
     _tile_loadd(5, zeros, 64);
     _tile_loadd(6, zeros, 64);

@@ -1,7 +1,8 @@
 /* decoder.c - the one forward pass: every architecture, every mixture of rows.
  *
  * All threads of the team run forward() (SPMD). The comment behind a barrier
- * names the value that crosses threads there; a layer has eight. */
+ * names the value that crosses threads there; a layer has six, and
+ * one in each norm of many rows. */
 #include "model/decoder.h"
 
 #include <assert.h>
@@ -15,7 +16,7 @@
 /* Regions of the plan, in order. */
 enum {
     REGION_HIDDEN,
-    REGION_NORMED,
+    REGION_OPERAND,
     REGION_QKV,
     REGION_ATTENTION,
     REGION_FFN,
@@ -36,7 +37,6 @@ struct glia_decoder {
     glia_kv_cache kv;
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
     float *hidden; /* [rows, hidden] the residual stream */
-    float *normed; /* [rows, hidden] */
     float *qkv, *attention, *ffn, *logits;
     float *cos, *sin;
     const glia_batch *batch;
@@ -66,10 +66,11 @@ static size_t qkv_columns(const glia_model_config *c) {
 void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *l, int threads,
                        glia_plan *plan) {
     const size_t rows = (size_t)l->max_rows, f = sizeof(float);
+    const size_t operands = glia_device_operand_rows(l->max_rows, threads);
     const size_t angles = (size_t)l->sequence_length * (size_t)c->head_dim / 2;
     const glia_kv_cache kv = kv_shape(c, l);
     glia_plan_add(plan, "residual stream", rows * ld((size_t)c->hidden), f);
-    glia_plan_add(plan, "normed input", rows * ld((size_t)c->hidden), f);
+    glia_plan_add(plan, "normed input", operands * ld((size_t)c->hidden), f);
     glia_plan_add(plan, "q, k and v", rows * ld(qkv_columns(c)), f);
     glia_plan_add(plan, "attention output", rows * ld((size_t)glia_dim_of(c, D_Q)), f);
     glia_plan_add(plan, "feed-forward", rows * ld((size_t)c->ffn), f);
@@ -78,8 +79,8 @@ void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *l,
     glia_plan_add(plan, "RoPE sines", angles, f);
     glia_plan_add(plan, "scratch of threads", (size_t)threads,
                   glia_device_scratch_bytes(l->max_rows, (int)c->head_dim, l->kv_dtype));
-    glia_plan_add(plan, "int8 rows", l->quantize_rows ? rows : 0, ld_i8(c));
-    glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? rows : 0, f);
+    glia_plan_add(plan, "int8 rows", l->quantize_rows ? operands : 0, ld_i8(c));
+    glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? operands : 0, f);
     glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
 }
 
@@ -91,7 +92,6 @@ static void bind(glia_decoder *d) {
     d->ld_ffn = ld((size_t)c->ffn);
     d->ld_vocab = ld((size_t)c->vocab);
     d->hidden = glia_plan_at(&d->plan, REGION_HIDDEN);
-    d->normed = glia_plan_at(&d->plan, REGION_NORMED);
     d->qkv = glia_plan_at(&d->plan, REGION_QKV);
     d->attention = glia_plan_at(&d->plan, REGION_ATTENTION);
     d->ffn = glia_plan_at(&d->plan, REGION_FFN);
@@ -102,6 +102,8 @@ static void bind(glia_decoder *d) {
     d->device.rows_i8 = glia_plan_at(&d->plan, REGION_ROWS_I8);
     d->device.rows_scale = glia_plan_at(&d->plan, REGION_ROWS_SCALE);
     d->device.ld_i8 = ld_i8(c);
+    d->device.operand = glia_plan_at(&d->plan, REGION_OPERAND);
+    d->device.ld_operand = d->ld_hidden;
     d->kv.shape.base = glia_plan_at(&d->plan, REGION_KV);
 }
 
@@ -187,30 +189,27 @@ static void forward_layer(glia_decoder *d, int thread, int layer, const glia_row
     const glia_layer_weights *w = &d->w->layer[layer];
     const glia_heads heads = heads_of(d, layer);
     const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, layer);
-    const size_t hidden = (size_t)d->w->config->hidden;
     const int m = rows->n;
+    const glia_linear_in to_attention = {d->hidden, d->ld_hidden, m, NULL, w->in_norm, heads.eps};
+    const glia_linear_in attended = {.x = d->attention, .ldx = d->ld_q, .m = m};
+    const glia_linear_in to_ffn = {d->hidden, d->ld_hidden, m, NULL, w->post_norm, heads.eps};
+    const glia_linear_in gated = {.x = d->ffn, .ldx = d->ld_ffn, .m = m};
+    const glia_linear_out qkv = {GLIA_STORE, d->qkv, d->ld_qkv, w->qkv_bias};
+    const glia_linear_out add_attended = {GLIA_ADD, d->hidden, d->ld_hidden, w->o_bias};
+    const glia_linear_out ffn = {GLIA_SWIGLU, d->ffn, d->ld_ffn, w->gate_up_bias};
+    const glia_linear_out add_ffn = {GLIA_ADD, d->hidden, d->ld_hidden, w->down_bias};
 
-    glia_device_rmsnorm(dev, thread, d->normed, d->ld_hidden, d->hidden, d->ld_hidden, NULL, m, w->in_norm,
-                        hidden, heads.eps);
-    glia_device_barrier(dev); /* normed */
-    glia_device_linear(dev, thread, d->qkv, d->ld_qkv, d->normed, d->ld_hidden, m, &w->qkv, w->qkv_bias,
-                       GLIA_STORE);
+    glia_device_linear(dev, thread, &to_attention, &w->qkv, &qkv);
     glia_device_barrier(dev); /* qkv */
     glia_device_qkv(dev, thread, d->qkv, d->ld_qkv, rows, &heads, &kv);
     glia_device_barrier(dev); /* qkv, the cache */
     glia_device_attention(dev, thread, d->attention, d->ld_q, d->qkv, d->ld_qkv, rows, &heads, &kv);
     glia_device_barrier(dev); /* attention */
-    glia_device_linear(dev, thread, d->hidden, d->ld_hidden, d->attention, d->ld_q, m, &w->o, w->o_bias,
-                       GLIA_ADD);
+    glia_device_linear(dev, thread, &attended, &w->o, &add_attended);
     glia_device_barrier(dev); /* hidden */
-    glia_device_rmsnorm(dev, thread, d->normed, d->ld_hidden, d->hidden, d->ld_hidden, NULL, m, w->post_norm,
-                        hidden, heads.eps);
-    glia_device_barrier(dev); /* normed */
-    glia_device_linear(dev, thread, d->ffn, d->ld_ffn, d->normed, d->ld_hidden, m, &w->gate_up,
-                       w->gate_up_bias, GLIA_SWIGLU);
+    glia_device_linear(dev, thread, &to_ffn, &w->gate_up, &ffn);
     glia_device_barrier(dev); /* ffn */
-    glia_device_linear(dev, thread, d->hidden, d->ld_hidden, d->ffn, d->ld_ffn, m, &w->down, w->down_bias,
-                       GLIA_ADD);
+    glia_device_linear(dev, thread, &gated, &w->down, &add_ffn);
     glia_device_barrier(dev); /* hidden */
 }
 
@@ -230,11 +229,10 @@ static void forward(void *arg, int thread) {
     glia_device_embed(&d->device, thread, d->hidden, d->ld_hidden, &d->w->embed, b->token, b->n_rows);
     glia_device_barrier(&d->device); /* hidden */
     for (int i = 0; i < c->layers; i++) forward_layer(d, thread, i, &rows);
-    glia_device_rmsnorm(&d->device, thread, d->normed, d->ld_hidden, d->hidden, d->ld_hidden, b->logit_row,
-                        b->n_logits, d->w->final_norm, (size_t)c->hidden, (float)c->rms_norm_eps);
-    glia_device_barrier(&d->device); /* normed */
-    glia_device_linear(&d->device, thread, d->logits, d->ld_vocab, d->normed, d->ld_hidden, b->n_logits,
-                       &d->w->head, NULL, GLIA_STORE);
+    const glia_linear_in in = {d->hidden,    d->ld_hidden,     b->n_logits,
+                               b->logit_row, d->w->final_norm, (float)c->rms_norm_eps};
+    const glia_linear_out logits = {GLIA_STORE, d->logits, d->ld_vocab, NULL};
+    glia_device_linear(&d->device, thread, &in, &d->w->head, &logits);
 }
 
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
