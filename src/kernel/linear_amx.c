@@ -7,7 +7,9 @@
  * rows of a tile, and few_rows() repeats it step by step with AVX-512, which
  * reads weights from memory faster than tiles of one row do.
  *
- * A block is 32 rows and a pair of panels: 2 x 2 tiles, four sums in tiles.
+ * A block is 48 rows and a pair of panels: 3 x 2 tiles, six sums in tiles; five
+ * tiles come from the second cache for six products (2 x 2: four for four). What
+ * rows are left are a block of 2 x 2 or 1 x 2.
  * The rows taken together, and the K taken at once, fill at most half of the
  * second cache (X_BYTES) and stay there while the panels pass; a pair of panels
  * comes from memory once for all of them, fetched while the pair before is
@@ -28,8 +30,9 @@ enum {
     STEP = GLIA_AMX_STEP,
     TILE_ROWS = GLIA_AMX_ROWS,
     TILE_BYTES = GLIA_AMX_BYTES,
-    BLOCK_ROWS = 2 * TILE_ROWS,
-    BLOCK_FLOATS = BLOCK_ROWS * 2 * GLIA_PANEL, /* tiles in turn: rows 0-15 of both panels, rows 16-31 */
+    BLOCK_ROWS = 3 * TILE_ROWS,
+    TILE_FLOATS = TILE_BYTES / 4,
+    BLOCK_FLOATS = 6 * TILE_FLOATS, /* in turn: rows 0-15 of both panels, rows 16-31, rows 32-47 */
     X_BYTES = 1 << 20,
     ROWS = 256,  /* at most, where K does not fit at once */
     PANELS = 16, /* whose partial sums fit GLIA_NARROW_SCRATCH then */
@@ -74,9 +77,8 @@ typedef struct {
 
 static inline void finish_next(pending *e) {
     const size_t i = e->done++;
-    const float *t = e->sums + i / TILE_ROWS * (BLOCK_FLOATS / 2) + i % TILE_ROWS * GLIA_PANEL;
-    finish_row(e->out, e->row + i, e->panel, e->pair, _mm512_load_ps(t),
-               _mm512_load_ps(t + TILE_ROWS * GLIA_PANEL));
+    const float *t = e->sums + i / TILE_ROWS * 2 * TILE_FLOATS + i % TILE_ROWS * GLIA_PANEL;
+    finish_row(e->out, e->row + i, e->panel, e->pair, _mm512_load_ps(t), _mm512_load_ps(t + TILE_FLOATS));
 }
 
 /* ---- weights ahead --------------------------------------------------------- */
@@ -103,8 +105,9 @@ static inline void fetch(ahead *a, size_t lines) {
 
 /* ---- tiles ----------------------------------------------------------------- */
 
-/* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. */
+/* Tiles 0-3 sums, 4-5 rows of x (or more sums), 6-7 panels (or a panel and rows of x). */
 static void configure(size_t rows) {
+    if (rows > 2 * TILE_ROWS) rows = 2 * TILE_ROWS;
     const size_t first = glia_min(rows, TILE_ROWS), second = rows > TILE_ROWS ? rows - TILE_ROWS : TILE_ROWS;
     glia_tile_config c = glia_tile_config_full();
     c.rows[0] = c.rows[1] = c.rows[4] = (uint8_t)first;
@@ -129,18 +132,80 @@ static void pad_step(char *to, const block *b, int panel) {
     memcpy(to, b->w[panel] + b->steps * TILE_BYTES, b->lines * 64);
 }
 
+/* Prefetches and epilogue beside step s; the panels at that step in p. */
+static inline __attribute__((always_inline)) void beside(const block *b, ahead *next, pending *e, size_t s,
+                                                         char last[2][TILE_BYTES], const char *p[2]) {
+    for (int i = 0; i < 2; i++) {
+        p[i] = b->w[i] + s * TILE_BYTES;
+        if (s < b->steps) continue;
+        pad_step(last[i], b, i);
+        p[i] = last[i];
+    }
+    fetch(next, glia_min(b->fetch, 16));
+    if (b->fetch == 32) fetch(next, 16);
+    for (size_t i = 0; i < b->finish && e->done < e->rows; i++) finish_next(e);
+}
+
+/* A block of 48 rows. */
+static void multiply_three(const block *b, ahead *next, pending *e) {
+    char last[2][TILE_BYTES] __attribute__((aligned(64)));
+    const char *p[2];
+    const uint16_t *x0 = b->x, *x1 = x0 + TILE_ROWS * b->ldx, *x2 = x1 + TILE_ROWS * b->ldx;
+    const size_t ldx = b->ldx * sizeof *b->x;
+    const float *from = b->partial;
+    if (from) {
+        _tile_loadd(0, from, 64);
+        _tile_loadd(1, from + TILE_FLOATS, 64);
+        _tile_loadd(2, from + 2 * TILE_FLOATS, 64);
+        _tile_loadd(3, from + 3 * TILE_FLOATS, 64);
+        _tile_loadd(4, from + 4 * TILE_FLOATS, 64);
+        _tile_loadd(5, from + 5 * TILE_FLOATS, 64);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        _tile_zero(4);
+        _tile_zero(5);
+    }
+    for (size_t s = 0; s < b->steps + (b->lines != 0); s++) {
+        beside(b, next, e, s, last, p);
+        _tile_loadd(6, p[0], 64);
+        _tile_loadd(7, x0 + s * STEP, ldx);
+        _tile_dpbf16ps(0, 7, 6);
+        _tile_loadd(7, x1 + s * STEP, ldx);
+        _tile_dpbf16ps(2, 7, 6);
+        _tile_loadd(7, x2 + s * STEP, ldx);
+        _tile_dpbf16ps(4, 7, 6);
+        _tile_loadd(6, p[1], 64);
+        _tile_dpbf16ps(5, 7, 6);
+        _tile_loadd(7, x1 + s * STEP, ldx);
+        _tile_dpbf16ps(3, 7, 6);
+        _tile_loadd(7, x0 + s * STEP, ldx);
+        _tile_dpbf16ps(1, 7, 6);
+    }
+    while (e->done < e->rows) finish_next(e);
+    _tile_stored(0, b->sums, 64);
+    _tile_stored(1, b->sums + TILE_FLOATS, 64);
+    _tile_stored(2, b->sums + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, b->sums + 3 * TILE_FLOATS, 64);
+    _tile_stored(4, b->sums + 4 * TILE_FLOATS, 64);
+    _tile_stored(5, b->sums + 5 * TILE_FLOATS, 64);
+}
+
 /* One block of up to 16 rows, or (two) of 17 to 32. */
 static inline __attribute__((always_inline)) void multiply(const block *b, ahead *next, pending *e,
                                                            const bool two) {
     char last[2][TILE_BYTES] __attribute__((aligned(64)));
+    const char *p[2];
     const uint16_t *x0 = b->x, *x1 = b->x + TILE_ROWS * b->ldx;
     const size_t ldx = b->ldx * sizeof *b->x;
     const float *from = b->partial;
     if (from) {
         _tile_loadd(0, from, 64);
-        _tile_loadd(1, from + BLOCK_FLOATS / 4, 64);
-        if (two) _tile_loadd(2, from + BLOCK_FLOATS / 2, 64);
-        if (two) _tile_loadd(3, from + BLOCK_FLOATS * 3 / 4, 64);
+        _tile_loadd(1, from + TILE_FLOATS, 64);
+        if (two) _tile_loadd(2, from + 2 * TILE_FLOATS, 64);
+        if (two) _tile_loadd(3, from + 3 * TILE_FLOATS, 64);
     } else {
         _tile_zero(0);
         _tile_zero(1);
@@ -148,20 +213,11 @@ static inline __attribute__((always_inline)) void multiply(const block *b, ahead
         _tile_zero(3);
     }
     for (size_t s = 0; s < b->steps + (b->lines != 0); s++) {
-        const char *p0 = b->w[0] + s * TILE_BYTES, *p1 = b->w[1] + s * TILE_BYTES;
-        if (s == b->steps) {
-            pad_step(last[0], b, 0);
-            pad_step(last[1], b, 1);
-            p0 = last[0];
-            p1 = last[1];
-        }
-        fetch(next, glia_min(b->fetch, 16));
-        if (b->fetch == 32) fetch(next, 16);
+        beside(b, next, e, s, last, p);
         _tile_loadd(4, x0 + s * STEP, ldx);
-        _tile_loadd(6, p0, 64);
+        _tile_loadd(6, p[0], 64);
         _tile_dpbf16ps(0, 4, 6);
-        for (size_t i = 0; i < b->finish && e->done < e->rows; i++) finish_next(e);
-        _tile_loadd(7, p1, 64);
+        _tile_loadd(7, p[1], 64);
         _tile_dpbf16ps(1, 4, 7);
         if (two) _tile_loadd(5, x1 + s * STEP, ldx);
         if (two) _tile_dpbf16ps(2, 5, 6);
@@ -169,9 +225,9 @@ static inline __attribute__((always_inline)) void multiply(const block *b, ahead
     }
     while (e->done < e->rows) finish_next(e);
     _tile_stored(0, b->sums, 64);
-    _tile_stored(1, b->sums + BLOCK_FLOATS / 4, 64);
-    if (two) _tile_stored(2, b->sums + BLOCK_FLOATS / 2, 64);
-    if (two) _tile_stored(3, b->sums + BLOCK_FLOATS * 3 / 4, 64);
+    _tile_stored(1, b->sums + TILE_FLOATS, 64);
+    if (two) _tile_stored(2, b->sums + 2 * TILE_FLOATS, 64);
+    if (two) _tile_stored(3, b->sums + 3 * TILE_FLOATS, 64);
 }
 
 typedef struct {
@@ -190,10 +246,7 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, n = end - at;
     block b = {.ldx = t->ldx, .steps = n / STEP, .lines = (n % STEP + 1) / 2};
     const size_t steps = b.steps + (b.lines != 0);
-    ahead next = {.pair = t->w + first * t->panel_bytes + at / 2 * 64,
-                  .panel_bytes = t->panel_bytes,
-                  .steps = steps,
-                  .left = (panels - 1) / 2};
+    ahead next = {.panel_bytes = t->panel_bytes, .steps = steps};
     for (b.fetch = 32; b.fetch * blocks > 63; b.fetch /= 2) continue;
     b.finish = (BLOCK_ROWS + steps - 1) / steps;
     for (size_t p = 0; p < panels; p += 2) {
@@ -201,24 +254,27 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
         b.w[0] = t->w + (first + p) * t->panel_bytes + at / 2 * 64;
         b.w[1] = b.w[0] + (pair ? t->panel_bytes : 0);
         if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
+            next.left = (panels - 1 - p) / 2;
             next.pair = b.w[0] + (next.left && blocks > 1 ? 2 * t->panel_bytes : 0);
             next.step = blocks > 1 ? 0 : glia_min(AHEAD_STEPS, steps - 1);
             next.line = 0;
-            next.left = (panels - 1 - p) / 2;
         }
-        for (size_t i = 0; i < blocks; i++) {
-            const size_t r = i * BLOCK_ROWS, left = glia_min(rows - r, BLOCK_ROWS);
-            float *partial = t->partial + (p / 2 * blocks + i) * BLOCK_FLOATS;
+        for (size_t r = 0, taken; r < rows; r += taken) {
+            taken = rows - r < BLOCK_ROWS ? glia_min(rows - r, 2 * TILE_ROWS) : BLOCK_ROWS;
+            float *partial =
+                t->partial + (p / 2 * ((rows + TILE_ROWS - 1) / TILE_ROWS) + r / TILE_ROWS) * 2 * TILE_FLOATS;
             b.x = t->x + (row + r) * t->ldx + at;
             b.partial = at ? partial : NULL;
             b.sums = end < t->k ? partial : t->sums[t->turn];
-            if (i == 0 || left < BLOCK_ROWS) configure(left);
-            if (left > TILE_ROWS)
+            if (r == 0 || taken < BLOCK_ROWS) configure(taken);
+            if (taken == BLOCK_ROWS)
+                multiply_three(&b, &next, &t->e);
+            else if (taken > TILE_ROWS)
                 multiply(&b, &next, &t->e, true);
             else
                 multiply(&b, &next, &t->e, false);
             if (end < t->k) continue;
-            t->e = (pending){t->out, b.sums, row + r, first + p, left, 0, pair};
+            t->e = (pending){t->out, b.sums, row + r, first + p, taken, 0, pair};
             t->turn ^= 1;
         }
     }
@@ -296,9 +352,10 @@ static void sweep_few(const product *t, size_t n_panels, size_t rows) {
 /* ---- both ------------------------------------------------------------------ */
 
 static void sweep_tiles(product *t, size_t n_panels, size_t m) {
-    const size_t fit = X_BYTES / sizeof *t->x / t->k / BLOCK_ROWS * BLOCK_ROWS; /* rows of whole K */
-    const size_t rows = glia_min(m, fit > ROWS ? fit : ROWS);
-    const size_t parts = (rows * t->k * sizeof *t->x + X_BYTES - 1) / X_BYTES;
+    const size_t fit = X_BYTES / sizeof *t->x / t->k, most = fit > ROWS ? fit : ROWS; /* rows of whole K */
+    const size_t groups = (m + most - 1) / most;
+    const size_t rows = ((m + groups - 1) / groups + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+    const size_t parts = (glia_min(m, rows) * t->k * sizeof *t->x + X_BYTES - 1) / X_BYTES;
     const size_t part = ((t->k + parts - 1) / parts + STEP - 1) / STEP * STEP;
     const size_t panels = parts > 1 ? PANELS : n_panels;
     for (size_t r = 0; r < m; r += rows)
