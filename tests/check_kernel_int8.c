@@ -222,7 +222,9 @@ static void check_float_rows(const rung *r, product *p) {
         memset(x, 0, p->m * ld * sizeof *x);
         for (size_t row = 0; row < p->m; row++)
             for (size_t i = 0; i < p->k; i++) x[row * ld + i] = glia_f32_to_bf16(p->x[row * p->ldx + i]);
-        r->k.linear_narrow(want, p->columns, x, ld, panels, p->k, p->n_panels, p->m);
+        static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+        const glia_linear_out out = {.epilogue = GLIA_STORE, .y = want, .ldy = p->columns};
+        r->k.linear_narrow(&out, x, ld, panels, p->k, p->n_panels, p->m, scratch);
         memset(p->y, 0xff, y_bytes(p));
         r->k.linear_narrow_i8(p->y, p->ldy, x, ld, p->panels, p->scale, p->k, p->n_panels, p->m);
         check_same(r, p, want, "bfloat16 rows");
