@@ -136,6 +136,7 @@ typedef struct {
                                  * the flop of a token */
     uint64_t matrix_bytes;      /* of those, with their scales: what a decoding step reads */
     uint64_t kv_bytes_per_token;
+    uint64_t attention_flop; /* of one token and one position it sees, all layers: scores and values */
     bool has_tokenizer, has_chat_template;
 } glia_model_info;
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info);

@@ -125,6 +125,7 @@ static void test_dummy(void **state) {
     assert_true(!info.has_tokenizer && !info.has_chat_template);
     const uint64_t layer = 72 * (96 + 2 * 48) + 96 * 72 + 3 * 72 * 100;
     assert_int_equal(info.matrix_parameters, 131 * 72 + 2 * layer);
+    assert_int_equal(info.attention_flop, 2 * 4 * 96);
     assert_true(info.kv_bytes_per_token >= 2 * 2 * 2 * 24 * 2 &&
                 info.kv_bytes_per_token <= 2 * 2 * 2 * 32 * 2);
 

@@ -575,8 +575,8 @@ static void benchmark(void **state) {
     outcome o =
         glia("", "bench %s --prompt-tokens 40 --output-tokens 6 --runs 2 --batch-size 2 --json", models[0]);
     json_t *root = json_of(&o);
-    static const char *const spreads[] = {"ttft_s", "prefill_tokens_per_s", "decode_tokens_per_s",
-                                          "prefill_share", "decode_share"};
+    static const char *const spreads[] = {"ttft_s",        "prefill_tokens_per_s",    "decode_tokens_per_s",
+                                          "prefill_share", "prefill_attention_share", "decode_share"};
     for (size_t i = 0; i < sizeof spreads / sizeof *spreads; i++) {
         const json_t *s = json_object_get(root, spreads[i]);
         const double low = json_number_value(json_object_get(s, "min"));
@@ -585,6 +585,11 @@ static void benchmark(void **state) {
     }
     CHECK(json_number_value(json_object_get(json_object_get(root, "itl_s"), "p99")) > 0, "itl");
     CHECK(json_integer_value(json_object_get(root, "peak_rss_bytes")) > 0, "peak");
+    static const char *const facts[] = {"matrix_parameters", "matrix_bytes", "kv_bytes_per_token",
+                                        "attention_flop"};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
+        CHECK(json_integer_value(json_object_get(json_object_get(root, "step"), facts[i])) > 0, "%s",
+              facts[i]);
     json_decref(root);
     size_t len;
     char *config = check_read_file("models/smollm3-demo/config.json", &len);

@@ -117,12 +117,9 @@ static void logits(turns *t, const char *file, size_t n, const char *out, glia_e
 static void ceilings(turns *t, glia_err *err) {
     glia_ceilings c;
     if (glia_engine_ceilings(t->engine, &c, err)) return;
-    printf("{\"read_bytes_per_s\": %.6g, \"f32_flop_per_s\": %.6g, \"bf16_flop_per_s\": %.6g",
-           c.read_bytes_per_s, c.f32_flop_per_s, c.bf16_flop_per_s);
-#ifdef HAVE_QUANTIZATION
-    printf(", \"i8_op_per_s\": %.6g", c.i8_op_per_s);
-#endif
-    printf("}\n");
+    printf("{\"read_bytes_per_s\": %.6g, \"f32_flop_per_s\": %.6g, \"bf16_flop_per_s\": %.6g, "
+           "\"i8_op_per_s\": %.6g}\n",
+           c.read_bytes_per_s, c.f32_flop_per_s, c.bf16_flop_per_s, c.i8_op_per_s);
 }
 
 static void obey(turns *t, const char *line, glia_err *err) {
@@ -150,15 +147,11 @@ static void tell_ready(turns *t) {
     glia_model_get_info(t->model, &info);
     glia_engine_get_stats(t->engine, &stats);
     t->vocabulary = (size_t)info.vocab_size;
-    uint64_t bytes = info.matrix_parameters * (info.dtype == GLIA_DTYPE_BF16 ? 2 : 4);
-#ifdef HAVE_QUANTIZATION
-    bytes = info.matrix_bytes;
-#endif
     printf("{\"version\": \"%s\", \"rung\": \"%s\", \"threads\": %d, \"matrix_parameters\": %llu, "
            "\"head_parameters\": %llu, \"matrix_bytes\": %llu, \"kv_bytes_per_token\": %llu}\n",
            glia_version(), stats.rung, stats.threads, (unsigned long long)info.matrix_parameters,
            (unsigned long long)info.vocab_size * (unsigned long long)info.hidden_size,
-           (unsigned long long)bytes, (unsigned long long)info.kv_bytes_per_token);
+           (unsigned long long)info.matrix_bytes, (unsigned long long)info.kv_bytes_per_token);
     fflush(stdout);
 }
 
@@ -173,10 +166,8 @@ int main(int argc, char **argv) {
                       .sequence_length = atoi(argv[5]),
                       .prefill_chunk_size = CHUNK,
                       .no_prefix_cache = true};
-#ifdef HAVE_QUANTIZATION
     if (strcmp(argv[2], "int8") == 0) o.quantization = GLIA_QUANTIZATION_INT8;
     if (strcmp(argv[2], "w8a8") == 0) o.quantization = GLIA_QUANTIZATION_W8A8;
-#endif
     if (glia_model_load(&t.model, argv[1], NULL, &o, &err) == GLIA_OK &&
         glia_engine_create(&t.engine, t.model, &err) == GLIA_OK) {
         glia_sampling_defaults(t.model, &t.sampling);

@@ -168,6 +168,7 @@ GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
     info->matrix_parameters = matrix_parameters(c);
     info->matrix_bytes = glia_weights_matrix_bytes(m->weights);
     info->kv_bytes_per_token = kv_bytes_per_token(m);
+    info->attention_flop = 4 * (uint64_t)c->layers * (uint64_t)c->heads * (uint64_t)c->head_dim;
 }
 
 GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {

@@ -5,13 +5,16 @@
  *   decode: (matrix weights + batch * cache of the mean length), bytes a step,
  *           * steps/s / read bandwidth
  *   prefill: 2 * (matrix parameters without the head's) * tokens/s / matrix peak
- *           of what is multiplied (int8 where rows are, else bfloat16, else float32);
- *           attention is not counted, so long prompts look worse than they are
- * Prefill lasts until the last prompt has its first token, decode from there. */
+ *           of what is multiplied (int8 where rows are, else bfloat16, else float32)
+ *   attention in prefill: the flop of every token and each position it sees
+ *           (itself and those before it) * tokens/s / matrix peak of activations
+ * Prefill lasts until the last prompt has its first token, decode from there;
+ * tokens/s are those of all sequences together. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "cli/answer.h"
@@ -20,7 +23,7 @@
 
 typedef struct {
     double ttft_s, prefill, decode; /* seconds (mean over the batch), tokens/s, tokens/s */
-    double prefill_share, decode_share;
+    double prefill_share, attention_share, decode_share;
 } result;
 
 typedef struct {
@@ -33,6 +36,8 @@ typedef struct {
     glia_ceilings *ceiling; /* [runs + 1] */
     double peak_bytes;      /* resident at most, ceilings not counted */
     glia_buf gaps;          /* double each: seconds between tokens, over all runs */
+    size_t tokens, begun;   /* of this run: generated so far, sequences that have their first */
+    size_t early;           /* generated when the last sequence had its first */
 } bench;
 
 /* One request of a run. */
@@ -46,9 +51,11 @@ static void on_event(void *user, const glia_event *e) {
     probe *p = user;
     if (e->token < 0) return;
     const double now = cli_seconds(), gap = now - p->last;
-    if (p->tokens++ == 0)
+    p->b->tokens++;
+    if (p->tokens++ == 0) {
         p->first = now;
-    else
+        if (++p->b->begun == p->b->batch) p->b->early = p->b->tokens;
+    } else
         glia_buf_add(&p->b->gaps, (const char *)&gap, sizeof gap);
     p->last = now;
 }
@@ -59,6 +66,28 @@ static uint64_t draw(uint64_t *state) {
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
+}
+
+/* Every request to its end; on a terminal, with a line that tells how far runs of seconds are. */
+static glia_status finish(bench *b, size_t prompt, size_t output, glia_err *err) {
+    glia_engine_stats s, start;
+    glia_status status = GLIA_OK;
+    double shown = cli_seconds() + 1;
+    const bool show = isatty(STDERR_FILENO);
+    bool told = false;
+    glia_engine_get_stats(b->engine, &start);
+    for (size_t left = 1; left > 0 && status == GLIA_OK;) {
+        status = glia_engine_step(b->engine, &left, err);
+        if (!show || cli_seconds() < shown) continue;
+        glia_engine_get_stats(b->engine, &s);
+        fprintf(stderr, "\r%llu of %zu prompt tokens, %zu of %zu output tokens\033[K",
+                (unsigned long long)(s.prompt_tokens - start.prompt_tokens), b->batch * prompt, b->tokens,
+                b->batch * output);
+        shown = cli_seconds() + 0.1;
+        told = true;
+    }
+    if (told) fputs("\r\033[K", stderr);
+    return status;
 }
 
 /* Generate `output` tokens for each of b->batch random prompts of `prompt` tokens. */
@@ -75,13 +104,14 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
                              .logprobs = -1,
                              .ignore_eos = true};
     glia_status status = GLIA_OK;
+    b->tokens = b->begun = b->early = 0;
     *began = cli_seconds();
     for (size_t i = 0; i < b->batch && status == GLIA_OK; i++) {
         for (size_t k = 0; k < prompt; k++) ids[k] = (int32_t)(draw(&seed) % (uint64_t)b->info.vocab_size);
         probes[i] = (probe){.b = b};
         status = glia_engine_submit(b->engine, ids, prompt, &s, on_event, &probes[i], NULL, err);
     }
-    if (status == GLIA_OK) status = cli_finish_all(b->engine, err);
+    if (status == GLIA_OK) status = finish(b, prompt, output, err);
     free(ids);
     return status;
 }
@@ -98,20 +128,21 @@ static void judge(const bench *b, size_t run, const probe *probes, double began)
         if (probes[i].last > last) last = probes[i].last;
     }
     r->prefill = (double)(b->batch * b->prompt) / (first - began);
-    if (last > first) r->decode = (double)(b->batch * (b->output - 1)) / (last - first);
+    if (last > first) r->decode = (double)(b->tokens - b->early) / (last - first);
 
     const glia_ceilings *c = &b->ceiling[run];
     const bool bf16 = b->info.dtype == GLIA_DTYPE_BF16 && c[0].bf16_flop_per_s > 0;
     const bool i8 = b->info.quantization == GLIA_QUANTIZATION_W8A8 && c[0].i8_op_per_s > 0;
-    const double flop = i8     ? mean(c[0].i8_op_per_s, c[1].i8_op_per_s)
-                        : bf16 ? mean(c[0].bf16_flop_per_s, c[1].bf16_flop_per_s)
-                               : mean(c[0].f32_flop_per_s, c[1].f32_flop_per_s);
+    const double real = bf16 ? mean(c[0].bf16_flop_per_s, c[1].bf16_flop_per_s)
+                             : mean(c[0].f32_flop_per_s, c[1].f32_flop_per_s);
+    const double flop = i8 ? mean(c[0].i8_op_per_s, c[1].i8_op_per_s) : real;
     const double head = (double)b->info.vocab_size * (double)b->info.hidden_size;
     const double weights = (double)b->info.matrix_parameters;
     const double length = (double)b->prompt + (double)b->output / 2;
     const double step =
         (double)b->info.matrix_bytes + (double)b->batch * length * (double)b->info.kv_bytes_per_token;
     r->prefill_share = 2 * (weights - head) * r->prefill / flop;
+    r->attention_share = (double)b->info.attention_flop * ((double)b->prompt + 1) / 2 * r->prefill / real;
     r->decode_share =
         step * r->decode / (double)b->batch / mean(c[0].read_bytes_per_s, c[1].read_bytes_per_s);
 }
@@ -181,7 +212,7 @@ static json_t *spread_json(spread s) {
 }
 
 typedef struct {
-    spread ttft, prefill, decode, prefill_share, decode_share, read, f32, bf16, i8;
+    spread ttft, prefill, decode, prefill_share, attention_share, decode_share, read, f32, bf16, i8;
     double gap_mean, gap[3]; /* 50th, 90th, 99th percentile by nearest rank */
     glia_engine_stats stats;
 } report;
@@ -194,6 +225,7 @@ static void sum_up(const bench *b, report *r) {
                   .prefill = spread_of(&x->prefill, b->runs, sizeof *x),
                   .decode = spread_of(&x->decode, b->runs, sizeof *x),
                   .prefill_share = spread_of(&x->prefill_share, b->runs, sizeof *x),
+                  .attention_share = spread_of(&x->attention_share, b->runs, sizeof *x),
                   .decode_share = spread_of(&x->decode_share, b->runs, sizeof *x),
                   .read = spread_of(&c->read_bytes_per_s, b->runs + 1, sizeof *c),
                   .f32 = spread_of(&c->f32_flop_per_s, b->runs + 1, sizeof *c),
@@ -211,11 +243,11 @@ static void sum_up(const bench *b, report *r) {
 }
 
 static void print_json(const bench *b, const report *r) {
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "model", b->args->model, "architecture",
-                  b->info.architecture, "dtype", cli_format_name(&b->info), "rung", r->stats.rung, "threads",
-                  r->stats.threads, "prompt_tokens", (json_int_t)b->prompt, "output_tokens",
-                  (json_int_t)b->output, "batch_size", (json_int_t)b->batch, "runs", (json_int_t)b->runs);
+    json_t *root = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I}", "version", glia_version(),
+                             "model", b->args->model, "architecture", b->info.architecture, "dtype",
+                             cli_format_name(&b->info), "rung", r->stats.rung, "threads", r->stats.threads,
+                             "prompt_tokens", (json_int_t)b->prompt, "output_tokens", (json_int_t)b->output,
+                             "batch_size", (json_int_t)b->batch, "runs", (json_int_t)b->runs);
     json_object_set_new(root, "ttft_s", spread_json(r->ttft));
     json_object_set_new(root, "itl_s",
                         json_pack("{s:f, s:f, s:f, s:f}", "mean", r->gap_mean, "p50", r->gap[0], "p90",
@@ -223,11 +255,18 @@ static void print_json(const bench *b, const report *r) {
     json_object_set_new(root, "prefill_tokens_per_s", spread_json(r->prefill));
     json_object_set_new(root, "decode_tokens_per_s", spread_json(r->decode));
     json_object_set_new(root, "prefill_share", spread_json(r->prefill_share));
+    json_object_set_new(root, "prefill_attention_share", spread_json(r->attention_share));
     json_object_set_new(root, "decode_share", spread_json(r->decode_share));
     json_object_set_new(root, "ceilings",
                         json_pack("{s:o, s:o, s:o, s:o}", "read_bytes_per_s", spread_json(r->read),
                                   "f32_flop_per_s", spread_json(r->f32), "bf16_flop_per_s",
                                   spread_json(r->bf16), "i8_op_per_s", spread_json(r->i8)));
+    json_object_set_new(root, "step",
+                        json_pack("{s:I, s:I, s:I, s:I}", "matrix_parameters",
+                                  (json_int_t)b->info.matrix_parameters, "matrix_bytes",
+                                  (json_int_t)b->info.matrix_bytes, "kv_bytes_per_token",
+                                  (json_int_t)b->info.kv_bytes_per_token, "attention_flop",
+                                  (json_int_t)b->info.attention_flop));
     json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)b->peak_bytes));
     json_object_set_new(root, "weight_bytes", json_integer((json_int_t)r->stats.weight_bytes));
     json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->stats.plan_bytes));
@@ -243,9 +282,11 @@ static void print_report(const bench *b, const report *r) {
     printf("first token     %.3f s (%.3f to %.3f)\n", r->ttft.median, r->ttft.min, r->ttft.max);
     printf("between tokens  mean %.2f ms, p50 %.2f, p90 %.2f, p99 %.2f\n", r->gap_mean * 1e3, r->gap[0] * 1e3,
            r->gap[1] * 1e3, r->gap[2] * 1e3);
-    printf("prefill         %.1f tokens/s (%.1f to %.1f), %.1f%% of the matrix peak (%.1f to %.1f)\n",
+    printf("prefill         %.1f tokens/s (%.1f to %.1f), %.1f%% of the matrix peak (%.1f to %.1f), "
+           "attention %.1f%% "
+           "more\n",
            r->prefill.median, r->prefill.min, r->prefill.max, r->prefill_share.median * 100,
-           r->prefill_share.min * 100, r->prefill_share.max * 100);
+           r->prefill_share.min * 100, r->prefill_share.max * 100, r->attention_share.median * 100);
     printf("decode          %.1f tokens/s (%.1f to %.1f), %.1f%% of the read bandwidth (%.1f to %.1f)\n",
            r->decode.median, r->decode.min, r->decode.max, r->decode_share.median * 100,
            r->decode_share.min * 100, r->decode_share.max * 100);
