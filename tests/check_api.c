@@ -325,6 +325,8 @@ static void expect_setting(const json_t *root, const char *name, const char *wan
 static const char neuron[] =
     "{\"batch_size\":3,\"sequence_length\":320,\"prefill_chunk_size\":96,\"torch_dtype\":\"float32\","
     "\"is_block_kv_layout\":true,\"pa_block_size\":32,\"is_prefix_caching\":false,\"tp_degree\":1,"
+    "\"quantized\":true,\"activation_quantization_type\":\"dynamic\",\"modules_to_not_convert\":[\"lm_head\","
+    "\"self_attn\"],"
     "\"on_device_sampling_config\":{\"do_sample\":true,\"top_k\":7}}";
 
 /* Flags win over the file, the file over what the task needs, that over the defaults. */
@@ -359,15 +361,31 @@ static void test_neuron_config(void **state) {
         root, "top_k",
         "\"value\":7,\"source\":\"file\",\"key\":\"neuron_config.json: on_device_sampling_config.top_k\"");
 
+    expect_setting(root, "quantization",
+                   "\"value\":\"w8a8\",\"source\":\"file\",\"key\":\"neuron_config.json: "
+                   "activation_quantization_type\"");
+    expect_setting(root, "quantization_type", "\"value\":\"per_tensor_symmetric\",\"source\":\"file\"");
+    expect_setting(root, "modules_to_not_convert", "\"value\":\"lm_head,self_attn\",\"source\":\"file\"");
+
     /* The file it would write says the same. */
     char *text = json_dumps(json_object_get(root, "neuron_config"), 0);
     const char *again = config_dir("");
     check_write_file(again, "neuron_config.json", text, strlen(text));
     json_t *copy = settings_of(again, NULL);
-    static const char *const names[] = {
-        "dtype",      "kv_cache_dtype", "batch_size",           "sequence_length", "prefill_chunk_size",
-        "block_size", "prefix_cache",   "tensor_parallel_size", "do_sample",       "top_k",
-        "top_p"};
+    static const char *const names[] = {"dtype",
+                                        "kv_cache_dtype",
+                                        "batch_size",
+                                        "sequence_length",
+                                        "prefill_chunk_size",
+                                        "block_size",
+                                        "prefix_cache",
+                                        "tensor_parallel_size",
+                                        "quantization",
+                                        "quantization_type",
+                                        "modules_to_not_convert",
+                                        "do_sample",
+                                        "top_k",
+                                        "top_p"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         CHECK(json_equal(json_object_get(setting(root, names[i]), "value"),
                          json_object_get(setting(copy, names[i]), "value")),
@@ -426,6 +444,12 @@ static void test_neuron_config_counts(void **state) {
          GLIA_ERR_FORMAT,
          "neuron_config.json: pa_block_size is 24, expected a multiple of 16"},
         {"{\"pa_block_size\":24}", {0}, GLIA_OK, ""},
+        {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_head\"]}", {0}, GLIA_OK, ""},
+        {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}", {0}, GLIA_ERR_ARGUMENT, "lm_foot"},
+        {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}",
+         {.modules_to_not_convert = "mlp"},
+         GLIA_OK,
+         ""},
         {"{\"tp_degree\":8}",
          {0},
          GLIA_ERR_FORMAT,

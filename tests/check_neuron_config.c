@@ -27,6 +27,7 @@ static glia_status parse(glia_neuron_config *c, const char *text, glia_err *err)
 }
 
 static bool says_nothing(const glia_neuron_config *c) {
+    if (c->modules) return false;
     for (int id = 0; id < N_NEURON; id++)
         if (c->key[id]) return false;
     return true;
@@ -68,8 +69,7 @@ static void test_table(void **state) {
         CHECK(row_of(row->key) == row, "%s has two rows", row->key);
         CHECK(*row->what && strlen(row->what) < 100 && !strchr(row->what, '|'), "%s", row->key);
         CHECK(row->whose >= NEURON_OPTIMUM && row->whose <= NEURON_GLIA, "%s", row->key);
-        CHECK((row->id == NEURON_NONE) == (row->rule != NEURON_READ || row->type == NEURON_OBJECT), "%s",
-              row->key);
+        CHECK(row->id == NEURON_NONE || row->rule == NEURON_READ, "%s", row->key);
         if (row->rule == NEURON_WARN || row->rule == NEURON_REFUSE || (row->whose & NEURON_OPTIMUM))
             CHECK(is_json(row->preset) || (row_of(row->preset) && row_of(row->preset) < row), "%s: %s",
                   row->key, row->preset);
@@ -129,7 +129,7 @@ static void test_every_key(void **state) {
         if (is_json(row->preset))
             CHECK(parse_one(&c, row->key, row->preset, "", &err) == GLIA_OK && !*warnings, "%s: %s%s",
                   row->key, err.msg, warnings);
-        if (row->rule == NEURON_READ && row->type != NEURON_OBJECT) check_read(row);
+        if (row->id != NEURON_NONE) check_read(row);
         if (row->rule == NEURON_READ) continue;
         const glia_status status = parse_one(&c, row->key, other(row), "", &err);
         const bool refused = row->rule == NEURON_REFUSE;
@@ -185,6 +185,13 @@ static const struct {
     {"{\"pa_block_size\":32,\"is_block_kv_layout\":true}", {{NEURON_BLOCK, "pa_block_size", 32}, NO}},
     {"{\"is_prefix_caching\":false}", {{NEURON_PREFIX_CACHE, "is_prefix_caching", 0}, NO}},
     {"{\"on_device_sampling_config\":{}}", {{NEURON_DO_SAMPLE, "on_device_sampling_config", 0}, {NEURON_TOP_K, NULL, 0}, NO}},
+    {"{\"quantized\":false,\"quantization_dtype\":\"f8e4m3\",\"quantization_type\":7,\"modules_to_not_convert\":[\"mlp\"]}",
+     {{NEURON_QUANTIZATION, NULL, 0}, {NEURON_QUANTIZATION_TYPE, NULL, 0}, NO}},
+    {"{\"quantized\":true}", {{NEURON_QUANTIZATION, "quantized", GLIA_QUANTIZATION_INT8},
+     {NEURON_QUANTIZATION_TYPE, "quantization_type", GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC}, NO}},
+    {"{\"quantization_type\":\"per_channel_symmetric\",\"quantization_dtype\":\"int8\",\"quantized\":true,\"activation_quantization_type\":\"dynamic\",\"modules_to_not_convert\":[\"lm_head\",\"layers.0.mlp\"]}",
+     {{NEURON_QUANTIZATION, "activation_quantization_type", GLIA_QUANTIZATION_W8A8},
+      {NEURON_QUANTIZATION_TYPE, "quantization_type", GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC}, NO}},
     {"{\"on_device_sampling_config\":null}", {{NEURON_DO_SAMPLE, NULL, 0}, NO}},
     {"{\"on_device_sampling_config\":{\"do_sample\":true,\"top_k\":-1,\"top_p\":0.9,\"temperature\":0}}",
      {{NEURON_DO_SAMPLE, "on_device_sampling_config.do_sample", 1}, {NEURON_TOP_K, "on_device_sampling_config.top_k", -1},
@@ -218,6 +225,12 @@ static const struct {
     {"{\"on_device_sampling_config\":{\"deterministic\":true}}", U, "x: on_device_sampling_config: deterministic is true, which would change the result; --seed"},
     {"{\"on_device_sampling_config\":true}", F, "x: on_device_sampling_config: expected an object, found a boolean true"},
     {"{\"neuron_config\":{\"quantized_mlp_kernel_enabled\":true}}", U, "x: neuron_config: quantized_mlp_kernel_enabled is true"},
+    {"{\"quantized\":true,\"quantization_dtype\":\"f8e4m3\"}", U, "x: quantization_dtype is f8e4m3; Glia has int8"},
+    {"{\"quantized\":true,\"quantization_type\":\"blockwise_symmetric\"}", U, "x: quantization_type is blockwise_symmetric; Glia has per_channel_symmetric and"},
+    {"{\"quantized\":true,\"activation_quantization_type\":\"static\"}", U, "x: activation_quantization_type is static; Glia has dynamic"},
+    {"{\"quantized\":true,\"modules_to_not_convert\":[\"mlp\",3]}", F, "x: modules_to_not_convert[1]: expected the name of a module"},
+    {"{\"quantized\":true,\"modules_to_not_convert\":[\"a,b\"]}", F, "x: modules_to_not_convert[0]: expected the name"},
+    {"{\"quantized\":true,\"modules_to_not_convert\":\"mlp\"}", F, "x: modules_to_not_convert: expected an array"},
     {"{\"neuron_config\":[]}", F, "x: neuron_config: expected an object, found an array"},
 };
 
@@ -241,6 +254,10 @@ static void test_together(void **state) {
         CHECK(parse(&c, readings[i].text, &err) == GLIA_OK && !*warnings, "%s: %s%s", readings[i].text,
               err.msg, warnings);
         expect(readings[i].text, &c, readings[i].want);
+        const char *keep = strstr(readings[i].text, "lm_head") ? "lm_head,layers.0.mlp" : NULL;
+        CHECK(keep ? c.modules && !strcmp(c.modules, keep) : !c.modules, "%s: %s", readings[i].text,
+              c.modules);
+        glia_neuron_config_free(&c);
     }
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
         CHECK(parse(&c, refusals[i].text, &err) == refusals[i].status, "%s: %s", refusals[i].text, err.msg);
@@ -339,6 +356,9 @@ static void check_round_trip(const char *text) {
         if (a.key[id] && id != NEURON_CONTEXT)
             CHECK(b.key[id] && a.number[id] == b.number[id], "%s: %s is %g, was %g", written, a.key[id],
                   b.number[id], a.number[id]);
+    CHECK(a.modules ? b.modules && !strcmp(a.modules, b.modules) : !b.modules, "%s: %s", written, a.modules);
+    glia_neuron_config_free(&a);
+    glia_neuron_config_free(&b);
     free(written);
     json_decref(file);
 }

@@ -70,6 +70,7 @@ void glia_model_close(glia_model *m) {
     glia_quantize_free(&m->quantize);
     glia_chat_free(m->chat);
     glia_tokenizer_free(m->tokenizer);
+    glia_neuron_config_free(&m->neuron);
     glia_model_config_free(&m->config);
     free(m->dir);
 }

@@ -18,6 +18,8 @@ typedef enum {
     SET_BLOCK,
     SET_PREFIX_CACHE,
     SET_TP,
+    SET_QUANTIZATION,
+    SET_QUANTIZATION_TYPE,
     SET_THREADS,
     N_SETTINGS
 } glia_setting_id;
@@ -25,7 +27,7 @@ typedef enum {
 typedef enum { GLIA_FROM_DEFAULT, GLIA_FROM_FILE, GLIA_FROM_FLAG } glia_source;
 
 typedef struct {
-    int value; /* glia_dtype and switches too */
+    int value; /* enumerations and switches too */
     glia_source source;
     const char *key; /* of neuron_config.json, where it is the source */
 } glia_setting;
@@ -61,6 +63,9 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
 /* "batch_size", and the id of the file's keys that set it. */
 const char *glia_setting_name(glia_setting_id id);
 glia_neuron_id glia_setting_neuron_id(glia_setting_id id);
+
+/* What is not to be quantised, from the options, else the file; NULL: not said. */
+const char *glia_modules_to_keep(const glia_model *m, const glia_options *o);
 
 const char *glia_dtype_name(glia_dtype d); /* "bfloat16" */
 

@@ -1,5 +1,6 @@
 /* options.c - every setting from its option, else its key of neuron_config.json,
  * else its default; in range, and with a note of which it was. */
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,6 +38,8 @@ static const option options[N_SETTINGS] = {
     [SET_BLOCK] =        {"block_size", AT(block_size), NEURON_BLOCK, 1, BLOCK_MAX},
     [SET_PREFIX_CACHE] = {"prefix_cache", AT(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1},
     [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX},
+    [SET_QUANTIZATION] = {"quantization", AT(quantization), NEURON_QUANTIZATION, INT_MIN, INT_MAX}, /* glia_quantize_resolve() knows */
+    [SET_QUANTIZATION_TYPE] = {"quantization_type", AT(quantization_type), NEURON_QUANTIZATION_TYPE, INT_MIN, INT_MAX},
     [SET_THREADS] =      {"threads", AT(threads), NEURON_NONE, 1, GLIA_THREADS_MAX},
 };
 /* clang-format on */
@@ -44,6 +47,10 @@ static const option options[N_SETTINGS] = {
 const char *glia_setting_name(glia_setting_id id) { return options[id].name; }
 
 glia_neuron_id glia_setting_neuron_id(glia_setting_id id) { return options[id].file; }
+
+const char *glia_modules_to_keep(const glia_model *m, const glia_options *o) {
+    return o && o->modules_to_not_convert ? o->modules_to_not_convert : m->neuron.modules;
+}
 
 const char *glia_dtype_name(glia_dtype d) {
     static const char *const names[] = {"auto", "float32", "bfloat16", "float16", "int8"};
@@ -158,8 +165,9 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
                          id == SET_SEQUENCE ? longest : 0, err);
     if (!status) status = check_together(m, err);
     if (!status)
-        status = glia_quantize_resolve(&m->quantize, o->quantization, o->quantization_type,
-                                       o->modules_to_not_convert, c, err);
+        status = glia_quantize_resolve(&m->quantize, (glia_quantization)m->setting[SET_QUANTIZATION].value,
+                                       (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
+                                       glia_modules_to_keep(m, o), c, err);
     m->dtype = (glia_dtype)m->setting[SET_DTYPE].value;
     m->threads = m->setting[SET_THREADS].value;
     m->limits = (glia_engine_limits){

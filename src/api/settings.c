@@ -1,5 +1,6 @@
 /* settings.c - what `glia inspect --config` prints: every effective setting and
  * where it came from, and the neuron_config.json that says the same. */
+#include <stdint.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -15,6 +16,11 @@ static void add(json_t *list, const char *name, json_t *value, const char *sourc
 }
 
 static json_t *value_of(const glia_setting *s, glia_setting_id id) {
+    static const char *const schemes[] = {"none", "int8", "w8a8"};
+    static const char *const types[] = {"per_channel_symmetric", "per_channel_symmetric",
+                                        "per_tensor_symmetric"};
+    if (id == SET_QUANTIZATION) return json_string(schemes[s->value]);
+    if (id == SET_QUANTIZATION_TYPE) return json_string(types[s->value]);
     if (id == SET_DTYPE || id == SET_KV_DTYPE) return json_string(glia_dtype_name((glia_dtype)s->value));
     return id == SET_PREFIX_CACHE ? json_boolean(s->value) : json_integer(s->value);
 }
@@ -28,6 +34,13 @@ static void add_engine(json_t *list, const glia_model *m, const glia_options *o)
         add(list, glia_setting_name((glia_setting_id)id), value_of(s, (glia_setting_id)id),
             model ? "file" : source, model ? "config.json" : file, model ? "torch_dtype" : s->key);
     }
+    const char *keep = glia_modules_to_keep(m, o);
+    const bool flag = o && o->modules_to_not_convert;
+    add(list, "modules_to_not_convert", json_string(keep ? keep : ""),
+        sources[flag   ? GLIA_FROM_FLAG
+                : keep ? GLIA_FROM_FILE
+                       : GLIA_FROM_DEFAULT],
+        keep && !flag ? "neuron_config.json" : NULL, "modules_to_not_convert");
     add(list, "cpu_features", json_string(glia_cpu_rung(m->cpu_flags)),
         o && o->cpu_features ? "flag" : "default", NULL, NULL);
 }
@@ -64,8 +77,9 @@ static void add_sampling(json_t *list, const glia_model *m) {
 }
 
 /* The file that says what holds here, flags and defaults included. */
-static json_t *neuron_json(const glia_model *m) {
-    glia_neuron_config c = m->neuron; /* sampling as it stands there */
+static json_t *neuron_json(const glia_model *m, const glia_options *o) {
+    glia_neuron_config c = m->neuron;                          /* sampling as it stands there */
+    c.modules = (char *)(uintptr_t)glia_modules_to_keep(m, o); /* only read */
     for (int id = 0; id < N_SETTINGS; id++) {
         const glia_neuron_id at = glia_setting_neuron_id((glia_setting_id)id);
         if (at == NEURON_NONE) continue;
@@ -86,8 +100,8 @@ GLIA_API glia_status glia_inspect_config(char **json, const char *model, const c
         json_t *list = json_array();
         add_engine(list, &m, options);
         add_sampling(list, &m);
-        json_t *root =
-            json_pack("{s:s, s:o, s:o}", "model", m.dir, "settings", list, "neuron_config", neuron_json(&m));
+        json_t *root = json_pack("{s:s, s:o, s:o}", "model", m.dir, "settings", list, "neuron_config",
+                                 neuron_json(&m, options));
         *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(root);
         if (!*json) status = glia_fail_nomem(err, 0, "the report");

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/file.h"
 #include "format/json.h"
 
@@ -111,7 +112,7 @@ static void judge(glia_json_reader *r, const glia_neuron_key *row, const char *k
     char text[80];
     if (row->rule == NEURON_READ && row->type == NEURON_OBJECT)
         walk_into(r, row, key, c);
-    else if (row->rule == NEURON_READ)
+    else if (row->rule == NEURON_READ && row->id != NEURON_NONE)
         take(r, row, key, c);
     else if (row->rule == NEURON_WARN && !is_preset(row, value))
         glia_json_warn(r, "%s is %s, which Glia does not have; %s", key,
@@ -133,16 +134,59 @@ static void walk(glia_json_reader *r, const char *prefix, glia_neuron_config *c)
     }
 }
 
+static double quantization_type(glia_json_reader *r) {
+    const char *type = glia_json_string(r, "quantization_type");
+    if (!type || !strcmp(type, "per_tensor_symmetric")) return GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC;
+    if (strcmp(type, "per_channel_symmetric") != 0)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "quantization_type is %.60s; Glia has per_channel_symmetric and per_tensor_symmetric",
+                       type);
+    return GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
+}
+
+/* ["lm_head", "mlp"] as "lm_head,mlp"; NULL: none. */
+static char *read_modules(glia_json_reader *r) {
+    const json_t *list = glia_json_array(r, "modules_to_not_convert");
+    glia_buf names = {0};
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *name = json_array_get(list, i);
+        if (!json_string_length(name) || strpbrk(json_string_value(name), ", "))
+            glia_json_fail(r, GLIA_ERR_FORMAT, "modules_to_not_convert[%zu]: expected the name of a module",
+                           i);
+        else
+            glia_buf_printf(&names, "%s%s", i ? "," : "", json_string_value(name));
+    }
+    if (names.oom) r->status = glia_fail_nomem(r->err, 0, "names of modules");
+    return names.len ? glia_buf_steal(&names) : NULL;
+}
+
+static void settle_quantization(glia_json_reader *r, glia_neuron_config *c) {
+    const char *dtype = glia_json_string(r, "quantization_dtype");
+    const char *rows = glia_json_string(r, "activation_quantization_type");
+    if (dtype && strcmp(dtype, "int8") != 0)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "quantization_dtype is %.60s; Glia has int8", dtype);
+    if (rows && strcmp(rows, "dynamic") != 0)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "activation_quantization_type is %.60s; Glia has dynamic",
+                       rows);
+    c->key[NEURON_QUANTIZATION] = rows ? "activation_quantization_type" : "quantized";
+    c->number[NEURON_QUANTIZATION] = rows ? GLIA_QUANTIZATION_W8A8 : GLIA_QUANTIZATION_INT8;
+    c->key[NEURON_QUANTIZATION_TYPE] = "quantization_type";
+    c->number[NEURON_QUANTIZATION_TYPE] = quantization_type(r);
+    c->modules = read_modules(r);
+}
+
 /* What keys say about one another. */
-static void settle(glia_json_reader *r, const json_t *keys, glia_neuron_config *c) {
+static void settle(glia_json_reader *r, glia_neuron_config *c) {
     if (c->key[NEURON_CONTEXT] && c->key[NEURON_SEQUENCE] &&
         c->number[NEURON_CONTEXT] > c->number[NEURON_SEQUENCE])
         glia_json_fail(r, GLIA_ERR_FORMAT, "max_context_length is %.0f, more than %s %.0f",
                        c->number[NEURON_CONTEXT], c->key[NEURON_SEQUENCE], c->number[NEURON_SEQUENCE]);
+    if (c->number[NEURON_QUANTIZED]) settle_quantization(r, c);
     if (!c->number[NEURON_BLOCKED]) c->key[NEURON_BLOCK] = NULL;
     if (c->number[NEURON_DYNAMIC])
         for (int id = NEURON_DO_SAMPLE; id <= NEURON_TEMPERATURE; id++) c->key[id] = NULL;
-    else if (json_is_object(json_object_get(keys, "on_device_sampling_config")) && !c->key[NEURON_DO_SAMPLE])
+    else if (json_is_object(json_object_get(r->object, "on_device_sampling_config")) &&
+             !c->key[NEURON_DO_SAMPLE])
         c->key[NEURON_DO_SAMPLE] = "on_device_sampling_config";
 }
 
@@ -151,7 +195,7 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
     const json_t *nested = json_object_get(r->object, "neuron_config");
     if (!nested) {
         walk(r, "", c);
-        settle(r, r->object, c);
+        settle(r, c);
         return;
     }
     /* NxD Inference: config.json is copied into this file, and is read from its own. */
@@ -163,7 +207,7 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
     const json_t *draft = json_object_get(r->object, "fused_spec_config");
     if (draft && !json_is_null(draft)) judge(r, find("", "fused_spec_config"), "fused_spec_config", draft, c);
     if (inner.object) walk(&inner, "", c);
-    if (inner.object) settle(&inner, inner.object, c);
+    if (inner.object) settle(&inner, c);
     if (r->status == GLIA_OK) r->status = inner.status;
 }
 
@@ -198,8 +242,13 @@ glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, si
     r.object = tree;
     read_file(&r, c);
     json_decref(tree);
-    if (r.status != GLIA_OK) memset(c, 0, sizeof *c);
+    if (r.status != GLIA_OK) glia_neuron_config_free(c);
     return r.status;
+}
+
+void glia_neuron_config_free(glia_neuron_config *c) {
+    free(c->modules);
+    memset(c, 0, sizeof *c);
 }
 
 glia_status glia_neuron_config_load(glia_neuron_config *c, const char *dir, glia_warning_fn *warning,
@@ -245,6 +294,22 @@ static void put(json_t *file, const char *key, json_t *value) {
     json_object_set_new(json_object_get(file, name), dot + 1, value);
 }
 
+static void put_quantization(json_t *file, const glia_neuron_config *c) {
+    const bool rows = c->number[NEURON_QUANTIZATION] == GLIA_QUANTIZATION_W8A8;
+    const bool tensor = c->number[NEURON_QUANTIZATION_TYPE] == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC;
+    json_t *names = c->modules ? json_array() : NULL;
+    for (const char *at = c->modules ? c->modules : ""; at += strspn(at, ", "), *at;) {
+        const size_t n = strcspn(at, ", ");
+        json_array_append_new(names, json_stringn(at, n));
+        at += n;
+    }
+    put(file, "quantized", json_true());
+    put(file, "quantization_dtype", json_string("int8"));
+    put(file, "quantization_type", json_string(tensor ? "per_tensor_symmetric" : "per_channel_symmetric"));
+    put(file, "activation_quantization_type", rows ? json_string("dynamic") : json_null());
+    put(file, "modules_to_not_convert", names ? names : json_null());
+}
+
 json_t *glia_neuron_config_write(const glia_neuron_config *c) {
     bool written[N_NEURON] = {false};
     json_t *file = json_object();
@@ -263,5 +328,6 @@ json_t *glia_neuron_config_write(const glia_neuron_config *c) {
                 json_object_set(file, row->key, json_object_get(file, row->preset));
             if (said) written[row->id] = true;
         }
+    if (c->key[NEURON_QUANTIZATION] && c->number[NEURON_QUANTIZATION] != 0) put_quantization(file, c);
     return file;
 }

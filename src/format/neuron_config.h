@@ -23,9 +23,12 @@ typedef enum {
     NEURON_BLOCK,
     NEURON_PREFIX_CACHE, /* 0 or 1 */
     NEURON_TP,
-    NEURON_CONTEXT, /* only checked: at most NEURON_SEQUENCE */
-    NEURON_BLOCKED, /* only read: NEURON_BLOCK counts where it is 1 */
-    NEURON_DYNAMIC, /* only read: where it is 1, each request brings its own sampling */
+    NEURON_QUANTIZATION,      /* glia_quantization */
+    NEURON_QUANTIZATION_TYPE, /* glia_quantization_type */
+    NEURON_CONTEXT,           /* only checked: at most NEURON_SEQUENCE */
+    NEURON_QUANTIZED,         /* only read: where it is 1 the keys of quantisation count */
+    NEURON_BLOCKED,           /* only read: NEURON_BLOCK counts where it is 1 */
+    NEURON_DYNAMIC,           /* only read: where it is 1, each request brings its own sampling */
     NEURON_DO_SAMPLE,
     NEURON_TOP_K,
     NEURON_TOP_P,
@@ -37,7 +40,8 @@ typedef enum {
 typedef struct {
     bool present;              /* there is such a file */
     const char *key[N_NEURON]; /* static: the key that said it; NULL: not said */
-    double number[N_NEURON];   /* integers, switches and glia_dtype too */
+    double number[N_NEURON];   /* integers, switches and enumerations too */
+    char *modules;             /* modules_to_not_convert as in glia_options; NULL: not said */
 } glia_neuron_config;
 
 typedef enum {
@@ -64,7 +68,7 @@ typedef struct {
     glia_neuron_type type;
     const char *preset; /* the default as JSON, or the key whose value it is */
     glia_neuron_rule rule;
-    glia_neuron_id id; /* of NEURON_READ */
+    glia_neuron_id id; /* of NEURON_READ; NEURON_NONE: read with other keys */
     const char *what;  /* what Glia does with it, or has instead */
 } glia_neuron_key;
 
@@ -73,8 +77,8 @@ extern const size_t glia_n_neuron_keys;
 const char *glia_neuron_type_name(glia_neuron_type type); /* "integer" */
 const char *glia_neuron_rule_name(glia_neuron_rule rule); /* "honoured" */
 
-/* Read DIR/neuron_config.json; no such file is fine and sets nothing. On failure
- * *c is zeroed. Infinity is read as Python writes it.
+/* Read DIR/neuron_config.json; no such file is fine and sets nothing. On success
+ * the caller must glia_neuron_config_free(); on failure *c is zeroed. Infinity is read as Python writes it.
  * Errors: GLIA_ERR_FORMAT       not JSON, a wrong type, values that contradict each other
  *         GLIA_ERR_UNSUPPORTED  a value that would change the result and that Glia does not have
  *         GLIA_ERR_LIMIT        a file over 16 MiB */
@@ -83,6 +87,8 @@ glia_status glia_neuron_config_load(glia_neuron_config *c, const char *dir, glia
 /* The same from text; `where` names it in messages. */
 glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, size_t len, const char *where,
                                      glia_warning_fn *warning, void *user, glia_err *err);
+
+void glia_neuron_config_free(glia_neuron_config *c);
 
 /* The file that says what *c says: every key of Optimum's form, and those of the
  * others that *c needs. Owned by the caller (json_decref); NULL without memory. */

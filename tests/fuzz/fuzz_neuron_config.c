@@ -33,7 +33,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     must(text && glia_neuron_config_parse(&again, text, strlen(text), "fuzz", NULL, NULL, &err) == GLIA_OK);
     for (int id = 0; id < N_NEURON; id++)
         must(!c.key[id] || id == NEURON_CONTEXT || (again.key[id] && c.number[id] == again.number[id]));
+    must(!c.modules == !again.modules && (!c.modules || !strcmp(c.modules, again.modules)));
     free(text);
     json_decref(file);
+    glia_neuron_config_free(&c);
+    glia_neuron_config_free(&again);
     return 0;
 }
