@@ -11,8 +11,12 @@
 
 enum {
     GLIA_TILE_MAX = 12, /* chains of a tile: registers, less those for operands */
-    GLIA_AHEAD = 2048,  /* bytes between a line's prefetch and its use, where rows are few */
+    GLIA_NEAR = 2048,   /* bytes between a line's prefetch into the first cache and its use, */
+    GLIA_FAR = 8192,    /* and into the second */
 };
+
+/* Which lines a step fetches ahead. */
+typedef enum { GLIA_AHEAD_NONE, GLIA_AHEAD_NEAR, GLIA_AHEAD_BOTH } glia_ahead;
 
 typedef struct {
     const float *x; /* rows, ldx apart */
@@ -20,20 +24,25 @@ typedef struct {
     const char *w[4]; /* panels */
 } glia_operands;
 
+/* sum + w x in sum's register: left to itself, GCC moves sums about and spills some. */
+GLIA_INLINE __m256 glia_fma(__m256 w, __m256 x, __m256 sum) {
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
+    return sum;
+}
+
 /* The multiply-adds of one step. What is used most often gets the registers. */
 GLIA_INLINE void glia_madd(__m256 *sum, const __m256 *w, const float *x, size_t ldx, const int R,
                            const int H) {
     if (R > H) {
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             const __m256 v = _mm256_broadcast_ss(x + (size_t)r * ldx);
-            GLIA_UNROLL for (int h = 0; h < H; h++) sum[r * H + h] = _mm256_fmadd_ps(w[h], v, sum[r * H + h]);
+            GLIA_UNROLL for (int h = 0; h < H; h++) sum[r * H + h] = glia_fma(w[h], v, sum[r * H + h]);
         }
     } else {
         __m256 v[6];
         GLIA_UNROLL for (int r = 0; r < R; r++) v[r] = _mm256_broadcast_ss(x + (size_t)r * ldx);
         GLIA_UNROLL for (int h = 0; h < H; h++) {
-            GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] =
-                _mm256_fmadd_ps(w[h], v[r], sum[r * H + h]);
+            GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * H + h] = glia_fma(w[h], v[r], sum[r * H + h]);
         }
     }
 }
@@ -42,22 +51,27 @@ GLIA_INLINE const char *glia_half_line(const glia_operands *o, size_t at, int h)
     return o->w[h / 2] + at + (size_t)(h % 2) * 32;
 }
 
-GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, const int R, const int H) {
+GLIA_INLINE void glia_fetch(const char *line, const glia_ahead ahead) {
+    if (ahead >= GLIA_AHEAD_NEAR) _mm_prefetch(line + GLIA_NEAR, _MM_HINT_T0);
+    if (ahead == GLIA_AHEAD_BOTH) _mm_prefetch(line + GLIA_FAR, _MM_HINT_T1);
+}
+
+GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, const int R, const int H,
+                               const glia_ahead ahead) {
     __m256 w[8];
     GLIA_UNROLL for (int h = 0; h < H; h++) {
         w[h] = _mm256_load_ps((const float *)(const void *)glia_half_line(o, k * 64, h));
-        if (R <= 3 && h % 2 == 0) _mm_prefetch(glia_half_line(o, k * 64 + GLIA_AHEAD, h), _MM_HINT_T0);
+        if (h % 2 == 0) glia_fetch(glia_half_line(o, k * 64, h), ahead);
     }
     glia_madd(sum, w, o->x + k, o->ldx, R, H);
 }
 
 /* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
 GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, const int even, const int odd,
-                                const int R, const int H) {
+                                const int R, const int H, const glia_ahead ahead) {
     const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
     __m256 w[8];
-    GLIA_UNROLL for (int h = 0; R <= 3 && h < H; h += 2)
-        _mm_prefetch(glia_half_line(o, k * 32 + GLIA_AHEAD, h), _MM_HINT_T0);
+    GLIA_UNROLL for (int h = 0; h < H; h += 2) glia_fetch(glia_half_line(o, k * 32, h), ahead);
     if (even) {
         GLIA_UNROLL for (int h = 0; h < H; h++) w[h] = _mm256_castsi256_ps(_mm256_slli_epi32(
             _mm256_load_si256((const __m256i *)(const void *)glia_half_line(o, k * 32, h)), 16));
@@ -72,25 +86,30 @@ GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, c
 
 /* run += the chain of k = begin .. end - 1. Eight steps are written out: a loop of
  * single steps ends in a wrongly guessed branch too often. */
-GLIA_INLINE void glia_chain(__m256 *run, const glia_operands *o, size_t begin, size_t end, const int R,
-                            const int H, const glia_dtype dtype) {
+GLIA_INLINE void glia_chain_ahead(__m256 *run, const glia_operands *o, size_t begin, size_t end, const int R,
+                                  const int H, const glia_dtype dtype, const glia_ahead ahead) {
     __m256 sum[GLIA_TILE_MAX];
     size_t k = begin;
     GLIA_UNROLL for (int i = 0; i < R * H; i++) sum[i] = _mm256_setzero_ps();
     if (dtype == GLIA_DTYPE_F32) {
         for (; k + 8 <= end; k += 8) {
-            GLIA_UNROLL for (size_t i = 0; i < 8; i++) glia_step_f32(sum, o, k + i, R, H);
+            GLIA_UNROLL for (size_t i = 0; i < 8; i++) glia_step_f32(sum, o, k + i, R, H, ahead);
         }
-        for (; k < end; k++) glia_step_f32(sum, o, k, R, H);
+        for (; k < end; k++) glia_step_f32(sum, o, k, R, H, ahead);
     } else {
-        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, H);
+        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, H, ahead);
         for (; k + 8 <= end; k += 8) {
-            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, H);
+            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, H, ahead);
         }
-        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, H);
-        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, H);
+        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, H, ahead);
+        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, H, ahead);
     }
     GLIA_UNROLL for (int i = 0; i < R * H; i++) run[i] = _mm256_add_ps(run[i], sum[i]);
+}
+
+GLIA_INLINE void glia_chain(__m256 *run, const glia_operands *o, size_t begin, size_t end, const int R,
+                            const int H, const glia_dtype dtype) {
+    glia_chain_ahead(run, o, begin, end, R, H, dtype, R <= 3 ? GLIA_AHEAD_NEAR : GLIA_AHEAD_NONE);
 }
 
 #endif
