@@ -1,6 +1,7 @@
 /* check_load.c - specs count what checkpoints hold, and the loader says what is wrong with one. */
 #include "check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,7 @@ static glia_tensor_spec *tensor_named(tensor_list *l, const char *name) {
 
 /* Element i of tensor t: distinct, small, exact in every format. */
 static float value_of(size_t t, size_t i) { return (float)((t * 31 + i) % 200) / 64.0f - 1.0f; }
+static size_t spoilt = SIZE_MAX; /* a tensor whose element 7 is infinite */
 
 static const char *write_checkpoint(const tensor_list *l) {
     static char path[512];
@@ -155,7 +157,7 @@ static const char *write_checkpoint(const tensor_list *l) {
         int64_t n = 1;
         for (int d = 0; d < l->tensor[t].n_dims; d++) n *= l->tensor[t].shape[d];
         for (int64_t i = 0; i < n; i++) {
-            const float f = value_of(t, (size_t)i);
+            const float f = t == spoilt && i == 7 ? -INFINITY : value_of(t, (size_t)i);
             const uint16_t h = glia_f32_to_bf16(f);
             const bool wide = l->tensor[t].dtype == GLIA_TENSOR_F32;
             const uint8_t one = 1;
@@ -328,6 +330,143 @@ static void test_unexpected(void **state) {
     glia_team_free(team);
 }
 
+/* ---- int8 ----------------------------------------------------------------- */
+
+static void quantized(glia_weights **w, const char *dir, const glia_model_config *c, int threads,
+                      const glia_quantize *q, bool dummy) {
+    glia_team *team;
+    glia_err err;
+    if (glia_team_create(&team, threads, &err)) fail_msg("%s", err.msg);
+    const glia_weights_options o = {
+        .dtype = GLIA_DTYPE_F32, .quantize = q, .dummy = dummy, .seed = 3, .team = team};
+    if (glia_weights_load(w, dir, c, &o, &err)) fail_msg("%s", err.msg);
+    glia_team_free(team);
+}
+
+/* Element k of tensor t's row, as int8 in steps of `scale`. */
+static int8_t step_of(size_t t, size_t row, size_t k, float scale) {
+    return (int8_t)rintf(value_of(t, row * 12 + k) / scale);
+}
+
+static float scale_of(size_t t, size_t from, size_t to) {
+    float most = 0;
+    for (size_t i = from; i < to; i++) most = fmaxf(most, fabsf(value_of(t, i)));
+    return most / 127;
+}
+
+static void check_steps(const glia_matrix *m, size_t column, size_t t, size_t row, float scale) {
+    const int8_t *panel =
+        (const int8_t *)m->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_DTYPE_I8, 12);
+    assert_true(m->scale[column] == scale);
+    for (size_t k = 0; k < 12; k++)
+        assert_int_equal(panel[k / 4 * 64 + column % GLIA_PANEL * 4 + k % 4], step_of(t, row, k, scale));
+}
+
+/* Fused tensors keep scales of their own; padding and what is not named stay. */
+static void test_quantizes(void **state) {
+    (void)state;
+    for (int turn = 0; turn < 6; turn++) {
+        const bool per_tensor = turn % 2;
+        glia_model_config c;
+        glia_quantize q;
+        glia_weights *w;
+        glia_err err;
+        tensor_list l;
+        make_config(&c, true, false);
+        list_tensors(&l, &c);
+        assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8,
+                                               per_tensor ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
+                                                          : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
+                                               "layers.0.mlp, o_proj", &c, &err),
+                         GLIA_OK);
+        quantized(&w, write_checkpoint(&l), &c, 1 + turn / 2, &q, false);
+        const size_t v = index_of(&l, "model.layers.1.self_attn.v_proj.weight");
+        const size_t up = index_of(&l, "model.layers.1.mlp.up_proj.weight");
+        check_steps(&w->layer[1].qkv, 18 + 5, v, 5, per_tensor ? scale_of(v, 0, 72) : scale_of(v, 60, 72));
+        check_steps(&w->layer[1].gate_up, 48 + 3, up, 19,
+                    per_tensor ? scale_of(up, 0, 240) : scale_of(up, 228, 240));
+        assert_true(w->layer[1].gate_up.scale[48 + 4] == 0);
+        assert_true(w->layer[1].qkv.quantize_rows);
+        assert_int_equal(w->layer[0].gate_up.dtype, GLIA_DTYPE_F32);
+        assert_int_equal(w->layer[0].down.dtype, GLIA_DTYPE_F32);
+        assert_int_equal(w->layer[1].o.dtype, GLIA_DTYPE_F32);
+        assert_false(w->layer[1].o.quantize_rows);
+        assert_int_equal(w->embed.dtype, GLIA_DTYPE_F32);
+        assert_int_equal(w->head.dtype, GLIA_DTYPE_I8); /* of its own though tied; its rows are not int8 */
+        assert_false(w->head.quantize_rows);
+        check_steps(&w->head, 17, index_of(&l, "model.embed_tokens.weight"), 17,
+                    per_tensor ? scale_of(index_of(&l, "model.embed_tokens.weight"), 0, 18 * 12)
+                               : scale_of(index_of(&l, "model.embed_tokens.weight"), 17 * 12, 18 * 12));
+        glia_weights_free(w);
+        glia_quantize_free(&q);
+        glia_model_config_free(&c);
+    }
+}
+
+static const struct {
+    glia_quantization scheme;
+    glia_quantization_type type;
+    const char *keep, *words;
+} refusals[] = {
+    {GLIA_QUANTIZATION_NONE, GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC, NULL, "quantization_type is set and"},
+    {GLIA_QUANTIZATION_NONE, GLIA_QUANTIZATION_TYPE_DEFAULT, "lm_head", "modules_to_not_convert is set and"},
+    {GLIA_QUANTIZATION_INT8, (glia_quantization_type)7, NULL, "quantization_type is 7"},
+    {(glia_quantization)9, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, "quantization is 9"},
+    {GLIA_QUANTIZATION_INT8, 0, "lm_head,,mlp", "empty name"},
+    {GLIA_QUANTIZATION_INT8, 0, "", "empty name"},
+    {GLIA_QUANTIZATION_INT8, 0, "down", "'down' names no module of Qwen3ForCausalLM"},
+    {GLIA_QUANTIZATION_INT8, 0, "mlp, layers.2", "'layers.2' names no module"},
+    {GLIA_QUANTIZATION_INT8, 0, "weight", "'weight' names no module"},
+    {GLIA_QUANTIZATION_INT8, 0, "k_proj", "name all of q_proj, k_proj and v_proj"},
+    {GLIA_QUANTIZATION_INT8, 0, "layers.1.self_attn.q_proj", "name all of q_proj, k_proj and v_proj"},
+    {GLIA_QUANTIZATION_W8A8, 0, "gate_proj", "name all of gate_proj and up_proj"},
+};
+
+static void test_quantize_refusals(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_quantize q;
+    glia_err err;
+    make_config(&c, false, false);
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        const glia_status status =
+            glia_quantize_resolve(&q, refusals[i].scheme, refusals[i].type, refusals[i].keep, &c, &err);
+        CHECK(status == GLIA_ERR_ARGUMENT, "%s: status %d", refusals[i].words, (int)status);
+        CHECK(strstr(err.msg, refusals[i].words), "\"%s\" lacks \"%s\"", err.msg, refusals[i].words);
+    }
+    c.ffn = 1 << 18; /* an int32 cannot hold these sums */
+    assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, 0, NULL, &c, &err),
+                     GLIA_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "down_proj.weight has rows of 262144, limit is 133144"));
+    assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, 0, "down_proj", &c, &err), GLIA_OK);
+    glia_quantize_free(&q);
+    glia_model_config_free(&c);
+}
+
+static void test_quantize_nan(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_quantize q;
+    glia_weights *w;
+    glia_err err;
+    tensor_list l;
+    glia_team *team;
+    make_config(&c, false, false);
+    list_tensors(&l, &c);
+    spoilt = index_of(&l, UP);
+    const char *dir = write_checkpoint(&l);
+    spoilt = SIZE_MAX;
+    assert_int_equal(glia_team_create(&team, 2, &err), GLIA_OK);
+    assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, 0, NULL, &c, &err), GLIA_OK);
+    const glia_weights_options o = {.dtype = GLIA_DTYPE_F32, .quantize = &q, .team = team};
+    assert_int_equal(glia_weights_load(&w, dir, &c, &o, &err), GLIA_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "tensor " UP " holds a value that is NaN or infinite"));
+    assert_null(w);
+    glia_quantize_free(&q);
+    glia_team_free(team);
+    glia_model_config_free(&c);
+}
+
 /* The same seed gives the same dummy for every team. */
 static void test_dummy(void **state) {
     (void)state;
@@ -359,10 +498,11 @@ static void test_dummy(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published), cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_fuses),     cmocka_unit_test(test_bare_and_redundant_names),
-        cmocka_unit_test(test_errors),    cmocka_unit_test(test_unexpected),
-        cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_published),    cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_fuses),        cmocka_unit_test(test_bare_and_redundant_names),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_unexpected),
+        cmocka_unit_test(test_quantizes),    cmocka_unit_test(test_quantize_refusals),
+        cmocka_unit_test(test_quantize_nan), cmocka_unit_test(test_dummy),
     };
     return check_run_group("load", tests);
 }

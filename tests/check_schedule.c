@@ -5,7 +5,8 @@
  * trees, blocks scattered and shared between equal prefixes, other block sizes,
  * one to three threads. Every logit of every row must have the same bits. Over
  * small random models that have everything configurable, and the demo models;
- * every rung of this machine, both dtypes of weights and cache. --long: more. */
+ * every rung of this machine, both dtypes of weights and cache, int8 weights with
+ * float and with int8 rows. --long: more. */
 #include "check.h"
 
 #include <stdio.h>
@@ -21,6 +22,7 @@ enum { SEQS = 3, ROWS = 48, TREE = 8 };
 typedef struct {
     glia_weights *w;
     glia_dtype kv_dtype;
+    glia_quantization scheme;
     unsigned cpu_flags;
     int vocab, length[SEQS], shared; /* the first `shared` tokens of all are equal */
     int32_t *tokens[SEQS];
@@ -64,7 +66,8 @@ static bench_run start(const subject *s, int threads, int block_size, int rows, 
                                         .max_logits = rows,
                                         .block_size = block_size,
                                         .n_blocks = r.n_blocks,
-                                        .sequence_length = positions};
+                                        .sequence_length = positions,
+                                        .quantize_rows = s->scheme == GLIA_QUANTIZATION_W8A8};
     glia_err err = {0};
     if (glia_team_create(&r.team, threads, &err) ||
         glia_decoder_create(&r.d, s->w, &limits, s->cpu_flags, r.team, &err))
@@ -287,31 +290,55 @@ static void check_subject(subject *s, int longest, int schedules) {
 
 /* ---- models --------------------------------------------------------------- */
 
-static bool load(subject *s, const glia_model_config *config, const char *dir, glia_dtype dtype) {
+static void load(subject *s, const glia_model_config *config, const char *dir, glia_dtype dtype) {
     glia_team *team;
+    glia_quantize quantize;
     glia_err err = {0};
     if (glia_team_create(&team, 1, &err)) fail_msg("%s", err.msg);
-    const glia_weights_options options = {
-        .dtype = dtype, .dummy = !dir, .seed = 7, .cpu_flags = s->cpu_flags, .team = team};
+    if (glia_quantize_resolve(&quantize, s->scheme, GLIA_QUANTIZATION_TYPE_DEFAULT,
+                              s->scheme == GLIA_QUANTIZATION_W8A8 ? "layers.1.mlp" : NULL, config, &err))
+        fail_msg("%s", err.msg);
+    const glia_weights_options options = {.dtype = dtype,
+                                          .quantize = &quantize,
+                                          .dummy = !dir,
+                                          .seed = 7,
+                                          .cpu_flags = s->cpu_flags,
+                                          .team = team};
     const glia_status status = glia_weights_load(&s->w, dir, config, &options, &err);
+    glia_quantize_free(&quantize);
     glia_team_free(team);
     if (status) fail_msg("%s", err.msg);
-    return status == GLIA_OK;
 }
 
-/* All dtypes at one rung. */
+/* All number formats at one rung. */
 static void check_model(const glia_model_config *config, const char *dir, const char *rung, int longest,
                         int schedules) {
-    static const glia_dtype dtypes[] = {GLIA_DTYPE_F32, GLIA_DTYPE_BF16};
-    for (int i = 0; i < 4; i++) {
-        subject s = {.kv_dtype = dtypes[i & 1], .cpu_flags = glia_cpu_flags()};
+    static const struct {
+        const char *name;
+        glia_dtype weights, cache;
+        glia_quantization scheme;
+        bool whole; /* sequences of full length */
+    } formats[] = {
+        {"weights f32, cache f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, true},
+        {"weights f32, cache bf16", GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, false},
+        {"weights bf16, cache f32", GLIA_DTYPE_BF16, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, false},
+        {"weights bf16, cache bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, true},
+        {"int8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, false},
+        {"int8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_INT8, false},
+        {"w8a8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8, false},
+        {"w8a8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_W8A8, false},
+    };
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        subject s = {
+            .kv_dtype = formats[i].cache, .scheme = formats[i].scheme, .cpu_flags = glia_cpu_flags()};
         glia_err err;
         if (glia_cpu_mask(&s.cpu_flags, rung, &err)) fail_msg("%s", err.msg);
-        snprintf(s.name, sizeof s.name, "%s, %s, weights %s, cache %s", dir ? dir : config->architecture,
-                 rung, i >> 1 ? "bf16" : "f32", i & 1 ? "bf16" : "f32");
-        load(&s, config, dir, dtypes[i >> 1]);
+        snprintf(s.name, sizeof s.name, "%s, %s, %s", dir ? dir : config->architecture, rung,
+                 formats[i].name);
+        load(&s, config, dir, formats[i].weights);
         const double t = check_seconds();
-        check_subject(&s, least(longest, i == 0 || i == 3 ? longest_run : least(longest_run, 200)),
+        const int most = s.scheme ? 130 : 200;
+        check_subject(&s, least(longest, formats[i].whole ? longest_run : least(longest_run, most)),
                       schedules);
         printf("%-64s %5.1f s\n", s.name, check_seconds() - t);
         glia_weights_free(s.w);
