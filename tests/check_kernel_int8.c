@@ -155,16 +155,28 @@ static void check_outside(const rung *r, const product *p) {
                   p->columns);
 }
 
-static void check_w8a8(const rung *r, product *p) {
+static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+
+/* Tiles and what shares their sums count denormals as zero. */
+static float flushed(float v, bool flush) { return flush && fabsf(v) < 0x1p-126f ? 0 : v; }
+
+static void check_w8a8(const rung *r, product *p, bool narrow) {
+    const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
     memset(p->y, 0xff, y_bytes(p));
-    r->k.linear_w8a8(p->y, p->ldy, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels, p->m);
+    if (narrow)
+        r->k.linear_narrow_w8a8(&out, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels,
+                                p->m, scratch);
+    else
+        r->k.linear_w8a8(p->y, p->ldy, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels,
+                         p->m);
     for (size_t row = 0; row < p->m; row++)
         for (size_t c = 0; c < p->columns; c++) {
             const int8_t *panel = (const int8_t *)p->panels + c / GLIA_PANEL * p->panel_bytes;
             int64_t sum = 0;
             for (size_t i = 0; i < p->k; i++)
                 sum += p->q[row * p->ldq + i] * panel[glia_i8_at(i, c % GLIA_PANEL)];
-            const float want = (float)sum * (p->row_scale[row] * p->scale[c]), got = p->y[row * p->ldy + c];
+            const float scale = flushed(p->row_scale[row] * p->scale[c], narrow);
+            const float want = flushed((float)sum * scale, narrow), got = p->y[row * p->ldy + c];
             CHECK(got == want || (isnan(got) && isnan(want)),
                   "%s w8a8 k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %.9g want %.9g", r->name, p->k,
                   p->n_panels, p->m, (int)p->fill, row, c, (double)got, (double)want);
@@ -184,13 +196,15 @@ static char *as_bf16(const product *p) {
     return panels;
 }
 
-static void check_same(const rung *r, const product *p, const float *want, const char *what) {
+static void check_same(const rung *r, const product *p, const float *want, bool narrow) {
     for (size_t row = 0; row < p->m; row++)
         for (size_t c = 0; c < p->columns; c++) {
-            const float scaled = want[row * p->columns + c] * p->scale[c], got = p->y[row * p->ldy + c];
-            CHECK(!memcmp(&got, &scaled, sizeof got),
-                  "%s %s k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %a want %a", r->name, what, p->k,
-                  p->n_panels, p->m, (int)p->fill, row, c, (double)got, (double)scaled);
+            const float scaled = flushed(want[row * p->columns + c] * p->scale[c], narrow);
+            const float got = p->y[row * p->ldy + c];
+            CHECK(!memcmp(&got, &scaled, sizeof got) || (narrow && scaled == 0 && got == 0),
+                  "%s %s k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %a want %a", r->name,
+                  narrow ? "bfloat16 rows" : "float32 rows", p->k, p->n_panels, p->m, (int)p->fill, row, c,
+                  (double)got, (double)scaled);
         }
     check_outside(r, p);
 }
@@ -201,7 +215,7 @@ static void check_float_rows(const rung *r, product *p) {
     r->k.linear_bf16(want, p->columns, p->x, p->ldx, panels, p->k, p->n_panels, p->m);
     memset(p->y, 0xff, y_bytes(p));
     r->k.linear_i8(p->y, p->ldy, p->x, p->ldx, p->panels, p->scale, p->k, p->n_panels, p->m);
-    check_same(r, p, want, "float32 rows");
+    check_same(r, p, want, false);
     for (size_t c = 0; c < p->columns; c += 3) {
         double exact = 0, magnitude = 0;
         for (size_t i = 0; i < p->k; i++) {
@@ -222,12 +236,12 @@ static void check_float_rows(const rung *r, product *p) {
         memset(x, 0, p->m * ld * sizeof *x);
         for (size_t row = 0; row < p->m; row++)
             for (size_t i = 0; i < p->k; i++) x[row * ld + i] = glia_f32_to_bf16(p->x[row * p->ldx + i]);
-        static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+        const glia_linear_out mine = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
         const glia_linear_out out = {.epilogue = GLIA_STORE, .y = want, .ldy = p->columns};
         r->k.linear_narrow(&out, x, ld, panels, p->k, p->n_panels, p->m, scratch);
         memset(p->y, 0xff, y_bytes(p));
-        r->k.linear_narrow_i8(p->y, p->ldy, x, ld, p->panels, p->scale, p->k, p->n_panels, p->m);
-        check_same(r, p, want, "bfloat16 rows");
+        r->k.linear_narrow_i8(&mine, x, ld, p->panels, p->scale, p->k, p->n_panels, p->m, scratch);
+        check_same(r, p, want, true);
         check_guarded_free(x, p->m * ld * sizeof *x);
     }
     free(panels), free(want);
@@ -237,9 +251,43 @@ static void check_shape(const rung *r, size_t k, size_t n_panels, size_t m, enum
     product p = make(&r->k, k, n_panels, m, fill);
     check_packed(r, &p);
     check_quantized(r, &p);
-    check_w8a8(r, &p);
+    check_w8a8(r, &p, false);
+    if (r->k.linear_narrow_w8a8) check_w8a8(r, &p, true);
     check_float_rows(r, &p);
     release(&p);
+}
+
+/* The epilogues of the AMX rung, of a row alone and among others: the same bits,
+ * and those of the plain product with plain arithmetic behind it. */
+static void check_epilogues(const rung *r) {
+    for (int turn = 0; turn < 24; turn++) {
+        const size_t m = turn % 2 ? 1 + check_u32() % 2 : 3 + check_u32() % 60;
+        product p = make(&r->k, 1 + check_u32() % 300, 4, m, RANDOM);
+        float *y = bench_memory(m * p.columns * sizeof *y), *alone = bench_memory(p.columns * sizeof *alone);
+        float bias[4 * GLIA_PANEL];
+        const glia_epilogue epilogue = turn % 3 == 0 ? GLIA_STORE : turn % 3 == 1 ? GLIA_ADD : GLIA_SWIGLU;
+        for (size_t i = 0; i < p.columns; i++) bias[i] = check_uniform();
+        for (size_t i = 0; i < m * p.columns; i++) y[i] = 1;
+        const glia_linear_out all = {epilogue, y, p.columns, bias};
+        r->k.linear_narrow_w8a8(&all, p.q, p.ldq, p.row_scale, p.panels, p.scale, p.k, 4, m, scratch);
+        r->k.linear_w8a8(p.y, p.ldy, p.q, p.ldq, p.row_scale, p.panels, p.scale, p.k, 4, m);
+        for (size_t row = 0; row < m; row++) {
+            const glia_linear_out one = {epilogue, alone, p.columns, bias};
+            const size_t bytes = epilogue == GLIA_SWIGLU ? p.columns : p.columns * sizeof *alone;
+            for (size_t i = 0; i < p.columns; i++) alone[i] = 1;
+            r->k.linear_narrow_w8a8(&one, p.q + row * p.ldq, p.ldq, p.row_scale + row, p.panels, p.scale, p.k,
+                                    4, 1, scratch);
+            CHECK(!memcmp(alone, y + row * p.columns, bytes),
+                  "%s: epilogue %d of row %zu of %zu differs alone", r->name, (int)epilogue, row, m);
+            for (size_t c = 0; epilogue != GLIA_SWIGLU && c < p.columns; c++) {
+                const float t = p.y[row * p.ldy + c] + bias[c];
+                CHECK(alone[c] == (epilogue == GLIA_ADD ? 1 + t : t), "%s: epilogue %d, column %zu", r->name,
+                      (int)epilogue, c);
+            }
+        }
+        free(y), free(alone);
+        release(&p);
+    }
 }
 
 /* Every product at its largest, at the longest sum allowed; and where signs would saturate pairs. */
@@ -273,6 +321,10 @@ static void check_rung(const rung *r, const glia_kernels *ref) {
         for (int f = 0; f < FILLS; f++) check_shape(r, long_k[i], 1 + i, 1 + i * 2, (enum fill)f);
     check_shape(r, 4100, 9, 14, RANDOM); /* K in blocks */
     check_shape(r, 80, 3, 530, RANDOM);  /* rows in blocks */
+    if (r->k.linear_narrow) {
+        check_shape(r, 9000, 3, 100, RANDOM); /* both */
+        check_epilogues(r);
+    }
     check_bits(r, ref);
     check_extremes(r);
     r->k.linear_i8(NULL, 0, NULL, 0, NULL, NULL, 4, 0, 0); /* nothing asked, nothing touched */
@@ -301,11 +353,14 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
         const double flops = (double)peak(200000), top = flops / (cpu_seconds() - t0);
         const double read = from_memory ? read_now(kern, w, DECODE_BYTES) : 0;
         t0 = cpu_seconds();
-        if (w8a8)
+        const glia_linear_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
+        const uint16_t *x16 = (const uint16_t *)(const void *)x;
+        if (w8a8 && kern->linear_narrow_w8a8)
+            kern->linear_narrow_w8a8(&out, q, ldq, row_scale, w, scale, k, n_panels, m, scratch);
+        else if (w8a8)
             kern->linear_w8a8(y, columns, q, ldq, row_scale, w, scale, k, n_panels, m);
         else if (kern->linear_narrow_i8)
-            kern->linear_narrow_i8(y, columns, (const uint16_t *)(const void *)x, k, w, scale, k, n_panels,
-                                   m);
+            kern->linear_narrow_i8(&out, x16, k, w, scale, k, n_panels, m, scratch);
         else
             kern->linear_i8(y, columns, x, k, w, scale, k, n_panels, m);
         const double seconds = cpu_seconds() - t0;

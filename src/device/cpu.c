@@ -55,9 +55,7 @@ static void finish_chunk(const glia_device *d, const glia_linear_out *out, float
         if (out->bias) d->k.add(t, out->bias + column, width);
         if (out->epilogue == GLIA_ADD) d->k.add(y + column, t, width);
         for (size_t p = 0; out->epilogue == GLIA_SWIGLU && p < width; p += 2 * GLIA_PANEL) {
-            float *to = d->narrow ? t + p : y + (column + p) / 2;
-            d->k.swiglu(to, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
-            if (d->narrow) d->k.narrow((uint16_t *)(void *)y + (column + p) / 2, to, GLIA_PANEL);
+            d->k.swiglu(y + (column + p) / 2, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
         }
     }
 }
@@ -107,9 +105,6 @@ static void multiply(const glia_device *d, float *y, size_t ldy, const operand *
     const float *x = o->x + row * o->ldx, *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
     if (w->quantize_rows)
         d->k.linear_w8a8(y, ldy, o->i8 + row * d->ld_i8, d->ld_i8, o->scale + row, panels, scale, w->k, n, m);
-    else if (d->narrow)
-        d->k.linear_narrow_i8(y, ldy, (const uint16_t *)(const void *)x, 2 * o->ldx, panels, scale, w->k, n,
-                              m);
     else if (w->dtype == GLIA_DTYPE_I8)
         d->k.linear_i8(y, ldy, x, o->ldx, panels, scale, w->k, n, m);
     else if (w->dtype == GLIA_DTYPE_F32)
@@ -118,15 +113,22 @@ static void multiply(const glia_device *d, float *y, size_t ldy, const operand *
         d->k.linear_bf16(y, ldy, x, o->ldx, panels, w->k, n, m);
 }
 
-/* bfloat16 through bfloat16: the kernel does its own epilogue. */
+/* Where d->narrow, kernels do their own epilogue. */
 static void multiply_narrow(const glia_device *d, const operand *o, const glia_matrix *w, size_t first,
                             size_t n, size_t m, const glia_linear_out *out, void *scratch) {
     const size_t column = first * GLIA_PANEL;
     const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
+    const uint16_t *x = (const uint16_t *)(const void *)o->x;
     glia_linear_out share = *out;
     if (share.bias) share.bias += column;
     share.y += out->epilogue == GLIA_SWIGLU ? column / 4 : column; /* half as many, half as wide */
-    d->k.linear_narrow(&share, (const uint16_t *)(const void *)o->x, 2 * o->ldx, panels, w->k, n, m, scratch);
+    if (w->quantize_rows)
+        d->k.linear_narrow_w8a8(&share, o->i8, d->ld_i8, o->scale, panels, w->scale + column, w->k, n, m,
+                                scratch);
+    else if (w->dtype == GLIA_DTYPE_I8)
+        d->k.linear_narrow_i8(&share, x, 2 * o->ldx, panels, w->scale + column, w->k, n, m, scratch);
+    else
+        d->k.linear_narrow(&share, x, 2 * o->ldx, panels, w->k, n, m, scratch);
 }
 
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
@@ -137,7 +139,7 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
     glia_device_panels(w, out->epilogue, thread, d->threads, &from, &to);
     if (from == to || rows == 0) return;
     float *scratch = (float *)(void *)(d->scratch + (size_t)thread * d->scratch_bytes);
-    if (d->narrow && w->dtype == GLIA_DTYPE_BF16) {
+    if (d->narrow) {
         multiply_narrow(d, &o, w, from, to - from, rows, out, scratch);
         return;
     }

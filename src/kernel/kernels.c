@@ -57,6 +57,7 @@ glia_peak_fn glia_peak_f32_avx512;
 glia_linear_narrow_fn glia_linear_narrow_amx;
 glia_narrow_fn glia_narrow_amx;
 glia_linear_narrow_i8_fn glia_linear_narrow_i8_amx;
+glia_linear_narrow_w8a8_fn glia_linear_narrow_w8a8_amx;
 glia_peak_fn glia_peak_i8_amx;
 glia_attend_fn glia_attend_bf16_amx;
 glia_peak_fn glia_peak_bf16_amx;
@@ -131,6 +132,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->linear_narrow = glia_linear_narrow_amx;
     k->narrow = glia_narrow_amx;
     k->linear_narrow_i8 = glia_linear_narrow_i8_amx;
+    k->linear_narrow_w8a8 = glia_linear_narrow_w8a8_amx;
     k->peak_i8 = glia_peak_i8_amx;
     k->attend_bf16 = glia_attend_bf16_amx;
     k->peak_bf16 = glia_peak_bf16_amx;

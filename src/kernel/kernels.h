@@ -104,13 +104,15 @@ typedef void glia_linear_narrow_fn(const glia_linear_out *out, const uint16_t *x
 /* y = x rounded to bfloat16, to nearest even, [n]; y may be the memory of x. */
 typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
 
-/* The same with int8 weights and a factor per column, scale [n_panels * 16]:
- * bit for bit scale times what glia_linear_fn (glia_linear_narrow_fn) gives for
- * these integers as bfloat16 weights. */
+/* As glia_linear_fn with int8 weights and a factor per column, scale [n_panels * 16]:
+ * bit for bit scale times what that gives for these integers as bfloat16 weights. */
 typedef void glia_linear_i8_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w,
                                const float *scale, size_t k, size_t n_panels, size_t m);
-typedef void glia_linear_narrow_i8_fn(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w,
-                                      const float *scale, size_t k, size_t n_panels, size_t m);
+/* As glia_linear_narrow_fn, likewise; the epilogue follows the scales. Denormals
+ * count as zero, in the epilogue too. */
+typedef void glia_linear_narrow_i8_fn(const glia_linear_out *out, const uint16_t *x, size_t ldx,
+                                      const void *w, const float *scale, size_t k, size_t n_panels, size_t m,
+                                      void *scratch);
 
 /* q = row x [k] (F32 or BF16) in steps of *scale = the largest |x| / 127:
  * x * (127 / largest), rounded to nearest even, then zeros up to a multiple of
@@ -127,6 +129,11 @@ typedef void glia_quantize_fn(int8_t *q, float *scale, const void *x, glia_dtype
  * 1 <= k <= GLIA_I8_K_MAX; neither x nor w holds -128. */
 typedef void glia_linear_w8a8_fn(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
                                  const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m);
+/* The same with the epilogue and scratch of glia_linear_narrow_fn, whose SWIGLU
+ * rows are bfloat16; denormals count as zero. */
+typedef void glia_linear_narrow_w8a8_fn(const glia_linear_out *out, const int8_t *x, size_t ldx,
+                                        const float *x_scale, const void *w, const float *w_scale, size_t k,
+                                        size_t n_panels, size_t m, void *scratch);
 
 /* y = w * x / sqrt(mean(x^2) + eps), all [n]; y may be x.
  * Source: transformers Qwen3RMSNorm.forward. */
@@ -199,6 +206,7 @@ typedef struct {
     glia_linear_narrow_i8_fn *linear_narrow_i8; /* with linear_narrow */
     glia_quantize_fn *quantize;
     glia_linear_w8a8_fn *linear_w8a8;
+    glia_linear_narrow_w8a8_fn *linear_narrow_w8a8; /* with linear_narrow */
     glia_rmsnorm_fn *rmsnorm;
     glia_rope_fn *rope;
     glia_swiglu_fn *swiglu;

@@ -1,4 +1,5 @@
-/* linear_amx.c - bfloat16 rows through bfloat16 panels on AMX tiles; one or two rows with AVX-512.
+/* linear_amx.c - rows through panels on AMX tiles; one or two rows with AVX-512:
+ * bfloat16 through bfloat16, bfloat16 through int8, int8 through int8.
  *
  * TDPBF16PS adds, for every element, the products of 16 even and of 16 odd k in
  * two chains from zero, then their sum to the element, rounding to nearest and
@@ -14,29 +15,43 @@
  * second cache (X_BYTES) and stay there while the panels pass; a pair of panels
  * comes from memory once for all of them, fetched while the pair before is
  * multiplied. The epilogue of a block runs between the tile instructions of
- * the next one, in whose shadow it costs almost nothing. */
+ * the next one, in whose shadow it costs almost nothing.
+ *
+ * int8 panels under bfloat16 rows are widened to bfloat16, which holds them
+ * exactly, a step ahead of their first block; the blocks after it find them in
+ * the second cache. int8 under int8 differs in the tile instruction alone: a
+ * step is 64 bytes of a row either way, and TDPBSSD's int32 sums are exact.
+ * Scales come first in the epilogue. */
 #include <assert.h>
 #include <string.h>
 
 #include "kernel/exp_avx512.h"
-#include "kernel/panel.h"
+#include "kernel/i8_avx512.h"
 #include "kernel/tile_amx.h"
 
 glia_linear_narrow_fn glia_linear_narrow_amx;
+glia_linear_narrow_i8_fn glia_linear_narrow_i8_amx;
+glia_linear_narrow_w8a8_fn glia_linear_narrow_w8a8_amx;
+/* linear_i8_amx.c: up to FEW rows, scales left out */
+void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
+                             size_t n_panels, size_t m);
+glia_linear_w8a8_fn glia_linear_w8a8_vnni;
 glia_narrow_fn glia_narrow_amx;
 glia_peak_fn glia_peak_bf16_amx;
 
 enum {
-    STEP = GLIA_AMX_STEP,
+    STEP_BYTES = 64, /* of a row: 32 bfloat16 or 64 int8 */
     TILE_ROWS = GLIA_AMX_ROWS,
     TILE_BYTES = GLIA_AMX_BYTES,
     BLOCK_ROWS = 3 * TILE_ROWS,
     TILE_FLOATS = TILE_BYTES / 4,
     BLOCK_FLOATS = 6 * TILE_FLOATS, /* in turn: rows 0-15 of both panels, rows 16-31, rows 32-47 */
     X_BYTES = 1 << 20,
-    ROWS = 256,  /* at most, where K does not fit at once */
-    PANELS = 16, /* whose partial sums fit GLIA_NARROW_SCRATCH then */
+    ROWS = 256,    /* at most, where K does not fit at once */
+    PANELS = 16,   /* whose partial sums fit GLIA_NARROW_SCRATCH then */
+    WIDE_K = 4096, /* at most at once, where panels are widened */
     FEW = 2,
+    FEW_PANELS = 64, /* of few rows, whose sums wait in scratch */
     WIDE = 8,
     AHEAD = 2048, /* bytes fetched ahead in a panel where rows are few */
     AHEAD_STEPS = 4,
@@ -44,11 +59,28 @@ enum {
 
 /* ---- epilogue -------------------------------------------------------------- */
 
+/* Where sums go: their scales first, then the caller's epilogue. */
+typedef struct {
+    const glia_linear_out *out;
+    const float *w_scale, *x_scale; /* of int8 panels, of int8 rows (then sums are int32); or NULL */
+} target;
+
+static inline __m512 scaled(const target *to, size_t row, size_t column, __m512 sum) {
+    __m512 scale = _mm512_loadu_ps(to->w_scale + column);
+    if (!to->x_scale) return _mm512_mul_ps(sum, scale);
+    scale = _mm512_mul_ps(_mm512_set1_ps(to->x_scale[row]), scale);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(sum)), scale);
+}
+
 /* Row `row` of the pair of panels at `panel`; b is not there where the pair is one panel. */
-static inline void finish_row(const glia_linear_out *out, size_t row, size_t panel, bool pair, __m512 a,
-                              __m512 b) {
+static inline void finish_row(const target *to, size_t row, size_t panel, bool pair, __m512 a, __m512 b) {
+    const glia_linear_out *out = to->out;
     float *y = out->y + row * out->ldy;
     const size_t column = panel * GLIA_PANEL;
+    if (to->w_scale) {
+        a = scaled(to, row, column, a);
+        if (pair) b = scaled(to, row, column + GLIA_PANEL, b);
+    }
     if (out->bias) {
         a = _mm512_add_ps(a, _mm512_loadu_ps(out->bias + column));
         if (pair) b = _mm512_add_ps(b, _mm512_loadu_ps(out->bias + column + GLIA_PANEL));
@@ -69,7 +101,7 @@ static inline void finish_row(const glia_linear_out *out, size_t row, size_t pan
 
 /* A block whose sums are complete and whose rows from `done` on wait for their epilogue. */
 typedef struct {
-    const glia_linear_out *out;
+    const target *to;
     const float *sums; /* [BLOCK_FLOATS] */
     size_t row, panel, rows, done;
     bool pair;
@@ -78,24 +110,28 @@ typedef struct {
 static inline void finish_next(pending *e) {
     const size_t i = e->done++;
     const float *t = e->sums + i / TILE_ROWS * 2 * TILE_FLOATS + i % TILE_ROWS * GLIA_PANEL;
-    finish_row(e->out, e->row + i, e->panel, e->pair, _mm512_load_ps(t), _mm512_load_ps(t + TILE_FLOATS));
+    finish_row(e->to, e->row + i, e->panel, e->pair, _mm512_load_ps(t), _mm512_load_ps(t + TILE_FLOATS));
 }
 
 /* ---- weights ahead --------------------------------------------------------- */
 
-/* The lines of the block's panels in the order of their use: per step 16 lines of each panel. */
+/* The lines of the block's panels in the order of their use: per step `lines` of each panel. */
 typedef struct {
     const char *pair; /* first panel, at the first k of the block */
     size_t panel_bytes, steps;
-    size_t step, line; /* next: line 0..31 of the step */
+    size_t lines;      /* 16; of panels to widen 8 */
+    size_t step, line; /* next: line 0 .. 2 * lines - 1 of the step */
     size_t left;       /* pairs behind this one */
 } ahead;
 
-static inline void fetch(ahead *a, size_t lines) {
-    const char *p = a->pair + a->line / 16 * a->panel_bytes + a->step * TILE_BYTES;
-    for (size_t i = 0; i < lines; i++) _mm_prefetch(p + (a->line % 16 + i) * 64, _MM_HINT_T1);
-    a->line += lines;
-    if (a->line < 32) return;
+/* n <= a->lines, both powers of two. */
+static inline void fetch(ahead *a, size_t n) {
+    const size_t second = a->line >= a->lines;
+    const char *p =
+        a->pair + second * a->panel_bytes + (a->step * a->lines + a->line - second * a->lines) * 64;
+    for (size_t i = 0; i < n; i++) _mm_prefetch(p + i * 64, _MM_HINT_T1);
+    a->line += n;
+    if (a->line < 2 * a->lines) return;
     a->line = 0;
     if (++a->step < a->steps) return;
     a->step = 0;
@@ -116,42 +152,73 @@ static void configure(size_t rows) {
 }
 
 typedef struct {
-    const uint16_t *x;    /* at the first row and the first k of the block */
+    const char *x;        /* at the first row and the first k of the block */
     const char *w[2];     /* panels, at the first k of the block; the first twice where there is one */
-    size_t ldx, steps;    /* whole steps of 32 k */
-    size_t lines;         /* of the last, partial step: 0..15 groups of 2 k */
+    size_t ldx;           /* bytes */
+    size_t steps;         /* with the last, partial one */
+    size_t last_lines;    /* of the last step in a panel, 1 .. lines; zeros behind them */
+    char *wide;           /* [steps][2][TILE_BYTES] of panels to widen, else NULL */
+    bool widen;           /* this block is the first to see them */
     const float *partial; /* [BLOCK_FLOATS] sums of earlier blocks of K, or NULL */
     float *sums;          /* [BLOCK_FLOATS] */
-    size_t fetch;         /* lines to fetch ahead in a step, a power of two up to 16; 32: all */
+    size_t fetch;         /* lines to fetch ahead in a step, a power of two up to 2 * lines */
     size_t finish;        /* rows of the pending epilogue to take in a step */
 } block;
 
-/* The last, partial step of a panel, zeros behind it. */
-static void pad_step(char *to, const block *b, int panel) {
-    memset(to, 0, TILE_BYTES);
-    memcpy(to, b->w[panel] + b->steps * TILE_BYTES, b->lines * 64);
+/* A line of 4 k as two of bfloat16 pairs. */
+static inline void widen_line(char *to, const char *line) {
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
+    enum { AND_OR = 0xea }; /* (a & b) | c */
+    __m512 w[4];
+    __m512i bits[4];
+    glia_widen_i8(w, _mm512_load_si512(line));
+    GLIA_UNROLL for (int j = 0; j < 4; j++) bits[j] = _mm512_castps_si512(w[j]);
+    _mm512_store_si512(to, _mm512_ternarylogic_epi32(bits[1], upper, _mm512_srli_epi32(bits[0], 16), AND_OR));
+    _mm512_store_si512(to + 64,
+                       _mm512_ternarylogic_epi32(bits[3], upper, _mm512_srli_epi32(bits[2], 16), AND_OR));
+}
+
+/* Step s of both panels, widened. */
+static void widen_step(const block *b, size_t s) {
+    enum { LINES = 8 };
+    const size_t lines = s + 1 < b->steps ? LINES : b->last_lines;
+    for (int i = 0; i < 2; i++) {
+        const char *from = b->w[i] + s * LINES * 64;
+        char *to = b->wide + (2 * s + (size_t)i) * TILE_BYTES;
+        for (size_t l = 0; l < lines; l++) widen_line(to + l * 128, from + l * 64);
+        memset(to + lines * 128, 0, TILE_BYTES - lines * 128);
+    }
 }
 
 /* Prefetches and epilogue beside step s; the panels at that step in p. */
-static inline __attribute__((always_inline)) void beside(const block *b, ahead *next, pending *e, size_t s,
-                                                         char last[2][TILE_BYTES], const char *p[2]) {
-    for (int i = 0; i < 2; i++) {
-        p[i] = b->w[i] + s * TILE_BYTES;
-        if (s < b->steps) continue;
-        pad_step(last[i], b, i);
+GLIA_INLINE void beside(const block *b, ahead *next, pending *e, size_t s, char last[2][TILE_BYTES],
+                        const char *p[2]) {
+    if (b->widen && s == 0) widen_step(b, 0);
+    if (b->widen && s + 1 < b->steps) widen_step(b, s + 1);
+    for (size_t i = 0; i < 2; i++) {
+        p[i] = b->wide ? b->wide + (2 * s + i) * TILE_BYTES : b->w[i] + s * TILE_BYTES;
+        if (b->wide || s + 1 < b->steps || b->last_lines == 16) continue;
+        memset(last[i], 0, TILE_BYTES);
+        memcpy(last[i], p[i], b->last_lines * 64);
         p[i] = last[i];
     }
-    fetch(next, glia_min(b->fetch, 16));
-    if (b->fetch == 32) fetch(next, 16);
+    fetch(next, glia_min(b->fetch, next->lines));
+    if (b->fetch > next->lines) fetch(next, next->lines);
     for (size_t i = 0; i < b->finish && e->done < e->rows; i++) finish_next(e);
 }
 
+#define DOT(to, x, w)                                                                                        \
+    if (i8)                                                                                                  \
+        _tile_dpbssd(to, x, w);                                                                              \
+    else                                                                                                     \
+        _tile_dpbf16ps(to, x, w)
+
 /* A block of 48 rows. */
-static void multiply_three(const block *b, ahead *next, pending *e) {
+GLIA_INLINE void multiply_three(const block *b, ahead *next, pending *e, const bool i8) {
     char last[2][TILE_BYTES] __attribute__((aligned(64)));
     const char *p[2];
-    const uint16_t *x0 = b->x, *x1 = x0 + TILE_ROWS * b->ldx, *x2 = x1 + TILE_ROWS * b->ldx;
-    const size_t ldx = b->ldx * sizeof *b->x;
+    const size_t ldx = b->ldx;
+    const char *x0 = b->x, *x1 = x0 + TILE_ROWS * ldx, *x2 = x1 + TILE_ROWS * ldx;
     const float *from = b->partial;
     if (from) {
         _tile_loadd(0, from, 64);
@@ -168,21 +235,21 @@ static void multiply_three(const block *b, ahead *next, pending *e) {
         _tile_zero(4);
         _tile_zero(5);
     }
-    for (size_t s = 0; s < b->steps + (b->lines != 0); s++) {
+    for (size_t s = 0; s < b->steps; s++) {
         beside(b, next, e, s, last, p);
         _tile_loadd(6, p[0], 64);
-        _tile_loadd(7, x0 + s * STEP, ldx);
-        _tile_dpbf16ps(0, 7, 6);
-        _tile_loadd(7, x1 + s * STEP, ldx);
-        _tile_dpbf16ps(2, 7, 6);
-        _tile_loadd(7, x2 + s * STEP, ldx);
-        _tile_dpbf16ps(4, 7, 6);
+        _tile_loadd(7, x0 + s * STEP_BYTES, ldx);
+        DOT(0, 7, 6);
+        _tile_loadd(7, x1 + s * STEP_BYTES, ldx);
+        DOT(2, 7, 6);
+        _tile_loadd(7, x2 + s * STEP_BYTES, ldx);
+        DOT(4, 7, 6);
         _tile_loadd(6, p[1], 64);
-        _tile_dpbf16ps(5, 7, 6);
-        _tile_loadd(7, x1 + s * STEP, ldx);
-        _tile_dpbf16ps(3, 7, 6);
-        _tile_loadd(7, x0 + s * STEP, ldx);
-        _tile_dpbf16ps(1, 7, 6);
+        DOT(5, 7, 6);
+        _tile_loadd(7, x1 + s * STEP_BYTES, ldx);
+        DOT(3, 7, 6);
+        _tile_loadd(7, x0 + s * STEP_BYTES, ldx);
+        DOT(1, 7, 6);
     }
     while (e->done < e->rows) finish_next(e);
     _tile_stored(0, b->sums, 64);
@@ -194,12 +261,11 @@ static void multiply_three(const block *b, ahead *next, pending *e) {
 }
 
 /* One block of up to 16 rows, or (two) of 17 to 32. */
-static inline __attribute__((always_inline)) void multiply(const block *b, ahead *next, pending *e,
-                                                           const bool two) {
+GLIA_INLINE void multiply(const block *b, ahead *next, pending *e, const bool two, const bool i8) {
     char last[2][TILE_BYTES] __attribute__((aligned(64)));
     const char *p[2];
-    const uint16_t *x0 = b->x, *x1 = b->x + TILE_ROWS * b->ldx;
-    const size_t ldx = b->ldx * sizeof *b->x;
+    const size_t ldx = b->ldx;
+    const char *x0 = b->x, *x1 = x0 + TILE_ROWS * ldx;
     const float *from = b->partial;
     if (from) {
         _tile_loadd(0, from, 64);
@@ -212,16 +278,17 @@ static inline __attribute__((always_inline)) void multiply(const block *b, ahead
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (size_t s = 0; s < b->steps + (b->lines != 0); s++) {
+    for (size_t s = 0; s < b->steps; s++) {
         beside(b, next, e, s, last, p);
-        _tile_loadd(4, x0 + s * STEP, ldx);
+        _tile_loadd(4, x0 + s * STEP_BYTES, ldx);
         _tile_loadd(6, p[0], 64);
-        _tile_dpbf16ps(0, 4, 6);
+        DOT(0, 4, 6);
         _tile_loadd(7, p[1], 64);
-        _tile_dpbf16ps(1, 4, 7);
-        if (two) _tile_loadd(5, x1 + s * STEP, ldx);
-        if (two) _tile_dpbf16ps(2, 5, 6);
-        if (two) _tile_dpbf16ps(3, 5, 7);
+        DOT(1, 4, 7);
+        if (!two) continue;
+        _tile_loadd(5, x1 + s * STEP_BYTES, ldx);
+        DOT(2, 5, 6);
+        DOT(3, 5, 7);
     }
     while (e->done < e->rows) finish_next(e);
     _tile_stored(0, b->sums, 64);
@@ -231,27 +298,40 @@ static inline __attribute__((always_inline)) void multiply(const block *b, ahead
 }
 
 typedef struct {
-    const glia_linear_out *out;
-    const uint16_t *x;
-    const char *w;
-    size_t ldx, k, panel_bytes;
-    float *partial; /* GLIA_NARROW_SCRATCH */
+    target to;
+    const char *x, *w;
+    size_t ldx, k, panel_bytes;    /* ldx in bytes */
+    size_t step, x_bytes, w_lines; /* k of a step, bytes of an element of x, lines of a step in a panel */
+    bool i8;                       /* int8 rows */
+    float *partial;                /* GLIA_NARROW_SCRATCH */
+    char *wide;                    /* [WIDE_K / step][2][TILE_BYTES], or NULL */
     pending e;
     float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* in turns: finished while the other fills */
     int turn;
 } product;
 
+GLIA_INLINE void multiply_rows(const block *b, ahead *next, pending *e, size_t rows, const bool i8) {
+    if (rows == BLOCK_ROWS)
+        multiply_three(b, next, e, i8);
+    else if (rows > TILE_ROWS)
+        multiply(b, next, e, true, i8);
+    else
+        multiply(b, next, e, false, i8);
+}
+
 /* Rows [row, row + rows) through panels [first, first + panels), k from `at` to `end`. */
 static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, n = end - at;
-    block b = {.ldx = t->ldx, .steps = n / STEP, .lines = (n % STEP + 1) / 2};
-    const size_t steps = b.steps + (b.lines != 0);
-    ahead next = {.panel_bytes = t->panel_bytes, .steps = steps};
-    for (b.fetch = 32; b.fetch * blocks > 63; b.fetch /= 2) continue;
+    const size_t steps = (n + t->step - 1) / t->step, per_line = t->step / t->w_lines;
+    block b = {.ldx = t->ldx, .steps = steps, .wide = t->wide};
+    ahead next = {.panel_bytes = t->panel_bytes, .steps = steps, .lines = t->w_lines};
+    b.last_lines = (n - (steps - 1) * t->step + per_line - 1) / per_line;
+    for (b.fetch = 2 * t->w_lines; b.fetch > 1 && b.fetch * blocks > 4 * t->w_lines - 1; b.fetch /= 2)
+        continue;
     b.finish = (BLOCK_ROWS + steps - 1) / steps;
     for (size_t p = 0; p < panels; p += 2) {
         const bool pair = p + 1 < panels;
-        b.w[0] = t->w + (first + p) * t->panel_bytes + at / 2 * 64;
+        b.w[0] = t->w + (first + p) * t->panel_bytes + at / per_line * 64;
         b.w[1] = b.w[0] + (pair ? t->panel_bytes : 0);
         if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
             next.left = (panels - 1 - p) / 2;
@@ -263,18 +343,17 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
             taken = rows - r < BLOCK_ROWS ? glia_min(rows - r, 2 * TILE_ROWS) : BLOCK_ROWS;
             float *partial =
                 t->partial + (p / 2 * ((rows + TILE_ROWS - 1) / TILE_ROWS) + r / TILE_ROWS) * 2 * TILE_FLOATS;
-            b.x = t->x + (row + r) * t->ldx + at;
+            b.x = t->x + (row + r) * t->ldx + at * t->x_bytes;
+            b.widen = t->wide && r == 0;
             b.partial = at ? partial : NULL;
             b.sums = end < t->k ? partial : t->sums[t->turn];
             if (r == 0 || taken < BLOCK_ROWS) configure(taken);
-            if (taken == BLOCK_ROWS)
-                multiply_three(&b, &next, &t->e);
-            else if (taken > TILE_ROWS)
-                multiply(&b, &next, &t->e, true);
+            if (t->i8)
+                multiply_rows(&b, &next, &t->e, taken, true);
             else
-                multiply(&b, &next, &t->e, false);
+                multiply_rows(&b, &next, &t->e, taken, false);
             if (end < t->k) continue;
-            t->e = (pending){t->out, b.sums, row + r, first + p, taken, 0, pair};
+            t->e = (pending){&t->to, b.sums, row + r, first + p, taken, 0, pair};
             t->turn ^= 1;
         }
     }
@@ -306,7 +385,7 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
 #pragma GCC unroll 2
             for (int r = 0; r < R; r++) {
                 int pair;
-                memcpy(&pair, t->x + (size_t)r * t->ldx + 2 * l, sizeof pair);
+                memcpy(&pair, t->x + (size_t)r * t->ldx + 4 * l, sizeof pair);
                 xe[r] = even(_mm512_set1_epi32(pair));
                 xo[r] = odd(_mm512_set1_epi32(pair));
             }
@@ -326,8 +405,8 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R * P; i += 2)
-        finish_row(t->out, (size_t)(i / P), panel + (size_t)(i % P), P > 1, sum[i], sum[P > 1 ? i + 1 : i]);
-    if (R == 2 && P == 1) finish_row(t->out, 1, panel, false, sum[1], sum[1]);
+        finish_row(&t->to, (size_t)(i / P), panel + (size_t)(i % P), P > 1, sum[i], sum[P > 1 ? i + 1 : i]);
+    if (R == 2 && P == 1) finish_row(&t->to, 1, panel, false, sum[1], sum[1]);
 }
 
 static void sweep_few(const product *t, size_t n_panels, size_t rows) {
@@ -349,14 +428,38 @@ static void sweep_few(const product *t, size_t n_panels, size_t rows) {
     }
 }
 
-/* ---- both ------------------------------------------------------------------ */
+/* Few rows through int8 panels: their sums, then the epilogue. */
+static void sweep_few_i8(const product *t, size_t n_panels, size_t rows) {
+    const size_t ld = FEW_PANELS * GLIA_PANEL;
+    float *sums = t->partial;
+    target to = t->to;
+    if (t->i8) to.w_scale = NULL; /* linear_w8a8 gives them their scales */
+    for (size_t p = 0, n; p < n_panels; p += n) {
+        n = glia_min(n_panels - p, FEW_PANELS);
+        const char *w = t->w + p * t->panel_bytes;
+        if (t->i8)
+            glia_linear_w8a8_vnni(sums, ld, (const int8_t *)t->x, t->ldx, t->to.x_scale, w,
+                                  t->to.w_scale + p * GLIA_PANEL, t->k, n, rows);
+        else
+            glia_linear_sums_i8_amx(sums, ld, (const void *)t->x, t->ldx / 2, w, t->k, n, rows);
+        for (size_t r = 0; r < rows; r++)
+            for (size_t i = 0; i < n; i += 2) {
+                const float *at = sums + r * ld + i * GLIA_PANEL;
+                finish_row(&to, r, p + i, i + 1 < n, _mm512_loadu_ps(at), _mm512_loadu_ps(at + GLIA_PANEL));
+            }
+    }
+}
+
+/* ---- all ------------------------------------------------------------------ */
 
 static void sweep_tiles(product *t, size_t n_panels, size_t m) {
-    const size_t fit = X_BYTES / sizeof *t->x / t->k, most = fit > ROWS ? fit : ROWS; /* rows of whole K */
+    const size_t row_bytes = t->k * t->x_bytes;
+    const size_t fit = X_BYTES / row_bytes, most = fit > ROWS ? fit : ROWS; /* rows of whole K */
     const size_t groups = (m + most - 1) / most;
     const size_t rows = ((m + groups - 1) / groups + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    const size_t parts = (glia_min(m, rows) * t->k * sizeof *t->x + X_BYTES - 1) / X_BYTES;
-    const size_t part = ((t->k + parts - 1) / parts + STEP - 1) / STEP * STEP;
+    size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
+    if (t->wide && t->k > parts * WIDE_K) parts = (t->k + WIDE_K - 1) / WIDE_K;
+    const size_t part = ((t->k + parts - 1) / parts + t->step - 1) / t->step * t->step;
     const size_t panels = parts > 1 ? PANELS : n_panels;
     for (size_t r = 0; r < m; r += rows)
         for (size_t p = 0; p < n_panels; p += panels)
@@ -367,25 +470,68 @@ static void sweep_tiles(product *t, size_t n_panels, size_t m) {
     _tile_release();
 }
 
-void glia_linear_narrow_amx(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
-                            size_t k, size_t n_panels, size_t m, void *scratch) {
+static void run(product *t, size_t n_panels, size_t m) {
     enum { FLUSH = 0x8040 }; /* FTZ and DAZ, as the tiles do */
     const unsigned csr = _mm_getcsr();
-    product t = {.out = out,
-                 .x = x,
+    assert(t->to.out->epilogue != GLIA_SWIGLU || n_panels % 2 == 0);
+    if (m == 0 || n_panels == 0) return;
+    _mm_setcsr(csr | FLUSH);
+    if (m > FEW)
+        sweep_tiles(t, n_panels, m);
+    else if (t->to.w_scale)
+        sweep_few_i8(t, n_panels, m);
+    else
+        sweep_few(t, n_panels, m);
+    _mm_setcsr(csr);
+}
+
+void glia_linear_narrow_amx(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
+                            size_t k, size_t n_panels, size_t m, void *scratch) {
+    product t = {.to = {.out = out},
+                 .x = (const char *)x,
+                 .w = w,
+                 .ldx = ldx * sizeof *x,
+                 .k = k,
+                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_BF16, k),
+                 .step = 32,
+                 .x_bytes = sizeof *x,
+                 .w_lines = 16,
+                 .partial = scratch};
+    run(&t, n_panels, m);
+}
+
+void glia_linear_narrow_i8_amx(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
+                               const float *w_scale, size_t k, size_t n_panels, size_t m, void *scratch) {
+    char wide[WIDE_K / 32 * 2 * TILE_BYTES] __attribute__((aligned(64)));
+    product t = {.to = {.out = out, .w_scale = w_scale},
+                 .x = (const char *)x,
+                 .w = w,
+                 .ldx = ldx * sizeof *x,
+                 .k = k,
+                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, k),
+                 .step = 32,
+                 .x_bytes = sizeof *x,
+                 .w_lines = 8,
+                 .partial = scratch,
+                 .wide = wide};
+    run(&t, n_panels, m);
+}
+
+void glia_linear_narrow_w8a8_amx(const glia_linear_out *out, const int8_t *x, size_t ldx,
+                                 const float *x_scale, const void *w, const float *w_scale, size_t k,
+                                 size_t n_panels, size_t m, void *scratch) {
+    product t = {.to = {.out = out, .w_scale = w_scale, .x_scale = x_scale},
+                 .x = (const char *)x,
                  .w = w,
                  .ldx = ldx,
                  .k = k,
-                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_BF16, k),
+                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, k),
+                 .step = 64,
+                 .x_bytes = 1,
+                 .w_lines = 16,
+                 .i8 = true,
                  .partial = scratch};
-    assert(out->epilogue != GLIA_SWIGLU || n_panels % 2 == 0);
-    if (m == 0 || n_panels == 0) return;
-    _mm_setcsr(csr | FLUSH);
-    if (m <= FEW)
-        sweep_few(&t, n_panels, m);
-    else
-        sweep_tiles(&t, n_panels, m);
-    _mm_setcsr(csr);
+    run(&t, n_panels, m);
 }
 
 void glia_narrow_amx(uint16_t *y, const float *x, size_t n) {
@@ -409,5 +555,5 @@ uint64_t glia_peak_bf16_amx(uint64_t rounds) {
         _tile_dpbf16ps(3, 5, 7);
     }
     _tile_release();
-    return rounds * 4 * 2 * TILE_ROWS * GLIA_PANEL * STEP;
+    return rounds * 4 * 2 * TILE_ROWS * GLIA_PANEL * 32;
 }

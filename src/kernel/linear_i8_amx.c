@@ -1,10 +1,12 @@
-/* linear_i8_amx.c - bfloat16 rows through int8 panels, in the order of additions
- * of linear_amx.c: per 32 k a chain of the even and one of the odd k from zero. */
+/* linear_i8_amx.c - one or two bfloat16 rows through int8 panels, scales left to
+ * linear_amx.c, in its order of additions: per 32 k a chain of the even and one
+ * of the odd k from zero. */
 #include <string.h>
 
 #include "kernel/i8_avx512.h"
 
-glia_linear_narrow_i8_fn glia_linear_narrow_i8_amx;
+void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
+                             size_t n_panels, size_t m);
 
 enum { FEW = 2, WIDE = 8, AHEAD = 2048, LINES = 8 }; /* lines of 4 k in a step of 32 */
 
@@ -60,27 +62,11 @@ GLIA_INLINE void rows(product t, size_t panels, const int R, const int P) {
     }
 }
 
-static void multiply_by(const float *scale, float *y, size_t ldy, size_t n_panels, size_t m) {
-    for (size_t r = 0; r < m; r++)
-        for (size_t c = 0; c < n_panels * GLIA_PANEL; c += GLIA_PANEL) {
-            float *at = y + r * ldy + c;
-            _mm512_storeu_ps(at, _mm512_mul_ps(_mm512_loadu_ps(at), _mm512_loadu_ps(scale + c)));
-        }
-}
-
-void glia_linear_narrow_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w,
-                               const float *scale, size_t k, size_t n_panels, size_t m) {
-    enum { FLUSH = 0x8040 }; /* FTZ and DAZ, as the tiles do */
-    const unsigned csr = _mm_getcsr();
-    product t = {y, x, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), (k + 3) / 4};
-    _mm_setcsr(csr | FLUSH);
-    for (size_t left = m, n; left; left -= n, t.y += n * ldy, t.x += n * ldx) {
-        n = left >= FEW ? FEW : 1;
-        if (n == FEW)
-            rows(t, n_panels, FEW, WIDE / 2);
-        else
-            rows(t, n_panels, 1, WIDE);
-    }
-    _mm_setcsr(csr);
-    multiply_by(scale, y, ldy, n_panels, m);
+void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
+                             size_t n_panels, size_t m) {
+    const product t = {y, x, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), (k + 3) / 4};
+    if (m == 2)
+        rows(t, n_panels, 2, WIDE / 2);
+    else
+        rows(t, n_panels, 1, WIDE);
 }
