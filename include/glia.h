@@ -92,7 +92,7 @@ typedef struct {
     int batch_size;                     /* sequences at once; 0: 1 */
     int sequence_length;      /* prompt + output of one; 0: 8192, or the model's own limit if less */
     int prefill_chunk_size;   /* rows of one step; 0: 512 */
-    int block_size;           /* positions in a KV cache block, a multiple of 16; 0: 64 */
+    int block_size;           /* positions in a KV cache block, a multiple of 32; 0: 64 */
     bool no_prefix_cache;     /* do not reuse blocks of equal prefixes */
     int tensor_parallel_size; /* ranks that share each layer; 0: 1, and no other yet */
     int batch_size_needed, sequence_length_needed; /* what the caller's task needs: the default where not 0 */

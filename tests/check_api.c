@@ -48,8 +48,8 @@ static void test_options(void **state) {
         {{.sequence_length = 501}, "sequence_length is 501, expected 2 to 500"},
         {{.sequence_length = 1}, "sequence_length is 1, expected 2 to 500"},
         {{.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
-        {{.block_size = 24}, "block_size is 24, expected a multiple of 16"},
-        {{.block_size = -16}, "block_size is -16, expected 1 to 4096"},
+        {{.block_size = 24}, "block_size is 24, expected a multiple of 32"},
+        {{.block_size = -32}, "block_size is -32, expected 1 to 4096"},
         {{.tensor_parallel_size = 2},
          "tensor_parallel_size is 2: this build has no parallel layers, only 1 works"},
         {{.tensor_parallel_size = -1}, "tensor_parallel_size is -1, expected 1 to 1"},
@@ -227,7 +227,7 @@ static void check_inspect(const char *dir, glia_options o) {
 static void test_inspect(void **state) {
     (void)state;
     check_inspect(config_dir(""), (glia_options){.dummy = true, .threads = 2, .batch_size = 3});
-    check_inspect(config_dir(""), (glia_options){.dummy = true, .cpu_features = "ref", .block_size = 16});
+    check_inspect(config_dir(""), (glia_options){.dummy = true, .cpu_features = "ref", .block_size = 32});
     if (!glia_dir_exists(model_dir)) check_skip("the demo model is not here");
     check_inspect(model_dir, (glia_options){.threads = 1});
     check_inspect(model_dir, (glia_options){.dtype = GLIA_DTYPE_F32, .sequence_length = 1000, .threads = 3});
@@ -397,14 +397,14 @@ static void test_neuron_config(void **state) {
     root = settings_of(dir, &(glia_options){.dtype = GLIA_DTYPE_BF16,
                                             .batch_size = 4,
                                             .sequence_length = 99,
-                                            .block_size = 16,
+                                            .block_size = 32,
                                             .tensor_parallel_size = 1,
                                             .threads = 2,
                                             .cpu_features = "ref"});
     expect_setting(root, "dtype", "\"value\":\"bfloat16\",\"source\":\"flag\"");
     expect_setting(root, "batch_size", "\"value\":4,\"source\":\"flag\",\"key\":\"\"");
     expect_setting(root, "sequence_length", "\"value\":99,\"source\":\"flag\"");
-    expect_setting(root, "block_size", "\"value\":16,\"source\":\"flag\"");
+    expect_setting(root, "block_size", "\"value\":32,\"source\":\"flag\"");
     expect_setting(root, "threads", "\"value\":2,\"source\":\"flag\"");
     expect_setting(root, "cpu_features", "\"value\":\"ref\",\"source\":\"flag\"");
     json_decref(root);
@@ -442,7 +442,7 @@ static void test_neuron_config_counts(void **state) {
         {"{\"is_block_kv_layout\":true,\"pa_block_size\":24}",
          {0},
          GLIA_ERR_FORMAT,
-         "neuron_config.json: pa_block_size is 24, expected a multiple of 16"},
+         "neuron_config.json: pa_block_size is 24, expected a multiple of 32"},
         {"{\"pa_block_size\":24}", {0}, GLIA_OK, ""},
         {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_head\"]}", {0}, GLIA_OK, ""},
         {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}", {0}, GLIA_ERR_ARGUMENT, "lm_foot"},

@@ -143,7 +143,7 @@ static void test_any_company(void **state) {
     (void)state;
     static const glia_options company[] = {
         {.batch_size = 3, .threads = 2, .prefill_chunk_size = 3, .sequence_length = 300},
-        {.batch_size = 8, .threads = 3, .block_size = 16, .sequence_length = 300},
+        {.batch_size = 8, .threads = 3, .block_size = 32, .sequence_length = 300},
         {.batch_size = 2, .threads = 1, .prefill_chunk_size = 1, .block_size = 32, .sequence_length = 310},
     };
     answer want[TEXTS][2] = {0}, got[TEXTS][2] = {0};
@@ -285,7 +285,7 @@ static void test_abort(void **state) {
 
 static void test_cache_and_stats(void **state) {
     (void)state;
-    glia_model *m = load(&(glia_options){.batch_size = 2, .sequence_length = 256, .block_size = 16});
+    glia_model *m = load(&(glia_options){.batch_size = 2, .sequence_length = 256, .block_size = 32});
     glia_engine *e = engine_of(m);
     prompt p = {malloc(100 * sizeof *p.ids), 100};
     for (size_t i = 0; i < p.n; i++) p.ids[i] = (int32_t)(check_u32() % 1000);

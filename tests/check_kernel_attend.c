@@ -1,63 +1,65 @@
-/* check_kernel_attend.c - attention over a piece, merging and the cache's tiles,
+/* check_kernel_attend.c - attention over a span, merging and the cache's tiles,
  * every twin against float64, and against itself in other company and beside
  * other garbage. --bench times what was just proved. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
+#include "kernel/kv_tile.h"
+
 typedef struct {
-    const char *rung;
+    const char *rung, *name; /* of the cache's type */
     const glia_kernels *kernels;
     glia_attend_fn *attend;
-    glia_kv_store_fn *store;
     glia_dtype dtype;
     double rounding; /* of queries and weights: 2^-8 where they become bfloat16, else 0 */
 } twin;
 
-enum { MAX_D = GLIA_HEAD_DIM_MAX, N = GLIA_QUERIES_MAX };
+enum { MAX_D = GLIA_HEAD_DIM_MAX, N = GLIA_QUERIES_MAX, TILES = GLIA_SPAN_TILES + GLIA_TILES_AHEAD };
 
-/* One piece: 64 keys and values, as float32 that the cache's type can hold, and as tiles. */
+/* Part of a span: keys and values, as float32 that the cache's type can hold, and as tiles. */
 typedef struct {
-    size_t d;
-    float *k, *v; /* [64, d] */
-    char *tiles;  /* 4 K tiles, then 4 V tiles */
-    const void *kt[GLIA_TILES], *vt[GLIA_TILES];
-    size_t tile_bytes[2];
-} piece;
+    size_t d, n;  /* head_dim, positions */
+    float *k, *v; /* [n, d] */
+    char *tiles;
+    const void *tile[TILES];
+    size_t tile_bytes;
+} span;
 
-static piece make_piece(const twin *t, size_t d, float spread) {
-    piece p = {.d = d, .tile_bytes = {glia_k_tile_bytes(t->dtype, d), glia_v_tile_bytes(t->dtype, d)}};
-    p.k = bench_memory(GLIA_PIECE * d * sizeof(float));
-    p.v = bench_memory(GLIA_PIECE * d * sizeof(float));
-    p.tiles = check_guarded(GLIA_TILES * (p.tile_bytes[0] + p.tile_bytes[1]));
-    for (int i = 0; i < GLIA_TILES; i++) {
-        p.kt[i] = p.tiles + (size_t)i * p.tile_bytes[0];
-        p.vt[i] = p.tiles + GLIA_TILES * p.tile_bytes[0] + (size_t)i * p.tile_bytes[1];
-    }
-    memset(p.tiles, 0xff, GLIA_TILES * (p.tile_bytes[0] + p.tile_bytes[1])); /* NaN, pads included */
-    for (size_t j = 0; j < GLIA_PIECE; j++) {
-        for (size_t i = 0; i < d; i++) {
-            p.k[j * d + i] = to_bf16(check_uniform() * spread);
-            p.v[j * d + i] = to_bf16(check_uniform());
-        }
-        t->store((void *)(uintptr_t)p.kt[j / 16], (void *)(uintptr_t)p.vt[j / 16], j % 16, p.k + j * d,
-                 p.v + j * d, d);
-    }
-    return p;
+static void store(const twin *t, const span *s, size_t j, const float *k, const float *v) {
+    t->kernels->kv_store(s->tiles + j / GLIA_KV_TILE * s->tile_bytes, t->dtype, j % GLIA_KV_TILE, k, v, s->d);
 }
 
-static void free_piece(piece *p) {
-    free(p->k), free(p->v);
-    check_guarded_free(p->tiles, GLIA_TILES * (p->tile_bytes[0] + p->tile_bytes[1]));
+static void store_all(const twin *t, const span *s) {
+    for (size_t j = 0; j < s->n; j++) store(t, s, j, s->k + j * s->d, s->v + j * s->d);
 }
 
-/* Overwrite the columns outside [lo, hi) with `byte`s: what an earlier user of the block left there. */
-static void spoil(const twin *t, const piece *p, size_t lo, size_t hi, int byte) {
+static span make_span(const twin *t, size_t d, size_t tiles, float spread) {
+    span s = {.d = d, .n = tiles * GLIA_KV_TILE, .tile_bytes = glia_kv_tile_bytes(t->dtype, d)};
+    s.k = bench_memory(s.n * d * sizeof(float));
+    s.v = bench_memory(s.n * d * sizeof(float));
+    s.tiles = check_guarded(tiles * s.tile_bytes);
+    for (size_t i = 0; i < tiles; i++) s.tile[i] = s.tiles + i * s.tile_bytes;
+    memset(s.tiles, 0xff, tiles * s.tile_bytes); /* NaN, pads included */
+    for (size_t i = 0; i < s.n * d; i++) {
+        s.k[i] = to_bf16(check_uniform() * spread);
+        s.v[i] = to_bf16(check_uniform());
+    }
+    store_all(t, &s);
+    return s;
+}
+
+static void free_span(span *s) {
+    free(s->k), free(s->v);
+    check_guarded_free(s->tiles, s->n / GLIA_KV_TILE * s->tile_bytes);
+}
+
+/* Overwrite the positions outside [lo, hi) with `byte`s: what an earlier user of the block left there. */
+static void spoil(const twin *t, const span *s, size_t lo, size_t hi, int byte) {
     float k[MAX_D], v[MAX_D];
     memset(k, byte, sizeof k);
     memset(v, byte, sizeof v);
-    for (size_t j = 0; j < GLIA_PIECE; j++)
-        if (j < lo || j >= hi)
-            t->store((void *)(uintptr_t)p->kt[j / 16], (void *)(uintptr_t)p->vt[j / 16], j % 16, k, v, p->d);
+    for (size_t j = 0; j < s->n; j++)
+        if (j < lo || j >= hi) store(t, s, j, k, v);
 }
 
 typedef struct {
@@ -65,8 +67,10 @@ typedef struct {
     size_t ldo, bytes;
 } result;
 
+/* Rows of whole panels, `gap` floats between them. */
 static result make_result(size_t n, size_t d, size_t gap) {
-    result r = {.ldo = d + gap, .bytes = ((n - 1) * (d + gap) + d) * sizeof(float)};
+    const size_t wide = (d + 15) / 16 * 16;
+    result r = {.ldo = wide + gap, .bytes = ((n - 1) * (wide + gap) + wide) * sizeof(float)};
     r.o = check_guarded(r.bytes);
     memset(r.o, 0xff, r.bytes);
     memset(r.m, 0xff, sizeof r.m);
@@ -77,12 +81,13 @@ static glia_softmax softmax_of(result *r) { return (glia_softmax){r->m, r->l, r-
 static void free_result(result *r) { check_guarded_free(r->o, r->bytes); }
 
 /* m, l and o / l against float64. A score is off by g(d) sum |q k| scale and two
- * roundings, so p by that much relatively and 2 ulp of exp; o / l is a mean with
- * weights p, so twice that times the largest |v|, and its own 64 roundings twice.
- * AMX rounds q and p to bfloat16 first. */
-static void check_query(const twin *t, const piece *p, const result *r, size_t i, const float *q, size_t lo,
+ * roundings, so p by that much relatively and 2 ulp of exp; l has as many roundings
+ * as keys; o / l is a mean with weights p, so twice that times the largest |v|, and
+ * its own roundings twice. AMX rounds q and p to bfloat16 first. */
+static void check_query(const twin *t, const span *p, const result *r, size_t i, const float *q, size_t lo,
                         size_t hi, float scale) {
-    double s[GLIA_PIECE], max = -INFINITY, sum = 0, off = 0, u = 0x1p-24;
+    static double s[GLIA_SPAN];
+    double max = -INFINITY, sum = 0, off = 0, u = 0x1p-24;
     const float *o = r->o + i * r->ldo;
     if (lo >= hi) {
         CHECK(r->m[i] == -INFINITY && r->l[i] == 0.0f, "%s: a query that sees nothing: m=%g l=%g", t->rung,
@@ -104,20 +109,20 @@ static void check_query(const twin *t, const piece *p, const result *r, size_t i
         if (magnitude > off) off = magnitude;
         if (s[j] > max) max = s[j];
     }
-    CHECK(fabs((double)r->m[i] - max) <= off, "%s %s d=%zu: m=%.9g want %.9g", t->rung,
-          t->dtype == GLIA_DTYPE_F32 ? "f32" : "bf16", p->d, (double)r->m[i], max);
-    for (size_t j = lo; j < hi; j++) sum += s[j] = exp(s[j] - max);
-    const double rel = 2 * off + 4 * u + 64 * u + t->rounding;
-    CHECK(fabs((double)r->l[i] - sum) <= (rel + off) * sum, "%s d=%zu: l=%.9g want %.9g", t->rung, p->d,
-          (double)r->l[i], sum);
+    const double m = (double)r->m[i], rel = 2 * off + 4 * u + (double)(hi - lo + 64) * u + t->rounding;
+    CHECK(m <= max + off && m >= max - off - 8, "%s %s d=%zu: m=%.9g, the largest is %.9g", t->rung, t->name,
+          p->d, m, max);
+    for (size_t j = lo; j < hi; j++) sum += s[j] = exp(s[j] - m);
+    CHECK(fabs((double)r->l[i] - sum) <= (rel + off) * sum, "%s %s d=%zu: l=%.9g want %.9g", t->rung, t->name,
+          p->d, (double)r->l[i], sum);
     for (size_t d = 0; d < p->d; d++) {
         double want = 0;
         for (size_t j = lo; j < hi; j++) want += s[j] * (double)p->v[j * p->d + d];
         want /= sum;
         const double got = (double)o[d] / (double)r->l[i];
         CHECK(fabs(got - want) <= 2 * rel + 64 * u,
-              "%s %s d=%zu query=%zu sees %zu..%zu: o[%zu]/l=%.9g want %.9g +- %.2g", t->rung,
-              t->dtype == GLIA_DTYPE_F32 ? "f32" : "bf16", p->d, i, lo, hi, d, got, want, 2 * rel + 64 * u);
+              "%s %s d=%zu query=%zu sees %zu..%zu: o[%zu]/l=%.9g want %.9g +- %.2g", t->rung, t->name, p->d,
+              i, lo, hi, d, got, want, 2 * rel + 64 * u);
     }
 }
 
@@ -127,56 +132,74 @@ static bool same_query(const result *a, size_t i, const result *b, size_t j, siz
 }
 
 /* Alone, with only its tiles present and all else spoilt, a query gets the bits it got among others. */
-static void check_alone(const twin *t, const piece *p, const result *all, size_t i, const float *q,
-                        unsigned char lo, unsigned char hi, float scale) {
-    const void *kt[GLIA_TILES] = {0}, *vt[GLIA_TILES] = {0};
-    for (size_t j = lo; j < hi; j++) {
-        kt[j / 16] = p->kt[j / 16];
-        vt[j / 16] = p->vt[j / 16];
-    }
-    result one = make_result(1, p->d, 0);
-    t->attend(softmax_of(&one), q, p->d, 1, kt, vt, &lo, &hi, scale, p->d);
-    CHECK(same_query(all, i, &one, 0, p->d), "%s d=%zu: query %zu (%d..%d) alone differs", t->rung, p->d, i,
-          lo, hi);
+static void check_alone(const twin *t, const span *s, const result *all, size_t i, const float *q, int16_t lo,
+                        int16_t hi, float scale) {
+    const void *tile[TILES] = {0};
+    for (int j = lo; j < hi; j++) tile[j / GLIA_KV_TILE] = s->tile[j / GLIA_KV_TILE];
+    result one = make_result(1, s->d, 0);
+    t->attend(softmax_of(&one), q, s->d, 1, tile, &lo, &hi, scale, s->d);
+    CHECK(same_query(all, i, &one, 0, s->d), "%s %s d=%zu: query %zu (%d..%d) alone differs", t->rung,
+          t->name, s->d, i, lo, hi);
     free_result(&one);
+}
+
+/* A key and value of `byte`s changes nothing for those who do not see it. */
+static void check_apart(const twin *t, const span *s, const result *all, const float *q, size_t ldq, size_t n,
+                        const int16_t *lo, const int16_t *hi, float scale, int byte) {
+    const size_t at = check_u32() % s->n;
+    float bad[MAX_D];
+    result r = make_result(n, s->d, 0);
+    memset(bad, byte, sizeof bad);
+    store(t, s, at, bad, bad);
+    t->attend(softmax_of(&r), q, ldq, n, s->tile, lo, hi, scale, s->d);
+    for (size_t i = 0; i < n; i++)
+        if ((size_t)lo[i] > at || (size_t)hi[i] <= at)
+            CHECK(same_query(all, i, &r, i, s->d), "%s %s d=%zu: query %zu (%d..%d) feels position %zu",
+                  t->rung, t->name, s->d, i, lo[i], hi[i], at);
+    store(t, s, at, s->k + at * s->d, s->v + at * s->d);
+    free_result(&r);
 }
 
 enum mask { CAUSAL, WINDOW, ALL, RAGGED, MASKS };
 
-static void check_piece(const twin *t, size_t d, size_t n, enum mask mask, float spread) {
-    const size_t ldq = d + n % 3, qn = ((n - 1) * ldq + d) * sizeof(float);
+static int16_t between(int low, int high) {
+    return (int16_t)(low + (int)(check_u32() % (uint32_t)(high - low + 1)));
+}
+
+static void check_span(const twin *t, size_t d, size_t n, size_t tiles, enum mask mask, float spread) {
+    const size_t ldq = d + n % 3, qn = ((n - 1) * ldq + d) * sizeof(float), some = n > 64 ? n / 16 : 1;
     const float scale = 1 / sqrtf((float)d);
-    unsigned char lo[N], hi[N];
+    int16_t lo[N], hi[N];
     float *q = check_guarded(qn);
-    piece p = make_piece(t, d, spread);
+    span p = make_span(t, d, tiles, spread);
+    const int last = (int)p.n;
     result r = make_result(n, d, n % 4), again = make_result(n, d, n % 4);
     for (size_t i = 0; i < qn / sizeof *q; i++) q[i] = check_uniform() * spread;
     for (size_t i = 0; i < n; i++) {
-        lo[i] = mask == WINDOW   ? (unsigned char)(i / 2)
-                : mask == RAGGED ? (unsigned char)(check_u32() % 65)
-                                 : 0;
-        hi[i] = mask == ALL      ? GLIA_PIECE
-                : mask == RAGGED ? (unsigned char)(check_u32() % 65)
-                                 : (unsigned char)(i + GLIA_PIECE - n + 1);
+        const int end = last - (int)n + (int)i + 1;
+        lo[i] = mask == WINDOW ? (int16_t)(i / 2 < p.n ? i / 2 : p.n) : mask == RAGGED ? between(0, last) : 0;
+        hi[i] = mask == ALL      ? (int16_t)last
+                : mask == RAGGED ? between(0, last)
+                                 : (int16_t)(end < 0 ? 0 : end);
     }
-    t->attend(softmax_of(&r), q, ldq, n, p.kt, p.vt, lo, hi, scale, d);
+    t->attend(softmax_of(&r), q, ldq, n, p.tile, lo, hi, scale, d);
     for (size_t i = 0; i < n; i++) {
-        check_query(t, &p, &r, i, q + i * ldq, lo[i], hi[i], scale);
-        for (size_t c = d; c < r.ldo && i + 1 < n; c++)
+        check_query(t, &p, &r, i, q + i * ldq, (size_t)lo[i], (size_t)hi[i], scale);
+        for (size_t c = (d + 15) / 16 * 16; c < r.ldo && i + 1 < n; c++)
             CHECK(isnan(r.o[i * r.ldo + c]), "%s d=%zu: wrote past head_dim", t->rung, d);
     }
-    for (size_t i = 0; i < n; i++) { /* unseen columns: inf, NaN, and what is neither */
-        spoil(t, &p, lo[i], hi[i], i % 3 == 0 ? 0xff : i % 3 == 1 ? 0x7f : 0x80);
+    check_apart(t, &p, &r, q, ldq, n, lo, hi, scale, 0xff);
+    check_apart(t, &p, &r, q, ldq, n, lo, hi, scale, 0x7f);
+    for (size_t i = 0; i < n; i += some) { /* unseen columns: inf, NaN, and what is neither */
+        spoil(t, &p, (size_t)lo[i], (size_t)hi[i], i % 3 == 0 ? 0xff : i % 3 == 1 ? 0x7f : 0x80);
         check_alone(t, &p, &r, i, q + i * ldq, lo[i], hi[i], scale);
-        for (size_t j = 0; j < GLIA_PIECE; j++)
-            t->store((void *)(uintptr_t)p.kt[j / 16], (void *)(uintptr_t)p.vt[j / 16], j % 16, p.k + j * d,
-                     p.v + j * d, d);
+        store_all(t, &p);
     }
-    t->attend(softmax_of(&again), q, ldq, n, p.kt, p.vt, lo, hi, scale, d);
+    t->attend(softmax_of(&again), q, ldq, n, p.tile, lo, hi, scale, d);
     for (size_t i = 0; i < n; i++)
         CHECK(same_query(&r, i, &again, i, d), "%s d=%zu: query %zu differs the second time", t->rung, d, i);
     free_result(&r), free_result(&again);
-    free_piece(&p);
+    free_span(&p);
     check_guarded_free(q, qn);
 }
 
@@ -223,82 +246,78 @@ static void check_merge(const char *rung, glia_merge_fn *merge) {
     }
 }
 
-/* kv_store writes its column and nothing else; kv_copy moves bits, NaN included. */
+/* kv_store writes its position and nothing else; kv_copy moves bits, NaN included. */
 static void check_store(const glia_kernels *k, const char *rung, glia_dtype dtype) {
-    glia_kv_store_fn *store = dtype == GLIA_DTYPE_F32 ? k->kv_store_f32 : k->kv_store_bf16;
-    glia_kv_copy_fn *copy = dtype == GLIA_DTYPE_F32 ? k->kv_copy_f32 : k->kv_copy_bf16;
+    const double exact = dtype == GLIA_DTYPE_F32;
     for (size_t d = 2; d <= 130; d += 2) {
-        const size_t kb = glia_k_tile_bytes(dtype, d), vb = glia_v_tile_bytes(dtype, d), at = d % 16,
-                     to = (d * 5 + 3) % 16;
-        char *kt = check_guarded(kb), *vt = check_guarded(vb), *kt2 = check_guarded(kb),
-             *vt2 = check_guarded(vb);
-        float key[130], value[130], back[130];
-        memset(kt, 0xff, kb), memset(vt, 0xff, vb), memset(kt2, 0, kb), memset(vt2, 0, vb);
+        const size_t bytes = glia_kv_tile_bytes(dtype, d), at = d * 3 % 32, to = (d * 5 + 3) % 32,
+                     other = at == to ? (at + 1) % 32 : at;
+        char *tile = check_guarded(bytes), *copy = check_guarded(bytes);
+        float key[130], value[130];
+        memset(tile, 0xff, bytes), memset(copy, 0, bytes);
         for (size_t i = 0; i < d; i++) key[i] = check_uniform() * 3, value[i] = check_uniform();
-        store(kt, vt, at, key, value, d);
-        for (size_t j = 0; j < 16; j++) {
-            k->unpack(back, kt, dtype, d, j);
-            for (size_t i = 0; i < d; i++)
-                CHECK(j == at ? back[i] == (dtype == GLIA_DTYPE_F32 ? key[i] : to_bf16(key[i]))
-                              : isnan(back[i]),
-                      "%s d=%zu: key column %zu", rung, d, j);
-        }
-        for (size_t i = 0; i < d; i++) {
-            k->unpack(back, vt + i / 16 * glia_panel_bytes(dtype, 16), dtype, 16, i % 16);
-            for (size_t j = 0; j < 16; j++)
-                CHECK(j == at ? back[j] == (dtype == GLIA_DTYPE_F32 ? value[i] : to_bf16(value[i]))
-                              : isnan(back[j]),
-                      "%s d=%zu: value at position %zu", rung, d, j);
-        }
-        copy(kt2, vt2, to, kt, vt, at, d);
-        copy(kt2, vt2, at == to ? (at + 1) % 16 : at, kt, vt, (at + 1) % 16, d);
-        k->unpack(back, kt2, dtype, d, to);
-        for (size_t i = 0; i < d; i++)
-            CHECK(back[i] == (dtype == GLIA_DTYPE_F32 ? key[i] : to_bf16(key[i])), "%s d=%zu: copied key",
-                  rung, d);
-        for (size_t i = 0; i < d; i++) {
-            k->unpack(back, vt2 + i / 16 * glia_panel_bytes(dtype, 16), dtype, 16, i % 16);
-            for (size_t j = 0; j < 16; j++)
-                CHECK(j == to ? back[j] == (dtype == GLIA_DTYPE_F32 ? value[i] : to_bf16(value[i]))
-                      : j == (at == to ? (at + 1) % 16 : at) ? isnan(back[j])
-                                                             : back[j] == 0,
-                      "%s d=%zu: copied value at %zu", rung, d, j);
-        }
-        check_guarded_free(kt, kb), check_guarded_free(vt, vb), check_guarded_free(kt2, kb),
-            check_guarded_free(vt2, vb);
+        k->kv_store(tile, dtype, at, key, value, d);
+        k->kv_copy(copy, dtype, to, tile, at, d);
+        k->kv_copy(copy, dtype, other, tile, (at + 1) % 32, d);
+        for (size_t j = 0; j < 32; j++)
+            for (size_t i = 0; i < d; i++) {
+                const float want_k = exact ? key[i] : to_bf16(key[i]),
+                            want_v = exact ? value[i] : to_bf16(value[i]);
+                const float kk = glia_key_at(tile, dtype, d, j, i), vv = glia_value_at(tile, dtype, d, j, i);
+                CHECK(j == at ? kk == want_k && vv == want_v : isnan(kk) && isnan(vv),
+                      "%s d=%zu: position %zu after storing %zu", rung, d, j, at);
+                const float ck = glia_key_at(copy, dtype, d, j, i), cv = glia_value_at(copy, dtype, d, j, i);
+                CHECK(j == to      ? ck == want_k && cv == want_v
+                      : j == other ? isnan(ck) && isnan(cv)
+                                   : ck == 0 && cv == 0,
+                      "%s d=%zu: position %zu after copying to %zu", rung, d, j, to);
+            }
+        check_guarded_free(tile, bytes), check_guarded_free(copy, bytes);
     }
 }
 
-/* Queries of one head against a cache of `pieces` pieces: attend and merge. */
-static void bench(const twin *t, size_t d, size_t n, size_t pieces) {
+static double tile_peak_now(const glia_kernels *k) {
+    const double t0 = cpu_seconds();
+    const uint64_t flops = k->peak_bf16(200000);
+    return (double)flops / (cpu_seconds() - t0);
+}
+
+/* Queries of one head against a cache of `spans` spans: attend and merge. */
+static void bench(const twin *t, size_t d, size_t n, size_t spans) {
     enum { ROUNDS = 9 };
-    const size_t kb = glia_k_tile_bytes(t->dtype, d), vb = glia_v_tile_bytes(t->dtype, d),
-                 bytes = pieces * GLIA_TILES * (kb + vb);
+    const size_t tile_bytes = glia_kv_tile_bytes(t->dtype, d), bytes = spans * GLIA_SPAN_TILES * tile_bytes;
+    const bool tiles = t->kernels->peak_bf16 && t->dtype != GLIA_DTYPE_F32;
     char *cache = bench_memory(bytes);
     float *q = bench_memory(n * d * sizeof *q);
     result part = make_result(n, d, 0), sum = make_result(n, d, 0);
-    unsigned char lo[N] = {0}, hi[N];
+    int16_t lo[N] = {0}, hi[N];
     double share[ROUNDS], rate[ROUNDS];
-    memset(hi, GLIA_PIECE, sizeof hi);
+    for (size_t i = 0; i < n; i++) hi[i] = GLIA_SPAN;
     for (size_t i = 0; i < n * d; i++) q[i] = check_uniform();
-    const double flops = 4.0 * (double)(n * d * GLIA_PIECE * pieces);
+    const double flops = 4.0 * (double)(n * d * GLIA_SPAN * spans);
     for (int i = 0; i < ROUNDS; i++) {
-        const double ceiling = n > 8 ? peak_now(t->kernels) : read_now(t->kernels, cache, bytes);
+        const double ceiling = n <= 8  ? read_now(t->kernels, cache, bytes)
+                               : tiles ? tile_peak_now(t->kernels)
+                                       : peak_now(t->kernels);
         const double t0 = cpu_seconds();
-        for (size_t p = 0; p < pieces; p++) {
-            const void *k[GLIA_TILES], *v[GLIA_TILES];
-            for (size_t j = 0; j < GLIA_TILES; j++)
-                k[j] = cache + (p * GLIA_TILES + j) * (kb + vb), v[j] = (const char *)k[j] + kb;
-            t->attend(softmax_of(p ? &part : &sum), q, d, n, k, v, lo, hi, 0.1f, d);
-            if (p) t->kernels->merge(softmax_of(&sum), softmax_of(&part), n, d);
+        for (size_t s = 0; s < spans; s++) {
+            const void *tile[TILES];
+            for (size_t j = 0; j < TILES; j++)
+                tile[j] = s + 1 < spans || j < GLIA_SPAN_TILES
+                              ? cache + (s * GLIA_SPAN_TILES + j) * tile_bytes
+                              : NULL;
+            t->attend(softmax_of(s ? &part : &sum), q, d, n, tile, lo, hi, 0.1f, d);
+            if (s) t->kernels->merge(softmax_of(&sum), softmax_of(&part), n, d);
         }
         const double seconds = cpu_seconds() - t0;
         rate[i] = (n > 8 ? flops : (double)bytes) / seconds;
         share[i] = rate[i] / ceiling;
     }
-    printf("attend_%s %-6s n=%-2zu d=%-3zu %7.1f %s %5.1f%% of %s\n",
-           t->dtype == GLIA_DTYPE_F32 ? "f32" : "bf16", t->rung, n, d, median(rate, ROUNDS) * 1e-9,
-           n > 8 ? "GFLOP/s" : "GB/s   ", median(share, ROUNDS) * 100, n > 8 ? "peak" : "read");
+    printf("attend_%-4s %-6s n=%-3zu d=%-3zu %7.1f %s %5.1f%% of %s\n", t->name, t->rung, n, d,
+           median(rate, ROUNDS) * 1e-9, n > 8 ? "GFLOP/s" : "GB/s   ", median(share, ROUNDS) * 100,
+           n <= 8  ? "read"
+           : tiles ? "the tiles' peak"
+                   : "peak");
     free(cache), free(q);
     free_result(&part), free_result(&sum);
 }
@@ -307,30 +326,34 @@ static void check_twin(const twin *t) {
     static const size_t dims[] = {2, 6, 16, 18, 24, 32, 34, 62, 64, 66, 80, 96, 128, 130, 256, 512};
     for (size_t i = 0; i < sizeof dims / sizeof *dims; i++)
         for (int mask = 0; mask < MASKS; mask++) {
-            check_piece(t, dims[i], 1 + i, (enum mask)mask, 1);
-            if (dims[i] <= 128) check_piece(t, dims[i], 7 + 3 * i, (enum mask)mask, 4);
+            check_span(t, dims[i], 1 + i, 1 + i % 6, (enum mask)mask, 1);
+            if (dims[i] <= 128) check_span(t, dims[i], 7 + 5 * i, 1 + i % 9, (enum mask)mask, 4);
         }
-    for (int mask = 0; mask < MASKS; mask++) check_piece(t, 128, N, (enum mask)mask, 1);
+    for (int mask = 0; mask < MASKS; mask++) {
+        check_span(t, 128, N, 5, (enum mask)mask, 1);
+        check_span(t, 64, 36, GLIA_SPAN_TILES, (enum mask)mask, 9);
+    }
 }
 
 int main(int argc, char **argv) {
+    static const size_t few[] = {1, 2, 8}, many[] = {64, 256};
     const int want_bench = check_begin(argc, argv);
     int twins = 0;
     for (int i = 0; i < RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
         const double coarse = k.linear_narrow ? 0x1p-8 : 0;
-        const twin both[] = {{ladder[i].name, &k, k.attend_f32, k.kv_store_f32, GLIA_DTYPE_F32, 0},
-                             {ladder[i].name, &k, k.attend_bf16, k.kv_store_bf16, GLIA_DTYPE_BF16, coarse}};
+        const twin both[] = {{ladder[i].name, "f32", &k, k.attend_f32, GLIA_DTYPE_F32, 0},
+                             {ladder[i].name, "bf16", &k, k.attend_bf16, GLIA_DTYPE_BF16, coarse}};
         for (int d = 0; d < 2; d++, twins++) {
-            if (want_bench && i)
-                bench(&both[d], 128, 64, 64), bench(&both[d], 64, 64, 64), bench(&both[d], 128, 2, 4096),
-                    bench(&both[d], 128, 8, 4096);
+            for (size_t c = 0; want_bench && i && c < 3; c++) bench(&both[d], 128, few[c], 128);
+            for (size_t c = 0; want_bench && i && c < 2; c++) bench(&both[d], 128, many[c], 4);
+            if (want_bench && i) bench(&both[d], 64, 256, 4);
             if (want_bench) continue;
             check_store(&k, ladder[i].name, both[d].dtype);
             check_twin(&both[d]);
         }
-        check_merge(ladder[i].name, k.merge);
+        if (!want_bench) check_merge(ladder[i].name, k.merge);
     }
     printf("attend: %d twins checked\n", twins);
     return check_end("check_kernel_attend");

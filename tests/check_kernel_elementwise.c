@@ -91,14 +91,13 @@ static void check_add(const table *t, size_t n) {
  * largest score of 0, o is exp(x_j). Every rung's within 2 ulp over a stride of
  * the floats in [-110, 0], exactly 1 at 0 and 0 far below. merge's likewise. */
 static void check_exp(const table *t) {
-    enum { D = GLIA_PIECE };
-    float *tiles = check_guarded(2 * GLIA_TILES * D * 16 * sizeof(float));
-    const void *k[GLIA_TILES], *v[GLIA_TILES];
+    enum { D = 2 * GLIA_KV_TILE };
+    const size_t bytes = glia_kv_tile_bytes(GLIA_DTYPE_F32, D);
+    char *tiles = check_guarded(2 * bytes);
+    const void *tile[GLIA_SPAN_TILES + GLIA_TILES_AHEAD] = {tiles, tiles + bytes};
     float x[D], key[D] = {0}, value[D] = {0}, q[D] = {1}, o[D], m, l;
-    const unsigned char lo = 0, hi = GLIA_PIECE;
+    const int16_t lo = 0, hi = D;
     double worst = 0;
-    for (size_t i = 0; i < GLIA_TILES; i++)
-        k[i] = tiles + 2 * i * D * 16, v[i] = tiles + (2 * i + 1) * D * 16;
     for (uint32_t bits = 0x80000000; bits < 0xc2dc0000;) {
         for (size_t j = 0; j < D; j++, bits += 4093) {
             if (j)
@@ -107,11 +106,10 @@ static void check_exp(const table *t) {
                 x[j] = 0;
             key[0] = x[j];
             value[j] = 1;
-            t->k.kv_store_f32((void *)(uintptr_t)k[j / 16], (void *)(uintptr_t)v[j / 16], j % 16, key, value,
-                              D);
+            t->k.kv_store(tiles + j / GLIA_KV_TILE * bytes, GLIA_DTYPE_F32, j % GLIA_KV_TILE, key, value, D);
             value[j] = 0;
         }
-        t->k.attend_f32((glia_softmax){&m, &l, o, D}, q, D, 1, k, v, &lo, &hi, 1, D);
+        t->k.attend_f32((glia_softmax){&m, &l, o, D}, q, D, 1, tile, &lo, &hi, 1, D);
         for (size_t j = 0; j < D; j++) {
             float zero = 0, one = 1, l0 = 0, m0 = 0, o0 = 0;
             t->k.merge((glia_softmax){&m0, &l0, &o0, 1}, (glia_softmax){&x[j], &one, &zero, 1}, 1, 1);
@@ -126,7 +124,7 @@ static void check_exp(const table *t) {
     CHECK(worst <= 2, "%s: exp is off by %.2f ulp", t->rung, worst);
     CHECK(o[D - 1] == 0, "%s: exp(%g) is %g", t->rung, (double)x[D - 1], (double)o[D - 1]);
     printf("%s: exp within %.2f ulp\n", t->rung, worst);
-    check_guarded_free(tiles, 2 * GLIA_TILES * D * 16 * sizeof(float));
+    check_guarded_free(tiles, 2 * bytes);
 }
 
 /* Where exp(-g) is 1, infinite, or not a number. */

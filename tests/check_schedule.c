@@ -252,7 +252,7 @@ static void random_step(bench_run *r, bench_run *ref, int most_rows) {
 }
 
 static void random_schedule(const subject *s, bench_run *ref, int turn) {
-    static const int sizes[] = {64, 16, 128, 32};
+    static const int sizes[] = {64, 32, 128, 96};
     const int most_rows = turn % 2 ? 1 + (int)(check_u32() % ROWS) : ROWS;
     bench_run r = start(s, 1 + turn % 3, sizes[turn % 4], most_rows, true);
     bool left = true;

@@ -184,7 +184,7 @@ static json_t *kernels_json(const glia_model *m) {
         {"rope", offsetof(glia_kernels, rope)},
         {"swiglu", offsetof(glia_kernels, swiglu)},
         {"add", offsetof(glia_kernels, add)},
-        {"kv_store", wide_kv ? offsetof(glia_kernels, kv_store_f32) : offsetof(glia_kernels, kv_store_bf16)},
+        {"kv_store", offsetof(glia_kernels, kv_store)},
         {"embed", offsetof(glia_kernels, unpack)},
         {"pack", offsetof(glia_kernels, pack)},
     };

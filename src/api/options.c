@@ -109,8 +109,8 @@ static glia_status check_together(const glia_model *m, glia_err *err) {
     const int block = m->setting[SET_BLOCK].value;
     char name[100];
     const glia_status status = blame(&m->setting[SET_BLOCK], SET_BLOCK, name, sizeof name);
-    if (block % GLIA_PANEL)
-        return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_PANEL);
+    if (block % GLIA_KV_TILE)
+        return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_KV_TILE);
     if ((int64_t)batch * (length + block) > INT32_MAX)
         return glia_fail(err, GLIA_ERR_ARGUMENT,
                          "batch_size %d times sequence_length %d is more positions than can be numbered",

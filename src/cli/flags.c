@@ -214,8 +214,8 @@ static int check(const cli_args *args) {
     if (!args->model)
         return cli_usage("%s needs a MODEL: a directory, or a Hub id found in the HF cache",
                          args->command->name);
-    if (args->integer[F_BLOCK_SIZE] % 16 != 0)
-        return cli_usage("--block-size takes a multiple of 16, not %lld", args->integer[F_BLOCK_SIZE]);
+    if (args->integer[F_BLOCK_SIZE] % 32 != 0)
+        return cli_usage("--block-size takes a multiple of 32, not %lld", args->integer[F_BLOCK_SIZE]);
     if (!args->given[F_GREEDY]) return -1;
     static const cli_flag_id drawing[] = {F_TEMPERATURE, F_TOP_K, F_TOP_P, F_MIN_P, F_TYPICAL_P};
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing; i++)

@@ -13,13 +13,8 @@ size_t glia_device_operand_rows(int max_rows, int threads) {
     return (size_t)max_rows + (size_t)threads * OWN_ROWS;
 }
 
-size_t glia_device_scratch_bytes(int max_rows, int head_dim, glia_dtype kv_dtype) {
-    const size_t hd = (size_t)head_dim, q = GLIA_QUERIES_MAX;
-    const size_t stride = glia_panels(hd) * GLIA_PANEL;
-    const size_t attention =
-        (4 * q * stride + 8 * q) * sizeof(float) +
-        GLIA_TILES * (glia_k_tile_bytes(kv_dtype, hd) + glia_v_tile_bytes(kv_dtype, hd)) +
-        (size_t)max_rows * sizeof(int32_t) + 8 * GLIA_ALIGN;
+size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype) {
+    const size_t attention = glia_attention_scratch_bytes(max_rows, sequence_length, head_dim, kv_dtype);
     const size_t linear = CHUNK_FLOATS * sizeof(float);
     static_assert(CHUNK_FLOATS * sizeof(float) >= GLIA_NARROW_SCRATCH, "one scratch serves both");
     const size_t bytes = attention > linear ? attention : linear;

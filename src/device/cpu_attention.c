@@ -1,33 +1,40 @@
-/* cpu_attention.c - attention over the block cache, in pieces at absolute positions.
+/* cpu_attention.c - q/k norm, RoPE, the cache and attention over it, as one operation.
  *
- * Keys are added up 64 positions at a time from nothing, the pieces merged in
- * order into a span of 1,024 positions, the spans in order into the result. The
- * bounds are absolute, so one query or five hundred, a chunk or a decoded
- * token, a cached prefix or a fresh one go through the same additions; a piece
- * or a span that a query does not see changes no bit of its state. A row of a
- * drafted tree sees its ancestors copied to where they would stand if they had
- * been accepted. */
+ * Keys are added up a span of 1,024 positions at a time from nothing and the
+ * spans merged in order. The bounds are absolute, so one query or five hundred,
+ * a chunk or a decoded token, a cached prefix or a fresh one, one thread or many
+ * go through the same additions; a span that a query does not see changes no bit
+ * of its state. A row of a drafted tree sees its ancestors copied to where they
+ * would stand if they had been accepted.
+ *
+ * Work is cut into units: rows of one sequence and one KV head, whose queries
+ * share each load of K and V. Units lie on a line, as long as they cost, and
+ * each thread takes its part of the line. A unit of few queries may be cut
+ * between two spans: its first thread merges what the others computed. */
 #include "device/device.h"
 
 #include <assert.h>
 #include <math.h>
 #include <string.h>
 
-enum { SPAN_PIECES = 16 };
+enum {
+    SPLIT_QUERIES = 16, /* units of no more may be cut */
+    GROUP_LEAST = 32,   /* queries of a unit, where there are enough */
+    UNITS = 4,          /* per thread, where there are enough rows */
+    LOAD = 16,          /* what reading a key costs, in queries */
+};
 
 size_t glia_kv_block_bytes(const glia_kv_layer *kv) {
-    const size_t hd = (size_t)kv->head_dim;
-    return (size_t)kv->kv_heads * (size_t)kv->block_size / GLIA_PANEL *
-           (glia_k_tile_bytes(kv->dtype, hd) + glia_v_tile_bytes(kv->dtype, hd));
+    return (size_t)kv->kv_heads * (size_t)kv->block_size / GLIA_KV_TILE *
+           glia_kv_tile_bytes(kv->dtype, (size_t)kv->head_dim);
 }
 
-/* The tiles of (block, head) that hold position `at` of the block: K here, V behind it. */
+/* The tile of (block, head) that holds position `at` of the block. */
 static char *tile_of(const glia_kv_layer *kv, int block, int head, int at) {
-    const size_t hd = (size_t)kv->head_dim;
-    const size_t tile = glia_k_tile_bytes(kv->dtype, hd) + glia_v_tile_bytes(kv->dtype, hd);
-    const size_t tiles = (size_t)kv->block_size / GLIA_PANEL;
+    const size_t tiles = (size_t)kv->block_size / GLIA_KV_TILE;
     return kv->base + (size_t)block * glia_kv_block_bytes(kv) +
-           ((size_t)head * tiles + (size_t)(at / GLIA_PANEL)) * tile;
+           ((size_t)head * tiles + (size_t)(at / GLIA_KV_TILE)) *
+               glia_kv_tile_bytes(kv->dtype, (size_t)kv->head_dim);
 }
 
 static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int slot) {
@@ -35,205 +42,341 @@ static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int ro
     return tile_of(kv, table[slot / kv->block_size], head, slot % kv->block_size);
 }
 
-void glia_device_qkv(const glia_device *d, int thread, float *qkv, size_t ldqkv, const glia_rows *rows,
-                     const glia_heads *h, const glia_kv_layer *kv) {
-    glia_kv_store_fn *store = kv->dtype == GLIA_DTYPE_F32 ? d->k.kv_store_f32 : d->k.kv_store_bf16;
-    const size_t hd = (size_t)h->head_dim, k_tile = glia_k_tile_bytes(kv->dtype, hd);
-    const int group = h->heads / h->kv_heads;
-    size_t from, to;
-    glia_share((size_t)rows->n * (size_t)h->kv_heads, thread, d->threads, &from, &to);
-    for (size_t u = from; u < to; u++) {
-        const int r = (int)(u / (size_t)h->kv_heads), head = (int)(u % (size_t)h->kv_heads);
-        float *row = qkv + (size_t)r * ldqkv;
-        float *k = row + (size_t)(h->heads + head) * hd;
-        const float *v = row + (size_t)(h->heads + h->kv_heads + head) * hd;
-        for (int g = 0; g <= group; g++) { /* the group's queries, then their key */
-            float *x = g < group ? row + (size_t)(head * group + g) * hd : k;
-            const float *norm = g < group ? h->q_norm : h->k_norm;
-            const size_t angle = (size_t)rows->position[r] * (hd / 2);
-            if (norm) d->k.rmsnorm(x, x, norm, hd, h->eps);
-            if (h->cos) d->k.rope(x, h->cos + angle, h->sin + angle, hd);
-        }
-        const int slot = rows->slot[r];
-        char *tile = tile_of_slot(kv, rows, r, head, slot);
-        store(tile, tile + k_tile, (size_t)slot % GLIA_PANEL, k, v, hd);
-    }
-}
-
-/* A thread's workspace, cut from its scratch. */
+/* All arguments of one call, and this thread's workspace, cut from its scratch. */
 typedef struct {
-    float *q;                       /* [queries, head_dim] */
-    glia_softmax part, span, total; /* of a piece, of a span, of all */
-    char *tiles;                    /* of a piece, for a row of a tree */
-    int32_t *chain;                 /* rows of a tree from its first ancestor to this row */
-} workspace;
+    const glia_device *d;
+    const glia_rows *rows;
+    const glia_heads *h;
+    const glia_kv_layer *kv;
+    float *qkv, *out;
+    size_t ldqkv, ldo, hd, group;
+    float *q;                 /* [queries, head_dim] */
+    glia_softmax total, part; /* of all spans so far, of one */
+    char *tiles;              /* for a row of a tree */
+    int32_t *chain;           /* rows of a tree from its first ancestor to this row */
+} context;
 
-static void *cut(char **at, size_t bytes) {
-    void *p = *at;
-    *at += (bytes + GLIA_ALIGN - 1) / GLIA_ALIGN * GLIA_ALIGN;
-    return p;
+/* Norm (weights or NULL) and rotate one head of row r, in place. */
+static void norm_rotate(const context *c, float *x, const float *norm, int r) {
+    const size_t angle = (size_t)c->rows->position[r] * (c->hd / 2);
+    if (norm) c->d->k.rmsnorm(x, x, norm, c->hd, c->h->eps);
+    if (c->h->cos) c->d->k.rope(x, c->h->cos + angle, c->h->sin + angle, c->hd);
 }
 
-static glia_softmax cut_state(char **at, size_t stride) {
-    const size_t n = GLIA_QUERIES_MAX;
-    glia_softmax s = {.ldo = stride};
-    s.m = cut(at, n * sizeof(float));
-    s.l = cut(at, n * sizeof(float));
-    s.o = cut(at, n * stride * sizeof(float));
+/* The key and the value of row r and KV head `head` into the cache. */
+static void store_kv(const context *c, int r, int head) {
+    float *k = c->qkv + (size_t)r * c->ldqkv + (size_t)(c->h->heads + head) * c->hd;
+    const float *v = k + (size_t)c->h->kv_heads * c->hd;
+    const int slot = c->rows->slot[r];
+    norm_rotate(c, k, c->h->k_norm, r);
+    c->d->k.kv_store(tile_of_slot(c->kv, c->rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
+                     k, v, c->hd);
+}
+
+/* ---- workspace ------------------------------------------------------------ */
+
+static size_t aligned(size_t bytes) { return (bytes + GLIA_ALIGN - 1) / GLIA_ALIGN * GLIA_ALIGN; }
+static size_t row_floats(size_t hd) { return glia_panels(hd) * GLIA_PANEL; }
+
+/* Bytes of a softmax state of n queries. */
+static size_t state_bytes(size_t n, size_t hd) {
+    return 2 * aligned(n * sizeof(float)) + aligned(n * row_floats(hd) * sizeof(float));
+}
+
+static glia_softmax state_at(char *at, size_t n, size_t hd) {
+    glia_softmax s = {.ldo = row_floats(hd)};
+    s.m = (float *)(void *)at;
+    s.l = (float *)(void *)(at + aligned(n * sizeof(float)));
+    s.o = (float *)(void *)(at + 2 * aligned(n * sizeof(float)));
     return s;
 }
 
-static workspace cut_workspace(const glia_device *d, int thread, const glia_kv_layer *kv) {
-    const size_t hd = (size_t)kv->head_dim, stride = glia_panels(hd) * GLIA_PANEL;
-    char *at = d->scratch + (size_t)thread * d->scratch_bytes;
-    workspace w;
-    w.q = cut(&at, GLIA_QUERIES_MAX * stride * sizeof(float));
-    w.part = cut_state(&at, stride);
-    w.span = cut_state(&at, stride);
-    w.total = cut_state(&at, stride);
-    w.tiles = cut(&at, GLIA_TILES * (glia_k_tile_bytes(kv->dtype, hd) + glia_v_tile_bytes(kv->dtype, hd)));
-    w.chain = (int32_t *)(void *)at;
-    return w;
+static size_t tree_tiles(int max_rows) {
+    const size_t tiles = (size_t)max_rows / GLIA_KV_TILE + 2;
+    return tiles < GLIA_SPAN_TILES ? tiles : GLIA_SPAN_TILES;
 }
 
-static void empty(glia_softmax s, size_t n, size_t head_dim) {
-    for (size_t i = 0; i < n; i++) {
-        s.m[i] = -INFINITY;
-        s.l[i] = 0;
-        memset(s.o + i * s.ldo, 0, head_dim * sizeof(float));
-    }
+size_t glia_attention_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype) {
+    const size_t hd = (size_t)head_dim, spans = (size_t)sequence_length / GLIA_SPAN + 1;
+    return aligned(GLIA_QUERIES_MAX * row_floats(hd) * sizeof(float)) +
+           2 * state_bytes(GLIA_QUERIES_MAX, hd) + tree_tiles(max_rows) * glia_kv_tile_bytes(kv_dtype, hd) +
+           aligned((size_t)max_rows * sizeof(int32_t)) + spans * state_bytes(SPLIT_QUERIES, hd);
 }
+
+static void cut_workspace(context *c, int thread) {
+    const size_t n = GLIA_QUERIES_MAX;
+    char *at = c->d->scratch + (size_t)thread * c->d->scratch_bytes;
+    c->q = (float *)(void *)at;
+    at += aligned(n * row_floats(c->hd) * sizeof(float));
+    c->total = state_at(at, n, c->hd);
+    c->part = state_at(at + state_bytes(n, c->hd), n, c->hd);
+    at += 2 * state_bytes(n, c->hd);
+    c->tiles = at;
+    c->chain = (int32_t *)(void *)(at + tree_tiles(c->rows->n) * glia_kv_tile_bytes(c->kv->dtype, c->hd));
+}
+
+/* The state of part i, of a unit that another thread merges: from the end of `thread`'s scratch. */
+static glia_softmax part_of(const context *c, int thread, int i) {
+    char *end = c->d->scratch + ((size_t)thread + 1) * c->d->scratch_bytes;
+    return state_at(end - ((size_t)i + 1) * state_bytes(SPLIT_QUERIES, c->hd), SPLIT_QUERIES, c->hd);
+}
+
+/* ---- units ---------------------------------------------------------------- */
 
 /* Rows that attention takes together: of one sequence, at rising positions, of no tree. */
 typedef struct {
     int first, n;
-    int base; /* of a tree row: the position of its first ancestor in the batch; else its end */
+    int base;         /* of a tree row: the position of its first ancestor in the batch; else its end */
+    int from, last;   /* the first key that any of them sees, the last */
+    int64_t key_cost; /* of one key */
 } row_group;
 
 static bool in_tree(const glia_rows *rows, int r) {
     return (rows->parent && rows->parent[r] >= 0) || rows->slot[r] != rows->position[r];
 }
 
-static row_group next_group(const glia_rows *rows, int first, int most) {
-    row_group g = {first, 1, INT32_MAX};
+static row_group next_group(const context *c, int first, int most) {
+    const glia_rows *rows = c->rows;
+    const int p = rows->position[first];
+    row_group g = {.first = first, .n = 1, .base = INT32_MAX};
     if (in_tree(rows, first)) {
         int r = first;
         while (rows->parent && rows->parent[r] >= 0) r = rows->parent[r];
         g.base = rows->position[r];
-        return g;
+    } else {
+        while (g.n < most && first + g.n < rows->n && rows->seq[first + g.n] == rows->seq[first] &&
+               rows->position[first + g.n] == p + g.n && !in_tree(rows, first + g.n))
+            g.n++;
     }
-    while (g.n < most && first + g.n < rows->n && rows->seq[first + g.n] == rows->seq[first] &&
-           rows->position[first + g.n] == rows->position[first] + g.n && !in_tree(rows, first + g.n))
-        g.n++;
+    g.from = c->h->window && p >= c->h->window ? p - c->h->window + 1 : 0;
+    g.last = p + g.n - 1;
+    g.key_cost = (int64_t)g.n * (int64_t)c->group + LOAD;
     return g;
 }
 
-/* The four tiles of piece `piece` as row group g sees them through head `head`. */
-static void find_tiles(const glia_device *d, const workspace *w, const glia_rows *rows, row_group g,
-                       const glia_kv_layer *kv, int head, int piece, const void **k, const void **v) {
-    glia_kv_copy_fn *copy = kv->dtype == GLIA_DTYPE_F32 ? d->k.kv_copy_f32 : d->k.kv_copy_bf16;
-    const size_t hd = (size_t)kv->head_dim, k_bytes = glia_k_tile_bytes(kv->dtype, hd);
-    const size_t bytes = k_bytes + glia_v_tile_bytes(kv->dtype, hd);
-    const int last = rows->position[g.first + g.n - 1];
-    for (int t = 0; t < GLIA_TILES; t++) {
-        const int start = piece * GLIA_PIECE + t * GLIA_PANEL, end = start + GLIA_PANEL;
-        k[t] = v[t] = NULL;
-        if (start > last) continue;
-        char *tile = w->tiles + (size_t)t * bytes;
-        if (end <= g.base)
-            tile = tile_of_slot(kv, rows, g.first, head, start);
-        else if (start < g.base)
-            memcpy(tile, tile_of_slot(kv, rows, g.first, head, start), bytes);
-        for (int p = start < g.base ? g.base : start; p < end && p <= last; p++) {
-            const int slot = rows->slot[w->chain[p - g.base]];
-            const char *from = tile_of_slot(kv, rows, g.first, head, slot);
-            copy(tile, tile + k_bytes, (size_t)(p - start), from, from + k_bytes, (size_t)slot % GLIA_PANEL,
-                 hd);
-        }
-        k[t] = tile;
-        v[t] = tile + k_bytes;
-    }
-}
-
-static unsigned char clamp_key(int key, int piece) {
-    const int j = key - piece * GLIA_PIECE;
-    return (unsigned char)(j < 0 ? 0 : j > GLIA_PIECE ? GLIA_PIECE : j);
-}
-
-/* Queries of row group g and KV head `head` over all they see; the result in w->total. */
-static void attend_group(const glia_device *d, workspace *w, const glia_rows *rows, row_group g,
-                         const glia_heads *h, const glia_kv_layer *kv, int head) {
-    glia_attend_fn *attend = kv->dtype == GLIA_DTYPE_F32 ? d->k.attend_f32 : d->k.attend_bf16;
-    const size_t hd = (size_t)h->head_dim, group = (size_t)(h->heads / h->kv_heads);
-    const size_t n = (size_t)g.n * group;
-    const int last = rows->position[g.first + g.n - 1];
-    const int first =
-        h->window && rows->position[g.first] >= h->window ? rows->position[g.first] - h->window + 1 : 0;
-    unsigned char lo[GLIA_QUERIES_MAX], hi[GLIA_QUERIES_MAX];
-    const void *k[GLIA_TILES], *v[GLIA_TILES];
-    empty(w->span, n, hd);
-    empty(w->total, n, hd);
-    for (int piece = first / GLIA_PIECE; piece <= last / GLIA_PIECE; piece++) {
-        for (size_t i = 0; i < n; i++) {
-            const int p = rows->position[g.first + (int)(i / group)];
-            lo[i] = clamp_key(h->window ? p - h->window + 1 : 0, piece);
-            hi[i] = clamp_key(p + 1, piece);
-        }
-        find_tiles(d, w, rows, g, kv, head, piece, k, v);
-        attend(w->part, w->q, w->total.ldo, n, k, v, lo, hi, h->scale, hd);
-        d->k.merge(w->span, w->part, n, hd);
-        if ((piece + 1) % SPAN_PIECES == 0 || piece == last / GLIA_PIECE) {
-            d->k.merge(w->total, w->span, n, hd);
-            empty(w->span, n, hd);
-        }
-    }
-}
-
-static void fill_chain(const workspace *w, const glia_rows *rows, row_group g) {
-    if (g.base == INT32_MAX) return;
-    for (int r = g.first; r >= 0; r = rows->parent ? rows->parent[r] : -1)
-        w->chain[rows->position[r] - g.base] = r;
-}
-
-void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, const float *qkv,
-                           size_t ldqkv, const glia_rows *rows, const glia_heads *h,
-                           const glia_kv_layer *kv) {
-    const size_t hd = (size_t)h->head_dim;
-    const int group = h->heads / h->kv_heads, most = GLIA_QUERIES_MAX / group;
-    workspace w = cut_workspace(d, thread, kv);
+static int most_rows(const context *c) {
+    const int group = (int)c->group, least = GROUP_LEAST / group, most = GLIA_QUERIES_MAX / group;
+    const int fair = c->rows->n * c->h->kv_heads / (UNITS * c->d->threads);
     assert(most >= 1);
-    int unit = 0; /* (row group, KV head) pairs go round the threads */
-    for (row_group g = {0, 0, 0}; g.first < rows->n; g.first += g.n) {
-        g = next_group(rows, g.first, most);
-        for (int head = 0; head < h->kv_heads; head++, unit++) {
-            if (unit % d->threads != thread) continue;
-            fill_chain(&w, rows, g);
-            for (int i = 0; i < g.n * group; i++) {
-                const float *q = qkv + (size_t)(g.first + i / group) * ldqkv;
-                memcpy(w.q + (size_t)i * w.total.ldo, q + (size_t)(head * group + i % group) * hd,
-                       hd * sizeof(float));
-            }
-            attend_group(d, &w, rows, g, h, kv, head);
-            for (int i = 0; i < g.n * group; i++) {
-                float *row = o + (size_t)(g.first + i / group) * ldo,
-                      *sum = w.total.o + (size_t)i * w.total.ldo;
-                const size_t column = (size_t)(head * group + i % group) * hd;
-                float *to = d->narrow ? sum : row + column;
-                for (size_t c = 0; c < hd; c++) to[c] = sum[c] / w.total.l[i];
-                if (d->narrow) d->k.narrow((uint16_t *)(void *)row + column, to, hd);
-            }
+    return fair > most ? most : fair > least ? fair : least > 0 ? least : 1;
+}
+
+static int first_span(const row_group *g) { return g->from / GLIA_SPAN; }
+static int last_span(const row_group *g) { return g->last / GLIA_SPAN; }
+
+/* Where keys [0, key) of a unit end on the line, from its beginning. */
+static int64_t cost_before(const row_group *g, int key) {
+    const int most = g->last + 1, keys = key < g->from ? g->from : key > most ? most : key;
+    return (int64_t)(keys - g->from) * g->key_cost;
+}
+
+static int64_t unit_cost(const row_group *g) { return cost_before(g, INT32_MAX); }
+
+/* The thread that takes `span` of the unit which begins at `start` of a line of `total`: where its middle
+ * lies. */
+static int thread_of(const context *c, const row_group *g, int64_t start, int64_t total, int span) {
+    int64_t middle = start + unit_cost(g) / 2;
+    if ((size_t)g->n * c->group <= SPLIT_QUERIES)
+        middle = start + (cost_before(g, span * GLIA_SPAN) + cost_before(g, (span + 1) * GLIA_SPAN)) / 2;
+    return (int)(middle * c->d->threads / total);
+}
+
+static void fill_chain(const context *c, const row_group *g) {
+    if (g->base == INT32_MAX) return;
+    for (int r = g->first; r >= 0; r = c->rows->parent ? c->rows->parent[r] : -1)
+        c->chain[c->rows->position[r] - g->base] = r;
+}
+
+/* ---- one span ------------------------------------------------------------- */
+
+/* The tile of positions from `start` on as row group g sees them; a tree's row sees a copy. */
+static const char *find_tile(const context *c, const row_group *g, int head, int start, char **copies) {
+    const size_t bytes = glia_kv_tile_bytes(c->kv->dtype, c->hd);
+    const int end = start + GLIA_KV_TILE;
+    if (end <= g->base) return tile_of_slot(c->kv, c->rows, g->first, head, start);
+    char *tile = *copies;
+    *copies += bytes;
+    if (start < g->base) memcpy(tile, tile_of_slot(c->kv, c->rows, g->first, head, start), bytes);
+    for (int p = start < g->base ? g->base : start; p < end && p <= g->last; p++) {
+        const int slot = c->rows->slot[c->chain[p - g->base]];
+        c->d->k.kv_copy(tile, c->kv->dtype, (size_t)(p - start),
+                        tile_of_slot(c->kv, c->rows, g->first, head, slot), (size_t)slot % GLIA_KV_TILE,
+                        c->hd);
+    }
+    return tile;
+}
+
+/* The tiles of `span` that are seen; behind them what will be asked for next, of the next span or head. */
+static void find_tiles(const context *c, const row_group *g, int head, int span, const void **tile) {
+    char *copies = c->tiles;
+    int t = 0;
+    for (; t < GLIA_SPAN_TILES; t++) {
+        const int start = span * GLIA_SPAN + t * GLIA_KV_TILE;
+        tile[t] = NULL;
+        if (start > g->last) break;
+        if (start + GLIA_KV_TILE > g->from) tile[t] = find_tile(c, g, head, start, &copies);
+    }
+    const bool over = span == last_span(g);
+    int start = over ? g->from / GLIA_KV_TILE * GLIA_KV_TILE : (span + 1) * GLIA_SPAN;
+    head += over;
+    for (int i = 0; i < GLIA_TILES_AHEAD; i++, start += GLIA_KV_TILE)
+        tile[t + i] = head < c->h->kv_heads && start <= g->last && start + GLIA_KV_TILE <= g->base
+                          ? tile_of_slot(c->kv, c->rows, g->first, head, start)
+                          : NULL;
+}
+
+static int16_t clamp_key(int key, int span) {
+    const int j = key - span * GLIA_SPAN;
+    return (int16_t)(j < 0 ? 0 : j > GLIA_SPAN ? GLIA_SPAN : j);
+}
+
+static void attend_span(const context *c, const row_group *g, int head, int span, glia_softmax out) {
+    glia_attend_fn *attend = c->kv->dtype == GLIA_DTYPE_F32 ? c->d->k.attend_f32 : c->d->k.attend_bf16;
+    const void *tile[GLIA_SPAN_TILES + GLIA_TILES_AHEAD];
+    int16_t lo[GLIA_QUERIES_MAX], hi[GLIA_QUERIES_MAX];
+    const size_t n = (size_t)g->n * c->group;
+    for (size_t i = 0; i < n; i++) {
+        const int p = c->rows->position[g->first + (int)(i / c->group)];
+        lo[i] = clamp_key(c->h->window ? p - c->h->window + 1 : 0, span);
+        hi[i] = clamp_key(p + 1, span);
+    }
+    find_tiles(c, g, head, span, tile);
+    attend(out, c->q, c->total.ldo, n, tile, lo, hi, c->h->scale, c->hd);
+}
+
+/* ---- one unit ------------------------------------------------------------- */
+
+static void take_queries(const context *c, const row_group *g, int head) {
+    for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
+        const int r = g->first + (int)(i / c->group);
+        float *q = c->q + i * c->total.ldo;
+        memcpy(q, c->qkv + (size_t)r * c->ldqkv + ((size_t)head * c->group + i % c->group) * c->hd,
+               c->hd * sizeof *q);
+        norm_rotate(c, q, c->h->q_norm, r);
+    }
+}
+
+static void write_out(const context *c, const row_group *g, int head) {
+    for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
+        float *row = c->out + (size_t)(g->first + (int)(i / c->group)) * c->ldo,
+              *sum = c->total.o + i * c->total.ldo;
+        const size_t column = ((size_t)head * c->group + i % c->group) * c->hd;
+        float *to = c->d->narrow ? sum : row + column;
+        for (size_t k = 0; k < c->hd; k++) to[k] = sum[k] / c->total.l[i] + 0.0f; /* no -0 */
+        if (c->d->narrow) c->d->k.narrow((uint16_t *)(void *)row + column, to, c->hd);
+    }
+}
+
+/* Spans [from, to) of a unit, into total if they begin it, else each into its part. */
+static void attend_spans(const context *c, const row_group *g, int head, int from, int to, int thread) {
+    const size_t n = (size_t)g->n * c->group;
+    fill_chain(c, g);
+    take_queries(c, g, head);
+    for (int s = from; s < to; s++) {
+        if (from != first_span(g)) {
+            attend_span(c, g, head, s, part_of(c, thread, s - from));
+        } else if (s == from) {
+            attend_span(c, g, head, s, c->total);
+        } else {
+            attend_span(c, g, head, s, c->part);
+            c->d->k.merge(c->total, c->part, n, c->hd);
         }
     }
+}
+
+/* What other threads computed of a unit whose first spans are in c->total. */
+static void merge_parts(const context *c, const row_group *g, int64_t start, int64_t total, int thread) {
+    for (int s = first_span(g), before = thread, i = 0; s <= last_span(g); s++) {
+        const int at = thread_of(c, g, start, total, s);
+        i = at == before ? i + 1 : 0;
+        before = at;
+        if (at == thread) continue;
+        c->d->k.merge(c->total, part_of(c, at, i), (size_t)g->n * c->group, c->hd);
+    }
+}
+
+/* Rows of one sequence each, of no tree: a unit then sees no key that another unit stores. */
+static bool independent(const glia_rows *rows) {
+    for (int r = 0; r < rows->n; r++)
+        if (in_tree(rows, r) || (r > 0 && rows->seq[r] == rows->seq[r - 1])) return false;
+    return true;
+}
+
+static void store_rows(const context *c, int thread) {
+    size_t from, to;
+    glia_share((size_t)c->rows->n * (size_t)c->h->kv_heads, thread, c->d->threads, &from, &to);
+    for (size_t u = from; u < to; u++)
+        store_kv(c, (int)(u / (size_t)c->h->kv_heads), (int)(u % (size_t)c->h->kv_heads));
+    glia_device_barrier(c->d); /* the cache */
+}
+
+/* A unit that begins here and ends in other threads; there is at most one. */
+typedef struct {
+    row_group g;
+    int head;
+    int64_t start;
+} unfinished;
+
+/* This thread's spans of a unit. True: others have the rest. */
+static bool attend_unit(const context *c, const row_group *g, int head, int64_t start, int64_t total,
+                        int thread, bool alone) {
+    const int first = first_span(g), last = last_span(g);
+    int from = first, to = last + 1;
+    while (from <= last && thread_of(c, g, start, total, from) < thread) from++;
+    while (to > from && thread_of(c, g, start, total, to - 1) > thread) to--;
+    if (from == to) return false;
+    if (alone && to > last) store_kv(c, g->first, head);
+    attend_spans(c, g, head, from, to, thread);
+    if (from == first && to > last) write_out(c, g, head);
+    return from == first && to <= last;
+}
+
+void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, float *qkv, size_t ldqkv,
+                           const glia_rows *rows, const glia_heads *h, const glia_kv_layer *kv) {
+    context c = {.d = d,
+                 .rows = rows,
+                 .h = h,
+                 .kv = kv,
+                 .qkv = qkv,
+                 .out = o,
+                 .ldqkv = ldqkv,
+                 .ldo = ldo,
+                 .hd = (size_t)h->head_dim,
+                 .group = (size_t)(h->heads / h->kv_heads)};
+    const bool alone = independent(rows);
+    const int most = most_rows(&c);
+    int64_t total = 0, start = 0;
+    bool split = false;
+    unfinished mine = {.head = -1};
+    row_group g;
+    cut_workspace(&c, thread);
+    if (!alone) store_rows(&c, thread);
+    for (int r = 0; r < rows->n; r += g.n) {
+        g = next_group(&c, r, most);
+        total += unit_cost(&g) * h->kv_heads;
+    }
+    for (int r = 0; r < rows->n; r += g.n) {
+        g = next_group(&c, r, most);
+        for (int head = 0; head < h->kv_heads; head++, start += unit_cost(&g)) {
+            const int first = thread_of(&c, &g, start, total, first_span(&g)),
+                      last = thread_of(&c, &g, start, total, last_span(&g));
+            split |= first != last;
+            if (thread < first || thread > last) continue;
+            if (attend_unit(&c, &g, head, start, total, thread, alone))
+                mine = (unfinished){.g = g, .head = head, .start = start};
+        }
+    }
+    if (!split) return;
+    glia_device_barrier(d); /* parts */
+    if (mine.head < 0) return;
+    merge_parts(&c, &mine.g, mine.start, total, thread);
+    write_out(&c, &mine.g, mine.head);
 }
 
 void glia_device_copy_kv(const glia_device *d, const glia_kv_layer *kv, int to_block, int to_at,
                          int from_block, int from_at) {
-    glia_kv_copy_fn *copy = kv->dtype == GLIA_DTYPE_F32 ? d->k.kv_copy_f32 : d->k.kv_copy_bf16;
-    const size_t hd = (size_t)kv->head_dim, k_bytes = glia_k_tile_bytes(kv->dtype, hd);
-    for (int head = 0; head < kv->kv_heads; head++) {
-        char *to = tile_of(kv, to_block, head, to_at);
-        const char *from = tile_of(kv, from_block, head, from_at);
-        copy(to, to + k_bytes, (size_t)to_at % GLIA_PANEL, from, from + k_bytes, (size_t)from_at % GLIA_PANEL,
-             hd);
-    }
+    for (int head = 0; head < kv->kv_heads; head++)
+        d->k.kv_copy(tile_of(kv, to_block, head, to_at), kv->dtype, (size_t)to_at % GLIA_KV_TILE,
+                     tile_of(kv, from_block, head, from_at), (size_t)from_at % GLIA_KV_TILE,
+                     (size_t)kv->head_dim);
 }

@@ -3,7 +3,8 @@
  * All threads of the device's team call each operation with the same arguments
  * and their own `thread`; an operation does that thread's share and returns
  * without waiting. Where a later operation reads what other threads wrote, the
- * caller puts a glia_device_barrier() between. Nothing here allocates or fails.
+ * caller puts a glia_device_barrier() between (attention has its own inside).
+ * Nothing here allocates or fails.
  *
  * Activations are float32, row-major, with row strides (ld*) in floats that are
  * multiples of 16; a row's floats past its width may be written (by whole
@@ -44,7 +45,7 @@ typedef struct {
 } glia_matrix;
 
 /* One layer's part of the KV cache: blocks of `block_size` positions, each
- * holding for every KV head its tiles of 16 positions, K then V. */
+ * holding for every KV head its tiles of 32 positions (kernel/kernels.h). */
 typedef struct {
     char *base;
     glia_dtype dtype;
@@ -82,7 +83,9 @@ typedef struct {
 /* Rows of d->operand for steps of up to max_rows rows. */
 size_t glia_device_operand_rows(int max_rows, int threads);
 /* Bytes of scratch a thread needs for these shapes. */
-size_t glia_device_scratch_bytes(int max_rows, int head_dim, glia_dtype kv_dtype);
+size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype);
+/* Of these, what glia_device_attention() needs. */
+size_t glia_attention_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype);
 
 static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier(d->team); }
 
@@ -100,16 +103,15 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to);
 
-/* After the fused projection: qkv [m, (heads + 2 kv_heads) head_dim]. Norm and
- * rotate q in place and k on its way into the cache; store v. */
-void glia_device_qkv(const glia_device *d, int thread, float *qkv, size_t ldqkv, const glia_rows *rows,
-                     const glia_heads *h, const glia_kv_layer *kv);
-
-/* o [m, heads * head_dim] = softmax attention of q (the head of qkv's rows) over
- * the cache. Order of additions: pieces of 64 positions, merged in order into spans of
- * 1,024, merged in order: a function of absolute positions alone. */
-void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, const float *qkv,
-                           size_t ldqkv, const glia_rows *rows, const glia_heads *h, const glia_kv_layer *kv);
+/* After the fused projection, qkv [m, (heads + 2 kv_heads) head_dim]: norm and
+ * rotate q and k, store k and v in the cache, and o [m, heads * head_dim] =
+ * softmax attention of q over it. k is changed in place. Order of additions:
+ * spans of 1,024 positions (glia_attend_fn) merged in order: a function of absolute
+ * positions alone. Barriers stand inside, only where a step needs one: where a
+ * sequence has more rows than one, between storing and attending; where a
+ * row's keys are shared out between threads, before they merge. */
+void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, float *qkv, size_t ldqkv,
+                           const glia_rows *rows, const glia_heads *h, const glia_kv_layer *kv);
 
 /* Bytes of one block of a layer's cache. */
 size_t glia_kv_block_bytes(const glia_kv_layer *kv);

@@ -84,7 +84,7 @@ const glia_neuron_key glia_neuron_keys[] = {
     {"k_cache_transposed", NEURON_NXDI, NEURON_BOOL, "false", NEURON_FACT, NEURON_NONE, "keys are in panels"},
     {"disable_kv_cache_tiling", NEURON_NXDI, NEURON_BOOL, "false", NEURON_FACT, NEURON_NONE, "keys are in panels"},
     {"is_block_kv_layout", NEURON_NXDI, NEURON_BOOL, "false", NEURON_READ, NEURON_BLOCKED, "the cache always is in blocks; true lets pa_block_size count"},
-    {"pa_block_size", NEURON_NXDI, NEURON_INT, "seq_len", NEURON_READ, NEURON_BLOCK, "positions of a cache block, a multiple of 16"},
+    {"pa_block_size", NEURON_NXDI, NEURON_INT, "seq_len", NEURON_READ, NEURON_BLOCK, "positions of a cache block, a multiple of 32"},
     {"pa_num_blocks", NEURON_NXDI, NEURON_INT, "batch_size", NEURON_FACT, NEURON_NONE, "there are blocks for batch_size sequences of sequence_length"},
     {"is_prefix_caching", NEURON_NXDI, NEURON_BOOL, "false", NEURON_READ, NEURON_PREFIX_CACHE, "reuse blocks of equal prefixes; Glia's default is true"},
     {"apply_seq_ids_mask", NEURON_NXDI, NEURON_BOOL, "false", NEURON_WARN, NEURON_NONE, "sequences that do not run have no rows"},

@@ -14,24 +14,24 @@ typedef struct {
     glia_softmax out;
     const float *q;
     size_t ldq, head_dim;
-    const void *const *k, *const *v;
+    const void *const *tile;
+    const int16_t *lo, *hi;
     float scale;
-} piece;
+} span;
 
-/* p[r] = scores of R queries with the positions of the tiles that [lo, hi) touches. */
-GLIA_INLINE void scores(float p[ROWS][GLIA_PIECE], const piece *a, size_t lo, size_t hi, const int R,
-                        const glia_dtype dtype) {
-    const size_t last = (hi - 1) / GLIA_PANEL;
-    for (size_t t = lo / GLIA_PANEL; t <= last; t += 2) {
-        glia_operands o = {.x = a->q, .ldx = a->ldq, .w = {a->k[t], a->k[glia_min(t + 1, last)]}};
+/* p[r] = scores of R queries with all positions of the tiles that [lo, hi) touches. */
+GLIA_INLINE void scores(float p[ROWS][GLIA_SPAN], const span *a, const float *q, size_t lo, size_t hi,
+                        const int R, const glia_dtype dtype) {
+    const size_t panel = glia_k_panel_bytes(dtype, a->head_dim);
+    for (size_t t = lo / GLIA_KV_TILE; t <= (hi - 1) / GLIA_KV_TILE; t++) {
+        const char *tile = a->tile[t];
+        const glia_operands o = {.x = q, .ldx = a->ldq, .w = {tile, tile + panel}};
         __m256 run[ROWS * HALVES];
         GLIA_UNROLL for (int i = 0; i < R * HALVES; i++) run[i] = _mm256_setzero_ps();
         for (size_t d = 0; d < a->head_dim; d += GLIA_CHAIN)
             glia_chain(run, &o, d, glia_min(a->head_dim, d + GLIA_CHAIN), R, HALVES, dtype);
-        for (size_t h = 0; h < (t < last ? HALVES : HALVES / 2); h++) {
-            GLIA_UNROLL for (int r = 0; r < R; r++)
-                _mm256_storeu_ps(p[r] + t * GLIA_PANEL + h * 8, run[(size_t)r * HALVES + h]);
-        }
+        GLIA_UNROLL for (int i = 0; i < R * HALVES; i++)
+            _mm256_storeu_ps(p[i / HALVES] + t * GLIA_KV_TILE + i % HALVES * 8, run[i]);
     }
 }
 
@@ -41,8 +41,8 @@ static inline __m256 seen(size_t at, size_t lo, size_t hi) {
                                                 _mm256_cmpgt_epi32(_mm256_set1_epi32((int)hi), j)));
 }
 
-/* Scores to weights, in place; unseen positions of the touched tiles get 0. */
-static inline void softmax(float p[GLIA_PIECE], float *m, float *l, float scale, size_t lo, size_t hi) {
+/* Scores to weights, in place, lo < hi; unseen positions of the touched half-lines get 0. */
+static inline void softmax(float p[GLIA_SPAN], float *m, float *l, float scale, size_t lo, size_t hi) {
     const __m256 none = _mm256_set1_ps(-INFINITY);
     const size_t begin = lo / 8 * 8;
     float lane[8];
@@ -65,73 +65,95 @@ static inline void softmax(float p[GLIA_PIECE], float *m, float *l, float scale,
     *l = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/* o = p v for R queries that see [lo, hi), from head dimension d on, H half-lines. */
-GLIA_INLINE void values(float *o_out, size_t ldo, const float p[ROWS][GLIA_PIECE], const piece *a, size_t lo,
-                        size_t hi, size_t d, const int R, const int H, const glia_dtype dtype) {
-    const size_t panel_bytes = glia_panel_bytes(dtype, GLIA_PANEL);
+/* o += p v of R queries over positions [from, to), from head dimension d on, H half-lines. */
+GLIA_INLINE void values(float *o_out, size_t ldo, const float (*p)[GLIA_SPAN], const span *a, size_t from,
+                        size_t to, size_t d, const int R, const int H, const glia_dtype dtype) {
+    const size_t panel = glia_v_panel_bytes(dtype);
+    const size_t first = 2 * glia_k_panel_bytes(dtype, a->head_dim) + d / GLIA_PANEL * panel;
     __m256 run[ROWS * HALVES];
-    GLIA_UNROLL for (int i = 0; i < R * H; i++) run[i] = _mm256_setzero_ps();
-    for (size_t t = lo / GLIA_PANEL; t * GLIA_PANEL < hi; t++) {
-        const size_t at = t * GLIA_PANEL, begin = lo > at ? lo - at : 0;
-        glia_operands o = {.x = p[0] + at, .ldx = GLIA_PIECE};
+    GLIA_UNROLL for (int i = 0; i < R * H; i++) run[i] =
+        _mm256_loadu_ps(o_out + (size_t)(i / H) * ldo + d + (size_t)(i % H) * 8);
+    while (from < to) {
+        const size_t t = from / GLIA_KV_TILE, at = t * GLIA_KV_TILE;
+        const size_t end = glia_min(to, (from / GLIA_CHAIN + 1) * GLIA_CHAIN);
+        glia_operands o = {.x = p[0] + at, .ldx = GLIA_SPAN};
         GLIA_UNROLL for (int i = 0; i < H / 2; i++) o.w[i] =
-            (const char *)a->v[t] + (d / GLIA_PANEL + (size_t)i) * panel_bytes;
-        glia_chain(run, &o, begin, glia_min(hi - at, GLIA_PANEL), R, H, dtype);
+            (const char *)a->tile[t] + first + (size_t)i * panel;
+        glia_chain(run, &o, from - at, end - at, R, H, dtype);
+        from = end;
     }
-    GLIA_UNROLL for (int i = 0; i < R * H; i++) {
-        const size_t c = d + (size_t)(i % H) * 8;
-        if (c < a->head_dim)
-            _mm256_maskstore_ps(o_out + (size_t)(i / H) * ldo + c, glia_lanes_avx2(a->head_dim - c), run[i]);
-    }
+    GLIA_UNROLL for (int i = 0; i < R * H; i++)
+        _mm256_storeu_ps(o_out + (size_t)(i / H) * ldo + d + (size_t)(i % H) * 8, run[i]);
 }
 
-/* R queries from i on, all of which see [lo, hi). */
-GLIA_INLINE void some(const piece *a, size_t i, size_t lo, size_t hi, const int R, const glia_dtype dtype) {
-    float p[ROWS][GLIA_PIECE];
-    piece at = *a;
-    at.q += i * a->ldq;
-    float *o = a->out.o + i * a->out.ldo;
-    if (lo < hi)
-        scores(p, &at, lo, hi, R, dtype);
-    else
-        lo = hi = 0;
-    for (size_t r = 0; r < (size_t)R; r++)
-        if (lo < hi)
-            softmax(p[r], a->out.m + i + r, a->out.l + i + r, a->scale, lo, hi);
-        else
-            a->out.m[i + r] = -INFINITY, a->out.l[i + r] = 0;
+GLIA_INLINE void all_values(float *o, size_t ldo, const float (*p)[GLIA_SPAN], const span *a, size_t from,
+                            size_t to, const int R, const glia_dtype dtype) {
     size_t d = 0;
+    if (from >= to) return;
     for (; d + GLIA_PANEL < a->head_dim; d += 2 * GLIA_PANEL)
-        values(o, a->out.ldo, p, a, lo, hi, d, R, HALVES, dtype);
-    for (; d < a->head_dim; d += GLIA_PANEL) values(o, a->out.ldo, p, a, lo, hi, d, R, 2, dtype);
+        values(o, ldo, p, a, from, to, d, R, HALVES, dtype);
+    for (; d < a->head_dim; d += GLIA_PANEL) values(o, ldo, p, a, from, to, d, R, 2, dtype);
 }
 
-GLIA_INLINE void attend(const piece *a, size_t n, const unsigned char *lo, const unsigned char *hi,
-                        const glia_dtype dtype) {
-    for (size_t i = 0; i < n;) {
-        size_t same = 1;
-        while (same < ROWS && i + same < n && lo[i + same] == lo[i] && hi[i + same] == hi[i]) same++;
-        if (same < 3) same = 1;
-        if (same == 3)
-            some(a, i, lo[i], hi[i], 3, dtype);
-        else
-            some(a, i, lo[i], hi[i], 1, dtype);
-        i += same;
+/* R queries from i on, each of which sees something. */
+GLIA_INLINE void some(const span *a, size_t i, const int R, const glia_dtype dtype) {
+    _Alignas(64) float p[ROWS][GLIA_SPAN];
+    float *o = a->out.o + i * a->out.ldo;
+    size_t lo = GLIA_SPAN, hi = 0, all_lo = 0, all_hi = GLIA_SPAN; /* what any sees, what all see */
+    for (size_t r = i; r < i + (size_t)R; r++) {
+        lo = glia_min(lo, (size_t)a->lo[r]);
+        all_hi = glia_min(all_hi, (size_t)a->hi[r]);
+        if ((size_t)a->hi[r] > hi) hi = (size_t)a->hi[r];
+        if ((size_t)a->lo[r] > all_lo) all_lo = (size_t)a->lo[r];
+    }
+    scores(p, a, a->q + i * a->ldq, lo, hi, R, dtype);
+    for (size_t r = 0; r < (size_t)R; r++) {
+        softmax(p[r], a->out.m + i + r, a->out.l + i + r, a->scale, (size_t)a->lo[i + r],
+                (size_t)a->hi[i + r]);
+        memset(o + r * a->out.ldo, 0, glia_panels(a->head_dim) * GLIA_PANEL * sizeof *o);
+    }
+    if (R > 1) {
+        all_lo = (all_lo + GLIA_CHAIN - 1) / GLIA_CHAIN * GLIA_CHAIN;
+        all_hi = all_hi / GLIA_CHAIN * GLIA_CHAIN;
+        for (size_t r = 0; all_lo < all_hi && r < (size_t)R; r++)
+            all_values(o + r * a->out.ldo, a->out.ldo, p + r, a, (size_t)a->lo[i + r], all_lo, 1, dtype);
+        all_values(o, a->out.ldo, p, a, all_lo, all_hi, R, dtype);
+    }
+    for (size_t r = 0; r < (size_t)R; r++) {
+        const size_t from = R > 1 && all_lo < all_hi ? all_hi : (size_t)a->lo[i + r];
+        all_values(o + r * a->out.ldo, a->out.ldo, p + r, a, from, (size_t)a->hi[i + r], 1, dtype);
     }
 }
 
-void glia_attend_f32_avx2(glia_softmax out, const float *q, size_t ldq, size_t n,
-                          const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
-                          const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim) {
-    const piece a = {out, q, ldq, head_dim, k, v, scale};
-    attend(&a, n, lo, hi, GLIA_DTYPE_F32);
+GLIA_INLINE void attend(const span *a, size_t n, const glia_dtype dtype) {
+    for (size_t i = 0; i < n;) {
+        size_t seeing = 0;
+        while (seeing < ROWS && i + seeing < n && a->lo[i + seeing] < a->hi[i + seeing]) seeing++;
+        if (seeing == 0) {
+            a->out.m[i] = -INFINITY;
+            a->out.l[i] = 0;
+            memset(a->out.o + i * a->out.ldo, 0, glia_panels(a->head_dim) * GLIA_PANEL * sizeof(float));
+            seeing = 1;
+        } else if (seeing == 3) {
+            some(a, i, 3, dtype);
+        } else {
+            some(a, i, 1, dtype);
+            seeing = 1;
+        }
+        i += seeing;
+    }
 }
 
-void glia_attend_bf16_avx2(glia_softmax out, const float *q, size_t ldq, size_t n,
-                           const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
-                           const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim) {
-    const piece a = {out, q, ldq, head_dim, k, v, scale};
-    attend(&a, n, lo, hi, GLIA_DTYPE_BF16);
+void glia_attend_f32_avx2(glia_softmax out, const float *q, size_t ldq, size_t n, const void *const *tile,
+                          const int16_t *lo, const int16_t *hi, float scale, size_t head_dim) {
+    const span a = {out, q, ldq, head_dim, tile, lo, hi, scale};
+    attend(&a, n, GLIA_DTYPE_F32);
+}
+
+void glia_attend_bf16_avx2(glia_softmax out, const float *q, size_t ldq, size_t n, const void *const *tile,
+                           const int16_t *lo, const int16_t *hi, float scale, size_t head_dim) {
+    const span a = {out, q, ldq, head_dim, tile, lo, hi, scale};
+    attend(&a, n, GLIA_DTYPE_BF16);
 }
 
 static inline void merge_one(float *o, const float *o_part, float a, float b, size_t head_dim) {

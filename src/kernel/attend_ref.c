@@ -1,75 +1,74 @@
-/* attend_ref.c - attention over one piece, and merging, in plain C: what
- * kernels.h means. Scores are summed as panel.h says, values tile by tile. */
-#include "kernel/panel.h"
-
+/* attend_ref.c - attention over one span, and merging, in plain C: what
+ * kernels.h means. Sums of values and weights take 16 positions at a time from zero. */
 #include <math.h>
 
 #include "kernel/exp_ref.h"
+#include "kernel/kv_tile.h"
 
 glia_attend_fn glia_attend_f32_ref, glia_attend_bf16_ref;
 glia_merge_fn glia_merge_ref;
 
-static inline float dot(const float *q, const void *k_tile, glia_dtype dtype, size_t head_dim,
-                        size_t column) {
+static inline float dot(const float *q, const void *tile, glia_dtype dtype, size_t head_dim, size_t at) {
     float sum = 0.0f;
     for (size_t i = 0; i < head_dim; i += GLIA_CHAIN) { /* head_dim <= GLIA_RUN: one run */
         float part = 0.0f;
         for (size_t d = i; d < glia_min(head_dim, i + GLIA_CHAIN); d++)
-            part += glia_panel_get(k_tile, dtype, d, column) * q[d];
+            part += glia_key_at(tile, dtype, head_dim, at, d) * q[d];
         sum += part;
     }
     return sum;
 }
 
-static inline void add_values(float *o, const float p[GLIA_PIECE], const void *const v[GLIA_TILES],
-                              glia_dtype dtype, size_t lo, size_t hi, size_t head_dim) {
+static inline void add_values(float *o, const float p[GLIA_SPAN], const void *const *tile, glia_dtype dtype,
+                              size_t lo, size_t hi, size_t head_dim) {
     for (size_t d = 0; d < head_dim; d++) {
-        const size_t panel = d / GLIA_PANEL * glia_panel_bytes(dtype, GLIA_PANEL);
         float sum = 0.0f;
         for (size_t j = lo; j < hi;) {
-            const size_t tile = j / GLIA_PANEL, end = glia_min(hi, (tile + 1) * GLIA_PANEL);
+            const size_t end = glia_min(hi, (j / GLIA_CHAIN + 1) * GLIA_CHAIN);
             float part = 0.0f;
             for (; j < end; j++)
-                part += p[j] *
-                        glia_panel_get((const char *)v[tile] + panel, dtype, j % GLIA_PANEL, d % GLIA_PANEL);
+                part += p[j] * glia_value_at(tile[j / GLIA_KV_TILE], dtype, head_dim, j % GLIA_KV_TILE, d);
             sum += part;
         }
         o[d] = sum;
     }
 }
 
-static inline void attend_one(float *m, float *l, float *o, const float *q, const void *const k[GLIA_TILES],
-                              const void *const v[GLIA_TILES], size_t lo, size_t hi, float scale,
-                              size_t head_dim, glia_dtype dtype) {
-    float p[GLIA_PIECE];
+static inline void attend_one(float *m, float *l, float *o, const float *q, const void *const *tile,
+                              size_t lo, size_t hi, float scale, size_t head_dim, glia_dtype dtype) {
+    float p[GLIA_SPAN];
     float max = -INFINITY, sum = 0.0f;
     for (size_t j = lo; j < hi; j++) {
-        p[j] = scale * dot(q, k[j / GLIA_PANEL], dtype, head_dim, j % GLIA_PANEL);
+        p[j] = scale * dot(q, tile[j / GLIA_KV_TILE], dtype, head_dim, j % GLIA_KV_TILE);
         if (p[j] > max) max = p[j];
     }
-    for (size_t j = lo; j < hi; j++) {
-        p[j] = glia_exp_ref(p[j] - max);
-        sum += p[j];
+    for (size_t j = lo; j < hi;) {
+        const size_t end = glia_min(hi, (j / GLIA_CHAIN + 1) * GLIA_CHAIN);
+        float part = 0.0f;
+        for (; j < end; j++) part += p[j] = glia_exp_ref(p[j] - max);
+        sum += part;
     }
     *m = max;
     *l = sum;
-    add_values(o, p, v, dtype, lo, hi, head_dim);
+    add_values(o, p, tile, dtype, lo, hi, head_dim);
 }
 
-void glia_attend_f32_ref(glia_softmax out, const float *q, size_t ldq, size_t n,
-                         const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
-                         const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim) {
+static inline void attend(glia_softmax out, const float *q, size_t ldq, size_t n, const void *const *tile,
+                          const int16_t *lo, const int16_t *hi, float scale, size_t head_dim,
+                          glia_dtype dtype) {
     for (size_t i = 0; i < n; i++)
-        attend_one(out.m + i, out.l + i, out.o + i * out.ldo, q + i * ldq, k, v, lo[i], hi[i], scale,
-                   head_dim, GLIA_DTYPE_F32);
+        attend_one(out.m + i, out.l + i, out.o + i * out.ldo, q + i * ldq, tile, (size_t)lo[i], (size_t)hi[i],
+                   scale, head_dim, dtype);
 }
 
-void glia_attend_bf16_ref(glia_softmax out, const float *q, size_t ldq, size_t n,
-                          const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
-                          const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim) {
-    for (size_t i = 0; i < n; i++)
-        attend_one(out.m + i, out.l + i, out.o + i * out.ldo, q + i * ldq, k, v, lo[i], hi[i], scale,
-                   head_dim, GLIA_DTYPE_BF16);
+void glia_attend_f32_ref(glia_softmax out, const float *q, size_t ldq, size_t n, const void *const *tile,
+                         const int16_t *lo, const int16_t *hi, float scale, size_t head_dim) {
+    attend(out, q, ldq, n, tile, lo, hi, scale, head_dim, GLIA_DTYPE_F32);
+}
+
+void glia_attend_bf16_ref(glia_softmax out, const float *q, size_t ldq, size_t n, const void *const *tile,
+                          const int16_t *lo, const int16_t *hi, float scale, size_t head_dim) {
+    attend(out, q, ldq, n, tile, lo, hi, scale, head_dim, GLIA_DTYPE_BF16);
 }
 
 void glia_merge_ref(glia_softmax sum, glia_softmax part, size_t n, size_t head_dim) {

@@ -17,8 +17,8 @@ glia_rmsnorm_fn glia_rmsnorm_ref;
 glia_rope_fn glia_rope_ref;
 glia_swiglu_fn glia_swiglu_ref;
 glia_add_fn glia_add_ref;
-glia_kv_store_fn glia_kv_store_f32_ref, glia_kv_store_bf16_ref;
-glia_kv_copy_fn glia_kv_copy_f32_ref, glia_kv_copy_bf16_ref;
+glia_kv_store_fn glia_kv_store_ref;
+glia_kv_copy_fn glia_kv_copy_ref;
 glia_attend_fn glia_attend_f32_ref, glia_attend_bf16_ref;
 glia_merge_fn glia_merge_ref;
 glia_read_fn glia_read_ref;
@@ -78,10 +78,8 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .rope = glia_rope_ref,
         .swiglu = glia_swiglu_ref,
         .add = glia_add_ref,
-        .kv_store_f32 = glia_kv_store_f32_ref,
-        .kv_store_bf16 = glia_kv_store_bf16_ref,
-        .kv_copy_f32 = glia_kv_copy_f32_ref,
-        .kv_copy_bf16 = glia_kv_copy_bf16_ref,
+        .kv_store = glia_kv_store_ref,
+        .kv_copy = glia_kv_copy_ref,
         .attend_f32 = glia_attend_f32_ref,
         .attend_bf16 = glia_attend_bf16_ref,
         .merge = glia_merge_ref,

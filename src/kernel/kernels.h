@@ -15,9 +15,12 @@
  *     float32   [k][16]         bfloat16   [ceil(k/2)][16][2]
  *     int8      [ceil(k/4)][16][4]
  * with zeros where k or the columns end inside a line. Panels start at 64-byte
- * boundaries. A K tile of the cache is a panel whose columns are 16 positions
- * and whose K is head_dim; a V tile is ceil(head_dim/16) panels whose columns
- * are head dimensions and whose K is those 16 positions. */
+ * boundaries.
+ *
+ * A tile of the KV cache holds 32 positions of one head, so that it is whole
+ * operands of every instruction set: two K panels (columns: 16 positions; K:
+ * head_dim, for bfloat16 followed by zeros up to a multiple of 32), then
+ * ceil(head_dim/16) V panels (columns: head dimensions; K: the 32 positions). */
 #ifndef GLIA_KERNEL_KERNELS_H
 #define GLIA_KERNEL_KERNELS_H
 
@@ -27,10 +30,12 @@
 #include "base/err.h"
 
 enum {
-    GLIA_PANEL = 16,                      /* columns of a panel, positions of a cache tile */
-    GLIA_PIECE = 64,                      /* keys that attention adds up before it merges */
-    GLIA_TILES = GLIA_PIECE / GLIA_PANEL, /* cache tiles of a piece */
-    GLIA_QUERIES_MAX = 64,                /* queries of one attention call */
+    GLIA_PANEL = 16,   /* columns of a panel */
+    GLIA_KV_TILE = 32, /* positions of a cache tile */
+    GLIA_SPAN = 1024,  /* positions that attention adds up before it merges */
+    GLIA_SPAN_TILES = GLIA_SPAN / GLIA_KV_TILE,
+    GLIA_TILES_AHEAD = 4,   /* tiles behind a span's that are fetched, not used */
+    GLIA_QUERIES_MAX = 256, /* queries of one attention call */
     GLIA_HEAD_DIM_MAX = 512,
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
@@ -42,11 +47,13 @@ static inline size_t glia_panel_bytes(glia_dtype dtype, size_t k) {
     return dtype == GLIA_DTYPE_F32 ? k * 64 : dtype == GLIA_DTYPE_BF16 ? (k + 1) / 2 * 64 : (k + 3) / 4 * 64;
 }
 static inline size_t glia_panels(size_t columns) { return (columns + GLIA_PANEL - 1) / GLIA_PANEL; }
-static inline size_t glia_k_tile_bytes(glia_dtype dtype, size_t head_dim) {
-    return glia_panel_bytes(dtype, head_dim);
+/* Bytes of a K panel, of a V panel, and of a cache tile. */
+static inline size_t glia_k_panel_bytes(glia_dtype dtype, size_t head_dim) {
+    return dtype == GLIA_DTYPE_F32 ? head_dim * 64 : (head_dim + 31) / 32 * 1024;
 }
-static inline size_t glia_v_tile_bytes(glia_dtype dtype, size_t head_dim) {
-    return glia_panels(head_dim) * glia_panel_bytes(dtype, GLIA_PANEL);
+static inline size_t glia_v_panel_bytes(glia_dtype dtype) { return glia_panel_bytes(dtype, GLIA_KV_TILE); }
+static inline size_t glia_kv_tile_bytes(glia_dtype dtype, size_t head_dim) {
+    return 2 * glia_k_panel_bytes(dtype, head_dim) + glia_panels(head_dim) * glia_v_panel_bytes(dtype);
 }
 
 /* Pack one panel: column c is rows[c], [k] elements of `from` (F32, F16, BF16)
@@ -150,36 +157,39 @@ typedef void glia_swiglu_fn(float *y, const float *g, const float *u, size_t n);
 /* y += x, [n]. */
 typedef void glia_add_fn(float *y, const float *x, size_t n);
 
-/* Write one position's key and value, [head_dim] each, as column `at` (0..15)
- * of a K tile and a V tile. Narrowing rounds to nearest even. Other columns stay. */
-typedef void glia_kv_store_fn(void *k_tile, void *v_tile, size_t at, const float *k, const float *v,
+/* Write one position's key and value, [head_dim] each, at position `at` (0..31)
+ * of a tile. Narrowing rounds to nearest even. Other positions stay. */
+typedef void glia_kv_store_fn(void *tile, glia_dtype dtype, size_t at, const float *k, const float *v,
                               size_t head_dim);
-/* Copy column `from` of one pair of tiles to column `at` of another, bits unchanged. */
-typedef void glia_kv_copy_fn(void *k_to, void *v_to, size_t at, const void *k_from, const void *v_from,
-                             size_t from, size_t head_dim);
+/* Copy position `from_at` of one tile to position `at` of another, bits unchanged. */
+typedef void glia_kv_copy_fn(void *tile, glia_dtype dtype, size_t at, const void *from, size_t from_at,
+                             size_t head_dim);
 
 /* Softmax state of n queries over the keys seen so far. */
 typedef struct {
-    float *m; /* [n]            largest score; -inf before the first key */
+    float *m; /* [n]            a score that no other exceeds by more than 8; -inf before the first key */
     float *l; /* [n]            sum of exp(score - m) */
     float *o; /* [n, head_dim]  sum of exp(score - m) v, row stride ldo */
     size_t ldo;
 } glia_softmax;
 
-/* Attention of n queries of one KV head over one piece: 64 consecutive
- * positions, of which query i sees keys lo[i] <= j < hi[i] (0 <= lo, hi <= 64;
- * lo >= hi: none). The result is that of the piece alone, from nothing.
+/* Attention of n queries of one KV head over one span: 1,024 consecutive
+ * positions, of which query i sees keys lo[i] <= j < hi[i] (0 <= lo, hi <= 1024;
+ * lo >= hi: none). The result is that of the span alone, from nothing.
  *
- *   out   replaced; a query that sees no key gets m = -inf, l = 0, o = 0
+ *   out   replaced; a query that sees no key gets m = -inf, l = 0, o = 0. Rows of
+ *         o are written up to a multiple of 16 floats, which ldo must have room for
  *   q     [n, head_dim] float32, row stride ldq; n <= GLIA_QUERIES_MAX
- *   k, v  [4] tiles; a tile that no query sees may be NULL
+ *   tile  [32 + 4] cache tiles; one that no query sees may be NULL. The last four
+ *         are those needed next, for fetching ahead; their bytes mean nothing
  *
- * score_j = scale * (q . k_j) in the linear's manner (a function of head_dim);
- * p_j = exp(score_j - m); l = sum p_j and o = sum p_j v_j, each in one order of
- * positions, unseen keys adding exactly nothing whatever bytes their columns hold. */
+ * score_j = scale * (q . k_j), scale > 0, in the linear's manner (a function of
+ * head_dim); p_j = exp(score_j - m); l = sum p_j and o = sum p_j v_j, each in an
+ * order that absolute positions alone decide, unseen keys adding exactly nothing
+ * whatever bytes their columns hold. */
 typedef void glia_attend_fn(glia_softmax out, const float *q, size_t ldq, size_t n,
-                            const void *const k[GLIA_TILES], const void *const v[GLIA_TILES],
-                            const unsigned char *lo, const unsigned char *hi, float scale, size_t head_dim);
+                            const void *const tile[GLIA_SPAN_TILES + GLIA_TILES_AHEAD], const int16_t *lo,
+                            const int16_t *hi, float scale, size_t head_dim);
 
 /* sum = sum (+) part, for n queries: with M = max(m, m'), each side scaled by
  * exp(m - M) and added. Merging a part with m = -inf changes no bit; merging
@@ -211,8 +221,8 @@ typedef struct {
     glia_rope_fn *rope;
     glia_swiglu_fn *swiglu;
     glia_add_fn *add;
-    glia_kv_store_fn *kv_store_f32, *kv_store_bf16;
-    glia_kv_copy_fn *kv_copy_f32, *kv_copy_bf16;
+    glia_kv_store_fn *kv_store;
+    glia_kv_copy_fn *kv_copy;
     glia_attend_fn *attend_f32, *attend_bf16;
     glia_merge_fn *merge;
     glia_read_fn *read;

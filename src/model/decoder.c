@@ -78,7 +78,7 @@ void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *l,
     glia_plan_add(plan, "RoPE cosines", angles, f);
     glia_plan_add(plan, "RoPE sines", angles, f);
     glia_plan_add(plan, "scratch of threads", (size_t)threads,
-                  glia_device_scratch_bytes(l->max_rows, (int)c->head_dim, l->kv_dtype));
+                  glia_device_scratch_bytes(l->max_rows, l->sequence_length, (int)c->head_dim, l->kv_dtype));
     glia_plan_add(plan, "int8 rows", l->quantize_rows ? operands : 0, ld_i8(c));
     glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? operands : 0, f);
     glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
@@ -141,8 +141,8 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     d->limits = *limits;
     d->device.team = team;
     d->device.threads = glia_team_size(team);
-    d->device.scratch_bytes =
-        glia_device_scratch_bytes(limits->max_rows, (int)w->config->head_dim, limits->kv_dtype);
+    d->device.scratch_bytes = glia_device_scratch_bytes(limits->max_rows, limits->sequence_length,
+                                                        (int)w->config->head_dim, limits->kv_dtype);
     glia_kernels_init(&d->device.k, cpu_flags);
     d->device.narrow = d->device.k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
     d->kv = kv_shape(w->config, limits);
@@ -201,8 +201,6 @@ static void forward_layer(glia_decoder *d, int thread, int layer, const glia_row
 
     glia_device_linear(dev, thread, &to_attention, &w->qkv, &qkv);
     glia_device_barrier(dev); /* qkv */
-    glia_device_qkv(dev, thread, d->qkv, d->ld_qkv, rows, &heads, &kv);
-    glia_device_barrier(dev); /* qkv, the cache */
     glia_device_attention(dev, thread, d->attention, d->ld_q, d->qkv, d->ld_qkv, rows, &heads, &kv);
     glia_device_barrier(dev); /* attention */
     glia_device_linear(dev, thread, &attended, &w->o, &add_attended);

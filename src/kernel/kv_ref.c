@@ -1,0 +1,42 @@
+/* kv_ref.c - one position into a tile of the KV cache and from tile to tile, in plain C. */
+#include "kernel/kv_tile.h"
+
+#include <string.h>
+
+glia_kv_store_fn glia_kv_store_ref;
+glia_kv_copy_fn glia_kv_copy_ref;
+
+void glia_kv_store_ref(void *tile, glia_dtype dtype, size_t at, const float *k, const float *v,
+                       size_t head_dim) {
+    char *k_panel = glia_k_panel(tile, dtype, head_dim, at);
+    for (size_t d = 0; d < head_dim; d++) {
+        glia_panel_set(k_panel, dtype, d, at % GLIA_PANEL, k[d]);
+        glia_panel_set(glia_v_panel(tile, dtype, head_dim, d), dtype, at, d % GLIA_PANEL, v[d]);
+    }
+    for (size_t d = head_dim; dtype == GLIA_DTYPE_BF16 && d % 32; d++)
+        glia_panel_set(k_panel, dtype, d, at % GLIA_PANEL, 0);
+}
+
+/* Bytes of an element, and where it lies in its panel. */
+static inline void copy_element(char *to, size_t i, const char *from, size_t j, size_t bytes) {
+    memcpy(to + i * bytes, from + j * bytes, bytes);
+}
+
+static inline size_t place(glia_dtype dtype, size_t k, size_t c) {
+    return dtype == GLIA_DTYPE_BF16 ? glia_bf16_at(k, c) : k * GLIA_PANEL + c;
+}
+
+void glia_kv_copy_ref(void *tile, glia_dtype dtype, size_t at, const void *from, size_t from_at,
+                      size_t head_dim) {
+    void *source = (void *)(uintptr_t)from;
+    const size_t bytes = dtype == GLIA_DTYPE_F32 ? 4 : 2,
+                 whole = dtype == GLIA_DTYPE_F32 ? head_dim : (head_dim + 31) / 32 * 32;
+    const char *k_from = glia_k_panel(source, dtype, head_dim, from_at);
+    char *k_to = glia_k_panel(tile, dtype, head_dim, at);
+    for (size_t d = 0; d < whole; d++)
+        copy_element(k_to, place(dtype, d, at % GLIA_PANEL), k_from, place(dtype, d, from_at % GLIA_PANEL),
+                     bytes);
+    for (size_t d = 0; d < head_dim; d++)
+        copy_element(glia_v_panel(tile, dtype, head_dim, d), place(dtype, at, d % GLIA_PANEL),
+                     glia_v_panel(source, dtype, head_dim, d), place(dtype, from_at, d % GLIA_PANEL), bytes);
+}
