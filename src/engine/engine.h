@@ -11,7 +11,7 @@ typedef struct {
     int batch;           /* sequences at once */
     int sequence_length; /* positions of one */
     int chunk;           /* prompt rows of a step */
-    int block_size;      /* positions of a cache block, a multiple of 16 */
+    int block_size;      /* positions of a cache block, a multiple of 32 */
     bool prefix_cache;
     bool quantize_rows; /* the weights are w8a8 */
 } glia_engine_limits;

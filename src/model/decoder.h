@@ -19,7 +19,7 @@ typedef struct {
     glia_dtype kv_dtype; /* GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
     int max_rows;        /* rows of a batch */
     int max_logits;      /* logit rows of a batch */
-    int block_size;      /* positions of a cache block, a multiple of 16 */
+    int block_size;      /* positions of a cache block, a multiple of 32 */
     int n_blocks;        /* blocks of the cache, over all sequences */
     int sequence_length; /* positions of one sequence, at most */
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
