@@ -39,15 +39,27 @@ class Llama:
         self.note = llama_cpp.llama_print_system_info().decode().strip()
 
     def context(self, batch, length):
-        """The context for so many sequences, and what it holds: the file of its prompts."""
+        """The context for so many sequences, and the ids each one's cache holds."""
         if batch not in self.contexts:
             params = self.c.llama_context_default_params()
             params.n_ctx = batch * (length + 255 & -256)
             params.n_batch = params.n_ubatch = CHUNK
             params.n_seq_max = batch
             params.n_threads = params.n_threads_batch = self.threads
-            self.contexts[batch] = [self.c.llama_init_from_model(self.model, params), None]
+            self.contexts[batch] = (self.c.llama_init_from_model(self.model, params), [[] for _ in range(batch)])
         return self.contexts[batch]
+
+    def hold(self, context, held, wanted):
+        """Make the cache hold just the ids `wanted` of each sequence; what it has of them stays."""
+        memory, rows = self.c.llama_get_memory(context), []
+        for s, ids in enumerate(wanted):
+            n = 0
+            while n < min(len(held[s]), len(ids)) and held[s][n] == ids[n]:
+                n += 1
+            self.c.llama_memory_seq_rm(memory, s, n, -1)
+            rows += [(ids[i], i, s) for i in range(n, len(ids))]
+            held[s] = list(ids)
+        self.feed(context, rows, set())
 
     def feed(self, context, rows, wanted):
         """rows: (id, position, sequence); logits of those in `wanted`, by place."""
@@ -69,47 +81,38 @@ class Llama:
         import numpy
         return numpy.ctypeslib.as_array(self.c.llama_get_logits_ith(context, i), (self.vocabulary,))
 
-    def forget(self, context, batch, position):
-        memory = self.c.llama_get_memory(context)
-        for i in range(batch):
-            self.c.llama_memory_seq_rm(memory, i, position, -1)
-
     def prefill(self, file, n, start):
         n, start = int(n), int(start)
-        ids = read_ids(file, n)
-        held = self.context(1, self.length)
-        self.forget(held[0], 1, start if held[1] == (file, start) else 0)
-        if start and held[1] != (file, start):
-            self.feed(held[0], [(ids[i], i, 0) for i in range(start)], set())
-        held[1] = (file, start)
+        ids = read_ids(file, n).tolist()
+        context, held = self.context(1, self.length)
+        self.hold(context, held, [ids[:start]])
         rows = [(ids[i], i, 0) for i in range(start, n)]
         begin = time.perf_counter()
-        self.feed(held[0], rows, {len(rows) - 1})
-        return {"seconds": time.perf_counter() - begin, "tokens": n - start}
+        self.feed(context, rows, {len(rows) - 1})
+        seconds = time.perf_counter() - begin
+        held[0] = ids
+        return {"seconds": seconds, "tokens": n - start}
 
     def decode(self, file, batch, prompt, steps):
         batch, prompt, steps = int(batch), int(prompt), int(steps)
-        ids = read_ids(file, batch * prompt).reshape(batch, prompt)
-        held = self.context(batch, prompt + steps)
-        self.forget(held[0], batch, prompt - 1 if held[1] == file else 0)
-        if held[1] != file:
-            self.feed(held[0], [(ids[s][i], i, s) for s in range(batch) for i in range(prompt - 1)], set())
-            held[1] = file
+        ids = read_ids(file, batch * prompt).reshape(batch, prompt).tolist()
+        context, held = self.context(batch, max(self.length, prompt + steps) if batch == 1 else prompt + steps)
+        self.hold(context, held, [row[:-1] for row in ids])
         every = set(range(batch))
-        self.feed(held[0], [(ids[s][-1], prompt - 1, s) for s in range(batch)], every)
+        self.feed(context, [(row[-1], prompt - 1, s) for s, row in enumerate(ids)], every)
         begin = time.perf_counter()
         for step in range(steps):
-            tokens = [int(self.row(held[0], s).argmax()) for s in range(batch)]
-            self.feed(held[0], [(tokens[s], prompt + step, s) for s in range(batch)], every)
+            tokens = [int(self.row(context, s).argmax()) for s in every]
+            self.feed(context, [(tokens[s], prompt + step, s) for s in every], every)
         return {"seconds": time.perf_counter() - begin, "tokens": batch * steps}
 
     def logits(self, file, n, out):
-        held = self.context(1, self.length)
-        self.forget(held[0], 1, 0)
-        held[1] = None
-        n = int(n)
-        self.feed(held[0], [(t, i, 0) for i, t in enumerate(read_ids(file, n))], {n - 1})
-        self.row(held[0], n - 1).tofile(out)
+        context, held = self.context(1, self.length)
+        ids = read_ids(file, int(n)).tolist()
+        self.hold(context, held, [ids[:-1]])
+        self.feed(context, [(ids[-1], len(ids) - 1, 0)], {0})
+        held[0] = ids
+        self.row(context, 0).tofile(out)
         return {"logits": self.vocabulary}
 
 
