@@ -35,12 +35,13 @@ static int my_rank(void) {
 static void battery(comm_rank *r, int thread) { comm_battery(r, thread, 1); }
 
 /* Rank 1 ends in the middle: killed, or saying why. */
-static bool rank_is_killed, rank_says_why;
+static bool rank_is_killed, rank_says_why, rank_is_cut_off;
 static void end_in_the_middle(comm_rank *r, int thread) {
     float *in = glia_comm_area(r->c);
     for (int round = 0; !atomic_load(&r->done); round++) {
         if (round == 20 && thread == 0 && glia_comm_rank(r->c) == 1) {
             if (rank_is_killed) raise(SIGKILL);
+            if (rank_is_cut_off && system("ip link set eth0 down") != 0) glia_comm_fail(r->c, "no ip");
             if (rank_says_why) glia_comm_fail(r->c, "out of luck");
         }
         glia_comm_all_reduce(r->c, thread, r->out, in, 5000, false);
@@ -53,8 +54,12 @@ static void end_in_the_middle(comm_rank *r, int thread) {
 static int run_ranks(glia_comm *world, const char *name) {
     static const int everyone[] = {0, 1, 2, 3, 4, 5, 6, 7};
     static const int colour[] = {0, 1, 0, 1, 0, 1, 0, 1}, even[] = {0, 2, 4, 6}, odd[] = {1, 3, 5, 7};
-    const bool ends = strcmp(name, "killed") == 0 || strcmp(name, "fails") == 0,
-               groups = strstr(name, "groups");
+    static const int host[] = {0, 0, 1, 1, 2, 2, 3, 3};
+    const bool groups = strstr(name, "groups"), by_host = strcmp(name, "by-host") == 0;
+    rank_is_killed = strcmp(name, "killed") == 0;
+    rank_says_why = strcmp(name, "fails") == 0;
+    rank_is_cut_off = strcmp(name, "cut-off") == 0;
+    const bool ends = rank_is_killed || rank_says_why || rank_is_cut_off;
     const int rank = glia_comm_rank(world);
     comm_rank r = {.threads = strstr(name, "team") ? 1 + rank % 3
                               : ends               ? 2
@@ -62,11 +67,10 @@ static int run_ranks(glia_comm *world, const char *name) {
                    .out = calloc(COMM_HALF, 1)};
     glia_err err = {0};
     glia_status status = glia_comm_share(world, COMM_AREA, &err);
-    r.member = groups ? rank % 2 ? odd : even : everyone;
-    if (status == GLIA_OK) status = glia_comm_split(&r.c, world, groups ? colour : NULL, r.threads, &err);
+    r.member = groups ? rank % 2 ? odd : even : by_host ? everyone + rank / 2 * 2 : everyone;
+    const int *by = groups ? colour : by_host ? host : NULL;
+    if (status == GLIA_OK) status = glia_comm_split(&r.c, world, by, r.threads, &err);
     if (status != GLIA_OK) return report(world, rank, status, &err);
-    rank_is_killed = strcmp(name, "killed") == 0;
-    rank_says_why = strcmp(name, "fails") == 0;
     comm_run(&r, 1, ends ? end_in_the_middle : battery);
     status = glia_comm_check(world, &err);
     if (status == GLIA_OK && (r.wrong || r.done != r.threads))
@@ -120,14 +124,8 @@ static int run_rank(const char *name) {
 static char program[4096], lines[1 << 16];
 static double took;
 
-/* Run `ranks` of this program; everything printed is in lines[]. */
-static int mpirun(int ranks, const char *options, const char *name) {
-    char command[8192];
-    snprintf(command, sizeof command,
-             "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
-             "OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=report_bugs=0 "
-             "timeout -k 1 100 mpirun %s -n %d %s --rank %s 2>&1 < /dev/null",
-             options, ranks, program, name);
+/* Run a shell command; everything it printed is in lines[]. */
+static int run(const char *command) {
     const double start = check_seconds();
     FILE *out = popen(command, "r");
     assert_non_null(out);
@@ -136,6 +134,17 @@ static int mpirun(int ranks, const char *options, const char *name) {
     const int status = pclose(out);
     took = check_seconds() - start;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* `ranks` of this program on this machine. */
+static int mpirun(int ranks, const char *options, const char *name) {
+    char command[8192];
+    snprintf(command, sizeof command,
+             "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
+             "OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=report_bugs=0 "
+             "timeout -k 1 100 mpirun %s -n %d %s --rank %s 2>&1 < /dev/null",
+             options, ranks, program, name);
+    return run(command);
 }
 
 static void need_mpi(void) {
@@ -202,6 +211,38 @@ static void test_failures(void **state) {
     }
 }
 
+/* Machines that are network namespaces: what crosses them is TCP. */
+static void test_hosts(void **state) {
+    (void)state;
+    static const struct {
+        int hosts, each; /* ranks on each */
+        const char *name;
+        int except;
+        const char *text;
+    } rows[] = {
+        {2, 1, "all", -1, "well, mpi messages"},
+        {2, 2, "by-host", -1, "well, mpi shared memory"},
+        {2, 2, "groups", -1, "well, mpi messages"},
+        {2, 1, "killed", 1, "failed: rank 1 (process "},
+        {3, 1, "config", -1, "failed: rank 2 is configured as bfloat16, rank 0 as float32"},
+        {2, 1, "cut-off", 1, "failed: rank 1 (process "}, /* what rank 1 says cannot be heard */
+    };
+    need_mpi();
+    if (run("tests/hosts --check 2>&1") != 0) check_skip("%s", strtok(lines, "\n"));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char command[8192];
+        snprintf(
+            command, sizeof command,
+            "HOSTS_LIMIT=%d ASAN_OPTIONS=detect_leaks=0 tests/hosts %d %d --mca btl tcp,self %s --rank %s "
+            "2>&1 < /dev/null",
+            strcmp(rows[i].name, "cut-off") == 0 ? 20 : 60, rows[i].hosts, rows[i].each, program,
+            rows[i].name);
+        const int code = run(command);
+        CHECK((code == 0) == (rows[i].text[0] == 'w'), "%s: exit %d\n%s", rows[i].name, code, lines);
+        expect_all(rows[i].hosts * rows[i].each, rows[i].except, rows[i].text);
+    }
+}
+
 #ifndef GLIA_HAVE_MPI
 static void test_without_mpi(void **state) {
     (void)state;
@@ -219,6 +260,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_well),
         cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_hosts),
 #ifndef GLIA_HAVE_MPI
         cmocka_unit_test(test_without_mpi),
 #endif

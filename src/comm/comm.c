@@ -14,10 +14,11 @@ enum { SPINS = 2000, NOTE_LAYOUT = 1 };
 
 /* ---- worlds ------------------------------------------------------------------ */
 
-glia_world *glia_world_new(const glia_world_table *table, int size) {
+glia_world *glia_world_new(const glia_world_table *table, const char *name, int size) {
     glia_world *w = calloc(1, sizeof *w);
     if (!w) return NULL;
     w->table = table;
+    w->name = name;
     w->size = size;
     w->gates = calloc((size_t)size, sizeof *w->gates);
     w->area = calloc((size_t)size, sizeof *w->area);
@@ -87,25 +88,28 @@ void glia_comm_drop(glia_comm *c) {
     free(c);
 }
 
-/* Members that all see each other's memory read it; others send. */
-static const glia_comm_table *table_for(const glia_comm *c) {
+void glia_comm_choose(glia_comm *c) {
     bool seen = true;
     for (int i = 0; i < c->size; i++) seen &= c->world->gates[c->member[i]] != NULL;
+    c->table = &glia_comm_shared_table;
+    c->name = c->size == 1 ? "single" : c->world->name;
 #ifdef GLIA_HAVE_MPI
-    if (!seen) return &glia_comm_messages_table;
-#endif
+    if (!seen) {
+        c->table = &glia_comm_messages_table;
+        c->name = "mpi messages";
+    }
+#else
     assert(seen);
-    return &glia_comm_shared_table;
+#endif
 }
 
-glia_status glia_comm_new(glia_comm **out, glia_world *w, const char *name, int rank, glia_err *err) {
+glia_status glia_comm_new(glia_comm **out, glia_world *w, int rank, glia_err *err) {
     glia_comm *c = *out = new_group(w, w->size, 1);
     if (!c) return glia_fail_nomem(err, sizeof *c, "a rank");
     c->root = c;
     c->rank = rank;
     c->size = w->size;
     c->slots = 1;
-    c->name = name;
     for (int i = 0; i < w->size; i++) c->member[i] = i;
     return GLIA_OK;
 }
@@ -126,8 +130,7 @@ glia_status glia_comm_split(glia_comm **out, glia_comm *parent, const int *colou
     }
     c->root = root;
     c->slot = root->slots++;
-    c->table = table_for(c);
-    c->name = c->size == 1 ? "single" : c->table == &glia_comm_shared_table ? root->name : "mpi messages";
+    glia_comm_choose(c);
     *out = c;
     return GLIA_OK;
 }

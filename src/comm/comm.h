@@ -32,8 +32,8 @@ enum { GLIA_RANKS_MAX = 1024, GLIA_GROUPS_MAX = 16 };
 
 /* ---- a world: all ranks of a run ------------------------------------------ */
 
-/* `n` ranks of this process, comm[0..n-1], each to be used by one thread (until
- * it is split for a team). One rank alone is a world too. On success the caller
+/* `n` ranks of this process, comm[0..n-1], each used by one thread: teams split
+ * a group of their size off. One rank alone is a world too. On success the caller
  * frees each. Errors: GLIA_ERR_ARGUMENT, GLIA_ERR_NOMEM. */
 glia_status glia_comm_threads(glia_comm **comm, int n, glia_err *err);
 

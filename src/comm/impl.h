@@ -40,7 +40,7 @@ typedef struct {
 /* Shared by the ranks of one process. */
 struct glia_world {
     const glia_world_table *table;
-    const char *name;
+    const char *name; /* of groups whose members see each other's memory */
     int size;
     int local; /* ranks on this machine, which share its cores */
     atomic_int users;
@@ -100,10 +100,12 @@ struct glia_comm {
 };
 
 /* A world of `size` ranks, none of which is local yet; NULL: no memory. */
-glia_world *glia_world_new(const glia_world_table *table, int size);
+glia_world *glia_world_new(const glia_world_table *table, const char *name, int size);
 void glia_world_free(glia_world *w);
 /* The end of one of its ranks, used by one thread. */
-glia_status glia_comm_new(glia_comm **out, glia_world *w, const char *name, int rank, glia_err *err);
+glia_status glia_comm_new(glia_comm **out, glia_world *w, int rank, glia_err *err);
+/* Choose its collectives, when it is known whose memory is seen here. */
+void glia_comm_choose(glia_comm *c);
 /* Release a group's own memory. */
 void glia_comm_drop(glia_comm *c);
 

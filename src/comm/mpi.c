@@ -203,7 +203,7 @@ static glia_status begin(glia_comm *c, bool messages, glia_err *err) {
     if (status != GLIA_OK) return status;
     status = share_gates(c, messages, err);
     status = glia_comm_agree(c, messages ? "messages" : "shared memory", status, err);
-    if (status == GLIA_OK) c->name = all_here(c) ? "mpi shared memory" : "mpi messages";
+    if (status == GLIA_OK) glia_comm_choose(c);
     return status;
 }
 
@@ -218,11 +218,11 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err) {
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (size > GLIA_RANKS_MAX)
         return glia_fail(err, GLIA_ERR_LIMIT, "%d ranks, limit is %d", size, GLIA_RANKS_MAX);
-    glia_world *w = glia_world_new(&mpi_world, size);
+    glia_world *w = glia_world_new(&mpi_world, "mpi shared memory", size);
     glia_mpi *m = calloc(1, sizeof *m);
     glia_comm *c = NULL;
-    glia_status status = w && m ? glia_comm_new(&c, w, "mpi", rank, err)
-                                : glia_fail_nomem(err, sizeof *w + sizeof *m, "the ranks");
+    glia_status status =
+        w && m ? glia_comm_new(&c, w, rank, err) : glia_fail_nomem(err, sizeof *w + sizeof *m, "the ranks");
     if (status != GLIA_OK) {
         free(m);
         glia_world_free(w);

@@ -53,7 +53,7 @@ static const glia_world_table threads_world = {
     .exchange = exchange, .share = share_area, .memory = memory, .free = release};
 
 static glia_world *new_world(int n) {
-    glia_world *w = glia_world_new(&threads_world, n);
+    glia_world *w = glia_world_new(&threads_world, "threads", n);
     common *shared = calloc(1, sizeof *shared + (size_t)n * sizeof *shared->note);
     const size_t bytes = (size_t)n * sizeof *shared->gates;
     if (shared) shared->gates = aligned_alloc(GLIA_LINE, bytes);
@@ -77,8 +77,8 @@ glia_status glia_comm_threads(glia_comm **comm, int n, glia_err *err) {
     if (!w) return glia_fail_nomem(err, sizeof *w, "the ranks");
     glia_status status = GLIA_OK;
     int made = 0;
-    for (; made < n && status == GLIA_OK; made++)
-        status = glia_comm_new(&comm[made], w, n == 1 ? "single" : "threads", made, err);
+    for (; made < n && status == GLIA_OK; made++) status = glia_comm_new(&comm[made], w, made, err);
+    for (int r = 0; r < n && status == GLIA_OK; r++) glia_comm_choose(comm[r]);
     if (status == GLIA_OK) return GLIA_OK;
     while (made-- > 0) {
         glia_comm_drop(comm[made]);
