@@ -2,8 +2,6 @@
 #define _GNU_SOURCE
 #include "comm.h"
 
-#include <stdio.h>
-
 #include <unistd.h>
 
 enum { RANKS_MAX = 9 };
@@ -268,7 +266,16 @@ static void test_arguments(void **state) {
     glia_comm_free(NULL);
 }
 
-int main(void) {
+static int bench(void) {
+    fixture f;
+    set_up(&f, 2, 1, NULL);
+    comm_run(f.rank, 2, comm_bench);
+    tear_down(&f);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "--bench") == 0) return bench();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_size), cmocka_unit_test(test_uneven_teams),
         cmocka_unit_test(test_groups),     cmocka_unit_test(test_crossing_groups),

@@ -71,7 +71,7 @@ static int run_ranks(glia_comm *world, const char *name) {
     const int *by = groups ? colour : by_host ? host : NULL;
     if (status == GLIA_OK) status = glia_comm_split(&r.c, world, by, r.threads, &err);
     if (status != GLIA_OK) return report(world, rank, status, &err);
-    comm_run(&r, 1, ends ? end_in_the_middle : battery);
+    comm_run(&r, 1, ends ? end_in_the_middle : strstr(name, "bench") ? comm_bench : battery);
     status = glia_comm_check(world, &err);
     if (status == GLIA_OK && (r.wrong || r.done != r.threads))
         status =
@@ -123,6 +123,19 @@ static int run_rank(const char *name) {
 
 static char program[4096], lines[1 << 16];
 static double took;
+
+/* `--bench`: two ranks, by shared memory and by messages. */
+static int bench(void) {
+    static const char *const names[] = {"bench", "messages-bench"};
+    for (int i = 0; i < 2; i++) {
+        char command[8192];
+        snprintf(command, sizeof command,
+                 "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun -n 2 %s --rank %s",
+                 program, names[i]);
+        if (system(command) != 0) return 1;
+    }
+    return 0;
+}
 
 /* Run a shell command; everything it printed is in lines[]. */
 static int run(const char *command) {
@@ -257,6 +270,7 @@ int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "--rank") == 0) return run_rank(argv[2]);
     const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     program[n > 0 ? n : 0] = '\0';
+    if (argc == 2 && strcmp(argv[1], "--bench") == 0) return bench();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_well),
         cmocka_unit_test(test_failures),

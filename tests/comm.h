@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +136,35 @@ static inline void comm_battery(comm_rank *r, int thread, int rounds) {
             comm_try_all_gather(r, thread, ++round, 1 + sizes[s] % 9, sizes[s] % 1000);
             comm_try_broadcast(r, thread, ++round, sizes[s], (int)s % glia_comm_size(r->c));
             glia_comm_barrier(r->c, thread);
+        }
+    atomic_fetch_add(&r->done, 1);
+}
+
+/* Time of each collective by payload, printed by rank 0: microseconds a call, and
+ * what a rank reads from the others in that time. */
+static inline void comm_bench(comm_rank *r, int thread) {
+    static const char *const names[] = {"all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"};
+    for (int op = 0; op < 5; op++)
+        for (size_t n = 256; n <= COMM_HALF / sizeof(float); n *= op == 4 ? 1024 : 8) {
+            const size_t size = (size_t)glia_comm_size(r->c), unit = n / size * sizeof(float);
+            const glia_gather g = {1, size, unit, unit, n * sizeof(float)};
+            const int calls = n < 10000 ? 2000 : 200;
+            glia_comm_barrier(r->c, thread);
+            const uint64_t before = glia_comm_costs(r->c).bytes;
+            const double start = check_seconds();
+            for (int i = 0; i < calls; i++) {
+                float *in = comm_in(r, i);
+                if (op == 0) glia_comm_all_reduce(r->c, thread, r->out, in, n, false);
+                if (op == 1) glia_comm_reduce_scatter(r->c, thread, r->out, in, size, n / size, false);
+                if (op == 2) glia_comm_all_gather(r->c, thread, r->out, in, &g);
+                if (op == 3) glia_comm_broadcast(r->c, thread, in, n * sizeof(float), 1 % (int)size);
+                if (op == 4) glia_comm_barrier(r->c, thread);
+            }
+            const double s = (check_seconds() - start) / calls;
+            const double bytes = (double)(glia_comm_costs(r->c).bytes - before) / calls;
+            if (thread == 0 && glia_comm_rank(r->c) == 0)
+                printf("%-18s %-15s %8zu bytes  %9.2f us  %7.2f GB/s\n", glia_comm_name(r->c), names[op],
+                       op == 4 ? 0 : n * sizeof(float), s * 1e6, bytes / s / 1e9);
         }
     atomic_fetch_add(&r->done, 1);
 }
