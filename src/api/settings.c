@@ -36,7 +36,7 @@ static void add_engine(json_t *list, const glia_model *m, const glia_options *o)
     }
     const char *keep = glia_modules_to_keep(m, o);
     const bool flag = o && o->modules_to_not_convert;
-    add(list, "modules_to_not_convert", json_string(keep ? keep : ""),
+    add(list, "modules_to_not_convert", keep ? json_string(keep) : json_null(),
         sources[flag   ? GLIA_FROM_FLAG
                 : keep ? GLIA_FROM_FILE
                        : GLIA_FROM_DEFAULT],
