@@ -175,15 +175,17 @@ static void settle_quantization(glia_json_reader *r, glia_neuron_config *c) {
     c->modules = read_modules(r);
 }
 
+static bool is_on(const glia_neuron_config *c, glia_neuron_id id) { return c->number[id] != 0; }
+
 /* What keys say about one another. */
 static void settle(glia_json_reader *r, glia_neuron_config *c) {
     if (c->key[NEURON_CONTEXT] && c->key[NEURON_SEQUENCE] &&
         c->number[NEURON_CONTEXT] > c->number[NEURON_SEQUENCE])
         glia_json_fail(r, GLIA_ERR_FORMAT, "max_context_length is %.0f, more than %s %.0f",
                        c->number[NEURON_CONTEXT], c->key[NEURON_SEQUENCE], c->number[NEURON_SEQUENCE]);
-    if (c->number[NEURON_QUANTIZED]) settle_quantization(r, c);
-    if (!c->number[NEURON_BLOCKED]) c->key[NEURON_BLOCK] = NULL;
-    if (c->number[NEURON_DYNAMIC])
+    if (is_on(c, NEURON_QUANTIZED)) settle_quantization(r, c);
+    if (!is_on(c, NEURON_BLOCKED)) c->key[NEURON_BLOCK] = NULL;
+    if (is_on(c, NEURON_DYNAMIC))
         for (int id = NEURON_DO_SAMPLE; id <= NEURON_TEMPERATURE; id++) c->key[id] = NULL;
     else if (json_is_object(json_object_get(r->object, "on_device_sampling_config")) &&
              !c->key[NEURON_DO_SAMPLE])
