@@ -5,7 +5,7 @@
 
 enum {
     TALL = 6,         /* rows of a tile of one panel at most */
-    FEW = 18,         /* rows that take weights as they come */
+    FEW = 36,         /* rows that take weights as they come */
     BLOCK_ROWS = 256, /* rows whose run of x stays in the second cache: 512 KiB */
     SLICE = 256,      /* k's of a panel: 16 KiB */
 };
