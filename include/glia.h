@@ -53,7 +53,7 @@ typedef enum {
     GLIA_DTYPE_F32,
     GLIA_DTYPE_BF16,
     GLIA_DTYPE_F16,
-    GLIA_DTYPE_I8, /* quantised weights; not a choice for glia_options.dtype */
+    GLIA_DTYPE_I8, /* quantised weights, keys and values; not a choice for glia_options.dtype */
 } glia_dtype;
 
 /* Linear layers as int8, quantised while loading. Embedding lookups, norms and biases never are. */
@@ -80,7 +80,7 @@ typedef void glia_warning_fn(void *user, const char *sentence);
  * neuron_config.json says (docs/CONFIG.md), else the default. */
 typedef struct {
     glia_dtype dtype;          /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
-    glia_dtype kv_cache_dtype; /* AUTO: same as dtype */
+    glia_dtype kv_cache_dtype; /* AUTO: same as dtype; I8: with a scale per position and head */
     glia_quantization quantization;
     glia_quantization_type quantization_type;
     const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,

@@ -39,7 +39,7 @@ static void test_options(void **state) {
         const char *msg;
     } rows[] = {
         {{.dtype = GLIA_DTYPE_F16}, "dtype must be float32 or bfloat16"},
-        {{.kv_cache_dtype = GLIA_DTYPE_F16}, "kv_cache_dtype must be float32 or bfloat16"},
+        {{.kv_cache_dtype = GLIA_DTYPE_F16}, "kv_cache_dtype must be float32, bfloat16 or int8"},
         {{.threads = -1}, "threads is -1, expected 1 to 1024"},
         {{.threads = 100000}, "threads is 100000, expected 1 to 1024"},
         {{.cpu_features = "mmx"}, "mmx"},

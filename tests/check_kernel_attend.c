@@ -276,6 +276,54 @@ static void check_store(const glia_kernels *k, const char *rung, glia_dtype dtyp
     }
 }
 
+/* int8 tiles: the bytes of the reference, whose elements are off by half a scale at
+ * most; widened to the bits of the reference. A key that is not finite is NaN, a tiny one 0. */
+static void check_int8(const glia_kernels *k, const char *rung) {
+    glia_kernels ref;
+    glia_kernels_init(&ref, 0);
+    for (size_t d = 2; d <= 514; d += d < 130 ? 2 : 64) {
+        const size_t bytes = glia_kv_tile_bytes(GLIA_DTYPE_I8, d);
+        char *tile = check_guarded(bytes), *want = check_guarded(bytes);
+        float key[514], value[514];
+        memset(tile, 0x5a, bytes), memset(want, 0x5a, bytes);
+        for (size_t at = 0; at < GLIA_KV_TILE; at++) {
+            for (size_t i = 0; i < d; i++)
+                key[i] = check_uniform() * (float)(1 + at), value[i] = check_uniform();
+            if (at == 3) key[d / 2] = NAN, value[d - 1] = INFINITY;
+            if (at == 4) memset(key, 0, sizeof key), value[0] = 1e30f;
+            for (size_t i = 0; at == 5 && i < d; i++) key[i] *= 1e-37f;
+            k->kv_store(tile, GLIA_DTYPE_I8, at, key, value, d);
+            ref.kv_store(want, GLIA_DTYPE_I8, at, key, value, d);
+            const float scale = glia_kv_scales(tile, d)[at];
+            for (size_t i = 0; i < d; i++) {
+                const float got = glia_key_at(tile, GLIA_DTYPE_I8, d, at, i);
+                CHECK(at == 3   ? isnan(got)
+                      : at == 5 ? got == 0
+                                : fabsf(got - key[i]) <= 0.5001f * scale,
+                      "%s d=%zu: %g became %g", rung, d, (double)key[i], (double)got);
+            }
+        }
+        CHECK(!memcmp(tile, want, bytes), "%s d=%zu: an int8 tile differs from the reference's", rung, d);
+        for (int wide = 0; wide < 2; wide++) {
+            const glia_dtype dtype = wide ? GLIA_DTYPE_F32 : GLIA_DTYPE_BF16;
+            char *a = check_guarded(glia_kv_tile_bytes(dtype, d)),
+                 *b = check_guarded(glia_kv_tile_bytes(dtype, d));
+            k->kv_widen(a, dtype, tile, d);
+            ref.kv_widen(b, dtype, tile, d);
+            for (size_t at = 0; at < GLIA_KV_TILE; at++)
+                for (size_t i = 0; i < d; i++) {
+                    const float x[] = {glia_key_at(a, dtype, d, at, i), glia_value_at(a, dtype, d, at, i)},
+                                y[] = {glia_key_at(b, dtype, d, at, i), glia_value_at(b, dtype, d, at, i)};
+                    CHECK(same_bits(x, y, 2) || at == 3, "%s d=%zu: widened to %g and %g, want %g and %g",
+                          rung, d, (double)x[0], (double)x[1], (double)y[0], (double)y[1]);
+                }
+            check_guarded_free(a, glia_kv_tile_bytes(dtype, d)),
+                check_guarded_free(b, glia_kv_tile_bytes(dtype, d));
+        }
+        check_guarded_free(tile, bytes), check_guarded_free(want, bytes);
+    }
+}
+
 static double tile_peak_now(const glia_kernels *k) {
     const double t0 = cpu_seconds();
     const uint64_t flops = k->peak_bf16(200000);
@@ -353,6 +401,7 @@ int main(int argc, char **argv) {
             check_store(&k, ladder[i].name, both[d].dtype);
             check_twin(&both[d]);
         }
+        if (!want_bench) check_int8(&k, ladder[i].name);
         if (!want_bench) check_merge(ladder[i].name, k.merge);
     }
     printf("attend: %d twins checked\n", twins);

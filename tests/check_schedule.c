@@ -323,6 +323,8 @@ static void check_model(const glia_model_config *config, const char *dir, const 
         {"weights f32, cache bf16", GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, false},
         {"weights bf16, cache f32", GLIA_DTYPE_BF16, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, false},
         {"weights bf16, cache bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, true},
+        {"weights f32, cache int8", GLIA_DTYPE_F32, GLIA_DTYPE_I8, GLIA_QUANTIZATION_NONE, false},
+        {"weights bf16, cache int8", GLIA_DTYPE_BF16, GLIA_DTYPE_I8, GLIA_QUANTIZATION_NONE, false},
         {"int8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, false},
         {"int8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_INT8, false},
         {"w8a8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8, false},

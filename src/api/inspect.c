@@ -158,11 +158,16 @@ static const char *rung_of(size_t at, unsigned flags) {
     return chosen.rung;
 }
 
-/* The entry that multiplies most weights. */
-static size_t linear_at(const glia_model *m) {
+/* As glia_device.narrow. */
+static bool runs_narrow(const glia_model *m) {
     glia_kernels k;
     glia_kernels_init(&k, m->cpu_flags);
-    const bool narrow = k.linear_narrow && m->dtype == GLIA_DTYPE_BF16;
+    return k.linear_narrow && m->dtype == GLIA_DTYPE_BF16;
+}
+
+/* The entry that multiplies most weights. */
+static size_t linear_at(const glia_model *m) {
+    const bool narrow = runs_narrow(m);
     if (m->quantize.scheme == GLIA_QUANTIZATION_W8A8) return offsetof(glia_kernels, linear_w8a8);
     if (m->quantize.scheme == GLIA_QUANTIZATION_INT8)
         return narrow ? offsetof(glia_kernels, linear_narrow_i8) : offsetof(glia_kernels, linear_i8);
@@ -172,7 +177,8 @@ static size_t linear_at(const glia_model *m) {
 }
 
 static json_t *kernels_json(const glia_model *m) {
-    const bool wide_kv = m->limits.kv_dtype == GLIA_DTYPE_F32;
+    const bool int8_kv = m->limits.kv_dtype == GLIA_DTYPE_I8; /* widened first */
+    const bool wide_kv = int8_kv ? !runs_narrow(m) : m->limits.kv_dtype == GLIA_DTYPE_F32;
     const struct {
         const char *name;
         size_t at;
@@ -185,6 +191,7 @@ static json_t *kernels_json(const glia_model *m) {
         {"swiglu", offsetof(glia_kernels, swiglu)},
         {"add", offsetof(glia_kernels, add)},
         {"kv_store", offsetof(glia_kernels, kv_store)},
+        {"kv_widen", offsetof(glia_kernels, kv_widen)},
         {"embed", offsetof(glia_kernels, unpack)},
         {"pack", offsetof(glia_kernels, pack)},
     };

@@ -31,7 +31,7 @@ typedef struct {
 /* clang-format off */
 static const option options[N_SETTINGS] = {
     [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_BF16},
-    [SET_KV_DTYPE] =     {"kv_cache_dtype", AT(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_BF16},
+    [SET_KV_DTYPE] =     {"kv_cache_dtype", AT(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_I8},
     [SET_BATCH] =        {"batch_size", AT(batch_size), NEURON_BATCH, 1, BATCH_MAX},
     [SET_SEQUENCE] =     {"sequence_length", AT(sequence_length), NEURON_SEQUENCE, 2, 0}, /* most: the model's */
     [SET_CHUNK] =        {"prefill_chunk_size", AT(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX},
@@ -57,8 +57,6 @@ const char *glia_dtype_name(glia_dtype d) {
     return names[d];
 }
 
-static bool is_dtype(glia_setting_id id) { return id == SET_DTYPE || id == SET_KV_DTYPE; }
-
 /* What the options say; false: nothing. */
 static bool given(const glia_options *o, glia_setting_id id, int *value) {
     if (id == SET_PREFIX_CACHE) {
@@ -79,7 +77,8 @@ static glia_status blame(const glia_setting *s, glia_setting_id id, char *name, 
 static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int most, glia_err *err) {
     char name[100];
     const glia_status status = blame(s, id, name, sizeof name);
-    if (is_dtype(id)) return glia_fail(err, status, "%s must be float32 or bfloat16", name);
+    if (id == SET_KV_DTYPE) return glia_fail(err, status, "%s must be float32, bfloat16 or int8", name);
+    if (id == SET_DTYPE) return glia_fail(err, status, "%s must be float32 or bfloat16", name);
     if (id == SET_TP && s->value > TP_MAX)
         return glia_fail(err, status, "%s is %d: this build has no parallel layers, only 1 works", name,
                          s->value);
@@ -100,7 +99,8 @@ static glia_status resolve(glia_model *m, const glia_options *o, glia_setting_id
         *s = (glia_setting){(int)m->neuron.number[row->file], GLIA_FROM_FILE, key};
     else
         *s = (glia_setting){.value = by_default};
-    return s->value >= row->least && s->value <= most ? GLIA_OK : out_of_range(s, id, most, err);
+    const bool half = id == SET_KV_DTYPE && s->value == GLIA_DTYPE_F16;
+    return !half && s->value >= row->least && s->value <= most ? GLIA_OK : out_of_range(s, id, most, err);
 }
 
 /* What no single range says. */

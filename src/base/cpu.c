@@ -29,7 +29,7 @@ unsigned glia_cpu_flags(void) {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         flags |= GLIA_CPU_AVX512;
     if ((flags & GLIA_CPU_AVX512) && __builtin_cpu_supports("avx512vnni")) flags |= GLIA_CPU_VNNI;
-    if ((flags & GLIA_CPU_VNNI) && has_amx()) flags |= GLIA_CPU_AMX;
+    if ((flags & GLIA_CPU_VNNI) && __builtin_cpu_supports("avx512bf16") && has_amx()) flags |= GLIA_CPU_AMX;
 #endif
     return flags;
 }

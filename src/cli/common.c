@@ -73,6 +73,7 @@ static void show_warning(void *user, const char *sentence) {
 static glia_dtype dtype_of(const char *name) {
     if (name && strcmp(name, "float32") == 0) return GLIA_DTYPE_F32;
     if (name && strcmp(name, "bfloat16") == 0) return GLIA_DTYPE_BF16;
+    if (name && strcmp(name, "int8") == 0) return GLIA_DTYPE_I8;
     return GLIA_DTYPE_AUTO;
 }
 

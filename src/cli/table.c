@@ -88,7 +88,7 @@ const cli_flag cli_flags[N_FLAGS] = {
         "seed of the draws (default: random) and of dummy weights (default: 0)"},
     [F_DTYPE] = {"dtype", NULL, KIND_CHOICE, GROUP_ENGINE, C_ENGINE, 0, 0, "auto|float32|bfloat16", "auto",
         "weights and activations; auto: as config.json says"},
-    [F_KV_CACHE_DTYPE] = {"kv-cache-dtype", NULL, KIND_CHOICE, GROUP_ENGINE, C_ENGINE, 0, 0, "auto|float32|bfloat16", "auto",
+    [F_KV_CACHE_DTYPE] = {"kv-cache-dtype", NULL, KIND_CHOICE, GROUP_ENGINE, C_ENGINE, 0, 0, "auto|float32|bfloat16|int8", "auto",
         "keys and values; auto: as --dtype"},
     [F_QUANTIZATION] = {"quantization", NULL, KIND_CHOICE, GROUP_ENGINE, C_ENGINE, 0, 0, "int8|w8a8", NULL,
         "quantise linear layers while loading: int8 the weights, w8a8 also what they multiply, per token (default: neither)"},

@@ -53,6 +53,7 @@ typedef struct {
     float *q;                 /* [queries, head_dim] */
     glia_softmax total, part; /* of all spans so far, of one */
     char *tiles;              /* for a row of a tree */
+    char *wide;               /* a span's tiles of an int8 cache */
     int32_t *chain;           /* rows of a tree from its first ancestor to this row */
 } context;
 
@@ -96,10 +97,16 @@ static size_t tree_tiles(int max_rows) {
     return tiles < GLIA_SPAN_TILES ? tiles : GLIA_SPAN_TILES;
 }
 
+/* Bytes of a span's tiles as attention multiplies them, where the cache holds int8. */
+static size_t wide_bytes(glia_dtype dtype, size_t hd) {
+    return dtype == GLIA_DTYPE_I8 ? GLIA_SPAN_TILES * glia_kv_tile_bytes(GLIA_DTYPE_F32, hd) : 0;
+}
+
 size_t glia_attention_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype) {
     const size_t hd = (size_t)head_dim, spans = (size_t)sequence_length / GLIA_SPAN + 1;
     return aligned(GLIA_QUERIES_MAX * row_floats(hd) * sizeof(float)) +
-           2 * state_bytes(GLIA_QUERIES_MAX, hd) + tree_tiles(max_rows) * glia_kv_tile_bytes(kv_dtype, hd) +
+           2 * state_bytes(GLIA_QUERIES_MAX, hd) + wide_bytes(kv_dtype, hd) +
+           tree_tiles(max_rows) * aligned(glia_kv_tile_bytes(kv_dtype, hd)) +
            aligned((size_t)max_rows * sizeof(int32_t)) + spans * state_bytes(SPLIT_QUERIES, hd);
 }
 
@@ -111,6 +118,8 @@ static void cut_workspace(context *c, int thread) {
     c->total = state_at(at, n, c->hd);
     c->part = state_at(at + state_bytes(n, c->hd), n, c->hd);
     at += 2 * state_bytes(n, c->hd);
+    c->wide = at;
+    at += wide_bytes(c->kv->dtype, c->hd);
     c->tiles = at;
     c->chain = (int32_t *)(void *)(at + tree_tiles(c->rows->n) * glia_kv_tile_bytes(c->kv->dtype, c->hd));
 }
@@ -225,13 +234,25 @@ static void find_tiles(const context *c, const row_group *g, int head, int span,
                           : NULL;
 }
 
+/* Tiles of int8 that are seen replaced by copies in the type that this rung multiplies fastest. */
+static glia_dtype widen_tiles(const context *c, const row_group *g, int span, const void **tile) {
+    const glia_dtype dtype = c->d->narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
+    const size_t bytes = glia_kv_tile_bytes(dtype, c->hd);
+    for (int t = 0; t < GLIA_SPAN_TILES + GLIA_TILES_AHEAD; t++) {
+        const bool seen = t < GLIA_SPAN_TILES && tile[t] && span * GLIA_SPAN + t * GLIA_KV_TILE <= g->last;
+        char *wide = c->wide + (size_t)t * bytes;
+        if (seen) c->d->k.kv_widen(wide, dtype, tile[t], c->hd);
+        tile[t] = seen ? wide : NULL;
+    }
+    return dtype;
+}
+
 static int16_t clamp_key(int key, int span) {
     const int j = key - span * GLIA_SPAN;
     return (int16_t)(j < 0 ? 0 : j > GLIA_SPAN ? GLIA_SPAN : j);
 }
 
 static void attend_span(const context *c, const row_group *g, int head, int span, glia_softmax out) {
-    glia_attend_fn *attend = c->kv->dtype == GLIA_DTYPE_F32 ? c->d->k.attend_f32 : c->d->k.attend_bf16;
     const void *tile[GLIA_SPAN_TILES + GLIA_TILES_AHEAD];
     int16_t lo[GLIA_QUERIES_MAX], hi[GLIA_QUERIES_MAX];
     const size_t n = (size_t)g->n * c->group;
@@ -241,6 +262,8 @@ static void attend_span(const context *c, const row_group *g, int head, int span
         hi[i] = clamp_key(p + 1, span);
     }
     find_tiles(c, g, head, span, tile);
+    const glia_dtype dtype = c->kv->dtype == GLIA_DTYPE_I8 ? widen_tiles(c, g, span, tile) : c->kv->dtype;
+    glia_attend_fn *attend = dtype == GLIA_DTYPE_F32 ? c->d->k.attend_f32 : c->d->k.attend_bf16;
     attend(out, c->q, c->total.ldo, n, tile, lo, hi, c->h->scale, c->hd);
 }
 

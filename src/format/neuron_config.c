@@ -49,13 +49,14 @@ static bool is_preset(const glia_neuron_key *row, const json_t *value) {
 
 /* ---- values ---------------------------------------------------------------- */
 
-static double read_dtype(glia_json_reader *r, const char *key, bool or_auto) {
+static double read_dtype(glia_json_reader *r, const char *key, bool of_cache) {
     static const struct {
         const char *name;
         glia_dtype dtype;
     } names[] = {{"float32", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16}, {"float16", GLIA_DTYPE_F32}};
     const char *s = glia_json_string(r, key);
-    if (!s || (or_auto && !strcmp(s, "auto"))) return GLIA_DTYPE_AUTO;
+    if (!s || (of_cache && !strcmp(s, "auto"))) return GLIA_DTYPE_AUTO;
+    if (of_cache && !strcmp(s, "int8")) return GLIA_DTYPE_I8;
     const char *name = strncmp(s, "torch.", 6) ? s : s + 6;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name)) return names[i].dtype;

@@ -53,7 +53,7 @@ const glia_neuron_key glia_neuron_keys[] = {
     {"bucket_n_active_tokens", NEURON_NXDI, NEURON_BOOL, "false", NEURON_FACT, NEURON_NONE, "without buckets"},
     /* numbers */
     {"torch_dtype", NEURON_BOTH, NEURON_STRING, "\"bfloat16\"", NEURON_READ, NEURON_DTYPE, "float32, bfloat16, or float16, which runs as float32"},
-    {"kv_cache_dtype", NEURON_GLIA, NEURON_STRING, "torch_dtype", NEURON_READ, NEURON_KV_DTYPE, "of keys and values: float32, bfloat16 or auto"},
+    {"kv_cache_dtype", NEURON_GLIA, NEURON_STRING, "torch_dtype", NEURON_READ, NEURON_KV_DTYPE, "of keys and values: float32, bfloat16, int8 or auto"},
     {"cast_type", NEURON_NXDI, NEURON_STRING, "\"config\"", NEURON_REFUSE, NEURON_NONE, "weights and activations have the one dtype"},
     {"rpl_reduce_dtype", NEURON_NXDI, NEURON_STRING, "null", NEURON_FACT, NEURON_NONE, "sums are float32 whatever it says"},
     {"attention_dtype", NEURON_NXDI, NEURON_STRING, "null", NEURON_FACT, NEURON_NONE, "scores and sums are float32 whatever it says"},

@@ -19,6 +19,7 @@ glia_swiglu_fn glia_swiglu_ref;
 glia_add_fn glia_add_ref;
 glia_kv_store_fn glia_kv_store_ref;
 glia_kv_copy_fn glia_kv_copy_ref;
+glia_kv_widen_fn glia_kv_widen_ref;
 glia_attend_fn glia_attend_f32_ref, glia_attend_bf16_ref;
 glia_merge_fn glia_merge_ref;
 glia_read_fn glia_read_ref;
@@ -49,6 +50,8 @@ glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
 glia_swiglu_fn glia_swiglu_avx512;
 glia_add_fn glia_add_avx512;
+glia_kv_store_fn glia_kv_store_avx512;
+glia_kv_widen_fn glia_kv_widen_avx512;
 glia_attend_fn glia_attend_f32_avx512, glia_attend_bf16_avx512;
 glia_merge_fn glia_merge_avx512;
 glia_read_fn glia_read_avx512;
@@ -80,6 +83,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .add = glia_add_ref,
         .kv_store = glia_kv_store_ref,
         .kv_copy = glia_kv_copy_ref,
+        .kv_widen = glia_kv_widen_ref,
         .attend_f32 = glia_attend_f32_ref,
         .attend_bf16 = glia_attend_bf16_ref,
         .merge = glia_merge_ref,
@@ -119,6 +123,8 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rope = glia_rope_avx512;
     k->swiglu = glia_swiglu_avx512;
     k->add = glia_add_avx512;
+    k->kv_store = glia_kv_store_avx512;
+    k->kv_widen = glia_kv_widen_avx512;
     k->attend_f32 = glia_attend_f32_avx512;
     k->attend_bf16 = glia_attend_bf16_avx512;
     k->merge = glia_merge_avx512;

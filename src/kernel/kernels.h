@@ -20,7 +20,9 @@
  * A tile of the KV cache holds 32 positions of one head, so that it is whole
  * operands of every instruction set: two K panels (columns: 16 positions; K:
  * head_dim, for bfloat16 followed by zeros up to a multiple of 32), then
- * ceil(head_dim/16) V panels (columns: head dimensions; K: the 32 positions). */
+ * ceil(head_dim/16) V panels (columns: head dimensions; K: the 32 positions). In
+ * an int8 tile a scale for each position's key and one for its value follow, 32
+ * and 32 float32: the largest magnitude of that position and head, over 127. */
 #ifndef GLIA_KERNEL_KERNELS_H
 #define GLIA_KERNEL_KERNELS_H
 
@@ -49,11 +51,14 @@ static inline size_t glia_panel_bytes(glia_dtype dtype, size_t k) {
 static inline size_t glia_panels(size_t columns) { return (columns + GLIA_PANEL - 1) / GLIA_PANEL; }
 /* Bytes of a K panel, of a V panel, and of a cache tile. */
 static inline size_t glia_k_panel_bytes(glia_dtype dtype, size_t head_dim) {
-    return dtype == GLIA_DTYPE_F32 ? head_dim * 64 : (head_dim + 31) / 32 * 1024;
+    const size_t steps = (head_dim + 31) / 32;
+    return dtype == GLIA_DTYPE_F32 ? head_dim * 64 : steps * (dtype == GLIA_DTYPE_I8 ? 512 : 1024);
 }
 static inline size_t glia_v_panel_bytes(glia_dtype dtype) { return glia_panel_bytes(dtype, GLIA_KV_TILE); }
 static inline size_t glia_kv_tile_bytes(glia_dtype dtype, size_t head_dim) {
-    return 2 * glia_k_panel_bytes(dtype, head_dim) + glia_panels(head_dim) * glia_v_panel_bytes(dtype);
+    const size_t scales = dtype == GLIA_DTYPE_I8 ? 2 * GLIA_KV_TILE * sizeof(float) : 0;
+    return 2 * glia_k_panel_bytes(dtype, head_dim) + glia_panels(head_dim) * glia_v_panel_bytes(dtype) +
+           scales;
 }
 
 /* Pack one panel: column c is rows[c], [k] elements of `from` (F32, F16, BF16)
@@ -158,12 +163,17 @@ typedef void glia_swiglu_fn(float *y, const float *g, const float *u, size_t n);
 typedef void glia_add_fn(float *y, const float *x, size_t n);
 
 /* Write one position's key and value, [head_dim] each, at position `at` (0..31)
- * of a tile. Narrowing rounds to nearest even. Other positions stay. */
+ * of a tile. Narrowing rounds to nearest even; int8 is x / scale so rounded, all
+ * zeros where the largest is below 2^-100, all NaN where one is not finite. No
+ * byte of another position is written. */
 typedef void glia_kv_store_fn(void *tile, glia_dtype dtype, size_t at, const float *k, const float *v,
                               size_t head_dim);
 /* Copy position `from_at` of one tile to position `at` of another, bits unchanged. */
 typedef void glia_kv_copy_fn(void *tile, glia_dtype dtype, size_t at, const void *from, size_t from_at,
                              size_t head_dim);
+
+/* An int8 tile as a tile of float32 or bfloat16: each element times its scale, rounded once. */
+typedef void glia_kv_widen_fn(void *to, glia_dtype dtype, const void *from, size_t head_dim);
 
 /* Softmax state of n queries over the keys seen so far. */
 typedef struct {
@@ -223,6 +233,7 @@ typedef struct {
     glia_add_fn *add;
     glia_kv_store_fn *kv_store;
     glia_kv_copy_fn *kv_copy;
+    glia_kv_widen_fn *kv_widen;
     glia_attend_fn *attend_f32, *attend_bf16;
     glia_merge_fn *merge;
     glia_read_fn *read;
