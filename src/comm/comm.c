@@ -198,7 +198,7 @@ glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status ow
         glia_comm_fail(world, "no memory to compare notes");
         return glia_comm_check(world, err);
     }
-    snprintf(mine.version, sizeof mine.version, "%s", glia_version());
+    snprintf(mine.version, sizeof mine.version, "%s", GLIA_VERSION);
     snprintf(mine.config, sizeof mine.config, "%s", config);
     if (own != GLIA_OK) snprintf(mine.msg, sizeof mine.msg, "%s", err->msg);
     glia_status status = GLIA_OK;

@@ -153,7 +153,7 @@ static glia_status same_version(glia_comm *c, glia_err *err) {
     char mine[VERSION_BYTES] = "", *all = calloc((size_t)c->size, VERSION_BYTES);
     glia_status status = GLIA_OK;
     if (!all) return glia_fail_nomem(err, (size_t)c->size * VERSION_BYTES, "the ranks' versions");
-    snprintf(mine, sizeof mine, "%s", glia_version());
+    snprintf(mine, sizeof mine, "%s", GLIA_VERSION);
     if (!exchange(c, mine, sizeof mine, all)) status = glia_comm_check(c, err);
     for (int r = 1; r < c->size && status == GLIA_OK; r++) {
         char *theirs = all + r * VERSION_BYTES;
