@@ -179,6 +179,7 @@ static const struct {
     {"{\"windowed_context_encoding_size\":512}", {{NEURON_CHUNK, "windowed_context_encoding_size", 512}, NO}},
     {"{\"torch_dtype\":\"torch.bfloat16\"}", {{NEURON_DTYPE, "torch_dtype", GLIA_DTYPE_BF16}, NO}},
     {"{\"torch_dtype\":\"float16\"}", {{NEURON_DTYPE, "torch_dtype", GLIA_DTYPE_F32}, NO}},
+    {"{\"kv_cache_dtype\":\"int8\"}", {{NEURON_KV_DTYPE, "kv_cache_dtype", GLIA_DTYPE_I8}, NO}},
     {"{\"kv_cache_dtype\":\"auto\"}", {{NEURON_KV_DTYPE, NULL, 0}, NO}},
     {"{\"pa_block_size\":32}", {{NEURON_BLOCK, NULL, 0}, NO}},
     {"{\"pa_block_size\":32,\"is_block_kv_layout\":false}", {{NEURON_BLOCK, NULL, 0}, NO}},

@@ -280,7 +280,10 @@ static json_t *value_json(const glia_neuron_key *row, double number) {
     case NEURON_INT: return json_integer((json_int_t)number);
     case NEURON_REAL: return json_real(number);
     case NEURON_BOOL: return json_boolean(number != 0);
-    default: return json_string(number == GLIA_DTYPE_F32 ? "float32" : "bfloat16");
+    default:
+        return json_string(number == GLIA_DTYPE_F32  ? "float32"
+                           : number == GLIA_DTYPE_I8 ? "int8"
+                                                     : "bfloat16");
     }
 }
 
