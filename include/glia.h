@@ -252,11 +252,11 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
 
 /* The machine's ceilings, measured now on the engine's threads. */
 typedef struct {
-    double read_bytes_per_s; /* best over streams and prefetch distances */
+    double read_bytes_per_s; /* of the weights themselves, best over streams and prefetch distances */
     /* Matrix peaks with operands in L1; 0: no such unit. */
     double f32_flop_per_s, bf16_flop_per_s, i8_op_per_s;
 } glia_ceilings;
-GLIA_API glia_status glia_engine_ceilings(glia_engine *e, glia_ceilings *c, glia_err *err);
+GLIA_API void glia_engine_ceilings(glia_engine *e, glia_ceilings *c);
 
 #ifdef __cplusplus
 }

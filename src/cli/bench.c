@@ -34,7 +34,7 @@ typedef struct {
     size_t prompt, output, batch, runs;
     result *results;        /* [runs] */
     glia_ceilings *ceiling; /* [runs + 1] */
-    double peak_bytes;      /* resident at most, ceilings not counted */
+    double peak_bytes;      /* resident at most */
     glia_buf gaps;          /* double each: seconds between tokens, over all runs */
     size_t tokens, begun;   /* of this run: generated so far, sequences that have their first */
     size_t early;           /* generated when the last sequence had its first */
@@ -147,25 +147,6 @@ static void judge(const bench *b, size_t run, const probe *probes, double began)
         step * r->decode / (double)b->batch / mean(c[0].read_bytes_per_s, c[1].read_bytes_per_s);
 }
 
-/* The ceilings need memory of their own, so the peak is noted after every piece
- * of work and, where Linux lets us, forgotten before the next (man 5 proc, clear_refs). */
-static void note_peak(bench *b) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    const double bytes = (double)usage.ru_maxrss * 1024;
-    if (bytes > b->peak_bytes) b->peak_bytes = bytes;
-}
-
-static glia_status measure_ceilings(bench *b, size_t i, glia_err *err) {
-    const glia_status status = glia_engine_ceilings(b->engine, &b->ceiling[i], err);
-    FILE *f = fopen("/proc/self/clear_refs", "w");
-    if (f) {
-        fputs("5", f);
-        fclose(f);
-    }
-    return status;
-}
-
 static glia_status measure(bench *b, glia_err *err) {
     double began;
     probe *probes = calloc(b->batch, sizeof *probes);
@@ -173,16 +154,17 @@ static glia_status measure(bench *b, glia_err *err) {
     const size_t few = b->output < 2 ? b->output : 2; /* touch every page before the first run */
     glia_status status = run_batch(b, b->prompt, few, 1, probes, &began, err);
     b->gaps.len = 0;
-    note_peak(b);
-    if (status == GLIA_OK) status = measure_ceilings(b, 0, err);
+    glia_engine_ceilings(b->engine, &b->ceiling[0]);
     for (size_t i = 0; i < b->runs && status == GLIA_OK; i++) {
         status = run_batch(b, b->prompt, b->output, 1000 * (uint64_t)(i + 2), probes, &began, err);
-        note_peak(b);
-        if (status == GLIA_OK) status = measure_ceilings(b, i + 1, err);
+        glia_engine_ceilings(b->engine, &b->ceiling[i + 1]);
         if (status == GLIA_OK) judge(b, i, probes, began);
     }
     if (status == GLIA_OK && b->gaps.oom) status = glia_fail_nomem(err, b->gaps.len, "times");
     free(probes);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    b->peak_bytes = (double)usage.ru_maxrss * 1024;
     return status;
 }
 

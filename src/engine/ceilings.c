@@ -1,20 +1,25 @@
 /* ceilings.c - what the machine can do, measured by the threads that will be
- * measured against it: all at once, the best of several tries. */
+ * measured against it, all at once.
+ *
+ * What is read is the model's own weights, as many bytes as a step reads: a
+ * smaller buffer would keep more of itself in the last cache (256 MB read in a
+ * circle came out 1.6 times as fast as 1 GB where that cache has 260 MB). */
 #define _GNU_SOURCE
 #include <assert.h>
-#include <string.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "engine/engine_impl.h"
 #include "kernel/kernels.h"
 
 enum { TRIES = 3 };
-static const size_t read_bytes = (size_t)512 << 20; /* well beyond any cache */
+static const size_t most_bytes = (size_t)1 << 30; /* to read: well beyond any cache */
 
 typedef struct {
     const glia_engine *e;
     glia_kernels k;
-    char *memory;
+    const char *memory;
+    size_t bytes;
     int streams;
     size_t prefetch_bytes;
     glia_peak_fn *peak;
@@ -28,26 +33,11 @@ static double seconds(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void share_of(const measure *m, int thread, char **from, size_t *bytes) {
-    size_t a, b;
-    glia_share(read_bytes, thread, m->e->config.threads, &a, &b);
-    *from = m->memory + a;
-    *bytes = b - a;
-}
-
-static void touch(void *arg, int thread) { /* unwritten pages would all be one */
-    char *from;
-    size_t bytes;
-    share_of(arg, thread, &from, &bytes);
-    memset(from, 1, bytes);
-}
-
 static void read_share(void *arg, int thread) {
     measure *m = arg;
-    char *from;
-    size_t bytes;
-    share_of(m, thread, &from, &bytes);
-    m->work[thread] = m->k.read(from, bytes, m->streams, m->prefetch_bytes);
+    size_t from, to;
+    glia_share(m->bytes / 64, thread, m->e->config.threads, &from, &to);
+    m->work[thread] = m->k.read(m->memory + from * 64, (to - from) * 64, m->streams, m->prefetch_bytes);
 }
 
 static void peak_share(void *arg, int thread) {
@@ -61,14 +51,21 @@ static double time_run(measure *m, glia_team_fn *fn) {
     return seconds() - start;
 }
 
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The best way to read, each by the median of its tries. */
 static double best_read(measure *m) {
-    static const size_t ahead[] = {0, 512, 2048, 8192};
-    double best = 0;
+    static const size_t ahead[] = {0, 1024, 2048, 4096, 8192};
+    double best = 0, speed[TRIES];
     for (m->streams = 1; m->streams <= 8; m->streams *= 2)
-        for (size_t i = 0; i < TRIES * sizeof ahead / sizeof *ahead; i++) {
-            m->prefetch_bytes = ahead[i / TRIES];
-            const double speed = (double)read_bytes / time_run(m, read_share);
-            if (speed > best) best = speed;
+        for (size_t i = 0; i < sizeof ahead / sizeof *ahead; i++) {
+            m->prefetch_bytes = ahead[i];
+            for (int t = 0; t < TRIES; t++) speed[t] = (double)m->bytes / time_run(m, read_share);
+            qsort(speed, TRIES, sizeof *speed, compare);
+            if (speed[TRIES / 2] > best) best = speed[TRIES / 2];
         }
     return best;
 }
@@ -87,22 +84,16 @@ static double best_peak(measure *m, glia_peak_fn *peak) {
     return best;
 }
 
-GLIA_API glia_status glia_engine_ceilings(glia_engine *e, glia_ceilings *c, glia_err *err) {
+GLIA_API void glia_engine_ceilings(glia_engine *e, glia_ceilings *c) {
     assert(!e->stepping);
-    measure m = {.e = e};
-    glia_plan plan = {0};
-    const int region = glia_plan_add(&plan, "memory to read", read_bytes, 1);
-    const glia_status status = glia_plan_map(&plan, "memory to measure the read ceiling", err);
-    if (status) return status;
-    m.memory = glia_plan_at(&plan, region);
+    const glia_plan *weights = &e->config.weights->plan;
+    measure m = {
+        .e = e, .memory = weights->base, .bytes = weights->bytes < most_bytes ? weights->bytes : most_bytes};
     glia_kernels_init(&m.k, e->config.cpu_flags);
-    glia_team_run(e->team, touch, &m);
     *c = (glia_ceilings){
         .read_bytes_per_s = best_read(&m),
         .f32_flop_per_s = best_peak(&m, m.k.peak_f32),
         .bf16_flop_per_s = best_peak(&m, m.k.peak_bf16),
         .i8_op_per_s = best_peak(&m, m.k.peak_i8),
     };
-    glia_plan_unmap(&plan);
-    return GLIA_OK;
 }
