@@ -35,13 +35,12 @@ static int my_rank(void) {
 static void battery(comm_rank *r, int thread) { comm_battery(r, thread, 1); }
 
 /* Rank 1 ends in the middle: killed, or saying why. */
-static bool rank_is_killed, rank_says_why, rank_is_cut_off;
+static bool rank_is_killed, rank_says_why;
 static void end_in_the_middle(comm_rank *r, int thread) {
     float *in = glia_comm_area(r->c);
     for (int round = 0; !atomic_load(&r->done); round++) {
         if (round == 20 && thread == 0 && glia_comm_rank(r->c) == 1) {
             if (rank_is_killed) raise(SIGKILL);
-            if (rank_is_cut_off && system("ip link set eth0 down") != 0) glia_comm_fail(r->c, "no ip");
             if (rank_says_why) glia_comm_fail(r->c, "out of luck");
         }
         glia_comm_all_reduce(r->c, thread, r->out, in, 5000, false);
@@ -58,8 +57,7 @@ static int run_ranks(glia_comm *world, const char *name) {
     const bool groups = strstr(name, "groups"), by_host = strcmp(name, "by-host") == 0;
     rank_is_killed = strcmp(name, "killed") == 0;
     rank_says_why = strcmp(name, "fails") == 0;
-    rank_is_cut_off = strcmp(name, "cut-off") == 0;
-    const bool ends = rank_is_killed || rank_says_why || rank_is_cut_off;
+    const bool ends = rank_is_killed || rank_says_why;
     const int rank = glia_comm_rank(world);
     comm_rank r = {.threads = strstr(name, "team") ? 1 + rank % 3
                               : ends               ? 2
@@ -219,7 +217,7 @@ static void test_failures(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const int code = mpirun(3, rows[i].options, rows[i].name);
         CHECK(code != 0, "%s: exit 0\n%s", rows[i].name, lines);
-        CHECK(took < 30, "%s: took %.1f s", rows[i].name, took);
+        CHECK(took < 60, "%s: took %.1f s", rows[i].name, took);
         expect_all(3, rows[i].except, rows[i].text);
     }
 }
@@ -238,7 +236,6 @@ static void test_hosts(void **state) {
         {2, 2, "groups", -1, "well, mpi messages"},
         {2, 1, "killed", 1, "failed: rank 1 (process "},
         {3, 1, "config", -1, "failed: rank 2 is configured as bfloat16, rank 0 as float32"},
-        {2, 1, "cut-off", 1, "failed: rank 1 (process "}, /* what rank 1 says cannot be heard */
     };
     need_mpi();
     if (run("tests/hosts --check 2>&1") != 0) check_skip("%s", strtok(lines, "\n"));
@@ -246,10 +243,8 @@ static void test_hosts(void **state) {
         char command[8192];
         snprintf(
             command, sizeof command,
-            "HOSTS_LIMIT=%d ASAN_OPTIONS=detect_leaks=0 tests/hosts %d %d --mca btl tcp,self %s --rank %s "
-            "2>&1 < /dev/null",
-            strcmp(rows[i].name, "cut-off") == 0 ? 20 : 60, rows[i].hosts, rows[i].each, program,
-            rows[i].name);
+            "ASAN_OPTIONS=detect_leaks=0 tests/hosts %d %d --mca btl tcp,self %s --rank %s 2>&1 < /dev/null",
+            rows[i].hosts, rows[i].each, program, rows[i].name);
         const int code = run(command);
         CHECK((code == 0) == (rows[i].text[0] == 'w'), "%s: exit %d\n%s", rows[i].name, code, lines);
         expect_all(rows[i].hosts * rows[i].each, rows[i].except, rows[i].text);
