@@ -1,9 +1,9 @@
 /* linear_i8_avx512.c - the AVX-512 twin of linear_i8_ref.c for float32 rows. Up to
- * FEW rows convert weights in registers, once for all of them. */
+ * SOME rows convert weights in registers, once for each pass of rows. */
 #include "kernel/i8_avx512.h"
 #include "kernel/linear_i8.h"
 
-enum { FEW = 4, AHEAD = 2048 };
+enum { FEW = 4, SOME = 32, AHEAD = 2048 };
 
 glia_linear_i8_fn glia_linear_i8_avx512;
 glia_linear_fn glia_linear_f32_avx512;
@@ -72,6 +72,25 @@ GLIA_INLINE void rows(product t, size_t panels, const int R, const int P) {
     }
 }
 
+/* 5 to SOME rows: two panels at a time, in passes of even height; the second pass
+ * finds them in the second cache. */
+static void some(product t, size_t n_panels, size_t m) {
+    const size_t passes = (m + 7) / 8;
+    for (size_t p = 0, n; p < n_panels; p += n) {
+        n = glia_min(n_panels - p, 2);
+        product at = t;
+        for (size_t left = passes, rest = m, done; left; left--, rest -= done) {
+            done = rest / left;
+            GLIA_UNROLL for (int r = 1; r <= 8; r++) if (done == (size_t)r) rows(at, n, r, 2);
+            at.x += done * t.ldx;
+            at.y += done * t.ldy;
+        }
+        t.y += n * GLIA_PANEL;
+        t.w += n * t.panel_bytes;
+        t.scale += n * GLIA_PANEL;
+    }
+}
+
 static void widen(float *to, const char *lines, size_t groups) {
     for (size_t g = 0; g < groups; g++, lines += 64, to += 64) {
         __m512 w[4];
@@ -83,7 +102,9 @@ static void widen(float *to, const char *lines, size_t groups) {
 void glia_linear_i8_avx512(float *y, size_t ldy, const float *x, size_t ldx, const void *w,
                            const float *scale, size_t k, size_t n_panels, size_t m) {
     const product t = {y, x, scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k};
-    if (m > FEW)
+    if (m > FEW && m <= SOME)
+        some(t, n_panels, m);
+    else if (m > FEW)
         glia_linear_i8_many(y, ldy, x, ldx, w, scale, k, n_panels, m, widen, glia_linear_f32_avx512);
     else if (m == 4)
         rows(t, n_panels, 4, 4);
