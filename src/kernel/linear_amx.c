@@ -50,6 +50,7 @@ enum {
     ROWS = 256,    /* at most, where K does not fit at once */
     PANELS = 16,   /* whose partial sums fit GLIA_NARROW_SCRATCH then */
     WIDE_K = 4096, /* at most at once, where panels are widened */
+    RING = 4,      /* steps of a lone block that are widened at a time: in the first cache */
     FEW = 2,
     FEW_PANELS = 64, /* of few rows, whose sums wait in scratch */
     WIDE = 8,
@@ -65,7 +66,7 @@ typedef struct {
     const float *w_scale, *x_scale; /* of int8 panels, of int8 rows (then sums are int32); or NULL */
 } target;
 
-static inline __m512 scaled(const target *to, size_t row, size_t column, __m512 sum) {
+GLIA_INLINE __m512 scaled(const target *to, size_t row, size_t column, __m512 sum) {
     __m512 scale = _mm512_loadu_ps(to->w_scale + column);
     if (!to->x_scale) return _mm512_mul_ps(sum, scale);
     scale = _mm512_mul_ps(_mm512_set1_ps(to->x_scale[row]), scale);
@@ -73,7 +74,7 @@ static inline __m512 scaled(const target *to, size_t row, size_t column, __m512 
 }
 
 /* Row `row` of the pair of panels at `panel`; b is not there where the pair is one panel. */
-static inline void finish_row(const target *to, size_t row, size_t panel, bool pair, __m512 a, __m512 b) {
+GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pair, __m512 a, __m512 b) {
     const glia_linear_out *out = to->out;
     float *y = out->y + row * out->ldy;
     const size_t column = panel * GLIA_PANEL;
@@ -157,7 +158,8 @@ typedef struct {
     size_t ldx;           /* bytes */
     size_t steps;         /* with the last, partial one */
     size_t last_lines;    /* of the last step in a panel, 1 .. lines; zeros behind them */
-    char *wide;           /* [steps][2][TILE_BYTES] of panels to widen, else NULL */
+    char *wide;           /* [steps or RING][2][TILE_BYTES] of panels to widen, else NULL */
+    size_t slots;         /* mask of a step's place in wide */
     bool widen;           /* this block is the first to see them */
     const float *partial; /* [BLOCK_FLOATS] sums of earlier blocks of K, or NULL */
     float *sums;          /* [BLOCK_FLOATS] */
@@ -166,7 +168,7 @@ typedef struct {
 } block;
 
 /* A line of 4 k as two of bfloat16 pairs. */
-static inline void widen_line(char *to, const char *line) {
+GLIA_INLINE void widen_line(char *to, const char *line) {
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
     enum { AND_OR = 0xea }; /* (a & b) | c */
     __m512 w[4];
@@ -184,7 +186,11 @@ static void widen_step(const block *b, size_t s) {
     const size_t lines = s + 1 < b->steps ? LINES : b->last_lines;
     for (int i = 0; i < 2; i++) {
         const char *from = b->w[i] + s * LINES * 64;
-        char *to = b->wide + (2 * s + (size_t)i) * TILE_BYTES;
+        char *to = b->wide + (2 * (s & b->slots) + (size_t)i) * TILE_BYTES;
+        if (lines == LINES) {
+            GLIA_UNROLL for (size_t l = 0; l < LINES; l++) widen_line(to + l * 128, from + l * 64);
+            continue;
+        }
         for (size_t l = 0; l < lines; l++) widen_line(to + l * 128, from + l * 64);
         memset(to + lines * 128, 0, TILE_BYTES - lines * 128);
     }
@@ -196,7 +202,7 @@ GLIA_INLINE void beside(const block *b, ahead *next, pending *e, size_t s, char 
     if (b->widen && s == 0) widen_step(b, 0);
     if (b->widen && s + 1 < b->steps) widen_step(b, s + 1);
     for (size_t i = 0; i < 2; i++) {
-        p[i] = b->wide ? b->wide + (2 * s + i) * TILE_BYTES : b->w[i] + s * TILE_BYTES;
+        p[i] = b->wide ? b->wide + (2 * (s & b->slots) + i) * TILE_BYTES : b->w[i] + s * TILE_BYTES;
         if (b->wide || s + 1 < b->steps || b->last_lines == 16) continue;
         memset(last[i], 0, TILE_BYTES);
         memcpy(last[i], p[i], b->last_lines * 64);
@@ -323,7 +329,7 @@ GLIA_INLINE void multiply_rows(const block *b, ahead *next, pending *e, size_t r
 static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, n = end - at;
     const size_t steps = (n + t->step - 1) / t->step, per_line = t->step / t->w_lines;
-    block b = {.ldx = t->ldx, .steps = steps, .wide = t->wide};
+    block b = {.ldx = t->ldx, .steps = steps, .wide = t->wide, .slots = blocks > 1 ? SIZE_MAX : RING - 1};
     ahead next = {.panel_bytes = t->panel_bytes, .steps = steps, .lines = t->w_lines};
     b.last_lines = (n - (steps - 1) * t->step + per_line - 1) / per_line;
     for (b.fetch = 2 * t->w_lines; b.fetch > 1 && b.fetch * blocks > 4 * t->w_lines - 1; b.fetch /= 2)

@@ -3,7 +3,7 @@
 #include "kernel/i8_avx512.h"
 #include "kernel/linear_i8.h"
 
-enum { FEW = 4, SOME = 32, AHEAD = 2048 };
+enum { FEW = 4, SOME = 16, AHEAD = 2048 };
 
 glia_linear_i8_fn glia_linear_i8_avx512;
 glia_linear_fn glia_linear_f32_avx512;
