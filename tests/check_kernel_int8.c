@@ -322,7 +322,8 @@ static void check_rung(const rung *r, const glia_kernels *ref) {
     check_shape(r, 4100, 9, 14, RANDOM); /* K in blocks */
     check_shape(r, 80, 3, 530, RANDOM);  /* rows in blocks */
     if (r->k.linear_narrow) {
-        check_shape(r, 9000, 3, 100, RANDOM); /* both */
+        check_shape(r, 9000, 3, 100, RANDOM);                                    /* both */
+        for (size_t m = 15; m <= 101; m += 3) check_shape(r, 700, 3, m, RANDOM); /* every mixture of blocks */
         check_epilogues(r);
     }
     check_bits(r, ref);

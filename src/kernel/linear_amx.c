@@ -329,7 +329,10 @@ GLIA_INLINE void multiply_rows(const block *b, ahead *next, pending *e, size_t r
 static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, n = end - at;
     const size_t steps = (n + t->step - 1) / t->step, per_line = t->step / t->w_lines;
-    block b = {.ldx = t->ldx, .steps = steps, .wide = t->wide, .slots = blocks > 1 ? SIZE_MAX : RING - 1};
+    block b = {.ldx = t->ldx,
+               .steps = steps,
+               .wide = t->wide,
+               .slots = rows > 2 * TILE_ROWS ? SIZE_MAX : RING - 1}; /* one block for sure */
     ahead next = {.panel_bytes = t->panel_bytes, .steps = steps, .lines = t->w_lines};
     b.last_lines = (n - (steps - 1) * t->step + per_line - 1) / per_line;
     for (b.fetch = 2 * t->w_lines; b.fetch > 1 && b.fetch * blocks > 4 * t->w_lines - 1; b.fetch /= 2)
