@@ -87,6 +87,18 @@ static void check_add(const table *t, size_t n) {
     release(x, n), release(y, n), release(was, n);
 }
 
+static void check_divide(const table *t, size_t n) {
+    float *x = fresh(n, RANDOM), *y = check_guarded(n * sizeof *y);
+    const float divisor = 0.3f + (float)n;
+    x[0] = -0.0f;
+    t->k.divide(y, x, divisor, n);
+    for (size_t i = 0; i < n; i++) CHECK(y[i] == x[i] / divisor, "%s divide n=%zu [%zu]", t->rung, n, i);
+    CHECK(!signbit(y[0]), "%s divide: a zero is negative", t->rung);
+    t->k.divide(x, x, divisor, n);
+    CHECK(same_bits(x, y, n), "%s divide n=%zu: in place differs", t->rung, n);
+    release(x, n), release(y, n);
+}
+
 /* exp itself, seen through attention: with q = e0, k_j = x_j e0, v_j = e_j and a
  * largest score of 0, o is exp(x_j). Every rung's within 2 ulp over a stride of
  * the floats in [-110, 0], exactly 1 at 0 and 0 far below. merge's likewise. */
@@ -154,6 +166,7 @@ static void check_table(const table *t) {
         check_swiglu(t, n, 4);
         check_swiglu(t, n, 120);
         check_add(t, n);
+        check_divide(t, n);
     }
     check_rmsnorm(t, MAX_N, RANDOM);
     check_swiglu(t, MAX_N, 30);
@@ -162,10 +175,10 @@ static void check_table(const table *t) {
     check_edges(t);
 }
 
-enum op { NORM, ROPE, SWIGLU, ADD, OPS };
+enum op { NORM, ROPE, SWIGLU, ADD, DIVIDE, OPS };
 
 static void bench(const table *t) {
-    static const char *const names[OPS] = {"rmsnorm", "rope", "swiglu", "add"};
+    static const char *const names[OPS] = {"rmsnorm", "rope", "swiglu", "add", "divide"};
     enum { ROUNDS = 9, TIMES = 2000 };
     float *x = fresh(4096, RANDOM), *y = fresh(4096, RANDOM), *w = fresh(4096, RANDOM);
     for (size_t i = 0; i < 2048; i++) w[i] = cosf(x[i]), w[2048 + i] = sinf(x[i]); /* rope keeps lengths */
@@ -178,6 +191,7 @@ static void bench(const table *t) {
                 if (op == ROPE) t->k.rope(y, w, w + 2048, 4096);
                 if (op == SWIGLU) t->k.swiglu(y, x, w, 4096);
                 if (op == ADD) t->k.add(y, x, 4096);
+                if (op == DIVIDE) t->k.divide(y, x, 1.5f, 4096);
             }
             ns[i] = (cpu_seconds() - t0) / TIMES / 4096 * 1e9;
         }

@@ -190,6 +190,7 @@ static json_t *kernels_json(const glia_model *m) {
         {"rope", offsetof(glia_kernels, rope)},
         {"swiglu", offsetof(glia_kernels, swiglu)},
         {"add", offsetof(glia_kernels, add)},
+        {"divide", offsetof(glia_kernels, divide)},
         {"kv_store", offsetof(glia_kernels, kv_store)},
         {"kv_widen", offsetof(glia_kernels, kv_widen)},
         {"embed", offsetof(glia_kernels, unpack)},

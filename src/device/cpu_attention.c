@@ -285,7 +285,7 @@ static void write_out(const context *c, const row_group *g, int head) {
               *sum = c->total.o + i * c->total.ldo;
         const size_t column = ((size_t)head * c->group + i % c->group) * c->hd;
         float *to = c->d->narrow ? sum : row + column;
-        for (size_t k = 0; k < c->hd; k++) to[k] = sum[k] / c->total.l[i] + 0.0f; /* no -0 */
+        c->d->k.divide(to, sum, c->total.l[i], c->hd);
         if (c->d->narrow) c->d->k.narrow((uint16_t *)(void *)row + column, to, c->hd);
     }
 }

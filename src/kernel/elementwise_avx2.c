@@ -9,6 +9,7 @@ glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
 glia_swiglu_fn glia_swiglu_avx2;
 glia_add_fn glia_add_avx2;
+glia_divide_fn glia_divide_avx2;
 
 static inline __m256d low(__m256 v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
 static inline __m256d high(__m256 v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
@@ -63,5 +64,14 @@ void glia_add_avx2(float *y, const float *x, size_t n) {
         const __m256i mask = glia_lanes_avx2(n - i);
         const __m256 v = _mm256_maskload_ps(x + i, mask);
         _mm256_maskstore_ps(y + i, mask, _mm256_add_ps(_mm256_maskload_ps(y + i, mask), v));
+    }
+}
+
+void glia_divide_avx2(float *y, const float *x, float divisor, size_t n) {
+    const __m256 d = _mm256_set1_ps(divisor), zero = _mm256_setzero_ps();
+    for (size_t i = 0; i < n; i += 8) {
+        const __m256i mask = glia_lanes_avx2(n - i);
+        const __m256 v = _mm256_div_ps(_mm256_maskload_ps(x + i, mask), d);
+        _mm256_maskstore_ps(y + i, mask, _mm256_add_ps(v, zero));
     }
 }

@@ -9,6 +9,7 @@ glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
 glia_swiglu_fn glia_swiglu_avx512;
 glia_add_fn glia_add_avx512;
+glia_divide_fn glia_divide_avx512;
 
 static inline __mmask16 lanes(size_t left) { return (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1); }
 
@@ -57,5 +58,14 @@ void glia_add_avx512(float *y, const float *x, size_t n) {
         const __mmask16 mask = lanes(n - i);
         const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
         _mm512_mask_storeu_ps(y + i, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y + i), v));
+    }
+}
+
+void glia_divide_avx512(float *y, const float *x, float divisor, size_t n) {
+    const __m512 d = _mm512_set1_ps(divisor), zero = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16) {
+        const __mmask16 mask = lanes(n - i);
+        const __m512 v = _mm512_div_ps(_mm512_maskz_loadu_ps(mask, x + i), d);
+        _mm512_mask_storeu_ps(y + i, mask, _mm512_add_ps(v, zero));
     }
 }

@@ -10,6 +10,7 @@ glia_rmsnorm_fn glia_rmsnorm_ref;
 glia_rope_fn glia_rope_ref;
 glia_swiglu_fn glia_swiglu_ref;
 glia_add_fn glia_add_ref;
+glia_divide_fn glia_divide_ref;
 
 void glia_rmsnorm_ref(float *y, const float *x, const float *w, size_t n, float eps) {
     double sum = 0;
@@ -33,4 +34,8 @@ void glia_swiglu_ref(float *y, const float *g, const float *u, size_t n) {
 
 void glia_add_ref(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+void glia_divide_ref(float *y, const float *x, float divisor, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = x[i] / divisor + 0.0f;
 }

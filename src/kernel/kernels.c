@@ -17,6 +17,7 @@ glia_rmsnorm_fn glia_rmsnorm_ref;
 glia_rope_fn glia_rope_ref;
 glia_swiglu_fn glia_swiglu_ref;
 glia_add_fn glia_add_ref;
+glia_divide_fn glia_divide_ref;
 glia_kv_store_fn glia_kv_store_ref;
 glia_kv_copy_fn glia_kv_copy_ref;
 glia_kv_widen_fn glia_kv_widen_ref;
@@ -33,6 +34,7 @@ glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
 glia_swiglu_fn glia_swiglu_avx2;
 glia_add_fn glia_add_avx2;
+glia_divide_fn glia_divide_avx2;
 glia_attend_fn glia_attend_f32_avx2, glia_attend_bf16_avx2;
 glia_merge_fn glia_merge_avx2;
 glia_read_fn glia_read_avx2;
@@ -50,6 +52,7 @@ glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
 glia_swiglu_fn glia_swiglu_avx512;
 glia_add_fn glia_add_avx512;
+glia_divide_fn glia_divide_avx512;
 glia_kv_store_fn glia_kv_store_avx512;
 glia_kv_widen_fn glia_kv_widen_avx512;
 glia_attend_fn glia_attend_f32_avx512, glia_attend_bf16_avx512;
@@ -81,6 +84,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .rope = glia_rope_ref,
         .swiglu = glia_swiglu_ref,
         .add = glia_add_ref,
+        .divide = glia_divide_ref,
         .kv_store = glia_kv_store_ref,
         .kv_copy = glia_kv_copy_ref,
         .kv_widen = glia_kv_widen_ref,
@@ -102,6 +106,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rope = glia_rope_avx2;
     k->swiglu = glia_swiglu_avx2;
     k->add = glia_add_avx2;
+    k->divide = glia_divide_avx2;
     k->attend_f32 = glia_attend_f32_avx2;
     k->attend_bf16 = glia_attend_bf16_avx2;
     k->merge = glia_merge_avx2;
@@ -123,6 +128,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
     k->rope = glia_rope_avx512;
     k->swiglu = glia_swiglu_avx512;
     k->add = glia_add_avx512;
+    k->divide = glia_divide_avx512;
     k->kv_store = glia_kv_store_avx512;
     k->kv_widen = glia_kv_widen_avx512;
     k->attend_f32 = glia_attend_f32_avx512;

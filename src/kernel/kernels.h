@@ -162,6 +162,9 @@ typedef void glia_swiglu_fn(float *y, const float *g, const float *u, size_t n);
 /* y += x, [n]. */
 typedef void glia_add_fn(float *y, const float *x, size_t n);
 
+/* y = x / divisor, [n], every zero positive; y may be x. */
+typedef void glia_divide_fn(float *y, const float *x, float divisor, size_t n);
+
 /* Write one position's key and value, [head_dim] each, at position `at` (0..31)
  * of a tile. Narrowing rounds to nearest even; int8 is x / scale so rounded, all
  * zeros where the largest is below 2^-100, all NaN where one is not finite. No
@@ -231,6 +234,7 @@ typedef struct {
     glia_rope_fn *rope;
     glia_swiglu_fn *swiglu;
     glia_add_fn *add;
+    glia_divide_fn *divide;
     glia_kv_store_fn *kv_store;
     glia_kv_copy_fn *kv_copy;
     glia_kv_widen_fn *kv_widen;
