@@ -248,7 +248,7 @@ static void check_merge(const char *rung, glia_merge_fn *merge) {
 
 /* kv_store writes its position and nothing else; kv_copy moves bits, NaN included. */
 static void check_store(const glia_kernels *k, const char *rung, glia_dtype dtype) {
-    const double exact = dtype == GLIA_DTYPE_F32;
+    const bool exact = dtype == GLIA_DTYPE_F32;
     for (size_t d = 2; d <= 130; d += 2) {
         const size_t bytes = glia_kv_tile_bytes(dtype, d), at = d * 3 % 32, to = (d * 5 + 3) % 32,
                      other = at == to ? (at + 1) % 32 : at;

@@ -385,8 +385,7 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
     for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
     for (size_t g = 0; g < groups; g += 16) {
         const size_t end = g + 16 < groups ? g + 16 : groups;
-        const size_t far = g * 64 + AHEAD;
-        const char *fetched = w + far + (far < pb ? 0 : (size_t)(P - 1) * pb); /* of the next P panels */
+        const char *fetched = w + glia_side_by_side(g * 64 + AHEAD, pb, P);
 #pragma GCC unroll 16
         for (int i = 0; i < R * P; i++) e[i] = o[i] = _mm512_setzero_ps();
         for (size_t l = g; l < end; l++, fetched += 64) {

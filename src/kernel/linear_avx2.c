@@ -73,8 +73,7 @@ GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const i
     for (size_t tiles = (m + most - 1) / most; tiles; tiles--, m -= rows) {
         rows = m / tiles;
         if (a.next) fetch(a.next);
-        GLIA_UNROLL for (int r = MOST; r >= LEAST; r--) if (rows == (size_t)r)
-            tile(&t, &a, r, P, dtype, ahead);
+        GLIA_WITH_6_ROWS(rows, LEAST, MOST, tile(&t, &a, R, P, dtype, ahead))
         t.y += rows * t.ldy;
         t.x += rows * t.ldx;
         if (a.run) a.run += rows * 2 * (size_t)P;

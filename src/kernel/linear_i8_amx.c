@@ -30,11 +30,11 @@ GLIA_INLINE void few(const product *t, const int R, const int P) {
                 GLIA_UNROLL for (int j = 0; j < 4; j++) x[r][j] =
                     _mm512_set1_ps(glia_bf16_to_f32(t->x[(size_t)r * t->ldx + 4 * l + (size_t)j]));
             }
+            const char *ahead = t->w + glia_side_by_side(l * 64 + AHEAD, t->panel_bytes, P);
             GLIA_UNROLL for (int p = 0; p < P; p++) {
                 __m512 w[4];
-                const char *line = t->w + (size_t)p * t->panel_bytes + l * 64;
-                glia_widen_i8(w, _mm512_load_si512(line));
-                _mm_prefetch(line + AHEAD, _MM_HINT_T0);
+                glia_widen_i8(w, _mm512_load_si512(t->w + (size_t)p * t->panel_bytes + l * 64));
+                _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T0);
                 GLIA_UNROLL for (int j = 0; j < 4; j++) {
                     GLIA_UNROLL for (int r = 0; r < R; r++) chain[j % 2][r * P + p] =
                         _mm512_fmadd_ps(x[r][j], w[j], chain[j % 2][r * P + p]);

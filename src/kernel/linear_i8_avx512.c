@@ -17,11 +17,11 @@ typedef struct {
 
 /* sum += four k, of which the last n (1..4) are there. */
 GLIA_INLINE void step(__m512 *sum, const product *t, size_t k, size_t n, const int R, const int P) {
+    const char *ahead = t->w + glia_side_by_side(k * 16 + AHEAD, t->panel_bytes, P);
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         __m512 w[4];
-        const char *line = t->w + (size_t)p * t->panel_bytes + k * 16;
-        glia_widen_i8(w, _mm512_load_si512(line));
-        _mm_prefetch(line + AHEAD, _MM_HINT_T0);
+        glia_widen_i8(w, _mm512_load_si512(t->w + (size_t)p * t->panel_bytes + k * 16));
+        _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T0);
         GLIA_UNROLL for (size_t j = 0; j < 4; j++) {
             if (j >= n) break;
             GLIA_UNROLL for (int r = 0; r < R; r++) {
@@ -81,7 +81,7 @@ static void some(product t, size_t n_panels, size_t m) {
         product at = t;
         for (size_t left = passes, rest = m, done; left; left--, rest -= done) {
             done = rest / left;
-            GLIA_UNROLL for (int r = 1; r <= 8; r++) if (done == (size_t)r) rows(at, n, r, 2);
+            GLIA_WITH_12_ROWS(done, 1, 8, rows(at, n, R, 2))
             at.x += done * t.ldx;
             at.y += done * t.ldy;
         }

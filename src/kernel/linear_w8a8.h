@@ -34,10 +34,10 @@ GLIA_INLINE void one_tile(const product *t, size_t begin, size_t end, const int 
     }
     for (size_t k = begin; k < end; k += 4) {
         glia_line line[P];
+        const char *ahead = t->w + glia_side_by_side(k * 16 + AHEAD, t->panel_bytes, P);
         GLIA_UNROLL for (int p = 0; p < P; p++) {
-            const char *at = t->w + (size_t)p * t->panel_bytes + k * 16;
-            line[p] = glia_line_ready(at);
-            if (R <= FEW_ROWS) _mm_prefetch(at + AHEAD, _MM_HINT_T0);
+            line[p] = glia_line_ready(t->w + (size_t)p * t->panel_bytes + k * 16);
+            if (R <= FEW_ROWS) _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T0);
         }
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             int four;

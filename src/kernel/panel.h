@@ -34,6 +34,12 @@ static inline void glia_panel_set(void *panel, glia_dtype dtype, size_t k, size_
         ((uint16_t *)panel)[glia_bf16_at(k, c)] = glia_f32_to_bf16(value);
 }
 
+/* Where P panels are read side by side, each `at` bytes in: where the line stands that the
+ * first of them needs then. Past its end that is the first of the next P. */
+static inline size_t glia_side_by_side(size_t at, size_t panel_bytes, int P) {
+    return at < panel_bytes ? at : at + (size_t)(P - 1) * panel_bytes;
+}
+
 static inline size_t glia_min(size_t a, size_t b) { return a < b ? a : b; }
 
 #endif

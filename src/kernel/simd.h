@@ -5,6 +5,16 @@
 
 #define GLIA_INLINE static inline __attribute__((always_inline))
 
+/* The statement for the n rows at hand, LEAST to MOST of 1 to 6 (12), with R a constant:
+ * a body copied for each. (Clang does not unroll loops within an unrolled loop over R.) */
+/* clang-format off */
+#define GLIA_CASE(N, LEAST, MOST, ...) case N: if (N >= LEAST && N <= MOST) { enum { R = N }; __VA_ARGS__; } break;
+#define GLIA_3_CASES(N, ...) GLIA_CASE(N, __VA_ARGS__) GLIA_CASE(N + 1, __VA_ARGS__) GLIA_CASE(N + 2, __VA_ARGS__)
+#define GLIA_WITH_6_ROWS(n, ...) switch (n) { GLIA_3_CASES(1, __VA_ARGS__) GLIA_3_CASES(4, __VA_ARGS__) }
+#define GLIA_WITH_12_ROWS(n, ...) switch (n) { GLIA_3_CASES(1, __VA_ARGS__) GLIA_3_CASES(4, __VA_ARGS__) \
+        GLIA_3_CASES(7, __VA_ARGS__) GLIA_3_CASES(10, __VA_ARGS__) }
+/* clang-format on */
+
 #if defined(__clang__)
 #define GLIA_UNROLL _Pragma("clang loop unroll(full)")
 #else
