@@ -21,12 +21,16 @@ GLIA_INLINE glia_sums glia_dot(glia_sums sum, glia_line w, int four) {
     return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
 }
 
-/* -128 times the sum of the row, zeros behind it included. */
+/* -128 times the sum of the row, zeros behind it included; in vectors to the end, whose sums may wrap. */
 GLIA_INLINE glia_sums glia_sums_start(const int8_t *x, size_t k) {
     __m512i sum = _mm512_setzero_si512();
     for (size_t i = 0; i < k; i += 64)
         sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), _mm512_loadu_si512(x + i));
-    return _mm512_set1_epi32(-_mm512_reduce_add_epi32(sum));
+    const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1));
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e)); /* halves, then neighbours change places */
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_broadcastd_epi32(four));
 }
 
 #include "kernel/linear_w8a8.h"
