@@ -54,7 +54,8 @@ enum {
     FEW = 2,
     FEW_PANELS = 64, /* of few rows, whose sums wait in scratch */
     WIDE = 8,
-    AHEAD = 2048, /* bytes fetched ahead in a panel where rows are few */
+    AHEAD = 2048, /* bytes fetched ahead in a panel where rows are few, */
+    FAR = 4096,   /* and into the second cache */
     AHEAD_STEPS = 4,
 };
 
@@ -386,9 +387,10 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
     for (size_t g = 0; g < groups; g += 16) {
         const size_t end = g + 16 < groups ? g + 16 : groups;
         const char *fetched = w + glia_side_by_side(g * 64 + AHEAD, pb, P);
+        const char *far = w + glia_side_by_side(g * 64 + FAR, pb, P);
 #pragma GCC unroll 16
         for (int i = 0; i < R * P; i++) e[i] = o[i] = _mm512_setzero_ps();
-        for (size_t l = g; l < end; l++, fetched += 64) {
+        for (size_t l = g; l < end; l++, fetched += 64, far += 64) {
             __m512 xe[FEW], xo[FEW];
 #pragma GCC unroll 2
             for (int r = 0; r < R; r++) {
@@ -400,6 +402,7 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
 #pragma GCC unroll 8
             for (int p = 0; p < P; p++) {
                 _mm_prefetch(fetched + (size_t)p * pb, _MM_HINT_T0);
+                _mm_prefetch(far + (size_t)p * pb, _MM_HINT_T1);
                 const __m512i pairs = _mm512_loadu_si512(w + (size_t)p * pb + l * 64);
 #pragma GCC unroll 2
                 for (int r = 0; r < R; r++) {
