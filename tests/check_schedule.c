@@ -411,5 +411,9 @@ int main(int argc, char **argv) {
         glia_kernels_init(&k, flags);
         if (!strcmp(k.rung, all[i])) rungs[n_rungs++] = all[i];
     }
+#ifdef __SANITIZE_THREAD__
+    rungs[0] = rungs[n_rungs - 1]; /* slower still, and threads meet in the same places on every rung */
+    n_rungs = 1;
+#endif
     return check_run_group("schedule", tests);
 }
