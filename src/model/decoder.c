@@ -1,8 +1,8 @@
 /* decoder.c - the one forward pass: every architecture, every mixture of rows.
  *
  * All threads of the team run forward() (SPMD). The comment behind a barrier
- * names the value that crosses threads there; a layer has six, and
- * one in each norm of many rows. */
+ * names the value that crosses threads there; a layer has five, and linear
+ * layers and attention have more of their own where rows are many. */
 #include "model/decoder.h"
 
 #include <assert.h>
