@@ -1,9 +1,9 @@
 /* ceilings.c - what the machine can do, measured by the threads that will be
  * measured against it, all at once.
  *
- * What is read is the model's own weights, as many bytes as a step reads: a
- * smaller buffer would keep more of itself in the last cache (256 MB read in a
- * circle came out 1.6 times as fast as 1 GB where that cache has 260 MB). */
+ * What is read is the model's own weights, a GiB of them at most: a smaller buffer would keep more of itself
+ * in the last cache (256 MB read in a circle came out 1.6 times as fast as 1 GB where that cache has 260 MB).
+ */
 #define _GNU_SOURCE
 #include <assert.h>
 #include <stdlib.h>

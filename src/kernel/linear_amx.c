@@ -37,7 +37,6 @@ void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx
                              size_t n_panels, size_t m);
 glia_linear_w8a8_fn glia_linear_w8a8_vnni;
 glia_narrow_fn glia_narrow_amx;
-glia_peak_fn glia_peak_bf16_amx;
 
 enum {
     STEP_BYTES = 64, /* of a row: 32 bfloat16 or 64 int8 */
@@ -551,21 +550,4 @@ void glia_narrow_amx(uint16_t *y, const float *x, size_t n) {
         const __mmask16 lanes = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffffu);
         _mm256_mask_storeu_epi16(y + i, lanes, glia_narrow16_avx512(_mm512_maskz_loadu_ps(lanes, x + i)));
     }
-}
-
-uint64_t glia_peak_bf16_amx(uint64_t rounds) {
-    static const char zeros[TILE_BYTES] __attribute__((aligned(64)));
-    configure(BLOCK_ROWS);
-    _tile_loadd(4, zeros, 64);
-    _tile_loadd(5, zeros, 64);
-    _tile_loadd(6, zeros, 64);
-    _tile_loadd(7, zeros, 64);
-    for (uint64_t i = 0; i < rounds; i++) {
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    _tile_release();
-    return rounds * 4 * 2 * TILE_ROWS * GLIA_PANEL * 32;
 }
