@@ -50,9 +50,10 @@ static void plan_own(const glia_model_config *c, const glia_engine_limits *l, in
     glia_plan_add(plan, "sampling", (size_t)threads, glia_sampler_bytes((int)c->vocab));
 }
 
-void glia_engine_plan(const glia_model_config *c, const glia_engine_limits *l, int threads, glia_plan *plan) {
+void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
+                      int threads, glia_plan *plan) {
     const glia_decoder_limits limits = decoder_limits(c, l);
-    glia_decoder_plan(c, &limits, threads, plan);
+    glia_decoder_plan(c, p, &limits, threads, plan);
     plan_own(c, l, threads, plan);
 }
 
@@ -96,7 +97,8 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
     plan_own(e->model, &config->limits, config->threads, &e->plan);
     if (!status) status = glia_team_create(&e->team, config->threads, err);
     if (!status)
-        status = glia_decoder_create(&e->decoder, config->weights, &limits, config->cpu_flags, e->team, err);
+        status =
+            glia_decoder_create(&e->decoder, config->weights, &limits, config->cpu_flags, e->team, NULL, err);
     if (!status) status = glia_plan_map(&e->plan, "the engine's tables and sampling", err);
     if (status) {
         glia_engine_free(e);

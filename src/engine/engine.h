@@ -27,7 +27,8 @@ typedef struct {
 } glia_engine_config;
 
 /* Everything an engine allocates: the decoder's regions, then its own. Plan only. */
-void glia_engine_plan(const glia_model_config *c, const glia_engine_limits *l, int threads, glia_plan *plan);
+void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
+                      int threads, glia_plan *plan);
 
 /* Errors: GLIA_ERR_NOMEM, GLIA_ERR_ARGUMENT (more threads than can be had). */
 glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config, glia_err *err);

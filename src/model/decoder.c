@@ -63,8 +63,9 @@ static size_t qkv_columns(const glia_model_config *c) {
     return (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
 }
 
-void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *l, int threads,
-                       glia_plan *plan) {
+void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *l,
+                       int threads, glia_plan *plan) {
+    (void)p;
     const size_t rows = (size_t)l->max_rows, f = sizeof(float);
     const size_t operands = glia_device_operand_rows(l->max_rows, threads);
     const size_t angles = (size_t)l->sequence_length * (size_t)c->head_dim / 2;
@@ -132,7 +133,8 @@ static glia_status prepare_rope(glia_decoder *d, glia_err *err) {
 }
 
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
-                                unsigned cpu_flags, glia_team *team, glia_err *err) {
+                                unsigned cpu_flags, glia_team *team, glia_comm *world, glia_err *err) {
+    (void)world;
     *out = NULL;
     glia_decoder *d = calloc(1, sizeof *d);
     if (!d) return glia_fail_nomem(err, sizeof *d, "the decoder");
@@ -146,7 +148,7 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     glia_kernels_init(&d->device.k, cpu_flags);
     d->device.narrow = d->device.k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
     d->kv = kv_shape(w->config, limits);
-    glia_decoder_plan(w->config, limits, d->device.threads, &d->plan);
+    glia_decoder_plan(w->config, &w->parallel, limits, d->device.threads, &d->plan);
     glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
     if (status == GLIA_OK) {
         bind(d);
@@ -246,6 +248,14 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     d->batch = batch;
     glia_team_run(d->device.team, forward, d);
 }
+
+size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
+                               const glia_decoder_limits *limits) {
+    (void)c, (void)p, (void)limits;
+    return 0;
+}
+
+size_t glia_decoder_ld_logits(const glia_decoder *d) { return d->ld_vocab; }
 
 const float *glia_decoder_logits(const glia_decoder *d, int i) { return d->logits + (size_t)i * d->ld_vocab; }
 

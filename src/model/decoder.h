@@ -8,8 +8,10 @@
 
 #include "base/arena.h"
 #include "base/team.h"
+#include "comm/comm.h"
 #include "format/config.h"
 #include "layer/batch.h"
+#include "layer/parallel.h"
 
 typedef struct glia_weights glia_weights; /* model/weights.h */
 typedef struct glia_decoder glia_decoder;
@@ -25,25 +27,33 @@ typedef struct {
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
 } glia_decoder_limits;
 
-/* Plan only: fills *plan without mapping it. */
-void glia_decoder_plan(const glia_model_config *c, const glia_decoder_limits *limits, int threads,
-                       glia_plan *plan);
+/* Plan only, of one rank: fills *plan without mapping it. */
+void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *limits,
+                       int threads, glia_plan *plan);
+/* Bytes at the start of each rank's area (glia_comm_share) that the decoder uses: a multiple of 64. */
+size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
+                               const glia_decoder_limits *limits);
 
 /* `w` and `team` must outlive the decoder; `cpu_flags` choose the rung
- * (base/cpu.h). Errors: GLIA_ERR_NOMEM. */
+ * (base/cpu.h). `world`: this rank's end of the ranks that share the model, its
+ * area shared already; NULL where w->parallel.tp is 1. Errors: GLIA_ERR_NOMEM. */
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
-                                unsigned cpu_flags, glia_team *team, glia_err *err);
+                                unsigned cpu_flags, glia_team *team, glia_comm *world, glia_err *err);
 void glia_decoder_free(glia_decoder *d);
 
 /* What was allocated: the plan, mapped. */
 const glia_plan *glia_decoder_memory(const glia_decoder *d);
 
 /* Run one step: write keys and values, fill the logits of logit_row. Every
- * index must be in range (the engine's duty; asserted). Allocates nothing. */
+ * index must be in range (the engine's duty; asserted). Allocates nothing. Every
+ * rank takes the same step; after it glia_comm_check() says whether all could. */
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
 
-/* Logits of the last step's i-th logit row: [vocab] float32, valid until the next step. */
+/* Logits of the last step's i-th logit row, float32, valid until the next step: of
+ * one rank alone [vocab]; else the part of the vocabulary that glia_even_part()
+ * gives this rank, in its area, the next row's glia_decoder_ld_logits() floats behind. */
 const float *glia_decoder_logits(const glia_decoder *d, int i);
+size_t glia_decoder_ld_logits(const glia_decoder *d);
 
 /* Copy key and value of all layers from one place to another (block, position
  * in block): acceptance of a tree, copy on write of a shared block. */

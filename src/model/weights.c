@@ -78,8 +78,9 @@ static void add_bytes(size_t *sum, const glia_matrix *m) {
     if (__builtin_add_overflow(*sum, matrix_bytes(m), sum)) *sum = SIZE_MAX;
 }
 
-void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype,
+void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
                        const glia_quantize *quantize) {
+    (void)p;
     const glia_matrix embed = embed_shape(c, dtype), head = head_shape(c, dtype, quantize);
     const bool shared = shares_head(c, quantize);
     size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
@@ -175,13 +176,14 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
     if (!w) return glia_fail_nomem(err, sizeof *w, "the weights");
     w->config = config;
     w->spec = glia_spec_find(config->architecture);
+    w->parallel = options->parallel ? *options->parallel : glia_alone;
     w->dtype = options->dtype;
     w->layer = calloc((size_t)config->layers, sizeof *w->layer);
     glia_status status = check_limits(config, err);
     if (status == GLIA_OK && !w->layer)
         status = glia_fail_nomem(err, (size_t)config->layers * sizeof *w->layer, "the layers");
     if (status == GLIA_OK) {
-        glia_weights_plan(&w->plan, config, options->dtype, options->quantize);
+        glia_weights_plan(&w->plan, config, &w->parallel, options->dtype, options->quantize);
         status = glia_plan_map(&w->plan, "the weights", err);
     }
     if (status == GLIA_OK) {

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/team.h"
 #include "device/device.h"
+#include "layer/parallel.h"
 #include "model/decoder.h"
 #include "model/quantize.h"
 #include "model/spec.h"
@@ -23,6 +24,7 @@ typedef struct {
 struct glia_weights {
     const glia_model_config *config; /* the caller's, must outlive this */
     const glia_model_spec *spec;
+    glia_parallel parallel;
     glia_dtype dtype;        /* of matrices that are not quantised: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
     glia_matrix embed, head; /* tied and both of `dtype`: the same panels */
     const float *final_norm;
@@ -30,8 +32,8 @@ struct glia_weights {
     glia_plan plan;
 };
 
-/* What the weights will occupy: fills *plan without mapping it. `quantize` may be NULL. */
-void glia_weights_plan(glia_plan *plan, const glia_model_config *c, glia_dtype dtype,
+/* What the weights of one rank will occupy: fills *plan without mapping it. `quantize` may be NULL. */
+void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
                        const glia_quantize *quantize);
 /* Bytes of the matrices that multiply for each token, scales included. */
 uint64_t glia_weights_matrix_bytes(const glia_weights *w);
@@ -41,6 +43,7 @@ uint64_t glia_weights_matrix_bytes(const glia_weights *w);
  * the panels that the same thread of an equal team will read. */
 typedef struct {
     glia_dtype dtype;
+    const glia_parallel *parallel; /* which rank's share; NULL: all */
     const glia_quantize *quantize; /* NULL: nothing is quantised */
     bool dummy;
     uint64_t seed;

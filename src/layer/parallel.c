@@ -1,0 +1,20 @@
+/* parallel.c - see parallel.h. */
+#include "layer/parallel.h"
+
+const glia_parallel glia_alone = {.tp = 1, .cp_degree = 1};
+
+glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p) {
+    const glia_head_cut cut = glia_cut_heads(c->heads, c->kv_heads, p->tp);
+    const size_t vocab = glia_even_size((size_t)c->vocab, p->tp);
+    return (glia_local){
+        .cut = cut,
+        .heads = cut.q,
+        .kv_heads = cut.kv,
+        .q = (size_t)cut.q * (size_t)c->head_dim,
+        .kv = (size_t)cut.kv * (size_t)c->head_dim,
+        .ffn = glia_even_size((size_t)c->ffn, p->tp),
+        .vocab = vocab,
+        .embed_vocab = p->vocab_parallel ? vocab : (size_t)c->vocab,
+        .embed_hidden = p->vocab_parallel ? (size_t)c->hidden : glia_even_size((size_t)c->hidden, p->tp),
+    };
+}

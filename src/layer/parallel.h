@@ -1,0 +1,31 @@
+/* parallel.h - how the ranks of a run share a model: the choices, and the
+ * dimensions that follow for one rank. docs/PARALLEL.md draws them. */
+#ifndef GLIA_LAYER_PARALLEL_H
+#define GLIA_LAYER_PARALLEL_H
+
+#include "format/config.h"
+#include "layer/shard.h"
+
+/* The choices, and which rank this is. glia_alone: one rank has all. */
+typedef struct {
+    int tp, rank;           /* tensor-parallel ranks; 0 <= rank < tp */
+    bool vocab_parallel;    /* the embedding is cut by vocabulary, as the head is; else by hidden dimension */
+    bool sequence_parallel; /* between blocks, where rows are many, each rank has a part of them */
+    bool flash_decoding;    /* ranks that would hold copies of a KV head share its positions instead */
+    int cp_degree;          /* ranks that share the rows of a prompt in attention; divides tp */
+    bool cp_strided;        /* they take rows in turns, else contiguous parts */
+} glia_parallel;
+
+extern const glia_parallel glia_alone;
+
+/* Dimensions of one rank's matrices, padding included: the same on every rank. */
+typedef struct {
+    glia_head_cut cut;
+    int heads, kv_heads; /* of the rank */
+    size_t q, kv;        /* columns of them */
+    size_t ffn, vocab;   /* columns of gate and of up; of the head */
+    size_t embed_vocab, embed_hidden;
+} glia_local;
+glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p);
+
+#endif
