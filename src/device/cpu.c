@@ -22,15 +22,17 @@ size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim
 }
 
 void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
-                       const int32_t *token, int m) {
+                       size_t first, const int32_t *token, int m) {
     const size_t panel = glia_panel_bytes(table->dtype, table->k);
     size_t from, to;
     glia_share((size_t)m, thread, d->threads, &from, &to);
     for (size_t i = from; i < to; i++) {
-        const size_t t = (size_t)token[i];
-        assert(t < table->columns);
-        d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel, table->dtype, table->k,
-                    t % GLIA_PANEL);
+        const size_t t = (size_t)token[i] - first; /* wraps where token < first */
+        if (t < table->columns)
+            d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel, table->dtype,
+                        table->k, t % GLIA_PANEL);
+        else
+            for (size_t c = 0; c < table->k; c++) y[i * ldy + c] = -0.0f;
     }
 }
 
@@ -55,51 +57,65 @@ static void finish_chunk(const glia_device *d, const glia_linear_out *out, float
     }
 }
 
-/* Rows as a product takes them. */
-typedef struct {
-    const float *x; /* or bfloat16, where d->narrow */
-    size_t ldx;
-    const int8_t *i8; /* with their scales, where the matrix has quantize_rows */
-    const float *scale;
-} operand;
-
+/* Row i of `in` into y, or i8 and *scale; `wide` [k] is scratch. */
 static void prepare_row(const glia_device *d, float *y, int8_t *i8, float *scale, const glia_linear_in *in,
-                        size_t i, const glia_matrix *w) {
+                        size_t i, const glia_matrix *w, float *wide) {
     const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->ldx;
-    if (in->norm) d->k.rmsnorm(y, x, in->norm, w->k, in->eps);
+    float *normed = w->quantize_rows || d->narrow ? wide : y;
+    if (in->norm) d->k.rmsnorm(normed, x, in->norm, w->k, in->eps);
     if (w->quantize_rows) {
-        d->k.quantize(i8, scale, in->norm ? y : x, d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32,
-                      w->k);
+        d->k.quantize(i8, scale, in->norm ? normed : x,
+                      d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
     } else if (d->narrow) {
         uint16_t *narrow = (uint16_t *)(void *)y;
-        d->k.narrow(narrow, y, w->k);
+        d->k.narrow(narrow, normed, w->k);
         for (size_t c = w->k; c % 32; c++) narrow[c] = 0;
     }
 }
 
-static operand prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w) {
-    const size_t m = (size_t)in->m;
-    if (!in->norm && !w->quantize_rows) return (operand){.x = in->x, .ldx = in->ldx};
-    size_t from = 0, to = m, first = (size_t)thread * OWN_ROWS;
-    if (m > OWN_ROWS) {
-        first = (size_t)d->threads * OWN_ROWS;
-        glia_share(m, thread, d->threads, &from, &to);
-    }
-    float *y = d->operand + first * d->ld_operand, *scale = d->rows_scale + first;
-    int8_t *i8 = d->rows_i8 + first * d->ld_i8;
+static float *scratch_of(const glia_device *d, int thread) {
+    return (float *)(void *)(d->scratch + (size_t)thread * d->scratch_bytes);
+}
+
+static void prepare_rows(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                         size_t from, size_t to, float *x, int8_t *i8, float *scale) {
+    assert(!in->norm || w->k <= CHUNK_FLOATS);
+    const size_t stride = glia_i8_stride(w->k);
     for (size_t i = from; i < to; i++)
-        prepare_row(d, y + i * d->ld_operand, i8 + i * d->ld_i8, scale + i, in, i, w);
-    if (m > OWN_ROWS) glia_device_barrier(d); /* the prepared rows */
-    return (operand){.x = y, .ldx = d->ld_operand, .i8 = i8, .scale = scale};
+        prepare_row(d, x + i * d->ld_operand, i8 + i * stride, scale + i, in, i, w, scratch_of(d, thread));
+}
+
+void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                         float *x, int8_t *i8, float *scale) {
+    size_t from, to;
+    glia_share((size_t)in->m, thread, d->threads, &from, &to);
+    prepare_rows(d, thread, in, w, from, to, x, i8, scale);
+}
+
+static glia_operand prepare(const glia_device *d, int thread, const glia_linear_in *in,
+                            const glia_matrix *w) {
+    const size_t m = (size_t)in->m;
+    if (!in->norm && !w->quantize_rows) return (glia_operand){.x = in->x, .ldx = in->ldx};
+    const size_t first = (size_t)(m > OWN_ROWS ? d->threads : thread) * OWN_ROWS;
+    float *x = d->operand + first * d->ld_operand, *scale = d->rows_scale + first;
+    int8_t *i8 = d->rows_i8 + first * glia_i8_stride(w->k);
+    if (m > OWN_ROWS) {
+        glia_device_prepare(d, thread, in, w, x, i8, scale);
+        glia_device_barrier(d); /* the prepared rows */
+    } else {
+        prepare_rows(d, thread, in, w, 0, m, x, i8, scale);
+    }
+    return (glia_operand){.x = x, .ldx = d->ld_operand, .i8 = i8, .scale = scale};
 }
 
 /* Rows [row, row + m) of x through n panels, the first of them `first`. */
-static void multiply(const glia_device *d, float *y, size_t ldy, const operand *o, const glia_matrix *w,
+static void multiply(const glia_device *d, float *y, size_t ldy, const glia_operand *o, const glia_matrix *w,
                      size_t first, size_t n, size_t row, size_t m) {
     const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
     const float *x = o->x + row * o->ldx, *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
     if (w->quantize_rows)
-        d->k.linear_w8a8(y, ldy, o->i8 + row * d->ld_i8, d->ld_i8, o->scale + row, panels, scale, w->k, n, m);
+        d->k.linear_w8a8(y, ldy, o->i8 + row * glia_i8_stride(w->k), glia_i8_stride(w->k), o->scale + row,
+                         panels, scale, w->k, n, m);
     else if (w->dtype == GLIA_DTYPE_I8)
         d->k.linear_i8(y, ldy, x, o->ldx, panels, scale, w->k, n, m);
     else if (w->dtype == GLIA_DTYPE_F32)
@@ -109,7 +125,7 @@ static void multiply(const glia_device *d, float *y, size_t ldy, const operand *
 }
 
 /* Where d->narrow, kernels do their own epilogue. */
-static void multiply_narrow(const glia_device *d, const operand *o, const glia_matrix *w, size_t first,
+static void multiply_narrow(const glia_device *d, const glia_operand *o, const glia_matrix *w, size_t first,
                             size_t n, size_t m, const glia_linear_out *out, void *scratch) {
     const size_t column = first * GLIA_PANEL;
     const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
@@ -118,8 +134,8 @@ static void multiply_narrow(const glia_device *d, const operand *o, const glia_m
     if (share.bias) share.bias += column;
     share.y += out->epilogue == GLIA_SWIGLU ? column / 4 : column; /* half as many, half as wide */
     if (w->quantize_rows)
-        d->k.linear_narrow_w8a8(&share, o->i8, d->ld_i8, o->scale, panels, w->scale + column, w->k, n, m,
-                                scratch);
+        d->k.linear_narrow_w8a8(&share, o->i8, glia_i8_stride(w->k), o->scale, panels, w->scale + column,
+                                w->k, n, m, scratch);
     else if (w->dtype == GLIA_DTYPE_I8)
         d->k.linear_narrow_i8(&share, x, 2 * o->ldx, panels, w->scale + column, w->k, n, m, scratch);
     else
@@ -128,14 +144,19 @@ static void multiply_narrow(const glia_device *d, const operand *o, const glia_m
 
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                         const glia_linear_out *out) {
-    const size_t rows = (size_t)in->m;
-    const operand o = prepare(d, thread, in, w);
+    const glia_operand o = prepare(d, thread, in, w);
+    glia_device_multiply(d, thread, &o, in->m, w, out);
+}
+
+void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
+                          const glia_matrix *w, const glia_linear_out *out) {
+    const size_t rows = (size_t)m;
     size_t from, to;
     glia_device_panels(w, out->epilogue, thread, d->threads, &from, &to);
     if (from == to || rows == 0) return;
-    float *scratch = (float *)(void *)(d->scratch + (size_t)thread * d->scratch_bytes);
+    float *scratch = scratch_of(d, thread);
     if (d->narrow) {
-        multiply_narrow(d, &o, w, from, to - from, rows, out, scratch);
+        multiply_narrow(d, o, w, from, to - from, rows, out, scratch);
         return;
     }
     const bool direct = out->epilogue == GLIA_STORE;
@@ -148,7 +169,7 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
             const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
             float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
             const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
-            multiply(d, t, ldt, &o, w, p, n, r, rn);
+            multiply(d, t, ldt, o, w, p, n, r, rn);
             finish_chunk(d, out, y, t, ldt, rn, p, n);
         }
 }

@@ -32,8 +32,13 @@ typedef struct {
     size_t ld_operand;
     int8_t *rows_i8;   /* as many rows, where a matrix has quantize_rows */
     float *rows_scale; /* of each */
-    size_t ld_i8;
 } glia_device;
+
+/* Floats from row to row of n floats: whole panels, and an odd number of cache lines,
+ * so that the same column of many rows does not fall into one set of a cache. */
+static inline size_t glia_row_stride(size_t n) { return (glia_panels(n) | 1) * GLIA_PANEL; }
+/* Bytes from row to row of k int8, likewise. */
+static inline size_t glia_i8_stride(size_t k) { return ((k + 63) / 64 | 1) * 64; }
 
 /* A linear layer's weight [columns, k], packed (kernel/kernels.h). */
 typedef struct {
@@ -80,6 +85,14 @@ typedef struct {
     float eps;
 } glia_linear_in;
 
+/* Rows as a product takes them. */
+typedef struct {
+    const float *x; /* bfloat16 where d->narrow; unused where there is i8 */
+    size_t ldx;
+    const int8_t *i8; /* of a matrix with quantize_rows, glia_i8_stride(k) apart, with their scales */
+    const float *scale;
+} glia_operand;
+
 /* Rows of d->operand for steps of up to max_rows rows. */
 size_t glia_device_operand_rows(int max_rows, int threads);
 /* Bytes of scratch a thread needs for these shapes. */
@@ -89,9 +102,10 @@ size_t glia_attention_scratch_bytes(int max_rows, int sequence_length, int head_
 
 static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier(d->team); }
 
-/* y[i] = row token[i] of the embedding `table` [vocab, hidden]. */
+/* y[i] = row token[i] - first of the embedding `table` [rows, hidden]; where it has no such row,
+ * -0.0: what changes no sum. */
 void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
-                       const int32_t *token, int m);
+                       size_t first, const int32_t *token, int m);
 
 /* out <- rows of `in` through w (GLIA_SWIGLU: its panels alternate gate, up). With
  * in->norm or w->quantize_rows all threads meet in a barrier, unless the rows are
@@ -99,6 +113,12 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
  * depend on their number alone, so that weights can be placed where they will be read. */
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                         const glia_linear_out *out);
+/* The two halves of it. Norm, narrow or quantise each row of `in` into x (d->ld_operand floats
+ * apart), or i8 and scale: this thread's share of the rows. And the product of rows that are so. */
+void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                         float *x, int8_t *i8, float *scale);
+void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
+                          const glia_matrix *w, const glia_linear_out *out);
 /* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear(). */
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to);

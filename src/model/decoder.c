@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "layer/kv_cache.h"
+#include "layer/linear.h"
 #include "layer/rope.h"
 #include "model/weights.h"
 
@@ -35,6 +36,10 @@ struct glia_decoder {
     glia_device device;
     glia_plan plan;
     glia_kv_cache kv;
+    glia_local local;
+    glia_comm *comm; /* NULL: one rank alone */
+    char *area[2];   /* operands of collectives, in turns */
+    unsigned turn;
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
     float *hidden; /* [rows, hidden] the residual stream */
     float *qkv, *attention, *ffn, *logits;
@@ -42,56 +47,61 @@ struct glia_decoder {
     const glia_batch *batch;
 };
 
-/* Row stride in floats: whole panels, and an odd number of cache lines, so that
- * the same column of many rows does not fall into one set of a cache. */
-static size_t ld(size_t n) { return (glia_panels(n) | 1) * GLIA_PANEL; }
+static size_t max_of(size_t a, size_t b) { return a > b ? a : b; }
 
-static glia_kv_cache kv_shape(const glia_model_config *c, const glia_decoder_limits *l) {
-    return glia_kv_cache_shape(l->kv_dtype, l->block_size, c->kv_heads, (int)c->head_dim, l->n_blocks);
+static glia_kv_cache kv_shape(const glia_model_config *c, const glia_local *local,
+                              const glia_decoder_limits *l) {
+    return glia_kv_cache_shape(l->kv_dtype, l->block_size, local->kv_heads, (int)c->head_dim, l->n_blocks);
 }
 
-/* Bytes of the longest row as int8, in whole lines, an odd number of them as in ld(). */
-static size_t ld_i8(const glia_model_config *c) {
-    const int64_t widths[] = {c->hidden, c->ffn, glia_dim_of(c, D_Q)};
-    int64_t most = 0;
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
-        if (widths[i] > most) most = widths[i];
-    return (((size_t)most + 63) / 64 | 1) * 64;
-}
+static size_t qkv_columns(const glia_local *l) { return l->q + 2 * l->kv; }
 
-static size_t qkv_columns(const glia_model_config *c) {
-    return (size_t)((c->heads + 2 * c->kv_heads) * c->head_dim);
-}
+static size_t ld_logits(const glia_local *l) { return glia_row_stride(l->vocab); }
 
 void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *l,
                        int threads, glia_plan *plan) {
-    (void)p;
+    const glia_local local = glia_local_of(c, p);
     const size_t rows = (size_t)l->max_rows, f = sizeof(float);
     const size_t operands = glia_device_operand_rows(l->max_rows, threads);
     const size_t angles = (size_t)l->sequence_length * (size_t)c->head_dim / 2;
-    const glia_kv_cache kv = kv_shape(c, l);
-    glia_plan_add(plan, "residual stream", rows * ld((size_t)c->hidden), f);
-    glia_plan_add(plan, "normed input", operands * ld((size_t)c->hidden), f);
-    glia_plan_add(plan, "q, k and v", rows * ld(qkv_columns(c)), f);
-    glia_plan_add(plan, "attention output", rows * ld((size_t)glia_dim_of(c, D_Q)), f);
-    glia_plan_add(plan, "feed-forward", rows * ld((size_t)c->ffn), f);
-    glia_plan_add(plan, "logits", (size_t)l->max_logits * ld((size_t)c->vocab), f);
+    const size_t ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, p);
+    const size_t widest = max_of(max_of((size_t)c->hidden, local.ffn), local.q);
+    const glia_kv_cache kv = kv_shape(c, &local, l);
+    glia_plan_add(plan, "residual stream", rows * ld_hidden, f);
+    glia_plan_add(plan, "normed input", operands * glia_row_stride((size_t)c->hidden), f);
+    glia_plan_add(plan, "q, k and v", rows * glia_row_stride(qkv_columns(&local)), f);
+    glia_plan_add(plan, "attention output", rows * glia_row_stride(local.q), f);
+    glia_plan_add(plan, "feed-forward", rows * glia_row_stride(local.ffn), f);
+    glia_plan_add(plan, "logits", p->tp > 1 ? 0 : (size_t)l->max_logits * ld_logits(&local), f);
     glia_plan_add(plan, "RoPE cosines", angles, f);
     glia_plan_add(plan, "RoPE sines", angles, f);
     glia_plan_add(plan, "scratch of threads", (size_t)threads,
                   glia_device_scratch_bytes(l->max_rows, l->sequence_length, (int)c->head_dim, l->kv_dtype));
-    glia_plan_add(plan, "int8 rows", l->quantize_rows ? operands : 0, ld_i8(c));
+    glia_plan_add(plan, "int8 rows", l->quantize_rows ? operands : 0, glia_i8_stride(widest));
     glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? operands : 0, f);
     glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
 }
 
+/* The area: two parts for operands of collectives, then the logits. */
+static size_t operand_bytes(const glia_model_config *c, const glia_parallel *p,
+                            const glia_decoder_limits *l) {
+    return glia_parallel_area_bytes(p, glia_parallel_ld_hidden((size_t)c->hidden, p), l->max_rows);
+}
+
+size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
+                               const glia_decoder_limits *l) {
+    const glia_local local = glia_local_of(c, p);
+    if (p->tp == 1) return 0;
+    return 2 * operand_bytes(c, p, l) + (size_t)l->max_logits * ld_logits(&local) * sizeof(float);
+}
+
 static void bind(glia_decoder *d) {
     const glia_model_config *c = d->w->config;
-    d->ld_hidden = ld((size_t)c->hidden);
-    d->ld_qkv = ld(qkv_columns(c));
-    d->ld_q = ld((size_t)glia_dim_of(c, D_Q));
-    d->ld_ffn = ld((size_t)c->ffn);
-    d->ld_vocab = ld((size_t)c->vocab);
+    d->ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, &d->w->parallel);
+    d->ld_qkv = glia_row_stride(qkv_columns(&d->local));
+    d->ld_q = glia_row_stride(d->local.q);
+    d->ld_ffn = glia_row_stride(d->local.ffn);
+    d->ld_vocab = ld_logits(&d->local);
     d->hidden = glia_plan_at(&d->plan, REGION_HIDDEN);
     d->qkv = glia_plan_at(&d->plan, REGION_QKV);
     d->attention = glia_plan_at(&d->plan, REGION_ATTENTION);
@@ -102,10 +112,15 @@ static void bind(glia_decoder *d) {
     d->device.scratch = glia_plan_at(&d->plan, REGION_SCRATCH);
     d->device.rows_i8 = glia_plan_at(&d->plan, REGION_ROWS_I8);
     d->device.rows_scale = glia_plan_at(&d->plan, REGION_ROWS_SCALE);
-    d->device.ld_i8 = ld_i8(c);
     d->device.operand = glia_plan_at(&d->plan, REGION_OPERAND);
-    d->device.ld_operand = d->ld_hidden;
+    d->device.ld_operand =
+        glia_row_stride(d->device.narrow ? ((size_t)c->hidden + 1) / 2 : (size_t)c->hidden);
     d->kv.shape.base = glia_plan_at(&d->plan, REGION_KV);
+    if (!d->comm) return;
+    const size_t bytes = operand_bytes(c, &d->w->parallel, &d->limits);
+    d->area[0] = glia_comm_area(d->comm);
+    d->area[1] = d->area[0] + bytes;
+    d->logits = (float *)(void *)(d->area[1] + bytes);
 }
 
 typedef struct {
@@ -134,7 +149,6 @@ static glia_status prepare_rope(glia_decoder *d, glia_err *err) {
 
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
                                 unsigned cpu_flags, glia_team *team, glia_comm *world, glia_err *err) {
-    (void)world;
     *out = NULL;
     glia_decoder *d = calloc(1, sizeof *d);
     if (!d) return glia_fail_nomem(err, sizeof *d, "the decoder");
@@ -147,9 +161,12 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
                                                         (int)w->config->head_dim, limits->kv_dtype);
     glia_kernels_init(&d->device.k, cpu_flags);
     d->device.narrow = d->device.k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
-    d->kv = kv_shape(w->config, limits);
+    d->local = glia_local_of(w->config, &w->parallel);
+    d->kv = kv_shape(w->config, &d->local, limits);
     glia_decoder_plan(w->config, &w->parallel, limits, d->device.threads, &d->plan);
     glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
+    if (status == GLIA_OK && w->parallel.tp > 1)
+        status = glia_comm_split(&d->comm, world, NULL, d->device.threads, err);
     if (status == GLIA_OK) {
         bind(d);
         status = prepare_rope(d, err);
@@ -163,6 +180,7 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
 
 void glia_decoder_free(glia_decoder *d) {
     if (!d) return;
+    glia_comm_free(d->comm);
     glia_plan_unmap(&d->plan);
     free(d);
 }
@@ -173,8 +191,8 @@ static glia_heads heads_of(const glia_decoder *d, int layer) {
     const glia_model_config *c = d->w->config;
     const glia_layer_weights *l = &d->w->layer[layer];
     return (glia_heads){
-        .heads = c->heads,
-        .kv_heads = c->kv_heads,
+        .heads = d->local.heads,
+        .kv_heads = d->local.kv_heads,
         .head_dim = (int)c->head_dim,
         .q_norm = l->q_norm,
         .k_norm = l->k_norm,
@@ -186,30 +204,23 @@ static glia_heads heads_of(const glia_decoder *d, int layer) {
     };
 }
 
-static void forward_layer(glia_decoder *d, int thread, int layer, const glia_rows *rows) {
+static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_device *dev = &d->device;
     const glia_layer_weights *w = &d->w->layer[layer];
     const glia_heads heads = heads_of(d, layer);
     const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, layer);
-    const int m = rows->n;
-    const glia_linear_in to_attention = {d->hidden, d->ld_hidden, m, NULL, w->in_norm, heads.eps};
-    const glia_linear_in attended = {.x = d->attention, .ldx = d->ld_q, .m = m};
-    const glia_linear_in to_ffn = {d->hidden, d->ld_hidden, m, NULL, w->post_norm, heads.eps};
-    const glia_linear_in gated = {.x = d->ffn, .ldx = d->ld_ffn, .m = m};
     const glia_linear_out qkv = {GLIA_STORE, d->qkv, d->ld_qkv, w->qkv_bias};
-    const glia_linear_out add_attended = {GLIA_ADD, d->hidden, d->ld_hidden, w->o_bias};
     const glia_linear_out ffn = {GLIA_SWIGLU, d->ffn, d->ld_ffn, w->gate_up_bias};
-    const glia_linear_out add_ffn = {GLIA_ADD, d->hidden, d->ld_hidden, w->down_bias};
 
-    glia_device_linear(dev, thread, &to_attention, &w->qkv, &qkv);
+    glia_column_parallel(walk, w->in_norm, heads.eps, &w->qkv, &qkv);
     glia_device_barrier(dev); /* qkv */
-    glia_device_attention(dev, thread, d->attention, d->ld_q, d->qkv, d->ld_qkv, rows, &heads, &kv);
+    glia_device_attention(dev, walk->thread, d->attention, d->ld_q, d->qkv, d->ld_qkv, rows, &heads, &kv);
     glia_device_barrier(dev); /* attention */
-    glia_device_linear(dev, thread, &attended, &w->o, &add_attended);
+    glia_row_parallel(walk, d->attention, d->ld_q, &w->o, w->o_bias);
     glia_device_barrier(dev); /* hidden */
-    glia_device_linear(dev, thread, &to_ffn, &w->gate_up, &ffn);
+    glia_column_parallel(walk, w->post_norm, heads.eps, &w->gate_up, &ffn);
     glia_device_barrier(dev); /* ffn */
-    glia_device_linear(dev, thread, &gated, &w->down, &add_ffn);
+    glia_row_parallel(walk, d->ffn, d->ld_ffn, &w->down, w->down_bias);
     glia_device_barrier(dev); /* hidden */
 }
 
@@ -226,13 +237,25 @@ static void forward(void *arg, int thread) {
         .block_table = b->block_table,
         .max_blocks = b->max_blocks,
     };
-    glia_device_embed(&d->device, thread, d->hidden, d->ld_hidden, &d->w->embed, b->token, b->n_rows);
+    glia_walk walk = {
+        .d = &d->device,
+        .thread = thread,
+        .comm = d->comm,
+        .p = d->w->parallel,
+        .hidden = d->hidden,
+        .ld_hidden = d->ld_hidden,
+        .m = b->n_rows,
+        .spread = glia_spreads(&d->w->parallel, b->n_rows),
+        .area = {d->area[0], d->area[1]},
+        .turn = d->turn,
+    };
+    glia_parallel_embed(&walk, &d->w->embed, (size_t)c->hidden, (size_t)c->vocab, b->token);
     glia_device_barrier(&d->device); /* hidden */
-    for (int i = 0; i < c->layers; i++) forward_layer(d, thread, i, &rows);
-    const glia_linear_in in = {d->hidden,    d->ld_hidden,     b->n_logits,
-                               b->logit_row, d->w->final_norm, (float)c->rms_norm_eps};
+    for (int i = 0; i < c->layers; i++) forward_layer(d, &walk, i, &rows);
     const glia_linear_out logits = {GLIA_STORE, d->logits, d->ld_vocab, NULL};
-    glia_device_linear(&d->device, thread, &in, &d->w->head, &logits);
+    glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, b->logit_row,
+                       b->n_logits, &logits);
+    if (thread == 0) d->turn = walk.turn; /* all have read it: a barrier lies behind */
 }
 
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
@@ -247,12 +270,6 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     }
     d->batch = batch;
     glia_team_run(d->device.team, forward, d);
-}
-
-size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
-                               const glia_decoder_limits *limits) {
-    (void)c, (void)p, (void)limits;
-    return 0;
 }
 
 size_t glia_decoder_ld_logits(const glia_decoder *d) { return d->ld_vocab; }

@@ -1,0 +1,152 @@
+/* linear.c - see linear.h. */
+#include "layer/linear.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { SPREAD_ROWS = 8 }; /* of each rank, at least: fewer rows are not worth a second collective */
+
+bool glia_spreads(const glia_parallel *p, int m) {
+    return p->sequence_parallel && p->tp > 1 && m >= SPREAD_ROWS * p->tp;
+}
+
+void glia_held_rows(const glia_walk *w, size_t *from, size_t *to) {
+    glia_share((size_t)w->m, w->spread ? w->p.rank : 0, w->spread ? w->p.tp : 1, from, to);
+}
+
+/* The embedding's parts by hidden dimension stand side by side, the last one's padding included. */
+static size_t padded(size_t hidden, const glia_parallel *p) {
+    return glia_even_size(hidden, p->tp) * (size_t)p->tp;
+}
+
+size_t glia_parallel_ld_hidden(size_t hidden, const glia_parallel *p) {
+    return glia_row_stride(padded(hidden, p));
+}
+
+size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows) {
+    return p->tp > 1 ? ld_hidden * sizeof(float) * (size_t)max_rows : 0;
+}
+
+/* Where the next collective finds its operand: not where the last one does, which may still be read. */
+static char *next_area(glia_walk *w) { return w->area[w->turn++ % 2]; }
+
+/* hidden (+)= the sum over ranks of `part` [m, ld_hidden]. */
+static void sum_up(glia_walk *w, float *part, bool add) {
+    size_t from, to;
+    glia_held_rows(w, &from, &to);
+    float *held = w->hidden + from * w->ld_hidden;
+    if (w->spread)
+        glia_comm_reduce_scatter(w->comm, w->thread, held, part, (size_t)w->m, w->ld_hidden, add);
+    else
+        glia_comm_all_reduce(w->comm, w->thread, held, part, (size_t)w->m * w->ld_hidden, add);
+}
+
+/* ---- the embedding --------------------------------------------------------- */
+
+void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_size, size_t vocab,
+                         const int32_t *token) {
+    if (!w->comm) {
+        glia_device_embed(w->d, w->thread, w->hidden, w->ld_hidden, table, 0, token, w->m);
+        return;
+    }
+    float *part = (float *)(void *)next_area(w);
+    size_t from = 0, to;
+    if (w->p.vocab_parallel) glia_even_part(vocab, w->p.tp, w->p.rank, &from, &to);
+    const size_t ld = w->p.vocab_parallel ? w->ld_hidden : glia_panels(table->k) * GLIA_PANEL;
+    glia_device_embed(w->d, w->thread, part, ld, table, from, token, w->m);
+    if (w->p.vocab_parallel) {
+        sum_up(w, part, false);
+        return;
+    }
+    const glia_gather g = {.rows = (size_t)w->m,
+                           .n = padded(hidden_size, &w->p),
+                           .unit = sizeof(float),
+                           .ld_in = ld * sizeof(float),
+                           .ld_out = w->ld_hidden * sizeof(float)};
+    glia_comm_all_gather(w->comm, w->thread, w->hidden, part, &g);
+}
+
+/* ---- column-parallel ------------------------------------------------------- */
+
+/* This rank's rows, `unit` bytes each at `in` in the area, and everyone's at `out`. */
+static void gather_rows(glia_walk *w, void *out, const void *in, size_t unit) {
+    const glia_gather g = {.rows = 1, .n = (size_t)w->m, .unit = unit};
+    glia_comm_all_gather(w->comm, w->thread, out, in, &g);
+}
+
+/* Each rank norms its rows; what travels is what is multiplied: bfloat16 or int8 where rows become so. */
+static void spread_product(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
+                           const glia_linear_out *out) {
+    const glia_device *d = w->d;
+    size_t from, to;
+    glia_held_rows(w, &from, &to);
+    char *rows = next_area(w);
+    const size_t stride = glia_i8_stride(matrix->k), i8_bytes = (to - from) * stride;
+    float *scale = (float *)(void *)(rows + (matrix->quantize_rows ? i8_bytes : 0));
+    const glia_linear_in held = {
+        w->hidden + from * w->ld_hidden, w->ld_hidden, (int)(to - from), NULL, norm, eps};
+    glia_device_prepare(d, w->thread, &held, matrix, (float *)(void *)rows, (int8_t *)rows, scale);
+    const glia_operand all = {d->operand, d->ld_operand, d->rows_i8, d->rows_scale};
+    if (matrix->quantize_rows) {
+        gather_rows(w, d->rows_i8, rows, stride);
+        gather_rows(w, d->rows_scale, scale, sizeof *scale);
+    } else {
+        gather_rows(w, d->operand, rows, d->ld_operand * sizeof(float));
+    }
+    glia_device_barrier(d); /* the gathered rows */
+    glia_device_multiply(d, w->thread, &all, w->m, matrix, out);
+}
+
+void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
+                          const glia_linear_out *out) {
+    if (w->spread) {
+        spread_product(w, norm, eps, matrix, out);
+        return;
+    }
+    const glia_linear_in in = {w->hidden, w->ld_hidden, w->m, NULL, norm, eps};
+    glia_device_linear(w->d, w->thread, &in, matrix, out);
+}
+
+/* ---- row-parallel ---------------------------------------------------------- */
+
+void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matrix *matrix,
+                       const float *bias) {
+    const glia_linear_in in = {.x = x, .ldx = ldx, .m = w->m};
+    if (!w->comm) {
+        const glia_linear_out add = {GLIA_ADD, w->hidden, w->ld_hidden, bias};
+        glia_device_linear(w->d, w->thread, &in, matrix, &add);
+        return;
+    }
+    float *part = (float *)(void *)next_area(w);
+    const glia_linear_out summand = {GLIA_STORE, part, w->ld_hidden, w->p.rank == 0 ? bias : NULL};
+    glia_device_linear(w->d, w->thread, &in, matrix, &summand);
+    sum_up(w, part, true);
+}
+
+/* ---- the head -------------------------------------------------------------- */
+
+/* Rows row[n], wherever they are held, to rows 0 .. n - 1 of the residual stream of every rank. */
+static void collect_rows(glia_walk *w, const int32_t *row, int n) {
+    float *part = (float *)(void *)next_area(w);
+    size_t from, to, first, last;
+    glia_held_rows(w, &from, &to);
+    glia_share((size_t)n, w->thread, w->d->threads, &first, &last);
+    for (size_t i = first; i < last; i++) {
+        float *to_row = part + i * w->ld_hidden;
+        const size_t r = (size_t)row[i];
+        if (r >= from && r < to)
+            memcpy(to_row, w->hidden + r * w->ld_hidden, w->ld_hidden * sizeof(float));
+        else
+            for (size_t c = 0; c < w->ld_hidden; c++) to_row[c] = -0.0f; /* what changes no sum */
+    }
+    glia_comm_all_reduce(w->comm, w->thread, w->hidden, part, (size_t)n * w->ld_hidden, false);
+    glia_device_barrier(w->d); /* hidden */
+}
+
+void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
+                        const int32_t *row, int n, const glia_linear_out *out) {
+    if (n == 0) return;
+    if (w->spread) collect_rows(w, row, n);
+    const glia_linear_in in = {w->hidden, w->ld_hidden, n, w->spread ? NULL : row, norm, eps};
+    glia_device_linear(w->d, w->thread, &in, matrix, out);
+}

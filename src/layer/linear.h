@@ -1,0 +1,56 @@
+/* linear.h - linear layers and the embedding, shared by ranks.
+ *
+ * Names are Megatron's: a column-parallel layer cuts its outputs, so each rank
+ * has columns of the product and nothing is added; a row-parallel layer cuts
+ * its inputs, so each rank has a summand and the ranks add them up, in their
+ * order. All threads of all ranks call these alike; a team barrier stands before
+ * another thread's share is read, as behind device operations. One rank alone
+ * goes the same way without collectives.
+ *
+ * Between blocks the residual stream of many rows is spread over the ranks
+ * (sequence parallelism): each holds, sums and norms only its rows. It is a
+ * schedule: the bits are those of the residual stream held by all. */
+#ifndef GLIA_LAYER_LINEAR_H
+#define GLIA_LAYER_LINEAR_H
+
+#include "comm/comm.h"
+#include "device/device.h"
+#include "layer/parallel.h"
+
+/* One thread's way through one step. */
+typedef struct {
+    const glia_device *d;
+    int thread;
+    glia_comm *comm; /* all ranks that share the model, for teams of d->threads; NULL: one alone */
+    glia_parallel p;
+    float *hidden; /* [m, ld_hidden] the residual stream; spread: this rank's rows of it */
+    size_t ld_hidden;
+    int m;
+    bool spread;
+    char *area[2]; /* operands of collectives, in turns: glia_parallel_area_bytes() each */
+    unsigned turn;
+} glia_walk;
+
+/* Is the residual stream of m rows spread? */
+bool glia_spreads(const glia_parallel *p, int m);
+/* The rows [*from, *to) of the residual stream that this rank holds. */
+void glia_held_rows(const glia_walk *w, size_t *from, size_t *to);
+/* Bytes of one of the two parts of the area for up to max_rows rows, a multiple of 64. */
+size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows);
+/* Floats from row to row of the residual stream: whole panels for any rank's part. */
+size_t glia_parallel_ld_hidden(size_t hidden, const glia_parallel *p);
+
+/* hidden <- the rows of the embedding. `hidden_size`, `vocab`: of the model. */
+void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_size, size_t vocab,
+                         const int32_t *token);
+/* out <- RMSNorm of the residual stream through this rank's columns. */
+void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
+                          const glia_linear_out *out);
+/* hidden += x [m, its inputs] through every rank's rows of the matrix, and the bias. */
+void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matrix *matrix,
+                       const float *bias);
+/* out <- RMSNorm of rows row[n] of the residual stream through this rank's part of the vocabulary. */
+void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
+                        const int32_t *row, int n, const glia_linear_out *out);
+
+#endif
