@@ -34,25 +34,30 @@ void glia_world_free(glia_world *w) {
     free(w);
 }
 
-void glia_world_fail(glia_world *w, const char *sentence, bool tell) {
+bool glia_world_fail(glia_world *w, const char *sentence) {
     int none = 0;
-    if (!atomic_compare_exchange_strong(&w->failed, &none, 1)) return;
+    if (!atomic_compare_exchange_strong(&w->failed, &none, 1)) return false;
     snprintf(w->why, sizeof w->why, "%s", sentence);
     glia_one_line(w->why);
     atomic_store(&w->failed, 2);
-    if (tell && w->table->tell) w->table->tell(w, w->why);
+    return true;
+}
+
+const char *glia_world_why(const glia_world *w) {
+    while (atomic_load(&w->failed) != 2) sched_yield();
+    return w->why;
 }
 
 void glia_comm_fail(glia_comm *c, const char *why) {
     char sentence[sizeof c->world->why];
     snprintf(sentence, sizeof sentence, "rank %d: %s", c->root->rank, why);
-    glia_world_fail(c->world, sentence, true);
+    if (glia_world_fail(c->world, sentence) && c->world->table->tell)
+        c->world->table->tell(c->world, sentence);
 }
 
 glia_status glia_comm_check(const glia_comm *c, glia_err *err) {
     if (!glia_world_failed(c->world)) return GLIA_OK;
-    while (atomic_load(&c->world->failed) != 2) sched_yield();
-    return glia_fail(err, GLIA_ERR_IO, "%s", c->world->why);
+    return glia_fail(err, GLIA_ERR_IO, "%s", glia_world_why(c->world));
 }
 
 /* ---- groups ------------------------------------------------------------------ */
@@ -158,8 +163,9 @@ size_t glia_comm_memory(const glia_comm *c, size_t bytes) {
 }
 
 #ifndef GLIA_HAVE_MPI
-glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err) {
+glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_words, glia_err *err) {
     (void)messages;
+    (void)last_words;
     *out = NULL;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED,
                      "this build of Glia has no MPI; build it where an MPI is installed");
@@ -207,7 +213,7 @@ glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status ow
     else
         status = glia_comm_check(world, err);
     free(all);
-    if (status != GLIA_OK && err) glia_world_fail(world->world, err->msg, false);
+    if (status != GLIA_OK && err) glia_world_fail(world->world, err->msg);
     return status;
 }
 

@@ -37,13 +37,19 @@ enum { GLIA_RANKS_MAX = 1024, GLIA_GROUPS_MAX = 16 };
  * frees each. Errors: GLIA_ERR_ARGUMENT, GLIA_ERR_NOMEM. */
 glia_status glia_comm_threads(glia_comm **comm, int n, glia_err *err);
 
+/* Says the sentence and ends the process; does not return. */
+typedef void glia_last_words(const char *sentence);
+
 /* This process's rank among those that mpirun started; initialises MPI where
  * that was not done. Call on the thread that will be thread 0 of the team. From
  * here on SIGTERM is ignored, which mpirun sends when any rank ends early, so
  * that this one can say why it ends too; SIGKILL follows within a second.
- * `messages`: exchange by messages even inside a machine. Errors:
+ * `messages`: exchange by messages even inside a machine. `last_words` (may be
+ * NULL): called, on a thread of comm's own, where another process is gone while
+ * this rank's thread is inside MPI, which may hang then or end the process: the
+ * thread does not come back to say what happened. Errors:
  * GLIA_ERR_UNSUPPORTED built without MPI; GLIA_ERR_IO what MPI or the network said. */
-glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err);
+glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_words, glia_err *err);
 
 /* Release a group, or a world after its groups: when no rank is in a collective
  * any more. MPI ranks leave together: after a failure, say what is wrong first, for

@@ -33,8 +33,9 @@ typedef struct {
     bool (*exchange)(glia_comm *c, const void *mine, size_t bytes, void *all);
     glia_status (*share)(glia_comm *c, size_t bytes, glia_err *err);
     size_t (*memory)(const glia_comm *c, size_t bytes); /* besides the area */
-    void (*tell)(glia_world *w, const char *sentence);  /* a failure to other processes; may be NULL */
-    void (*free)(glia_comm *c);                         /* after the last collective */
+    void (*tell)(glia_world *w,
+                 const char *sentence); /* this rank's failure to other processes; may be NULL */
+    void (*free)(glia_comm *c);         /* after the last collective */
 } glia_world_table;
 
 /* Shared by the ranks of one process. */
@@ -52,8 +53,10 @@ struct glia_world {
     void *part; /* what the kind of world needs */
 };
 
-/* Set the world's failure to `sentence` unless it has one; tell other processes if `tell`. */
-void glia_world_fail(glia_world *w, const char *sentence, bool tell);
+/* Set the world's failure to `sentence`; false where it has one. */
+bool glia_world_fail(glia_world *w, const char *sentence);
+/* The sentence of a world that failed. */
+const char *glia_world_why(const glia_world *w);
 static inline bool glia_world_failed(const glia_world *w) {
     return atomic_load_explicit(&w->failed, memory_order_acquire) != 0;
 }

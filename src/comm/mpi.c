@@ -13,8 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { PAGE = 4096, VERSION_BYTES = 32 };
+enum { PAGE = 4096, VERSION_BYTES = 32, OUTSIDE = 0, INSIDE, GIVEN_UP };
 
 static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
 
@@ -31,15 +32,40 @@ void glia_mpi_fail(glia_comm *c, int code) {
     glia_comm_fail(c, err.msg);
 }
 
+/* ---- inside MPI ----------------------------------------------------------------- */
+
+/* Either this sees the failure, or glia_mpi_gone() sees where the thread is. */
+bool glia_mpi_enter(glia_comm *c) {
+    atomic_store(&part_of(c)->inside, INSIDE);
+    if (!glia_world_failed(c->world)) return true;
+    glia_mpi_leave(c);
+    return false;
+}
+
+void glia_mpi_leave(glia_comm *c) {
+    if (atomic_exchange(&part_of(c)->inside, OUTSIDE) == GIVEN_UP)
+        for (;;) pause(); /* the process is being ended */
+}
+
+void glia_mpi_gone(glia_world *w) {
+    glia_mpi *m = w->part;
+    int inside = INSIDE;
+    if (m->last_words && atomic_compare_exchange_strong(&m->inside, &inside, GIVEN_UP))
+        m->last_words(glia_world_why(w));
+}
+
 /* ---- what a world does ---------------------------------------------------------- */
 
 static bool exchange(glia_comm *c, const void *mine, size_t bytes, void *all) {
+    const struct timespec nap = {.tv_nsec = 200000};
     MPI_Request request;
+    if (!glia_mpi_enter(c)) return false;
     int done = 0, code = MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
                                         part_of(c)->all, &request);
-    while (code == MPI_SUCCESS && !done && !glia_world_failed(c->world)) {
-        const struct timespec nap = {.tv_nsec = 200000};
+    glia_mpi_leave(c);
+    while (code == MPI_SUCCESS && !done && glia_mpi_enter(c)) {
         code = MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+        glia_mpi_leave(c);
         if (!done) nanosleep(&nap, NULL);
     }
     if (code != MPI_SUCCESS) glia_mpi_fail(c, code);
@@ -57,7 +83,11 @@ static glia_status map_window(glia_comm *c, MPI_Win *window, size_t bytes, char 
     MPI_Info_create(&info);
     MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each rank's pages on its own node */
     const MPI_Aint rounded = (MPI_Aint)((bytes + PAGE - 1) / PAGE * PAGE + PAGE);
-    const int code = MPI_Win_allocate_shared(rounded, 1, info, m->here, &mine, window);
+    int code = MPI_ERR_OTHER;
+    if (glia_mpi_enter(c)) {
+        code = MPI_Win_allocate_shared(rounded, 1, info, m->here, &mine, window);
+        glia_mpi_leave(c);
+    }
     MPI_Info_free(&info);
     if (code != MPI_SUCCESS) {
         *window = MPI_WIN_NULL;
@@ -163,7 +193,7 @@ static glia_status same_version(glia_comm *c, glia_err *err) {
                                all);
     }
     free(all);
-    if (status != GLIA_OK) glia_world_fail(c->world, err ? err->msg : "ranks run different versions", false);
+    if (status != GLIA_OK) glia_world_fail(c->world, err ? err->msg : "ranks run different versions");
     return status;
 }
 
@@ -186,8 +216,10 @@ static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
 /* The ranks whose memory this one sees, and its gates among theirs. */
 static glia_status share_gates(glia_comm *c, bool messages, glia_err *err) {
     glia_mpi *m = part_of(c);
-    int code = messages ? MPI_Comm_split(m->all, c->rank, 0, &m->here)
-                        : MPI_Comm_split_type(m->all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &m->here);
+    if (!glia_mpi_enter(c)) return glia_comm_check(c, err);
+    const int code = messages ? MPI_Comm_split(m->all, c->rank, 0, &m->here)
+                              : MPI_Comm_split_type(m->all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &m->here);
+    glia_mpi_leave(c);
     if (code != MPI_SUCCESS) return mpi_error(code, "ranks of this machine", err);
     MPI_Comm_set_errhandler(m->here, MPI_ERRORS_RETURN);
     MPI_Comm_size(m->here, &c->world->local);
@@ -207,7 +239,7 @@ static glia_status begin(glia_comm *c, bool messages, glia_err *err) {
     return status;
 }
 
-glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err) {
+glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_words, glia_err *err) {
     int there = 0, provided, rank, size;
     *out = NULL;
     MPI_Initialized(&there);
@@ -230,6 +262,7 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_err *err) {
     }
     w->part = m;
     m->finalise = !there;
+    m->last_words = last_words;
     m->here = MPI_COMM_NULL;
     m->gates = m->area = MPI_WIN_NULL;
     MPI_Comm_dup(MPI_COMM_WORLD, &m->all);

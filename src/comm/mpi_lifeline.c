@@ -1,6 +1,6 @@
 /* mpi_lifeline.c - see mpi_lifeline.h. */
 #define _GNU_SOURCE
-#include "comm/mpi_lifeline.h"
+#include "comm/mpi_world.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -17,7 +17,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CONNECT_MS = 2000, ACCEPT_MS = 8000, SILENCE_MS = 8000, LEAVE_MS = 4000, FAILED = 1, GOODBYE = 2 };
+enum { CONNECT_MS = 2000, ACCEPT_MS = 8000, SILENCE_MS = 8000, LEAVE_MS = 4000 };
+
+/* A rank that failed and says so, one that leaves, one that is gone. */
+enum { FAILED = 1, GOODBYE, GONE };
 
 /* What goes over a line after the introduction. */
 typedef struct {
@@ -54,17 +57,26 @@ static long now_ms(void) {
 
 /* ---- the watching thread ------------------------------------------------------ */
 
-void glia_lifeline_tell(glia_lifeline *l, const char *sentence) {
-    frame f = {.kind = FAILED};
+static void tell(glia_lifeline *l, int32_t kind, const char *sentence) {
+    frame f = {.kind = kind};
     snprintf(f.sentence, sizeof f.sentence, "%s", sentence);
     for (int i = 0; i < l->n; i++) (void)!send(l->line[i].fd, &f, sizeof f, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+void glia_lifeline_tell(glia_lifeline *l, const char *sentence) { tell(l, FAILED, sentence); }
+
+/* Another rank failed, and is gone or not; the hub passes it on. */
+static void learn(glia_lifeline *l, int32_t kind, const char *sentence) {
+    const bool first = glia_world_fail(l->world, sentence);
+    if (l->hub && (first || kind == GONE)) tell(l, kind, glia_world_why(l->world));
+    if (kind == GONE) glia_mpi_gone(l->world);
 }
 
 static void lost(glia_lifeline *l, const line *of, int why) {
     char sentence[sizeof l->world->why];
     snprintf(sentence, sizeof sentence, "rank %d (process %d on %s) ended without a word%s%s", of->peer.rank,
              of->peer.pid, of->peer.host, why ? ": " : ", as when killed", why ? strerror(why) : "");
-    glia_world_fail(l->world, sentence, l->hub);
+    learn(l, GONE, sentence);
 }
 
 /* Read what has come on a line; false when it is at its end. */
@@ -80,9 +92,11 @@ static bool listen_to(glia_lifeline *l, line *of) {
     of->got += (size_t)n;
     if (of->got < sizeof of->in) return true;
     of->got = 0;
-    if (of->in.kind == GOODBYE) atomic_store(&of->goodbye, true);
     of->in.sentence[sizeof of->in.sentence - 1] = '\0';
-    if (of->in.kind == FAILED) glia_world_fail(l->world, of->in.sentence, l->hub);
+    if (of->in.kind == GOODBYE)
+        atomic_store(&of->goodbye, true);
+    else
+        learn(l, of->in.kind, of->in.sentence);
     return true;
 }
 
@@ -287,12 +301,6 @@ glia_status glia_lifeline_join(glia_lifeline **out, glia_world *w, int rank, con
     return status;
 }
 
-static void say_goodbye(glia_lifeline *l) {
-    const frame goodbye = {.kind = GOODBYE};
-    for (int i = 0; i < l->n; i++)
-        (void)!send(l->line[i].fd, &goodbye, sizeof goodbye, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 /* Until all others have said goodbye: mpirun kills those who have not yet said
  * what is wrong as soon as one has left. */
 static void wait_for_goodbyes(glia_lifeline *l) {
@@ -304,9 +312,9 @@ static void wait_for_goodbyes(glia_lifeline *l) {
 
 void glia_lifeline_free(glia_lifeline *l) {
     if (!l) return;
-    if (!l->hub) say_goodbye(l);
+    if (!l->hub) tell(l, GOODBYE, "");
     wait_for_goodbyes(l);
-    if (l->hub) say_goodbye(l);
+    if (l->hub) tell(l, GOODBYE, "");
     atomic_store(&l->stop, true);
     for (int i = 0; i < l->n; i++) shutdown(l->line[i].fd, SHUT_RDWR); /* wakes the watching thread */
     if (l->started) pthread_join(l->thread, NULL);

@@ -34,7 +34,7 @@ glia_status glia_lifeline_accept(glia_lifeline *l, glia_err *err);
 glia_status glia_lifeline_join(glia_lifeline **out, glia_world *w, int rank, const glia_hub *hub,
                                glia_err *err);
 
-/* Send a failure's sentence to everyone there is a connection to. Any thread. */
+/* Send this rank's failure to everyone there is a connection to. Any thread. */
 void glia_lifeline_tell(glia_lifeline *l, const char *sentence);
 
 /* Say goodbye, wait up to 4 s until all others do or are gone, and close. NULL is fine. */

@@ -19,10 +19,12 @@ static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
 
 static void post(glia_comm *c, bool send, int peer, void *p, size_t bytes) {
     glia_mpi *m = part_of(c);
-    MPI_Request *request = &m->request[m->n_requests++];
     const int to = c->member[peer], n = (int)bytes;
+    if (!glia_mpi_enter(c)) return;
+    MPI_Request *request = &m->request[m->n_requests++];
     const int code = send ? MPI_Isend(p, n, MPI_BYTE, to, c->slot, m->all, request)
                           : MPI_Irecv(p, n, MPI_BYTE, to, c->slot, m->all, request);
+    glia_mpi_leave(c);
     if (code == MPI_SUCCESS) return;
     m->n_requests--;
     glia_mpi_fail(c, code);
@@ -32,8 +34,9 @@ static void post(glia_comm *c, bool send, int peer, void *p, size_t bytes) {
 static bool settle(glia_comm *c) {
     glia_mpi *m = part_of(c);
     const struct timespec nap = {.tv_nsec = 100000};
-    for (int i = 0, done = 0; !glia_world_failed(c->world); i++) {
+    for (int i = 0, done = 0; glia_mpi_enter(c); i++) {
         const int code = MPI_Testall(m->n_requests, m->request, &done, MPI_STATUSES_IGNORE);
+        glia_mpi_leave(c);
         if (code != MPI_SUCCESS) glia_mpi_fail(c, code);
         if (done && code == MPI_SUCCESS) {
             m->n_requests = 0;

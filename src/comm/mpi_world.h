@@ -13,6 +13,8 @@ typedef struct {
     MPI_Win gates, area;
     bool finalise; /* MPI was initialised here */
     glia_lifeline *lifeline;
+    glia_last_words *last_words;
+    atomic_int inside; /* where the rank's thread is: OUTSIDE, INSIDE MPI, or given up there */
 
     /* of messages; NULL and 0 where all ranks are `here` */
     char *staging;
@@ -27,6 +29,12 @@ size_t glia_mpi_staging_bytes(int size, size_t bytes);
 
 /* MPI refused: a failure of this rank. */
 void glia_mpi_fail(glia_comm *c, int code);
+
+/* Around calls of MPI: enter is false once a rank has failed. */
+bool glia_mpi_enter(glia_comm *c);
+void glia_mpi_leave(glia_comm *c);
+/* A process is gone, and the world's failure says so: speak for the rank's thread if it is inside MPI. */
+void glia_mpi_gone(glia_world *w);
 
 #endif
 #endif
