@@ -126,6 +126,14 @@ GLIA_API glia_status glia_inspect(char **json, const char *model, const char *ca
 GLIA_API glia_status glia_inspect_config(char **json, const char *model, const char *cache_dir,
                                          const glia_options *options, glia_err *err);
 
+/* Pack the weights as `options` say and write them with all else that a model
+ * needs to `dir`, which every function here then takes as `model`: loading it maps
+ * files and reads nothing. `dir` must be absent, empty or an artifact, which is then
+ * replaced; it is complete or is not there. docs/PARALLEL.md says what it holds and when
+ * it is refused. */
+GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, const char *dir,
+                                  const glia_options *options, glia_err *err);
+
 typedef struct {
     const char *architecture;
     int vocab_size, hidden_size, layers, max_position_embeddings, sequence_length;

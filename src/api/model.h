@@ -64,6 +64,9 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
 const char *glia_setting_name(glia_setting_id id);
 glia_neuron_id glia_setting_neuron_id(glia_setting_id id);
 
+/* The neuron_config.json that says what holds here; the caller's. NULL without memory. */
+json_t *glia_settings_file(const glia_model *m, const glia_options *o);
+
 /* What is not to be quantised, from the options, else the file; NULL: not said. */
 const char *glia_modules_to_keep(const glia_model *m, const glia_options *o);
 

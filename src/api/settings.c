@@ -76,8 +76,7 @@ static void add_sampling(json_t *list, const glia_model *m) {
     }
 }
 
-/* The file that says what holds here, flags and defaults included. */
-static json_t *neuron_json(const glia_model *m, const glia_options *o) {
+json_t *glia_settings_file(const glia_model *m, const glia_options *o) {
     glia_neuron_config c = m->neuron;                          /* sampling as it stands there */
     c.modules = (char *)(uintptr_t)glia_modules_to_keep(m, o); /* only read */
     for (int id = 0; id < N_SETTINGS; id++) {
@@ -101,7 +100,7 @@ GLIA_API glia_status glia_inspect_config(char **json, const char *model, const c
         add_engine(list, &m, options);
         add_sampling(list, &m);
         json_t *root = json_pack("{s:s, s:o, s:o}", "model", m.dir, "settings", list, "neuron_config",
-                                 neuron_json(&m, options));
+                                 glia_settings_file(&m, options));
         *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(root);
         if (!*json) status = glia_fail_nomem(err, 0, "the report");

@@ -12,5 +12,6 @@ int cli_detokenize(const cli_args *args);
 int cli_template(const cli_args *args);
 int cli_inspect(const cli_args *args);
 int cli_bench(const cli_args *args);
+int cli_compile(const cli_args *args);
 
 #endif

@@ -13,6 +13,7 @@ enum {
     C_TEMPLATE = 1 << 5,
     C_INSPECT = 1 << 6,
     C_BENCH = 1 << 7,
+    C_COMPILE = 1 << 8,
 };
 
 typedef enum {

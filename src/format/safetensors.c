@@ -205,6 +205,7 @@ static glia_status read_header(glia_safetensors *st, json_t *tree, const unsigne
         glia_status status;
         if (!strcmp(key, "__metadata__")) {
             status = check_metadata(value, where, err);
+            st->metadata = json_incref(value);
         } else {
             glia_tensor_view *t = &st->tensor[st->n++];
             const size_t size = strlen(key) + 1;
@@ -239,7 +240,7 @@ static glia_status parse(glia_safetensors *st, const unsigned char *bytes, size_
     snprintf(place, sizeof place, "%.280s: header", where);
     glia_status status = glia_json_parse(&tree, (const char *)bytes + LENGTH_BYTES, (size_t)n, 0, place, err);
     if (status != GLIA_OK) return status;
-    const size_t used = LENGTH_BYTES + (size_t)n;
+    const size_t used = st->header_bytes = LENGTH_BYTES + (size_t)n;
     status = read_header(st, tree, bytes + used, len - used, where, err);
     json_decref(tree);
     return status;
@@ -266,6 +267,7 @@ glia_status glia_safetensors_open(glia_safetensors *st, const char *path, glia_e
 
 void glia_safetensors_close(glia_safetensors *st) {
     glia_map_close(&st->map);
+    json_decref(st->metadata);
     free(st->tensor);
     free(st->names);
     memset(st, 0, sizeof *st);

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/file.h"
 
 enum { GLIA_TENSOR_DIMS_MAX = 8, GLIA_SAFETENSORS_HEADER_MAX = 100000000 };
@@ -69,7 +71,9 @@ typedef struct {
     glia_tensor_view *tensor; /* [n] in the order of their bytes */
     size_t n;
     glia_map map;
-    char *names; /* owns every name */
+    size_t header_bytes; /* of the file, before the tensors' */
+    json_t *metadata;    /* __metadata__, an object of strings; NULL: there is none */
+    char *names;         /* owns every name */
 } glia_safetensors;
 
 /* Map `path` and check it completely. On success the caller must
@@ -105,6 +109,13 @@ typedef struct glia_safetensors_writer glia_safetensors_writer;
  * GLIA_ERR_NOMEM. Duplicate or empty names and bad shapes are asserts. */
 glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *path,
                                     const glia_tensor_spec *tensors, size_t n, glia_err *err);
+
+/* The same with `metadata` (an object of strings; the caller's) instead of
+ * {"format": "pt"}, and a header padded so that the tensors' bytes begin at a
+ * multiple of `align`. *header_hash, which may be NULL: glia_hash() of all bytes before them. */
+glia_status glia_safetensors_create_with(glia_safetensors_writer **out, const char *path,
+                                         const glia_tensor_spec *tensors, size_t n, json_t *metadata,
+                                         size_t align, uint64_t *header_hash, glia_err *err);
 
 /* The next `n` bytes, tensor after tensor in the order declared; a call may end
  * anywhere. GLIA_ERR_IO names the byte where the disk was full. More bytes than

@@ -1,7 +1,7 @@
 /* safetensors_write.c - a .safetensors file whose bytes come piece by piece; see
  * safetensors.h. The header is padded with blanks so that the data begin at a
  * multiple of 8, and says {"format": "pt"}, without which transformers refuses
- * the file. */
+ * the file, unless the caller knows better. */
 #define _GNU_SOURCE
 #include "format/safetensors.h"
 
@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/hash.h"
 
 struct glia_safetensors_writer {
     int fd;
@@ -39,8 +40,8 @@ static glia_status write_all(glia_safetensors_writer *w, const void *bytes, size
 
 /* The header as a string of json_dumps(), NULL when out of memory; *declared is
  * the sum of the tensors' bytes. */
-static char *make_header(const glia_tensor_spec *tensors, size_t n, size_t *declared) {
-    json_t *tree = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+static char *make_header(const glia_tensor_spec *tensors, size_t n, json_t *metadata, size_t *declared) {
+    json_t *tree = json_pack("{s:O}", "__metadata__", metadata);
     size_t at = 0;
     for (size_t i = 0; i < n; i++) {
         const glia_tensor_spec *t = &tensors[i];
@@ -64,13 +65,14 @@ static char *make_header(const glia_tensor_spec *tensors, size_t n, size_t *decl
 }
 
 static glia_status write_header(glia_safetensors_writer *w, const glia_tensor_spec *tensors, size_t n,
-                                glia_err *err) {
+                                json_t *metadata, size_t align, uint64_t *hash, glia_err *err) {
     glia_buf b = {0};
-    char *text = make_header(tensors, n, &w->declared);
-    const size_t len = text ? strlen(text) : 0, padded = (len + 7) / 8 * 8;
+    char *text = make_header(tensors, n, metadata, &w->declared);
+    const size_t len = text ? strlen(text) : 0, padded = (len + 8 + align - 1) / align * align - 8;
     for (int i = 0; i < 8; i++) glia_buf_putc(&b, (char)(padded >> 8 * i & 0xff));
     glia_buf_add(&b, text, len);
     for (size_t i = len; i < padded; i++) glia_buf_putc(&b, ' ');
+    if (hash && b.data) *hash = glia_hash(b.data, b.len, 0);
     const glia_status status = text && !b.oom ? write_all(w, b.data, b.len, err)
                                               : glia_fail_nomem(err, b.len, "a safetensors header");
     free(text);
@@ -96,17 +98,26 @@ static glia_status open_temp(glia_safetensors_writer *w, const char *path, glia_
     return status;
 }
 
-glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *path,
-                                    const glia_tensor_spec *tensors, size_t n, glia_err *err) {
+glia_status glia_safetensors_create_with(glia_safetensors_writer **out, const char *path,
+                                         const glia_tensor_spec *tensors, size_t n, json_t *metadata,
+                                         size_t align, uint64_t *header_hash, glia_err *err) {
     *out = NULL;
     glia_safetensors_writer *w = calloc(1, sizeof *w);
     if (!w) return glia_fail_nomem(err, sizeof *w, "a safetensors file");
     glia_status status = open_temp(w, path, err);
-    if (status == GLIA_OK) status = write_header(w, tensors, n, err);
+    if (status == GLIA_OK) status = write_header(w, tensors, n, metadata, align, header_hash, err);
     if (status == GLIA_OK)
         *out = w;
     else
         glia_safetensors_abandon(w);
+    return status;
+}
+
+glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *path,
+                                    const glia_tensor_spec *tensors, size_t n, glia_err *err) {
+    json_t *metadata = json_pack("{s:s}", "format", "pt");
+    const glia_status status = glia_safetensors_create_with(out, path, tensors, n, metadata, 8, NULL, err);
+    json_decref(metadata);
     return status;
 }
 

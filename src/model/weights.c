@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "model/artifact.h"
 #include "model/load.h"
 
 enum {
@@ -171,6 +172,7 @@ static glia_status check_limits(const glia_model_config *c, glia_err *err) {
 
 glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_model_config *config,
                               const glia_weights_options *options, glia_err *err) {
+    const bool compiled = !options->dummy && glia_artifact_in(dir);
     *out = NULL;
     glia_weights *w = calloc(1, sizeof *w);
     if (!w) return glia_fail_nomem(err, sizeof *w, "the weights");
@@ -184,11 +186,13 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
         status = glia_fail_nomem(err, (size_t)config->layers * sizeof *w->layer, "the layers");
     if (status == GLIA_OK) {
         glia_weights_plan(&w->plan, config, &w->parallel, options->dtype, options->quantize);
-        status = glia_plan_map(&w->plan, "the weights", err);
+        status =
+            compiled ? glia_artifact_map(w, dir, options, err) : glia_plan_map(&w->plan, "the weights", err);
     }
     if (status == GLIA_OK) {
         bind(w, options->quantize);
-        status = glia_weights_fill(w, dir, options, err);
+        status =
+            compiled ? glia_artifact_check(w, dir, options, err) : glia_weights_fill(w, dir, options, err);
     }
     if (status == GLIA_OK)
         *out = w;
@@ -210,7 +214,10 @@ uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
 
 void glia_weights_free(glia_weights *w) {
     if (!w) return;
-    glia_plan_unmap(&w->plan);
+    if (w->artifact.map.data)
+        glia_safetensors_close(&w->artifact);
+    else
+        glia_plan_unmap(&w->plan);
     free(w->layer);
     free(w);
 }

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/team.h"
 #include "device/device.h"
+#include "format/safetensors.h"
 #include "layer/parallel.h"
 #include "model/decoder.h"
 #include "model/quantize.h"
@@ -30,6 +31,7 @@ struct glia_weights {
     const float *final_norm;
     glia_layer_weights *layer; /* [config->layers] */
     glia_plan plan;
+    glia_safetensors artifact; /* where the plan is mapped from; zeroed: it is memory (model/artifact.h) */
 };
 
 /* What the weights of one rank will occupy: fills *plan without mapping it. `quantize` may be NULL. */

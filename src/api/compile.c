@@ -1,0 +1,198 @@
+/* compile.c - `glia compile`: a model directory to an artifact, rank by rank.
+ *
+ * Weights are loaded as they are without an artifact and written as they then
+ * stand in memory; one rank at a time, so that a large model needs no more than
+ * one rank's memory. config.json comes last: before it the directory is no model.
+ * In the end the very loader reads all of it back, and every hash is compared. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "api/model.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/newdir.h"
+#include "model/artifact.h"
+
+enum { COPIED_MAX = 1 << 30 };
+
+typedef struct {
+    glia_model m;
+    const glia_options *options;
+    glia_newdir out;
+    glia_team *team;
+    uint64_t source_hash;
+} compiling;
+
+/* ---- what is copied ---------------------------------------------------------- */
+
+static bool ends_with(const char *name, const char *end) {
+    const size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+/* Configurations, tokenizer files, templates, terms: all but weights and what is written here. */
+static int is_copied(const struct dirent *entry) {
+    static const char *const kinds[] = {".json", ".jinja", ".txt"};
+    const char *name = entry->d_name;
+    if (strncmp(name, "LICENSE", 7) == 0 || strncmp(name, "NOTICE", 6) == 0) return 1;
+    if (ends_with(name, ".index.json") || strcmp(name, "config.json") == 0 ||
+        strcmp(name, "neuron_config.json") == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (ends_with(name, kinds[i])) return 1;
+    return 0;
+}
+
+/* DIR/name, where it is a file, to the same name there. */
+static glia_status copy_file(const compiling *c, const char *name, glia_err *err) {
+    char *text = NULL, *from = glia_path_join(c->m.dir, name);
+    size_t n;
+    glia_status status = from ? GLIA_OK : glia_fail_nomem(err, strlen(name), "a path");
+    if (!status && glia_file_exists(from)) {
+        status = glia_read_file(&text, &n, from, COPIED_MAX, err);
+        if (!status) status = glia_newdir_write(&c->out, name, text, n, err);
+        free(text);
+    }
+    free(from);
+    return status;
+}
+
+/* The files of DIR/below, "" for those of DIR. */
+static glia_status copy_files(const compiling *c, const char *below, glia_err *err) {
+    struct dirent **entries;
+    char *from = glia_path_join(c->m.dir, below);
+    if (!from) return glia_fail_nomem(err, 0, "a path");
+    const int n = scandir(from, &entries, is_copied, alphasort);
+    free(from);
+    glia_status status = *below && n > 0 ? glia_newdir_add(&c->out, below, err) : GLIA_OK;
+    for (int i = 0; i < n; i++) {
+        char *name = glia_path_join(below, entries[i]->d_name);
+        if (!status) status = name ? copy_file(c, name, err) : glia_fail_nomem(err, 0, "a path");
+        free(name);
+        free(entries[i]);
+    }
+    if (n >= 0) free(entries);
+    return status;
+}
+
+/* ---- neuron_config.json -------------------------------------------------------- */
+
+/* May it be left to whoever runs the artifact? */
+static bool is_left_open(const glia_model *m, glia_neuron_id id) {
+    if (id == NEURON_BLOCKED) id = NEURON_BLOCK; /* which says that the other counts */
+    for (int s = 0; s < N_SETTINGS; s++)
+        if (glia_setting_neuron_id((glia_setting_id)s) == id)
+            return m->setting[s].source == GLIA_FROM_DEFAULT && s != SET_DTYPE && s != SET_TP &&
+                   s != SET_QUANTIZATION && s != SET_QUANTIZATION_TYPE;
+    return false;
+}
+
+/* What nobody chose is left out, and with it the keys whose value it would be:
+ * the artifact then behaves as its model does. */
+static void leave_out(json_t *file, const glia_model *m) {
+    for (size_t i = 0; i < glia_n_neuron_keys; i++) {
+        const glia_neuron_key *row = &glia_neuron_keys[i];
+        if (row->id == NEURON_NONE || !is_left_open(m, row->id)) continue;
+        json_object_del(file, row->key);
+        for (size_t k = 0; k < glia_n_neuron_keys; k++)
+            if (strcmp(glia_neuron_keys[k].preset, row->key) == 0)
+                json_object_del(file, glia_neuron_keys[k].key);
+    }
+}
+
+static glia_status write_neuron_config(const compiling *c, glia_err *err) {
+    json_t *file = glia_settings_file(&c->m, c->options);
+    if (file) leave_out(file, &c->m);
+    char *text = file ? json_dumps(file, JSON_INDENT(2)) : NULL;
+    json_decref(file);
+    if (!text) return glia_fail_nomem(err, 0, "neuron_config.json");
+    const glia_status status = glia_newdir_write(&c->out, "neuron_config.json", text, strlen(text), err);
+    free(text);
+    return status;
+}
+
+/* ---- weights --------------------------------------------------------------------- */
+
+static glia_weights_options weights_options(const compiling *c, const glia_parallel *p) {
+    const glia_options *o = c->options;
+    return (glia_weights_options){
+        .dtype = c->m.dtype,
+        .parallel = p,
+        .quantize = &c->m.quantize,
+        .cpu_flags = c->m.cpu_flags,
+        .team = c->team,
+        .progress = o ? o->progress : NULL,
+        .user = o ? o->user : NULL,
+    };
+}
+
+static glia_status write_rank(const compiling *c, const glia_parallel *p, glia_err *err) {
+    glia_weights *w;
+    glia_weights_options options = weights_options(c, p);
+    options.dummy = c->options && c->options->dummy;
+    options.seed = c->options ? c->options->seed : 0;
+    glia_status status = glia_weights_load(&w, c->m.dir, &c->m.config, &options, err);
+    if (status) return status;
+    status = glia_artifact_write(w, &c->m.quantize, c->m.dir, c->source_hash, c->out.temp, c->team, err);
+    glia_weights_free(w);
+    return status;
+}
+
+static glia_status verify_rank(const compiling *c, const glia_parallel *p, glia_err *err) {
+    glia_weights *w;
+    const glia_weights_options options = weights_options(c, p);
+    glia_status status = glia_weights_load(&w, c->out.temp, &c->m.config, &options, err);
+    if (status) return status;
+    status = glia_artifact_verify(w, c->out.temp, c->team, err);
+    glia_weights_free(w);
+    return status;
+}
+
+typedef glia_status rank_fn(const compiling *c, const glia_parallel *p, glia_err *err);
+static glia_status each_rank(const compiling *c, rank_fn *run, glia_err *err) {
+    glia_parallel p = glia_alone;
+    glia_status status = GLIA_OK;
+    p.tp = c->m.setting[SET_TP].value;
+    for (p.rank = 0; !status && p.rank < p.tp; p.rank++) status = run(c, &p, err);
+    return status;
+}
+
+/* ---- all --------------------------------------------------------------------------- */
+
+static glia_status fill(compiling *c, glia_err *err) {
+    glia_status status = GLIA_OK;
+    if (c->options && c->options->dummy)
+        c->source_hash = glia_hash("dummy", 5, c->options->seed);
+    else
+        status = glia_source_hash(&c->source_hash, c->m.dir, c->team, err);
+    if (!status) status = glia_newdir_add(&c->out, "weights", err);
+    if (!status) status = each_rank(c, write_rank, err);
+    if (!status) status = copy_files(c, "", err);
+    if (!status) status = copy_files(c, "additional_chat_templates", err);
+    if (!status) status = write_neuron_config(c, err);
+    if (!status) status = copy_file(c, "config.json", err);
+    return status ? status : each_rank(c, verify_rank, err);
+}
+
+GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, const char *dir,
+                                  const glia_options *options, glia_err *err) {
+    compiling c = {.options = options};
+    glia_status status = glia_model_open(&c.m, model, cache_dir, options, err);
+    if (!status && !(options && options->dummy) && glia_artifact_in(c.m.dir))
+        status = glia_fail(err, GLIA_ERR_ARGUMENT,
+                           "%s: is compiled already; give the directory of the original model", c.m.dir);
+    if (!status) status = glia_newdir_begin(&c.out, dir, glia_artifact_is_ours(dir), err);
+    if (!status) status = glia_team_create(&c.team, c.m.threads, err);
+    if (!status) status = fill(&c, err);
+    if (!status)
+        status = glia_newdir_commit(&c.out, err);
+    else
+        glia_newdir_abandon(&c.out);
+    if (c.team) glia_team_free(c.team);
+    glia_model_close(&c.m);
+    return status;
+}
