@@ -1,11 +1,13 @@
-/* load.c - find, check, fuse, pack: the only place that binds weights.
+/* load.c - find, check, cut, fuse, pack: the only place that binds weights.
  *
- * A list of packing jobs, one per matrix or vector, each made of up to three
- * tensors; every thread packs its own share of each job's panels. A dummy model
- * runs the same jobs with rows drawn from the seed instead of read. int8 matrices
- * get their scales here, of each row or of each tensor. Source
- * pages are dropped behind the packing, so that a checkpoint does not count twice
- * in resident memory. */
+ * A list of packing jobs, one per matrix or vector, each made of the rank's rows of
+ * up to three tensors, and of its columns of them; every thread packs its own
+ * share of each job's panels. A dummy model runs the same jobs with rows drawn
+ * from the seed instead of read. int8 matrices get their scales here, of each row
+ * or of each tensor of the whole model, so that no rank count changes a value.
+ * Only what the rank holds is read, and what those scales need. Source pages are
+ * dropped behind the packing, so that a checkpoint does not count twice in
+ * resident memory. */
 #include "model/load.h"
 
 #include <float.h>
@@ -21,23 +23,27 @@ enum { PARTS_MAX = 3 };
 
 typedef struct {
     const glia_tensor_view *tensor; /* NULL: dummy */
-    size_t rows;
-    uint64_t key; /* of the dummy's draws */
-    float fill;   /* every element of a dummy's vector */
+    glia_shard rows;                /* of the tensor, that the rank has */
+    uint64_t key;                   /* of the dummy's draws */
+    float fill;                     /* every element of a dummy's vector */
+    _Atomic uint32_t most;          /* bits of its largest magnitude, where a tensor shares a scale */
 } part;
 
 typedef struct {
     glia_matrix *matrix; /* or NULL: a vector */
     float *vector;
-    size_t columns; /* of the vector, parts and padding */
+    size_t columns; /* of the matrix or the vector, padding included */
     part part[PARTS_MAX];
     int n_parts;
-    bool alternate; /* panels go to the parts in turns: gate, up */
+    glia_shard cols; /* of every row, that the rank has */
+    size_t lo, hi;   /* columns of whole rows that are read */
+    bool alternate;  /* panels go to the parts in turns: gate, up */
 } pack_job;
 
 typedef struct {
     glia_weights *w;
     const glia_weights_options *options;
+    glia_parallel parallel;
     glia_kernels kernels;
     glia_checkpoint checkpoint;
     const char *dir;
@@ -46,9 +52,16 @@ typedef struct {
     size_t n_jobs, jobs_max;
     const glia_tensor_view *(*found)[N_WEIGHTS]; /* [layers]; those of the model in [0] */
     uint64_t done, total;
-    atomic_bool failed;      /* a thread had no memory for dummy rows */
+    atomic_bool failed;      /* a thread had no memory for rows */
     const part *_Atomic bad; /* a tensor to quantise that holds NaN or infinity */
 } loader;
+
+/* One thread's rows: each [the longest row of the model]. */
+typedef struct {
+    float *lane;  /* [GLIA_PANEL] rows as they are packed */
+    float *whole; /* a row before it is cut */
+    size_t k_max;
+} scratch;
 
 /* ---- find and check ------------------------------------------------------- */
 
@@ -124,89 +137,112 @@ static glia_status find_all(loader *l, glia_err *err) {
 
 /* ---- jobs ----------------------------------------------------------------- */
 
-static void add_part(const loader *l, pack_job *job, size_t layer, glia_weight_id id, int64_t rows) {
-    job->part[job->n_parts++] = (part){
-        .tensor = l->options->dummy ? NULL : l->found[layer][id],
-        .rows = (size_t)rows,
-        .key = l->options->seed * 0x9e3779b97f4a7c15u + layer * N_WEIGHTS + id,
-        .fill = id >= W_Q_BIAS ? 0 : 1,
-    };
+/* The rank's share of a weight; returns its columns. */
+static glia_shard add_part(const loader *l, pack_job *job, size_t layer, glia_weight_id id) {
+    const glia_weights *w = l->w;
+    glia_shard cols;
+    part *p = &job->part[job->n_parts++];
+    p->tensor = l->options->dummy ? NULL : l->found[layer][id];
+    p->key = l->options->seed * 0x9e3779b97f4a7c15u + layer * N_WEIGHTS + id;
+    p->fill = id >= W_Q_BIAS ? 0 : 1;
+    glia_spec_shards(&p->rows, &cols, glia_spec_row(w->spec, w->config, id), w->config, &l->parallel,
+                     &w->local.cut);
+    return cols;
 }
 
-static pack_job *add_matrix(loader *l, glia_matrix *m, size_t layer, glia_weight_id id, int64_t rows) {
+/* The columns of its rows that a job reads: the hull of the rank's, or all. */
+static void find_hull(pack_job *job, bool all) {
+    glia_span s = {0};
+    if (all) job->hi = job->cols.n;
+    for (bool first = true; !all && glia_shard_next(&job->cols, &s); first = false) {
+        if (first || s.from < job->lo) job->lo = s.from;
+        if (s.from + s.n > job->hi) job->hi = s.from + s.n;
+    }
+}
+
+static pack_job *add_matrix(loader *l, glia_matrix *m, size_t layer, glia_weight_id id) {
     pack_job *job = &l->job[l->n_jobs++];
     job->matrix = m;
-    add_part(l, job, layer, id, rows);
+    job->columns = m->columns;
+    job->cols = add_part(l, job, layer, id);
+    find_hull(job, m->dtype == GLIA_DTYPE_I8);
     return job;
 }
 
-static void add_vector(loader *l, const float *v, size_t layer, glia_weight_id id, int64_t n) {
-    if (!v) return;
-    pack_job *job = &l->job[l->n_jobs++];
+static pack_job *add_vector(loader *l, const float *v, size_t layer, glia_weight_id id, size_t columns) {
+    pack_job *job = &l->job[l->n_jobs];
+    if (!v) return job; /* which the next call overwrites */
+    l->n_jobs++;
     job->vector = (float *)(uintptr_t)v; /* ours: the plan's memory, const for readers */
-    job->columns = (size_t)n;
-    add_part(l, job, layer, id, n);
+    job->columns = columns;
+    add_part(l, job, layer, id);
+    return job;
 }
 
 static void add_layer(loader *l, size_t i) {
-    const glia_model_config *c = l->w->config;
+    const size_t hidden = (size_t)l->w->config->hidden, head = (size_t)l->w->config->head_dim;
     glia_layer_weights *w = &l->w->layer[i];
-    const int64_t q = glia_dim_of(c, D_Q), kv = glia_dim_of(c, D_KV);
-    pack_job *job = add_matrix(l, &w->qkv, i, W_Q, q);
-    add_part(l, job, i, W_K, kv);
-    add_part(l, job, i, W_V, kv);
-    add_matrix(l, &w->o, i, W_O, c->hidden);
-    job = add_matrix(l, &w->gate_up, i, W_GATE, c->ffn);
-    add_part(l, job, i, W_UP, c->ffn);
+    pack_job *job = add_matrix(l, &w->qkv, i, W_Q);
+    add_part(l, job, i, W_K);
+    add_part(l, job, i, W_V);
+    add_matrix(l, &w->o, i, W_O);
+    job = add_matrix(l, &w->gate_up, i, W_GATE);
+    add_part(l, job, i, W_UP);
     job->alternate = true;
-    add_matrix(l, &w->down, i, W_DOWN, c->hidden);
-    add_vector(l, w->in_norm, i, W_IN_NORM, c->hidden);
-    add_vector(l, w->post_norm, i, W_POST_NORM, c->hidden);
-    add_vector(l, w->q_norm, i, W_Q_NORM, c->head_dim);
-    add_vector(l, w->k_norm, i, W_K_NORM, c->head_dim);
+    add_matrix(l, &w->down, i, W_DOWN);
+    add_vector(l, w->in_norm, i, W_IN_NORM, hidden);
+    add_vector(l, w->post_norm, i, W_POST_NORM, hidden);
+    add_vector(l, w->q_norm, i, W_Q_NORM, head);
+    add_vector(l, w->k_norm, i, W_K_NORM, head);
     if (w->qkv_bias) {
-        job = &l->job[l->n_jobs];
-        add_vector(l, w->qkv_bias, i, W_Q_BIAS, q);
-        add_part(l, job, i, W_K_BIAS, kv);
-        add_part(l, job, i, W_V_BIAS, kv);
+        job = add_vector(l, w->qkv_bias, i, W_Q_BIAS, w->qkv.columns);
+        add_part(l, job, i, W_K_BIAS);
+        add_part(l, job, i, W_V_BIAS);
     }
-    add_vector(l, w->o_bias, i, W_O_BIAS, c->hidden);
+    add_vector(l, w->o_bias, i, W_O_BIAS, hidden);
     if (w->gate_up_bias) {
-        job = &l->job[l->n_jobs];
-        add_vector(l, w->gate_up_bias, i, W_GATE_BIAS, c->ffn);
-        add_part(l, job, i, W_UP_BIAS, c->ffn);
+        job = add_vector(l, w->gate_up_bias, i, W_GATE_BIAS, w->gate_up.columns);
+        add_part(l, job, i, W_UP_BIAS);
         job->alternate = true;
     }
-    add_vector(l, w->down_bias, i, W_DOWN_BIAS, c->hidden);
+    add_vector(l, w->down_bias, i, W_DOWN_BIAS, hidden);
+}
+
+/* A tied head with panels of its own is the embedding, cut as a head is. */
+static void add_head(loader *l) {
+    glia_weights *w = l->w;
+    if (w->head.panels == w->embed.panels) return;
+    l->parallel.vocab_parallel = true;
+    add_matrix(l, &w->head, 0, w->config->tied_head ? W_EMBED : W_HEAD);
+    l->parallel = w->parallel;
+}
+
+static uint64_t work_of(const pack_job *job) {
+    return glia_panels(job->columns) * (job->matrix ? job->matrix->k : 1);
 }
 
 static void add_jobs(loader *l) {
     const glia_model_config *c = l->w->config;
-    add_matrix(l, &l->w->embed, 0, W_EMBED, c->vocab);
-    if (l->w->head.panels != l->w->embed.panels)
-        add_matrix(l, &l->w->head, 0, c->tied_head ? W_EMBED : W_HEAD, c->vocab);
-    add_vector(l, l->w->final_norm, 0, W_FINAL_NORM, c->hidden);
+    add_matrix(l, &l->w->embed, 0, W_EMBED);
+    add_head(l);
+    add_vector(l, l->w->final_norm, 0, W_FINAL_NORM, (size_t)c->hidden);
     for (size_t i = 0; i < (size_t)c->layers; i++) add_layer(l, i);
-    for (size_t i = 0; i < l->n_jobs; i++)
-        for (int p = 0; p < l->job[i].n_parts; p++)
-            l->total += l->job[i].part[p].rows * (l->job[i].matrix ? l->job[i].matrix->k : 1);
+    for (size_t i = 0; i < l->n_jobs; i++) l->total += work_of(&l->job[i]);
 }
 
 /* ---- pack ----------------------------------------------------------------- */
 
-/* The part and its row that column `lane` of panel `panel` is; NULL: padding. */
-static const part *source(const pack_job *job, size_t panel, size_t lane, size_t *row) {
-    if (job->alternate) {
-        const part *p = &job->part[panel % 2];
-        *row = panel / 2 * GLIA_PANEL + lane;
-        return *row < p->rows ? p : NULL;
+/* The part and its tensor's row that column `lane` of panel `panel` is; NULL: zeros. */
+static part *source(pack_job *job, size_t panel, size_t lane, size_t *row) {
+    size_t i = (job->alternate ? panel / 2 : panel) * GLIA_PANEL + lane;
+    part *p = &job->part[job->alternate ? panel % 2 : 0];
+    for (; !job->alternate && i >= glia_shard_size(&p->rows); p++) {
+        i -= glia_shard_size(&p->rows);
+        if (p + 1 == job->part + job->n_parts) return NULL;
     }
-    *row = panel * GLIA_PANEL + lane;
-    for (int i = 0; i < job->n_parts; i++) {
-        if (*row < job->part[i].rows) return &job->part[i];
-        *row -= job->part[i].rows;
-    }
-    return NULL;
+    const ptrdiff_t from = i < glia_shard_size(&p->rows) ? glia_shard_source(&p->rows, i) : -1;
+    *row = (size_t)from;
+    return from < 0 ? NULL : p;
 }
 
 static uint64_t mix(uint64_t x) { /* the finalizer of SplitMix64, Steele et al. 2014 */
@@ -215,11 +251,11 @@ static uint64_t mix(uint64_t x) { /* the finalizer of SplitMix64, Steele et al. 
     return x ^ x >> 31;
 }
 
-/* Row `row` of a dummy weight: uniform with the standard deviation 0.02 of a
+/* Columns [from, to) of row `row` of a dummy weight: uniform with the standard deviation 0.02 of a
  * freshly initialised model; a function of key, row and column alone. */
-static void draw_row(float *y, uint64_t key, size_t row, size_t k) {
+static void draw_row(float *y, uint64_t key, size_t row, size_t from, size_t to) {
     const uint64_t start = mix(key ^ mix(row + 1));
-    for (size_t i = 0; i < k; i++) {
+    for (size_t i = from; i < to; i++) {
         uint32_t h = (uint32_t)(start >> 32) + (uint32_t)i * 0x9e3779b9u;
         h = (h ^ h >> 16) * 0x7feb352du; /* Wellons' low-bias 32-bit finalizer */
         h = (h ^ h >> 15) * 0x846ca68bu ^ (uint32_t)start;
@@ -227,70 +263,86 @@ static void draw_row(float *y, uint64_t key, size_t row, size_t k) {
     }
 }
 
-static glia_dtype dtype_of(const glia_tensor_view *t) {
-    return t->dtype == GLIA_TENSOR_F32    ? GLIA_DTYPE_F32
-           : t->dtype == GLIA_TENSOR_BF16 ? GLIA_DTYPE_BF16
-                                          : GLIA_DTYPE_F16;
+/* What rows are stored in; the parts of a job agree. */
+static glia_dtype dtype_of(const part *p) {
+    if (!p->tensor || p->tensor->dtype == GLIA_TENSOR_F32) return GLIA_DTYPE_F32;
+    return p->tensor->dtype == GLIA_TENSOR_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F16;
+}
+static size_t size_of(glia_dtype stored) { return stored == GLIA_DTYPE_F32 ? 4 : 2; }
+
+/* Row `row` of the tensor, in which columns [lo, hi) can be read; a dummy's is made in `to`. */
+static const char *whole_row(const pack_job *job, const part *p, size_t row, float *to) {
+    if (p->tensor) return (const char *)p->tensor->data + row * job->cols.n * size_of(dtype_of(p));
+    draw_row(to, p->key, row, job->lo, job->hi);
+    return (const char *)to;
 }
 
-/* The 16 rows of a panel, NULL where it is padding; a dummy's are made in `drawn`. */
-static glia_dtype gather(const pack_job *job, size_t panel, float *drawn, const void *rows[GLIA_PANEL]) {
-    const size_t k = job->matrix->k;
-    glia_dtype from = GLIA_DTYPE_F32;
-    for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
-        size_t row;
-        const part *p = source(job, panel, lane, &row);
-        rows[lane] = NULL;
-        if (!p) continue;
-        if (p->tensor) {
-            from = dtype_of(p->tensor);
-            rows[lane] = (const char *)p->tensor->data + row * k * (from == GLIA_DTYPE_F32 ? 4 : 2);
-        } else {
-            rows[lane] = drawn + lane * k;
-            draw_row(drawn + lane * k, p->key, row, k);
+/* The rank's columns of a whole row: in the file where they stand there side by side, else in `to`. */
+static const void *slice(const pack_job *job, const part *p, const char *whole, float *to) {
+    const size_t size = size_of(dtype_of(p));
+    glia_span s = {0};
+    bool more = glia_shard_next(&job->cols, &s);
+    if (p->tensor && more && s.n == job->matrix->k) return whole + s.from * size;
+    memset(to, 0, job->matrix->k * size);
+    for (; more; more = glia_shard_next(&job->cols, &s))
+        memcpy((char *)to + s.to * size, whole + s.from * size, s.n * size);
+    return to;
+}
+
+/* The largest magnitude of a whole row; of a bad one 0, and the part is told. */
+static float most_of(loader *l, const pack_job *job, const part *p, const char *whole) {
+    const float most = l->kernels.absmax(whole, dtype_of(p), job->cols.n);
+    if (!isnan(most)) return most;
+    atomic_store(&l->bad, p);
+    return 0;
+}
+
+/* Of all rows of each tensor, the rank's or not; magnitudes as bits are in order. */
+static void find_most(loader *l, pack_job *job, int thread, const scratch *s) {
+    for (part *p = job->part; p < job->part + job->n_parts; p++) {
+        size_t from, to;
+        float most = 0;
+        uint32_t bits, old = 0;
+        glia_share(p->rows.n, thread, glia_team_size(l->options->team), &from, &to);
+        for (; from < to; from++) most = fmaxf(most, most_of(l, job, p, whole_row(job, p, from, s->whole)));
+        memcpy(&bits, &most, sizeof bits);
+        while (old < bits && !atomic_compare_exchange_weak(&p->most, &old, bits)) {
         }
     }
-    return from;
+    glia_team_barrier(l->options->team); /* most */
 }
 
-/* Scales of a panel's rows by themselves: the largest / 127, 0 where that is no normal number. */
-static void scale_panel(loader *l, const pack_job *job, size_t panel, const void *const rows[GLIA_PANEL],
-                        glia_dtype from) {
-    size_t row;
-    for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
-        const float most = rows[lane] ? l->kernels.absmax(rows[lane], from, job->matrix->k) : 0;
-        const float scale = most / GLIA_I8_MAX;
-        if (isnan(most)) atomic_store(&l->bad, source(job, panel, lane, &row));
-        job->matrix->scale[panel * GLIA_PANEL + lane] = scale >= FLT_MIN ? scale : 0;
-    }
+static float shared_most(part *p) {
+    const uint32_t bits = atomic_load(&p->most);
+    float most;
+    memcpy(&most, &bits, sizeof most);
+    return most;
 }
 
-/* The largest scale of a tensor's rows, for all of them. */
-static void share_scales(const pack_job *job, float largest[PARTS_MAX]) {
-    size_t row;
-    for (int i = 0; i < PARTS_MAX; i++) largest[i] = 0;
-    for (size_t c = 0; c < glia_panels(job->matrix->columns) * GLIA_PANEL; c++) {
-        const part *p = source(job, c / GLIA_PANEL, c % GLIA_PANEL, &row);
-        if (p && job->matrix->scale[c] > largest[p - job->part])
-            largest[p - job->part] = job->matrix->scale[c];
-    }
-}
-
-static void pack_panel(loader *l, const pack_job *job, size_t panel, float *drawn, const float *shared) {
+static void pack_panel(loader *l, pack_job *job, size_t panel, const scratch *s) {
     const glia_matrix *m = job->matrix;
+    const bool i8 = m->dtype == GLIA_DTYPE_I8, per_tensor = i8 && l->options->quantize->per_tensor;
     char *to = (char *)m->panels + panel * glia_panel_bytes(m->dtype, m->k);
-    const void *rows[GLIA_PANEL];
-    const glia_dtype from = gather(job, panel, drawn, rows);
-    size_t row;
-    if (m->dtype != GLIA_DTYPE_I8) {
-        l->kernels.pack(to, m->dtype, rows, from, m->k);
-        return;
-    }
     float *scale = m->scale + panel * GLIA_PANEL;
-    if (!shared) scale_panel(l, job, panel, rows, from);
-    for (size_t lane = 0; shared && lane < GLIA_PANEL; lane++)
-        if (rows[lane]) scale[lane] = shared[source(job, panel, lane, &row) - job->part];
-    l->kernels.pack_i8(to, rows, from, m->k, scale);
+    const void *rows[GLIA_PANEL];
+    const glia_dtype from = dtype_of(&job->part[0]);
+    for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
+        size_t row;
+        float most = 0, *y = s->lane + lane * s->k_max;
+        part *p = source(job, panel, lane, &row);
+        rows[lane] = NULL;
+        if (p) {
+            const bool all = job->cols.kind == GLIA_SHARD_ALL;
+            const char *whole = whole_row(job, p, row, all ? y : s->whole);
+            rows[lane] = all ? whole : slice(job, p, whole, y);
+            if (i8) most = per_tensor ? shared_most(p) : most_of(l, job, p, whole);
+        }
+        if (i8) scale[lane] = most / GLIA_I8_MAX >= FLT_MIN ? most / GLIA_I8_MAX : 0;
+    }
+    if (i8)
+        l->kernels.pack_i8(to, rows, from, m->k, scale);
+    else
+        l->kernels.pack(to, m->dtype, rows, from, m->k);
 }
 
 static float element(const part *p, size_t i) {
@@ -306,45 +358,30 @@ static float element(const part *p, size_t i) {
     return p->tensor->dtype == GLIA_TENSOR_BF16 ? glia_bf16_to_f32(h) : glia_f16_to_f32(h);
 }
 
-static void fill_vector(const pack_job *job) {
-    size_t padded = 0, row;
-    for (int i = 0; i < job->n_parts; i++) padded += job->part[i].rows;
-    if (job->alternate) padded = 2 * glia_panels(job->part[0].rows) * GLIA_PANEL;
-    padded = glia_panels(padded) * GLIA_PANEL;
-    for (size_t c = 0; c < padded; c++) {
+static void fill_vector(pack_job *job) {
+    size_t row;
+    for (size_t c = 0; c < glia_panels(job->columns) * GLIA_PANEL; c++) {
         const part *p = source(job, c / GLIA_PANEL, c % GLIA_PANEL, &row);
         job->vector[c] = p ? element(p, row) : 0;
     }
 }
 
-static void run_job(loader *l, const pack_job *job, int thread, float *drawn) {
+static void run_job(loader *l, pack_job *job, int thread, const scratch *s) {
     size_t from, to;
     if (!job->matrix) {
         if (thread == 0) fill_vector(job);
         return;
     }
+    if (job->matrix->dtype == GLIA_DTYPE_I8 && l->options->quantize->per_tensor) find_most(l, job, thread, s);
     glia_device_panels(job->matrix, job->alternate ? GLIA_SWIGLU : GLIA_STORE, thread,
                        glia_team_size(l->options->team), &from, &to);
-    float shared[PARTS_MAX];
-    const bool per_tensor = job->matrix->dtype == GLIA_DTYPE_I8 && l->options->quantize->per_tensor;
-    for (size_t p = from; per_tensor && p < to; p++) {
-        const void *rows[GLIA_PANEL];
-        const glia_dtype dtype = gather(job, p, drawn, rows);
-        scale_panel(l, job, p, rows, dtype);
-    }
-    if (per_tensor) {
-        glia_team_barrier(l->options->team); /* scales of rows */
-        share_scales(job, shared);
-        glia_team_barrier(l->options->team); /* all have read them */
-    }
-    for (size_t p = from; p < to; p++) pack_panel(l, job, p, drawn, per_tensor ? shared : NULL);
+    for (size_t p = from; p < to; p++) pack_panel(l, job, p, s);
 }
 
 static void after_job(loader *l, const pack_job *job) {
-    for (int i = 0; i < job->n_parts; i++) {
+    for (int i = 0; i < job->n_parts; i++)
         if (job->part[i].tensor) glia_checkpoint_drop(&l->checkpoint, job->part[i].tensor);
-        l->done += job->part[i].rows * (job->matrix ? job->matrix->k : 1);
-    }
+    l->done += work_of(job);
     if (l->options->progress)
         l->options->progress(l->options->user, l->options->dummy ? "making weights" : "loading weights",
                              l->done, l->total);
@@ -352,26 +389,24 @@ static void after_job(loader *l, const pack_job *job) {
 
 static void pack_all(void *arg, int thread) {
     loader *l = arg;
-    float *drawn = NULL;
-    size_t k_max = 0;
+    scratch s = {0};
     for (size_t i = 0; i < l->n_jobs; i++)
-        if (l->job[i].matrix && l->job[i].matrix->k > k_max) k_max = l->job[i].matrix->k;
-    if (l->options->dummy) {
-        drawn = malloc(GLIA_PANEL * k_max * sizeof *drawn);
-        if (!drawn) atomic_store(&l->failed, true);
-    }
+        if (l->job[i].matrix && l->job[i].cols.n > s.k_max) s.k_max = l->job[i].cols.n;
+    s.lane = malloc((GLIA_PANEL + 1) * s.k_max * sizeof *s.lane);
+    s.whole = s.lane + GLIA_PANEL * s.k_max;
+    if (!s.lane) atomic_store(&l->failed, true);
     glia_team_barrier(l->options->team);
     for (size_t i = 0; i < l->n_jobs && !atomic_load(&l->failed); i++) {
-        run_job(l, &l->job[i], thread, drawn);
+        run_job(l, &l->job[i], thread, &s);
         glia_team_barrier(l->options->team);
         if (thread == 0) after_job(l, &l->job[i]);
     }
-    free(drawn);
+    free(s.lane);
 }
 
 glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weights_options *options,
                               glia_err *err) {
-    loader l = {.w = w, .options = options, .dir = dir};
+    loader l = {.w = w, .options = options, .parallel = w->parallel, .dir = dir};
     glia_status status = GLIA_OK;
     glia_kernels_init(&l.kernels, options->cpu_flags);
     l.jobs_max = 3 + (size_t)w->config->layers * 12;
@@ -386,7 +421,7 @@ glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weigh
         add_jobs(&l);
         glia_team_run(options->team, pack_all, &l);
         const part *bad = atomic_load(&l.bad);
-        if (atomic_load(&l.failed)) status = glia_fail(err, GLIA_ERR_NOMEM, "no memory for dummy weights");
+        if (atomic_load(&l.failed)) status = glia_fail(err, GLIA_ERR_NOMEM, "no memory for rows of weights");
         if (!status && bad)
             status = glia_fail(err, GLIA_ERR_UNSUPPORTED,
                                "%s: tensor %s holds a value that is NaN or infinite, which int8 cannot", dir,

@@ -67,6 +67,10 @@ static bool present(const glia_weight_spec *w, const glia_model_config *c) {
     return false;
 }
 
+static const glia_weight_spec *row_of(const glia_model_spec *s, size_t r) {
+    return r < N_LLAMA ? &llama_weights[r] : &s->weight[r - N_LLAMA];
+}
+
 /* The i-th present row whose weight is of a layer (or of the model); NULL past the last.
  * *n: how many there are. */
 static const glia_weight_spec *nth(const glia_model_spec *s, const glia_model_config *c, bool of_layer,
@@ -74,7 +78,7 @@ static const glia_weight_spec *nth(const glia_model_spec *s, const glia_model_co
     const glia_weight_spec *found = NULL;
     *n = 0;
     for (size_t r = 0; r < N_LLAMA + s->n_weights; r++) {
-        const glia_weight_spec *w = r < N_LLAMA ? &llama_weights[r] : &s->weight[r - N_LLAMA];
+        const glia_weight_spec *w = row_of(s, r);
         if ((w->id >= W_IN_NORM) != of_layer || !present(w, c)) continue;
         if ((*n)++ == i) found = w;
     }
@@ -103,11 +107,37 @@ bool glia_spec_weight(glia_weight *w, const glia_model_spec *s, const glia_model
     return true;
 }
 
-bool glia_spec_has(const glia_model_spec *s, const glia_model_config *c, glia_weight_id id) {
-    glia_weight w;
-    for (size_t i = 0; glia_spec_weight(&w, s, c, i) && w.layer == 0; i++)
-        if (w.spec->id == id) return true;
-    return false;
+const glia_weight_spec *glia_spec_row(const glia_model_spec *s, const glia_model_config *c,
+                                      glia_weight_id id) {
+    for (size_t r = 0; r < N_LLAMA + s->n_weights; r++)
+        if (row_of(s, r)->id == id && present(row_of(s, r), c)) return row_of(s, r);
+    return NULL;
+}
+
+glia_cut glia_spec_cut(const glia_weight_spec *w, const glia_parallel *p) {
+    return w->id == W_EMBED && !p->vocab_parallel ? CUT_COLS : w->cut;
+}
+
+static glia_shard shard_of(glia_dim d, bool is_cut, const glia_model_config *c, const glia_parallel *p,
+                           const glia_head_cut *cut) {
+    return (glia_shard){
+        .kind = !is_cut     ? GLIA_SHARD_ALL
+                : d == D_Q  ? GLIA_SHARD_Q
+                : d == D_KV ? GLIA_SHARD_KV
+                            : GLIA_SHARD_EVEN,
+        .n = (size_t)glia_dim_of(c, d),
+        .heads = cut,
+        .head_dim = (int)c->head_dim,
+        .ranks = p->tp,
+        .rank = p->rank,
+    };
+}
+
+void glia_spec_shards(glia_shard *rows, glia_shard *cols, const glia_weight_spec *w,
+                      const glia_model_config *c, const glia_parallel *p, const glia_head_cut *cut) {
+    const glia_cut how = glia_spec_cut(w, p);
+    *rows = shard_of(w->rows, how == CUT_ROWS || how == CUT_KV_ROWS, c, p, cut);
+    *cols = shard_of(w->cols, how == CUT_COLS, c, p, cut);
 }
 
 int64_t glia_spec_parameters(const glia_model_spec *s, const glia_model_config *c) {

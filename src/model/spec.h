@@ -8,6 +8,7 @@
 #define GLIA_MODEL_SPEC_H
 
 #include "format/config.h"
+#include "layer/parallel.h"
 
 /* The symbols shapes are written in; glia_dim_of() gives their values. */
 typedef enum { D_1, D_HIDDEN, D_FFN, D_VOCAB, D_HEAD, D_Q, D_KV } glia_dim;
@@ -83,8 +84,20 @@ typedef struct {
  * when i is past the last. Weights that this config does not have are left out. */
 bool glia_spec_weight(glia_weight *w, const glia_model_spec *s, const glia_model_config *c, size_t i);
 
-/* Has the model, or its layers, such a weight? */
-bool glia_spec_has(const glia_model_spec *s, const glia_model_config *c, glia_weight_id id);
+/* The row of such a weight, of the model or of its layers; NULL: this config has none. */
+const glia_weight_spec *glia_spec_row(const glia_model_spec *s, const glia_model_config *c,
+                                      glia_weight_id id);
+static inline bool glia_spec_has(const glia_model_spec *s, const glia_model_config *c, glia_weight_id id) {
+    return glia_spec_row(s, c, id) != NULL;
+}
+
+/* How ranks share the weight: as its row says, but the embedding by columns
+ * unless it is vocabulary-parallel. */
+glia_cut glia_spec_cut(const glia_weight_spec *w, const glia_parallel *p);
+/* The rows and the columns that rank p->rank holds of it. `cut` is glia_local_of()'s,
+ * and must outlive the shards. */
+void glia_spec_shards(glia_shard *rows, glia_shard *cols, const glia_weight_spec *w,
+                      const glia_model_config *c, const glia_parallel *p, const glia_head_cut *cut);
 
 /* Parameters the checkpoint must hold: what index.json calls total_parameters. */
 int64_t glia_spec_parameters(const glia_model_spec *s, const glia_model_config *c);

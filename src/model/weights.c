@@ -37,20 +37,20 @@ static glia_matrix shaped(const glia_quantize *q, int layer, glia_product produc
     };
 }
 
-static layer_shape shape_of(const glia_model_config *c, glia_dtype dtype, const glia_quantize *quantize,
-                            int layer) {
-    const size_t hidden = (size_t)c->hidden, q = (size_t)glia_dim_of(c, D_Q),
-                 kv = (size_t)glia_dim_of(c, D_KV);
+static layer_shape shape_of(const glia_model_config *c, const glia_local *local, glia_dtype dtype,
+                            const glia_quantize *quantize, int layer) {
+    const size_t hidden = (size_t)c->hidden, qkv = local->q + 2 * local->kv;
     const glia_model_spec *spec = glia_spec_find(c->architecture);
-    const size_t ffn = (size_t)c->ffn, pair = 2 * round_up(ffn), head = round_up((size_t)c->head_dim);
+    const size_t pair = 2 * round_up(local->ffn), head = round_up((size_t)c->head_dim);
     layer_shape s = {
-        .qkv = shaped(quantize, layer, PRODUCT_QKV, dtype, q + 2 * kv, hidden),
-        .o = shaped(quantize, layer, PRODUCT_O, dtype, hidden, q),
+        .qkv = shaped(quantize, layer, PRODUCT_QKV, dtype, qkv, hidden),
+        .o = shaped(quantize, layer, PRODUCT_O, dtype, hidden, local->q),
         .gate_up = shaped(quantize, layer, PRODUCT_GATE_UP, dtype, pair, hidden),
-        .down = shaped(quantize, layer, PRODUCT_DOWN, dtype, hidden, ffn),
-        .vector_floats = 2 * round_up(hidden) + 2 * head,
+        .down = shaped(quantize, layer, PRODUCT_DOWN, dtype, hidden, local->ffn),
+        .vector_floats = 2 * round_up(hidden),
     };
-    if (glia_spec_has(spec, c, W_Q_BIAS)) s.vector_floats += round_up(q + 2 * kv);
+    if (glia_spec_has(spec, c, W_Q_NORM)) s.vector_floats += 2 * head;
+    if (glia_spec_has(spec, c, W_Q_BIAS)) s.vector_floats += round_up(qkv);
     if (glia_spec_has(spec, c, W_O_BIAS)) s.vector_floats += round_up(hidden);
     if (c->mlp_bias) s.vector_floats += pair + round_up(hidden);
     return s;
@@ -63,15 +63,16 @@ static size_t scale_floats(const glia_matrix *m) {
     return m->dtype == GLIA_DTYPE_I8 ? round_up(m->columns) : 0;
 }
 
-static glia_matrix embed_shape(const glia_model_config *c, glia_dtype dtype) {
-    return shaped(NULL, 0, PRODUCT_HEAD, dtype, (size_t)c->vocab, (size_t)c->hidden);
+static glia_matrix embed_shape(const glia_local *local, glia_dtype dtype) {
+    return shaped(NULL, 0, PRODUCT_HEAD, dtype, local->embed_vocab, local->embed_hidden);
 }
-static glia_matrix head_shape(const glia_model_config *c, glia_dtype dtype, const glia_quantize *q) {
-    return shaped(q, 0, PRODUCT_HEAD, dtype, (size_t)c->vocab, (size_t)c->hidden);
+static glia_matrix head_shape(const glia_model_config *c, const glia_local *local, glia_dtype dtype,
+                              const glia_quantize *q) {
+    return shaped(q, 0, PRODUCT_HEAD, dtype, local->vocab, (size_t)c->hidden);
 }
 /* Is the head the embedding's memory? */
-static bool shares_head(const glia_model_config *c, const glia_quantize *q) {
-    return c->tied_head && !glia_quantizes(q, 0, PRODUCT_HEAD);
+static bool shares_head(const glia_model_config *c, const glia_parallel *p, const glia_quantize *q) {
+    return c->tied_head && (p->vocab_parallel || p->tp == 1) && !glia_quantizes(q, 0, PRODUCT_HEAD);
 }
 
 /* A sum past size_t stays at its end, where glia_plan_add() refuses it. */
@@ -81,13 +82,13 @@ static void add_bytes(size_t *sum, const glia_matrix *m) {
 
 void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
                        const glia_quantize *quantize) {
-    (void)p;
-    const glia_matrix embed = embed_shape(c, dtype), head = head_shape(c, dtype, quantize);
-    const bool shared = shares_head(c, quantize);
+    const glia_local local = glia_local_of(c, p);
+    const glia_matrix embed = embed_shape(&local, dtype), head = head_shape(c, &local, dtype, quantize);
+    const bool shared = shares_head(c, p, quantize);
     size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
     size_t qkv = 0, o = 0, gate_up = 0, down = 0;
     for (int i = 0; i < c->layers; i++) {
-        const layer_shape s = shape_of(c, dtype, quantize, i);
+        const layer_shape s = shape_of(c, &local, dtype, quantize, i);
         vectors += s.vector_floats;
         add_bytes(&qkv, &s.qkv);
         add_bytes(&o, &s.o);
@@ -138,11 +139,13 @@ static void bind(glia_weights *w, const glia_quantize *quantize) {
                    .down = glia_plan_at(&w->plan, REGION_DOWN),
                    .scales = glia_plan_at(&w->plan, REGION_SCALES)};
     char *embed = glia_plan_at(&w->plan, REGION_EMBED), *head_at = glia_plan_at(&w->plan, REGION_HEAD);
-    w->embed = place(&embed, &next, embed_shape(c, w->dtype));
-    w->head = shares_head(c, quantize) ? w->embed : place(&head_at, &next, head_shape(c, w->dtype, quantize));
+    w->embed = place(&embed, &next, embed_shape(&w->local, w->dtype));
+    w->head = shares_head(c, &w->parallel, quantize)
+                  ? w->embed
+                  : place(&head_at, &next, head_shape(c, &w->local, w->dtype, quantize));
     w->final_norm = cut(&at, true, hidden);
     for (size_t i = 0; i < (size_t)c->layers; i++) {
-        const layer_shape s = shape_of(c, w->dtype, quantize, (int)i);
+        const layer_shape s = shape_of(c, &w->local, w->dtype, quantize, (int)i);
         glia_layer_weights *l = &w->layer[i];
         l->qkv = place(&next.qkv, &next, s.qkv);
         l->o = place(&next.o, &next, s.o);
@@ -159,14 +162,20 @@ static void bind(glia_weights *w, const glia_quantize *quantize) {
     }
 }
 
-static glia_status check_limits(const glia_model_config *c, glia_err *err) {
+/* Attention takes at once the query heads that share a KV head: the rank's, in flash
+ * decoding those of all ranks that share its positions. */
+static glia_status check_limits(const glia_model_config *c, const glia_parallel *p, const glia_local *local,
+                                glia_err *err) {
+    const int group = p->flash_decoding ? glia_flash_group(&local->cut) : 1,
+              queries = local->heads / local->kv_heads * group;
     if (c->head_dim > GLIA_HEAD_DIM_MAX)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED, "config.json: head_dim is %lld, limit is %d",
                          (long long)c->head_dim, GLIA_HEAD_DIM_MAX);
-    if (c->heads / c->kv_heads > GLIA_QUERIES_MAX)
+    if (queries > GLIA_QUERIES_MAX)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED,
-                         "config.json: %d attention heads share a key-value head, limit is %d",
-                         c->heads / c->kv_heads, GLIA_QUERIES_MAX);
+                         "config.json: %d attention heads share a key-value head at tensor_parallel_size %d, "
+                         "limit is %d",
+                         queries, p->tp, GLIA_QUERIES_MAX);
     return GLIA_OK;
 }
 
@@ -179,9 +188,10 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
     w->config = config;
     w->spec = glia_spec_find(config->architecture);
     w->parallel = options->parallel ? *options->parallel : glia_alone;
+    w->local = glia_local_of(config, &w->parallel);
     w->dtype = options->dtype;
     w->layer = calloc((size_t)config->layers, sizeof *w->layer);
-    glia_status status = check_limits(config, err);
+    glia_status status = check_limits(config, &w->parallel, &w->local, err);
     if (status == GLIA_OK && !w->layer)
         status = glia_fail_nomem(err, (size_t)config->layers * sizeof *w->layer, "the layers");
     if (status == GLIA_OK) {

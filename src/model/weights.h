@@ -12,10 +12,13 @@
 #include "model/quantize.h"
 #include "model/spec.h"
 
-/* Norm weights and biases are float32 and run to whole panels, zeros past their
- * end. NULL: this model has none. */
+/* Of one rank; dimensions as in glia_local, zeros where it has no row or column
+ * of the model. Norm weights and biases are float32 and run to whole panels,
+ * zeros past their end. NULL: this model has none. o and down are slices of
+ * rows: int8 scales are those of the whole rows, and biases stand on every rank,
+ * of which one adds them. */
 typedef struct {
-    glia_matrix qkv; /* [q; k; v] */
+    glia_matrix qkv; /* [q; k; v] of the rank's heads */
     glia_matrix o, down;
     glia_matrix gate_up; /* panels alternate gate, up; columns = 2 * ffn rounded up to whole panels */
     const float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
@@ -26,8 +29,9 @@ struct glia_weights {
     const glia_model_config *config; /* the caller's, must outlive this */
     const glia_model_spec *spec;
     glia_parallel parallel;
+    glia_local local;        /* dimensions of this rank's matrices */
     glia_dtype dtype;        /* of matrices that are not quantised: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
-    glia_matrix embed, head; /* tied and both of `dtype`: the same panels */
+    glia_matrix embed, head; /* tied, both of `dtype` and cut alike: the same panels */
     const float *final_norm;
     glia_layer_weights *layer; /* [config->layers] */
     glia_plan plan;
@@ -41,7 +45,8 @@ void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_p
 uint64_t glia_weights_matrix_bytes(const glia_weights *w);
 
 /* How to load. `dtype` as in glia_weights. `dummy`: random weights from `seed`,
- * the directory is not read. Packing runs on `team`, each thread writing first
+ * the directory is not read; ranks hold shares of one and the same model, whatever
+ * their number. Packing runs on `team`, each thread writing first
  * the panels that the same thread of an equal team will read. */
 typedef struct {
     glia_dtype dtype;

@@ -1,0 +1,379 @@
+/* check_load_ranks.c - every element that every rank holds is the model's, or zero.
+ *
+ * The rows and columns of a rank are told here once more, head by head and part
+ * by part, from docs/PARALLEL.md; values come from the checkpoint itself, those
+ * of dummies and of int8 from the weights of one rank, which hold the whole model. */
+#include "check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bf16.h"
+#include "format/checkpoint.h"
+#include "kernel/panel.h"
+#include "model/weights.h"
+
+static const int degrees[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32};
+enum { N_DEGREES = sizeof degrees / sizeof *degrees };
+
+static glia_team *team;
+
+/* ---- the whole model ------------------------------------------------------- */
+
+typedef struct {
+    const glia_model_config *config;
+    const glia_checkpoint *checkpoint; /* NULL: `whole` */
+    const glia_weights *whole;         /* of one rank */
+} model;
+
+/* Which matrix or bias holds a weight, and where its part of the fused columns begins. */
+typedef struct {
+    const glia_matrix *m;
+    const float *vector;
+    size_t at;
+    bool alternate;
+} place;
+
+static place place_of(const glia_weights *w, int layer, glia_weight_id id) {
+    const glia_layer_weights *l = &w->layer[layer];
+    const size_t k = w->local.q, v = w->local.q + w->local.kv;
+    switch ((int)id) {
+    case W_EMBED: return (place){.m = &w->embed};
+    case W_HEAD: return (place){.m = &w->head};
+    case W_FINAL_NORM: return (place){.vector = w->final_norm};
+    case W_Q: return (place){.m = &l->qkv};
+    case W_K: return (place){.m = &l->qkv, .at = k};
+    case W_V: return (place){.m = &l->qkv, .at = v};
+    case W_O: return (place){.m = &l->o};
+    case W_GATE: return (place){.m = &l->gate_up, .alternate = true};
+    case W_UP: return (place){.m = &l->gate_up, .at = GLIA_PANEL, .alternate = true};
+    case W_DOWN: return (place){.m = &l->down};
+    case W_IN_NORM: return (place){.vector = l->in_norm};
+    case W_POST_NORM: return (place){.vector = l->post_norm};
+    case W_Q_NORM: return (place){.vector = l->q_norm};
+    case W_K_NORM: return (place){.vector = l->k_norm};
+    case W_Q_BIAS: return (place){.vector = l->qkv_bias};
+    case W_K_BIAS: return (place){.vector = l->qkv_bias, .at = k};
+    case W_V_BIAS: return (place){.vector = l->qkv_bias, .at = v};
+    case W_O_BIAS: return (place){.vector = l->o_bias};
+    case W_GATE_BIAS: return (place){.vector = l->gate_up_bias, .alternate = true};
+    case W_UP_BIAS: return (place){.vector = l->gate_up_bias, .at = GLIA_PANEL, .alternate = true};
+    case W_DOWN_BIAS: return (place){.vector = l->down_bias};
+    }
+    fail_msg("no place for weight %d", (int)id);
+    return (place){0};
+}
+
+static size_t column_of(const place *p, size_t row) {
+    return p->at + (p->alternate ? row / GLIA_PANEL * 2 * GLIA_PANEL + row % GLIA_PANEL : row);
+}
+
+static float held(const place *p, size_t row, size_t k) {
+    const size_t column = column_of(p, row);
+    if (!p->m) return p->vector[column];
+    const char *panel =
+        (const char *)p->m->panels + column / GLIA_PANEL * glia_panel_bytes(p->m->dtype, p->m->k);
+    return glia_panel_get(panel, p->m->dtype, k, column % GLIA_PANEL);
+}
+
+static float stored(const glia_checkpoint *c, const glia_weight *w, size_t i) {
+    const glia_tensor_view *t = glia_checkpoint_find(c, w->name);
+    uint16_t h;
+    float f;
+    if (!t) t = glia_checkpoint_find(c, w->name + strlen("model."));
+    assert_non_null(t);
+    if (t->dtype == GLIA_TENSOR_F32) {
+        memcpy(&f, (const char *)t->data + i * 4, 4);
+        return f;
+    }
+    assert_int_equal(t->dtype, GLIA_TENSOR_BF16);
+    memcpy(&h, (const char *)t->data + i * 2, 2);
+    return glia_bf16_to_f32(h);
+}
+
+/* Element [row, col] of the model's weight, as matrices of `dtype` hold it. */
+static float expected(const model *m, const glia_weight *w, const place *to, size_t row, size_t col) {
+    if (m->checkpoint) {
+        const float f = stored(m->checkpoint, w, row * (size_t)w->cols + col);
+        return to->m && to->m->dtype == GLIA_DTYPE_BF16 ? glia_bf16_to_f32(glia_f32_to_bf16(f)) : f;
+    }
+    const place p = place_of(m->whole, w->layer, w->spec->id);
+    return held(&p, row, col);
+}
+
+/* ---- which of its rows and columns a rank holds ---------------------------- */
+
+typedef struct {
+    bool is_cut;
+    size_t n, size; /* of the model, of the rank */
+    glia_dim dim;
+} axis;
+
+/* The model's index that is the rank's i-th; -1: zeros. */
+static ptrdiff_t index_of(const model *m, const glia_parallel *p, const axis *a, size_t i) {
+    const glia_head_cut cut = glia_cut_heads(m->config->heads, m->config->kv_heads, p->tp);
+    const size_t hd = (size_t)m->config->head_dim;
+    if (!a->is_cut) return (ptrdiff_t)i;
+    if (a->dim == D_Q || a->dim == D_KV) {
+        const int per_rank = a->dim == D_Q ? cut.q : cut.kv, padded = p->rank * per_rank + (int)(i / hd);
+        const int head = a->dim == D_Q ? glia_q_head(&cut, padded) : glia_kv_head(&cut, padded);
+        return head < 0 ? -1 : head * (ptrdiff_t)hd + (ptrdiff_t)(i % hd);
+    }
+    const size_t at = (size_t)p->rank * a->size + i;
+    return at < a->n ? (ptrdiff_t)at : -1;
+}
+
+static void axes_of(const model *m, const glia_parallel *p, const glia_weight *w, axis *rows, axis *cols) {
+    const glia_head_cut cut = glia_cut_heads(m->config->heads, m->config->kv_heads, p->tp);
+    const glia_weight_id id = w->spec->id;
+    const bool by_cols = id == W_O || id == W_DOWN || (id == W_EMBED && !p->vocab_parallel);
+    const bool whole = id == W_FINAL_NORM || id == W_IN_NORM || id == W_POST_NORM || id == W_Q_NORM ||
+                       id == W_K_NORM || id == W_O_BIAS || id == W_DOWN_BIAS;
+    *rows = (axis){!by_cols && !whole, (size_t)w->rows, (size_t)w->rows, w->spec->rows};
+    *cols = (axis){by_cols, (size_t)w->cols, (size_t)w->cols, w->spec->cols};
+    axis *a = by_cols ? cols : rows;
+    if (whole) return;
+    a->size = a->dim == D_Q    ? (size_t)cut.q * (size_t)m->config->head_dim
+              : a->dim == D_KV ? (size_t)cut.kv * (size_t)m->config->head_dim
+                               : (a->n + (size_t)p->tp - 1) / (size_t)p->tp;
+}
+
+/* ---- one rank -------------------------------------------------------------- */
+
+/* Everything that is in no weight is zero: set a mark for what is. */
+static unsigned char *marks_of(const glia_matrix *m) { return calloc(glia_panels(m->columns), GLIA_PANEL); }
+
+static void check_scale(const model *m, const glia_weight *w, const place *p, size_t row, ptrdiff_t from,
+                        size_t *wrong) {
+    const place whole = place_of(m->whole, w->layer, w->spec->id);
+    const float scale = from < 0 ? 0 : whole.m->scale[column_of(&whole, (size_t)from)];
+    if (p->m->scale[column_of(p, row)] != scale) ++*wrong;
+}
+
+static void check_weight(const model *m, const glia_weights *w, const glia_weight *weight,
+                         unsigned char *marks) {
+    const place p = place_of(w, weight->layer, weight->spec->id);
+    axis rows, cols;
+    size_t wrong = 0, shape = 0;
+    axes_of(m, &w->parallel, weight, &rows, &cols);
+    if (p.m && p.m->k != cols.size) shape++;
+    for (size_t r = 0; !shape && r < rows.size; r++) {
+        const ptrdiff_t row = index_of(m, &w->parallel, &rows, r);
+        if (marks) marks[column_of(&p, r)]++;
+        if (p.m && p.m->dtype == GLIA_DTYPE_I8) check_scale(m, weight, &p, r, row, &wrong);
+        for (size_t k = 0; k < cols.size; k++) {
+            const ptrdiff_t col = index_of(m, &w->parallel, &cols, k);
+            const float want = row < 0 || col < 0 ? 0 : expected(m, weight, &p, (size_t)row, (size_t)col);
+            if (held(&p, r, k) != want) wrong++;
+        }
+    }
+    CHECK(!shape && !wrong, "%s of rank %d of %d: %zu elements differ, k is %zu, expected %zu", weight->name,
+          w->parallel.rank, w->parallel.tp, wrong, p.m ? p.m->k : 1, cols.size);
+}
+
+/* Columns that are no weight's, and what fills the last group along K. */
+static void check_zeros(const glia_matrix *m, const unsigned char *marks, const char *name) {
+    const size_t group = m->dtype == GLIA_DTYPE_F32 ? 1 : m->dtype == GLIA_DTYPE_BF16 ? 2 : 4;
+    size_t wrong = 0;
+    for (size_t c = 0; c < glia_panels(m->columns) * GLIA_PANEL; c++) {
+        const char *panel = (const char *)m->panels + c / GLIA_PANEL * glia_panel_bytes(m->dtype, m->k);
+        for (size_t k = marks[c] ? m->k : 0; k < (m->k + group - 1) / group * group; k++)
+            if (glia_panel_get(panel, m->dtype, k, c % GLIA_PANEL) != 0) wrong++;
+        if (marks[c] > 1 || (!marks[c] && m->scale && m->scale[c] != 0)) wrong++;
+    }
+    CHECK(!wrong, "%s: %zu columns or elements that stand for nothing are something", name, wrong);
+}
+
+static void check_matrices(const model *m, const glia_weights *w, int layer) {
+    static const glia_weight_id parts[][3] = {
+        {W_Q, W_K, W_V}, {W_O, W_O, W_O}, {W_GATE, W_UP, W_UP}, {W_DOWN, W_DOWN, W_DOWN}};
+    static const glia_weight_id alone[] = {W_IN_NORM,   W_POST_NORM, W_Q_NORM,   W_K_NORM,
+                                           W_Q_BIAS,    W_K_BIAS,    W_V_BIAS,   W_O_BIAS,
+                                           W_GATE_BIAS, W_UP_BIAS,   W_DOWN_BIAS};
+    glia_weight list[N_WEIGHTS] = {0}, x;
+    for (size_t i = 0; glia_spec_weight(&x, w->spec, m->config, i); i++)
+        if (x.spec->id >= W_IN_NORM && x.layer == layer) list[x.spec->id] = x;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        const place p = place_of(w, layer, parts[i][0]);
+        unsigned char *marks = marks_of(p.m);
+        for (int j = 0; j < 3; j++)
+            if (j == 0 || parts[i][j] != parts[i][j - 1]) check_weight(m, w, &list[parts[i][j]], marks);
+        check_zeros(p.m, marks, list[parts[i][0]].name);
+        free(marks);
+    }
+    for (size_t i = 0; i < sizeof alone / sizeof *alone; i++)
+        if (list[alone[i]].spec) check_weight(m, w, &list[alone[i]], NULL);
+}
+
+static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
+    static const glia_weight_spec head = {W_HEAD, "lm_head.weight", D_VOCAB, D_HIDDEN, CUT_ROWS, ALWAYS};
+    const glia_model_config *c = m->config;
+    const bool one = c->tied_head && !int8_head && (w->parallel.vocab_parallel || w->parallel.tp == 1);
+    glia_weight x;
+    CHECK((w->head.panels == w->embed.panels) == one, "tied %d, tp %d", c->tied_head, w->parallel.tp);
+    for (size_t i = 0; glia_spec_weight(&x, w->spec, c, i) && x.spec->id < W_IN_NORM; i++) {
+        const place p = place_of(w, 0, x.spec->id);
+        unsigned char *marks = p.m ? marks_of(p.m) : NULL;
+        check_weight(m, w, &x, marks);
+        if (marks) check_zeros(p.m, marks, x.name);
+        free(marks);
+        if (!c->tied_head || x.spec->id != W_EMBED) continue;
+        x.spec = &head; /* the embedding's values, by its name */
+        check_weight(m, w, &x, NULL);
+    }
+}
+
+/* Load every rank, compare everything. */
+static void check_ranks(model *m, const char *dir, const glia_weights_options *given, int tp,
+                        bool vocab_parallel) {
+    glia_err err;
+    for (int rank = 0; rank < tp; rank++) {
+        const glia_parallel p = {.tp = tp, .rank = rank, .vocab_parallel = vocab_parallel, .cp_degree = 1};
+        glia_weights_options o = *given;
+        glia_weights *w;
+        o.parallel = &p;
+        if (glia_weights_load(&w, dir, m->config, &o, &err)) fail_msg("%s", err.msg);
+        check_ends(m, w, glia_quantizes(o.quantize, 0, PRODUCT_HEAD));
+        for (int i = 0; i < m->config->layers; i++) check_matrices(m, w, i);
+        glia_weights_free(w);
+    }
+}
+
+static void check_model(const glia_model_config *c, const char *dir, glia_weights_options *o,
+                        const glia_checkpoint *checkpoint) {
+    glia_err err;
+    glia_weights *whole;
+    o->team = team;
+    if (glia_weights_load(&whole, dir, c, o, &err)) fail_msg("%s", err.msg);
+    model m = {.config = c, .checkpoint = checkpoint, .whole = whole};
+    for (int i = 0; i < N_DEGREES; i++)
+        for (int v = 0; v < 2; v++) check_ranks(&m, dir, o, degrees[i], v);
+    glia_weights_free(whole);
+}
+
+/* ---- the models ------------------------------------------------------------ */
+
+static const char *const goldens[] = {"qwen3",
+                                      "qwen3-bare-names",
+                                      "qwen3-lm-head-stored",
+                                      "qwen3-untied-bias-odd",
+                                      "smollm3",
+                                      "smollm3-bias-window-types",
+                                      "qwen2",
+                                      "llama-untied-bias"};
+
+static void test_checkpoints(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
+        char dir[256];
+        glia_err err;
+        glia_model_config c;
+        glia_checkpoint checkpoint;
+        snprintf(dir, sizeof dir, "tests/golden/forward/%s", goldens[i]);
+        if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+        if (glia_checkpoint_open(&checkpoint, dir, &err)) fail_msg("%s", err.msg);
+        for (int wide = 0; wide < 2; wide++) {
+            glia_weights_options o = {.dtype = wide ? GLIA_DTYPE_F32 : GLIA_DTYPE_BF16};
+            check_model(&c, dir, &o, &checkpoint);
+        }
+        glia_checkpoint_close(&checkpoint);
+        glia_model_config_free(&c);
+    }
+}
+
+static const struct {
+    int heads, kv_heads;
+} heads[] = {{16, 8}, {16, 4}, {32, 8}, {40, 8}, {9, 3}, {15, 5}, {24, 8}};
+
+static void make_config(glia_model_config *c, const char *type, int h, int kv, bool tied) {
+    char text[512];
+    glia_err err;
+    snprintf(text, sizeof text,
+             "{\"model_type\": \"%s\", \"hidden_size\": 21, \"intermediate_size\": 37, \"vocab_size\": 50, "
+             "\"num_hidden_layers\": 1, \"num_attention_heads\": %d, \"num_key_value_heads\": %d, "
+             "\"head_dim\": 6, \"tie_word_embeddings\": %s}",
+             type, h, kv, tied ? "true" : "false");
+    if (glia_model_config_parse(c, text, strlen(text), "config.json", NULL, NULL, &err))
+        fail_msg("%s", err.msg);
+}
+
+static void test_dummies(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof heads / sizeof *heads; i++) {
+        glia_model_config c;
+        make_config(&c, i % 2 ? "smollm3" : "qwen3", heads[i / 2].heads, heads[i / 2].kv_heads, i % 2);
+        glia_weights_options o = {
+            .dtype = i / 2 % 2 ? GLIA_DTYPE_F32 : GLIA_DTYPE_BF16, .dummy = true, .seed = 5};
+        check_model(&c, "/nowhere", &o, NULL);
+        glia_model_config_free(&c);
+    }
+}
+
+/* Integers and scales are those of one rank, whatever the scheme. */
+static void check_int8(const glia_model_config *c, const char *dir, bool dummy) {
+    for (int per_tensor = 0; per_tensor < 2; per_tensor++) {
+        glia_quantize q;
+        glia_err err;
+        const glia_quantization_type type =
+            per_tensor ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
+        if (glia_quantize_resolve(&q, per_tensor ? GLIA_QUANTIZATION_INT8 : GLIA_QUANTIZATION_W8A8, type,
+                                  NULL, c, &err))
+            fail_msg("%s", err.msg);
+        glia_weights_options o = {.dtype = GLIA_DTYPE_BF16, .quantize = &q, .dummy = dummy, .seed = 5};
+        check_model(c, dir, &o, NULL);
+        glia_quantize_free(&q);
+    }
+}
+
+static void test_int8(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_err err;
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        make_config(&c, i % 2 ? "smollm3" : "qwen3", heads[i].heads, heads[i].kv_heads, i % 2);
+        check_int8(&c, "/nowhere", true);
+        glia_model_config_free(&c);
+    }
+    static const char dir[] = "tests/golden/forward/qwen3-untied-bias-odd";
+    if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+    check_int8(&c, dir, false);
+    glia_model_config_free(&c);
+}
+
+/* ---- limits ---------------------------------------------------------------- */
+
+static void test_limits(void **state) {
+    (void)state;
+    static const struct {
+        int tp;
+        bool flash, fits;
+    } rows[] = {{1, false, false}, {2, false, true}, {2, true, false}};
+    glia_model_config c;
+    make_config(&c, "qwen3", 300, 1, true);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const glia_parallel p = {.tp = rows[i].tp, .flash_decoding = rows[i].flash, .cp_degree = 1};
+        const glia_weights_options o = {.dtype = GLIA_DTYPE_F32, .parallel = &p, .dummy = true, .team = team};
+        glia_weights *w;
+        glia_err err = {0};
+        const glia_status status = glia_weights_load(&w, "/nowhere", &c, &o, &err);
+        CHECK(status == (rows[i].fits ? GLIA_OK : GLIA_ERR_UNSUPPORTED), "tp %d: %s", rows[i].tp, err.msg);
+        if (!rows[i].fits) assert_non_null(strstr(err.msg, "300 attention heads share a key-value head"));
+        glia_weights_free(w);
+    }
+    glia_model_config_free(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_checkpoints),
+        cmocka_unit_test(test_dummies),
+        cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_limits),
+    };
+    glia_err err;
+    if (glia_team_create(&team, 2, &err)) fail_msg("%s", err.msg);
+    const int status = check_run_group("load_ranks", tests);
+    glia_team_free(team);
+    return status;
+}
