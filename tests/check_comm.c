@@ -109,7 +109,7 @@ static void cross(comm_rank *r, int thread) {
         glia_comm_barrier(all, thread); /* the next buffer's last reader may be in another row */
         r->c = columns[me];
         r->member = column[me % 2];
-        comm_try_all_gather(r, thread, round + 2, 3, 90);
+        comm_try_gather(r, thread, round + 2, 3, 90, -1);
         r->c = all;
         r->member = everyone;
         glia_comm_barrier(r->c, thread);
@@ -143,6 +143,13 @@ static void count_bytes(comm_rank *r, int thread) {
     glia_comm_reduce_scatter(r->c, thread, r->out, in, 8, 100, false);
     glia_comm_all_gather(r->c, thread, r->out, in,
                          &(glia_gather){.rows = 3, .n = 4, .unit = 10, .ld_in = 10, .ld_out = 40});
+    glia_comm_gather(r->c, thread, r->out, in,
+                     &(glia_gather){.rows = 3, .n = 4, .unit = 10, .ld_in = 10, .ld_out = 40}, 2);
+    glia_comm_exchange(r->c, thread, r->out, in, 50, 60);
+    const glia_sum two = {.n = 40000, .parts = 2, .stride = 50000};
+    glia_comm_all_reduce_parts(r->c, thread, r->out, in, &two);
+    const glia_sum three = {.n = 8, .unit = 100, .parts = 3, .stride = 800};
+    glia_comm_reduce_scatter_parts(r->c, thread, r->out, in, &three);
     glia_comm_broadcast(r->c, thread, in, 77, 1);
     glia_comm_barrier(r->c, thread);
     atomic_fetch_add(&r->done, 1);
@@ -156,8 +163,9 @@ static void test_costs(void **state) {
     check_well(&f, "costs");
     for (int r = 0; r < 4; r++) {
         const glia_comm_cost cost = glia_comm_costs(f.rank[r].c);
-        assert_int_equal(cost.calls, 6);
-        assert_int_equal(cost.bytes, 3 * 4000 + 2 * 3 * 40000 + 3 * 800 + 3 * 30 + (r == 1 ? 0 : 77));
+        assert_int_equal(cost.calls, 10);
+        assert_int_equal(cost.bytes, 3 * 4000 + 2 * 3 * 40000 + 3 * 800 + 3 * 30 + (r == 2 ? 3 * 30 : 0) +
+                                         3 * 50 + (2 * 3 + 3) * 40000 + 3 * 3 * 800 + (r == 1 ? 0 : 77));
         assert_true(cost.seconds > 0);
     }
     tear_down(&f);

@@ -35,10 +35,20 @@ static inline float comm_value(int rank, size_t i, int round) {
     return (float)(int32_t)h * (1.0f / 0x1p31f);
 }
 
-static inline float comm_sum(const comm_rank *r, size_t i, int round) {
-    float sum = comm_value(r->member[0], i, round);
-    for (int p = 1; p < glia_comm_size(r->c); p++) sum += comm_value(r->member[p], i, round);
+/* Operand `part` of a rank, as if each were a rank's own. */
+static inline float comm_part_value(const comm_rank *r, int p, int parts, int part, size_t i, int round) {
+    return comm_value(r->member[p] * parts + part, i, round);
+}
+
+static inline float comm_sum_parts(const comm_rank *r, int parts, size_t i, int round) {
+    float sum = comm_part_value(r, 0, parts, 0, i, round);
+    for (int k = 1; k < glia_comm_size(r->c) * parts; k++)
+        sum += comm_part_value(r, k / parts, parts, k % parts, i, round);
     return sum;
+}
+
+static inline float comm_sum(const comm_rank *r, size_t i, int round) {
+    return comm_sum_parts(r, 1, i, round);
 }
 
 /* The half of the area whose turn it is. */
@@ -84,8 +94,44 @@ static inline void comm_try_reduce_scatter(comm_rank *r, int thread, int round, 
     pthread_barrier_wait(&r->team);
 }
 
-/* Whole [rows, n units], gathered with wider strides on both sides. */
-static inline void comm_try_all_gather(comm_rank *r, int thread, int round, size_t rows, size_t n) {
+/* Both sums, of operands that stand apart: the all-reduce of n floats added to what is there. */
+static inline void comm_try_parts(comm_rank *r, int thread, int round, size_t n, int parts) {
+    const size_t stride = n + 5, unit = n % 7 + 1;
+    glia_sum s = {.n = n, .parts = parts, .stride = stride, .add = true};
+    float *in = comm_in(r, round);
+    size_t from, to, first, last;
+    for (int again = 0; again < 2; again++) { /* all-reduce loses its operands */
+        glia_share(n, thread, r->threads, &from, &to);
+        for (int k = 0; k < parts; k++)
+            for (size_t i = from; i < to; i++)
+                in[(size_t)k * stride + i] = comm_part_value(r, glia_comm_rank(r->c), parts, k, i, round);
+        for (size_t i = from; i < to; i++) r->out[i] = (float)(i % 5);
+        pthread_barrier_wait(&r->team);
+        first = 0;
+        last = n;
+        if (again) {
+            s.unit = unit;
+            s.n = n / unit;
+            s.add = false;
+            glia_share(s.n, glia_comm_rank(r->c), glia_comm_size(r->c), &first, &last);
+            first *= unit;
+            last *= unit;
+            glia_comm_reduce_scatter_parts(r->c, thread, r->out, in, &s);
+        } else {
+            glia_comm_all_reduce_parts(r->c, thread, r->out, in, &s);
+        }
+        pthread_barrier_wait(&r->team);
+        glia_share(last - first, thread, r->threads, &from, &to);
+        for (size_t i = from; i < to; i++) {
+            const float sum = comm_sum_parts(r, parts, first + i, round);
+            comm_expect(r, r->out[i], s.add ? (float)(i % 5) + sum : sum);
+        }
+        glia_comm_barrier(r->c, thread); /* before the same buffer is filled again */
+    }
+}
+
+/* Whole [rows, n units], gathered with wider strides on both sides, by all or (root >= 0) one. */
+static inline void comm_try_gather(comm_rank *r, int thread, int round, size_t rows, size_t n, int root) {
     enum { UNIT = 3, WIDER = 5 };
     size_t first, last, from, to;
     glia_share(n, glia_comm_rank(r->c), glia_comm_size(r->c), &first, &last);
@@ -96,19 +142,36 @@ static inline void comm_try_all_gather(comm_rank *r, int thread, int round, size
     for (size_t i = from; i < to; i++)
         for (size_t j = 0; j < mine; j++)
             in[i * ld + j] = comm_value(r->member[glia_comm_rank(r->c)], i * whole + first * UNIT + j, round);
-    glia_comm_all_gather(r->c, thread, r->out, in,
-                         &(glia_gather){.rows = rows,
-                                        .n = n,
-                                        .unit = UNIT * sizeof(float),
-                                        .ld_in = ld * sizeof(float),
-                                        .ld_out = (whole + 1) * sizeof(float)});
+    const glia_gather g = {.rows = rows,
+                           .n = n,
+                           .unit = UNIT * sizeof(float),
+                           .ld_in = ld * sizeof(float),
+                           .ld_out = (whole + 1) * sizeof(float)};
+    const bool receives = root < 0 || root == glia_comm_rank(r->c);
+    if (root < 0)
+        glia_comm_all_gather(r->c, thread, r->out, in, &g);
+    else
+        glia_comm_gather(r->c, thread, receives ? r->out : NULL, in, &g, root);
     pthread_barrier_wait(&r->team);
-    for (size_t i = from; i < to; i++)
+    for (size_t i = from; i < to && receives; i++)
         for (int p = 0; p < glia_comm_size(r->c); p++) {
             glia_share(n, p, glia_comm_size(r->c), &first, &last);
             for (size_t j = first * UNIT; j < last * UNIT; j++)
                 comm_expect(r, r->out[i * (whole + 1) + j], comm_value(r->member[p], i * whole + j, round));
         }
+    pthread_barrier_wait(&r->team);
+}
+
+/* Blocks of n floats for each rank, `n + 3` apart. */
+static inline void comm_try_exchange(comm_rank *r, int thread, int round, size_t n) {
+    const size_t ld = n + 3, size = (size_t)glia_comm_size(r->c), me = (size_t)glia_comm_rank(r->c);
+    size_t from, to;
+    comm_fill(r, thread, round, size * ld);
+    glia_comm_exchange(r->c, thread, r->out, comm_in(r, round), n * sizeof(float), ld * sizeof(float));
+    pthread_barrier_wait(&r->team);
+    glia_share(size * n, thread, r->threads, &from, &to);
+    for (size_t i = from; i < to; i++)
+        comm_expect(r, r->out[i], comm_value(r->member[i / n], me * ld + i % n, round));
     pthread_barrier_wait(&r->team);
 }
 
@@ -132,11 +195,16 @@ static inline void comm_battery(comm_rank *r, int thread, int rounds) {
             comm_try_all_reduce(r, thread, ++round, sizes[s], again % 2);
             comm_try_reduce_scatter(r, thread, ++round, sizes[s], 1);
             comm_try_reduce_scatter(r, thread, ++round, sizes[s] % 53, 160);
-            comm_try_all_gather(r, thread, ++round, 1, sizes[s] / 3);
-            comm_try_all_gather(r, thread, ++round, 1 + sizes[s] % 9, sizes[s] % 1000);
+            comm_try_parts(r, thread, ++round, sizes[s] % 40000, 2 + (int)s % 2);
+            comm_try_gather(r, thread, ++round, 1, sizes[s] / 3, -1);
+            comm_try_gather(r, thread, ++round, 1 + sizes[s] % 9, sizes[s] % 1000, -1);
+            comm_try_gather(r, thread, ++round, 1, sizes[s] / 3, (int)s % glia_comm_size(r->c));
+            comm_try_gather(r, thread, ++round, 1 + sizes[s] % 9, sizes[s] % 1000, 0);
+            comm_try_exchange(r, thread, ++round, sizes[s] % 9000);
             comm_try_broadcast(r, thread, ++round, sizes[s], (int)s % glia_comm_size(r->c));
             glia_comm_barrier(r->c, thread);
         }
+    comm_try_reduce_scatter(r, thread, ++round, 1, COMM_HALF / sizeof(float)); /* one rank has it all */
     atomic_fetch_add(&r->done, 1);
 }
 

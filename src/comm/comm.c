@@ -243,33 +243,57 @@ void glia_comm_barrier(glia_comm *c, int thread) {
     count(c, thread, since, 0);
 }
 
-void glia_comm_all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add) {
+void glia_comm_all_reduce_parts(glia_comm *c, int thread, float *out, float *in, const glia_sum *s) {
+    assert(s->parts >= 1 && s->parts <= GLIA_RANKS_MAX / c->size);
     const double since = begin(thread);
-    const size_t others = (size_t)c->size - 1;
-    size_t floats = others * n, from, to;
-    if (!glia_comm_in_one_go(n, c->size)) {
-        glia_comm_part(n, c->rank, c->size, &from, &to);
-        floats = others * (to - from) + n - (to - from);
+    const size_t others = (size_t)(c->size - 1) * (size_t)s->parts;
+    size_t floats = others * s->n, from, to;
+    if (!glia_comm_in_one_go(s->n, c->size, s->parts)) {
+        glia_comm_part(s->n, c->rank, c->size, &from, &to);
+        floats = others * (to - from) + s->n - (to - from);
     }
-    c->table->all_reduce(c, thread, out, in, n, add);
+    c->table->all_reduce(c, thread, out, in, s);
     count(c, thread, since, floats * sizeof(float));
+}
+
+void glia_comm_all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add) {
+    glia_comm_all_reduce_parts(c, thread, out, in, &(glia_sum){.n = n, .parts = 1, .add = add});
+}
+
+void glia_comm_reduce_scatter_parts(glia_comm *c, int thread, float *out, const float *in,
+                                    const glia_sum *s) {
+    assert(s->parts >= 1 && s->parts <= GLIA_RANKS_MAX / c->size);
+    const double since = begin(thread);
+    const size_t others = (size_t)(c->size - 1) * (size_t)s->parts;
+    size_t from, to;
+    glia_share(s->n, c->rank, c->size, &from, &to);
+    c->table->reduce_scatter(c, thread, out, in, s);
+    count(c, thread, since, others * (to - from) * s->unit * sizeof(float));
 }
 
 void glia_comm_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, size_t n, size_t unit,
                               bool add) {
-    const double since = begin(thread);
-    size_t from, to;
-    glia_share(n, c->rank, c->size, &from, &to);
-    c->table->reduce_scatter(c, thread, out, in, n, unit, add);
-    count(c, thread, since, ((size_t)c->size - 1) * (to - from) * unit * sizeof(float));
+    const glia_sum s = {.n = n, .unit = unit, .parts = 1, .add = add};
+    glia_comm_reduce_scatter_parts(c, thread, out, in, &s);
 }
 
-void glia_comm_all_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g) {
+void glia_comm_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g, int root) {
     const double since = begin(thread);
     size_t from, to;
     glia_share(g->n, c->rank, c->size, &from, &to);
-    c->table->all_gather(c, thread, out, in, g);
-    count(c, thread, since, g->rows * (g->n - (to - from)) * g->unit);
+    c->table->gather(c, thread, out, in, g, root);
+    const bool receives = root == GLIA_EVERYONE || root == c->rank;
+    count(c, thread, since, receives ? g->rows * (g->n - (to - from)) * g->unit : 0);
+}
+
+void glia_comm_all_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g) {
+    glia_comm_gather(c, thread, out, in, g, GLIA_EVERYONE);
+}
+
+void glia_comm_exchange(glia_comm *c, int thread, void *out, const void *in, size_t bytes, size_t ld_in) {
+    const double since = begin(thread);
+    c->table->exchange(c, thread, out, in, bytes, ld_in);
+    count(c, thread, since, (size_t)(c->size - 1) * bytes);
 }
 
 void glia_comm_broadcast(glia_comm *c, int thread, void *buf, size_t bytes, int root) {

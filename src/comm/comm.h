@@ -1,5 +1,5 @@
-/* comm.h - what ranks do together: all-reduce, all-gather, reduce-scatter,
- * broadcast, barrier, on all ranks or on groups of them.
+/* comm.h - what ranks do together: all-reduce, reduce-scatter, all-gather,
+ * gather, exchange, broadcast, barrier, on all ranks or on groups of them.
  *
  * A glia_comm is one rank's end of a group. Ranks are thread teams of one
  * process or MPI processes; callers cannot tell, and the bits of a sum do not
@@ -106,11 +106,29 @@ void glia_comm_barrier(glia_comm *c, int thread);
 void glia_comm_all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add);
 
 /* This rank's units of the sum: n units of `unit` floats, of which rank r keeps
- * glia_share(n, r, size).
+ * glia_share(n, r, size). Where units are rows, `unit` is their stride: what
+ * stands behind a row's end is added with it and means nothing.
  *   out [its units, unit]  written (`add`: added to)
  *   in  [n, unit]          in the area */
 void glia_comm_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, size_t n, size_t unit,
                               bool add);
+
+/* A sum to which each rank brings several operands, one behind the other in its
+ * area. They are added as if each were a rank's own: those of rank 0 in their
+ * order, then those of rank 1, so the bits depend on how many there are alone and
+ * not on how many ranks bring them. At most GLIA_RANKS_MAX in all. */
+typedef struct {
+    size_t n;      /* floats; of a reduce-scatter: units */
+    size_t unit;   /* of a reduce-scatter: floats of a unit */
+    int parts;     /* operands of each rank, as many on every one */
+    size_t stride; /* floats from one to the next */
+    bool add;      /* to what stands in out */
+} glia_sum;
+
+/* As glia_comm_all_reduce() and glia_comm_reduce_scatter(), which are the cases of
+ * one part. Operand i of a rank begins at in + i * s->stride. */
+void glia_comm_all_reduce_parts(glia_comm *c, int thread, float *out, float *in, const glia_sum *s);
+void glia_comm_reduce_scatter_parts(glia_comm *c, int thread, float *out, const float *in, const glia_sum *s);
 
 /* Shape of an all-gather: `rows` rows that each are cut into n units of `unit`
  * bytes, rank r holding glia_share(n, r, size) of them. Strides in bytes. */
@@ -126,6 +144,14 @@ typedef struct {
  *   in  [rows, its units, unit]  in the area
  * Where rows > 1, n * unit may not exceed the area. */
 void glia_comm_all_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g);
+
+/* The same, but on rank `root` of the group alone; `out` is not used on others. */
+void glia_comm_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g, int root);
+
+/* A block from every rank to every other, its own too.
+ *   out [size, bytes]  block p from rank p; written; not in the area
+ *   in  [size, ld_in]  in the area: the block for rank p at in + p * ld_in bytes */
+void glia_comm_exchange(glia_comm *c, int thread, void *out, const void *in, size_t bytes, size_t ld_in);
 
 /* The root's bytes to every rank's `buf`, which lies in the area. */
 void glia_comm_broadcast(glia_comm *c, int thread, void *buf, size_t bytes, int root);

@@ -8,7 +8,7 @@
 #include "base/team.h"
 #include "comm/comm.h"
 
-enum { GLIA_LINE = 64, GLIA_CONFIG_BYTES = 400 };
+enum { GLIA_LINE = 64, GLIA_CONFIG_BYTES = 400, GLIA_EVERYONE = -1 };
 
 /* ---- waiting across ranks --------------------------------------------------- */
 
@@ -66,10 +66,11 @@ static inline bool glia_world_failed(const glia_world *w) {
 /* The collectives of comm.h, after the wrappers there have counted them. */
 typedef struct {
     void (*barrier)(glia_comm *c, int thread);
-    void (*all_reduce)(glia_comm *c, int thread, float *out, float *in, size_t n, bool add);
-    void (*reduce_scatter)(glia_comm *c, int thread, float *out, const float *in, size_t n, size_t unit,
-                           bool add);
-    void (*all_gather)(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g);
+    void (*all_reduce)(glia_comm *c, int thread, float *out, float *in, const glia_sum *s);
+    void (*reduce_scatter)(glia_comm *c, int thread, float *out, const float *in, const glia_sum *s);
+    void (*gather)(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g,
+                   int root); /* GLIA_EVERYONE: an all-gather */
+    void (*exchange)(glia_comm *c, int thread, void *out, const void *in, size_t bytes, size_t ld_in);
     void (*broadcast)(glia_comm *c, int thread, void *buf, size_t bytes, int root);
 } glia_comm_table;
 
@@ -120,8 +121,8 @@ bool glia_meet_team(glia_comm *c, int thread);
 /* ---- sums and cuts that every algorithm shares ------------------------------- */
 
 /* Whether an all-reduce of n floats lets every rank read all of every other's:
- * one meeting and (size - 1) n floats, instead of two and 2 (size - 1) / size n. */
-bool glia_comm_in_one_go(size_t n, int size);
+ * one meeting and parts (size - 1) n floats, instead of two and (parts + 1) (size - 1) / size n. */
+bool glia_comm_in_one_go(size_t n, int size, int parts);
 
 /* Part `i` of `of` of n floats, cut at whole cache lines. */
 void glia_comm_part(size_t n, int i, int of, size_t *from, size_t *to);
@@ -129,14 +130,16 @@ void glia_comm_part(size_t n, int i, int of, size_t *from, size_t *to);
 /* The rank that holds byte `col` of a row. */
 int glia_comm_holder(const glia_gather *g, int size, size_t col);
 
-/* What a sum adds: rank p's operand begins at base[p] + at bytes, or base[member[p]]. */
+/* What a sum adds: `n` times `parts` operands, of which those of rank p begin at
+ * base[p] + at bytes, or base[member[p]] + at, and stand `stride` bytes apart. */
 typedef struct {
     char *const *base;
     const int *member; /* NULL: 0, 1, ... */
-    size_t at;
+    size_t at, stride;
+    int n, parts;
 } glia_operands;
 
 /* out[i] (+)= operand 0 + operand 1 + ... for i in [0, n). out may be an operand. */
-void glia_comm_add_up(float *out, const glia_operands *src, int n_src, size_t n, bool add);
+void glia_comm_add_up(float *out, const glia_operands *src, size_t n, bool add);
 
 #endif

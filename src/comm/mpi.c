@@ -124,10 +124,10 @@ static glia_status map_staging(glia_comm *c, size_t bytes, glia_err *err) {
     void *p = mmap(NULL, m->staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return glia_fail_nomem(err, m->staging_bytes, "messages between ranks");
     m->staging = p;
-    m->piece = calloc((size_t)c->size, sizeof *m->piece);
+    m->piece = calloc(GLIA_RANKS_MAX, sizeof *m->piece);
     m->request = calloc((size_t)c->size * 2, sizeof *m->request);
     if (!m->piece || !m->request)
-        return glia_fail_nomem(err, (size_t)c->size * sizeof *m->request, "messages between ranks");
+        return glia_fail_nomem(err, GLIA_RANKS_MAX * sizeof *m->piece, "messages between ranks");
     return GLIA_OK;
 }
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SPINS = 1000, YIELDS = 20000 };
+enum { SPINS = 1000, YIELDS = 20000, FLOATS = GLIA_LINE / sizeof(float) };
 
 static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
 
@@ -57,67 +57,100 @@ typedef struct {
 } range;
 typedef range range_of(glia_comm *c, const void *arg, int peer);
 
-/* Between two meetings of the team, so that all its threads see what was received.
- * MPI allocates inside; that is its own affair, so the guard looks away. */
+/* MPI allocates inside; that is its own affair, so the guard looks away. */
+static void swap(glia_comm *c, range_of *give, range_of *take, const void *arg) {
+    const int guard = glia_guard_depth;
+    glia_guard_depth = 0;
+    for (int i = 1; i < c->size; i++) {
+        const int from = (c->rank + i) % c->size, to = (c->rank - i + c->size) % c->size;
+        const range in = take(c, arg, from), out = give(c, arg, to);
+        if (in.bytes) post(c, false, from, in.p, in.bytes);
+        if (out.bytes) post(c, true, to, out.p, out.bytes);
+    }
+    settle(c);
+    glia_guard_depth = guard;
+}
+
+/* Between two meetings of the team, so that all its threads see what was received. */
 static bool trade(glia_comm *c, int thread, range_of *give, range_of *take, const void *arg) {
     if (!glia_meet_team(c, thread)) return false;
-    if (thread == 0) {
-        const int guard = glia_guard_depth;
-        glia_guard_depth = 0;
-        for (int i = 1; i < c->size; i++) {
-            const int from = (c->rank + i) % c->size, to = (c->rank - i + c->size) % c->size;
-            const range in = take(c, arg, from), out = give(c, arg, to);
-            if (in.bytes) post(c, false, from, in.p, in.bytes);
-            if (out.bytes) post(c, true, to, out.p, out.bytes);
-        }
-        settle(c);
-        glia_guard_depth = guard;
-    }
+    if (thread == 0) swap(c, give, take, arg);
     return glia_meet_team(c, thread);
 }
 
 /* ---- sums ------------------------------------------------------------------------ */
 
-/* A sum whose part [from(p), to(p)) of `in` goes to rank p. */
+/* A sum whose part [from(p), to(p)) of `in` goes to rank p, in rounds of as many
+ * floats as the staging has room for. */
 typedef struct {
+    const glia_sum *of;
     char *in;
-    size_t n, unit; /* of reduce-scatter; unit 0: an all-reduce of n floats */
-    bool whole;     /* in one go: all of it goes to every rank */
-    size_t room;    /* bytes between operands in the staging */
+    bool scatter;    /* parts are those of a reduce-scatter */
+    bool whole;      /* in one go: all of it goes to every rank */
+    size_t longest;  /* floats of the longest part */
+    size_t at, most; /* floats of each part done in rounds before, and of a round */
+    int operand;     /* of each rank: the one that travels */
 } sum;
 
+/* Rank p's part of the first operand. */
 static range part_for(const glia_comm *c, const sum *s, int p) {
-    size_t from = 0, to = s->n;
-    if (s->unit) {
-        glia_share(s->n, p, c->size, &from, &to);
-        from *= s->unit;
-        to *= s->unit;
+    size_t from = 0, to = s->of->n;
+    if (s->scatter) {
+        glia_share(s->of->n, p, c->size, &from, &to);
+        from *= s->of->unit;
+        to *= s->of->unit;
     } else if (!s->whole) {
-        glia_comm_part(s->n, p, c->size, &from, &to);
+        glia_comm_part(s->of->n, p, c->size, &from, &to);
     }
     return (range){.p = s->in + from * sizeof(float), .bytes = (to - from) * sizeof(float)};
 }
 
-static range give_part(glia_comm *c, const void *arg, int peer) { return part_for(c, arg, peer); }
-
-/* Operands stand in the staging by rank, without a place for this one's. */
-static range take_operand(glia_comm *c, const void *arg, int peer) {
-    const sum *s = arg;
-    const size_t place = (size_t)(peer < c->rank ? peer : peer - 1);
-    return (range){.p = part_of(c)->staging + place * s->room, .bytes = part_for(c, s, c->rank).bytes};
+/* What of it a round has, of the operand whose turn it is. */
+static range round_for(const glia_comm *c, const sum *s, int p) {
+    const range all = part_for(c, s, p);
+    const size_t at = s->at * sizeof(float), most = s->most * sizeof(float);
+    const size_t left = all.bytes > at ? all.bytes - at : 0;
+    return (range){.p = all.p + at + (size_t)s->operand * s->of->stride * sizeof(float),
+                   .bytes = left < most ? left : most};
 }
 
-/* Trade operands; afterwards *src are those of this rank's part, of n floats. */
-static bool trade_operands(glia_comm *c, int thread, sum *s, glia_operands *src, size_t *n) {
+static range give_operand(glia_comm *c, const void *arg, int peer) { return round_for(c, arg, peer); }
+
+/* Others' operands stand in the staging in the order of the sum. */
+static range take_operand(glia_comm *c, const void *arg, int peer) {
+    const sum *s = arg;
+    const int others = peer < c->rank ? peer : peer - 1;
+    const size_t place = (size_t)(others * s->of->parts + s->operand);
+    return (range){.p = part_of(c)->staging + place * s->most * sizeof(float),
+                   .bytes = round_for(c, s, c->rank).bytes};
+}
+
+static void plan_rounds(const glia_comm *c, sum *s) {
+    const size_t n = s->of->n, size = (size_t)c->size;
+    s->longest = s->whole     ? n
+                 : s->scatter ? (n + size - 1) / size * s->of->unit
+                              : (n + FLOATS * size - 1) / (FLOATS * size) * FLOATS;
+    s->longest = (s->longest + FLOATS - 1) / FLOATS * FLOATS;
+    s->most = part_of(c)->staging_bytes / GLIA_LINE / ((size - 1) * (size_t)s->of->parts) * FLOATS;
+    if (s->most > s->longest) s->most = s->longest;
+}
+
+/* Trade a round's operands; *src are those of this rank's part then, from `from` to `to` of a thread's. */
+static bool trade_operands(glia_comm *c, int thread, sum *s, glia_operands *src, size_t *from, size_t *to) {
     glia_mpi *m = part_of(c);
-    const range mine = part_for(c, s, c->rank);
-    s->room = (mine.bytes + GLIA_LINE - 1) / GLIA_LINE * GLIA_LINE;
-    if (!trade(c, thread, give_part, take_operand, s)) return false;
-    if (thread == 0) { /* nobody reads it before the next meeting */
-        for (int p = 0; p < c->size; p++) m->piece[p] = p == c->rank ? mine.p : take_operand(c, s, p).p;
-    }
-    *src = (glia_operands){.base = m->piece};
-    *n = mine.bytes / sizeof(float);
+    s->operand = 0;
+    glia_comm_part(round_for(c, s, c->rank).bytes / sizeof(float), thread, c->threads, from, to);
+    if (!glia_meet_team(c, thread)) return false;
+    if (thread == 0)
+        for (int i = 0; i < s->of->parts; i++) {
+            s->operand = i;
+            for (int p = 0; p < c->size; p++)
+                m->piece[p * s->of->parts + i] =
+                    p == c->rank ? round_for(c, s, p).p : take_operand(c, s, p).p;
+            swap(c, give_operand, take_operand, s);
+        }
+    *src = (glia_operands){
+        .base = m->piece, .at = *from * sizeof(float), .n = c->size * s->of->parts, .parts = 1};
     return glia_meet_team(c, thread);
 }
 
@@ -128,64 +161,77 @@ static range give_mine(glia_comm *c, const void *arg, int peer) {
 
 static range take_theirs(glia_comm *c, const void *arg, int peer) { return part_for(c, arg, peer); }
 
-static void all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add) {
-    sum s = {.in = (char *)in, .n = n, .whole = glia_comm_in_one_go(n, c->size)};
-    glia_operands src;
-    size_t mine, from, to;
-    if (!trade_operands(c, thread, &s, &src, &mine)) return;
-    glia_comm_part(mine, thread, c->threads, &from, &to);
-    src.at = from * sizeof(float);
+/* This rank's part of the sum to `out`, or into its place in the area. */
+static bool sum_part(glia_comm *c, int thread, float *out, sum *s, bool add) {
+    plan_rounds(c, s);
+    do {
+        glia_operands src;
+        size_t from, to;
+        if (!trade_operands(c, thread, s, &src, &from, &to)) return false;
+        glia_comm_add_up(out + s->at + from, &src, to - from, add);
+        s->at += s->most;
+    } while (s->at < s->longest);
+    return true;
+}
+
+static void all_reduce(glia_comm *c, int thread, float *out, float *in, const glia_sum *of) {
+    sum s = {.of = of, .in = (char *)in, .whole = glia_comm_in_one_go(of->n, c->size, of->parts)};
     if (s.whole) {
-        glia_comm_add_up(out + from, &src, c->size, to - from, add);
+        sum_part(c, thread, out, &s, of->add);
         return;
     }
-    float *part = (float *)(void *)part_for(c, &s, c->rank).p;
-    glia_comm_add_up(part + from, &src, c->size, to - from, false);
+    if (!sum_part(c, thread, (float *)(void *)part_for(c, &s, c->rank).p, &s, false)) return;
     if (!trade(c, thread, give_mine, take_theirs, &s)) return;
-    char *base = s.in;
-    glia_comm_part(n, thread, c->threads, &from, &to);
-    const glia_operands all = {.base = &base, .at = from * sizeof(float)};
-    glia_comm_add_up(out + from, &all, 1, to - from, add);
+    size_t from, to;
+    glia_comm_part(of->n, thread, c->threads, &from, &to);
+    const glia_operands all = {.base = &s.in, .at = from * sizeof(float), .n = 1, .parts = 1};
+    glia_comm_add_up(out + from, &all, to - from, of->add);
 }
 
-static void reduce_scatter(glia_comm *c, int thread, float *out, const float *in, size_t n, size_t unit,
-                           bool add) {
-    sum s = {.in = (char *)(uintptr_t)in, .n = n, .unit = unit};
-    glia_operands src;
-    size_t mine, from, to;
-    if (!trade_operands(c, thread, &s, &src, &mine)) return;
-    glia_comm_part(mine, thread, c->threads, &from, &to);
-    src.at = from * sizeof(float);
-    glia_comm_add_up(out + from, &src, c->size, to - from, add);
+static void reduce_scatter(glia_comm *c, int thread, float *out, const float *in, const glia_sum *of) {
+    sum s = {.of = of, .in = (char *)(uintptr_t)in, .scatter = true};
+    sum_part(c, thread, out, &s, of->add);
 }
 
-/* ---- gather, broadcast, barrier ---------------------------------------------------- */
+/* ---- gather, exchange, broadcast, barrier ---------------------------------------------------- */
 
 /* Rows of every rank side by side at `to`, this rank's to be sent from `from`. */
 typedef struct {
     const glia_gather *g;
+    int root; /* who receives, or GLIA_EVERYONE */
     size_t rows;
     char *from, *to;
 } gathering;
 
-static range take_rows(glia_comm *c, const void *arg, int peer) {
-    const gathering *a = arg;
+static bool receives(const gathering *a, int rank) { return a->root == GLIA_EVERYONE || a->root == rank; }
+
+static size_t bytes_of(const glia_comm *c, const gathering *a, int peer) {
     size_t first, last;
     glia_share(a->g->n, peer, c->size, &first, &last);
-    return (range){.p = a->to + a->rows * first * a->g->unit, .bytes = a->rows * (last - first) * a->g->unit};
+    return a->rows * (last - first) * a->g->unit;
+}
+
+/* Where rank p's stand. */
+static range rows_of(const glia_comm *c, const gathering *a, int p) {
+    size_t first, last;
+    glia_share(a->g->n, p, c->size, &first, &last);
+    return (range){.p = a->to + a->rows * first * a->g->unit, .bytes = bytes_of(c, a, p)};
+}
+
+static range take_rows(glia_comm *c, const void *arg, int peer) {
+    return receives(arg, c->rank) ? rows_of(c, arg, peer) : (range){0};
 }
 
 static range give_rows(glia_comm *c, const void *arg, int peer) {
     const gathering *a = arg;
-    (void)peer;
-    return (range){.p = a->from, .bytes = take_rows(c, arg, c->rank).bytes};
+    return (range){.p = a->from, .bytes = receives(a, peer) ? bytes_of(c, a, c->rank) : 0};
 }
 
 /* Some rows, packed so that each rank sends one message: [rank][row][its units]. */
 static bool gather_packed(glia_comm *c, int thread, char *out, const char *in, const glia_gather *g,
-                          size_t rows) {
-    gathering a = {.g = g, .rows = rows, .to = part_of(c)->staging};
-    const range mine = take_rows(c, &a, c->rank);
+                          size_t rows, int root) {
+    gathering a = {.g = g, .root = root, .rows = rows, .to = part_of(c)->staging};
+    const range mine = rows_of(c, &a, c->rank);
     const size_t width = rows ? mine.bytes / rows : 0;
     size_t from, to;
     a.from = mine.p;
@@ -193,29 +239,52 @@ static bool gather_packed(glia_comm *c, int thread, char *out, const char *in, c
     glia_share(rows, thread, c->threads, &from, &to);
     for (size_t i = from; i < to; i++) memcpy(mine.p + i * width, in + i * g->ld_in, width);
     if (!trade(c, thread, give_rows, take_rows, &a)) return false;
-    for (int p = 0; p < c->size; p++) {
-        const range r = take_rows(c, &a, p);
+    for (int p = 0; p < c->size && receives(&a, c->rank); p++) {
+        const range r = rows_of(c, &a, p);
         const size_t w = r.bytes / rows, col = (size_t)(r.p - a.to) / rows;
         for (size_t i = from; i < to; i++) memcpy(out + i * g->ld_out + col, r.p + i * w, w);
     }
     return true;
 }
 
-static void all_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g) {
+static void gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g, int root) {
     const size_t width = g->n * g->unit;
     if (g->rows == 1) {
-        gathering a = {.g = g, .rows = 1, .from = (char *)(uintptr_t)in, .to = out};
-        const range mine = take_rows(c, &a, c->rank);
+        gathering a = {.g = g, .root = root, .rows = 1, .from = (char *)(uintptr_t)in, .to = out};
         if (!trade(c, thread, give_rows, take_rows, &a)) return;
-        if (thread == 0) memcpy(mine.p, in, mine.bytes);
+        const range mine = take_rows(c, &a, c->rank);
+        if (thread == 0 && mine.bytes) memcpy(mine.p, in, mine.bytes);
         return;
     }
     const size_t at_once = width ? part_of(c)->staging_bytes / width : g->rows;
     for (size_t i = 0; i < g->rows; i += at_once) {
         const size_t rows = g->rows - i < at_once ? g->rows - i : at_once;
-        if (!gather_packed(c, thread, (char *)out + i * g->ld_out, (const char *)in + i * g->ld_in, g, rows))
-            return;
+        if (!gather_packed(c, thread, out, (const char *)in + i * g->ld_in, g, rows, root)) return;
+        if (out) out = (char *)out + rows * g->ld_out;
     }
+}
+
+typedef struct {
+    char *out, *in;
+    size_t bytes, ld_in;
+} exchanging;
+
+static range give_block(glia_comm *c, const void *arg, int peer) {
+    const exchanging *a = arg;
+    (void)c;
+    return (range){.p = a->in + (size_t)peer * a->ld_in, .bytes = a->bytes};
+}
+
+static range take_block(glia_comm *c, const void *arg, int peer) {
+    const exchanging *a = arg;
+    (void)c;
+    return (range){.p = a->out + (size_t)peer * a->bytes, .bytes = a->bytes};
+}
+
+static void exchange(glia_comm *c, int thread, void *out, const void *in, size_t bytes, size_t ld_in) {
+    const exchanging a = {.out = out, .in = (char *)(uintptr_t)in, .bytes = bytes, .ld_in = ld_in};
+    if (!trade(c, thread, give_block, take_block, &a)) return;
+    if (thread == 0) memcpy(take_block(c, &a, c->rank).p, give_block(c, &a, c->rank).p, bytes);
 }
 
 typedef struct {
@@ -254,6 +323,7 @@ const glia_comm_table glia_comm_messages_table = {
     .barrier = barrier,
     .all_reduce = all_reduce,
     .reduce_scatter = reduce_scatter,
-    .all_gather = all_gather,
+    .gather = gather,
+    .exchange = exchange,
     .broadcast = broadcast,
 };

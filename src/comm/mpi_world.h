@@ -19,7 +19,7 @@ typedef struct {
     /* of messages; NULL and 0 where all ranks are `here` */
     char *staging;
     size_t staging_bytes;
-    char **piece;         /* [size] where each rank's operand of a sum stands */
+    char **piece;         /* [GLIA_RANKS_MAX] where a sum's operands stand */
     MPI_Request *request; /* [2 size] */
     int n_requests;
 } glia_mpi;

@@ -22,45 +22,56 @@ static void collect(glia_comm *c, int thread, float *out, size_t at, size_t n, b
         glia_comm_part(n, p, c->size, &a, &b);
         if (a < from) a = from;
         if (b > to) b = to;
-        const glia_operands part = {.base = c->world->area + c->member[p], .at = at + a * sizeof(float)};
-        if (a < b) glia_comm_add_up(out + a, &part, 1, b - a, add);
+        const glia_operands part = {
+            .base = c->world->area + c->member[p], .at = at + a * sizeof(float), .n = 1, .parts = 1};
+        if (a < b) glia_comm_add_up(out + a, &part, b - a, add);
     }
 }
 
-static void shared_all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add) {
-    glia_operands src = {.base = c->world->area, .member = c->member, .at = offset_in_area(c, in)};
-    const size_t at = src.at;
+/* Everyone's operands that begin at `in` in this rank's area. */
+static glia_operands operands(const glia_comm *c, const float *in, const glia_sum *s) {
+    return (glia_operands){.base = c->world->area,
+                           .member = c->member,
+                           .at = offset_in_area(c, in),
+                           .stride = s->stride * sizeof(float),
+                           .n = c->size,
+                           .parts = s->parts};
+}
+
+static void shared_all_reduce(glia_comm *c, int thread, float *out, float *in, const glia_sum *s) {
+    glia_operands src = operands(c, in, s);
+    const size_t at = src.at, n = s->n;
     size_t from, to, mine, end;
     if (!glia_meet(c, thread)) return;
-    if (glia_comm_in_one_go(n, c->size)) {
+    if (glia_comm_in_one_go(n, c->size, s->parts)) {
         glia_comm_part(n, thread, c->threads, &from, &to);
         src.at += from * sizeof(float);
-        glia_comm_add_up(out + from, &src, c->size, to - from, add);
+        glia_comm_add_up(out + from, &src, to - from, s->add);
         return;
     }
     /* Nobody else reads this part of this rank's area, so the sum may stand there. */
     glia_comm_part(n, c->rank, c->size, &mine, &end);
     glia_comm_part(end - mine, thread, c->threads, &from, &to);
     src.at += (mine + from) * sizeof(float);
-    glia_comm_add_up(in + mine + from, &src, c->size, to - from, false);
-    if (glia_meet(c, thread)) collect(c, thread, out, at, n, add);
+    glia_comm_add_up(in + mine + from, &src, to - from, false);
+    if (glia_meet(c, thread)) collect(c, thread, out, at, n, s->add);
 }
 
-static void shared_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, size_t n,
-                                  size_t unit, bool add) {
-    glia_operands src = {.base = c->world->area, .member = c->member, .at = offset_in_area(c, in)};
+static void shared_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, const glia_sum *s) {
+    glia_operands src = operands(c, in, s);
     size_t first, last, from, to;
     if (!glia_meet(c, thread)) return;
-    glia_share(n, c->rank, c->size, &first, &last);
-    glia_comm_part((last - first) * unit, thread, c->threads, &from, &to);
-    src.at += (first * unit + from) * sizeof(float);
-    glia_comm_add_up(out + from, &src, c->size, to - from, add);
+    glia_share(s->n, c->rank, c->size, &first, &last);
+    glia_comm_part((last - first) * s->unit, thread, c->threads, &from, &to);
+    src.at += (first * s->unit + from) * sizeof(float);
+    glia_comm_add_up(out + from, &src, to - from, s->add);
 }
 
-static void shared_all_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g) {
+static void shared_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g,
+                          int root) {
     const size_t at = offset_in_area(c, in), width = g->n * g->unit;
     size_t from, to, first, last;
-    if (!glia_meet(c, thread)) return;
+    if (!glia_meet(c, thread) || (root != GLIA_EVERYONE && root != c->rank)) return;
     glia_share(g->rows * width, thread, c->threads, &from, &to);
     while (from < to) { /* the bytes [from, to) of the whole, piece by piece */
         const size_t row = from / width, col = from % width;
@@ -70,6 +81,19 @@ static void shared_all_gather(glia_comm *c, int thread, void *out, const void *i
         if (len > to - from) len = to - from;
         memcpy((char *)out + row * g->ld_out + col,
                c->world->area[c->member[p]] + at + row * g->ld_in + (col - first * g->unit), len);
+        from += len;
+    }
+}
+
+static void shared_exchange(glia_comm *c, int thread, void *out, const void *in, size_t bytes, size_t ld_in) {
+    const size_t at = offset_in_area(c, in) + (size_t)c->rank * ld_in;
+    size_t from, to;
+    if (!glia_meet(c, thread)) return;
+    glia_share((size_t)c->size * bytes, thread, c->threads, &from, &to);
+    while (from < to) {
+        const size_t p = from / bytes, col = from % bytes;
+        const size_t len = bytes - col < to - from ? bytes - col : to - from;
+        memcpy((char *)out + from, c->world->area[c->member[p]] + at + col, len);
         from += len;
     }
 }
@@ -86,6 +110,7 @@ const glia_comm_table glia_comm_shared_table = {
     .barrier = shared_barrier,
     .all_reduce = shared_all_reduce,
     .reduce_scatter = shared_reduce_scatter,
-    .all_gather = shared_all_gather,
+    .gather = shared_gather,
+    .exchange = shared_exchange,
     .broadcast = shared_broadcast,
 };

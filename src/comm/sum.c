@@ -4,11 +4,10 @@
 
 enum { FLOATS = GLIA_LINE / sizeof(float), EXTRA_BYTES = 32 * 1024, CHUNK = 1024 };
 
-bool glia_comm_in_one_go(size_t n, int size) {
-    /* Reading all of all is (size - 1) n floats, twice the parts 2 (size - 1) / size n:
-     * what it reads more costs less than a second meeting up to about EXTRA_BYTES. */
-    const size_t p = (size_t)size;
-    return size <= 2 || (p - 1) * (p - 2) * n * sizeof(float) <= p * EXTRA_BYTES;
+bool glia_comm_in_one_go(size_t n, int size, int parts) {
+    /* What reading all of all reads more costs less than a second meeting up to about EXTRA_BYTES. */
+    const size_t p = (size_t)size, c = (size_t)parts;
+    return p == 1 || (p - 1) * (c * p - c - 1) * n * sizeof(float) <= p * EXTRA_BYTES;
 }
 
 void glia_comm_part(size_t n, int i, int of, size_t *from, size_t *to) {
@@ -30,8 +29,10 @@ int glia_comm_holder(const glia_gather *g, int size, size_t col) {
 /* Four floats wherever they stand: what every x86-64 and arm64 adds at once. */
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
-static const float *operand(const glia_operands *src, int p) {
-    return (const float *)(const void *)(src->base[src->member ? src->member[p] : p] + src->at);
+static const float *operand(const glia_operands *src, int i) {
+    const int p = i / src->parts;
+    const char *first = src->base[src->member ? src->member[p] : p] + src->at;
+    return (const float *)(const void *)(first + (size_t)(i % src->parts) * src->stride);
 }
 
 /* to = a + b, or to += a + b; b NULL: of a alone. */
@@ -56,7 +57,8 @@ static void add_two(float *to, const float *a, const float *b, size_t n, bool ad
     }
 }
 
-void glia_comm_add_up(float *out, const glia_operands *src, int n_src, size_t n, bool add) {
+void glia_comm_add_up(float *out, const glia_operands *src, size_t n, bool add) {
+    const int n_src = src->n * src->parts;
     float sum[CHUNK]; /* of all operands but the last */
     for (size_t i = 0; i < n; i += CHUNK) {
         const size_t k = n - i < CHUNK ? n - i : CHUNK;
