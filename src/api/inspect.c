@@ -13,6 +13,7 @@
 #include "base/cpu.h"
 #include "format/checkpoint.h"
 #include "kernel/kernels.h"
+#include "model/artifact.h"
 #include "model/spec.h"
 
 static json_t *ids_json(const glia_token_ids *ids) {
@@ -213,6 +214,37 @@ static json_t *run_json(const glia_model *m) {
                      "prefix_cache", l->prefix_cache);
 }
 
+/* ---- an artifact ---------------------------------------------------------- */
+
+/* Map every rank's file and compare each byte with its hash: what a load does not. */
+static glia_status verify(json_t **report, const glia_model *m, glia_err *err) {
+    glia_team *team;
+    glia_parallel p = glia_alone;
+    json_t *files = json_array();
+    p.tp = m->setting[SET_TP].value;
+    glia_status status = glia_team_create(&team, m->threads, err);
+    for (p.rank = 0; !status && p.rank < p.tp; p.rank++) {
+        const glia_weights_options options = {.dtype = m->dtype,
+                                              .parallel = &p,
+                                              .quantize = &m->quantize,
+                                              .cpu_flags = m->cpu_flags,
+                                              .team = team};
+        glia_weights *w;
+        status = glia_weights_load(&w, m->dir, &m->config, &options, err);
+        if (status) break;
+        status = glia_artifact_verify(w, m->dir, team, err);
+        json_array_append_new(files,
+                              json_pack("{s:i, s:O, s:O, s:I, s:b}", "rank", p.rank, "layout",
+                                        json_object_get(w->artifact.metadata, "glia_layout"), "source_hash",
+                                        json_object_get(w->artifact.metadata, "source_hash"), "bytes",
+                                        (json_int_t)w->artifact.map.len, "verified", !status));
+        glia_weights_free(w);
+    }
+    if (team) glia_team_free(team);
+    *report = files;
+    return status;
+}
+
 static json_t *inspect(const glia_model *m, const glia_checkpoint *checkpoint) {
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
     return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:[o], s:b, s:b}", "model", m->dir, "architecture",
@@ -226,15 +258,20 @@ GLIA_API glia_status glia_inspect(char **json, const char *model, const char *ca
                                   const glia_options *options, glia_err *err) {
     glia_model m = {0};
     glia_checkpoint checkpoint = {0};
+    json_t *files = NULL;
     *json = NULL;
     glia_status status = glia_model_open(&m, model, cache_dir, options, err);
-    if (!status && !(options && options->dummy)) status = glia_checkpoint_open(&checkpoint, m.dir, err);
+    if (!status && !(options && options->dummy))
+        status =
+            glia_artifact_in(m.dir) ? verify(&files, &m, err) : glia_checkpoint_open(&checkpoint, m.dir, err);
     if (!status) {
         json_t *root = inspect(&m, &checkpoint);
+        if (files) json_object_set(root, "artifact", files);
         *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
         json_decref(root);
         if (!*json) status = glia_fail_nomem(err, 0, "the report");
     }
+    json_decref(files);
     glia_checkpoint_close(&checkpoint);
     glia_model_close(&m);
     return status;

@@ -1,0 +1,588 @@
+/* check_artifact.c - what is compiled comes back bit for bit, and what is not as it was is refused.
+ *
+ * The models are those of tests/golden/forward. One check reads the files with the
+ * safetensors reader alone and unpacks every element against the checkpoint; another
+ * holds mapped weights to loaded ones, byte by byte, for several ranks. */
+#define _GNU_SOURCE /* memmem */
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "base/bf16.h"
+#include "base/cpu.h"
+#include "base/hash.h"
+#include "format/checkpoint.h"
+#include "model/artifact.h"
+
+#define GOLDEN "tests/golden/forward/"
+
+static const char *const models[] = {
+    "llama-3.2",
+    "llama-untied-bias",
+    "qwen2",
+    "qwen2-untied-window-odd",
+    "qwen3",
+    "qwen3-bare-names",
+    "qwen3-lm-head-stored",
+    "qwen3-untied-bias-odd",
+    "smollm3",
+    "smollm3-bias-window-types",
+};
+enum { N_MODELS = sizeof models / sizeof *models };
+
+static glia_team *team;
+
+static char *join(const char *dir, const char *name) {
+    static char path[8][600];
+    static int turn;
+    char *p = path[turn++ % 8];
+    snprintf(p, sizeof path[0], "%.300s/%.200s", dir, name);
+    return p;
+}
+
+static bool exists(const char *path) { return access(path, F_OK) == 0; }
+
+/* A new directory, below one that goes in the end. */
+static const char *new_dir(void) {
+    static char base[300], dir[400];
+    static int n;
+    if (!n) snprintf(base, sizeof base, "%s", check_temp_dir());
+    snprintf(dir, sizeof dir, "%s/%d", base, ++n);
+    assert_int_equal(mkdir(dir, 0777), 0);
+    return dir;
+}
+
+/* ---- formats ----------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    glia_dtype dtype;
+    glia_quantization scheme;
+    glia_quantization_type type;
+    const char *keep;
+} format;
+
+static const format formats[] = {
+    {"float32", GLIA_DTYPE_F32, 0, 0, NULL},
+    {"bfloat16", GLIA_DTYPE_BF16, 0, 0, NULL},
+    {"int8", GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, 0, NULL},
+    {"int8 but head", GLIA_DTYPE_F32, GLIA_QUANTIZATION_INT8, 0, "lm_head,layers.0.mlp"},
+    {"int8 per tensor", GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+     NULL},
+};
+enum { N_FORMATS = sizeof formats / sizeof *formats };
+
+static glia_options options_of(const format *f) {
+    return (glia_options){.dtype = f->dtype,
+                          .quantization = f->scheme,
+                          .quantization_type = f->type,
+                          .modules_to_not_convert = f->keep,
+                          .threads = 2};
+}
+
+static const char *compile(const char *model, const glia_options *o) {
+    static char dir[600];
+    glia_err err;
+    snprintf(dir, sizeof dir, "%.500s", new_dir());
+    if (glia_compile(model, NULL, dir, o, &err) != GLIA_OK) fail_msg("%s: %s", model, err.msg);
+    return dir;
+}
+
+/* ---- the files alone, against the checkpoint ----------------------------------- */
+
+typedef struct {
+    glia_safetensors file;
+    glia_checkpoint source;
+    glia_model_config config;
+    size_t compared;
+} reading;
+
+static const glia_tensor_view *find(const reading *r, const char *name) {
+    for (size_t i = 0; i < r->file.n; i++)
+        if (strcmp(r->file.tensor[i].name, name) == 0) return &r->file.tensor[i];
+    return NULL;
+}
+
+static float source_at(const glia_tensor_view *t, size_t i) {
+    float f;
+    uint16_t h;
+    if (t->dtype == GLIA_TENSOR_F32) {
+        memcpy(&f, (const char *)t->data + 4 * i, 4);
+        return f;
+    }
+    assert_int_equal(t->dtype, GLIA_TENSOR_BF16);
+    memcpy(&h, (const char *)t->data + 2 * i, 2);
+    return glia_bf16_to_f32(h);
+}
+
+/* Element k of a column of panels, as docs/PARALLEL.md describes them. */
+static float panel_at(const glia_tensor_view *t, size_t column, size_t k) {
+    const size_t each = (size_t)t->shape[3], steps = (size_t)t->shape[1];
+    const size_t i = ((column / 16 * steps + k / each) * 16 + column % 16) * each + k % each;
+    if (t->dtype == GLIA_TENSOR_I8) return ((const int8_t *)t->data)[i];
+    return source_at(t, i);
+}
+
+/* Row `row` of `source` is `column` of `panels`: exact, rounded, or int8 with a scale. */
+static void compare_row(reading *r, const glia_tensor_view *panels, const glia_tensor_view *scales,
+                        size_t column, const glia_tensor_view *source, size_t row, float per_tensor) {
+    const size_t k = (size_t)source->shape[1];
+    float most = per_tensor;
+    for (size_t i = 0; per_tensor == 0 && i < k; i++)
+        most = fmaxf(most, fabsf(source_at(source, row * k + i)));
+    const float scale = most / 127;
+    if (panels->dtype == GLIA_TENSOR_I8)
+        CHECK(((const float *)scales->data)[column] == scale, "%s: column %zu: scale %g, not %g",
+              panels->name, column, (double)((const float *)scales->data)[column], (double)scale);
+    size_t wrong = 0;
+    for (size_t i = 0; i < k; i++) {
+        const float x = source_at(source, row * k + i), found = panel_at(panels, column, i);
+        const float want = panels->dtype == GLIA_TENSOR_F32    ? x
+                           : panels->dtype == GLIA_TENSOR_BF16 ? glia_bf16_to_f32(glia_f32_to_bf16(x))
+                                                               : rintf(x / scale);
+        wrong += found != want;
+        r->compared++;
+    }
+    CHECK(wrong == 0, "%s: column %zu is not row %zu of %s in %zu places", panels->name, column, row,
+          source->name, wrong);
+}
+
+/* `from`: the column of its first row, in panels that alternate where `step` is 2. */
+static void compare_matrix(reading *r, bool per_tensor, const char *name, const char *weight, size_t from,
+                           size_t step) {
+    char text[120];
+    const glia_tensor_view *source = glia_checkpoint_find(&r->source, weight);
+    if (!source) source = glia_checkpoint_find(&r->source, weight + strlen("model."));
+    snprintf(text, sizeof text, "%s.panels", name);
+    const glia_tensor_view *panels = find(r, text);
+    snprintf(text, sizeof text, "%s.scale", name);
+    const glia_tensor_view *scales = find(r, text);
+    assert_non_null(source);
+    assert_non_null(panels);
+    assert_int_equal(panels->dtype == GLIA_TENSOR_I8, scales != NULL);
+    float most = 0;
+    for (size_t i = 0; per_tensor && i < (size_t)(source->shape[0] * source->shape[1]); i++)
+        most = fmaxf(most, fabsf(source_at(source, i)));
+    for (size_t row = 0; row < (size_t)source->shape[0]; row++)
+        compare_row(r, panels, scales, from + (row / 16 * step) * 16 + row % 16, source, row, most);
+}
+
+static void compare_layer(reading *r, bool per_tensor, int i) {
+    const glia_model_config *c = &r->config;
+    const size_t d = (size_t)c->head_dim, q = (size_t)c->heads * d, kv = (size_t)c->kv_heads * d;
+    static const struct {
+        const char *name, *weight;
+    } rows[] = {{"qkv", "self_attn.q_proj"}, {"qkv", "self_attn.k_proj"},  {"qkv", "self_attn.v_proj"},
+                {"o", "self_attn.o_proj"},   {"gate_up", "mlp.gate_proj"}, {"gate_up", "mlp.up_proj"},
+                {"down", "mlp.down_proj"}};
+    const size_t from[] = {0, q, q + kv, 0, 0, 16, 0};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        char name[64], weight[96];
+        snprintf(name, sizeof name, "layers.%d.%s", i, rows[k].name);
+        snprintf(weight, sizeof weight, "model.layers.%d.%s.weight", i, rows[k].weight);
+        compare_matrix(r, per_tensor, name, weight, from[k], k == 4 || k == 5 ? 2 : 1);
+    }
+}
+
+static void compare_vector(reading *r, const char *name, const char *weight) {
+    const glia_tensor_view *found = find(r, name), *source = glia_checkpoint_find(&r->source, weight);
+    if (!source) source = glia_checkpoint_find(&r->source, weight + strlen("model."));
+    assert_int_equal(found != NULL, source != NULL);
+    for (size_t i = 0; found && i < found->bytes / 4; i++) {
+        const float want = i < (size_t)source->shape[0] ? source_at(source, i) : 0;
+        CHECK(((const float *)found->data)[i] == want, "%s[%zu]", name, i);
+    }
+}
+
+static void test_every_element(void **state) {
+    (void)state;
+    for (size_t m = 0; m < N_MODELS; m++)
+        for (size_t f = 0; f < N_FORMATS; f++) {
+            char source[300];
+            reading r = {0};
+            glia_err err;
+            const bool per_tensor = formats[f].type != 0, int8 = formats[f].scheme != 0;
+            const glia_options o = options_of(&formats[f]);
+            snprintf(source, sizeof source, GOLDEN "%s", models[m]);
+            const char *dir = compile(source, &o);
+            assert_int_equal(glia_model_config_load(&r.config, source, NULL, NULL, &err), GLIA_OK);
+            assert_int_equal(glia_checkpoint_open(&r.source, source, &err), GLIA_OK);
+            if (glia_safetensors_open(&r.file, join(dir, "weights/tp0_sharded_checkpoint.safetensors"), &err))
+                fail_msg("%s", err.msg);
+            assert_int_equal(r.file.header_bytes % 4096, 0);
+            compare_matrix(&r, false, "embed", "model.embed_tokens.weight", 0, 1);
+            const bool own_head = !r.config.tied_head || (int8 && !formats[f].keep);
+            assert_int_equal(find(&r, "head.panels") != NULL, own_head);
+            if (own_head)
+                compare_matrix(&r, per_tensor, "head",
+                               r.config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight", 0, 1);
+            compare_vector(&r, "final_norm", "model.norm.weight");
+            for (int i = 0; i < r.config.layers; i++) {
+                char a[64], b[96];
+                compare_layer(&r, per_tensor, i);
+                snprintf(a, sizeof a, "layers.%d.q_norm", i);
+                snprintf(b, sizeof b, "model.layers.%d.self_attn.q_norm.weight", i);
+                compare_vector(&r, a, b);
+                snprintf(a, sizeof a, "layers.%d.o_bias", i);
+                snprintf(b, sizeof b, "model.layers.%d.self_attn.o_proj.bias", i);
+                compare_vector(&r, a, b);
+            }
+            glia_safetensors_close(&r.file);
+            glia_checkpoint_close(&r.source);
+            glia_model_config_free(&r.config);
+        }
+}
+
+/* ---- mapped against loaded ------------------------------------------------------- */
+
+static glia_status load(glia_weights **w, const char *dir, const glia_model_config *c, const format *f,
+                        int tp, int rank, bool vocab_parallel, glia_err *err) {
+    glia_quantize q;
+    const glia_parallel p = {.tp = tp, .rank = rank, .vocab_parallel = vocab_parallel, .cp_degree = 1};
+    assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, err), GLIA_OK);
+    const glia_weights_options o = {
+        .dtype = f->dtype, .parallel = &p, .quantize = &q, .cpu_flags = glia_cpu_flags(), .team = team};
+    const glia_status status = glia_weights_load(w, dir, c, &o, err);
+    glia_quantize_free(&q);
+    return status;
+}
+
+static void check_rank(const char *source, const glia_model_config *c, const format *f, int tp, int rank,
+                       bool vocab) {
+    glia_weights *loaded, *mapped;
+    glia_quantize q;
+    glia_err err;
+    static char out[400]; /* one for all: a file is written anew */
+    if (!*out) snprintf(out, sizeof out, "%s", new_dir());
+    if (load(&loaded, source, c, f, tp, rank, vocab, &err)) fail_msg("%s", err.msg);
+    size_t len;
+    char *config = check_read_file(join(source, "config.json"), &len);
+    check_write_file(out, "config.json", config, len);
+    free(config);
+    mkdir(join(out, "weights"), 0777);
+    assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, &err), GLIA_OK);
+    if (glia_artifact_write(loaded, &q, source, 0, out, team, &err)) fail_msg("%s", err.msg);
+    glia_quantize_free(&q);
+    if (load(&mapped, out, c, f, tp, rank, vocab, &err)) fail_msg("%s tp %d: %s", source, tp, err.msg);
+    assert_non_null(mapped->artifact.map.data);
+    CHECK(mapped->plan.bytes == loaded->plan.bytes &&
+              memcmp(mapped->plan.base, loaded->plan.base, loaded->plan.bytes) == 0,
+          "%s: %s, tp %d, rank %d: mapped weights differ from loaded ones", source, f->name, tp, rank);
+    CHECK((uintptr_t)mapped->plan.base % 64 == 0, "misaligned");
+    CHECK(mapped->embed.panels == mapped->plan.base, "%s: not in place", source);
+    CHECK(glia_artifact_verify(mapped, out, team, &err) == GLIA_OK, "%s", err.msg);
+    glia_weights_free(loaded);
+    glia_weights_free(mapped);
+}
+
+static void test_ranks(void **state) {
+    (void)state;
+    for (size_t m = 0; m < N_MODELS; m++)
+        for (size_t f = 0; f < N_FORMATS; f++)
+            for (int tp = 1; tp <= 4; tp++) {
+                char source[300];
+                glia_model_config c;
+                glia_err err;
+                snprintf(source, sizeof source, GOLDEN "%s", models[m]);
+                assert_int_equal(glia_model_config_load(&c, source, NULL, NULL, &err), GLIA_OK);
+                for (int rank = 0; rank < tp; rank++) check_rank(source, &c, &formats[f], tp, rank, rank % 2);
+                glia_model_config_free(&c);
+            }
+}
+
+/* ---- what is refused ---------------------------------------------------------------- */
+
+#define SOURCE GOLDEN "qwen3"
+#define FILE_NAME "weights/tp0_sharded_checkpoint.safetensors"
+
+/* Write `to` over the first `from` of dir/name. */
+static void patch(const char *dir, const char *name, const char *from, const char *to) {
+    size_t len;
+    char *text = check_read_file(join(dir, name), &len), *at = memmem(text, len, from, strlen(from));
+    assert_non_null(at);
+    memcpy(at, to, strlen(to));
+    check_write_file(dir, name, text, len);
+    free(text);
+}
+
+static void damage_cut(const char *dir) {
+    struct stat info;
+    assert_int_equal(stat(join(dir, FILE_NAME), &info), 0);
+    assert_int_equal(truncate(join(dir, FILE_NAME), info.st_size - 1), 0);
+}
+static void damage_short(const char *dir) { assert_int_equal(truncate(join(dir, FILE_NAME), 5), 0); }
+static void damage_missing(const char *dir) { assert_int_equal(unlink(join(dir, FILE_NAME)), 0); }
+static void damage_layout(const char *dir) {
+    patch(dir, FILE_NAME, "\"glia_layout\":\"1\"", "\"glia_layout\":\"9\"");
+}
+static void damage_order(const char *dir) { patch(dir, FILE_NAME, "\"little\"", "\"middle\""); }
+static void damage_header(const char *dir) {
+    patch(dir, FILE_NAME, "\"source_hash\":\"", "\"source_hash\":\"#");
+}
+static void damage_config(const char *dir) { patch(dir, "config.json", "{\n", "{ "); }
+static void damage_foreign(const char *dir) {
+    const glia_tensor_spec spec = {"layers.0.weight", GLIA_TENSOR_F32, 1, {1}};
+    glia_safetensors_writer *w;
+    glia_err err;
+    assert_int_equal(glia_safetensors_create(&w, join(dir, FILE_NAME), &spec, 1, &err), GLIA_OK);
+    assert_int_equal(glia_safetensors_append(w, &(float){1}, 4, &err), GLIA_OK);
+    assert_int_equal(glia_safetensors_finish(w, &err), GLIA_OK);
+}
+/* A file that says it is ours, of this layout, and ends with no hashes. */
+static void damage_unhashed(const char *dir) {
+    const glia_tensor_spec spec = {"layers.0.weight", GLIA_TENSOR_F32, 1, {1}};
+    glia_safetensors_writer *w;
+    glia_err err;
+    json_t *said = json_pack("{s:s, s:s}", "glia_layout", "1", "byte_order", "little");
+    assert_int_equal(glia_safetensors_create_with(&w, join(dir, FILE_NAME), &spec, 1, said, 4096, NULL, &err),
+                     GLIA_OK);
+    json_decref(said);
+    assert_int_equal(glia_safetensors_append(w, &(float){1}, 4, &err), GLIA_OK);
+    assert_int_equal(glia_safetensors_finish(w, &err), GLIA_OK);
+}
+static void damage_nothing(const char *dir) { (void)dir; }
+
+typedef struct {
+    const char *what;
+    void (*damage)(const char *dir);
+    glia_options options;
+    glia_status status;
+    const char *words; /* that the sentence has */
+} refusal;
+
+/* clang-format off */
+static const refusal of_bfloat16[] = {
+    {"cut", damage_cut, {0}, GLIA_ERR_FORMAT, "tp0_sharded_checkpoint.safetensors"},
+    {"cut to nothing", damage_short, {0}, GLIA_ERR_FORMAT, "5 bytes, too short"},
+    {"missing", damage_missing, {0}, GLIA_ERR_IO, "tp0_sharded_checkpoint.safetensors is missing: the weights of rank 0 of 1"},
+    {"other layout", damage_layout, {0}, GLIA_ERR_UNSUPPORTED, "has layout 9 of packed weights, expected 1; compile the model again"},
+    {"other machine", damage_order, {0}, GLIA_ERR_UNSUPPORTED, "has middle-endian numbers, this machine little-endian"},
+    {"a byte of the header", damage_header, {0}, GLIA_ERR_FORMAT, "header does not match its hash; the file is damaged"},
+    {"config.json", damage_config, {0}, GLIA_ERR_UNSUPPORTED, "made from another config.json than the one in"},
+    {"another program's", damage_foreign, {0}, GLIA_ERR_FORMAT, "written by another program (no glia_layout in its header); give the directory of the original model"},
+    {"no hashes", damage_unhashed, {0}, GLIA_ERR_FORMAT, "does not end with 1 hashes"},
+    {"dtype", damage_nothing, {.dtype = GLIA_DTYPE_F32}, GLIA_ERR_ARGUMENT, "made with dtype bfloat16, and float32 is asked for"},
+    {"quantization", damage_nothing, {.quantization = GLIA_QUANTIZATION_INT8}, GLIA_ERR_ARGUMENT, "made with quantization none, and int8 is asked for"},
+};
+static const refusal of_int8[] = {
+    {"type", damage_nothing, {.quantization_type = GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC}, GLIA_ERR_ARGUMENT,
+        "made with quantization_type per_channel_symmetric, and per_tensor_symmetric is asked for"},
+    {"modules", damage_nothing, {.modules_to_not_convert = "lm_head"}, GLIA_ERR_ARGUMENT, "other modules_to_not_convert?"},
+    {"as many bytes", damage_nothing, {.modules_to_not_convert = "layers.1.mlp"}, GLIA_ERR_ARGUMENT, "other modules_to_not_convert?"},
+};
+/* clang-format on */
+
+static void check_refusals(const refusal *r, size_t n, const glia_options *made) {
+    for (size_t i = 0; i < n; i++) {
+        glia_err err = {0};
+        glia_model *m = NULL;
+        const char *dir = compile(SOURCE, made);
+        r[i].damage(dir);
+        const glia_status status = glia_model_load(&m, dir, NULL, &r[i].options, &err);
+        CHECK(status == r[i].status && strstr(err.msg, r[i].words), "%s: status %d: %s, wanted %s", r[i].what,
+              status, err.msg, r[i].words);
+        CHECK(!m, "%s: a model", r[i].what);
+        glia_model_free(m);
+    }
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    check_refusals(of_bfloat16, sizeof of_bfloat16 / sizeof *of_bfloat16,
+                   &(glia_options){.dtype = GLIA_DTYPE_BF16});
+    check_refusals(of_int8, sizeof of_int8 / sizeof *of_int8,
+                   &(glia_options){.dtype = GLIA_DTYPE_BF16,
+                                   .quantization = GLIA_QUANTIZATION_INT8,
+                                   .modules_to_not_convert = "layers.0.mlp"});
+}
+
+/* Ranks that the files were not made for. */
+static void test_other_ranks(void **state) {
+    (void)state;
+    glia_err err = {0};
+    glia_weights *w;
+    glia_model_config c;
+    const glia_options o = {.dtype = GLIA_DTYPE_BF16};
+    const char *dir = compile(SOURCE, &o);
+    assert_int_equal(glia_model_config_load(&c, dir, NULL, NULL, &err), GLIA_OK);
+    assert_int_equal(load(&w, dir, &c, &formats[1], 2, 0, false, &err), GLIA_ERR_ARGUMENT);
+    assert_non_null(strstr(err.msg, "made with tensor_parallel_size 1, and 2 is asked for"));
+    assert_int_equal(load(&w, dir, &c, &formats[1], 2, 1, false, &err), GLIA_ERR_IO);
+    assert_non_null(
+        strstr(err.msg, "is missing: the weights of rank 1 of 2; was the model compiled for fewer ranks?"));
+    rename(join(dir, FILE_NAME), join(dir, "weights/tp1_sharded_checkpoint.safetensors"));
+    assert_int_equal(load(&w, dir, &c, &formats[1], 2, 1, false, &err), GLIA_ERR_ARGUMENT);
+    assert_non_null(strstr(err.msg, "made with tensor_parallel_size 1, and 2 is asked for"));
+    glia_model_config_free(&c);
+}
+
+/* A byte of a tensor: a load does not look, inspect does. */
+static void test_damaged_bytes(void **state) {
+    (void)state;
+    glia_err err = {0};
+    glia_model *m;
+    char *json = NULL;
+    size_t len;
+    const char *dir = compile(SOURCE, &(glia_options){.dtype = GLIA_DTYPE_BF16});
+    assert_int_equal(glia_inspect(&json, dir, NULL, NULL, &err), GLIA_OK);
+    assert_non_null(strstr(json, "\"artifact\":[{\"rank\":0,\"layout\":\"1\""));
+    assert_non_null(strstr(json, "\"verified\":true"));
+    glia_free(json);
+    char *bytes = check_read_file(join(dir, FILE_NAME), &len);
+    bytes[len / 2] ^= 4;
+    check_write_file(dir, FILE_NAME, bytes, len);
+    free(bytes);
+    assert_int_equal(glia_model_load(&m, dir, NULL, NULL, &err), GLIA_OK);
+    glia_model_free(m);
+    assert_int_equal(glia_inspect(&json, dir, NULL, NULL, &err), GLIA_ERR_FORMAT);
+    assert_null(json);
+    assert_non_null(strstr(err.msg, "does not match its hash; the file is damaged"));
+}
+
+/* ---- the directory --------------------------------------------------------------------- */
+
+static void expect_refused(const char *model, const char *dir, const char *words) {
+    glia_err err = {0};
+    const glia_status status = glia_compile(model, NULL, dir, NULL, &err);
+    CHECK(status != GLIA_OK && strstr(err.msg, words), "%s: %d: %s, wanted %s", dir, status, err.msg, words);
+}
+
+static void test_directory(void **state) {
+    (void)state;
+    glia_err err = {0};
+    char temp[400], out[500];
+    snprintf(temp, sizeof temp, "%s", new_dir());
+    check_write_file(temp, "file", "x", 1);
+    expect_refused(SOURCE, temp, "exists and is not empty; give another directory or remove it");
+    expect_refused(SOURCE, join(temp, "file"), "exists and is not a directory");
+    expect_refused(SOURCE, "/nowhere/x", "cannot make it");
+    expect_refused(GOLDEN "none", join(temp, "a"), "none");
+    assert_false(exists(join(temp, "a")) || exists(join(temp, "a.tmp")) || exists(join(temp, "file.tmp")));
+
+    snprintf(out, sizeof out, "%s/out", temp);
+    mkdir(join(temp, "out.tmp"), 0777); /* of a process that was killed */
+    check_write_file(join(temp, "out.tmp"), "rubbish", "x", 1);
+    mkdir(out, 0777); /* empty */
+    assert_int_equal(glia_compile(SOURCE, NULL, out, NULL, &err), GLIA_OK);
+    assert_false(exists(join(temp, "out.tmp")) || exists(join(out, "rubbish")));
+    expect_refused(out, join(temp, "again"), "is compiled already; give the directory of the original model");
+    check_write_file(out, "old", "x", 1);
+    const glia_options f32 = {.dtype = GLIA_DTYPE_F32};
+    assert_int_equal(glia_compile(SOURCE, NULL, join(temp, "out/"), &f32, &err),
+                     GLIA_OK); /* an artifact is replaced */
+    assert_false(exists(join(temp, "out.tmp")) || exists(join(out, "old")));
+    glia_model *m;
+    glia_model_info info;
+    assert_int_equal(glia_model_load(&m, out, NULL, NULL, &err), GLIA_OK);
+    glia_model_get_info(m, &info);
+    assert_int_equal(info.dtype, GLIA_DTYPE_F32);
+    glia_model_free(m);
+}
+
+/* Files come along byte for byte, choices become defaults, and what was not chosen stays open. */
+static void test_what_comes_along(void **state) {
+    (void)state;
+    static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json",
+                                        "tokenizer_config.json"};
+    const char source[] = "models/qwen3-demo";
+    glia_err err = {0};
+    const glia_options o = {
+        .quantization = GLIA_QUANTIZATION_W8A8, .sequence_length = 96, .modules_to_not_convert = "lm_head"};
+    const char *dir = compile(source, &o);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t a, b;
+        char *want = check_read_file(join(source, names[i]), &a),
+             *found = check_read_file(join(dir, names[i]), &b);
+        CHECK(a == b && memcmp(want, found, a) == 0, "%s", names[i]);
+        free(want);
+        free(found);
+    }
+    json_t *file = json_load_file(join(dir, "neuron_config.json"), 0, NULL);
+    assert_int_equal(json_integer_value(json_object_get(file, "sequence_length")), 96);
+    assert_int_equal(json_integer_value(json_object_get(file, "tp_degree")), 1);
+    assert_true(json_is_true(json_object_get(file, "quantized")));
+    assert_null(json_object_get(file, "batch_size"));
+    assert_null(json_object_get(file, "max_batch_size"));
+    json_decref(file);
+    glia_model *m;
+    glia_model_info info;
+    assert_int_equal(glia_model_load(&m, dir, NULL, NULL, &err), GLIA_OK);
+    glia_model_get_info(m, &info);
+    assert_int_equal(info.quantization, GLIA_QUANTIZATION_W8A8);
+    assert_int_equal(info.sequence_length, 96);
+    assert_true(info.has_tokenizer && info.has_chat_template);
+    glia_model_free(m);
+    const glia_options weights_only = {.quantization = GLIA_QUANTIZATION_INT8}; /* the same weights */
+    assert_int_equal(glia_model_load(&m, dir, NULL, &weights_only, &err), GLIA_OK);
+    glia_model_free(m);
+}
+
+/* A dummy has a config.json alone. */
+static void test_dummy(void **state) {
+    (void)state;
+    glia_err err;
+    glia_model *m;
+    size_t len;
+    char source[400];
+    char *config = check_read_file(SOURCE "/config.json", &len);
+    snprintf(source, sizeof source, "%s", new_dir());
+    check_write_file(source, "config.json", config, len);
+    free(config);
+    const char *dir = compile(source, &(glia_options){.dummy = true, .seed = 5});
+    assert_int_equal(glia_model_load(&m, dir, NULL, NULL, &err), GLIA_OK);
+    glia_model_free(m);
+}
+
+/* The source's hash: other bytes, names or shapes give another, other files do not. */
+static void test_source_hash(void **state) {
+    (void)state;
+    uint64_t a = 0, b = 0;
+    glia_err err;
+    assert_int_equal(glia_source_hash(&a, GOLDEN "qwen3", team, &err), GLIA_OK);
+    assert_int_equal(glia_source_hash(&b, GOLDEN "qwen3", team, &err), GLIA_OK);
+    assert_true(a == b && a != 0);
+    assert_int_equal(glia_source_hash(&b, GOLDEN "smollm3", team, &err), GLIA_OK);
+    assert_true(a != b);
+    assert_int_equal(glia_source_hash(&b, GOLDEN "none", team, &err), GLIA_ERR_IO);
+}
+
+static void test_hash(void **state) {
+    (void)state;
+    unsigned char bytes[300];
+    uint64_t seen[300];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)check_u32();
+    for (size_t n = 0; n < 300; n++) {
+        seen[n] = glia_hash(bytes, n, 7);
+        for (size_t k = 0; k < n; k++) CHECK(seen[k] != seen[n], "%zu and %zu bytes", k, n);
+        for (size_t bit = 0; bit < 8 * n; bit++) {
+            bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+            CHECK(glia_hash(bytes, n, 7) != seen[n], "bit %zu of %zu bytes", bit, n);
+            bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        }
+        CHECK(glia_hash(bytes, n, 8) != seen[n], "seed");
+    }
+    assert_true(glia_hash("", 0, 0) != glia_hash("\0", 1, 0));
+}
+
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
+    glia_err err;
+    if (glia_team_create(&team, 2, &err) != GLIA_OK) return 1;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_element),    cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_other_ranks),
+        cmocka_unit_test(test_damaged_bytes),    cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_what_comes_along), cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_source_hash),      cmocka_unit_test(test_hash),
+    };
+    const int status = check_run_group("artifact", tests);
+    glia_team_free(team);
+    return status;
+}
