@@ -1,10 +1,11 @@
 /* check_load_ranks.c - every element that every rank holds is the model's, or zero.
  *
  * The rows and columns of a rank are told here once more, head by head and part
- * by part, from docs/PARALLEL.md; values come from the checkpoint itself, those
- * of dummies and of int8 from the weights of one rank, which hold the whole model. */
+ * by part, from docs/PARALLEL.md; values come from the checkpoint itself, dummies'
+ * and int8 scales from the weights of one rank, which hold the whole model. */
 #include "check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,13 @@ typedef struct {
     const glia_checkpoint *checkpoint; /* NULL: `whole` */
     const glia_weights *whole;         /* of one rank */
 } model;
+
+/* What glia_preshard says of the weight, NULL: nothing. */
+static const glia_preshard *preshard_of(const model *m, glia_weight_id id) {
+    for (size_t i = 0; i < m->whole->spec->n_preshards; i++)
+        if (m->whole->spec->preshard[i].id == id) return &m->whole->spec->preshard[i];
+    return NULL;
+}
 
 /* Which matrix or bias holds a weight, and where its part of the fused columns begins. */
 typedef struct {
@@ -77,7 +85,7 @@ static float held(const place *p, size_t row, size_t k) {
     return glia_panel_get(panel, p->m->dtype, k, column % GLIA_PANEL);
 }
 
-static float stored(const glia_checkpoint *c, const glia_weight *w, size_t i) {
+static float stored_at(const glia_checkpoint *c, const glia_weight *w, size_t i) {
     const glia_tensor_view *t = glia_checkpoint_find(c, w->name);
     uint16_t h;
     float f;
@@ -92,14 +100,27 @@ static float stored(const glia_checkpoint *c, const glia_weight *w, size_t i) {
     return glia_bf16_to_f32(h);
 }
 
-/* Element [row, col] of the model's weight, as matrices of `dtype` hold it. */
+static float stored(const model *m, const glia_weight *w, size_t row, size_t col) {
+    enum { COLS_MAX = 256 };
+    const glia_preshard *p = preshard_of(m, w->spec->id);
+    const size_t n = (size_t)w->cols;
+    float x[COLS_MAX];
+    if (!p) return stored_at(m->checkpoint, w, row * n + col);
+    const size_t from = p->source ? (size_t)p->source(m->config, (int64_t)row) : row;
+    assert_true(n <= COLS_MAX);
+    for (size_t i = 0; i < n; i++) x[i] = stored_at(m->checkpoint, w, from * n + i);
+    if (p->change) p->change(m->config, (int64_t)row, x, w->cols);
+    return x[col];
+}
+
+/* Element [row, col] of the model's weight, as the matrix `to` holds it. */
 static float expected(const model *m, const glia_weight *w, const place *to, size_t row, size_t col) {
-    if (m->checkpoint) {
-        const float f = stored(m->checkpoint, w, row * (size_t)w->cols + col);
-        return to->m && to->m->dtype == GLIA_DTYPE_BF16 ? glia_bf16_to_f32(glia_f32_to_bf16(f)) : f;
-    }
     const place p = place_of(m->whole, w->layer, w->spec->id);
-    return held(&p, row, col);
+    if (!m->checkpoint) return held(&p, row, col);
+    const float f = stored(m, w, row, col);
+    if (!to->m || to->m->dtype == GLIA_DTYPE_F32) return f;
+    if (to->m->dtype == GLIA_DTYPE_BF16) return glia_bf16_to_f32(glia_f32_to_bf16(f));
+    return rintf(f / p.m->scale[column_of(&p, row)]);
 }
 
 /* ---- which of its rows and columns a rank holds ---------------------------- */
@@ -311,7 +332,8 @@ static void test_dummies(void **state) {
 }
 
 /* Integers and scales are those of one rank, whatever the scheme. */
-static void check_int8(const glia_model_config *c, const char *dir, bool dummy) {
+static void check_int8(const glia_model_config *c, const char *dir, const glia_model_spec *spec,
+                       const glia_checkpoint *checkpoint) {
     for (int per_tensor = 0; per_tensor < 2; per_tensor++) {
         glia_quantize q;
         glia_err err;
@@ -320,8 +342,9 @@ static void check_int8(const glia_model_config *c, const char *dir, bool dummy) 
         if (glia_quantize_resolve(&q, per_tensor ? GLIA_QUANTIZATION_INT8 : GLIA_QUANTIZATION_W8A8, type,
                                   NULL, c, &err))
             fail_msg("%s", err.msg);
-        glia_weights_options o = {.dtype = GLIA_DTYPE_BF16, .quantize = &q, .dummy = dummy, .seed = 5};
-        check_model(c, dir, &o, NULL);
+        glia_weights_options o = {
+            .dtype = GLIA_DTYPE_BF16, .quantize = &q, .spec = spec, .dummy = !checkpoint, .seed = 5};
+        check_model(c, dir, &o, checkpoint);
         glia_quantize_free(&q);
     }
 }
@@ -329,15 +352,69 @@ static void check_int8(const glia_model_config *c, const char *dir, bool dummy) 
 static void test_int8(void **state) {
     (void)state;
     glia_model_config c;
+    glia_checkpoint checkpoint;
     glia_err err;
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         make_config(&c, i % 2 ? "smollm3" : "qwen3", heads[i].heads, heads[i].kv_heads, i % 2);
-        check_int8(&c, "/nowhere", true);
+        check_int8(&c, "/nowhere", NULL, NULL);
         glia_model_config_free(&c);
     }
     static const char dir[] = "tests/golden/forward/qwen3-untied-bias-odd";
     if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
-    check_int8(&c, dir, false);
+    if (glia_checkpoint_open(&checkpoint, dir, &err)) fail_msg("%s", err.msg);
+    check_int8(&c, dir, NULL, &checkpoint);
+    glia_checkpoint_close(&checkpoint);
+    glia_model_config_free(&c);
+}
+
+/* ---- preshard -------------------------------------------------------------- */
+
+/* q and k as the first Llama checkpoints store them: the two of a RoPE pair
+ * beside each other, where Transformers has them half a head apart. */
+static int64_t paired_row(const glia_model_config *c, int64_t row) {
+    const int64_t head = row / c->head_dim * c->head_dim, i = row - head, half = c->head_dim / 2;
+    return head + i % half * 2 + i / half;
+}
+static int64_t last_first(const glia_model_config *c, int64_t row) { return c->hidden - 1 - row; }
+/* Norms as Gemma stores them. */
+static void add_one(const glia_model_config *c, int64_t row, float *x, int64_t n) {
+    (void)c, (void)row;
+    for (int64_t i = 0; i < n; i++) x[i] += 1;
+}
+/* A factor for each input, taken into the weight that reads them. */
+static void scale_inputs(const glia_model_config *c, int64_t row, float *x, int64_t n) {
+    (void)c;
+    for (int64_t i = 0; i < n; i++) x[i] *= (float)(1 + i % 3) + (float)(row % 2);
+}
+
+static void test_preshard(void **state) {
+    (void)state;
+    static const char dir[] = "tests/golden/forward/qwen3-untied-bias-odd";
+    static const glia_preshard changes[] = {
+        {W_Q, paired_row, NULL},
+        {W_K, paired_row, NULL},
+        {W_Q_BIAS, paired_row, NULL},
+        {W_IN_NORM, NULL, add_one},
+        {W_FINAL_NORM, NULL, add_one},
+        {W_O, NULL, scale_inputs},
+        {W_DOWN, last_first, scale_inputs},
+        {W_UP, NULL, scale_inputs},
+        {W_HEAD, NULL, scale_inputs},
+    };
+    glia_model_config c;
+    glia_checkpoint checkpoint;
+    glia_err err;
+    if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+    if (glia_checkpoint_open(&checkpoint, dir, &err)) fail_msg("%s", err.msg);
+    glia_model_spec spec = *glia_spec_find(c.architecture);
+    spec.preshard = changes;
+    spec.n_preshards = sizeof changes / sizeof *changes;
+    glia_weights_options o = {.dtype = GLIA_DTYPE_F32, .spec = &spec};
+    check_model(&c, dir, &o, &checkpoint);
+    o.dtype = GLIA_DTYPE_BF16;
+    check_model(&c, dir, &o, &checkpoint);
+    check_int8(&c, dir, &spec, &checkpoint);
+    glia_checkpoint_close(&checkpoint);
     glia_model_config_free(&c);
 }
 
@@ -366,10 +443,8 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_checkpoints),
-        cmocka_unit_test(test_dummies),
-        cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_dummies), cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_preshard),    cmocka_unit_test(test_limits),
     };
     glia_err err;
     if (glia_team_create(&team, 2, &err)) fail_msg("%s", err.msg);

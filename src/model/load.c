@@ -23,6 +23,7 @@ enum { PARTS_MAX = 3 };
 
 typedef struct {
     const glia_tensor_view *tensor; /* NULL: dummy */
+    const glia_preshard *preshard;  /* or NULL */
     glia_shard rows;                /* of the tensor, that the rank has */
     uint64_t key;                   /* of the dummy's draws */
     float fill;                     /* every element of a dummy's vector */
@@ -38,6 +39,7 @@ typedef struct {
     glia_shard cols; /* of every row, that the rank has */
     size_t lo, hi;   /* columns of whole rows that are read */
     bool alternate;  /* panels go to the parts in turns: gate, up */
+    bool changes;    /* values of a part: rows go through float32 */
 } pack_job;
 
 typedef struct {
@@ -143,6 +145,9 @@ static glia_shard add_part(const loader *l, pack_job *job, size_t layer, glia_we
     glia_shard cols;
     part *p = &job->part[job->n_parts++];
     p->tensor = l->options->dummy ? NULL : l->found[layer][id];
+    for (size_t i = 0; p->tensor && i < w->spec->n_preshards; i++)
+        if (w->spec->preshard[i].id == id) p->preshard = &w->spec->preshard[i];
+    job->changes |= p->preshard && p->preshard->change;
     p->key = l->options->seed * 0x9e3779b97f4a7c15u + layer * N_WEIGHTS + id;
     p->fill = id >= W_Q_BIAS ? 0 : 1;
     glia_spec_shards(&p->rows, &cols, glia_spec_row(w->spec, w->config, id), w->config, &l->parallel,
@@ -263,26 +268,57 @@ static void draw_row(float *y, uint64_t key, size_t row, size_t from, size_t to)
     }
 }
 
-/* What rows are stored in; the parts of a job agree. */
-static glia_dtype dtype_of(const part *p) {
-    if (!p->tensor || p->tensor->dtype == GLIA_TENSOR_F32) return GLIA_DTYPE_F32;
-    return p->tensor->dtype == GLIA_TENSOR_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F16;
+static float element(const part *p, size_t i) {
+    uint16_t h;
+    float f;
+    if (!p->tensor) return p->fill;
+    const char *data = p->tensor->data;
+    if (p->tensor->dtype == GLIA_TENSOR_F32) {
+        memcpy(&f, data + i * 4, 4);
+        return f;
+    }
+    memcpy(&h, data + i * 2, 2);
+    return p->tensor->dtype == GLIA_TENSOR_BF16 ? glia_bf16_to_f32(h) : glia_f16_to_f32(h);
 }
-static size_t size_of(glia_dtype stored) { return stored == GLIA_DTYPE_F32 ? 4 : 2; }
 
-/* Row `row` of the tensor, in which columns [lo, hi) can be read; a dummy's is made in `to`. */
-static const char *whole_row(const pack_job *job, const part *p, size_t row, float *to) {
-    if (p->tensor) return (const char *)p->tensor->data + row * job->cols.n * size_of(dtype_of(p));
-    draw_row(to, p->key, row, job->lo, job->hi);
+/* What whole_row() gives; the parts of a job agree. */
+static glia_dtype dtype_of(const pack_job *job) {
+    const glia_tensor_view *t = job->part[0].tensor;
+    if (!t || job->changes || t->dtype == GLIA_TENSOR_F32) return GLIA_DTYPE_F32;
+    return t->dtype == GLIA_TENSOR_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F16;
+}
+static size_t size_of(const pack_job *job) { return dtype_of(job) == GLIA_DTYPE_F32 ? 4 : 2; }
+
+static size_t stored_row(const loader *l, const part *p, size_t row) {
+    if (!p->preshard || !p->preshard->source) return row;
+    return (size_t)p->preshard->source(l->w->config, (int64_t)row);
+}
+static void change_row(const loader *l, const part *p, size_t row, float *x, size_t n) {
+    if (p->preshard && p->preshard->change) p->preshard->change(l->w->config, (int64_t)row, x, (int64_t)n);
+}
+
+/* Row `row` of a weight, in which columns [lo, hi) can be read: where the file has
+ * it, else made in `to`. */
+static const char *whole_row(const loader *l, const pack_job *job, const part *p, size_t row, float *to) {
+    const size_t n = job->cols.n;
+    if (!p->tensor) {
+        draw_row(to, p->key, row, job->lo, job->hi);
+        return (const char *)to;
+    }
+    const size_t from = stored_row(l, p, row) * n;
+    if (!job->changes) return (const char *)p->tensor->data + from * size_of(job);
+    for (size_t i = 0; i < n; i++) to[i] = element(p, from + i);
+    change_row(l, p, row, to, n);
     return (const char *)to;
 }
 
-/* The rank's columns of a whole row: in the file where they stand there side by side, else in `to`. */
-static const void *slice(const pack_job *job, const part *p, const char *whole, float *to) {
-    const size_t size = size_of(dtype_of(p));
+/* The rank's columns of a whole row: where they are, if they stand side by side and
+ * `stays` so, else in `to`. */
+static const void *slice(const pack_job *job, const char *whole, bool stays, float *to) {
+    const size_t size = size_of(job);
     glia_span s = {0};
     bool more = glia_shard_next(&job->cols, &s);
-    if (p->tensor && more && s.n == job->matrix->k) return whole + s.from * size;
+    if (stays && more && s.n == job->matrix->k) return whole + s.from * size;
     memset(to, 0, job->matrix->k * size);
     for (; more; more = glia_shard_next(&job->cols, &s))
         memcpy((char *)to + s.to * size, whole + s.from * size, s.n * size);
@@ -291,7 +327,7 @@ static const void *slice(const pack_job *job, const part *p, const char *whole, 
 
 /* The largest magnitude of a whole row; of a bad one 0, and the part is told. */
 static float most_of(loader *l, const pack_job *job, const part *p, const char *whole) {
-    const float most = l->kernels.absmax(whole, dtype_of(p), job->cols.n);
+    const float most = l->kernels.absmax(whole, dtype_of(job), job->cols.n);
     if (!isnan(most)) return most;
     atomic_store(&l->bad, p);
     return 0;
@@ -304,7 +340,8 @@ static void find_most(loader *l, pack_job *job, int thread, const scratch *s) {
         float most = 0;
         uint32_t bits, old = 0;
         glia_share(p->rows.n, thread, glia_team_size(l->options->team), &from, &to);
-        for (; from < to; from++) most = fmaxf(most, most_of(l, job, p, whole_row(job, p, from, s->whole)));
+        for (; from < to; from++)
+            most = fmaxf(most, most_of(l, job, p, whole_row(l, job, p, from, s->whole)));
         memcpy(&bits, &most, sizeof bits);
         while (old < bits && !atomic_compare_exchange_weak(&p->most, &old, bits)) {
         }
@@ -325,7 +362,6 @@ static void pack_panel(loader *l, pack_job *job, size_t panel, const scratch *s)
     char *to = (char *)m->panels + panel * glia_panel_bytes(m->dtype, m->k);
     float *scale = m->scale + panel * GLIA_PANEL;
     const void *rows[GLIA_PANEL];
-    const glia_dtype from = dtype_of(&job->part[0]);
     for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
         size_t row;
         float most = 0, *y = s->lane + lane * s->k_max;
@@ -333,43 +369,31 @@ static void pack_panel(loader *l, pack_job *job, size_t panel, const scratch *s)
         rows[lane] = NULL;
         if (p) {
             const bool all = job->cols.kind == GLIA_SHARD_ALL;
-            const char *whole = whole_row(job, p, row, all ? y : s->whole);
-            rows[lane] = all ? whole : slice(job, p, whole, y);
+            const char *whole = whole_row(l, job, p, row, all ? y : s->whole);
+            rows[lane] = all ? whole : slice(job, whole, whole != (const char *)s->whole, y);
             if (i8) most = per_tensor ? shared_most(p) : most_of(l, job, p, whole);
         }
         if (i8) scale[lane] = most / GLIA_I8_MAX >= FLT_MIN ? most / GLIA_I8_MAX : 0;
     }
     if (i8)
-        l->kernels.pack_i8(to, rows, from, m->k, scale);
+        l->kernels.pack_i8(to, rows, dtype_of(job), m->k, scale);
     else
-        l->kernels.pack(to, m->dtype, rows, from, m->k);
+        l->kernels.pack(to, m->dtype, rows, dtype_of(job), m->k);
 }
 
-static float element(const part *p, size_t i) {
-    uint16_t h;
-    float f;
-    if (!p->tensor) return p->fill;
-    const char *data = p->tensor->data;
-    if (p->tensor->dtype == GLIA_TENSOR_F32) {
-        memcpy(&f, data + i * 4, 4);
-        return f;
-    }
-    memcpy(&h, data + i * 2, 2);
-    return p->tensor->dtype == GLIA_TENSOR_BF16 ? glia_bf16_to_f32(h) : glia_f16_to_f32(h);
-}
-
-static void fill_vector(pack_job *job) {
+static void fill_vector(const loader *l, pack_job *job) {
     size_t row;
     for (size_t c = 0; c < glia_panels(job->columns) * GLIA_PANEL; c++) {
         const part *p = source(job, c / GLIA_PANEL, c % GLIA_PANEL, &row);
-        job->vector[c] = p ? element(p, row) : 0;
+        job->vector[c] = p ? element(p, stored_row(l, p, row)) : 0;
+        if (p) change_row(l, p, row, &job->vector[c], 1);
     }
 }
 
 static void run_job(loader *l, pack_job *job, int thread, const scratch *s) {
     size_t from, to;
     if (!job->matrix) {
-        if (thread == 0) fill_vector(job);
+        if (thread == 0) fill_vector(l, job);
         return;
     }
     if (job->matrix->dtype == GLIA_DTYPE_I8 && l->options->quantize->per_tensor) find_most(l, job, thread, s);

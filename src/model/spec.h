@@ -59,10 +59,24 @@ typedef struct {
     glia_when when;
 } glia_weight_spec;
 
+/* What is done to a weight of the checkpoint before it is cut, quantised and
+ * packed, row by row of the whole model; a vector has rows of one element. A NULL
+ * function changes nothing. Both must be pure: any thread of any rank calls them,
+ * for the rows that it needs. Dummies are what would be there afterwards. */
+typedef struct {
+    glia_weight_id id;
+    /* The checkpoint's row that becomes row `row`. */
+    int64_t (*source)(const glia_model_config *c, int64_t row);
+    /* Change row `row`, x [n], all columns of it. */
+    void (*change)(const glia_model_config *c, int64_t row, float *x, int64_t n);
+} glia_preshard;
+
 typedef struct {
     const char *architecture;       /* config.json: architectures[0] */
     const glia_weight_spec *weight; /* what this model adds to the weights that all share */
     size_t n_weights;
+    const glia_preshard *preshard; /* at most one for a weight */
+    size_t n_preshards;
 } glia_model_spec;
 
 extern const glia_model_spec glia_spec_qwen3, glia_spec_smollm3, glia_spec_qwen2, glia_spec_llama;

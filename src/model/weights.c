@@ -37,10 +37,9 @@ static glia_matrix shaped(const glia_quantize *q, int layer, glia_product produc
     };
 }
 
-static layer_shape shape_of(const glia_model_config *c, const glia_local *local, glia_dtype dtype,
-                            const glia_quantize *quantize, int layer) {
+static layer_shape shape_of(const glia_model_spec *spec, const glia_model_config *c, const glia_local *local,
+                            glia_dtype dtype, const glia_quantize *quantize, int layer) {
     const size_t hidden = (size_t)c->hidden, qkv = local->q + 2 * local->kv;
-    const glia_model_spec *spec = glia_spec_find(c->architecture);
     const size_t pair = 2 * round_up(local->ffn), head = round_up((size_t)c->head_dim);
     layer_shape s = {
         .qkv = shaped(quantize, layer, PRODUCT_QKV, dtype, qkv, hidden),
@@ -80,15 +79,15 @@ static void add_bytes(size_t *sum, const glia_matrix *m) {
     if (__builtin_add_overflow(*sum, matrix_bytes(m), sum)) *sum = SIZE_MAX;
 }
 
-void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
-                       const glia_quantize *quantize) {
+static void make_plan(glia_plan *plan, const glia_model_spec *spec, const glia_model_config *c,
+                      const glia_parallel *p, glia_dtype dtype, const glia_quantize *quantize) {
     const glia_local local = glia_local_of(c, p);
     const glia_matrix embed = embed_shape(&local, dtype), head = head_shape(c, &local, dtype, quantize);
     const bool shared = shares_head(c, p, quantize);
     size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
     size_t qkv = 0, o = 0, gate_up = 0, down = 0;
     for (int i = 0; i < c->layers; i++) {
-        const layer_shape s = shape_of(c, &local, dtype, quantize, i);
+        const layer_shape s = shape_of(spec, c, &local, dtype, quantize, i);
         vectors += s.vector_floats;
         add_bytes(&qkv, &s.qkv);
         add_bytes(&o, &s.o);
@@ -105,6 +104,11 @@ void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_p
     glia_plan_add(plan, "gate and up", 1, gate_up);
     glia_plan_add(plan, "down", 1, down);
     glia_plan_add(plan, "scales", scales, sizeof(float));
+}
+
+void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
+                       const glia_quantize *quantize) {
+    make_plan(plan, glia_spec_find(c->architecture), c, p, dtype, quantize);
 }
 
 /* Where the next matrix of each region and the next scales go. */
@@ -145,7 +149,7 @@ static void bind(glia_weights *w, const glia_quantize *quantize) {
                   : place(&head_at, &next, head_shape(c, &w->local, w->dtype, quantize));
     w->final_norm = cut(&at, true, hidden);
     for (size_t i = 0; i < (size_t)c->layers; i++) {
-        const layer_shape s = shape_of(c, &w->local, w->dtype, quantize, (int)i);
+        const layer_shape s = shape_of(w->spec, c, &w->local, w->dtype, quantize, (int)i);
         glia_layer_weights *l = &w->layer[i];
         l->qkv = place(&next.qkv, &next, s.qkv);
         l->o = place(&next.o, &next, s.o);
@@ -186,7 +190,7 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
     glia_weights *w = calloc(1, sizeof *w);
     if (!w) return glia_fail_nomem(err, sizeof *w, "the weights");
     w->config = config;
-    w->spec = glia_spec_find(config->architecture);
+    w->spec = options->spec ? options->spec : glia_spec_find(config->architecture);
     w->parallel = options->parallel ? *options->parallel : glia_alone;
     w->local = glia_local_of(config, &w->parallel);
     w->dtype = options->dtype;
@@ -195,7 +199,7 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
     if (status == GLIA_OK && !w->layer)
         status = glia_fail_nomem(err, (size_t)config->layers * sizeof *w->layer, "the layers");
     if (status == GLIA_OK) {
-        glia_weights_plan(&w->plan, config, &w->parallel, options->dtype, options->quantize);
+        make_plan(&w->plan, w->spec, config, &w->parallel, options->dtype, options->quantize);
         status =
             compiled ? glia_artifact_map(w, dir, options, err) : glia_plan_map(&w->plan, "the weights", err);
     }

@@ -52,6 +52,7 @@ typedef struct {
     glia_dtype dtype;
     const glia_parallel *parallel; /* which rank's share; NULL: all */
     const glia_quantize *quantize; /* NULL: nothing is quantised */
+    const glia_model_spec *spec;   /* NULL: config->architecture's */
     bool dummy;
     uint64_t seed;
     unsigned cpu_flags;
