@@ -21,10 +21,10 @@ static void set_up(fixture *f, int n, int threads, const int *colour) {
     f->n = n;
     assert_int_equal(glia_comm_threads(f->world, n, &err), GLIA_OK);
     for (int r = 0; r < n; r++) {
-        assert_int_equal(glia_comm_share(f->world[r], COMM_AREA, &err), GLIA_OK);
+        assert_int_equal(glia_comm_share(f->world[r], 2 * comm_half, &err), GLIA_OK);
         f->rank[r].threads = threads;
         f->rank[r].member = everyone;
-        f->rank[r].out = calloc(COMM_HALF, 1);
+        f->rank[r].out = calloc(comm_half, 1);
         assert_int_equal(glia_comm_split(&f->rank[r].c, f->world[r], colour, threads, &err), GLIA_OK);
     }
 }
@@ -275,10 +275,14 @@ static void test_arguments(void **state) {
 }
 
 static int bench(void) {
-    fixture f;
-    set_up(&f, 2, 1, NULL);
-    comm_run(f.rank, 2, comm_bench);
-    tear_down(&f);
+    comm_half = COMM_BENCH_HALF;
+    for (int n = 2; n <= 4; n += 2) {
+        fixture f;
+        printf("%d ranks\n", n);
+        set_up(&f, n, 1, NULL);
+        comm_run(f.rank, n, comm_bench);
+        tear_down(&f);
+    }
     return 0;
 }
 

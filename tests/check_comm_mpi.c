@@ -65,12 +65,13 @@ static int run_ranks(glia_comm *world, const char *name) {
     rank_says_why = strcmp(name, "fails") == 0;
     const bool ends = rank_is_killed || rank_says_why;
     const int rank = glia_comm_rank(world);
+    if (strstr(name, "bench")) comm_half = COMM_BENCH_HALF;
     comm_rank r = {.threads = strstr(name, "team") ? 1 + rank % 3
                               : ends               ? 2
                                                    : 1,
-                   .out = calloc(COMM_HALF, 1)};
+                   .out = calloc(comm_half, 1)};
     glia_err err = {0};
-    glia_status status = glia_comm_share(world, COMM_AREA, &err);
+    glia_status status = glia_comm_share(world, 2 * comm_half, &err);
     r.member = groups ? rank % 2 ? odd : even : by_host ? everyone + rank / 2 * 2 : everyone;
     const int *by = groups ? colour : by_host ? host : NULL;
     if (status == GLIA_OK) status = glia_comm_split(&r.c, world, by, r.threads, &err);

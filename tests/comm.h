@@ -16,13 +16,16 @@
 #include "check.h"
 #include "comm/comm.h"
 
-enum { COMM_AREA = 1 << 20, COMM_HALF = COMM_AREA / 2 };
+enum { COMM_HALF = 1 << 19, COMM_BENCH_HALF = 1 << 22 };
+
+/* Bytes of half an area; more to measure. */
+static size_t comm_half = COMM_HALF;
 
 typedef struct {
     glia_comm *c;       /* the group under test */
     const int *member;  /* [size] world ranks of its members */
     int threads, round; /* round: this thread's copy counts on */
-    float *out;         /* [COMM_HALF / 4] of this rank */
+    float *out;         /* [comm_half / 4] of this rank */
     pthread_barrier_t team;
     atomic_int wrong, done;
 } comm_rank;
@@ -53,7 +56,7 @@ static inline float comm_sum(const comm_rank *r, size_t i, int round) {
 
 /* The half of the area whose turn it is. */
 static inline float *comm_in(const comm_rank *r, int round) {
-    return (float *)glia_comm_area(r->c) + (round % 2 ? COMM_HALF / sizeof(float) : 0);
+    return (float *)glia_comm_area(r->c) + (round % 2 ? comm_half / sizeof(float) : 0);
 }
 
 static inline void comm_expect(comm_rank *r, float got, float want) {
@@ -213,7 +216,7 @@ static inline void comm_battery(comm_rank *r, int thread, int rounds) {
 static inline void comm_bench(comm_rank *r, int thread) {
     static const char *const names[] = {"all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"};
     for (int op = 0; op < 5; op++)
-        for (size_t n = 256; n <= COMM_HALF / sizeof(float); n *= op == 4 ? 1024 : 8) {
+        for (size_t n = 256; n <= comm_half / sizeof(float); n *= op == 4 ? 1 << 20 : 8) {
             const size_t size = (size_t)glia_comm_size(r->c), unit = n / size * sizeof(float);
             const glia_gather g = {1, size, unit, unit, n * sizeof(float)};
             const int calls = n < 10000 ? 2000 : 200;
