@@ -69,6 +69,8 @@ typedef enum {
     GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
 } glia_quantization_type;
 
+typedef enum { GLIA_SWITCH_DEFAULT = 0, GLIA_SWITCH_ON, GLIA_SWITCH_OFF } glia_switch;
+
 typedef struct glia_model glia_model;
 
 /* Called during long work: `done` of `total` bytes of `what` ("loading weights"). */
@@ -87,19 +89,29 @@ typedef struct {
                                          * each named by one or more consecutive parts of its dotted
                                          * name; NULL: every linear layer is quantised, the head too */
     bool dummy;                         /* random weights; the directory needs only config.json */
-    int threads;                        /* 0: one per core this process may use */
+    int threads;                        /* of a rank; 0: its share of the cores this process may use */
     const char *cpu_features;           /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
     int batch_size;                     /* sequences at once; 0: 1 */
-    int sequence_length;      /* prompt + output of one; 0: 8192, or the model's own limit if less */
-    int prefill_chunk_size;   /* rows of one step; 0: 512 */
-    int block_size;           /* positions in a KV cache block, a multiple of 32; 0: 64 */
-    bool no_prefix_cache;     /* do not reuse blocks of equal prefixes */
-    int tensor_parallel_size; /* ranks that share each layer; 0: 1, and no other yet */
+    int sequence_length;        /* prompt + output of one; 0: 8192, or the model's own limit if less */
+    int prefill_chunk_size;     /* rows of one step; 0: 512 */
+    int block_size;             /* positions in a KV cache block, a multiple of 32; 0: 64 */
+    bool no_prefix_cache;       /* do not reuse blocks of equal prefixes */
+    int tensor_parallel_size;   /* ranks that share each layer; 0: 1, of processes as many as there are */
+    glia_switch vocab_parallel; /* ranks cut the embedding by tokens; DEFAULT: where it is the head too, else
+                                 * by its dimension */
+    glia_switch sequence_parallel; /* ranks part the rows between blocks where they are many; DEFAULT: on */
+    glia_switch flash_decoding;    /* ranks with the same head part its positions; DEFAULT: off */
+    int context_parallel_size;     /* ranks that part the rows of a prompt; 0: 1 */
+    glia_switch strided_context_parallel; /* they take rows in turns; DEFAULT: off, contiguous parts */
+    bool mpi; /* each process that mpirun started is one rank; else ranks are of this process */
     int batch_size_needed, sequence_length_needed; /* what the caller's task needs: the default where not 0 */
     uint64_t seed;                                 /* of the dummy weights */
     glia_progress_fn *progress;
     glia_warning_fn *warning;
     void *user; /* handed to both */
+    /* Of one of several processes: says the sentence and ends this one, on a thread
+     * of its own, where another is gone and MPI does not let go. May be NULL. */
+    void (*last_words)(const char *sentence);
 } glia_options;
 
 /* Load `model`: a directory, or a Hub id ("Qwen/Qwen3-0.6B") present in the HF
@@ -139,6 +151,7 @@ typedef struct {
     int vocab_size, hidden_size, layers, max_position_embeddings, sequence_length;
     glia_dtype dtype, kv_cache_dtype;
     glia_quantization quantization;
+    int ranks;                  /* what follows is of all of them together */
     uint64_t weight_bytes;      /* as allocated, panels included */
     uint64_t matrix_parameters; /* weights that multiply for each token, the head's included: half
                                  * the flop of a token */
@@ -239,8 +252,12 @@ typedef void glia_event_fn(void *user, const glia_event *event);
 GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
                                         glia_event_fn *on_event, void *user, glia_request **out,
                                         glia_err *err);
-/* One step of the whole batch. *left: requests not finished after it. */
+/* One step of the whole batch. *left: requests not finished after it. Where a
+ * rank has failed, all requests end and every later call fails alike. */
 GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err);
+/* Of a process that is not rank 0 of several (glia_options.mpi): take the steps
+ * that rank 0 takes, until its engine is freed or a rank fails, which *err names. */
+GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err);
 /* End a request at the next step; safe from a callback and from a signal handler. */
 GLIA_API void glia_request_abort(glia_request *r);
 
@@ -252,13 +269,17 @@ GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_
 
 typedef struct {
     uint64_t steps, prompt_tokens, cached_tokens, output_tokens;
-    uint64_t plan_bytes, weight_bytes;
-    int threads;
+    uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
+    int threads;                       /* of a rank */
+    int ranks;
+    /* Collectives of one rank so far: bytes it read or received from others, seconds waiting included. */
+    uint64_t comm_calls, comm_bytes;
+    double comm_seconds;
     const char *rung; /* "ref", "avx2", "avx512", "amx" */
 } glia_engine_stats;
 GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
 
-/* The machine's ceilings, measured now on the engine's threads. */
+/* The machine's ceilings, measured now on the threads of all ranks at once. */
 typedef struct {
     double read_bytes_per_s; /* of the weights themselves, best over streams and prefetch distances */
     /* Matrix peaks with operands in L1; 0: no such unit. */

@@ -50,9 +50,10 @@ static void test_options(void **state) {
         {{.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
         {{.block_size = 24}, "block_size is 24, expected a multiple of 32"},
         {{.block_size = -32}, "block_size is -32, expected 1 to 4096"},
-        {{.tensor_parallel_size = 2},
-         "tensor_parallel_size is 2: this build has no parallel layers, only 1 works"},
-        {{.tensor_parallel_size = -1}, "tensor_parallel_size is -1, expected 1 to 1"},
+        {{.tensor_parallel_size = 65}, "tensor_parallel_size is 65, expected 1 to 64"},
+        {{.tensor_parallel_size = -1}, "tensor_parallel_size is -1, expected 1 to 64"},
+        {{.tensor_parallel_size = 4, .context_parallel_size = 3},
+         "context_parallel_size is 3, which does not divide tensor_parallel_size 4"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         glia_options o = rows[i].o;
@@ -410,6 +411,51 @@ static void test_neuron_config(void **state) {
     json_decref(root);
 }
 
+/* How ranks share a model: by default, by the file, by flags, which win. */
+static void test_parallel_settings(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *by_default, *by_file, *by_flag, *key;
+    } rows[] = {
+        {"tensor_parallel_size", "1", "4", "6", "tp_degree"},
+        {"vocab_parallel", "false", "true", "false", "vocab_parallel"},
+        {"sequence_parallel", "true", "false", "true", "sequence_parallel_enabled"},
+        {"strided_context_parallel", "false", "true", "false", "strided_context_parallel_kernel_enabled"},
+        {"flash_decoding", "false", "false", "false", "flash_decoding_enabled"},
+        {"context_parallel_size", "1", "1", "1", "cp_degree"},
+    };
+    const char *dir = config_dir("");
+    const char text[] = "{\"tp_degree\":4,\"vocab_parallel\":true,\"sequence_parallel_enabled\":false,"
+                        "\"strided_context_parallel_kernel_enabled\":true,\"flash_decoding_enabled\":false,"
+                        "\"cp_degree\":1}";
+    const glia_options flags = {.tensor_parallel_size = 6,
+                                .vocab_parallel = GLIA_SWITCH_OFF,
+                                .sequence_parallel = GLIA_SWITCH_ON,
+                                .flash_decoding = GLIA_SWITCH_OFF,
+                                .context_parallel_size = 1,
+                                .strided_context_parallel = GLIA_SWITCH_OFF};
+    json_t *plain = settings_of(dir, NULL);
+    check_write_file(dir, "neuron_config.json", text, sizeof text - 1);
+    json_t *file = settings_of(dir, NULL), *flag = settings_of(dir, &flags);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char want[200];
+        snprintf(want, sizeof want, "\"value\":%s,\"source\":\"default\"", rows[i].by_default);
+        expect_setting(plain, rows[i].name, want);
+        snprintf(want, sizeof want, "\"value\":%s,\"source\":\"file\",\"key\":\"neuron_config.json: %s\"",
+                 rows[i].by_file, rows[i].key);
+        expect_setting(file, rows[i].name, want);
+        snprintf(want, sizeof want, "\"value\":%s,\"source\":\"flag\"", rows[i].by_flag);
+        expect_setting(flag, rows[i].name, want);
+        json_t *written = json_object_get(json_object_get(flag, "neuron_config"), rows[i].key);
+        char *value = json_dumps(written, JSON_ENCODE_ANY);
+        CHECK(!strcmp(value, rows[i].by_flag), "%s is written as %s", rows[i].key, value);
+        free(value);
+    }
+    json_decref(plain);
+    json_decref(file);
+    json_decref(flag);
+}
+
 static void test_neuron_config_counts(void **state) {
     (void)state;
     glia_model *m;
@@ -450,11 +496,21 @@ static void test_neuron_config_counts(void **state) {
          {.modules_to_not_convert = "mlp"},
          GLIA_OK,
          ""},
-        {"{\"tp_degree\":8}",
+        {"{\"tp_degree\":65}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: tp_degree is 65, expected 1 to 64"},
+        {"{\"tp_degree\":65}", {.tensor_parallel_size = 1}, GLIA_OK, ""},
+        {"{\"tp_degree\":6,\"cp_degree\":4}",
          {0},
          GLIA_ERR_FORMAT,
-         "neuron_config.json: tp_degree is 8: this build has no parallel layers, only 1 works"},
-        {"{\"tp_degree\":8}", {.tensor_parallel_size = 1}, GLIA_OK, ""},
+         "neuron_config.json: cp_degree is 4, which does not divide tensor_parallel_size 6"},
+        {"{\"tp_degree\":2,\"cp_degree\":2}",
+         {0},
+         GLIA_ERR_UNSUPPORTED,
+         "neuron_config.json: cp_degree is 2, which this build cannot do"},
+        {"{\"flash_decoding_enabled\":true}",
+         {0},
+         GLIA_ERR_UNSUPPORTED,
+         "neuron_config.json: flash_decoding_enabled is 1, which this build cannot do"},
+        {"{\"flash_decoding_enabled\":true}", {.flash_decoding = GLIA_SWITCH_OFF}, GLIA_OK, ""},
         {"{\"lora_config\":{}}",
          {0},
          GLIA_ERR_UNSUPPORTED,
@@ -474,10 +530,15 @@ static void test_neuron_config_counts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_options),       cmocka_unit_test(test_load_errors),
-        cmocka_unit_test(test_dummy),         cmocka_unit_test(test_inspect),
-        cmocka_unit_test(test_text),          cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_neuron_config), cmocka_unit_test(test_neuron_config_counts),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_load_errors),
+        cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_neuron_config),
+        cmocka_unit_test(test_neuron_config_counts),
+        cmocka_unit_test(test_parallel_settings),
     };
     return check_run_group("api", tests);
 }

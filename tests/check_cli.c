@@ -210,7 +210,8 @@ static const struct {
     {"bench a --output-tokens 0", 2, "--output-tokens takes 1 to"},
     {"run /nonexistent -p x", 2, "/nonexistent: no such directory, and not a Hub id"},
     {"inspect src/LAYERS", 2, "src/LAYERS: expected a model's directory, found a file"},
-    {"inspect models/qwen3-demo -tp 2", 2, "tensor_parallel_size is 2: this build has no parallel layers"},
+    {"inspect models/qwen3-demo -tp 4 -cp 3", 2, "context_parallel_size is 3, which does not divide"},
+    {"run a --vocab-parallel yes", 2, "--vocab-parallel takes one of on|off"},
     {"tokenize no/such-model", 1, "no/such-model: no such directory, and not in the Hugging Face cache"},
 };
 

@@ -331,12 +331,108 @@ static void bench(void) {
     free(s.p);
 }
 
+/* A row cut over ranks draws what the whole row draws: ties, infinities, NaN, odd cuts. */
+static void test_parts(void **state) {
+    (void)state;
+    enum { VOCAB = 203, RANKS = 8, ROUNDS = 20000, ROOM = 64 };
+    float x[VOCAB];
+    int whole = 0, drawn = 0, tokens[VOCAB] = {0};
+    glia_sampler s = new_sampler(VOCAB), mine = new_sampler(VOCAB);
+    const size_t stride = glia_part_bytes(ROOM);
+    char *parts = calloc(RANKS, stride);
+    for (int round = 0; round < ROUNDS; round++) {
+        const int vocab = 1 + (int)(check_u32() % VOCAB), ranks = 1 + round % RANKS;
+        const int size = (vocab + ranks - 1) / ranks;
+        const uint32_t kind = check_u32() % 8, levels = 1 + check_u32() % 300;
+        for (int i = 0; i < vocab; i++) {
+            x[i] = ((float)(check_u32() % levels) - 20) * 0.125f;
+            if (kind < 3 && check_u32() % 4 < kind) x[i] = i % 2 ? -INFINITY : -0.0f;
+            if (kind == 4) x[i] = -INFINITY;
+        }
+        if (kind == 3) x[check_u32() % (uint32_t)vocab] = check_u32() % 2 ? NAN : INFINITY;
+        glia_sampling p = plain;
+        p.do_sample = round % 3 != 0;
+        p.temperature = check_u32() % 2 ? 1 : 0.7f;
+        p.top_k = 1 + (int)(check_u32() % (ROOM / (1 + (uint32_t)ranks / 2)));
+        p.top_p = check_u32() % 2 ? 1 : 0.8f;
+        p.min_p = check_u32() % 3 ? 0 : 0.05f;
+        p.typical_p = check_u32() % 3 ? 1 : 0.9f;
+        p.seed = (uint64_t)round;
+        const glia_draw d = {.params = &p, .tokens = tokens, .n_prompt = 1, .n_tokens = 1 + check_u32() % 9};
+        const int k = glia_draw_best(&d, (size_t)size);
+        if (k == 0) {
+            assert_true(p.do_sample && 2 * p.top_k > size);
+            continue;
+        }
+        for (int r = 0; r < ranks; r++) {
+            const int from = r * size < vocab ? r * size : vocab;
+            const int to = from + size < vocab ? from + size : vocab;
+            glia_part *part = (glia_part *)(void *)(parts + (size_t)r * stride);
+            glia_part_find(part, &mine, x + from, to - from, from, k, glia_draw_divisor(&d));
+        }
+        s.vocab = vocab;
+        const int32_t got = glia_sample_parts(&mine, parts, stride, ranks, &d), want = glia_sample(&s, x, &d);
+        drawn++;
+        whole += got == GLIA_DRAW_WHOLE;
+        CHECK(got == want || (got == GLIA_DRAW_WHOLE && p.do_sample),
+              "round %d: vocabulary %d, %d ranks, best %d: %d, want %d", round, vocab, ranks, k, got, want);
+    }
+    assert_true(whole > 0 && drawn > ROUNDS / 2 && whole < drawn / 2); /* few, though ties are many here */
+    free(parts);
+    free(s.p);
+    free(mine.p);
+}
+
+/* What needs the whole row says so. */
+static void test_parts_need(void **state) {
+    (void)state;
+    static const glia_logit_bias bias = {3, 1};
+    static const int32_t forbidden = 1;
+    const struct {
+        glia_sampling p;
+        size_t n_forbidden, part;
+        int best;
+    } rows[] = {
+        {{.repetition_penalty = 1, .logprobs = -1}, 0, 10, 1},
+        {{.do_sample = true, .top_k = 7, .repetition_penalty = 1, .logprobs = -1}, 0, 10, 1},
+        {{.repetition_penalty = 1, .logprobs = 0}, 0, 10, 0},
+        {{.repetition_penalty = 1.5f, .logprobs = -1}, 0, 10, 0},
+        {{.repetition_penalty = 1, .presence_penalty = 1, .logprobs = -1}, 0, 10, 0},
+        {{.repetition_penalty = 1, .frequency_penalty = 1, .logprobs = -1}, 0, 10, 0},
+        {{.repetition_penalty = 1, .logprobs = -1, .logit_bias = &bias, .n_logit_bias = 1}, 0, 10, 0},
+        {{.repetition_penalty = 1, .logprobs = -1}, 1, 10, 0},
+        {{.do_sample = true, .temperature = 1, .repetition_penalty = 1, .logprobs = -1}, 0, 10, 0},
+        {{.do_sample = true, .temperature = 1, .top_k = 5, .repetition_penalty = 1, .logprobs = -1},
+         0,
+         10,
+         5},
+        {{.do_sample = true, .temperature = 1, .top_k = 6, .repetition_penalty = 1, .logprobs = -1},
+         0,
+         10,
+         0},
+        {{.do_sample = true, .temperature = 1, .top_k = 1024, .repetition_penalty = 1, .logprobs = -1},
+         0,
+         9999,
+         1024},
+        {{.do_sample = true, .temperature = 1, .top_k = 1025, .repetition_penalty = 1, .logprobs = -1},
+         0,
+         9999,
+         0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const glia_draw d = {
+            .params = &rows[i].p, .forbidden = &forbidden, .n_forbidden = rows[i].n_forbidden};
+        CHECK(glia_draw_best(&d, rows[i].part) == rows[i].best, "row %zu", i);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_philox),         cmocka_unit_test(test_goldens),
         cmocka_unit_test(test_draws),          cmocka_unit_test(test_thresholds),
         cmocka_unit_test(test_greedy_and_bad), cmocka_unit_test(test_logprobs),
-        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_ranges),         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_parts_need),
     };
     if (check_begin(argc, argv)) bench();
     return check_run_group("sampling", tests);

@@ -87,7 +87,7 @@ static bool is_left_open(const glia_model *m, glia_neuron_id id) {
     for (int s = 0; s < N_SETTINGS; s++)
         if (glia_setting_neuron_id((glia_setting_id)s) == id)
             return m->setting[s].source == GLIA_FROM_DEFAULT && s != SET_DTYPE && s != SET_TP &&
-                   s != SET_QUANTIZATION && s != SET_QUANTIZATION_TYPE;
+                   s != SET_VOCAB_PARALLEL && s != SET_QUANTIZATION && s != SET_QUANTIZATION_TYPE;
     return false;
 }
 
@@ -154,9 +154,8 @@ static glia_status verify_rank(const compiling *c, const glia_parallel *p, glia_
 
 typedef glia_status rank_fn(const compiling *c, const glia_parallel *p, glia_err *err);
 static glia_status each_rank(const compiling *c, rank_fn *run, glia_err *err) {
-    glia_parallel p = glia_alone;
+    glia_parallel p = c->m.parallel;
     glia_status status = GLIA_OK;
-    p.tp = c->m.setting[SET_TP].value;
     for (p.rank = 0; !status && p.rank < p.tp; p.rank++) status = run(c, &p, err);
     return status;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/ranks.h"
 #include "base/file.h"
 #include "format/hub.h"
 #include "layer/kv_cache.h"
@@ -66,7 +67,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
 }
 
 void glia_model_close(glia_model *m) {
-    glia_weights_free(m->weights);
+    glia_ranks_free(m);
     glia_quantize_free(&m->quantize);
     glia_chat_free(m->chat);
     glia_tokenizer_free(m->tokenizer);
@@ -79,25 +80,6 @@ GLIA_API void glia_model_free(glia_model *m) {
     if (!m) return;
     glia_model_close(m);
     free(m);
-}
-
-static glia_status load_weights(glia_model *m, const glia_options *o, glia_err *err) {
-    glia_team *team; /* of the engine's size, so that panels land where they will be read */
-    glia_status status = glia_team_create(&team, m->threads, err);
-    if (status) return status;
-    const glia_weights_options options = {
-        .dtype = m->dtype,
-        .quantize = &m->quantize,
-        .dummy = o && o->dummy,
-        .seed = o ? o->seed : 0,
-        .cpu_flags = m->cpu_flags,
-        .team = team,
-        .progress = o ? o->progress : NULL,
-        .user = o ? o->user : NULL,
-    };
-    status = glia_weights_load(&m->weights, m->dir, &m->config, &options, err);
-    glia_team_free(team);
-    return status;
 }
 
 static glia_status new_model(glia_model **out, glia_err *err) {
@@ -114,9 +96,14 @@ static glia_status hand_over(glia_model **out, glia_model *m, glia_status status
 GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const char *cache_dir,
                                      const glia_options *options, glia_err *err) {
     glia_model *m;
-    glia_status status = new_model(&m, err);
-    if (!status) status = glia_model_open(m, model, cache_dir, options, err);
-    if (!status) status = load_weights(m, options, err);
+    glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
+    glia_options o = options ? *options : (glia_options){0};
+    glia_status status = new_model(&m, &why);
+    if (!status) status = glia_ranks_join(m, &o, &why);
+    const bool joined = !status;
+    if (!status) status = glia_model_open(m, model, cache_dir, &o, &why);
+    if (joined) status = glia_ranks_load(m, &o, status, &why);
+    if (status && err) *err = why;
     return hand_over(out, m, status);
 }
 
@@ -142,11 +129,13 @@ static uint64_t matrix_parameters(const glia_model_config *c) {
     return sum;
 }
 
+/* Of all ranks, copies of heads included. */
 static uint64_t kv_bytes_per_token(const glia_model *m) {
     const glia_model_config *c = &m->config;
+    const int heads = glia_local_of(c, &m->parallel).kv_heads;
     const glia_kv_cache kv =
-        glia_kv_cache_shape(m->limits.kv_dtype, m->limits.block_size, c->kv_heads, (int)c->head_dim, 1);
-    return kv.block_bytes * (uint64_t)c->layers / (uint64_t)m->limits.block_size;
+        glia_kv_cache_shape(m->limits.kv_dtype, m->limits.block_size, heads, (int)c->head_dim, 1);
+    return kv.block_bytes * (uint64_t)c->layers / (uint64_t)m->limits.block_size * (uint64_t)m->parallel.tp;
 }
 
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
@@ -165,9 +154,11 @@ GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
     info->dtype = m->dtype;
     info->kv_cache_dtype = m->limits.kv_dtype;
     info->quantization = m->quantize.scheme;
-    info->weight_bytes = m->weights->plan.bytes;
+    const uint64_t ranks = (uint64_t)m->parallel.tp; /* each has as much */
+    info->ranks = m->parallel.tp;
+    info->weight_bytes = ranks * m->weights[0]->plan.bytes;
     info->matrix_parameters = matrix_parameters(c);
-    info->matrix_bytes = glia_weights_matrix_bytes(m->weights);
+    info->matrix_bytes = ranks * glia_weights_matrix_bytes(m->weights[0]);
     info->kv_bytes_per_token = kv_bytes_per_token(m);
     info->attention_flop = 4 * (uint64_t)c->layers * (uint64_t)c->heads * (uint64_t)c->head_dim;
 }
@@ -195,8 +186,15 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
 
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err) {
     assert(m->weights); /* not of glia_model_load_text() */
+    if (m->world && glia_comm_area(m->world))
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "among processes a model has one engine, and had it");
     const glia_engine_config config = {
-        .weights = m->weights,
+        .model = &m->config,
+        .weights = (const glia_weights *const *)m->weights,
+        .n_ranks = m->n_ranks,
+        .world = m->world,
+        .place = m->place,
+        .places = m->places,
         .tokenizer = m->tokenizer,
         .limits = m->limits,
         .cpu_flags = m->cpu_flags,

@@ -18,6 +18,11 @@ typedef enum {
     SET_BLOCK,
     SET_PREFIX_CACHE,
     SET_TP,
+    SET_VOCAB_PARALLEL,
+    SET_SEQUENCE_PARALLEL,
+    SET_FLASH_DECODING,
+    SET_CONTEXT_PARALLEL,
+    SET_CONTEXT_STRIDED,
     SET_QUANTIZATION,
     SET_QUANTIZATION_TYPE,
     SET_THREADS,
@@ -38,7 +43,11 @@ struct glia_model {
     glia_generation_config generation;
     glia_neuron_config neuron;
     glia_setting setting[N_SETTINGS];
-    glia_weights *weights;     /* NULL: text only, or inspected */
+    glia_parallel parallel; /* of the first of this process's ranks */
+    glia_comm *world;       /* of processes; NULL: all ranks are of this one */
+    int place, places;      /* which of how many processes that share these cores */
+    glia_weights **weights; /* [n_ranks] of this process; NULL: text only, or inspected */
+    int n_ranks;
     glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
     glia_chat *chat;
     glia_token_ids eos; /* of the generation config, else of config.json, else the tokenizer's */
@@ -46,22 +55,23 @@ struct glia_model {
     glia_quantize quantize;
     glia_engine_limits limits;
     unsigned cpu_flags;
-    int threads;
+    int threads; /* of a rank */
 };
 
 /* Read `model`'s directory, all but its weights, and resolve the options; the
- * memory must be zero. On failure, and in the end, glia_model_close(). */
+ * memory must be zero, but for a world that was joined. On failure, and in the end, glia_model_close(). */
 glia_status glia_model_open(glia_model *m, const char *model, const char *cache_dir, const glia_options *o,
                             glia_err *err);
 void glia_model_close(glia_model *m);
 
-/* Fill setting, limits, dtype, threads and cpu_flags: each from the options, else
+/* Fill setting, limits, dtype, parallel, threads and cpu_flags: each from the options, else
  * from m->neuron, else by default. GLIA_ERR_ARGUMENT names an option that is out
  * of its range, GLIA_ERR_FORMAT a key of the file. */
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err);
 
 /* "batch_size", and the id of the file's keys that set it. */
 const char *glia_setting_name(glia_setting_id id);
+bool glia_setting_is_switch(glia_setting_id id);
 glia_neuron_id glia_setting_neuron_id(glia_setting_id id);
 
 /* The neuron_config.json that says what holds here; the caller's. NULL without memory. */

@@ -17,7 +17,7 @@ enum {
     CHUNK_MAX = 1 << 16,
     BLOCK_MAX = 1 << 12,
     POSITIONS_MAX = 1 << 24,
-    TP_MAX = 1, /* no parallel layers in this build */
+    TP_MAX = 64,
 };
 
 typedef struct {
@@ -38,6 +38,11 @@ static const option options[N_SETTINGS] = {
     [SET_BLOCK] =        {"block_size", AT(block_size), NEURON_BLOCK, 1, BLOCK_MAX},
     [SET_PREFIX_CACHE] = {"prefix_cache", AT(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1},
     [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX},
+    [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1},
+    [SET_SEQUENCE_PARALLEL] = {"sequence_parallel", AT(sequence_parallel), NEURON_SEQUENCE_PARALLEL, 0, 1},
+    [SET_FLASH_DECODING] = {"flash_decoding", AT(flash_decoding), NEURON_FLASH_DECODING, 0, 1},
+    [SET_CONTEXT_PARALLEL] = {"context_parallel_size", AT(context_parallel_size), NEURON_CP, 1, TP_MAX},
+    [SET_CONTEXT_STRIDED] = {"strided_context_parallel", AT(strided_context_parallel), NEURON_CP_STRIDED, 0, 1},
     [SET_QUANTIZATION] = {"quantization", AT(quantization), NEURON_QUANTIZATION, INT_MIN, INT_MAX}, /* glia_quantize_resolve() knows */
     [SET_QUANTIZATION_TYPE] = {"quantization_type", AT(quantization_type), NEURON_QUANTIZATION_TYPE, INT_MIN, INT_MAX},
     [SET_THREADS] =      {"threads", AT(threads), NEURON_NONE, 1, GLIA_THREADS_MAX},
@@ -57,6 +62,11 @@ const char *glia_dtype_name(glia_dtype d) {
     return names[d];
 }
 
+bool glia_setting_is_switch(glia_setting_id id) {
+    return id == SET_PREFIX_CACHE || id == SET_VOCAB_PARALLEL || id == SET_SEQUENCE_PARALLEL ||
+           id == SET_FLASH_DECODING || id == SET_CONTEXT_STRIDED;
+}
+
 /* What the options say; false: nothing. */
 static bool given(const glia_options *o, glia_setting_id id, int *value) {
     if (id == SET_PREFIX_CACHE) {
@@ -64,7 +74,10 @@ static bool given(const glia_options *o, glia_setting_id id, int *value) {
         return o->no_prefix_cache;
     }
     memcpy(value, (const char *)o + options[id].at, sizeof *value);
-    return *value != 0;
+    if (!glia_setting_is_switch(id)) return *value != 0;
+    const int said = *value;
+    *value = said == GLIA_SWITCH_ON;
+    return said != GLIA_SWITCH_DEFAULT;
 }
 
 /* How to call the setting where it was made, and with which status to refuse it. */
@@ -79,9 +92,6 @@ static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int m
     const glia_status status = blame(s, id, name, sizeof name);
     if (id == SET_KV_DTYPE) return glia_fail(err, status, "%s must be float32, bfloat16 or int8", name);
     if (id == SET_DTYPE) return glia_fail(err, status, "%s must be float32 or bfloat16", name);
-    if (id == SET_TP && s->value > TP_MAX)
-        return glia_fail(err, status, "%s is %d: this build has no parallel layers, only 1 works", name,
-                         s->value);
     return glia_fail(err, status, "%s is %d, expected %d to %d", name, s->value, options[id].least, most);
 }
 
@@ -118,6 +128,31 @@ static glia_status check_together(const glia_model *m, glia_err *err) {
     return GLIA_OK;
 }
 
+/* What ranks may share, and what they cannot do yet. */
+static glia_status check_parallel(const glia_model *m, glia_err *err) {
+    static const struct {
+        glia_setting_id id;
+        int most;
+    } later[] = {{SET_FLASH_DECODING, 0}, {SET_CONTEXT_PARALLEL, 1}};
+    const glia_setting *tp = &m->setting[SET_TP], *cp = &m->setting[SET_CONTEXT_PARALLEL];
+    char name[100];
+    glia_status status = blame(tp, SET_TP, name, sizeof name);
+    if (m->world && tp->value != glia_comm_size(m->world))
+        return glia_fail(err, status, "%s is %d, but %d processes were started; each is one rank", name,
+                         tp->value, glia_comm_size(m->world));
+    status = blame(cp, SET_CONTEXT_PARALLEL, name, sizeof name);
+    if (tp->value % cp->value)
+        return glia_fail(err, status, "%s is %d, which does not divide tensor_parallel_size %d", name,
+                         cp->value, tp->value);
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        const glia_setting *s = &m->setting[later[i].id];
+        if (s->value <= later[i].most) continue;
+        blame(s, later[i].id, name, sizeof name);
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "%s is %d, which this build cannot do", name, s->value);
+    }
+    return GLIA_OK;
+}
+
 /* The longest sequence length that may be asked for: the positions that the
  * model was made for. Interpolating rope types reach beyond
  * max_position_embeddings by their factor, longrope where it has no original
@@ -142,34 +177,55 @@ static int default_sequence(const glia_model_config *c, int longest) {
     return most < DEFAULT_SEQUENCE_LENGTH ? most : DEFAULT_SEQUENCE_LENGTH;
 }
 
+static int default_of(const glia_model *m, const glia_options *o, glia_setting_id id, int longest) {
+    const glia_model_config *c = &m->config;
+    const int here = m->world ? 1 : m->setting[SET_TP].value, cores = glia_cores_available();
+    const int places = m->places > 1 ? m->places : 1;
+    switch (id) {
+    case SET_DTYPE: return c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
+    case SET_KV_DTYPE: return m->setting[SET_DTYPE].value;
+    case SET_BATCH: return o->batch_size_needed ? o->batch_size_needed : 1;
+    case SET_SEQUENCE:
+        return o->sequence_length_needed ? o->sequence_length_needed : default_sequence(c, longest);
+    case SET_CHUNK: return DEFAULT_CHUNK;
+    case SET_BLOCK: return DEFAULT_BLOCK;
+    case SET_TP: return m->world ? glia_comm_size(m->world) : 1;
+    case SET_VOCAB_PARALLEL: return c->tied_head;
+    case SET_PREFIX_CACHE:
+    case SET_SEQUENCE_PARALLEL:
+    case SET_CONTEXT_PARALLEL: return 1;
+    case SET_THREADS: return cores > here * places ? cores / (here * places) : 1;
+    default: return 0;
+    }
+}
+
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err) {
     static const glia_options none;
     if (!o) o = &none;
     const glia_model_config *c = &m->config;
     const int longest = longest_sequence(c);
-    const int by_default[N_SETTINGS] = {
-        [SET_DTYPE] = c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32,
-        [SET_BATCH] = o->batch_size_needed ? o->batch_size_needed : 1,
-        [SET_SEQUENCE] = o->sequence_length_needed ? o->sequence_length_needed : default_sequence(c, longest),
-        [SET_CHUNK] = DEFAULT_CHUNK,
-        [SET_BLOCK] = DEFAULT_BLOCK,
-        [SET_PREFIX_CACHE] = 1,
-        [SET_TP] = 1,
-        [SET_THREADS] = glia_cores_available(),
-    };
     m->cpu_flags = glia_cpu_flags();
     glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
     for (int id = 0; !status && id < N_SETTINGS; id++)
-        status = resolve(m, o, (glia_setting_id)id,
-                         id == SET_KV_DTYPE ? m->setting[SET_DTYPE].value : by_default[id],
+        status = resolve(m, o, (glia_setting_id)id, default_of(m, o, (glia_setting_id)id, longest),
                          id == SET_SEQUENCE ? longest : 0, err);
     if (!status) status = check_together(m, err);
+    if (!status) status = check_parallel(m, err);
     if (!status)
         status = glia_quantize_resolve(&m->quantize, (glia_quantization)m->setting[SET_QUANTIZATION].value,
                                        (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
                                        glia_modules_to_keep(m, o), c, err);
     m->dtype = (glia_dtype)m->setting[SET_DTYPE].value;
     m->threads = m->setting[SET_THREADS].value;
+    m->parallel = (glia_parallel){
+        .tp = m->setting[SET_TP].value,
+        .rank = m->world ? glia_comm_rank(m->world) : 0,
+        .vocab_parallel = m->setting[SET_VOCAB_PARALLEL].value,
+        .sequence_parallel = m->setting[SET_SEQUENCE_PARALLEL].value,
+        .flash_decoding = m->setting[SET_FLASH_DECODING].value,
+        .cp_degree = m->setting[SET_CONTEXT_PARALLEL].value,
+        .cp_strided = m->setting[SET_CONTEXT_STRIDED].value,
+    };
     m->limits = (glia_engine_limits){
         .kv_dtype = (glia_dtype)m->setting[SET_KV_DTYPE].value,
         .batch = m->setting[SET_BATCH].value,

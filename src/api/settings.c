@@ -22,7 +22,7 @@ static json_t *value_of(const glia_setting *s, glia_setting_id id) {
     if (id == SET_QUANTIZATION) return json_string(schemes[s->value]);
     if (id == SET_QUANTIZATION_TYPE) return json_string(types[s->value]);
     if (id == SET_DTYPE || id == SET_KV_DTYPE) return json_string(glia_dtype_name((glia_dtype)s->value));
-    return id == SET_PREFIX_CACHE ? json_boolean(s->value) : json_integer(s->value);
+    return glia_setting_is_switch(id) ? json_boolean(s->value) : json_integer(s->value);
 }
 
 static void add_engine(json_t *list, const glia_model *m, const glia_options *o) {

@@ -109,36 +109,41 @@ int glia_cores_available(void) {
     return n > 0 ? (int)n : 1;
 }
 
-/* Spread the team over the cores this process may use: physical cores first
- * (hwloc_distrib), one processing unit each. */
-static glia_status place(glia_team *t, glia_err *err) {
+/* Spread `of` teams of this size over the cores this process may use: physical
+ * cores first (hwloc_distrib), one processing unit each; this one is the i-th. */
+static glia_status place(glia_team *t, int i, int of, glia_err *err) {
     if (hwloc_topology_init(&t->topology) != 0) return glia_fail(err, GLIA_ERR_NOMEM, "hwloc cannot start");
     if (hwloc_topology_load(t->topology) != 0)
         return glia_fail(err, GLIA_ERR_IO, "hwloc cannot read this machine's topology");
-    hwloc_cpuset_t *sets = calloc((size_t)t->size, sizeof *sets);
+    const int n = t->size * of, first = t->size * i;
+    hwloc_cpuset_t *sets = calloc((size_t)n, sizeof *sets);
     hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
     glia_status status = GLIA_OK;
     if (!sets || !allowed) {
-        status = glia_fail_nomem(err, (size_t)t->size * sizeof *sets, "thread placement");
+        status = glia_fail_nomem(err, (size_t)n * sizeof *sets, "thread placement");
         goto done;
     }
     if (hwloc_get_cpubind(t->topology, allowed, HWLOC_CPUBIND_PROCESS) != 0)
         hwloc_bitmap_copy(allowed, hwloc_topology_get_allowed_cpuset(t->topology));
-    if (t->size > hwloc_bitmap_weight(allowed)) {
+    if (n > hwloc_bitmap_weight(allowed)) {
         t->spins = 0; /* oversubscribed: whoever waits must give up the core */
         goto done;
     }
     hwloc_obj_t root = hwloc_get_root_obj(t->topology);
     if (hwloc_bitmap_isincluded(root->cpuset, allowed))
-        hwloc_distrib(t->topology, &root, 1, sets, (unsigned)t->size, INT_MAX, 0);
-    for (int i = 0, cpu = -1; i < t->size; i++) {
+        hwloc_distrib(t->topology, &root, 1, sets, (unsigned)n, INT_MAX, 0);
+    for (int k = 0, cpu = -1; k < n; k++) {
         cpu = hwloc_bitmap_next(allowed, cpu);
-        if (!sets[i]) { /* a restricted process: its allowed cpus in order */
-            sets[i] = hwloc_bitmap_alloc();
-            if (sets[i]) hwloc_bitmap_only(sets[i], (unsigned)cpu);
+        if (!sets[k]) { /* a restricted process: its allowed cpus in order */
+            sets[k] = hwloc_bitmap_alloc();
+            if (sets[k]) hwloc_bitmap_only(sets[k], (unsigned)cpu);
         }
-        if (sets[i]) hwloc_bitmap_singlify(sets[i]);
-        t->workers[i].core = sets[i];
+        if (sets[k]) hwloc_bitmap_singlify(sets[k]);
+        if (k < first || k >= first + t->size) {
+            hwloc_bitmap_free(sets[k]);
+            continue;
+        }
+        t->workers[k - first].core = sets[k];
     }
 done:
     hwloc_bitmap_free(allowed);
@@ -147,6 +152,14 @@ done:
 }
 
 glia_status glia_team_create(glia_team **out, int threads, glia_err *err) {
+    return glia_team_create_beside(out, threads, 0, 1, err);
+}
+
+void glia_team_bind(glia_team *t) {
+    if (t->workers[0].core) hwloc_set_cpubind(t->topology, t->workers[0].core, HWLOC_CPUBIND_THREAD);
+}
+
+glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of, glia_err *err) {
     *out = NULL;
     if (threads < 0 || threads > GLIA_THREADS_MAX)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "threads: %d is not in 0..%d", threads, GLIA_THREADS_MAX);
@@ -163,14 +176,14 @@ glia_status glia_team_create(glia_team **out, int threads, glia_err *err) {
         status = glia_fail_nomem(err, (size_t)threads * sizeof *t->workers, "the thread team");
         goto fail;
     }
-    if (threads > 1) status = place(t, err);
+    if (threads * of > 1) status = place(t, i, of, err);
     if (status != GLIA_OK) goto fail;
-    for (int i = 1; i < threads; i++, t->started++) {
-        t->workers[i].team = t;
-        t->workers[i].index = i;
-        const int why = pthread_create(&t->workers[i].thread, NULL, work, &t->workers[i]);
+    for (int k = 1; k < threads; k++, t->started++) {
+        t->workers[k].team = t;
+        t->workers[k].index = k;
+        const int why = pthread_create(&t->workers[k].thread, NULL, work, &t->workers[k]);
         if (why != 0) {
-            status = glia_fail(err, GLIA_ERR_NOMEM, "thread %d of %d: %s", i, threads, strerror(why));
+            status = glia_fail(err, GLIA_ERR_NOMEM, "thread %d of %d: %s", k, threads, strerror(why));
             goto fail;
         }
     }

@@ -21,7 +21,12 @@ int glia_cores_available(void);
 /* `threads` >= 1 (0: glia_cores_available()). More threads than cores is
  * allowed and slow. On success the caller owns *out. */
 glia_status glia_team_create(glia_team **out, int threads, glia_err *err);
+/* One of `of` teams of that size that run at the same time: their threads are
+ * placed as those of one large team, this one's being the i-th part. */
+glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of, glia_err *err);
 void glia_team_free(glia_team *t);
+/* Bind the calling thread to the core that is its own as thread 0: for threads that belong to nobody else. */
+void glia_team_bind(glia_team *t);
 int glia_team_size(const glia_team *t);
 
 /* Run fn(arg, thread) on every thread, thread 0 here; returns when all have. */

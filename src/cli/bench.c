@@ -317,6 +317,7 @@ int cli_bench(const cli_args *args) {
                .runs = (size_t)args->integer[F_RUNS]};
     o.sequence_length_needed = (int)(b.prompt + b.output);
     b.batch = o.batch_size ? (size_t)o.batch_size : 1;
+    if (cli_follows()) return cli_follow(args, &o);
     int status = cli_load(&b.model, args, &o, false);
     if (status == EXIT_OK) status = measure_and_tell(&b);
     glia_model_free(b.model);

@@ -97,7 +97,53 @@ const char *cli_format_name(const glia_model_info *info) {
     return info->dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
+static glia_switch switch_of(const char *name) {
+    if (!name) return GLIA_SWITCH_DEFAULT;
+    return strcmp(name, "on") == 0 ? GLIA_SWITCH_ON : GLIA_SWITCH_OFF;
+}
+
+/* How many processes the launcher started, and which this one is. */
+static int launched(int *rank) {
+    static const char *const names[][2] = {
+        {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, /* Open MPI */
+        {"PMI_SIZE", "PMI_RANK"},                         /* MPICH and what descends from it */
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *size = getenv(names[i][0]), *at = getenv(names[i][1]);
+        *rank = at ? atoi(at) : 0;
+        if (size && at) return atoi(size);
+    }
+    *rank = 0;
+    return 1;
+}
+
+bool cli_follows(void) {
+    int rank;
+    return launched(&rank) > 1 && rank > 0;
+}
+
+/* Of a process that does not come back from MPI. */
+static void say_last_words(const char *sentence) {
+    fprintf(stderr, "glia: %s\n", sentence);
+    _exit(EXIT_FAILED);
+}
+
+int cli_follow(const cli_args *args, const glia_options *o) {
+    glia_err err = {0};
+    glia_model *m = NULL;
+    glia_engine *e = NULL;
+    int status = cli_load(&m, args, o, false);
+    if (status != EXIT_OK) return status;
+    if (glia_engine_create(&e, m, &err) != GLIA_OK || glia_engine_follow(e, &err) != GLIA_OK)
+        status = cli_failed(&err);
+    glia_engine_free(e);
+    glia_model_free(m);
+    return status;
+}
+
 void cli_options(const cli_args *args, glia_options *o) {
+    int rank;
+    const bool mpi = launched(&rank) > 1;
     const char *load = args->text[F_LOAD_FORMAT];
     *o = (glia_options){
         .dtype = dtype_of(args->text[F_DTYPE]),
@@ -114,9 +160,16 @@ void cli_options(const cli_args *args, glia_options *o) {
         .block_size = (int)args->integer[F_BLOCK_SIZE],
         .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
         .tensor_parallel_size = (int)args->integer[F_TENSOR_PARALLEL_SIZE],
+        .vocab_parallel = switch_of(args->text[F_VOCAB_PARALLEL]),
+        .sequence_parallel = switch_of(args->text[F_SEQUENCE_PARALLEL]),
+        .flash_decoding = switch_of(args->text[F_FLASH_DECODING]),
+        .context_parallel_size = (int)args->integer[F_CONTEXT_PARALLEL_SIZE],
+        .strided_context_parallel = switch_of(args->text[F_STRIDED_CONTEXT_PARALLEL]),
+        .mpi = mpi,
         .seed = (uint64_t)args->integer[F_SEED],
-        .progress = show_progress,
-        .warning = show_warning,
+        .progress = rank ? NULL : show_progress, /* rank 0 speaks for all */
+        .warning = rank ? NULL : show_warning,
+        .last_words = say_last_words,
     };
 }
 

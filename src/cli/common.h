@@ -27,6 +27,12 @@ void cli_options(const cli_args *args, glia_options *o);
  * returned; 0: loaded. `text_only`: the tokenizer and the template. */
 int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool text_only);
 
+/* Is this a process that mpirun started beside rank 0? Then it reads nothing,
+ * says nothing, and takes the steps of rank 0, whatever the command. */
+bool cli_follows(void);
+/* Load MODEL and follow until rank 0 has ended. Returns the exit status. */
+int cli_follow(const cli_args *args, const glia_options *o);
+
 /* Sampling defaults of the model, then the flags. A random seed where none was given. */
 void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
 

@@ -123,6 +123,7 @@ int cli_generate(const cli_args *args) {
     const int max_tokens = args->given[F_MAX_TOKENS] ? (int)args->integer[F_MAX_TOKENS] : MAX_TOKENS;
     if (args->given[F_LOGPROBS] && !args->given[F_JSON]) return cli_usage("--logprobs needs --json");
     cli_options(args, &o);
+    if (cli_follows()) return cli_follow(args, &o);
     int status = read_prompts(&p, args, &o);
     o.batch_size_needed = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
     if (p.longest < INT32_MAX - (size_t)max_tokens) o.sequence_length_needed = (int)p.longest + max_tokens;

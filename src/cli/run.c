@@ -281,6 +281,7 @@ int cli_run(const cli_args *args) {
                          : args->given[F_CHAT_TEMPLATE] ? "chat-template"
                                                         : "no-think");
     cli_options(args, &o);
+    if (cli_follows()) return cli_follow(args, &o);
     int status = cli_read_template(&c.template, args);
     if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
     c.messages = json_array();

@@ -80,6 +80,7 @@ int cli_score(const cli_args *args) {
     glia_err err = {0};
     cli_prompts p = {0};
     cli_options(args, &o);
+    if (cli_follows()) return cli_follow(args, &o);
     int status = read_prompt(&p, args, &o);
     if (p.longest < INT32_MAX)
         o.sequence_length_needed =

@@ -196,6 +196,12 @@ static glia_status compare(const note *of, int r, glia_err *err) {
     return GLIA_OK;
 }
 
+glia_status glia_comm_notes(glia_comm *world, const void *mine, size_t bytes, void *all, glia_err *err) {
+    assert(world->root == world);
+    const bool there = world->world->table->exchange(world, mine, bytes, all);
+    return there ? GLIA_OK : glia_comm_check(world, err);
+}
+
 glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status own, glia_err *err) {
     assert(world->root == world && (own == GLIA_OK || err));
     note mine = {.layout = NOTE_LAYOUT, .status = own};

@@ -73,6 +73,9 @@ const char *glia_comm_name(const glia_comm *c);
  * with the reason in *err. */
 glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status own, glia_err *err);
 
+/* Every rank's `bytes` of notes: all [size, bytes]. A failure is some rank's. */
+glia_status glia_comm_notes(glia_comm *world, const void *mine, size_t bytes, void *all, glia_err *err);
+
 /* Give this rank, as every rank of its world, an area of `bytes` for operands
  * named `in`. Once per world, before its first collective. Untouched pages: the
  * thread that writes first decides the NUMA node. Errors: GLIA_ERR_NOMEM. */

@@ -232,7 +232,17 @@ static int keep_min_p(glia_sampler *s, int n, double min_p) {
     return compact(s, n, ordered(-INFINITY) + 1);
 }
 
-/* Candidates in s->id, weights in s->p relative to the likeliest; returns how many, 0 for bad logits. */
+/* Of n candidates that survived top-k, the likeliest at `top`: weights relative
+ * to it in s->p, and the filters that need them. Returns how many are left. */
+static int weigh(glia_sampler *s, int n, float top, const glia_sampling *p) {
+    for (int i = 0; i < n; i++) s->p[i] = exp((double)s->x[i] - (double)top);
+    if (p->top_p < 1) n = keep_top_p(s, n, (double)p->top_p);
+    if (p->min_p > 0) n = keep_min_p(s, n, (double)p->min_p);
+    if (p->typical_p < 1) n = keep_typical(s, n, (double)p->typical_p);
+    return n;
+}
+
+/* Candidates in s->id, their weights in s->p; returns how many, 0 for bad logits. */
 static int candidates(glia_sampler *s, const float *logits, const glia_draw *d) {
     const glia_sampling *p = d->params;
     const float *x = process(s, logits, d);
@@ -248,11 +258,7 @@ static int candidates(glia_sampler *s, const float *logits, const glia_draw *d) 
         double unused;
         n = compact(s, n, threshold(s->x, NULL, n, p->top_k, &unused));
     }
-    for (int i = 0; i < n; i++) s->p[i] = exp((double)s->x[i] - (double)top);
-    if (p->top_p < 1) n = keep_top_p(s, n, (double)p->top_p);
-    if (p->min_p > 0) n = keep_min_p(s, n, (double)p->min_p);
-    if (p->typical_p < 1) n = keep_typical(s, n, (double)p->typical_p);
-    return n;
+    return weigh(s, n, top, p);
 }
 
 int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) {
@@ -267,9 +273,8 @@ int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) 
     return kept;
 }
 
-int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
-    if (glia_sampling_greedy(d->params)) return argmax(process(s, logits, d), s->vocab);
-    const int n = candidates(s, logits, d);
+/* One of n candidates, by weight. */
+static int32_t draw_of(const glia_sampler *s, int n, const glia_draw *d) {
     const double target = glia_uniform(d->params->seed, d->n_tokens) * total(s, n);
     double sum = 0;
     int32_t token = -1;
@@ -280,6 +285,88 @@ int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
         if (sum > target) break;
     }
     return token;
+}
+
+int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
+    if (glia_sampling_greedy(d->params)) return argmax(process(s, logits, d), s->vocab);
+    return draw_of(s, candidates(s, logits, d), d);
+}
+
+/* ---- where each rank has a part of the row --------------------------------- */
+
+int glia_draw_best(const glia_draw *d, size_t part) {
+    const glia_sampling *p = d->params;
+    if (has_processors(d) || p->logprobs >= 0) return 0;
+    if (glia_sampling_greedy(p)) return 1;
+    return p->top_k <= GLIA_BEST_MAX && 2 * (size_t)p->top_k <= part ? p->top_k : 0;
+}
+
+float glia_draw_divisor(const glia_draw *d) {
+    return glia_sampling_greedy(d->params) ? 1.0f : d->params->temperature;
+}
+
+/* glia_part_find() of one: no histograms. */
+static void find_best(glia_part *out, const float *x, int n, int32_t first) {
+    float best = x[0];
+    int at = 0, equal = 0;
+    for (int i = 1; i < n; i++) best = x[i] > best ? x[i] : best;
+    while (x[at] != best) at++;
+    for (int i = 0; i < n; i++) equal += x[i] == best;
+    out->n = 1;
+    out->more = equal > 1;
+    out->best[0] = (glia_candidate){best, first + at};
+}
+
+void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n, int32_t first, int k,
+                    float divisor) {
+    assert(k >= 1 && n <= s->vocab);
+    *out = (glia_part){0};
+    for (int i = 0; i < n; i++) out->bad |= !(logits[i] < INFINITY);
+    if (n == 0 || out->bad) return;
+    for (int i = 0; i < n; i++) s->x[i] = logits[i] / divisor;
+    if (k == 1) {
+        find_best(out, s->x, n, first);
+        return;
+    }
+    double above = 0;
+    uint32_t least = 0; /* all are above it */
+    if (k < n) least = threshold(s->x, NULL, n, k, &above);
+    int equal = k - (int)above; /* room for so many of the least */
+    for (int i = 0; i < n; i++) {
+        const uint32_t key = ordered(s->x[i]);
+        if (key < least) continue;
+        if (key == least && equal-- <= 0)
+            out->more = true;
+        else
+            out->best[out->n++] = (glia_candidate){s->x[i], first + i};
+    }
+}
+
+int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int n_parts,
+                          const glia_draw *d) {
+    int n = 0, best = 0;
+    for (int r = 0; r < n_parts; r++) {
+        const glia_part *part = (const void *)((const char *)parts + (size_t)r * stride);
+        if (part->bad) return -1;
+        for (int i = 0; i < part->n; i++, n++) {
+            s->x[n] = part->best[i].x;
+            s->id[n] = part->best[i].id;
+            if (s->x[n] > s->x[best]) best = n;
+        }
+    }
+    const float top = s->x[best];
+    if (top == -INFINITY) return -1;
+    if (glia_sampling_greedy(d->params)) return s->id[best];
+    double unused;
+    const uint32_t least = threshold(s->x, NULL, n, d->params->top_k, &unused);
+    for (int r = 0; r < n_parts; r++) {
+        const glia_part *part = (const void *)((const char *)parts + (size_t)r * stride);
+        uint32_t lowest = UINT32_MAX; /* a rank drops equals of its least alone */
+        for (int i = 0; i < part->n; i++)
+            if (ordered(part->best[i].x) < lowest) lowest = ordered(part->best[i].x);
+        if (part->more && lowest == least) return GLIA_DRAW_WHOLE;
+    }
+    return draw_of(s, weigh(s, compact(s, n, least), top, d->params), d);
 }
 
 /* ---- log-probabilities ---------------------------------------------------- */

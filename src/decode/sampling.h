@@ -50,6 +50,40 @@ bool glia_sampling_greedy(const glia_sampling *params);
  * nothing but -inf).   logits [vocab]. Greedy takes the lowest id among equals. */
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *draw);
 
+/* ---- where each rank has a part of the row --------------------------------- */
+
+enum { GLIA_BEST_MAX = 1024, GLIA_DRAW_WHOLE = -2 };
+
+typedef struct {
+    float x; /* divided by the temperature when sampling */
+    int32_t id;
+} glia_candidate;
+
+/* What a rank says of its part: its k best, or all it has. */
+typedef struct {
+    int32_t n; /* of best[], in ascending order of id */
+    bool bad;  /* NaN or +inf is among the part */
+    bool more; /* there are others that equal the least of best[] */
+    glia_candidate best[];
+} glia_part;
+
+static inline size_t glia_part_bytes(int k) { return sizeof(glia_part) + (size_t)k * sizeof(glia_candidate); }
+
+/* How many of the best of each part this draw needs, where the largest part has
+ * `part` logits; 0: it needs the whole row (all tokens may be drawn, or their
+ * logits are processed or told). */
+int glia_draw_best(const glia_draw *draw, size_t part);
+/* What a part's logits are divided by for this draw. */
+float glia_draw_divisor(const glia_draw *draw);
+/* *out [glia_part_bytes(k)] of logits [n], the first of which is token `first`.
+ * s->vocab >= n. Of equals, the lowest ids are the best. */
+void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n, int32_t first, int k,
+                    float divisor);
+/* As glia_sample() over the whole row, bit for bit, from every rank's part, `stride`
+ * bytes apart in rank order; GLIA_DRAW_WHOLE: equals were dropped that matter. */
+int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int n_parts,
+                          const glia_draw *draw);
+
 /* The tokens that a sampled draw may give, ascending in s->id, with their
  * probabilities, summing to 1, in s->p. Returns how many; 0 for bad logits. */
 int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *draw);

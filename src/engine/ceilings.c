@@ -16,7 +16,7 @@ enum { TRIES = 3 };
 static const size_t most_bytes = (size_t)1 << 30; /* to read: well beyond any cache */
 
 typedef struct {
-    const glia_engine *e;
+    const glia_rank *r;
     glia_kernels k;
     const char *memory;
     size_t bytes;
@@ -36,7 +36,7 @@ static double seconds(void) {
 static void read_share(void *arg, int thread) {
     measure *m = arg;
     size_t from, to;
-    glia_share(m->bytes / 64, thread, m->e->config.threads, &from, &to);
+    glia_share(m->bytes / 64, thread, m->r->config.threads, &from, &to);
     m->work[thread] = m->k.read(m->memory + from * 64, (to - from) * 64, m->streams, m->prefetch_bytes);
 }
 
@@ -47,7 +47,7 @@ static void peak_share(void *arg, int thread) {
 
 static double time_run(measure *m, glia_team_fn *fn) {
     const double start = seconds();
-    glia_team_run(m->e->team, fn, m);
+    glia_team_run(m->r->team, fn, m);
     return seconds() - start;
 }
 
@@ -78,22 +78,40 @@ static double best_peak(measure *m, glia_peak_fn *peak) {
     for (int i = 0; i < 3 * TRIES; i++) {
         double flop = 0;
         t = time_run(m, peak_share);
-        for (int k = 0; k < m->e->config.threads; k++) flop += (double)m->work[k];
+        for (int k = 0; k < m->r->config.threads; k++) flop += (double)m->work[k];
         if (flop / t > best) best = flop / t;
     }
     return best;
 }
 
-GLIA_API void glia_engine_ceilings(glia_engine *e, glia_ceilings *c) {
-    assert(!e->stepping);
-    const glia_plan *weights = &e->config.weights->plan;
+void glia_rank_measure(const glia_rank *r, glia_ceilings *c) {
+    const glia_plan *weights = &r->config.weights->plan;
     measure m = {
-        .e = e, .memory = weights->base, .bytes = weights->bytes < most_bytes ? weights->bytes : most_bytes};
-    glia_kernels_init(&m.k, e->config.cpu_flags);
+        .r = r, .memory = weights->base, .bytes = weights->bytes < most_bytes ? weights->bytes : most_bytes};
+    glia_kernels_init(&m.k, r->config.cpu_flags);
     *c = (glia_ceilings){
         .read_bytes_per_s = best_read(&m),
         .f32_flop_per_s = best_peak(&m, m.k.peak_f32),
         .bf16_flop_per_s = best_peak(&m, m.k.peak_bf16),
         .i8_op_per_s = best_peak(&m, m.k.peak_i8),
     };
+}
+
+GLIA_API void glia_engine_ceilings(glia_engine *e, glia_ceilings *c) {
+    assert(!e->stepping);
+    *c = (glia_ceilings){0};
+    if (glia_engine_leads(e, NULL)) return;
+    if (e->rank.ranks == 1) {
+        glia_rank_measure(&e->rank, c);
+        return;
+    }
+    glia_order_begin(&e->rank, ORDER_MEASURE);
+    if (glia_engine_forward(e, NULL)) return;
+    const glia_ceilings *of = (const void *)e->rank.gathered;
+    for (int r = 0; r < e->rank.ranks; r++) {
+        c->read_bytes_per_s += of[r].read_bytes_per_s;
+        c->f32_flop_per_s += of[r].f32_flop_per_s;
+        c->bf16_flop_per_s += of[r].bf16_flop_per_s;
+        c->i8_op_per_s += of[r].i8_op_per_s;
+    }
 }

@@ -10,61 +10,35 @@
 #include "base/cpu.h"
 #include "engine/engine_impl.h"
 
-enum { SCORE_LOGIT_BYTES = 64 << 20 }; /* of logits at once in glia_engine_score() */
-
-/* Regions of the engine's own plan, in order. */
-enum { REGION_ROWS, REGION_TABLES, REGION_BLOCKS, REGION_QUEUES, REGION_SAMPLING };
+/* Regions of the leader's plan, in order. */
+enum { REGION_TABLES, REGION_BLOCKS, REGION_QUEUES };
 
 /* ---- memory --------------------------------------------------------------- */
-
-static int max_rows(const glia_engine_limits *l) { return l->chunk + l->batch; }
 
 static int max_blocks(const glia_engine_limits *l) {
     return glia_blocks_for(l->sequence_length, l->block_size);
 }
 
-static int score_rows(const glia_model_config *c, const glia_engine_limits *l) {
-    const int64_t fit = SCORE_LOGIT_BYTES / (c->vocab * (int64_t)sizeof(float));
-    return fit < 1 ? 1 : fit < l->chunk ? (int)fit : l->chunk;
-}
-
-static glia_decoder_limits decoder_limits(const glia_model_config *c, const glia_engine_limits *l) {
-    const int scored = score_rows(c, l);
-    return (glia_decoder_limits){
-        .kv_dtype = l->kv_dtype,
-        .max_rows = max_rows(l),
-        .max_logits = scored > l->batch ? scored : l->batch,
-        .block_size = l->block_size,
-        .n_blocks = l->batch * max_blocks(l),
-        .sequence_length = l->sequence_length,
-        .quantize_rows = l->quantize_rows,
-    };
-}
-
-static void plan_own(const glia_model_config *c, const glia_engine_limits *l, int threads, glia_plan *plan) {
+static void plan_leader(const glia_engine_limits *l, glia_plan *plan) {
     const size_t batch = (size_t)l->batch, blocks = (size_t)max_blocks(l);
-    glia_plan_add(plan, "rows of a step", (size_t)max_rows(l), 5 * sizeof(int32_t));
-    glia_plan_add(plan, "block tables", (batch + 1) * blocks, sizeof(int32_t));
+    glia_plan_add(plan, "block tables of the scheduler", (batch + 1) * blocks, sizeof(int32_t));
     glia_plan_add(plan, "block manager", 1, glia_blocks_bytes(l->batch * max_blocks(l), l->block_size));
     glia_plan_add(plan, "queues", batch, sizeof(glia_seq *) + sizeof(glia_request *) + 1);
-    glia_plan_add(plan, "sampling", (size_t)threads, glia_sampler_bytes((int)c->vocab));
 }
 
 void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                       int threads, glia_plan *plan) {
-    const glia_decoder_limits limits = decoder_limits(c, l);
-    glia_decoder_plan(c, p, &limits, threads, plan);
-    plan_own(c, l, threads, plan);
+    glia_rank_plan(c, p, l, threads, plan);
+    if (p->rank == 0) plan_leader(l, plan);
+    glia_plan_add(plan, "what other ranks read", 1, glia_rank_area_bytes(c, p, l));
 }
 
-static void bind(glia_engine *e) {
+glia_status glia_engine_plan_leader(glia_engine *e, glia_err *err) {
     const glia_engine_limits *l = &e->config.limits;
-    const int rows = max_rows(l);
-    e->token = glia_plan_at(&e->plan, REGION_ROWS);
-    e->seq = e->token + rows;
-    e->position = e->seq + rows;
-    e->slot = e->position + rows;
-    e->logit_row = e->slot + rows;
+    if (e->config.weights[0]->parallel.rank != 0) return GLIA_OK;
+    plan_leader(l, &e->plan);
+    const glia_status status = glia_plan_map(&e->plan, "the scheduler's tables", err);
+    if (status) return status;
     glia_blocks_init(&e->blocks, glia_plan_at(&e->plan, REGION_BLOCKS), l->batch * max_blocks(l),
                      l->block_size, l->prefix_cache);
     glia_seq **running = glia_plan_at(&e->plan, REGION_QUEUES);
@@ -78,36 +52,39 @@ static void bind(glia_engine *e) {
         .running = running,
         .taken = (unsigned char *)(e->ready + l->batch),
     };
-    const int vocab = (int)e->model->vocab;
-    char *memory = glia_plan_at(&e->plan, REGION_SAMPLING);
-    for (int i = 0; i < e->config.threads; i++)
-        glia_sampler_init(&e->sampler[i], memory + (size_t)i * glia_sampler_bytes(vocab), vocab);
+    return GLIA_OK;
+}
+
+/* What the ranks of this process hold. */
+static void count_memory(glia_engine *e) {
+    const glia_engine_config *c = &e->config;
+    e->stats.plan_bytes = e->plan.bytes;
+    for (int i = 0; i < c->n_ranks; i++) {
+        glia_plan plan = {0};
+        const glia_parallel *p = &c->weights[i]->parallel;
+        glia_rank_plan(c->model, p, &c->limits, c->threads, &plan);
+        e->stats.plan_bytes += plan.bytes + glia_rank_area_bytes(c->model, p, &c->limits);
+        e->stats.weight_bytes += c->weights[i]->plan.bytes;
+    }
 }
 
 glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config, glia_err *err) {
+    glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
     *out = NULL;
     glia_engine *e = calloc(1, sizeof *e);
     if (!e) return glia_fail_nomem(err, sizeof *e, "the engine");
     e->config = *config;
-    e->model = config->weights->config;
-    e->score_rows = score_rows(e->model, &config->limits);
-    e->sampler = calloc((size_t)config->threads, sizeof *e->sampler);
-    glia_status status = e->sampler ? GLIA_OK : glia_fail_nomem(err, sizeof *e->sampler, "the samplers");
-    const glia_decoder_limits limits = decoder_limits(e->model, &config->limits);
-    plan_own(e->model, &config->limits, config->threads, &e->plan);
-    if (!status) status = glia_team_create(&e->team, config->threads, err);
-    if (!status)
-        status =
-            glia_decoder_create(&e->decoder, config->weights, &limits, config->cpu_flags, e->team, NULL, err);
-    if (!status) status = glia_plan_map(&e->plan, "the engine's tables and sampling", err);
+    e->model = config->model;
+    e->score_rows = glia_rank_score_rows(e->model, &config->limits);
+    const glia_status status = glia_crew_open(e, &why);
     if (status) {
+        if (err) *err = why;
         glia_engine_free(e);
         return status;
     }
-    bind(e);
-    e->stats.plan_bytes = glia_decoder_memory(e->decoder)->bytes + e->plan.bytes;
-    e->stats.weight_bytes = config->weights->plan.bytes;
+    count_memory(e);
     e->stats.threads = config->threads;
+    e->stats.ranks = e->rank.ranks;
     glia_kernels k;
     glia_kernels_init(&k, config->cpu_flags);
     e->stats.rung = k.rung;
@@ -126,14 +103,19 @@ GLIA_API void glia_engine_free(glia_engine *e) {
     assert(!e->stepping);
     while (e->scheduler.n_running) remove_request(e, (glia_request *)e->scheduler.running[0]);
     while (e->scheduler.first) remove_request(e, (glia_request *)e->scheduler.first);
-    glia_decoder_free(e->decoder);
-    glia_team_free(e->team);
+    glia_crew_close(e);
     glia_plan_unmap(&e->plan);
-    free(e->sampler);
     free(e);
 }
 
-GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) { *s = e->stats; }
+GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) {
+    *s = e->stats;
+    if (!e->rank.config.world) return;
+    const glia_comm_cost cost = glia_comm_costs(e->rank.config.world);
+    s->comm_calls = cost.calls;
+    s->comm_bytes = cost.bytes;
+    s->comm_seconds = cost.seconds;
+}
 
 /* ---- events --------------------------------------------------------------- */
 
@@ -173,8 +155,9 @@ static void end_request(glia_engine *e, glia_request *r, glia_finish finish) {
 GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
                                         glia_event_fn *on_event, void *user, glia_request **out,
                                         glia_err *err) {
-    glia_request *r;
-    const glia_status status = glia_request_create(&r, &e->config, ids, n, s, err);
+    glia_request *r = NULL;
+    glia_status status = glia_engine_leads(e, err);
+    if (!status) status = glia_request_create(&r, &e->config, ids, n, s, err);
     if (out) *out = r;
     if (status) return status;
     r->on_event = on_event;
@@ -202,58 +185,32 @@ static void abort_request(glia_engine *e, glia_request *r) {
 
 /* ---- a step --------------------------------------------------------------- */
 
-void glia_engine_add_rows(glia_engine *e, int row, int seq, const int32_t *tokens, int at, int n) {
-    for (int i = 0; i < n; i++, row++) {
-        e->token[row] = tokens[at + i];
-        e->seq[row] = seq;
-        e->position[row] = e->slot[row] = at + i;
-    }
+glia_status glia_engine_leads(const glia_engine *e, glia_err *err) {
+    if (e->dead.status) return glia_fail(err, e->dead.status, "%s", e->dead.msg);
+    if (e->rank.rank == 0) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "this process is rank %d: rank 0 takes requests, the others glia_engine_follow() it",
+                     e->rank.rank);
 }
 
-void glia_engine_forward(glia_engine *e, int n_rows, int n_logits) {
-    const glia_batch batch = {
-        .n_rows = n_rows,
-        .token = e->token,
-        .seq = e->seq,
-        .position = e->position,
-        .slot = e->slot,
-        .n_seqs = e->scheduler.batch + 1,
-        .max_blocks = e->scheduler.max_blocks,
-        .block_table = e->scheduler.table,
-        .n_logits = n_logits,
-        .logit_row = e->logit_row,
-    };
-    glia_decoder_step(e->decoder, &batch);
-    e->stats.steps++;
+glia_status glia_engine_forward(glia_engine *e, glia_err *err) {
+    const glia_status status = glia_rank_lead(&e->rank, &e->dead);
+    if (!status) return GLIA_OK;
+    e->over = true;
+    return glia_fail(err, status, "%s", e->dead.msg);
 }
 
-/* Rows of all running sequences; `ready` gets those that will have logits. */
-static int fill(glia_engine *e) {
-    const int planned = glia_scheduler_plan(&e->scheduler);
-    int row = 0;
-    e->n_ready = 0;
-    for (int i = 0; i < e->scheduler.n_running; i++) {
-        glia_seq *seq = e->scheduler.running[i];
-        if (seq->n_computed == seq->n_cached) { /* its first rows */
-            e->stats.prompt_tokens += (uint64_t)seq->n_prompt;
-            e->stats.cached_tokens += (uint64_t)seq->n_cached;
-        }
-        glia_engine_add_rows(e, row, seq->slot, seq->tokens, seq->n_computed, seq->rows);
-        row += seq->rows;
-        if (!glia_seq_wants_logits(seq)) continue;
-        e->logit_row[e->n_ready] = row - 1;
-        e->ready[e->n_ready++] = (glia_request *)seq;
-    }
-    assert(row == planned && row <= max_rows(&e->config.limits));
-    (void)planned;
-    return row;
+GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err) {
+    if (e->rank.rank == 0)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "this process is rank 0, which leads and does not follow");
+    if (e->over) return glia_fail(err, GLIA_ERR_ARGUMENT, "the leader has ended");
+    e->over = true;
+    return glia_rank_follow(&e->rank, err);
 }
 
-static void draw(glia_engine *e, int i, glia_sampler *sampler) {
-    glia_request *r = e->ready[i];
-    const float *logits = glia_decoder_logits(e->decoder, i);
+static glia_draw draw_of(const glia_request *r) {
     const bool early = r->seq.n_tokens - r->seq.n_prompt < r->params.min_tokens;
-    const glia_draw d = {
+    return (glia_draw){
         .params = &r->params,
         .tokens = r->seq.tokens,
         .n_prompt = (size_t)r->seq.n_prompt,
@@ -261,8 +218,55 @@ static void draw(glia_engine *e, int i, glia_sampler *sampler) {
         .forbidden = r->endings,
         .n_forbidden = early ? r->n_endings : 0,
     };
-    r->token = glia_sample(sampler, logits, &d);
+}
+
+static glia_seq_rows rows_of(const glia_engine *e, const glia_seq *seq) {
+    glia_seq_rows p = {.seq = seq->slot, .at = seq->n_computed, .n = seq->rows};
+    if (!glia_seq_wants_logits(seq)) return p;
+    const glia_draw d = draw_of((const glia_request *)seq);
+    p.logits = LOGITS_LAST;
+    p.best = e->rank.ranks > 1 ? glia_draw_best(&d, e->rank.part) : 0;
+    p.divisor = glia_draw_divisor(&d);
+    return p;
+}
+
+/* Order the rows of all running sequences; `ready` gets those that will have logits. Returns how many rows.
+ */
+static int fill(glia_engine *e) {
+    const int rows = glia_scheduler_plan(&e->scheduler);
+    glia_seq *const *running = e->scheduler.running;
+    const int n = e->scheduler.n_running;
+    e->n_ready = 0;
+    if (!rows) return 0;
+    glia_order_begin(&e->rank, ORDER_STEP);
+    for (int i = 0; i < n; i++)
+        glia_order_table(&e->rank, running[i]->slot, running[i]->blocks.table, running[i]->blocks.n);
+    for (int i = 0; i < n; i++) {
+        glia_seq *seq = running[i];
+        if (seq->n_computed == seq->n_cached) { /* its first rows */
+            e->stats.prompt_tokens += (uint64_t)seq->n_prompt;
+            e->stats.cached_tokens += (uint64_t)seq->n_cached;
+        }
+        const glia_seq_rows of = rows_of(e, seq);
+        glia_order_rows(&e->rank, &of);
+        if (of.logits) e->ready[e->n_ready++] = (glia_request *)seq;
+    }
+    for (int i = 0; i < n; i++)
+        glia_order_tokens(&e->rank, running[i]->tokens + running[i]->n_computed, running[i]->rows);
+    return rows;
+}
+
+static void draw(glia_engine *e, int i, glia_sampler *sampler) {
+    glia_request *r = e->ready[i];
+    const glia_rank *rank = &e->rank;
+    const glia_draw d = draw_of(r);
     r->token_told = false;
+    if (rank->best[i]) {
+        r->token = glia_sample_parts(sampler, glia_rank_parts(rank, i), rank->found_bytes, rank->ranks, &d);
+        return;
+    }
+    const float *logits = glia_rank_logits(rank, i);
+    r->token = glia_sample(sampler, logits, &d);
     if (r->token < 0 || r->params.logprobs < 0) return;
     const int vocab = (int)e->model->vocab;
     glia_logprobs(logits, vocab, r->token, &r->logprob, r->params.logprobs, r->top_tokens, r->top_logprobs);
@@ -273,8 +277,38 @@ static void draw_share(void *arg, int thread) {
     size_t from, to;
     glia_guard_enter();
     glia_share((size_t)e->n_ready, thread, e->config.threads, &from, &to);
-    for (size_t i = from; i < to; i++) draw(e, (int)i, &e->sampler[thread]);
+    for (size_t i = from; i < to; i++) draw(e, (int)i, &e->rank.sampler[thread]);
     glia_guard_leave();
+}
+
+/* Draw again where ranks had to leave out equals that matter. */
+static glia_status draw_whole(glia_engine *e, glia_err *err) {
+    glia_rank *rank = &e->rank;
+    glia_status status = GLIA_OK;
+    int32_t n = 0;
+    for (int32_t i = 0; i < e->n_ready; i++) {
+        if (e->ready[i]->token != GLIA_DRAW_WHOLE) continue;
+        if (n++ == 0) glia_order_begin(rank, ORDER_LOGITS);
+        glia_order_tokens(rank, &i, 1);
+        rank->best[i] = 0;
+    }
+    if (n) status = glia_engine_forward(e, err);
+    for (int i = 0; i < e->n_ready && !status; i++)
+        if (e->ready[i]->token == GLIA_DRAW_WHOLE) draw(e, i, &rank->sampler[0]);
+    return status;
+}
+
+/* Take the step that was filled, and draw. */
+static glia_status take(glia_engine *e, glia_err *err) {
+    const glia_status status = glia_engine_forward(e, err);
+    if (status) return status;
+    e->stats.steps++;
+    glia_scheduler_advance(&e->scheduler);
+    if (e->n_ready == 1)
+        draw(e, 0, &e->rank.sampler[0]);
+    else if (e->n_ready)
+        glia_team_run(e->rank.team, draw_share, e);
+    return draw_whole(e, err);
 }
 
 static bool ends(const glia_request *r) {
@@ -303,19 +337,14 @@ static void deliver(glia_engine *e, glia_request *r) {
         end_request(e, r, GLIA_FINISH_LENGTH);
 }
 
-GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err) {
-    assert(!e->stepping); /* not from a callback */
+/* No step can follow: every request ends. */
+static void abort_all(glia_engine *e) {
+    while (e->scheduler.n_running) abort_request(e, (glia_request *)e->scheduler.running[0]);
+    while (e->scheduler.first) abort_request(e, (glia_request *)e->scheduler.first);
+}
+
+static glia_status deliver_all(glia_engine *e, glia_err *err) {
     glia_status status = GLIA_OK;
-    e->stepping = true;
-    glia_guard_enter();
-    for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
-    const int rows = fill(e);
-    if (rows) glia_engine_forward(e, rows, e->n_ready);
-    glia_scheduler_advance(&e->scheduler);
-    if (e->n_ready == 1)
-        draw(e, 0, &e->sampler[0]);
-    else if (e->n_ready)
-        glia_team_run(e->team, draw_share, e);
     for (int i = 0; i < e->n_ready; i++) {
         glia_request *r = e->ready[i];
         if (r->token >= 0) {
@@ -328,6 +357,22 @@ GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *er
                            r->seq.n_tokens - 1);
         abort_request(e, r);
     }
+    return status;
+}
+
+GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err) {
+    assert(!e->stepping); /* not from a callback */
+    *left = e->n_requests;
+    glia_status status = glia_engine_leads(e, err);
+    if (status) return status;
+    e->stepping = true;
+    glia_guard_enter();
+    for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
+    if (fill(e)) status = take(e, err);
+    if (status)
+        abort_all(e);
+    else
+        status = deliver_all(e, err);
     glia_guard_leave();
     e->stepping = false;
     *left = e->n_requests;

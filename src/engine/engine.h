@@ -2,6 +2,7 @@
 #ifndef GLIA_ENGINE_ENGINE_H
 #define GLIA_ENGINE_ENGINE_H
 
+#include "comm/comm.h"
 #include "model/weights.h"
 #include "text/tokenizer.h"
 
@@ -17,20 +18,28 @@ typedef struct {
 } glia_engine_limits;
 
 typedef struct {
-    const glia_weights *weights;     /* must outlive the engine, as the tokenizer must */
+    const glia_model_config *model;
+    /* Of this process's ranks, which must outlive the engine, as the tokenizer
+     * must: [n_ranks], all the ranks there are, or with `world` one of them. */
+    const glia_weights *const *weights;
+    int n_ranks;
+    glia_comm *world;  /* this process's end of a world of processes, its area not shared yet; NULL: none */
+    int place, places; /* which of how many processes that share these cores */
     const glia_tokenizer *tokenizer; /* NULL: events carry no text, requests no stop strings */
     glia_engine_limits limits;
     unsigned cpu_flags;
-    int threads; /* at least 1 */
+    int threads; /* of a rank, at least 1 */
     const int32_t *eos;
     size_t n_eos;
 } glia_engine_config;
 
-/* Everything an engine allocates: the decoder's regions, then its own. Plan only. */
+/* Everything an engine allocates for rank p->rank: the decoder's regions, the
+ * rank's, the leader's own, and what other ranks read. Plan only. */
 void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                       int threads, glia_plan *plan);
 
-/* Errors: GLIA_ERR_NOMEM, GLIA_ERR_ARGUMENT (more threads than can be had). */
+/* The ranks of a world of processes open together. Errors: GLIA_ERR_NOMEM,
+ * GLIA_ERR_ARGUMENT (more threads than can be had), what another rank says. */
 glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config, glia_err *err);
 
 #endif

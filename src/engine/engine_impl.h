@@ -2,11 +2,13 @@
 #ifndef GLIA_ENGINE_ENGINE_IMPL_H
 #define GLIA_ENGINE_ENGINE_IMPL_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "decode/sampling.h"
 #include "engine/engine.h"
 #include "engine/output.h"
+#include "engine/rank.h"
 #include "engine/scheduler.h"
 
 struct glia_request {
@@ -30,26 +32,40 @@ glia_status glia_request_create(glia_request **out, const glia_engine_config *c,
                                 const glia_sampling *s, glia_err *err);
 void glia_request_free(glia_request *r);
 
+/* A rank of this process that follows, on a thread of its own. */
+typedef struct {
+    glia_rank rank;
+    glia_rank_config config;
+    glia_comm *world; /* its end; the engine's to free */
+    pthread_t thread;
+    bool started;
+} glia_follower;
+
 struct glia_engine {
     glia_engine_config config;
     const glia_model_config *model;
-    glia_team *team;
-    glia_decoder *decoder;
-    glia_plan plan;
+    glia_rank rank;      /* on the caller's thread: the leader, or one of several processes */
+    glia_follower *crew; /* [config.n_ranks], 0 is the rank above; NULL: one rank */
+    glia_plan plan;      /* the leader's */
     glia_blocks blocks;
     glia_scheduler scheduler;
-    int32_t *token, *seq, *position, *slot, *logit_row; /* [rows of a step] */
-    glia_sampler *sampler;                              /* [threads] */
     glia_request **ready; /* [batch] whose logits this step computes, in order */
     int n_ready, score_rows;
     size_t n_requests;
-    bool stepping;
+    bool stepping, over; /* over: no order follows */
+    glia_err dead;       /* why no step can follow */
     glia_engine_stats stats;
 };
 
-/* Append `n` rows of a sequence, tokens from position `at`, to a step that has `row` already. */
-void glia_engine_add_rows(glia_engine *e, int row, int seq, const int32_t *tokens, int at, int n);
-/* Run the step: rows added before, logits of logit_row [n_logits]. */
-void glia_engine_forward(glia_engine *e, int n_rows, int n_logits);
+/* crew.c: all ranks of this process; on failure glia_crew_close() is still due. */
+glia_status glia_crew_open(glia_engine *e, glia_err *err);
+void glia_crew_close(glia_engine *e);
+/* Map and bind what the leader alone has; of another rank nothing. */
+glia_status glia_engine_plan_leader(glia_engine *e, glia_err *err);
+
+/* Does this rank lead? Else glia_engine_follow() is all it can do. */
+glia_status glia_engine_leads(const glia_engine *e, glia_err *err);
+/* Run the step that was ordered. On failure the engine is dead. */
+glia_status glia_engine_forward(glia_engine *e, glia_err *err);
 
 #endif

@@ -9,7 +9,7 @@
 
 static glia_status check(const glia_engine_config *c, const int32_t *ids, size_t n, const glia_sampling *s,
                          glia_err *err) {
-    const int64_t vocab = c->weights->config->vocab;
+    const int64_t vocab = c->model->vocab;
     const int length = c->limits.sequence_length;
     if (n == 0) return glia_fail(err, GLIA_ERR_ARGUMENT, "the prompt has no tokens");
     if (n >= (size_t)length)
@@ -106,7 +106,7 @@ glia_status glia_request_create(glia_request **out, const glia_engine_config *c,
     lay_out(&at, r, c, ids, n, s);
     assert(at.used == bytes);
     r->seq.n_prompt = r->seq.n_tokens = (int)n;
-    const int vocab = (int)c->weights->config->vocab;
+    const int vocab = (int)c->model->vocab;
     if (r->params.logprobs > vocab) r->params.logprobs = vocab;
     r->output.stop = r->params.stop;
     r->output.n_stop = s->n_stop;

@@ -22,7 +22,8 @@ static glia_status check(const glia_engine *e, const int32_t *ids, size_t n, gli
 GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
                                        glia_logits_fn *on_logits, void *user, glia_err *err) {
     assert(!e->stepping); /* not from a callback */
-    const glia_status status = check(e, ids, n, err);
+    glia_status status = glia_engine_leads(e, err);
+    if (!status) status = check(e, ids, n, err);
     if (status) return status;
     const int batch = e->scheduler.batch, total = (int)n;
     glia_block_list list = {.table = e->scheduler.table + (size_t)batch * (size_t)e->scheduler.max_blocks,
@@ -32,18 +33,23 @@ GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_
                          "no room in the KV cache to score %zu tokens beside %d running requests", n,
                          e->scheduler.n_running);
     e->stepping = true;
-    for (int at = 0; at < total; at += e->score_rows) {
+    for (int at = 0; at < total && !status; at += e->score_rows) {
         const int rows = total - at < e->score_rows ? total - at : e->score_rows;
+        const glia_seq_rows all = {.seq = batch, .at = at, .n = rows, .logits = LOGITS_ALL};
         glia_guard_enter();
         glia_blocks_grow(&e->blocks, &list, at + rows);
-        glia_engine_add_rows(e, 0, batch, ids, at, rows);
-        for (int i = 0; i < rows; i++) e->logit_row[i] = i;
-        glia_engine_forward(e, rows, rows);
+        glia_order_begin(&e->rank, ORDER_STEP);
+        glia_order_table(&e->rank, batch, list.table, list.n);
+        glia_order_rows(&e->rank, &all);
+        glia_order_tokens(&e->rank, ids + at, rows);
+        status = glia_engine_forward(e, err);
+        e->stats.steps++;
         glia_guard_leave();
-        for (int i = 0; i < rows; i++) on_logits(user, (size_t)(at + i), glia_decoder_logits(e->decoder, i));
+        for (int i = 0; i < rows && !status; i++)
+            on_logits(user, (size_t)(at + i), glia_rank_logits(&e->rank, i));
     }
     e->stats.prompt_tokens += n;
     glia_blocks_release(&e->blocks, &list);
     e->stepping = false;
-    return GLIA_OK;
+    return status;
 }

@@ -23,6 +23,11 @@ typedef enum {
     NEURON_BLOCK,
     NEURON_PREFIX_CACHE, /* 0 or 1 */
     NEURON_TP,
+    NEURON_VOCAB_PARALLEL,
+    NEURON_SEQUENCE_PARALLEL,
+    NEURON_FLASH_DECODING,
+    NEURON_CP,
+    NEURON_CP_STRIDED,
     NEURON_QUANTIZATION,      /* glia_quantization */
     NEURON_QUANTIZATION_TYPE, /* glia_quantization_type */
     NEURON_CONTEXT,           /* only checked: at most NEURON_SEQUENCE */

@@ -1,0 +1,182 @@
+/* ranks.c - see ranks.h. */
+#define _GNU_SOURCE
+#include "api/ranks.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "comm/comm.h"
+
+/* ---- several processes ------------------------------------------------------ */
+
+/* What processes tell each other before they read the model. */
+typedef struct {
+    int32_t batch_size_needed, sequence_length_needed;
+    char machine[40]; /* its boot id */
+    cpu_set_t cores;
+} note;
+
+static void write_note(note *n, const glia_options *o) {
+    char *text;
+    size_t len;
+    memset(n, 0, sizeof *n);
+    n->batch_size_needed = o->batch_size_needed;
+    n->sequence_length_needed = o->sequence_length_needed;
+    if (glia_read_file(&text, &len, "/proc/sys/kernel/random/boot_id", 4096, NULL) == GLIA_OK) {
+        snprintf(n->machine, sizeof n->machine, "%s", text);
+        free(text);
+    }
+    sched_getaffinity(0, sizeof n->cores, &n->cores);
+}
+
+/* Which of how many processes that may use the same cores this one is. */
+static void find_place(glia_model *m, const note *all, int rank, int size) {
+    m->place = m->places = 0;
+    for (int i = 0; i < size; i++) {
+        if (strcmp(all[i].machine, all[rank].machine) != 0 || !CPU_EQUAL(&all[i].cores, &all[rank].cores))
+            continue;
+        m->place += i < rank;
+        m->places++;
+    }
+}
+
+glia_status glia_ranks_join(glia_model *m, glia_options *o, glia_err *err) {
+    m->places = 1;
+    if (!o->mpi) return GLIA_OK;
+    glia_status status = glia_comm_mpi(&m->world, false, o->last_words, err);
+    if (status) return status;
+    const int rank = glia_comm_rank(m->world), size = glia_comm_size(m->world);
+    note mine, *all = calloc((size_t)size, sizeof *all);
+    write_note(&mine, o);
+    status = all ? glia_comm_notes(m->world, &mine, sizeof mine, all, err)
+                 : glia_fail_nomem(err, (size_t)size * sizeof *all, "the ranks' notes");
+    if (!all) glia_comm_fail(m->world, "no memory for the ranks' notes");
+    if (!status) {
+        find_place(m, all, rank, size);
+        o->batch_size_needed = all[0].batch_size_needed;
+        o->sequence_length_needed = all[0].sequence_length_needed;
+    }
+    free(all);
+    return status;
+}
+
+/* FNV-1a. */
+static uint64_t hash(uint64_t h, const char *bytes, size_t n) {
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3u;
+    return h;
+}
+
+static uint64_t hash_of_config(const glia_model *m) {
+    char *text = NULL, *path = m->dir ? glia_path_join(m->dir, "config.json") : NULL;
+    size_t len = 0;
+    uint64_t h = 0xcbf29ce484222325u;
+    if (path && glia_read_file(&text, &len, path, (size_t)1 << 28, NULL) == GLIA_OK) h = hash(h, text, len);
+    free(text);
+    free(path);
+    return h;
+}
+
+/* What must be equal on all ranks, as a person would say it. */
+static void describe(const glia_model *m, const glia_options *o, char *text, size_t size) {
+    static const char *const schemes[] = {"", "int8, ", "w8a8, "};
+    const glia_setting *s = m->setting;
+    const char *keep = glia_modules_to_keep(m, o);
+    snprintf(
+        text, size,
+        "config.json %016llx, %s%s%s, cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, "
+        "vocabulary %d, sequence %d, flash %d, context %d %d, keep %.80s, dummy %d %llu",
+        (unsigned long long)hash_of_config(m), schemes[s[SET_QUANTIZATION].value],
+        m->quantize.per_tensor ? "per tensor, " : "", glia_dtype_name(m->dtype),
+        glia_dtype_name(m->limits.kv_dtype), m->limits.batch, m->limits.sequence_length, m->limits.chunk,
+        m->limits.block_size, m->limits.prefix_cache, m->parallel.vocab_parallel,
+        m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
+        m->parallel.cp_strided, keep ? keep : "none", o->dummy, (unsigned long long)(o->dummy ? o->seed : 0));
+}
+
+/* ---- weights ---------------------------------------------------------------- */
+
+typedef struct {
+    glia_model *m;
+    const glia_options *o;
+    int i; /* of this process's ranks */
+    pthread_t thread;
+    bool started;
+    glia_status status;
+    glia_err err;
+} loader;
+
+/* With a team placed as the engine's, so that panels land where they will be read. */
+static void *load_rank(void *arg) {
+    loader *l = arg;
+    glia_model *m = l->m;
+    glia_team *team;
+    glia_parallel parallel = m->parallel;
+    parallel.rank += l->i;
+    l->status =
+        glia_team_create_beside(&team, m->threads, m->place + l->i, m->places + m->n_ranks - 1, &l->err);
+    if (l->status) return NULL;
+    if (l->i > 0) glia_team_bind(team);
+    const glia_weights_options options = {
+        .dtype = m->dtype,
+        .parallel = &parallel,
+        .quantize = &m->quantize,
+        .dummy = l->o->dummy,
+        .seed = l->o->seed,
+        .cpu_flags = m->cpu_flags,
+        .team = team,
+        .progress = l->i == 0 ? l->o->progress : NULL,
+        .user = l->o->user,
+    };
+    l->status = glia_weights_load(&m->weights[l->i], m->dir, &m->config, &options, &l->err);
+    glia_team_free(team);
+    return NULL;
+}
+
+/* Rank 0 on this thread, the others beside it; the first one's failure counts. */
+static glia_status load_all(glia_model *m, const glia_options *o, glia_err *err) {
+    const int n = m->n_ranks = m->world ? 1 : m->parallel.tp;
+    loader *loaders = calloc((size_t)n, sizeof *loaders);
+    glia_status status = GLIA_OK;
+    m->weights = calloc((size_t)n, sizeof(glia_weights *));
+    if (!loaders || !m->weights) {
+        free(loaders);
+        return glia_fail_nomem(err, (size_t)n * sizeof *loaders, "the ranks");
+    }
+    for (int i = 0; i < n; i++) {
+        loaders[i] = (loader){.m = m, .o = o, .i = i};
+        if (i == 0) continue;
+        const int why = pthread_create(&loaders[i].thread, NULL, load_rank, &loaders[i]);
+        loaders[i].started = why == 0;
+        if (why)
+            loaders[i].status = glia_fail(&loaders[i].err, GLIA_ERR_NOMEM, "a thread: %s", strerror(why));
+    }
+    load_rank(&loaders[0]);
+    for (int i = 0; i < n; i++) {
+        if (loaders[i].started) pthread_join(loaders[i].thread, NULL);
+        if (status || !loaders[i].status) continue;
+        status = loaders[i].status;
+        glia_fail(err, status, "%s", loaders[i].err.msg);
+    }
+    free(loaders);
+    return status;
+}
+
+glia_status glia_ranks_load(glia_model *m, const glia_options *o, glia_status own, glia_err *err) {
+    char text[512];
+    if (!own) own = load_all(m, o, err);
+    if (!m->world) return own;
+    describe(m, o, text, sizeof text);
+    return glia_comm_agree(m->world, text, own, err);
+}
+
+void glia_ranks_free(glia_model *m) {
+    for (int i = 0; m->weights && i < m->n_ranks; i++) glia_weights_free(m->weights[i]);
+    free(m->weights);
+    /* The others wait for this rank where it ends before its engine began. */
+    if (m->world && !glia_comm_area(m->world)) glia_comm_fail(m->world, "it ended before its engine began");
+    glia_comm_free(m->world);
+}

@@ -1,0 +1,18 @@
+/* ranks.h - a model's ranks: of this process, or one of several processes. */
+#ifndef GLIA_API_RANKS_H
+#define GLIA_API_RANKS_H
+
+#include "api/model.h"
+
+/* Where options say so, join the processes that mpirun started: fills m->world,
+ * place and places, and *o with what rank 0's task needs. */
+glia_status glia_ranks_join(glia_model *m, glia_options *o, glia_err *err);
+
+/* Load the weights of this process's ranks, at the same time; then all processes
+ * agree that every one is well and configured alike. `own`, *err: so far. */
+glia_status glia_ranks_load(glia_model *m, const glia_options *o, glia_status own, glia_err *err);
+
+/* Give back weights and the world. */
+void glia_ranks_free(glia_model *m);
+
+#endif
