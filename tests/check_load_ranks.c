@@ -13,6 +13,7 @@
 #include "base/bf16.h"
 #include "format/checkpoint.h"
 #include "kernel/panel.h"
+#include "model/replicas.h"
 #include "model/weights.h"
 
 static const int degrees[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32};
@@ -228,7 +229,6 @@ static void check_matrices(const model *m, const glia_weights *w, int layer) {
 }
 
 static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
-    static const glia_weight_spec head = {W_HEAD, "lm_head.weight", D_VOCAB, D_HIDDEN, CUT_ROWS, ALWAYS};
     const glia_model_config *c = m->config;
     const bool one = c->tied_head && !int8_head && (w->parallel.vocab_parallel || w->parallel.tp == 1);
     glia_weight x;
@@ -240,7 +240,7 @@ static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
         if (marks) check_zeros(p.m, marks, x.name);
         free(marks);
         if (!c->tied_head || x.spec->id != W_EMBED) continue;
-        x.spec = &head; /* the embedding's values, by its name */
+        x.spec = &glia_output_head; /* the embedding's values, by its name */
         check_weight(m, w, &x, NULL);
     }
 }
@@ -367,6 +367,68 @@ static void test_int8(void **state) {
     glia_model_config_free(&c);
 }
 
+/* ---- memory ---------------------------------------------------------------- */
+
+/* Of each kind, is there something where there must be? */
+static void check_kinds(const uint64_t *r, const glia_model_config *c, const glia_parallel *p, bool i8) {
+    const glia_head_cut cut = glia_cut_heads(c->heads, c->kv_heads, p->tp);
+    const bool many = p->tp > 1;
+    CHECK((r[GLIA_REPLICA_NORMS] > 0) == many, "norms");
+    CHECK((r[GLIA_REPLICA_SCALES] > 0) == (many && i8), "scales");
+    CHECK((r[GLIA_REPLICA_BIASES] > 0) == (many && (c->attention_bias || c->mlp_bias)), "biases");
+    const bool copies = cut.rule == GLIA_HEADS_CONVERT ? c->heads > c->kv_heads : cut.rule != GLIA_HEADS_CUT;
+    CHECK((r[GLIA_REPLICA_KV] > 0) == copies, "copies of KV heads");
+    CHECK((r[GLIA_REPLICA_HEADS] > 0) == (cut.q * p->tp > c->heads), "zero heads");
+    CHECK((r[GLIA_REPLICA_HEAD] > 0) == (many && c->tied_head && !i8 && !p->vocab_parallel), "second head");
+}
+
+/* The sum over ranks is one rank's and what is listed. */
+static void check_sum(const glia_model_config *c, int tp, bool vocab_parallel, glia_dtype dtype,
+                      const glia_quantize *q, bool i8) {
+    const glia_parallel p = {.tp = tp, .vocab_parallel = vocab_parallel, .cp_degree = 1};
+    glia_plan alone = {0}, rank = {0};
+    uint64_t r[N_REPLICAS], sum = 0;
+    glia_weights_plan(&alone, c, &glia_alone, dtype, q);
+    glia_weights_plan(&rank, c, &p, dtype, q);
+    glia_weights_replicas(r, c, &p, dtype, q);
+    for (int i = 0; i < N_REPLICAS; i++) sum += r[i];
+    CHECK(sum + alone.bytes == (uint64_t)tp * rank.bytes,
+          "%s %d/%d, tp %d: one rank has %zu, replicas are %llu, all ranks have %zu", c->architecture,
+          c->heads, c->kv_heads, tp, alone.bytes, (unsigned long long)sum, (size_t)tp * rank.bytes);
+    check_kinds(r, c, &p, i8);
+}
+
+static void check_memory(const glia_model_config *c) {
+    glia_quantize q;
+    glia_err err;
+    if (glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, 0, NULL, c, &err)) fail_msg("%s", err.msg);
+    for (int i = 0; i < N_DEGREES; i++)
+        for (int v = 0; v < 2; v++) {
+            check_sum(c, degrees[i], v, GLIA_DTYPE_F32, NULL, false);
+            check_sum(c, degrees[i], v, GLIA_DTYPE_BF16, NULL, false);
+            check_sum(c, degrees[i], v, GLIA_DTYPE_BF16, &q, true);
+        }
+    glia_quantize_free(&q);
+}
+
+static void test_memory(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_err err;
+    for (size_t i = 0; i < 4 * sizeof heads / sizeof *heads; i++) {
+        make_config(&c, i % 2 ? "smollm3" : "qwen3", heads[i / 4].heads, heads[i / 4].kv_heads, i / 2 % 2);
+        check_memory(&c);
+        glia_model_config_free(&c);
+    }
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
+        char dir[256];
+        snprintf(dir, sizeof dir, "tests/golden/forward/%s", goldens[i]);
+        if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+        check_memory(&c);
+        glia_model_config_free(&c);
+    }
+}
+
 /* ---- preshard -------------------------------------------------------------- */
 
 /* q and k as the first Llama checkpoints store them: the two of a RoPE pair
@@ -443,8 +505,8 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_dummies), cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_preshard),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_dummies),  cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_preshard), cmocka_unit_test(test_limits),
     };
     glia_err err;
     if (glia_team_create(&team, 2, &err)) fail_msg("%s", err.msg);

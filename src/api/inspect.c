@@ -14,7 +14,7 @@
 #include "format/checkpoint.h"
 #include "kernel/kernels.h"
 #include "model/artifact.h"
-#include "model/spec.h"
+#include "model/replicas.h"
 
 static json_t *ids_json(const glia_token_ids *ids) {
     json_t *array = json_array();
@@ -72,6 +72,39 @@ static json_t *config_json(const glia_model *m) {
                      "rotates", rotates, "sliding_window", window, "eos_token_id", ids_json(&m->eos));
 }
 
+/* ---- ranks ---------------------------------------------------------------- */
+
+/* Rank 0; the others are alike. */
+static glia_parallel parallel_of(const glia_model *m) {
+    glia_parallel p = glia_alone;
+    p.tp = m->setting[SET_TP].value;
+    p.vocab_parallel = m->config.tied_head; /* so that the head is no second copy */
+    return p;
+}
+
+/* What one rank holds, and what all hold together: one rank alone and the replicas. */
+static json_t *ranks_json(const glia_model *m) {
+    const glia_parallel p = parallel_of(m);
+    const glia_local local = glia_local_of(&m->config, &p);
+    glia_plan alone = {0}, rank = {0};
+    uint64_t bytes[N_REPLICAS];
+    json_t *replicas = json_array();
+    glia_weights_plan(&alone, &m->config, &glia_alone, m->dtype, &m->quantize);
+    glia_weights_plan(&rank, &m->config, &p, m->dtype, &m->quantize);
+    glia_weights_replicas(bytes, &m->config, &p, m->dtype, &m->quantize);
+    for (int i = 0; i < N_REPLICAS; i++)
+        if (bytes[i])
+            json_array_append_new(replicas,
+                                  json_pack("{s:s, s:I}", "name", glia_replica_name((glia_replica)i), "bytes",
+                                            (json_int_t)bytes[i]));
+    return json_pack("{s:i, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:o}", "tensor_parallel_size", p.tp,
+                     "head_rule", glia_head_rule_name(local.cut.rule), "heads_per_rank", local.heads,
+                     "key_value_heads_per_rank", local.kv_heads, "vocab_parallel", p.vocab_parallel,
+                     "weight_bytes_of_one_rank", (json_int_t)rank.bytes, "weight_bytes_of_all_ranks",
+                     (json_int_t)rank.bytes * p.tp, "weight_bytes_without_ranks", (json_int_t)alone.bytes,
+                     "replicated", replicas);
+}
+
 /* ---- tensors -------------------------------------------------------------- */
 
 static const glia_tensor_view *find(const glia_checkpoint *c, const char *name) {
@@ -97,28 +130,40 @@ static json_t *scale_json(const glia_model *m, const char *format) {
     return json_string(m->quantize.per_tensor ? "tensor" : "channel");
 }
 
+static json_t *shape_json(size_t rows, size_t cols, bool vector) {
+    json_t *shape = json_array();
+    json_array_append_new(shape, json_integer((json_int_t)rows));
+    if (!vector) json_array_append_new(shape, json_integer((json_int_t)cols));
+    return shape;
+}
+
+static json_t *tensor_json(const glia_model *m, const glia_weight *w, const char *name,
+                           const glia_tensor_view *stored) {
+    const glia_parallel p = parallel_of(m);
+    const glia_local local = glia_local_of(&m->config, &p);
+    const bool vector = w->spec->cols == D_1;
+    const char *format = format_of(m, w);
+    glia_shard rows, cols;
+    glia_spec_shards(&rows, &cols, w->spec, &m->config, &p, &local.cut);
+    return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "name", name, "shape",
+                     shape_json(rows.n, cols.n, vector), "cut", glia_cut_name(glia_spec_cut(w->spec, &p)),
+                     "of_rank", shape_json(glia_shard_size(&rows), glia_shard_size(&cols), vector), "stored",
+                     stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(), "runs",
+                     format, "scale", scale_json(m, format));
+}
+
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {
     json_t *array = json_array();
     glia_weight w;
+    const glia_parallel p = parallel_of(m);
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
     for (size_t i = 0; glia_spec_weight(&w, spec, &m->config, i); i++) {
-        const bool vector = w.spec->cols == D_1;
         const glia_tensor_view *t = find(checkpoint, w.name);
-        json_t *shape = json_array();
-        json_array_append_new(shape, json_integer((json_int_t)w.rows));
-        if (!vector) json_array_append_new(shape, json_integer((json_int_t)w.cols));
-        const char *format = format_of(m, &w);
-        json_array_append_new(array,
-                              json_pack("{s:s, s:o, s:s, s:o, s:s, s:o}", "name", t ? t->name : w.name,
-                                        "shape", shape, "cut", glia_cut_name(w.spec->cut), "stored",
-                                        t ? json_string(glia_tensor_dtype_name(t->dtype)) : json_null(),
-                                        "runs", format, "scale", scale_json(m, format)));
+        json_array_append_new(array, tensor_json(m, &w, t ? t->name : w.name, t));
     }
-    if (m->config.tied_head && glia_quantizes(&m->quantize, 0, PRODUCT_HEAD))
-        json_array_append_new(array, json_pack("{s:s, s:[I, I], s:s, s:n, s:s, s:o}", "name",
-                                               "lm_head (tied, a copy)", "shape", m->config.vocab,
-                                               m->config.hidden, "cut", glia_cut_name(CUT_ROWS), "stored",
-                                               "runs", "int8 panels", "scale", scale_json(m, "int8")));
+    w = (glia_weight){.spec = &glia_output_head};
+    if (m->config.tied_head && !glia_weights_share_head(&m->config, &p, &m->quantize))
+        json_array_append_new(array, tensor_json(m, &w, "lm_head (tied, a copy)", NULL));
     return array;
 }
 
@@ -134,9 +179,10 @@ static json_t *regions_json(const glia_plan *plan) {
 }
 
 static json_t *memory_json(const glia_model *m) {
+    const glia_parallel p = parallel_of(m);
     glia_plan weights = {0}, engine = {0};
-    glia_weights_plan(&weights, &m->config, &glia_alone, m->dtype, &m->quantize);
-    glia_engine_plan(&m->config, &glia_alone, &m->limits, m->threads, &engine);
+    glia_weights_plan(&weights, &m->config, &p, m->dtype, &m->quantize);
+    glia_engine_plan(&m->config, &p, &m->limits, m->threads, &engine);
     return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
                      "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
                      (json_int_t)engine.bytes, "total_bytes", (json_int_t)(weights.bytes + engine.bytes));
@@ -247,11 +293,12 @@ static glia_status verify(json_t **report, const glia_model *m, glia_err *err) {
 
 static json_t *inspect(const glia_model *m, const glia_checkpoint *checkpoint) {
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
-    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:[o], s:b, s:b}", "model", m->dir, "architecture",
-                     m->config.architecture, "parameters", (json_int_t)glia_spec_parameters(spec, &m->config),
-                     "config", config_json(m), "run", run_json(m), "tensors", tensors_json(m, checkpoint),
-                     "kernels", kernels_json(m), "memory", memory_json(m), "has_tokenizer",
-                     m->tokenizer != NULL, "has_chat_template", glia_chat_has_template(m->chat));
+    return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:[o], s:b, s:b}", "model", m->dir,
+                     "architecture", m->config.architecture, "parameters",
+                     (json_int_t)glia_spec_parameters(spec, &m->config), "config", config_json(m), "run",
+                     run_json(m), "ranks", ranks_json(m), "tensors", tensors_json(m, checkpoint), "kernels",
+                     kernels_json(m), "memory", memory_json(m), "has_tokenizer", m->tokenizer != NULL,
+                     "has_chat_template", glia_chat_has_template(m->chat));
 }
 
 GLIA_API glia_status glia_inspect(char **json, const char *model, const char *cache_dir,

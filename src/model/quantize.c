@@ -37,9 +37,8 @@ static bool names(const char *entry, size_t n, const char *tensor) {
 /* Call `visit` for each weight that has a product, a tied head's included. */
 typedef glia_status visit_fn(void *user, const char *tensor, const glia_weight *w, glia_err *err);
 static glia_status each_weight(const glia_model_config *c, visit_fn *visit, void *user, glia_err *err) {
-    static const glia_weight_spec head = {W_HEAD, "lm_head.weight", D_VOCAB, D_HIDDEN, CUT_ROWS, IF_UNTIED};
-    glia_weight w = {.spec = &head, .rows = c->vocab, .cols = c->hidden};
-    glia_status status = c->tied_head ? visit(user, head.name, &w, err) : GLIA_OK;
+    glia_weight w = {.spec = &glia_output_head, .rows = c->vocab, .cols = c->hidden};
+    glia_status status = c->tied_head ? visit(user, glia_output_head.name, &w, err) : GLIA_OK;
     for (size_t i = 0; !status && glia_spec_weight(&w, glia_spec_find(c->architecture), c, i); i++)
         status = visit(user, w.name, &w, err);
     return status;

@@ -31,6 +31,8 @@ static const glia_weight_spec llama_weights[] = {
 /* clang-format on */
 enum { N_LLAMA = sizeof llama_weights / sizeof *llama_weights };
 
+const glia_weight_spec glia_output_head = {W_HEAD, "lm_head.weight", D_VOCAB, D_HIDDEN, CUT_ROWS, ALWAYS};
+
 const char *glia_cut_name(glia_cut cut) {
     static const char *const names[] = {"none", "rows", "cols", "kv_rows"};
     return names[cut];

@@ -79,6 +79,8 @@ typedef struct {
     size_t n_preshards;
 } glia_model_spec;
 
+/* The head as a weight of its own, also of a model that ties it to the embedding. */
+extern const glia_weight_spec glia_output_head;
 extern const glia_model_spec glia_spec_qwen3, glia_spec_smollm3, glia_spec_qwen2, glia_spec_llama;
 
 /* The table of config.architecture; the config reader knows the same names, so never NULL. */

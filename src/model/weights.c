@@ -69,8 +69,7 @@ static glia_matrix head_shape(const glia_model_config *c, const glia_local *loca
                               const glia_quantize *q) {
     return shaped(q, 0, PRODUCT_HEAD, dtype, local->vocab, (size_t)c->hidden);
 }
-/* Is the head the embedding's memory? */
-static bool shares_head(const glia_model_config *c, const glia_parallel *p, const glia_quantize *q) {
+bool glia_weights_share_head(const glia_model_config *c, const glia_parallel *p, const glia_quantize *q) {
     return c->tied_head && (p->vocab_parallel || p->tp == 1) && !glia_quantizes(q, 0, PRODUCT_HEAD);
 }
 
@@ -83,7 +82,7 @@ static void make_plan(glia_plan *plan, const glia_model_spec *spec, const glia_m
                       const glia_parallel *p, glia_dtype dtype, const glia_quantize *quantize) {
     const glia_local local = glia_local_of(c, p);
     const glia_matrix embed = embed_shape(&local, dtype), head = head_shape(c, &local, dtype, quantize);
-    const bool shared = shares_head(c, p, quantize);
+    const bool shared = glia_weights_share_head(c, p, quantize);
     size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
     size_t qkv = 0, o = 0, gate_up = 0, down = 0;
     for (int i = 0; i < c->layers; i++) {
@@ -144,7 +143,7 @@ static void bind(glia_weights *w, const glia_quantize *quantize) {
                    .scales = glia_plan_at(&w->plan, REGION_SCALES)};
     char *embed = glia_plan_at(&w->plan, REGION_EMBED), *head_at = glia_plan_at(&w->plan, REGION_HEAD);
     w->embed = place(&embed, &next, embed_shape(&w->local, w->dtype));
-    w->head = shares_head(c, &w->parallel, quantize)
+    w->head = glia_weights_share_head(c, &w->parallel, quantize)
                   ? w->embed
                   : place(&head_at, &next, head_shape(c, &w->local, w->dtype, quantize));
     w->final_norm = cut(&at, true, hidden);

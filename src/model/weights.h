@@ -41,6 +41,9 @@ struct glia_weights {
 /* What the weights of one rank will occupy: fills *plan without mapping it. `quantize` may be NULL. */
 void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
                        const glia_quantize *quantize);
+/* Is the head the embedding's memory? So it is where it is tied, not quantised, and cut alike. */
+bool glia_weights_share_head(const glia_model_config *c, const glia_parallel *p,
+                             const glia_quantize *quantize);
 /* Bytes of the matrices that multiply for each token, scales included. */
 uint64_t glia_weights_matrix_bytes(const glia_weights *w);
 
