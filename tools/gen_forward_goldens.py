@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Write tests/golden/forward: small models with the logits they must give.
+"""Write tests/golden/forward and tests/golden/ranks: small models with the logits they must give.
 
-    gen_forward_goldens.py [--out tests/golden/forward] [--configs ../shared/data/configs]
+    gen_forward_goldens.py [--out tests/golden] [--configs ../shared/data/configs] [--only ranks]
 
 Each folder holds config.json, model.safetensors (bfloat16 weights), golden.json
 (the ids, Transformers' own error against float64, the versions that made it) and logits.f64: little-endian float64 [ids, vocab] by Transformers
-in float64 with eager attention. tests/check_forward.c reads them. The same script
+in float64 with eager attention. tests/check_forward.c reads the first, models of every kind,
+tests/check_ranks.c the second, which have as many heads as ranks can share. The same script
 gives the same models; the last bits of logits.f64 may differ with another torch.
 """
 import argparse
@@ -87,17 +88,21 @@ VARIANTS = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=pathlib.Path, default="tests/golden/forward")
-    parser.add_argument("--configs", default="../shared/data/configs")
-    args = parser.parse_args()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    shutil.rmtree(args.out, ignore_errors=True)
-    for name in VARIANTS:
-        folder = args.out / name
-        make_shrunken.build(name, folder, args.configs, VARIANTS)
+HEADS = ((16, 8), (16, 4), (32, 8), (40, 8), (9, 3), (15, 5), (24, 8))
+RANKS = {f"{name}-{heads}-{kv_heads}": make(num_attention_heads=heads, num_key_value_heads=kv_heads, head_dim=8,
+                                            **(rest if heads != 16 else {}))
+         for name, make, rest in (
+             ("qwen3", qwen3, {"attention_bias": True, "tie_word_embeddings": False}),
+             ("smollm3", smollm3, {"use_sliding_window": True, "sliding_window": 21, "mlp_bias": True,
+                                   "layer_types": [SLIDING, FULL]}))
+         for heads, kv_heads in HEADS}
+
+
+def write(out, variants, configs):
+    shutil.rmtree(out, ignore_errors=True)
+    for name in variants:
+        folder = out / name
+        make_shrunken.build(name, folder, configs, variants)
         ids = fidelity.random_ids(folder, POSITIONS, 1)
         truth = fidelity.theirs(folder, ids, torch.float64)
         theirs = {kind: dict(zip(("mean", "max"), fidelity.errors(fidelity.theirs(folder, ids, dtype), truth)))
@@ -108,6 +113,19 @@ def main():
             "torch": torch.__version__, "error_of_theirs": theirs, "ids": ids}) + "\n")
         size = sum(p.stat().st_size for p in folder.iterdir())
         print(f"{name:28} {size:7} bytes, logits std {truth.std().item():.2f}, error of theirs {theirs}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=pathlib.Path, default="tests/golden")
+    parser.add_argument("--configs", default="../shared/data/configs")
+    parser.add_argument("--only", choices=("forward", "ranks"))
+    args = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for folder, variants in (("forward", VARIANTS), ("ranks", RANKS)):
+        if args.only in (None, folder):
+            write(args.out / folder, variants, args.configs)
 
 
 if __name__ == "__main__":

@@ -132,10 +132,11 @@ static uint64_t matrix_parameters(const glia_model_config *c) {
 /* Of all ranks, copies of heads included. */
 static uint64_t kv_bytes_per_token(const glia_model *m) {
     const glia_model_config *c = &m->config;
-    const int heads = glia_local_of(c, &m->parallel).kv_heads;
-    const glia_kv_cache kv =
-        glia_kv_cache_shape(m->limits.kv_dtype, m->limits.block_size, heads, (int)c->head_dim, 1);
-    return kv.block_bytes * (uint64_t)c->layers / (uint64_t)m->limits.block_size * (uint64_t)m->parallel.tp;
+    const glia_local local = glia_local_of(c, &m->parallel);
+    const glia_kv_cache kv = glia_kv_cache_shape(m->limits.kv_dtype, m->limits.block_size, &local,
+                                                 (int)c->head_dim, local.members);
+    const uint64_t holders = (uint64_t)(m->parallel.tp / local.members);
+    return kv.block_bytes * (uint64_t)c->layers / (uint64_t)m->limits.block_size * holders;
 }
 
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {

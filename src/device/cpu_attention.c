@@ -37,9 +37,28 @@ static char *tile_of(const glia_kv_layer *kv, int block, int head, int at) {
                glia_kv_tile_bytes(kv->dtype, (size_t)kv->head_dim);
 }
 
-static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int slot) {
+/* How many of the positions [0, n) are here, in slots 0, 1, ... */
+static int held(const glia_kv_layer *kv, int n) {
+    if (kv->members == 1) return n;
+    const int cycle = kv->unit * kv->members, rest = n % cycle - kv->unit * kv->member;
+    return n / cycle * kv->unit + (rest < 0 ? 0 : rest < kv->unit ? rest : kv->unit);
+}
+
+static bool is_held(const glia_kv_layer *kv, int position) {
+    return position / kv->unit % kv->members == kv->member;
+}
+
+/* The tile that holds `position`, which is here. */
+static char *tile_of_position(const glia_kv_layer *kv, const glia_rows *rows, int row, int head,
+                              int position) {
     const int32_t *table = rows->block_table + (size_t)rows->seq[row] * (size_t)rows->max_blocks;
-    return tile_of(kv, table[slot / kv->block_size], head, slot % kv->block_size);
+    return tile_of(kv, table[position / kv->block_size] / kv->members, head, position % kv->block_size);
+}
+
+/* The tile that holds the slot-th of the positions that are here. */
+static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int slot) {
+    if (kv->members > 1) slot += (slot / kv->unit * (kv->members - 1) + kv->member) * kv->unit;
+    return tile_of_position(kv, rows, row, head, slot);
 }
 
 /* All arguments of one call, and this thread's workspace, cut from its scratch. */
@@ -48,8 +67,9 @@ typedef struct {
     const glia_rows *rows;
     const glia_heads *h;
     const glia_kv_layer *kv;
-    float *qkv, *out;
-    size_t ldqkv, ldo, hd, group;
+    const glia_qkv *x;
+    const glia_attended *out;
+    size_t hd, group;
     float *q;                 /* [queries, head_dim] */
     glia_softmax total, part; /* of all spans so far, of one */
     char *tiles;              /* for a row of a tree */
@@ -57,21 +77,21 @@ typedef struct {
     int32_t *chain;           /* rows of a tree from its first ancestor to this row */
 } context;
 
-/* Norm (weights or NULL) and rotate one head of row r, in place. */
-static void norm_rotate(const context *c, float *x, const float *norm, int r) {
-    const size_t angle = (size_t)c->rows->position[r] * (c->hd / 2);
+/* Norm (weights or NULL) and rotate one head of a row at `position`, in place. */
+static void norm_rotate(const context *c, float *x, const float *norm, int position) {
+    const size_t angle = (size_t)position * (c->hd / 2);
     if (norm) c->d->k.rmsnorm(x, x, norm, c->hd, c->h->eps);
     if (c->h->cos) c->d->k.rope(x, c->h->cos + angle, c->h->sin + angle, c->hd);
 }
 
-/* The key and the value of row r and KV head `head` into the cache. */
-static void store_kv(const context *c, int r, int head) {
-    float *k = c->qkv + (size_t)r * c->ldqkv + (size_t)(c->h->heads + head) * c->hd;
-    const float *v = k + (size_t)c->h->kv_heads * c->hd;
-    const int slot = c->rows->slot[r];
-    norm_rotate(c, k, c->h->k_norm, r);
-    c->d->k.kv_store(tile_of_slot(c->kv, c->rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
-                     k, v, c->hd);
+/* The key and the value of row r of `rows` and KV head `head` into the cache, if they belong here. */
+static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
+    const size_t at = (size_t)r * c->x->ldkv + (size_t)head * c->hd;
+    const int slot = rows->slot[r];
+    if (!is_held(c->kv, slot)) return;
+    norm_rotate(c, c->x->k + at, c->h->k_norm, rows->position[r]);
+    c->d->k.kv_store(tile_of_position(c->kv, rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
+                     c->x->k + at, c->x->v + at, c->hd);
 }
 
 /* ---- workspace ------------------------------------------------------------ */
@@ -136,12 +156,17 @@ static glia_softmax part_of(const context *c, int thread, int i) {
 typedef struct {
     int first, n;
     int base;         /* of a tree row: the position of its first ancestor in the batch; else its end */
-    int from, last;   /* the first key that any of them sees, the last */
+    int from, last;   /* slots of the first key that any of them sees, of the last; none: last < from */
     int64_t key_cost; /* of one key */
 } row_group;
 
 static bool in_tree(const glia_rows *rows, int r) {
     return (rows->parent && rows->parent[r] >= 0) || rows->slot[r] != rows->position[r];
+}
+
+/* The first key that a query at `position` sees. */
+static int first_seen(const context *c, int position) {
+    return c->h->window && position >= c->h->window ? position - c->h->window + 1 : 0;
 }
 
 static row_group next_group(const context *c, int first, int most) {
@@ -154,11 +179,11 @@ static row_group next_group(const context *c, int first, int most) {
         g.base = rows->position[r];
     } else {
         while (g.n < most && first + g.n < rows->n && rows->seq[first + g.n] == rows->seq[first] &&
-               rows->position[first + g.n] == p + g.n && !in_tree(rows, first + g.n))
+               rows->position[first + g.n] > rows->position[first + g.n - 1] && !in_tree(rows, first + g.n))
             g.n++;
     }
-    g.from = c->h->window && p >= c->h->window ? p - c->h->window + 1 : 0;
-    g.last = p + g.n - 1;
+    g.from = held(c->kv, first_seen(c, p));
+    g.last = held(c->kv, rows->position[first + g.n - 1] + 1) - 1;
     g.key_cost = (int64_t)g.n * (int64_t)c->group + LOAD;
     return g;
 }
@@ -171,12 +196,12 @@ static int most_rows(const context *c) {
 }
 
 static int first_span(const row_group *g) { return g->from / GLIA_SPAN; }
-static int last_span(const row_group *g) { return g->last / GLIA_SPAN; }
+static int last_span(const row_group *g) { return g->last < g->from ? first_span(g) : g->last / GLIA_SPAN; }
 
 /* Where keys [0, key) of a unit end on the line, from its beginning. */
 static int64_t cost_before(const row_group *g, int key) {
-    const int most = g->last + 1, keys = key < g->from ? g->from : key > most ? most : key;
-    return (int64_t)(keys - g->from) * g->key_cost;
+    const int keys = key > g->last ? g->last + 1 : key;
+    return keys > g->from ? (int64_t)(keys - g->from) * g->key_cost : 0;
 }
 
 static int64_t unit_cost(const row_group *g) { return cost_before(g, INT32_MAX); }
@@ -187,7 +212,8 @@ static int thread_of(const context *c, const row_group *g, int64_t start, int64_
     int64_t middle = start + unit_cost(g) / 2;
     if ((size_t)g->n * c->group <= SPLIT_QUERIES)
         middle = start + (cost_before(g, span * GLIA_SPAN) + cost_before(g, (span + 1) * GLIA_SPAN)) / 2;
-    return (int)(middle * c->d->threads / total);
+    const int64_t thread = total ? middle * c->d->threads / total : 0;
+    return thread < c->d->threads ? (int)thread : c->d->threads - 1; /* the last units may cost nothing */
 }
 
 static void fill_chain(const context *c, const row_group *g) {
@@ -258,8 +284,8 @@ static void attend_span(const context *c, const row_group *g, int head, int span
     const size_t n = (size_t)g->n * c->group;
     for (size_t i = 0; i < n; i++) {
         const int p = c->rows->position[g->first + (int)(i / c->group)];
-        lo[i] = clamp_key(c->h->window ? p - c->h->window + 1 : 0, span);
-        hi[i] = clamp_key(p + 1, span);
+        lo[i] = clamp_key(held(c->kv, first_seen(c, p)), span);
+        hi[i] = clamp_key(held(c->kv, p + 1), span);
     }
     find_tiles(c, g, head, span, tile);
     const glia_dtype dtype = c->kv->dtype == GLIA_DTYPE_I8 ? widen_tiles(c, g, span, tile) : c->kv->dtype;
@@ -273,21 +299,58 @@ static void take_queries(const context *c, const row_group *g, int head) {
     for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
         const int r = g->first + (int)(i / c->group);
         float *q = c->q + i * c->total.ldo;
-        memcpy(q, c->qkv + (size_t)r * c->ldqkv + ((size_t)head * c->group + i % c->group) * c->hd,
+        memcpy(q, c->x->q + (size_t)r * c->x->ldq + ((size_t)head * c->group + i % c->group) * c->hd,
                c->hd * sizeof *q);
-        norm_rotate(c, q, c->h->q_norm, r);
+        norm_rotate(c, q, c->h->q_norm, c->rows->position[r]);
     }
+}
+
+/* The result of one query, from its state, to head `head` of a row. */
+static void write_query(const glia_device *d, float *row, size_t head, float *sum, float l, size_t hd) {
+    float *to = d->narrow ? sum : row + head * hd;
+    d->k.divide(to, sum, l, hd);
+    if (d->narrow) d->k.narrow((uint16_t *)(void *)row + head * hd, to, hd);
+}
+
+/* The state of one query to its place for the member whose it is. */
+static void write_state(const context *c, size_t row, size_t head, size_t i) {
+    const size_t heads = (size_t)c->out->block_heads, rows = (size_t)c->out->block_rows;
+    const size_t blocks = ((size_t)c->rows->n + rows - 1) / rows, block = head / heads * blocks + row / rows;
+    const size_t at = head % heads * rows + row % rows;
+    glia_softmax to =
+        state_at(c->out->states + block * state_bytes(heads * rows, c->hd), heads * rows, c->hd);
+    to.m[at] = c->total.m[i];
+    to.l[at] = c->total.l[i];
+    memcpy(to.o + at * to.ldo, c->total.o + i * c->total.ldo, c->hd * sizeof(float));
 }
 
 static void write_out(const context *c, const row_group *g, int head) {
     for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
-        float *row = c->out + (size_t)(g->first + (int)(i / c->group)) * c->ldo,
-              *sum = c->total.o + i * c->total.ldo;
-        const size_t column = ((size_t)head * c->group + i % c->group) * c->hd;
-        float *to = c->d->narrow ? sum : row + column;
-        c->d->k.divide(to, sum, c->total.l[i], c->hd);
-        if (c->d->narrow) c->d->k.narrow((uint16_t *)(void *)row + column, to, c->hd);
+        const size_t row = (size_t)g->first + i / c->group, at = (size_t)head * c->group + i % c->group;
+        if (c->out->states)
+            write_state(c, row, at, i);
+        else
+            write_query(c->d, c->out->o + row * c->out->ldo, at, c->total.o + i * c->total.ldo, c->total.l[i],
+                        c->hd);
     }
+}
+
+size_t glia_states_bytes(size_t n, size_t head_dim) { return state_bytes(n, head_dim); }
+
+void glia_device_merge(const glia_device *d, int thread, float *o, size_t ldo, char *states, int blocks,
+                       int n, int heads, size_t head_dim) {
+    const size_t queries = (size_t)n * (size_t)heads, bytes = state_bytes(queries, head_dim);
+    const glia_softmax total = state_at(states, queries, head_dim);
+    size_t from, to;
+    glia_share(queries, thread, d->threads, &from, &to);
+    for (int b = 1; b < blocks && from < to; b++) {
+        glia_softmax sum = total, part = state_at(states + (size_t)b * bytes, queries, head_dim);
+        sum.m += from, sum.l += from, sum.o += from * sum.ldo;
+        part.m += from, part.l += from, part.o += from * part.ldo;
+        d->k.merge(sum, part, to - from, head_dim);
+    }
+    for (size_t i = from; i < to; i++)
+        write_query(d, o + i % (size_t)n * ldo, i / (size_t)n, total.o + i * total.ldo, total.l[i], head_dim);
 }
 
 /* Spans [from, to) of a unit, into total if they begin it, else each into its part. */
@@ -325,11 +388,11 @@ static bool independent(const glia_rows *rows) {
     return true;
 }
 
-static void store_rows(const context *c, int thread) {
+static void store_rows(const context *c, const glia_rows *rows, int thread) {
     size_t from, to;
-    glia_share((size_t)c->rows->n * (size_t)c->h->kv_heads, thread, c->d->threads, &from, &to);
+    glia_share((size_t)rows->n * (size_t)c->h->kv_heads, thread, c->d->threads, &from, &to);
     for (size_t u = from; u < to; u++)
-        store_kv(c, (int)(u / (size_t)c->h->kv_heads), (int)(u % (size_t)c->h->kv_heads));
+        store_kv(c, rows, (int)(u / (size_t)c->h->kv_heads), (int)(u % (size_t)c->h->kv_heads));
     glia_device_barrier(c->d); /* the cache */
 }
 
@@ -348,32 +411,31 @@ static bool attend_unit(const context *c, const row_group *g, int head, int64_t 
     while (from <= last && thread_of(c, g, start, total, from) < thread) from++;
     while (to > from && thread_of(c, g, start, total, to - 1) > thread) to--;
     if (from == to) return false;
-    if (alone && to > last) store_kv(c, g->first, head);
+    if (alone && to > last) store_kv(c, c->rows, g->first, head);
     attend_spans(c, g, head, from, to, thread);
     if (from == first && to > last) write_out(c, g, head);
     return from == first && to <= last;
 }
 
-void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, float *qkv, size_t ldqkv,
-                           const glia_rows *rows, const glia_heads *h, const glia_kv_layer *kv) {
+void glia_device_attention(const glia_device *d, int thread, const glia_attended *out, const glia_qkv *x,
+                           const glia_rows *rows, const glia_rows *stored, const glia_heads *h,
+                           const glia_kv_layer *kv) {
     context c = {.d = d,
                  .rows = rows,
                  .h = h,
                  .kv = kv,
-                 .qkv = qkv,
-                 .out = o,
-                 .ldqkv = ldqkv,
-                 .ldo = ldo,
+                 .x = x,
+                 .out = out,
                  .hd = (size_t)h->head_dim,
                  .group = (size_t)(h->heads / h->kv_heads)};
-    const bool alone = independent(rows);
+    const bool alone = stored == rows && independent(rows);
     const int most = most_rows(&c);
     int64_t total = 0, start = 0;
     bool split = false;
     unfinished mine = {.head = -1};
     row_group g;
     cut_workspace(&c, thread);
-    if (!alone) store_rows(&c, thread);
+    if (!alone) store_rows(&c, stored, thread);
     for (int r = 0; r < rows->n; r += g.n) {
         g = next_group(&c, r, most);
         total += unit_cost(&g) * h->kv_heads;

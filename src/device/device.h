@@ -55,6 +55,9 @@ typedef struct {
     char *base;
     glia_dtype dtype;
     int block_size, kv_heads, head_dim;
+    /* Members that share positions: runs of `unit` positions are theirs in turns, in blocks whose
+     * numbers divided by `members` leave the member and are its own numbers. 1: all are here. */
+    int members, member, unit;
 } glia_kv_layer;
 
 /* Rows of a step, as in layer/batch.h. */
@@ -74,6 +77,22 @@ typedef struct {
     int window;             /* keys a query sees, itself included; 0: all before it */
     float scale;
 } glia_heads;
+
+/* What attention reads and writes. q is of the rows that attend, k and v are of those whose
+ * keys and values are to be stored; k is changed in place. */
+typedef struct {
+    float *q, *k, *v;
+    size_t ldq, ldkv;
+} glia_qkv;
+
+/* Where results go: into o, or, where there are members, as softmax states into `states`: blocks of
+ * glia_states_bytes(block_heads * block_rows) bytes, for each block of heads those of its rows. */
+typedef struct {
+    float *o; /* [rows, heads * head_dim] */
+    size_t ldo;
+    char *states; /* NULL: into o */
+    int block_heads, block_rows;
+} glia_attended;
 
 /* Rows that enter a linear layer. */
 typedef struct {
@@ -123,15 +142,22 @@ void glia_device_multiply(const glia_device *d, int thread, const glia_operand *
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to);
 
-/* After the fused projection, qkv [m, (heads + 2 kv_heads) head_dim]: norm and
- * rotate q and k, store k and v in the cache, and o [m, heads * head_dim] =
- * softmax attention of q over it. k is changed in place. Order of additions:
- * spans of 1,024 positions (glia_attend_fn) merged in order: a function of absolute
- * positions alone. Barriers stand inside, only where a step needs one: where a
- * sequence has more rows than one, between storing and attending; where a
- * row's keys are shared out between threads, before they merge. */
-void glia_device_attention(const glia_device *d, int thread, float *o, size_t ldo, float *qkv, size_t ldqkv,
-                           const glia_rows *rows, const glia_heads *h, const glia_kv_layer *kv);
+/* Norm and rotate q and k, store k and v of the rows `stored` in the cache, and attend: softmax
+ * attention of the rows' q over it. Order of additions: spans of 1,024 positions (glia_attend_fn)
+ * merged in order: a function of absolute positions alone; with members, of the positions that
+ * a member holds. Barriers stand inside, only where a step needs one: where a sequence has more
+ * rows than one, or those stored are others (stored != rows), between storing and attending; where
+ * a row's keys are shared out between threads, before they merge. */
+void glia_device_attention(const glia_device *d, int thread, const glia_attended *out, const glia_qkv *x,
+                           const glia_rows *rows, const glia_rows *stored, const glia_heads *h,
+                           const glia_kv_layer *kv);
+
+/* Bytes of the softmax states of n queries. */
+size_t glia_states_bytes(size_t n, size_t head_dim);
+/* o <- the states of `blocks` members, one behind the other, merged in their order: a block has for each
+ * of `heads` heads n rows. The first block's are lost. */
+void glia_device_merge(const glia_device *d, int thread, float *o, size_t ldo, char *states, int blocks,
+                       int n, int heads, size_t head_dim);
 
 /* Bytes of one block of a layer's cache. */
 size_t glia_kv_block_bytes(const glia_kv_layer *kv);

@@ -6,6 +6,7 @@
 #define GLIA_LAYER_KV_CACHE_H
 
 #include "device/device.h"
+#include "layer/parallel.h"
 
 typedef struct {
     glia_kv_layer shape; /* its base is layer 0's */
@@ -13,7 +14,9 @@ typedef struct {
     int n_blocks;
 } glia_kv_cache;
 
-glia_kv_cache glia_kv_cache_shape(glia_dtype dtype, int block_size, int kv_heads, int head_dim, int n_blocks);
+/* `n_blocks`: of all members together, a multiple of them. */
+glia_kv_cache glia_kv_cache_shape(glia_dtype dtype, int block_size, const glia_local *local, int head_dim,
+                                  int n_blocks);
 
 /* Bytes of all blocks of one layer. */
 static inline size_t glia_kv_cache_layer_bytes(const glia_kv_cache *c) {

@@ -6,6 +6,7 @@ const glia_parallel glia_alone = {.tp = 1, .cp_degree = 1};
 glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p) {
     const glia_head_cut cut = glia_cut_heads(c->heads, c->kv_heads, p->tp);
     const size_t vocab = glia_even_size((size_t)c->vocab, p->tp);
+    const int members = p->flash_decoding ? glia_flash_group(&cut) : 1;
     return (glia_local){
         .cut = cut,
         .heads = cut.q,
@@ -16,5 +17,7 @@ glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p) {
         .vocab = vocab,
         .embed_vocab = p->vocab_parallel ? vocab : (size_t)c->vocab,
         .embed_hidden = p->vocab_parallel ? (size_t)c->hidden : glia_even_size((size_t)c->hidden, p->tp),
+        .members = members,
+        .member = p->rank % members,
     };
 }

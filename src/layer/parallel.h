@@ -18,6 +18,9 @@ typedef struct {
 
 extern const glia_parallel glia_alone;
 
+/* With flash decoding, positions that a member holds at a time; blocks of the cache divide it. */
+enum { GLIA_FLASH_UNIT = 64 };
+
 /* Dimensions of one rank's matrices, padding included: the same on every rank. */
 typedef struct {
     glia_head_cut cut;
@@ -25,6 +28,8 @@ typedef struct {
     size_t q, kv;        /* columns of them */
     size_t ffn, vocab;   /* columns of gate and of up; of the head */
     size_t embed_vocab, embed_hidden;
+    /* Neighbouring ranks, from rank - member on, that share the positions of their KV head. */
+    int members, member;
 } glia_local;
 glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p);
 

@@ -1,0 +1,192 @@
+/* ranks.h - one model over several thread ranks, step by step: shared by the
+ * tests of parallel layers.
+ *
+ * A script is a list of batches over sequences of tokens. Each rank loads its
+ * share, takes every step with its own team, and puts its part of the
+ * vocabulary into the logits of the position that a row is. */
+#ifndef GLIA_TEST_RANKS_H
+#define GLIA_TEST_RANKS_H
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "check.h"
+#include "model/weights.h"
+
+enum { RANKS_SEQS = 3, RANKS_FLASH_UNIT = 64 };
+
+typedef struct {
+    const char *dir; /* NULL: a dummy model of `config` */
+    const glia_model_config *config;
+    glia_dtype dtype, kv_dtype;
+    glia_quantization scheme;
+    unsigned cpu_flags;
+    glia_parallel parallel; /* its rank is filled in */
+    int threads;            /* of each rank */
+    int block_size;
+    const int32_t *tokens[RANKS_SEQS];
+    int length[RANKS_SEQS];    /* 0: no such sequence */
+    float *logits[RANKS_SEQS]; /* [length, vocab] to be filled */
+} ranks_model;
+
+/* One step: so many next tokens of each sequence. */
+typedef struct {
+    int n[RANKS_SEQS];
+} ranks_step;
+
+typedef struct {
+    const ranks_model *m;
+    const ranks_step *step;
+    int n_steps, max_rows, max_blocks, n_blocks;
+    int32_t *table; /* [RANKS_SEQS, max_blocks] */
+    pthread_barrier_t ready;
+} ranks_run;
+
+typedef struct {
+    ranks_run *run;
+    glia_comm *world;
+    int rank;
+    glia_err err;
+} ranks_rank;
+
+/* With flash decoding a block's number says which member holds it (model/decoder.h). */
+static inline int ranks_flash_group(const ranks_model *m) {
+    const glia_head_cut cut = glia_cut_heads(m->config->heads, m->config->kv_heads, m->parallel.tp);
+    return m->parallel.flash_decoding ? glia_flash_group(&cut) : 1;
+}
+
+static inline void ranks_fill_table(ranks_run *r) {
+    const int group = ranks_flash_group(r->m);
+    int next[GLIA_RANKS_MAX] = {0};
+    for (int s = 0; s < RANKS_SEQS; s++)
+        for (int b = 0; b < r->max_blocks; b++) {
+            const int member = glia_flash_member((size_t)(b * r->m->block_size), RANKS_FLASH_UNIT, group);
+            r->table[s * r->max_blocks + b] = next[member]++ * group + member;
+        }
+    for (int i = 0; i < group; i++)
+        if (next[i] * group > r->n_blocks) r->n_blocks = next[i] * group;
+}
+
+static inline void ranks_take_steps(ranks_rank *k, glia_decoder *d) {
+    const ranks_run *r = k->run;
+    const ranks_model *m = r->m;
+    const size_t rows = (size_t)r->max_rows;
+    int32_t *row = malloc(5 * rows * sizeof *row);
+    int32_t *token = row, *seq = row + rows, *position = row + 2 * rows, *all = row + 3 * rows;
+    int computed[RANKS_SEQS] = {0};
+    size_t from = 0, to = (size_t)m->config->vocab;
+    if (m->parallel.tp > 1) glia_even_part(to, m->parallel.tp, k->rank, &from, &to);
+    for (int s = 0; s < r->n_steps; s++) {
+        int n = 0;
+        for (int q = 0; q < RANKS_SEQS; q++)
+            for (int i = 0; i < r->step[s].n[q]; i++, n++) {
+                all[n] = n;
+                seq[n] = q;
+                position[n] = computed[q]++;
+                token[n] = m->tokens[q][position[n]];
+            }
+        const glia_batch batch = {.n_rows = n,
+                                  .token = token,
+                                  .seq = seq,
+                                  .position = position,
+                                  .slot = position,
+                                  .n_seqs = RANKS_SEQS,
+                                  .max_blocks = r->max_blocks,
+                                  .block_table = r->table,
+                                  .n_logits = n,
+                                  .logit_row = all};
+        glia_guard_enter();
+        glia_decoder_step(d, &batch);
+        glia_guard_leave();
+        for (int i = 0; i < n; i++)
+            memcpy(m->logits[seq[i]] + (size_t)position[i] * (size_t)m->config->vocab + from,
+                   glia_decoder_logits(d, i), (to - from) * sizeof(float));
+    }
+    free(row);
+}
+
+static inline glia_status ranks_prepare(ranks_rank *k, glia_weights **w, glia_team **team, glia_decoder **d) {
+    const ranks_run *r = k->run;
+    const ranks_model *m = r->m;
+    glia_parallel parallel = m->parallel;
+    parallel.rank = k->rank;
+    glia_quantize quantize;
+    glia_status status =
+        glia_quantize_resolve(&quantize, m->scheme, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, m->config, &k->err);
+    if (!status) status = glia_team_create(team, m->threads, &k->err);
+    const glia_weights_options options = {.dtype = m->dtype,
+                                          .parallel = &parallel,
+                                          .quantize = &quantize,
+                                          .dummy = !m->dir,
+                                          .seed = 7,
+                                          .cpu_flags = m->cpu_flags,
+                                          .team = *team};
+    if (!status) status = glia_weights_load(w, m->dir, m->config, &options, &k->err);
+    glia_quantize_free(&quantize);
+    const glia_decoder_limits limits = {.kv_dtype = m->kv_dtype,
+                                        .max_rows = r->max_rows,
+                                        .max_logits = r->max_rows,
+                                        .block_size = m->block_size,
+                                        .n_blocks = r->n_blocks,
+                                        .sequence_length = r->max_blocks * m->block_size,
+                                        .quantize_rows = m->scheme == GLIA_QUANTIZATION_W8A8};
+    if (!status)
+        status = glia_comm_share(k->world, glia_decoder_area_bytes(m->config, &parallel, &limits), &k->err);
+    pthread_barrier_wait(&k->run->ready); /* all areas are there */
+    if (!status) status = glia_decoder_create(d, *w, &limits, m->cpu_flags, *team, k->world, &k->err);
+    return status;
+}
+
+static inline void *ranks_main(void *arg) {
+    ranks_rank *k = arg;
+    glia_weights *w = NULL;
+    glia_team *team = NULL;
+    glia_decoder *d = NULL;
+    if (ranks_prepare(k, &w, &team, &d)) glia_comm_fail(k->world, k->err.msg);
+    if (d) ranks_take_steps(k, d);
+    pthread_barrier_wait(&k->run->ready); /* nobody is in a collective */
+    glia_decoder_free(d);
+    glia_team_free(team);
+    glia_weights_free(w);
+    return NULL;
+}
+
+/* Run the script; false and a failed check where a rank cannot. */
+static inline bool ranks_play(const ranks_model *m, const ranks_step *step, int n_steps) {
+    const int tp = m->parallel.tp;
+    ranks_run r = {.m = m, .step = step, .n_steps = n_steps};
+    int longest = 0;
+    for (int q = 0; q < RANKS_SEQS; q++) longest = m->length[q] > longest ? m->length[q] : longest;
+    for (int s = 0; s < n_steps; s++) {
+        int n = 0;
+        for (int q = 0; q < RANKS_SEQS; q++) n += step[s].n[q];
+        r.max_rows = n > r.max_rows ? n : r.max_rows;
+    }
+    r.max_blocks = (longest + m->block_size - 1) / m->block_size;
+    r.table = calloc((size_t)(RANKS_SEQS * r.max_blocks), sizeof *r.table);
+    ranks_fill_table(&r);
+    glia_comm **world = calloc((size_t)tp, sizeof *world);
+    ranks_rank *rank = calloc((size_t)tp, sizeof *rank);
+    pthread_t *thread = calloc((size_t)tp, sizeof *thread);
+    glia_err err = {0};
+    if (glia_comm_threads(world, tp, &err)) fail_msg("%s", err.msg);
+    pthread_barrier_init(&r.ready, NULL, (unsigned)tp);
+    for (int i = 0; i < tp; i++) {
+        rank[i] = (ranks_rank){.run = &r, .world = world[i], .rank = i};
+        if (pthread_create(&thread[i], NULL, ranks_main, &rank[i])) fail_msg("no thread for rank %d", i);
+    }
+    for (int i = 0; i < tp; i++) pthread_join(thread[i], NULL);
+    const bool well = glia_comm_check(world[0], &err) == GLIA_OK;
+    CHECK(well, "%s", err.msg);
+    for (int i = 0; i < tp; i++) glia_comm_free(world[i]);
+    pthread_barrier_destroy(&r.ready);
+    free(thread);
+    free(rank);
+    free(world);
+    free(r.table);
+    return well;
+}
+
+#endif
