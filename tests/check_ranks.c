@@ -146,9 +146,130 @@ static void test_truth(void **state) {
     }
 }
 
+/* ---- bits ----------------------------------------------------------------- */
+
+static const char *const configs[] = {
+    "{\"architectures\":[\"Qwen3ForCausalLM\"],\"model_type\":\"qwen3\",\"vocab_size\":131,"
+    "\"hidden_size\":72,\"intermediate_size\":100,\"num_hidden_layers\":2,\"num_attention_heads\":10,"
+    "\"num_key_value_heads\":2,\"head_dim\":24,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-6,"
+    "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,\"attention_bias\":true,"
+    "\"use_sliding_window\":true,\"sliding_window\":37,\"max_window_layers\":1,\"hidden_act\":\"silu\"}",
+    "{\"architectures\":[\"SmolLM3ForCausalLM\"],\"model_type\":\"smollm3\",\"vocab_size\":97,"
+    "\"hidden_size\":48,\"intermediate_size\":90,\"num_hidden_layers\":2,\"num_attention_heads\":6,"
+    "\"num_key_value_heads\":2,\"max_position_embeddings\":4096,\"rms_norm_eps\":1e-6,"
+    "\"rope_theta\":10000.0,\"tie_word_embeddings\":true,\"no_rope_layer_interval\":2,"
+    "\"hidden_act\":\"silu\"}",
+};
+
+static const struct {
+    const char *name;
+    glia_dtype weights, cache;
+    glia_quantization scheme;
+} formats[] = {
+    {"bfloat16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE},
+    {"float32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE},
+    {"int8, int8 cache", GLIA_DTYPE_BF16, GLIA_DTYPE_I8, GLIA_QUANTIZATION_INT8},
+    {"w8a8", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8},
+};
+
+/* Up to `most` rows in each step, of any sequences, until all are done. */
+static int random_steps(ranks_step *step, const int *length, int most) {
+    int done[RANKS_SEQS] = {0}, n = 0;
+    for (bool left = true; left; n++) {
+        int room = 1 + (int)(check_u32() % (uint32_t)most);
+        step[n] = (ranks_step){{0}};
+        const int first = (int)(check_u32() % RANKS_SEQS);
+        for (int k = 0; k < RANKS_SEQS; k++) {
+            const int q = (first + k) % RANKS_SEQS, rest = length[q] - done[q];
+            int rows = rest < room ? rest : room;
+            if (rows && k + 1 < RANKS_SEQS) rows = (int)(check_u32() % (uint32_t)(rows + 1));
+            step[n].n[q] = rows;
+            room -= rows;
+            done[q] += rows;
+        }
+        left = false;
+        for (int q = 0; q < RANKS_SEQS; q++) left |= done[q] < length[q];
+        if (!step[n].n[0] && !step[n].n[1] && !step[n].n[2]) n--;
+    }
+    return n;
+}
+
+static void same_bits(const glia_model_config *config, const mode *o, int tp, int format) {
+    enum { STEPS = 1024 };
+    static const int length[RANKS_SEQS] = {150, 70, 31};
+    ranks_step step[STEPS];
+    ranks_model m = {.config = config,
+                     .dtype = formats[format].weights,
+                     .kv_dtype = formats[format].cache,
+                     .scheme = formats[format].scheme,
+                     .cpu_flags = glia_cpu_flags(),
+                     .parallel = {.tp = tp,
+                                  .vocab_parallel = o->vocab,
+                                  .flash_decoding = o->flash,
+                                  .cp_degree = o->cp,
+                                  .cp_strided = o->strided},
+                     .threads = 1,
+                     .block_size = 64};
+    const size_t vocab = (size_t)config->vocab;
+    int32_t *tokens[RANKS_SEQS];
+    float *want[RANKS_SEQS];
+    for (int q = 0; q < RANKS_SEQS; q++) {
+        const size_t n = (size_t)length[q];
+        m.tokens[q] = tokens[q] = malloc(n * sizeof *tokens[q]);
+        m.length[q] = length[q];
+        m.logits[q] = want[q] = malloc(n * vocab * sizeof *want[q]);
+        for (size_t i = 0; i < n; i++) tokens[q][i] = (int32_t)(check_u32() % (uint32_t)vocab);
+    }
+    int n = 0;
+    for (int q = 0; q < RANKS_SEQS; q++)
+        for (int i = 0; i < length[q]; i++) step[n++] = (ranks_step){.n = {q == 0, q == 1, q == 2}};
+    ranks_play(&m, step, n);
+    for (int turn = 0; turn < 3; turn++) {
+        float *got[RANKS_SEQS];
+        m.parallel.sequence_parallel = turn != 1;
+        m.threads = 1 + turn % 2;
+        m.block_size = turn == 2 ? 32 : 64;
+        for (int q = 0; q < RANKS_SEQS; q++)
+            m.logits[q] = got[q] = calloc((size_t)length[q] * vocab, sizeof *got[q]);
+        ranks_play(&m, step, random_steps(step, length, turn == 2 ? 24 : 90));
+        for (int q = 0; q < RANKS_SEQS; q++) {
+            size_t at = 0;
+            const size_t all = (size_t)length[q] * vocab;
+            while (at < all && !memcmp(&got[q][at], &want[q][at], sizeof **got)) at++;
+            CHECK(at == all,
+                  "%s, %s, %s, %d ranks, turn %d: sequence %d position %zu logit %zu is %.9g, want %.9g",
+                  config->architecture, formats[format].name, o->name, tp, turn, q, at / vocab, at % vocab,
+                  (double)got[q][at], (double)want[q][at]);
+            free(got[q]);
+        }
+    }
+    for (int q = 0; q < RANKS_SEQS; q++) {
+        free(tokens[q]);
+        free(want[q]);
+    }
+}
+
+static void test_bits(void **state) {
+    (void)state;
+    static const int ranks[] = {2, 3, 4, 8};
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        glia_model_config config;
+        glia_err err = {0};
+        if (glia_model_config_parse(&config, configs[i], strlen(configs[i]), "config", NULL, NULL, &err))
+            fail_msg("%s", err.msg);
+        for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
+            for (size_t k = 0; k < sizeof modes / sizeof *modes; k++)
+                for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+                    if (!modes[k].spread && ranks[r] % modes[k].cp == 0 && (r + k + f) % 2 == 0)
+                        same_bits(&config, &modes[k], ranks[r], (int)f);
+        glia_model_config_free(&config);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truth),
+        cmocka_unit_test(test_bits),
     };
     check_begin(argc, argv);
     load_goldens();

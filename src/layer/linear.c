@@ -81,7 +81,8 @@ static void spread_product(glia_walk *w, const float *norm, float eps, const gli
     size_t from, to;
     glia_held_rows(w, &from, &to);
     char *rows = next_area(w);
-    const size_t stride = glia_i8_stride(matrix->k), i8_bytes = (to - from) * stride;
+    const size_t stride = glia_i8_stride(matrix->k),
+                 i8_bytes = glia_even_size((size_t)w->m, w->p.tp) * stride;
     float *scale = (float *)(void *)(rows + (matrix->quantize_rows ? i8_bytes : 0));
     const glia_linear_in held = {
         w->hidden + from * w->ld_hidden, w->ld_hidden, (int)(to - from), NULL, norm, eps};
