@@ -272,6 +272,7 @@ typedef struct {
     uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
     int threads;                       /* of a rank */
     int ranks;
+    const char *comm; /* how they meet: "single", "threads", "mpi shared memory", "mpi messages" */
     /* Collectives of one rank so far: bytes it read or received from others, seconds waiting included. */
     uint64_t comm_calls, comm_bytes;
     double comm_seconds;

@@ -8,6 +8,8 @@
  *           of what is multiplied (int8 where rows are, else bfloat16, else float32)
  *   attention in prefill: the flop of every token and each position it sees
  *           (itself and those before it) * tokens/s / matrix peak of activations
+ *   collectives: seconds in them, waiting included, and the bytes that one rank
+ *           had from others, of each of both
  * Prefill lasts until the last prompt has its first token, decode from there;
  * tokens/s are those of all sequences together. */
 #include <stdio.h>
@@ -21,9 +23,15 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 
+/* Of collectives. */
+typedef struct {
+    double share, bytes_per_token; /* of the time; of one rank */
+} moved;
+
 typedef struct {
     double ttft_s, prefill, decode; /* seconds (mean over the batch), tokens/s, tokens/s */
     double prefill_share, attention_share, decode_share;
+    moved prefill_moved, decode_moved;
 } result;
 
 typedef struct {
@@ -32,12 +40,13 @@ typedef struct {
     glia_engine *engine;
     glia_model_info info;
     size_t prompt, output, batch, runs;
-    result *results;        /* [runs] */
-    glia_ceilings *ceiling; /* [runs + 1] */
-    double peak_bytes;      /* resident at most */
-    glia_buf gaps;          /* double each: seconds between tokens, over all runs */
-    size_t tokens, begun;   /* of this run: generated so far, sequences that have their first */
-    size_t early;           /* generated when the last sequence had its first */
+    result *results;                 /* [runs] */
+    glia_ceilings *ceiling;          /* [runs + 1] */
+    double peak_bytes;               /* resident at most */
+    glia_buf gaps;                   /* double each: seconds between tokens, over all runs */
+    size_t tokens, begun;            /* of this run: generated so far, sequences that have their first */
+    size_t early;                    /* generated when the last sequence had its first */
+    glia_engine_stats start, middle; /* at the begin of this run, and then */
 } bench;
 
 /* One request of a run. */
@@ -54,7 +63,10 @@ static void on_event(void *user, const glia_event *e) {
     p->b->tokens++;
     if (p->tokens++ == 0) {
         p->first = now;
-        if (++p->b->begun == p->b->batch) p->b->early = p->b->tokens;
+        if (++p->b->begun == p->b->batch) {
+            p->b->early = p->b->tokens;
+            glia_engine_get_stats(p->b->engine, &p->b->middle);
+        }
     } else
         glia_buf_add(&p->b->gaps, (const char *)&gap, sizeof gap);
     p->last = now;
@@ -105,6 +117,7 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
                              .ignore_eos = true};
     glia_status status = GLIA_OK;
     b->tokens = b->begun = b->early = 0;
+    glia_engine_get_stats(b->engine, &b->start);
     *began = cli_seconds();
     for (size_t i = 0; i < b->batch && status == GLIA_OK; i++) {
         for (size_t k = 0; k < prompt; k++) ids[k] = (int32_t)(draw(&seed) % (uint64_t)b->info.vocab_size);
@@ -118,7 +131,16 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
 
 static double mean(double x, double y) { return (x + y) / 2; }
 
-static void judge(const bench *b, size_t run, const probe *probes, double began) {
+/* What collectives cost between two moments `s` seconds and `tokens` tokens apart. */
+static moved moved_between(const glia_engine_stats *from, const glia_engine_stats *to, double s,
+                           size_t tokens) {
+    if (!tokens) return (moved){0};
+    return (moved){(to->comm_seconds - from->comm_seconds) / s,
+                   (double)(to->comm_bytes - from->comm_bytes) / (double)tokens};
+}
+
+static void judge(const bench *b, size_t run, const probe *probes, double began,
+                  const glia_engine_stats *end) {
     result *r = &b->results[run];
     double first = began, last = began;
     *r = (result){0};
@@ -129,6 +151,8 @@ static void judge(const bench *b, size_t run, const probe *probes, double began)
     }
     r->prefill = (double)(b->batch * b->prompt) / (first - began);
     if (last > first) r->decode = (double)(b->tokens - b->early) / (last - first);
+    r->prefill_moved = moved_between(&b->start, &b->middle, first - began, b->batch * b->prompt);
+    if (last > first) r->decode_moved = moved_between(&b->middle, end, last - first, b->tokens - b->early);
 
     const glia_ceilings *c = &b->ceiling[run];
     const bool bf16 = b->info.dtype == GLIA_DTYPE_BF16 && c[0].bf16_flop_per_s > 0;
@@ -157,8 +181,10 @@ static glia_status measure(bench *b, glia_err *err) {
     glia_engine_ceilings(b->engine, &b->ceiling[0]);
     for (size_t i = 0; i < b->runs && status == GLIA_OK; i++) {
         status = run_batch(b, b->prompt, b->output, 1000 * (uint64_t)(i + 2), probes, &began, err);
+        glia_engine_stats end;
+        glia_engine_get_stats(b->engine, &end);
         glia_engine_ceilings(b->engine, &b->ceiling[i + 1]);
-        if (status == GLIA_OK) judge(b, i, probes, began);
+        if (status == GLIA_OK) judge(b, i, probes, began, &end);
     }
     if (status == GLIA_OK && b->gaps.oom) status = glia_fail_nomem(err, b->gaps.len, "times");
     free(probes);
@@ -195,7 +221,8 @@ static json_t *spread_json(spread s) {
 
 typedef struct {
     spread ttft, prefill, decode, prefill_share, attention_share, decode_share, read, f32, bf16, i8;
-    double gap_mean, gap[3]; /* 50th, 90th, 99th percentile by nearest rank */
+    spread prefill_moved, decode_moved; /* shares */
+    double gap_mean, gap[3];            /* 50th, 90th, 99th percentile by nearest rank */
     glia_engine_stats stats;
 } report;
 
@@ -209,6 +236,8 @@ static void sum_up(const bench *b, report *r) {
                   .prefill_share = spread_of(&x->prefill_share, b->runs, sizeof *x),
                   .attention_share = spread_of(&x->attention_share, b->runs, sizeof *x),
                   .decode_share = spread_of(&x->decode_share, b->runs, sizeof *x),
+                  .prefill_moved = spread_of(&x->prefill_moved.share, b->runs, sizeof *x),
+                  .decode_moved = spread_of(&x->decode_moved.share, b->runs, sizeof *x),
                   .read = spread_of(&c->read_bytes_per_s, b->runs + 1, sizeof *c),
                   .f32 = spread_of(&c->f32_flop_per_s, b->runs + 1, sizeof *c),
                   .bf16 = spread_of(&c->bf16_flop_per_s, b->runs + 1, sizeof *c),
@@ -249,6 +278,12 @@ static void print_json(const bench *b, const report *r) {
                                   (json_int_t)b->info.matrix_bytes, "kv_bytes_per_token",
                                   (json_int_t)b->info.kv_bytes_per_token, "attention_flop",
                                   (json_int_t)b->info.attention_flop));
+    json_object_set_new(root, "collectives",
+                        json_pack("{s:s, s:i, s:o, s:o, s:f, s:f}", "by", r->stats.comm, "ranks",
+                                  r->stats.ranks, "prefill_share", spread_json(r->prefill_moved),
+                                  "decode_share", spread_json(r->decode_moved), "prefill_bytes_per_token",
+                                  b->results[0].prefill_moved.bytes_per_token, "decode_bytes_per_token",
+                                  b->results[0].decode_moved.bytes_per_token));
     json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)b->peak_bytes));
     json_object_set_new(root, "weight_bytes", json_integer((json_int_t)r->stats.weight_bytes));
     json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->stats.plan_bytes));
@@ -257,8 +292,11 @@ static void print_json(const bench *b, const report *r) {
 
 static void print_report(const bench *b, const report *r) {
     const double needed = (double)(r->stats.weight_bytes + r->stats.plan_bytes);
-    printf("model           %s, %d layers, %s, %s rung, %d threads\n", b->info.architecture, b->info.layers,
+    const int ranks = r->stats.ranks;
+    printf("model           %s, %d layers, %s, %s rung, %d threads", b->info.architecture, b->info.layers,
            cli_format_name(&b->info), r->stats.rung, r->stats.threads);
+    if (ranks > 1) printf(" on each of %d ranks", ranks);
+    putchar('\n');
     printf("task            %zu prompt and %zu output tokens, batch %zu, %zu runs: median (min to max)\n",
            b->prompt, b->output, b->batch, b->runs);
     printf("first token     %.3f s (%.3f to %.3f)\n", r->ttft.median, r->ttft.min, r->ttft.max);
@@ -272,6 +310,13 @@ static void print_report(const bench *b, const report *r) {
     printf("decode          %.1f tokens/s (%.1f to %.1f), %.1f%% of the read bandwidth (%.1f to %.1f)\n",
            r->decode.median, r->decode.min, r->decode.max, r->decode_share.median * 100,
            r->decode_share.min * 100, r->decode_share.max * 100);
+    if (ranks > 1)
+        printf("collectives     by %s: %.1f%% of prefill, %.0f bytes a token and rank; %.1f%% of decode "
+               "(%.1f to "
+               "%.1f), %.0f bytes\n",
+               r->stats.comm, r->prefill_moved.median * 100, b->results[0].prefill_moved.bytes_per_token,
+               r->decode_moved.median * 100, r->decode_moved.min * 100, r->decode_moved.max * 100,
+               b->results[0].decode_moved.bytes_per_token);
     printf("ceilings        read %.1f GB/s (%.1f to %.1f), float32 %.2f TFLOP/s (%.2f to %.2f)",
            r->read.median * 1e-9, r->read.min * 1e-9, r->read.max * 1e-9, r->f32.median * 1e-12,
            r->f32.min * 1e-12, r->f32.max * 1e-12);

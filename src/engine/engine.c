@@ -85,6 +85,7 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
     count_memory(e);
     e->stats.threads = config->threads;
     e->stats.ranks = e->rank.ranks;
+    e->stats.comm = e->rank.config.world ? glia_comm_name(e->rank.config.world) : "single";
     glia_kernels k;
     glia_kernels_init(&k, config->cpu_flags);
     e->stats.rung = k.rung;
