@@ -10,7 +10,8 @@ enum { SIZE = 4, TABLE = 16 };
 
 static glia_blocks new_blocks(int n, bool caching) {
     glia_blocks b;
-    glia_blocks_init(&b, malloc(glia_blocks_bytes(n, SIZE)), n, SIZE, caching);
+    const glia_blocks_shape shape = {n, SIZE, 1, 1};
+    glia_blocks_init(&b, malloc(glia_blocks_bytes(&shape)), &shape, caching);
     return b;
 }
 
@@ -34,17 +35,17 @@ static void test_promises(void **state) {
     glia_block_list x = new_list(t0, 0), y = new_list(t1, 0);
     assert_true(glia_blocks_admit(&b, &x, tokens, 3, 11)); /* 3 of 5 blocks */
     assert_false(glia_blocks_admit(&b, &y, tokens, 3, 9));
-    assert_true(y.n == 0 && y.promised == 0 && b.n_promised == 3 && b.n_unused == 5);
+    assert_true(y.n == 0 && y.promised == 0 && b.kind[0].n_promised == 3 && b.kind[0].n_unused == 5);
     assert_true(glia_blocks_admit(&b, &y, tokens, 3, 8));
     glia_blocks_grow(&b, &x, 3);
     glia_blocks_grow(&b, &x, 4);
     assert_true(x.n == 1 && x.promised == 2);
     glia_blocks_grow(&b, &y, 8);
     glia_blocks_grow(&b, &x, 11);
-    assert_true(b.n_unused == 0 && b.n_promised == 0);
+    assert_true(b.kind[0].n_unused == 0 && b.kind[0].n_promised == 0);
     glia_blocks_release(&b, &x);
     glia_blocks_release(&b, &y);
-    assert_true(b.n_unused == 5 && b.n_promised == 0);
+    assert_true(b.kind[0].n_unused == 5 && b.kind[0].n_promised == 0);
     free(b.block);
 }
 
@@ -57,10 +58,10 @@ static void test_prefixes(void **state) {
     assert_int_equal(run(&b, &x, text, 12, 12), 0);
     assert_int_equal(run(&b, &y, text, 12, 12), 2); /* the last token is computed again */
     assert_memory_equal(t0, t1, 3 * sizeof *t0);    /* and its block, equal, given back */
-    assert_int_equal(b.n_unused, 5);
+    assert_int_equal(b.kind[0].n_unused, 5);
     glia_blocks_release(&b, &x);
     glia_blocks_release(&b, &y);
-    assert_int_equal(b.n_unused, 8);
+    assert_int_equal(b.kind[0].n_unused, 8);
 
     assert_int_equal(run(&b, &x, text, 9, 9), 2);
     glia_blocks_release(&b, &x);
@@ -124,12 +125,34 @@ static void test_collision(void **state) {
     free(b.block);
 }
 
+/* Ranks share positions: each block is of the member whose turn it is, and members run out apart. */
+static void test_members(void **state) {
+    (void)state;
+    const glia_blocks_shape shape = {.n_blocks = 9, .block_size = SIZE, .members = 3, .unit = 2};
+    glia_blocks b;
+    int32_t tokens[64], t0[TABLE], t1[TABLE];
+    for (int i = 0; i < 64; i++) tokens[i] = i;
+    assert_int_equal(glia_blocks_enough(1, 6 * SIZE, &shape), 6);
+    assert_int_equal(glia_blocks_enough(2, 7 * SIZE, &shape), 18);
+    glia_blocks_init(&b, malloc(glia_blocks_bytes(&shape)), &shape, true);
+    glia_block_list x = new_list(t0, 0), y = new_list(t1, 0);
+    assert_int_equal(run(&b, &x, tokens, 7 * SIZE, 7 * SIZE), 0);
+    for (int i = 0; i < 7; i++) assert_int_equal(t0[i] % 3, i / 2 % 3);
+    assert_true(b.kind[0].n_unused == 0 && b.kind[1].n_unused == 1 && b.kind[2].n_unused == 1);
+    assert_false(glia_blocks_admit(&b, &y, tokens + 1, 1, SIZE)); /* the first member has no block left */
+    assert_true(b.kind[0].n_promised == 0 && b.kind[1].n_promised == 0 && y.n == 0);
+    assert_int_equal(run(&b, &y, tokens, 4 * SIZE, 4 * SIZE), 3); /* a prefix, and its last block again */
+    assert_memory_equal(t0, t1, 4 * sizeof *t0);
+    glia_blocks_release(&b, &y);
+    glia_blocks_release(&b, &x);
+    for (int m = 0; m < 3; m++) assert_true(b.kind[m].n_unused == 3 && b.kind[m].n_promised == 0);
+    free(b.block);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_promises),
-        cmocka_unit_test(test_prefixes),
-        cmocka_unit_test(test_eviction),
-        cmocka_unit_test(test_collision),
+        cmocka_unit_test(test_promises),  cmocka_unit_test(test_prefixes), cmocka_unit_test(test_eviction),
+        cmocka_unit_test(test_collision), cmocka_unit_test(test_members),
     };
     return check_run_group("blocks", tests);
 }

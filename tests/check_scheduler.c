@@ -25,8 +25,8 @@ typedef struct {
 static void new_world(world *out, int batch, int chunk, int block_size, int n_blocks, bool caching) {
     world w = {.next_id = 0};
     const int max_blocks = glia_blocks_for(MAX_TOKENS - 1, block_size);
-    glia_blocks_init(&w.blocks, malloc(glia_blocks_bytes(n_blocks, block_size)), n_blocks, block_size,
-                     caching);
+    const glia_blocks_shape shape = {n_blocks, block_size, 1, 1};
+    glia_blocks_init(&w.blocks, malloc(glia_blocks_bytes(&shape)), &shape, caching);
     w.s = (glia_scheduler){.batch = batch, .chunk = chunk, .max_blocks = max_blocks};
     w.s.table = calloc((size_t)(batch * max_blocks), sizeof *w.s.table);
     w.s.running = calloc((size_t)batch, sizeof *w.s.running);
@@ -142,8 +142,8 @@ static void traffic(int batch, int chunk, int block_size, bool caching) {
             cached += x->seq.n_cached;
         }
     }
-    CHECK(w.blocks.n_unused == n_blocks && w.blocks.n_promised == 0, "%d of %d blocks came back",
-          w.blocks.n_unused, n_blocks);
+    CHECK(w.blocks.kind[0].n_unused == n_blocks && w.blocks.kind[0].n_promised == 0,
+          "%d of %d blocks came back", w.blocks.kind[0].n_unused, n_blocks);
     CHECK((cached > 0) == caching, "%d tokens were found in the cache", cached);
     free(r);
     free_world(&w);

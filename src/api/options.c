@@ -133,7 +133,7 @@ static glia_status check_parallel(const glia_model *m, glia_err *err) {
     static const struct {
         glia_setting_id id;
         int most;
-    } later[] = {{SET_FLASH_DECODING, 0}, {SET_CONTEXT_PARALLEL, 1}};
+    } later[] = {{SET_CONTEXT_PARALLEL, 1}};
     const glia_setting *tp = &m->setting[SET_TP], *cp = &m->setting[SET_CONTEXT_PARALLEL];
     char name[100];
     glia_status status = blame(tp, SET_TP, name, sizeof name);
@@ -144,6 +144,10 @@ static glia_status check_parallel(const glia_model *m, glia_err *err) {
     if (tp->value % cp->value)
         return glia_fail(err, status, "%s is %d, which does not divide tensor_parallel_size %d", name,
                          cp->value, tp->value);
+    const int block = m->setting[SET_BLOCK].value;
+    status = blame(&m->setting[SET_BLOCK], SET_BLOCK, name, sizeof name);
+    if (m->setting[SET_FLASH_DECODING].value && GLIA_FLASH_UNIT % block)
+        return glia_fail(err, status, "%s is %d, expected 32 or 64 with flash decoding", name, block);
     for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
         const glia_setting *s = &m->setting[later[i].id];
         if (s->value <= later[i].most) continue;

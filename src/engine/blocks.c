@@ -10,28 +10,45 @@ static uint32_t buckets_for(int n_blocks) {
     return n;
 }
 
-size_t glia_blocks_bytes(int n_blocks, int block_size) {
-    return (size_t)n_blocks * (sizeof(glia_block) + (size_t)block_size * sizeof(int32_t)) +
-           buckets_for(n_blocks) * sizeof(int32_t);
+size_t glia_blocks_bytes(const glia_blocks_shape *s) {
+    return (size_t)s->n_blocks * (sizeof(glia_block) + (size_t)s->block_size * sizeof(int32_t)) +
+           buckets_for(s->n_blocks) * sizeof(int32_t) + (size_t)s->members * sizeof(glia_block_kind);
 }
+
+/* Of the first n blocks of a sequence, those of `member`. */
+static int count_kind(int n, int member, int members, int unit) {
+    const int cycle = unit * members, rest = n % cycle - unit * member;
+    return n / cycle * unit + (rest < 0 ? 0 : rest < unit ? rest : unit);
+}
+
+int glia_blocks_enough(int batch, int positions, const glia_blocks_shape *s) {
+    const int n = glia_blocks_for(positions, s->block_size);
+    return batch * count_kind(n, 0, s->members, s->unit) * s->members; /* the first member has most */
+}
+
+/* The member of a sequence's n-th block. */
+static int member_of(const glia_blocks *b, int n) { return n / b->unit % b->members; }
+static glia_block_kind *kind_of(const glia_blocks *b, int32_t i) { return &b->kind[i % b->members]; }
 
 /* ---- the list of unused blocks -------------------------------------------- */
 
 static void unlink_unused(glia_blocks *b, int32_t i) {
     const glia_block *x = &b->block[i];
-    *(x->older < 0 ? &b->oldest : &b->block[x->older].newer) = x->newer;
-    *(x->newer < 0 ? &b->newest : &b->block[x->newer].older) = x->older;
-    b->n_unused--;
+    glia_block_kind *k = kind_of(b, i);
+    *(x->older < 0 ? &k->oldest : &b->block[x->older].newer) = x->newer;
+    *(x->newer < 0 ? &k->newest : &b->block[x->newer].older) = x->older;
+    k->n_unused--;
 }
 
 /* What the cache knows may be asked for again; the rest is the first to be taken. */
 static void link_unused(glia_blocks *b, int32_t i) {
     glia_block *x = &b->block[i];
-    x->older = x->cached ? b->newest : -1;
-    x->newer = x->cached ? -1 : b->oldest;
-    *(x->older < 0 ? &b->oldest : &b->block[x->older].newer) = i;
-    *(x->newer < 0 ? &b->newest : &b->block[x->newer].older) = i;
-    b->n_unused++;
+    glia_block_kind *k = kind_of(b, i);
+    x->older = x->cached ? k->newest : -1;
+    x->newer = x->cached ? -1 : k->oldest;
+    *(x->older < 0 ? &k->oldest : &b->block[x->older].newer) = i;
+    *(x->newer < 0 ? &k->newest : &b->block[x->newer].older) = i;
+    k->n_unused++;
 }
 
 static void hold(glia_blocks *b, int32_t i) {
@@ -43,15 +60,21 @@ static void let_go(glia_blocks *b, int32_t i) {
     if (--b->block[i].refs == 0) link_unused(b, i);
 }
 
-void glia_blocks_init(glia_blocks *b, void *memory, int n_blocks, int block_size, bool caching) {
-    *b = (glia_blocks){.n_blocks = n_blocks, .block_size = block_size, .caching = caching};
-    b->oldest = b->newest = -1;
-    b->mask = buckets_for(n_blocks) - 1;
+void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, bool caching) {
+    assert(s->n_blocks % s->members == 0);
+    *b = (glia_blocks){.n_blocks = s->n_blocks,
+                       .block_size = s->block_size,
+                       .members = s->members,
+                       .unit = s->unit,
+                       .caching = caching};
+    b->mask = buckets_for(s->n_blocks) - 1;
     b->block = memory;
-    b->bucket = (int32_t *)(b->block + n_blocks);
+    b->kind = (glia_block_kind *)(b->block + s->n_blocks);
+    b->bucket = (int32_t *)(b->kind + s->members);
     b->token = b->bucket + b->mask + 1;
     memset(b->bucket, 0xff, ((size_t)b->mask + 1) * sizeof *b->bucket);
-    for (int32_t i = n_blocks; i-- > 0;) {
+    for (int m = 0; m < s->members; m++) b->kind[m] = (glia_block_kind){.oldest = -1, .newest = -1};
+    for (int32_t i = s->n_blocks; i-- > 0;) {
         b->block[i] = (glia_block){0};
         link_unused(b, i);
     }
@@ -112,32 +135,37 @@ static int32_t parent_of(const glia_block_list *list, int n) {
 bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions) {
     assert(list->n == 0 && list->promised == 0 && list->salt >= 0 && n >= 1 && positions >= n);
     const int size = b->block_size, need = glia_blocks_for(positions, size);
-    int hits = 0, hits_unused = 0;
+    int hits = 0;
     for (; b->caching && (hits + 1) * size < n; hits++) {
         const int32_t parent = parent_of(list, hits), *own = tokens + (size_t)hits * (size_t)size;
         const int32_t i = find(b, parent, own, hash_block(parent, own, size));
         if (i < 0) break;
         list->table[hits] = i;
-        hits_unused += b->block[i].refs == 0;
     }
-    if (b->n_unused - b->n_promised < need - hits + hits_unused) return false;
+    bool room = true; /* with what is unused now and will be held */
+    for (int i = 0; i < need; i++)
+        b->kind[member_of(b, i)].n_promised += i >= hits || b->block[list->table[i]].refs == 0;
+    for (int m = 0; m < b->members; m++) room &= b->kind[m].n_promised <= b->kind[m].n_unused;
+    for (int i = 0; i < (room ? hits : need); i++)
+        b->kind[member_of(b, i)].n_promised -= i >= hits || b->block[list->table[i]].refs == 0;
+    if (!room) return false;
     for (int i = 0; i < hits; i++) hold(b, list->table[i]);
     list->n = list->known = hits;
     list->promised = need - hits;
-    b->n_promised += list->promised;
     return true;
 }
 
 void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions) {
     const int need = glia_blocks_for(positions, b->block_size);
     for (; list->n < need; list->n++) {
-        const int32_t i = b->oldest;
+        glia_block_kind *kind = &b->kind[member_of(b, list->n)];
+        const int32_t i = kind->oldest;
         assert(list->promised > 0 && i >= 0);
         if (b->block[i].cached) forget(b, i);
         hold(b, i);
         list->table[list->n] = i;
         list->promised--;
-        b->n_promised--;
+        kind->n_promised--;
     }
 }
 
@@ -159,7 +187,8 @@ void glia_blocks_commit(glia_blocks *b, glia_block_list *list, const int32_t *to
 }
 
 void glia_blocks_release(glia_blocks *b, glia_block_list *list) {
+    for (; list->promised > 0; list->promised--)
+        b->kind[member_of(b, list->n + list->promised - 1)].n_promised--;
     while (list->n > 0) let_go(b, list->table[--list->n]);
-    b->n_promised -= list->promised;
-    list->promised = list->known = 0;
+    list->known = 0;
 }

@@ -8,7 +8,12 @@
  * exactly: a hash only finds candidates. Blocks of no sequence keep their
  * contents until they are taken, the longest unused first. A sequence holds a
  * whole prefix and gives its last block back first, so of two unused blocks the
- * later in a prefix always goes first and no block outlives the one before it. */
+ * later in a prefix always goes first and no block outlives the one before it.
+ *
+ * Where ranks share positions (flash decoding), each stores its blocks only. A
+ * block's number modulo the members is the member that stores it, and the n-th
+ * block of a sequence is one of member n / unit mod members: kinds of blocks that
+ * are counted, promised and taken apart. */
 #ifndef GLIA_ENGINE_BLOCKS_H
 #define GLIA_ENGINE_BLOCKS_H
 
@@ -25,15 +30,21 @@ typedef struct {
     uint64_t hash;
 } glia_block;
 
+/* The blocks of one member. */
 typedef struct {
-    int n_blocks, block_size;
-    bool caching;
     int n_unused, n_promised;
     int32_t oldest, newest; /* of the unused */
-    uint32_t mask;          /* buckets - 1 */
-    glia_block *block;      /* [n_blocks] */
-    int32_t *bucket;        /* [mask + 1] */
-    int32_t *token;         /* [n_blocks, block_size] of cached blocks */
+} glia_block_kind;
+
+typedef struct {
+    int n_blocks, block_size;
+    int members, unit; /* unit: neighbouring blocks of one member */
+    bool caching;
+    glia_block_kind *kind; /* [members] */
+    uint32_t mask;         /* buckets - 1 */
+    glia_block *block;     /* [n_blocks] */
+    int32_t *bucket;       /* [mask + 1] */
+    int32_t *token;        /* [n_blocks, block_size] of cached blocks */
 } glia_blocks;
 
 /* The blocks of one sequence. */
@@ -45,9 +56,17 @@ typedef struct {
     int32_t salt;   /* sequences of different salt share nothing (an adapter's number) */
 } glia_block_list;
 
-size_t glia_blocks_bytes(int n_blocks, int block_size);
+/* What fixes the memory of a block manager. */
+typedef struct {
+    int n_blocks, block_size; /* n_blocks: a multiple of members */
+    int members, unit;        /* 1 and 1: positions are not shared */
+} glia_blocks_shape;
+
+size_t glia_blocks_bytes(const glia_blocks_shape *s);
 /* `memory`: glia_blocks_bytes(), aligned to 8; the caller keeps and frees it. */
-void glia_blocks_init(glia_blocks *b, void *memory, int n_blocks, int block_size, bool caching);
+void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, bool caching);
+/* Blocks for `batch` sequences of `positions` each, whatever they are. */
+int glia_blocks_enough(int batch, int positions, const glia_blocks_shape *s);
 
 /* Blocks that `positions` take. */
 static inline int glia_blocks_for(int positions, int block_size) {

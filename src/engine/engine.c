@@ -19,28 +19,30 @@ static int max_blocks(const glia_engine_limits *l) {
     return glia_blocks_for(l->sequence_length, l->block_size);
 }
 
-static void plan_leader(const glia_engine_limits *l, glia_plan *plan) {
+static void plan_leader(const glia_blocks_shape *shape, const glia_engine_limits *l, glia_plan *plan) {
     const size_t batch = (size_t)l->batch, blocks = (size_t)max_blocks(l);
     glia_plan_add(plan, "block tables of the scheduler", (batch + 1) * blocks, sizeof(int32_t));
-    glia_plan_add(plan, "block manager", 1, glia_blocks_bytes(l->batch * max_blocks(l), l->block_size));
+    glia_plan_add(plan, "block manager", 1, glia_blocks_bytes(shape));
     glia_plan_add(plan, "queues", batch, sizeof(glia_seq *) + sizeof(glia_request *) + 1);
 }
 
 void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                       int threads, glia_plan *plan) {
+    const glia_blocks_shape shape = glia_rank_blocks(c, p, l);
     glia_rank_plan(c, p, l, threads, plan);
-    if (p->rank == 0) plan_leader(l, plan);
+    if (p->rank == 0) plan_leader(&shape, l, plan);
     glia_plan_add(plan, "what other ranks read", 1, glia_rank_area_bytes(c, p, l));
 }
 
 glia_status glia_engine_plan_leader(glia_engine *e, glia_err *err) {
     const glia_engine_limits *l = &e->config.limits;
-    if (e->config.weights[0]->parallel.rank != 0) return GLIA_OK;
-    plan_leader(l, &e->plan);
+    const glia_parallel *p = &e->config.weights[0]->parallel;
+    const glia_blocks_shape shape = glia_rank_blocks(e->config.model, p, l);
+    if (p->rank != 0) return GLIA_OK;
+    plan_leader(&shape, l, &e->plan);
     const glia_status status = glia_plan_map(&e->plan, "the scheduler's tables", err);
     if (status) return status;
-    glia_blocks_init(&e->blocks, glia_plan_at(&e->plan, REGION_BLOCKS), l->batch * max_blocks(l),
-                     l->block_size, l->prefix_cache);
+    glia_blocks_init(&e->blocks, glia_plan_at(&e->plan, REGION_BLOCKS), &shape, l->prefix_cache);
     glia_seq **running = glia_plan_at(&e->plan, REGION_QUEUES);
     e->ready = (glia_request **)(running + l->batch);
     e->scheduler = (glia_scheduler){

@@ -42,13 +42,23 @@ static int max_logits(const glia_model_config *c, const glia_engine_limits *l) {
     return scored > l->batch ? scored : l->batch;
 }
 
-static glia_decoder_limits decoder_limits(const glia_model_config *c, const glia_engine_limits *l) {
+glia_blocks_shape glia_rank_blocks(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_engine_limits *l) {
+    const int members = glia_local_of(c, p).members;
+    glia_blocks_shape s = {.block_size = l->block_size, .members = members, .unit = 1};
+    if (members > 1) s.unit = GLIA_FLASH_UNIT / l->block_size;
+    s.n_blocks = glia_blocks_enough(l->batch, l->sequence_length, &s);
+    return s;
+}
+
+static glia_decoder_limits decoder_limits(const glia_model_config *c, const glia_parallel *p,
+                                          const glia_engine_limits *l) {
     return (glia_decoder_limits){
         .kv_dtype = l->kv_dtype,
         .max_rows = (int)max_rows(l),
         .max_logits = max_logits(c, l),
         .block_size = l->block_size,
-        .n_blocks = l->batch * (int)max_blocks(l),
+        .n_blocks = glia_rank_blocks(c, p, l).n_blocks,
         .sequence_length = l->sequence_length,
         .quantize_rows = l->quantize_rows,
     };
@@ -79,7 +89,7 @@ static size_t found_bytes(const glia_model_config *c, int ranks, const glia_engi
 
 size_t glia_rank_area_bytes(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l) {
     if (p->tp == 1) return 0;
-    const glia_decoder_limits limits = decoder_limits(c, l);
+    const glia_decoder_limits limits = decoder_limits(c, p, l);
     return glia_decoder_area_bytes(c, p, &limits) + 2 * order_words(l) * sizeof(int32_t) +
            found_bytes(c, p->tp, l);
 }
@@ -104,7 +114,7 @@ static void plan_own(const glia_model_config *c, const glia_parallel *p, const g
 
 void glia_rank_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                     int threads, glia_plan *plan) {
-    const glia_decoder_limits limits = decoder_limits(c, l);
+    const glia_decoder_limits limits = decoder_limits(c, p, l);
     glia_decoder_plan(c, p, &limits, threads, plan);
     plan_own(c, p, l, threads, plan);
 }
@@ -126,7 +136,7 @@ static void bind(glia_rank *r) {
     r->logits = glia_plan_at(&r->plan, REGION_LOGITS);
     r->order[0] = r->order[1] = glia_plan_at(&r->plan, REGION_ORDERS);
     if (r->config.world) {
-        const glia_decoder_limits limits = decoder_limits(w->config, l);
+        const glia_decoder_limits limits = decoder_limits(w->config, &w->parallel, l);
         char *area = glia_comm_area(r->config.world);
         r->order[0] = (void *)(area + glia_decoder_area_bytes(w->config, &w->parallel, &limits));
         r->order[1] = r->order[0] + order_words(l);
@@ -140,7 +150,7 @@ static void bind(glia_rank *r) {
 
 glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_status own, glia_err *err) {
     const glia_weights *w = config->weights;
-    const glia_decoder_limits limits = decoder_limits(w->config, &config->limits);
+    const glia_decoder_limits limits = decoder_limits(w->config, &w->parallel, &config->limits);
     size_t to;
     *r = (glia_rank){.config = *config,
                      .rank = w->parallel.rank,

@@ -10,6 +10,7 @@
 
 #include "comm/comm.h"
 #include "decode/sampling.h"
+#include "engine/blocks.h"
 #include "engine/engine.h"
 
 typedef struct {
@@ -47,6 +48,9 @@ typedef struct {
     size_t found_bytes; /* of one rank */
 } glia_rank;
 
+/* The blocks of the cache, of all members together where ranks share positions. */
+glia_blocks_shape glia_rank_blocks(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_engine_limits *l);
 /* Bytes of each rank's area, the decoder's included. */
 size_t glia_rank_area_bytes(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l);
 /* Everything a rank allocates besides its weights and its area. Plan only. */
