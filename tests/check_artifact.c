@@ -524,6 +524,54 @@ static void test_what_comes_along(void **state) {
     glia_model_free(m);
 }
 
+typedef struct {
+    float *at;
+    size_t n, vocab;
+} logits;
+
+static void keep_logits(void *user, size_t position, const float *row) {
+    logits *l = user;
+    (void)position;
+    memcpy(l->at + l->n, row, l->vocab * sizeof *row);
+    l->n += l->vocab;
+}
+
+static logits score(const char *dir, const glia_options *o) {
+    static const int32_t ids[] = {5, 7, 30, 12, 9, 1};
+    enum { N = sizeof ids / sizeof *ids };
+    glia_model *m;
+    glia_engine *e;
+    glia_model_info info;
+    glia_err err;
+    if (glia_model_load(&m, dir, NULL, o, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    glia_model_get_info(m, &info);
+    logits l = {.at = malloc(N * (size_t)info.vocab_size * sizeof *l.at), .vocab = (size_t)info.vocab_size};
+    assert_non_null(l.at);
+    if (glia_engine_create(&e, m, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    if (glia_engine_score(e, ids, N, keep_logits, &l, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    glia_engine_free(e);
+    glia_model_free(m);
+    return l;
+}
+
+/* The same logits, bit for bit, from the artifact with no flag as from the model with all. */
+static void test_runs(void **state) {
+    (void)state;
+    for (int tp = 1; tp <= 3; tp++)
+        for (int vocab = 0; vocab < 2; vocab++) {
+            const glia_options o = {.dtype = GLIA_DTYPE_BF16,
+                                    .tensor_parallel_size = tp,
+                                    .vocab_parallel = vocab,
+                                    .threads = tp,
+                                    .quantization = tp == 3 ? GLIA_QUANTIZATION_W8A8 : 0};
+            const glia_options plain = {.threads = tp};
+            const logits a = score(SOURCE, &o), b = score(compile(SOURCE, &o), &plain);
+            CHECK(a.n == b.n && memcmp(a.at, b.at, a.n * sizeof *a.at) == 0, "tp %d: other logits", tp);
+            free(a.at);
+            free(b.at);
+        }
+}
+
 /* A dummy has a config.json alone. */
 static void test_dummy(void **state) {
     (void)state;
@@ -576,11 +624,17 @@ int main(int argc, char **argv) {
     glia_err err;
     if (glia_team_create(&team, 2, &err) != GLIA_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_element),    cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_other_ranks),
-        cmocka_unit_test(test_damaged_bytes),    cmocka_unit_test(test_directory),
-        cmocka_unit_test(test_what_comes_along), cmocka_unit_test(test_dummy),
-        cmocka_unit_test(test_source_hash),      cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_every_element),
+        cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_other_ranks),
+        cmocka_unit_test(test_damaged_bytes),
+        cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_what_comes_along),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_source_hash),
+        cmocka_unit_test(test_hash),
     };
     const int status = check_run_group("artifact", tests);
     glia_team_free(team);

@@ -265,9 +265,8 @@ static json_t *run_json(const glia_model *m) {
 /* Map every rank's file and compare each byte with its hash: what a load does not. */
 static glia_status verify(json_t **report, const glia_model *m, glia_err *err) {
     glia_team *team;
-    glia_parallel p = glia_alone;
+    glia_parallel p = m->parallel;
     json_t *files = json_array();
-    p.tp = m->setting[SET_TP].value;
     glia_status status = glia_team_create(&team, m->threads, err);
     for (p.rank = 0; !status && p.rank < p.tp; p.rank++) {
         const glia_weights_options options = {.dtype = m->dtype,
