@@ -264,16 +264,20 @@ static int unpack(glia_rank *r, const int32_t *w) {
     return row;
 }
 
+/* The best of this rank's part of logit row i. */
+static void find(glia_rank *r, int i, glia_sampler *s) {
+    if (!r->best[i]) return;
+    glia_part *part = (glia_part *)(void *)(r->found + r->found_at[i]);
+    glia_part_find(part, s, glia_decoder_logits(r->decoder, i), (int)r->vocab, (int32_t)r->first, r->best[i],
+                   r->divisor[i]);
+}
+
 static void find_share(void *arg, int thread) {
     glia_rank *r = arg;
     size_t from, to;
     glia_guard_enter();
     glia_share((size_t)r->n_logits, thread, r->config.threads, &from, &to);
-    for (size_t i = from; i < to; i++)
-        if (r->best[i])
-            glia_part_find((glia_part *)(void *)(r->found + r->found_at[i]), &r->sampler[thread],
-                           glia_decoder_logits(r->decoder, (int)i), (int)r->vocab, (int32_t)r->first,
-                           r->best[i], r->divisor[i]);
+    for (size_t i = from; i < to; i++) find(r, (int)i, &r->sampler[thread]);
     glia_guard_leave();
 }
 
@@ -307,10 +311,10 @@ static void step(glia_rank *r, const int32_t *w) {
     };
     glia_decoder_step(r->decoder, &batch);
     if (!r->config.world) return;
-    if (r->n_logits > 1)
+    if (r->n_logits == 1)
+        find(r, 0, &r->sampler[0]);
+    else if (r->n_logits)
         glia_team_run(r->team, find_share, r);
-    else
-        find_share(r, 0);
     if (r->found_bytes) gather_found(r, r->found_bytes);
     for (int i = 0; i < r->n_logits; i++)
         if (!r->best[i]) gather_logits(r, i);
