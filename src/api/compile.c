@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/newdir.h"
 #include "model/artifact.h"
+#include "text/tokenizer_tables.h"
 
 enum { COPIED_MAX = 1 << 30 };
 
@@ -115,6 +116,15 @@ static glia_status write_neuron_config(const compiling *c, glia_err *err) {
     return status;
 }
 
+/* Its tables too, so that a load maps them. */
+static glia_status write_tokenizer(const compiling *c, glia_err *err) {
+    char *path = glia_path_join(c->out.temp, "weights/tokenizer.safetensors");
+    if (!path) return glia_fail_nomem(err, 0, "a path");
+    const glia_status status = c->m.tokenizer ? glia_tokenizer_tables_write(c->m.dir, path, err) : GLIA_OK;
+    free(path);
+    return status;
+}
+
 /* ---- weights --------------------------------------------------------------------- */
 
 static glia_weights_options weights_options(const compiling *c, const glia_parallel *p) {
@@ -172,6 +182,7 @@ static glia_status fill(compiling *c, glia_err *err) {
     if (!status) status = each_rank(c, write_rank, err);
     if (!status) status = copy_files(c, "", err);
     if (!status) status = copy_files(c, "additional_chat_templates", err);
+    if (!status) status = write_tokenizer(c, err);
     if (!status) status = write_neuron_config(c, err);
     if (!status) status = copy_file(c, "config.json", err);
     return status ? status : each_rank(c, verify_rank, err);

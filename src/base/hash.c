@@ -34,6 +34,7 @@ uint64_t glia_hash(const void *bytes, size_t n, uint64_t seed) {
     for (unsigned i = 0; i < LANES; i++) lane[i] = spread(seed + odd * (i + 1));
     size_t left = n;
     for (; left >= BLOCK; left -= BLOCK, p += BLOCK)
+#pragma GCC unroll 8
         for (unsigned i = 0; i < LANES; i++) lane[i] = step(lane[i], word_at(p + 8 * i));
     if (left) {
         unsigned char tail[BLOCK] = {0};

@@ -89,8 +89,12 @@ size_t glia_bpe_unspell(char *out, const char *spelled, size_t len, bool *raw) {
 void glia_bpe_free(glia_bpe *b) {
     glia_buf_free(&b->bytes);
     free(b->token);
-    free(b->slot);
-    free(b->merge);
+    if (b->mapped.map.data) {
+        glia_safetensors_close(&b->mapped);
+    } else {
+        free(b->slot);
+        free(b->merge);
+    }
     memset(b, 0, sizeof *b);
 }
 

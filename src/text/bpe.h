@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "format/safetensors.h"
 
 enum { GLIA_VOCAB_MAX = 1 << 22 }; /* ids are below; the largest published vocabulary has 2^18 */
 
@@ -44,7 +45,8 @@ typedef struct {
     glia_bpe_merge *merge;
     size_t merge_mask, n_merges, merge_cap;
     int32_t byte_id[256];
-    bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
+    glia_safetensors mapped; /* where slot and merge are, which then are only read; zeroed: they are ours */
+    bool ignore_merges;      /* a word that is a token is that token, whatever the merges say */
 } glia_bpe;
 
 void glia_bpe_free(glia_bpe *b);

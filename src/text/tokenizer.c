@@ -8,17 +8,21 @@
 #include "text/detok.h"
 #include "text/tokenizer_impl.h"
 #include "text/tokenizer_read.h"
+#include "text/tokenizer_tables.h"
 
 /* ---- loading --------------------------------------------------------------- */
 
-glia_status glia_tokenizer_parse(glia_tokenizer **out, const char *json, size_t len, const char *name,
-                                 glia_err *err) {
+/* `dir`: where there may be tables made before; NULL: none. */
+static glia_status parse(glia_tokenizer **out, const char *json, size_t len, const char *name,
+                         const char *dir, glia_err *err) {
     json_t *rest = NULL;
     glia_tokenizer *t = calloc(1, sizeof *t);
     *out = NULL;
     if (!t) return glia_fail_nomem(err, sizeof *t, name);
     t->bos = t->eos = t->pad = -1;
-    glia_status status = glia_tokenizer_read(&t->bpe, &rest, json, len, name, err);
+    glia_status status = GLIA_OK;
+    if (!dir || !glia_tokenizer_tables_read(&t->bpe, &rest, dir, json, len))
+        status = glia_tokenizer_read(&t->bpe, &rest, json, len, name, err);
     if (status == GLIA_OK) status = glia_tokenizer_parts(t, rest, name, err);
     json_decref(rest);
     if (status != GLIA_OK) {
@@ -31,13 +35,18 @@ glia_status glia_tokenizer_parse(glia_tokenizer **out, const char *json, size_t 
     return GLIA_OK;
 }
 
-static glia_status load_file(glia_tokenizer **out, const char *path, glia_err *err) {
+glia_status glia_tokenizer_parse(glia_tokenizer **out, const char *json, size_t len, const char *name,
+                                 glia_err *err) {
+    return parse(out, json, len, name, NULL, err);
+}
+
+static glia_status load_file(glia_tokenizer **out, const char *path, const char *dir, glia_err *err) {
     glia_map m;
     if (!glia_file_exists(path))
         return glia_fail(err, GLIA_ERR_IO, "%s: no such file (vocab.json with merges.txt is not read)", path);
     glia_status status = glia_map_open(&m, path, err);
     if (status != GLIA_OK) return status;
-    status = glia_tokenizer_parse(out, m.data ? (const char *)m.data : "", m.len, path, err);
+    status = parse(out, m.data ? (const char *)m.data : "", m.len, path, dir, err);
     glia_map_close(&m);
     return status;
 }
@@ -50,7 +59,7 @@ glia_status glia_tokenizer_load(glia_tokenizer **out, const char *dir, glia_err 
     if (!path || !config)
         status = glia_fail_nomem(err, strlen(dir) + 32, "a path");
     else
-        status = load_file(out, path, err);
+        status = load_file(out, path, dir, err);
     if (status == GLIA_OK && glia_file_exists(config)) status = glia_tokenizer_config(*out, config, err);
     if (status != GLIA_OK) {
         glia_tokenizer_free(*out);
