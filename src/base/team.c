@@ -109,12 +109,28 @@ int glia_cores_available(void) {
     return n > 0 ? (int)n : 1;
 }
 
+/* The machine's topology, read once for all teams: hundreds of small files. NULL: it cannot be. */
+static hwloc_topology_t machine(void) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static hwloc_topology_t known;
+    pthread_mutex_lock(&lock);
+    hwloc_topology_t t = NULL;
+    if (!known && hwloc_topology_init(&t) == 0) {
+        if (hwloc_topology_load(t) == 0)
+            known = t;
+        else
+            hwloc_topology_destroy(t);
+    }
+    t = known;
+    pthread_mutex_unlock(&lock);
+    return t;
+}
+
 /* Spread `of` teams of this size over the cores this process may use: physical
  * cores first (hwloc_distrib), one processing unit each; this one is the i-th. */
 static glia_status place(glia_team *t, int i, int of, glia_err *err) {
-    if (hwloc_topology_init(&t->topology) != 0) return glia_fail(err, GLIA_ERR_NOMEM, "hwloc cannot start");
-    if (hwloc_topology_load(t->topology) != 0)
-        return glia_fail(err, GLIA_ERR_IO, "hwloc cannot read this machine's topology");
+    t->topology = machine();
+    if (!t->topology) return glia_fail(err, GLIA_ERR_IO, "hwloc cannot read this machine's topology");
     const int n = t->size * of, first = t->size * i;
     hwloc_cpuset_t *sets = calloc((size_t)n, sizeof *sets);
     hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
@@ -200,7 +216,6 @@ void glia_team_free(glia_team *t) {
     if (t->size > 1) advance(t, &t->job);
     for (int i = 1; t->workers && i < t->started; i++) pthread_join(t->workers[i].thread, NULL);
     for (int i = 0; t->workers && i < t->size; i++) hwloc_bitmap_free(t->workers[i].core);
-    if (t->topology) hwloc_topology_destroy(t->topology);
     free(t->workers);
     free(t);
 }

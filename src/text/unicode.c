@@ -210,6 +210,8 @@ static bool is_active(uint32_t c) { return c < INERT_END && active[c >> 3] >> (c
 
 /* The first character of [p, end) that is not inert, or end. */
 static const char *find_active(const char *p, const char *end) {
+    while (p < end && (unsigned char)*p < 0xcc) p++;
+    if (p < end) call_once(&active_once, fill_active); /* takes milliseconds: not for English */
     while (p < end) {
         if ((unsigned char)*p < 0xcc) { /* below U+0300 all is inert, and continuation bytes are passed */
             p++;
@@ -223,10 +225,7 @@ static const char *find_active(const char *p, const char *end) {
 }
 
 bool glia_is_normalized(const char *text, size_t len, glia_normal_form form) {
-    if (form == GLIA_NFC) {
-        call_once(&active_once, fill_active);
-        return find_active(text, text + len) == text + len;
-    }
+    if (form == GLIA_NFC) return find_active(text, text + len) == text + len;
     for (size_t i = 0; i < len; i++)
         if ((unsigned char)text[i] >= 0x80) return false;
     return true;
@@ -298,7 +297,6 @@ void glia_normalize(glia_buf *out, const char *text, size_t len, glia_normal_for
         normalize_stretch(out, p, end, form);
         return;
     }
-    call_once(&active_once, fill_active);
     while (p < end && !out->oom) {
         const char *from = find_active(p, end);
         if (from > p && from < end) glia_utf8_previous(&from); /* the base the marks sit on */
