@@ -6,10 +6,14 @@
 #define _GNU_SOURCE /* memmem */
 #include "check.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -423,6 +427,27 @@ static void test_other_ranks(void **state) {
     glia_model_config_free(&c);
 }
 
+/* Ranks of two compilations. */
+static void test_mixed_ranks(void **state) {
+    (void)state;
+    glia_err err = {0};
+    glia_model *m;
+    char a[400], b[400];
+    const glia_options o = {.tensor_parallel_size = 2, .threads = 1, .dummy = true},
+                       other = {.tensor_parallel_size = 2, .threads = 1, .dummy = true, .seed = 9};
+    const glia_options run = {.threads = 1};
+    snprintf(a, sizeof a, "%s", compile(SOURCE, &o));
+    snprintf(b, sizeof b, "%s", compile(SOURCE, &other));
+    assert_int_equal(glia_model_load(&m, a, NULL, &run, &err), GLIA_OK);
+    glia_model_free(m);
+    const char *second = "weights/tp1_sharded_checkpoint.safetensors";
+    assert_int_equal(rename(join(b, second), join(a, second)), 0);
+    assert_int_equal(glia_model_load(&m, a, NULL, &run, &err), GLIA_ERR_FORMAT);
+    if (!strstr(err.msg, "tp1_sharded_checkpoint.safetensors: made from weights with hash") ||
+        !strstr(err.msg, "rank 0's from"))
+        fail_msg("%s", err.msg);
+}
+
 /* A byte of a tensor: a load does not look, inspect does. */
 static void test_damaged_bytes(void **state) {
     (void)state;
@@ -466,10 +491,27 @@ static void test_directory(void **state) {
     expect_refused(GOLDEN "none", join(temp, "a"), "none");
     assert_false(exists(join(temp, "a")) || exists(join(temp, "a.tmp")) || exists(join(temp, "file.tmp")));
 
+    struct rlimit limit = {0};
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    const rlim_t whole = limit.rlim_cur;
+    limit.rlim_cur = 20000; /* a full disk */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    expect_refused(SOURCE, join(temp, "a"), "File too large");
+    limit.rlim_cur = whole;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    signal(SIGXFSZ, before);
+    assert_false(exists(join(temp, "a")) || exists(join(temp, "a.tmp")));
+
     snprintf(out, sizeof out, "%s/out", temp);
     mkdir(join(temp, "out.tmp"), 0777); /* of a process that was killed */
     check_write_file(join(temp, "out.tmp"), "rubbish", "x", 1);
     mkdir(out, 0777); /* empty */
+    const int held = open(join(temp, "out.tmp"), O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(held, LOCK_EX), 0);
+    expect_refused(SOURCE, out, "out.tmp: another process is writing it");
+    assert_true(exists(join(temp, "out.tmp/rubbish")));
+    close(held);
     assert_int_equal(glia_compile(SOURCE, NULL, out, NULL, &err), GLIA_OK);
     assert_false(exists(join(temp, "out.tmp")) || exists(join(out, "rubbish")));
     expect_refused(out, join(temp, "again"), "is compiled already; give the directory of the original model");
@@ -624,17 +666,12 @@ int main(int argc, char **argv) {
     glia_err err;
     if (glia_team_create(&team, 2, &err) != GLIA_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_element),
-        cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_other_ranks),
-        cmocka_unit_test(test_damaged_bytes),
-        cmocka_unit_test(test_directory),
-        cmocka_unit_test(test_what_comes_along),
-        cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_dummy),
-        cmocka_unit_test(test_source_hash),
-        cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_every_element), cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_refusals),      cmocka_unit_test(test_other_ranks),
+        cmocka_unit_test(test_mixed_ranks),   cmocka_unit_test(test_damaged_bytes),
+        cmocka_unit_test(test_directory),     cmocka_unit_test(test_what_comes_along),
+        cmocka_unit_test(test_runs),          cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_source_hash),   cmocka_unit_test(test_hash),
     };
     const int status = check_run_group("artifact", tests);
     glia_team_free(team);

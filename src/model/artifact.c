@@ -364,6 +364,25 @@ static glia_status check_facts(const glia_weights *w, const char *dir, const cha
     return GLIA_OK;
 }
 
+/* Files of different compilations do not mix. Where rank 0's is on another machine there is nothing to
+ * compare. */
+static glia_status check_siblings(const glia_weights *w, const char *dir, const char *path, glia_err *err) {
+    glia_safetensors first;
+    char *name = w->parallel.rank ? rank_path(dir, 0) : NULL;
+    glia_status status = GLIA_OK;
+    if (name && glia_file_exists(name) && glia_safetensors_open(&first, name, NULL) == GLIA_OK) {
+        const char *hash = json_string_value(json_object_get(first.metadata, "source_hash"));
+        if (!hash || strcmp(hash, said(w, "source_hash")) != 0)
+            status = glia_fail(
+                err, GLIA_ERR_FORMAT,
+                "%s: made from weights with hash %.20s, rank 0's from %.20s; compile the model again", path,
+                said(w, "source_hash"), hash ? hash : "unknown");
+        glia_safetensors_close(&first);
+    }
+    free(name);
+    return status;
+}
+
 /* The file's bytes become the plan's memory. */
 static glia_status bind_plan(glia_weights *w, const char *path, glia_err *err) {
     const glia_safetensors *file = &w->artifact;
@@ -392,6 +411,7 @@ glia_status glia_artifact_map(glia_weights *w, const char *dir, const glia_weigh
         status = glia_safetensors_open(&w->artifact, path, err);
     if (!status) status = check_header(w, path, err);
     if (!status) status = check_facts(w, dir, path, options, err);
+    if (!status) status = check_siblings(w, dir, path, err);
     if (!status) status = bind_plan(w, path, err);
     free(path);
     return status;
