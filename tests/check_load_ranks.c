@@ -74,6 +74,21 @@ static place place_of(const glia_weights *w, int layer, glia_weight_id id) {
     return (place){0};
 }
 
+/* Of a shard of heads that is one of several: attention's weights as context parallelism has them. */
+static place place_in_union(const glia_weights *w, int layer, glia_weight_id id, int shard) {
+    const glia_layer_weights *l = &w->layer[layer];
+    switch ((int)id) {
+    case W_Q: return (place){.m = &l->q_shard[shard]};
+    case W_K: return (place){.m = &l->kv};
+    case W_V: return (place){.m = &l->kv, .at = w->local.kv};
+    case W_O: return (place){.m = &l->o_shard[shard]};
+    case W_Q_BIAS: return (place){.vector = l->q_bias[shard]};
+    case W_K_BIAS: return (place){.vector = l->kv_bias};
+    case W_V_BIAS: return (place){.vector = l->kv_bias, .at = w->local.kv};
+    }
+    return place_of(w, layer, id);
+}
+
 static size_t column_of(const place *p, size_t row) {
     return p->at + (p->alternate ? row / GLIA_PANEL * 2 * GLIA_PANEL + row % GLIA_PANEL : row);
 }
@@ -138,8 +153,10 @@ static ptrdiff_t index_of(const model *m, const glia_parallel *p, const axis *a,
     const size_t hd = (size_t)m->config->head_dim;
     if (!a->is_cut) return (ptrdiff_t)i;
     if (a->dim == D_Q || a->dim == D_KV) {
-        const int per_rank = a->dim == D_Q ? cut.q : cut.kv, padded = p->rank * per_rank + (int)(i / hd);
-        const int head = a->dim == D_Q ? glia_q_head(&cut, padded) : glia_kv_head(&cut, padded);
+        const glia_head_cut kv = glia_cp_union(&cut, p->cp_degree);
+        const int at = (int)(i / hd), head = a->dim == D_Q
+                                                 ? glia_q_head(&cut, p->rank * cut.q + at)
+                                                 : glia_kv_head(&kv, p->rank / p->cp_degree * kv.kv + at);
         return head < 0 ? -1 : head * (ptrdiff_t)hd + (ptrdiff_t)(i % hd);
     }
     const size_t at = (size_t)p->rank * a->size + i;
@@ -148,6 +165,7 @@ static ptrdiff_t index_of(const model *m, const glia_parallel *p, const axis *a,
 
 static void axes_of(const model *m, const glia_parallel *p, const glia_weight *w, axis *rows, axis *cols) {
     const glia_head_cut cut = glia_cut_heads(m->config->heads, m->config->kv_heads, p->tp);
+    const glia_head_cut kv = glia_cp_union(&cut, p->cp_degree);
     const glia_weight_id id = w->spec->id;
     const bool by_cols = id == W_O || id == W_DOWN || (id == W_EMBED && !p->vocab_parallel);
     const bool whole = id == W_FINAL_NORM || id == W_IN_NORM || id == W_POST_NORM || id == W_Q_NORM ||
@@ -157,7 +175,7 @@ static void axes_of(const model *m, const glia_parallel *p, const glia_weight *w
     axis *a = by_cols ? cols : rows;
     if (whole) return;
     a->size = a->dim == D_Q    ? (size_t)cut.q * (size_t)m->config->head_dim
-              : a->dim == D_KV ? (size_t)cut.kv * (size_t)m->config->head_dim
+              : a->dim == D_KV ? (size_t)kv.kv * (size_t)m->config->head_dim
                                : (a->n + (size_t)p->tp - 1) / (size_t)p->tp;
 }
 
@@ -173,25 +191,33 @@ static void check_scale(const model *m, const glia_weight *w, const place *p, si
     if (p->m->scale[column_of(p, row)] != scale) ++*wrong;
 }
 
-static void check_weight(const model *m, const glia_weights *w, const glia_weight *weight,
+/* `shard`: which of those that the rank holds; 0 where it holds one. */
+static void check_weight(const model *m, const glia_weights *w, const glia_weight *weight, int shard,
                          unsigned char *marks) {
-    const place p = place_of(w, weight->layer, weight->spec->id);
+    const bool in_union = w->parallel.cp_degree > 1;
+    const place p = in_union ? place_in_union(w, weight->layer, weight->spec->id, shard)
+                             : place_of(w, weight->layer, weight->spec->id);
+    glia_parallel whose = w->parallel;
     axis rows, cols;
     size_t wrong = 0, shape = 0;
-    axes_of(m, &w->parallel, weight, &rows, &cols);
+    if (w->local.cp > 1 && (weight->spec->rows == D_Q || weight->spec->cols == D_Q))
+        whose.rank = whose.rank / whose.cp_degree * whose.cp_degree + shard;
+    axes_of(m, &whose, weight, &rows, &cols);
     if (p.m && p.m->k != cols.size) shape++;
     for (size_t r = 0; !shape && r < rows.size; r++) {
-        const ptrdiff_t row = index_of(m, &w->parallel, &rows, r);
+        const ptrdiff_t row = index_of(m, &whose, &rows, r);
         if (marks) marks[column_of(&p, r)]++;
         if (p.m && p.m->dtype == GLIA_DTYPE_I8) check_scale(m, weight, &p, r, row, &wrong);
         for (size_t k = 0; k < cols.size; k++) {
-            const ptrdiff_t col = index_of(m, &w->parallel, &cols, k);
+            const ptrdiff_t col = index_of(m, &whose, &cols, k);
             const float want = row < 0 || col < 0 ? 0 : expected(m, weight, &p, (size_t)row, (size_t)col);
             if (held(&p, r, k) != want) wrong++;
         }
     }
-    CHECK(!shape && !wrong, "%s of rank %d of %d: %zu elements differ, k is %zu, expected %zu", weight->name,
-          w->parallel.rank, w->parallel.tp, wrong, p.m ? p.m->k : 1, cols.size);
+    CHECK(!shape && !wrong,
+          "%s of rank %d of %d, %d part rows, shard %d: %zu elements differ, k is %zu, expected %zu",
+          weight->name, w->parallel.rank, w->parallel.tp, w->parallel.cp_degree, shard, wrong,
+          p.m ? p.m->k : 1, cols.size);
 }
 
 /* Columns that are no weight's, and what fills the last group along K. */
@@ -207,25 +233,55 @@ static void check_zeros(const glia_matrix *m, const unsigned char *marks, const 
     CHECK(!wrong, "%s: %zu columns or elements that stand for nothing are something", name, wrong);
 }
 
+/* A matrix and the weights that are fused in it. */
+typedef struct {
+    glia_weight_id id[3];
+    int n;
+} fused;
+
+static void check_matrix(const model *m, const glia_weights *w, const glia_weight *list, const fused *f,
+                         int shard) {
+    const int layer = list[f->id[0]].layer;
+    const place p =
+        w->parallel.cp_degree > 1 ? place_in_union(w, layer, f->id[0], shard) : place_of(w, layer, f->id[0]);
+    unsigned char *marks = marks_of(p.m);
+    for (int i = 0; i < f->n; i++) check_weight(m, w, &list[f->id[i]], shard, marks);
+    check_zeros(p.m, marks, list[f->id[0]].name);
+    free(marks);
+}
+
+static void check_attention(const model *m, const glia_weights *w, const glia_weight *list, int layer) {
+    static const fused qkv = {{W_Q, W_K, W_V}, 3}, q = {{W_Q}, 1}, kv = {{W_K, W_V}, 2}, o = {{W_O}, 1};
+    const glia_layer_weights *l = &w->layer[layer];
+    if (w->parallel.cp_degree == 1) {
+        assert_int_equal(l->kv.columns + l->q_shard[0].columns + l->o_shard[0].columns, 0);
+        check_matrix(m, w, list, &qkv, 0);
+        check_matrix(m, w, list, &o, 0);
+        return;
+    }
+    assert_int_equal(l->qkv.columns + l->o.columns, 0);
+    assert_null(l->qkv_bias);
+    check_matrix(m, w, list, &kv, 0);
+    for (int s = 0; s < w->local.cp; s++) {
+        check_matrix(m, w, list, &q, s);
+        check_matrix(m, w, list, &o, s);
+        if (list[W_Q_BIAS].spec) check_weight(m, w, &list[W_Q_BIAS], s, NULL);
+    }
+}
+
 static void check_matrices(const model *m, const glia_weights *w, int layer) {
-    static const glia_weight_id parts[][3] = {
-        {W_Q, W_K, W_V}, {W_O, W_O, W_O}, {W_GATE, W_UP, W_UP}, {W_DOWN, W_DOWN, W_DOWN}};
+    static const fused gate_up = {{W_GATE, W_UP}, 2}, down = {{W_DOWN}, 1};
     static const glia_weight_id alone[] = {W_IN_NORM,   W_POST_NORM, W_Q_NORM,   W_K_NORM,
                                            W_Q_BIAS,    W_K_BIAS,    W_V_BIAS,   W_O_BIAS,
                                            W_GATE_BIAS, W_UP_BIAS,   W_DOWN_BIAS};
     glia_weight list[N_WEIGHTS] = {0}, x;
     for (size_t i = 0; glia_spec_weight(&x, w->spec, m->config, i); i++)
         if (x.spec->id >= W_IN_NORM && x.layer == layer) list[x.spec->id] = x;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        const place p = place_of(w, layer, parts[i][0]);
-        unsigned char *marks = marks_of(p.m);
-        for (int j = 0; j < 3; j++)
-            if (j == 0 || parts[i][j] != parts[i][j - 1]) check_weight(m, w, &list[parts[i][j]], marks);
-        check_zeros(p.m, marks, list[parts[i][0]].name);
-        free(marks);
-    }
+    check_attention(m, w, list, layer);
+    check_matrix(m, w, list, &gate_up, 0);
+    check_matrix(m, w, list, &down, 0);
     for (size_t i = 0; i < sizeof alone / sizeof *alone; i++)
-        if (list[alone[i]].spec) check_weight(m, w, &list[alone[i]], NULL);
+        if (list[alone[i]].spec) check_weight(m, w, &list[alone[i]], 0, NULL);
 }
 
 static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
@@ -236,21 +292,19 @@ static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
     for (size_t i = 0; glia_spec_weight(&x, w->spec, c, i) && x.spec->id < W_IN_NORM; i++) {
         const place p = place_of(w, 0, x.spec->id);
         unsigned char *marks = p.m ? marks_of(p.m) : NULL;
-        check_weight(m, w, &x, marks);
+        check_weight(m, w, &x, 0, marks);
         if (marks) check_zeros(p.m, marks, x.name);
         free(marks);
         if (!c->tied_head || x.spec->id != W_EMBED) continue;
         x.spec = &glia_output_head; /* the embedding's values, by its name */
-        check_weight(m, w, &x, NULL);
+        check_weight(m, w, &x, 0, NULL);
     }
 }
 
 /* Load every rank, compare everything. */
-static void check_ranks(model *m, const char *dir, const glia_weights_options *given, int tp,
-                        bool vocab_parallel) {
+static void check_ranks(const model *m, const char *dir, const glia_weights_options *given, glia_parallel p) {
     glia_err err;
-    for (int rank = 0; rank < tp; rank++) {
-        const glia_parallel p = {.tp = tp, .rank = rank, .vocab_parallel = vocab_parallel, .cp_degree = 1};
+    for (p.rank = 0; p.rank < p.tp; p.rank++) {
         glia_weights_options o = *given;
         glia_weights *w;
         o.parallel = &p;
@@ -261,15 +315,29 @@ static void check_ranks(model *m, const char *dir, const glia_weights_options *g
     }
 }
 
+/* Ranks that part rows: each union's heads, with and without flash decoding. */
+static void check_context(const model *m, const char *dir, const glia_weights_options *o) {
+    static const int tps[] = {2, 4, 8, 12, 16};
+    for (size_t i = 0; i < sizeof tps / sizeof *tps; i++)
+        for (int cp = 2; cp <= 4; cp += 2)
+            for (int flash = 0; flash < 2 && tps[i] % cp == 0; flash++)
+                check_ranks(
+                    m, dir, o,
+                    (glia_parallel){
+                        .tp = tps[i], .vocab_parallel = true, .flash_decoding = flash, .cp_degree = cp});
+}
+
 static void check_model(const glia_model_config *c, const char *dir, glia_weights_options *o,
                         const glia_checkpoint *checkpoint) {
     glia_err err;
     glia_weights *whole;
     o->team = team;
     if (glia_weights_load(&whole, dir, c, o, &err)) fail_msg("%s", err.msg);
-    model m = {.config = c, .checkpoint = checkpoint, .whole = whole};
+    const model m = {.config = c, .checkpoint = checkpoint, .whole = whole};
     for (int i = 0; i < N_DEGREES; i++)
-        for (int v = 0; v < 2; v++) check_ranks(&m, dir, o, degrees[i], v);
+        for (int v = 0; v < 2; v++)
+            check_ranks(&m, dir, o, (glia_parallel){.tp = degrees[i], .vocab_parallel = v, .cp_degree = 1});
+    check_context(&m, dir, o);
     glia_weights_free(whole);
 }
 
@@ -373,28 +441,29 @@ static void test_int8(void **state) {
 static void check_kinds(const uint64_t *r, const glia_model_config *c, const glia_parallel *p, bool i8) {
     const glia_head_cut cut = glia_cut_heads(c->heads, c->kv_heads, p->tp);
     const bool many = p->tp > 1;
+    CHECK((r[GLIA_REPLICA_UNION] > 0) == (p->cp_degree > 1), "heads of ranks that part rows");
     CHECK((r[GLIA_REPLICA_NORMS] > 0) == many, "norms");
     CHECK((r[GLIA_REPLICA_SCALES] > 0) == (many && i8), "scales");
     CHECK((r[GLIA_REPLICA_BIASES] > 0) == (many && (c->attention_bias || c->mlp_bias)), "biases");
     const bool copies = cut.rule == GLIA_HEADS_CONVERT ? c->heads > c->kv_heads : cut.rule != GLIA_HEADS_CUT;
-    CHECK((r[GLIA_REPLICA_KV] > 0) == copies, "copies of KV heads");
+    CHECK((r[GLIA_REPLICA_KV] > 0) == copies || p->cp_degree > 1, "copies of KV heads");
     CHECK((r[GLIA_REPLICA_HEADS] > 0) == (cut.q * p->tp > c->heads), "zero heads");
     CHECK((r[GLIA_REPLICA_HEAD] > 0) == (many && c->tied_head && !i8 && !p->vocab_parallel), "second head");
 }
 
 /* The sum over ranks is one rank's and what is listed. */
-static void check_sum(const glia_model_config *c, int tp, bool vocab_parallel, glia_dtype dtype,
-                      const glia_quantize *q, bool i8) {
-    const glia_parallel p = {.tp = tp, .vocab_parallel = vocab_parallel, .cp_degree = 1};
+static void check_sum(const glia_model_config *c, glia_parallel p, glia_dtype dtype, const glia_quantize *q,
+                      bool i8) {
     glia_plan alone = {0}, rank = {0};
     uint64_t r[N_REPLICAS], sum = 0;
     glia_weights_plan(&alone, c, &glia_alone, dtype, q);
     glia_weights_plan(&rank, c, &p, dtype, q);
     glia_weights_replicas(r, c, &p, dtype, q);
     for (int i = 0; i < N_REPLICAS; i++) sum += r[i];
-    CHECK(sum + alone.bytes == (uint64_t)tp * rank.bytes,
-          "%s %d/%d, tp %d: one rank has %zu, replicas are %llu, all ranks have %zu", c->architecture,
-          c->heads, c->kv_heads, tp, alone.bytes, (unsigned long long)sum, (size_t)tp * rank.bytes);
+    CHECK(sum + alone.bytes == (uint64_t)p.tp * rank.bytes,
+          "%s %d/%d, tp %d, cp %d: one rank has %zu, replicas are %llu, all ranks have %zu", c->architecture,
+          c->heads, c->kv_heads, p.tp, p.cp_degree, alone.bytes, (unsigned long long)sum,
+          (size_t)p.tp * rank.bytes);
     check_kinds(r, c, &p, i8);
 }
 
@@ -402,11 +471,14 @@ static void check_memory(const glia_model_config *c) {
     glia_quantize q;
     glia_err err;
     if (glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, 0, NULL, c, &err)) fail_msg("%s", err.msg);
-    for (int i = 0; i < N_DEGREES; i++)
-        for (int v = 0; v < 2; v++) {
-            check_sum(c, degrees[i], v, GLIA_DTYPE_F32, NULL, false);
-            check_sum(c, degrees[i], v, GLIA_DTYPE_BF16, NULL, false);
-            check_sum(c, degrees[i], v, GLIA_DTYPE_BF16, &q, true);
+    for (int i = 0; i < 4 * N_DEGREES; i++)
+        for (int cp = 1; cp <= GLIA_CP_MAX; cp++) {
+            if (degrees[i / 4] % cp) continue;
+            const glia_parallel p = {
+                .tp = degrees[i / 4], .vocab_parallel = i % 2, .flash_decoding = i / 2 % 2, .cp_degree = cp};
+            check_sum(c, p, GLIA_DTYPE_F32, NULL, false);
+            check_sum(c, p, GLIA_DTYPE_BF16, NULL, false);
+            check_sum(c, p, GLIA_DTYPE_BF16, &q, true);
         }
     glia_quantize_free(&q);
 }

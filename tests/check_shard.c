@@ -326,45 +326,84 @@ static void test_flash_positions(void **state) {
     assert_int_equal(glia_flash_group(&none), 1);
 }
 
+/* As the chunks are drawn: each rank's rows in turn. */
+static void check_rank_order(bool strided, size_t n, int ranks, int degree) {
+    const size_t chunk = n / (size_t)ranks, held = n / (size_t)degree;
+    size_t at = 0;
+    for (int r = 0; r < ranks; r++) {
+        const size_t w = (size_t)glia_cp_width_place(r, degree), place = (size_t)glia_cp_place(r, degree);
+        for (size_t j = 0; j < chunk; j++, at++) {
+            const size_t k = w * chunk + j; /* of the place's rows */
+            const size_t i = strided ? k * (size_t)degree + place : place * held + k;
+            assert_int_equal(glia_cp_place_row(strided, n, degree, (int)place, k), i);
+            assert_int_equal(glia_cp_row(strided, n, ranks, degree, at), i);
+            assert_int_equal(glia_cp_index(strided, n, ranks, degree, i), at);
+        }
+    }
+    assert_int_equal(at, n);
+}
+
 static void test_context_rows(void **state) {
     (void)state;
     for (int strided = 0; strided < 2; strided++)
         for (int degree = 1; degree < 9; degree++)
-            for (size_t n = 0; n < 50; n++) {
-                bool seen[50] = {false};
-                size_t total = 0;
-                for (int place = 0; place < degree; place++)
-                    for (size_t k = 0; k < glia_cp_count(strided, n, degree, place); k++, total++) {
-                        const size_t i = glia_cp_row(strided, n, degree, place, k);
-                        assert_true(i < n && !seen[i]);
-                        seen[i] = true;
-                        assert_int_equal(glia_cp_gathered(strided, n, degree, i),
-                                         (size_t)place * glia_even_size(n, degree) + k);
-                        assert_true(k < glia_even_size(n, degree));
+            for (int ranks = degree; ranks < 33; ranks += degree)
+                for (size_t n = (size_t)ranks; n < 200; n += (size_t)ranks) {
+                    bool seen[200] = {false};
+                    check_rank_order(strided, n, ranks, degree);
+                    for (size_t i = 0; i < n; i++) { /* each row once */
+                        const size_t at = glia_cp_index(strided, n, ranks, degree, i);
+                        assert_true(at < n && !seen[at]);
+                        seen[at] = true;
                     }
-                assert_int_equal(total, n);
-            }
+                }
+    /* 12 rows over 4 ranks, 2 of which part rows. */
+    assert_int_equal(glia_cp_row(false, 12, 4, 2, 3), 6); /* rank 1: rows 6, 7, 8 */
+    assert_int_equal(glia_cp_row(false, 12, 4, 2, 6), 3); /* rank 2: rows 3, 4, 5 */
+    assert_int_equal(glia_cp_row(true, 12, 4, 2, 3), 1);  /* rank 1: rows 1, 3, 5 */
+    assert_int_equal(glia_cp_row(true, 12, 4, 2, 6), 6);  /* rank 2: rows 6, 8, 10 */
 }
 
-/* The heads a rank decodes with are among those it prefills with. */
 static void test_context_groups(void **state) {
     (void)state;
-    static const int cases[][2] = {{8, 4}, {4, 2}, {16, 4}, {6, 3}, {8, 8}, {8, 1}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const int ranks = cases[i][0], degree = cases[i][1], width = ranks / degree;
-        bool taken[16] = {false};
-        for (int r = 0; r < ranks; r++) {
-            const int place = glia_cp_place(r, ranks, degree), w = glia_cp_width_place(r, ranks, degree);
-            assert_int_equal(place * width + w, r);
-            const int shard = glia_cp_decode_shard(r, ranks, degree);
-            assert_true(!taken[shard]);
-            taken[shard] = true;
-            assert_int_equal(shard * width / ranks, w); /* of the width's shard w */
+    for (int degree = 1; degree < 9; degree++)
+        for (int r = 0; r < 40; r++) {
+            const int place = glia_cp_place(r, degree), w = glia_cp_width_place(r, degree);
+            assert_true(place >= 0 && place < degree);
+            assert_int_equal(w * degree + place, r);
         }
-    }
-    /* As the reference draws it: 8 ranks, 4 places. */
-    assert_int_equal(glia_cp_place(5, 8, 4), 2);
-    assert_int_equal(glia_cp_width_place(5, 8, 4), 1);
+}
+
+/* KV heads that a union must hold, so that all unions hold as many: by rule, by eye. */
+static int heads_of_union(const glia_head_cut *c, int degree) {
+    const int group = c->ranks / c->kv_heads; /* of ranks with copies */
+    if (c->rule != GLIA_HEADS_REPLICATE) return degree * c->kv;
+    return group % degree == 0 ? 1 : degree % group == 0 ? degree / group : degree;
+}
+
+/* Every query head of every union attends with the head it has in its own shard. */
+static void test_unions(void **state) {
+    (void)state;
+    int shared = 0, copied = 0;
+    for (int m = 0; m < N_MODELS; m++)
+        for (int ranks = 1; ranks <= 66; ranks++)
+            for (int degree = 1; degree <= 8; degree++) {
+                if (ranks % degree) continue;
+                const glia_head_cut c = glia_cut_heads(models[m][0], models[m][1], ranks);
+                const glia_head_cut u = glia_cp_union(&c, degree);
+                assert_int_equal(u.kv, heads_of_union(&c, degree));
+                assert_int_equal(u.q, degree * c.q);
+                assert_int_equal(u.q % u.kv, 0);
+                shared += u.kv < degree * c.kv;
+                copied += c.rule == GLIA_HEADS_REPLICATE && u.kv == degree && degree > 1;
+                for (int w = 0; w < ranks / degree; w++)
+                    for (int j = 0; j < u.q; j++) {
+                        const int shard = w * degree + j / c.q, own = j % c.q / (c.q / c.kv);
+                        assert_int_equal(glia_kv_head(&u, w * u.kv + j / (u.q / u.kv)),
+                                         glia_kv_head(&c, shard * c.kv + own));
+                    }
+            }
+    assert_true(shared > 20 && copied > 20);
 }
 
 int main(void) {
@@ -376,6 +415,7 @@ int main(void) {
         cmocka_unit_test(test_flash_positions),
         cmocka_unit_test(test_context_rows),
         cmocka_unit_test(test_context_groups),
+        cmocka_unit_test(test_unions),
     };
     check_seed(1);
     return check_run_group("shard", tests);

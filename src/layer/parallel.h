@@ -18,17 +18,25 @@ typedef struct {
 
 extern const glia_parallel glia_alone;
 
+/* Ranks that can share the rows of a prompt: limit of cp_degree. */
+enum { GLIA_CP_MAX = 8 };
+
 /* With flash decoding, positions that a member holds at a time; blocks of the cache divide it. */
 enum { GLIA_FLASH_UNIT = 64 };
 
 /* Dimensions of one rank's matrices, padding included: the same on every rank. */
 typedef struct {
     glia_head_cut cut;
-    int heads, kv_heads; /* of the rank */
-    size_t q, kv;        /* columns of them */
-    size_t ffn, vocab;   /* columns of gate and of up; of the head */
+    /* Shards of query heads that the rank holds, and which of them is its own: with context
+     * parallelism all of its union's, cp_degree * (rank / cp_degree) first; else one. */
+    int cp, shard;
+    glia_head_cut kv_cut; /* of KV heads: glia_cp_union(), whose rank is rank / cp_degree */
+    int heads, kv_heads;  /* of one shard; of the rank, or its union */
+    size_t q, kv;         /* columns of them */
+    size_t ffn, vocab;    /* columns of gate and of up; of the head */
     size_t embed_vocab, embed_hidden;
-    /* Neighbouring ranks, from rank - member on, that share the positions of their KV head. */
+    /* Neighbouring ranks, from rank - member on, that share the positions of their KV heads: they
+     * hold the same heads, and each attends with the query heads of all over its own positions. */
     int members, member;
 } glia_local;
 glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p);

@@ -111,16 +111,36 @@ size_t glia_flash_held(size_t n, size_t unit, int group, int member) {
     return n / cycle * unit + (last < unit ? last : unit);
 }
 
-size_t glia_cp_count(bool strided, size_t n, int degree, int place) {
-    size_t from, to;
-    glia_even_part(n, degree, place, &from, &to);
-    return strided ? (n + (size_t)(degree - 1 - place)) / (size_t)degree : to - from;
+glia_head_cut glia_cp_union(const glia_head_cut *c, int degree) {
+    glia_head_cut u = *c;
+    const int group = glia_flash_group(c);
+    assert(degree >= 1 && c->ranks % degree == 0);
+    u.q = degree * c->q;
+    if (degree % group == 0) {
+        u.ranks = c->ranks / degree;
+        u.kv = degree / group * c->kv;
+        if (c->rule == GLIA_HEADS_REPLICATE) u.rule = GLIA_HEADS_CUT; /* each head once again */
+    } else if (group % degree == 0) {
+        u.ranks = c->ranks / degree; /* fewer copies */
+    } else {
+        u.kv = degree; /* one for each shard, as they are */
+    }
+    return u;
 }
 
-size_t glia_cp_row(bool strided, size_t n, int degree, int place, size_t k) {
-    return strided ? k * (size_t)degree + (size_t)place : glia_even_size(n, degree) * (size_t)place + k;
+size_t glia_cp_place_row(bool strided, size_t n, int degree, int place, size_t k) {
+    return strided ? k * (size_t)degree + (size_t)place : n / (size_t)degree * (size_t)place + k;
 }
 
-size_t glia_cp_gathered(bool strided, size_t n, int degree, size_t i) {
-    return strided ? i % (size_t)degree * glia_even_size(n, degree) + i / (size_t)degree : i;
+size_t glia_cp_index(bool strided, size_t n, int ranks, int degree, size_t i) {
+    const size_t places = (size_t)degree, chunk = n / (size_t)ranks;
+    const size_t place = strided ? i % places : i / (n / places), k = strided ? i / places : i % (n / places);
+    return (k / chunk * places + place) * chunk + k % chunk;
+}
+
+size_t glia_cp_row(bool strided, size_t n, int ranks, int degree, size_t index) {
+    const size_t chunk = n / (size_t)ranks;
+    const int rank = (int)(index / chunk);
+    const size_t k = (size_t)glia_cp_width_place(rank, degree) * chunk + index % chunk;
+    return glia_cp_place_row(strided, n, degree, glia_cp_place(rank, degree), k);
 }

@@ -99,24 +99,28 @@ static inline size_t glia_flash_position(size_t slot, size_t unit, int group, in
 
 /* ---- context parallelism: the rows of a prompt over `degree` ranks ----------- */
 
-/* Rank r of ranks = degree * width has place r / width among the rows' holders
- * and r % width among those that share heads: groups {0..width-1}, ... share
- * heads, groups {0, width, ...} share rows. */
-static inline int glia_cp_place(int rank, int ranks, int degree) { return rank / (ranks / degree); }
-static inline int glia_cp_width_place(int rank, int ranks, int degree) { return rank % (ranks / degree); }
-/* Which of `ranks` shards of heads the rank takes when it decodes without
- * context parallelism: one inside the shard of `width` that it holds, so that
- * the weights serve both. */
-static inline int glia_cp_decode_shard(int rank, int ranks, int degree) {
-    return glia_cp_width_place(rank, ranks, degree) * degree + glia_cp_place(rank, ranks, degree);
-}
+/* `degree` divides the ranks. `degree` neighbours make a union: they hold the same
+ * heads, those of all their shards, and part the rows. Rank r stands in union
+ * r / degree and takes the part r % degree; alone it attends with shard r. */
+static inline int glia_cp_place(int rank, int degree) { return rank % degree; }
+static inline int glia_cp_width_place(int rank, int degree) { return rank / degree; }
 
-/* Contiguous: even parts. Strided: row i to place i % degree, which balances
- * causal work. Each place's buffer has glia_even_size(n, degree) rows. */
-size_t glia_cp_count(bool strided, size_t n, int degree, int place);
-/* The batch's row that is the place's k-th, k < glia_cp_count(). */
-size_t glia_cp_row(bool strided, size_t n, int degree, int place, size_t k);
-/* Where row i stands after the places' buffers were gathered side by side. */
-size_t glia_cp_gathered(bool strided, size_t n, int degree, size_t i);
+/* How unions hold KV heads, shared ones once where every union can: union w has
+ * `kv` of them, the i-th is the model's head glia_kv_head(result, w * kv + i), and its
+ * query head j < q = degree * c->q attends with the j / (q / kv)-th. Not for
+ * glia_q_head(): query heads stand as in the shards. */
+glia_head_cut glia_cp_union(const glia_head_cut *c, int degree);
+
+/* n rows of a batch, padded so that `ranks` divides n. Each place attends with n /
+ * degree of them: contiguous: side by side; strided: row i with place i % degree,
+ * which balances causal work. Each rank holds n / ranks: of its place's, as many as
+ * its union's turn. In rank order, rank 0's rows stand first, then rank 1's, ... */
+
+/* Where batch row i < n stands in rank order. */
+size_t glia_cp_index(bool strided, size_t n, int ranks, int degree, size_t i);
+/* The batch row at `index` in rank order. */
+size_t glia_cp_row(bool strided, size_t n, int ranks, int degree, size_t index);
+/* The batch row that is the place's k-th, k < n / degree. */
+size_t glia_cp_place_row(bool strided, size_t n, int degree, int place, size_t k);
 
 #endif

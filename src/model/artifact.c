@@ -14,7 +14,7 @@
 #include "base/hash.h"
 #include "format/checkpoint.h"
 
-enum { PAGE = 4096, HEX = 17, LAYER_PARTS = 16, MODEL_PARTS = 5, CONFIG_MAX = 16 << 20 };
+enum { PAGE = 4096, HEX = 17, LAYER_PARTS = 16 + 5 * GLIA_CP_MAX, MODEL_PARTS = 5, CONFIG_MAX = 16 << 20 };
 
 static const char layout_key[] = "glia_layout", hashes_name[] = "hashes";
 
@@ -82,16 +82,26 @@ static void add_matrix(tensor_list *l, int layer, const char *name, const glia_m
 
 static void add_layer(tensor_list *l, int i, const glia_layer_weights *w) {
     add_matrix(l, i, "qkv", &w->qkv);
+    add_matrix(l, i, "kv", &w->kv);
     add_matrix(l, i, "o", &w->o);
+    for (int s = 0; s < GLIA_CP_MAX; s++) {
+        char name[24];
+        snprintf(name, sizeof name, "shard.%d.q", s);
+        add_matrix(l, i, name, &w->q_shard[s]);
+        snprintf(name, sizeof name, "shard.%d.o", s);
+        add_matrix(l, i, name, &w->o_shard[s]);
+        snprintf(name, sizeof name, "shard.%d.q_bias", s);
+        add(l, i, name, w->q_bias[s], NULL);
+    }
     add_matrix(l, i, "gate_up", &w->gate_up);
     add_matrix(l, i, "down", &w->down);
     const struct {
         const char *name;
         const float *at;
     } vectors[] = {
-        {"in_norm", w->in_norm},     {"post_norm", w->post_norm},       {"q_norm", w->q_norm},
-        {"k_norm", w->k_norm},       {"qkv_bias", w->qkv_bias},         {"o_bias", w->o_bias},
-        {"down_bias", w->down_bias}, {"gate_up_bias", w->gate_up_bias},
+        {"in_norm", w->in_norm}, {"post_norm", w->post_norm}, {"q_norm", w->q_norm},
+        {"k_norm", w->k_norm},   {"qkv_bias", w->qkv_bias},   {"kv_bias", w->kv_bias},
+        {"o_bias", w->o_bias},   {"down_bias", w->down_bias}, {"gate_up_bias", w->gate_up_bias},
     };
     for (size_t k = 0; k < sizeof vectors / sizeof *vectors; k++)
         add(l, i, vectors[k].name, vectors[k].at, NULL);

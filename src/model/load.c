@@ -45,7 +45,9 @@ typedef struct {
 typedef struct {
     glia_weights *w;
     const glia_weights_options *options;
+    /* As which rank parts are cut, and its heads; see as_rank(). */
     glia_parallel parallel;
+    const glia_head_cut *heads;
     glia_kernels kernels;
     glia_checkpoint checkpoint;
     const char *dir;
@@ -151,7 +153,7 @@ static glia_shard add_part(const loader *l, pack_job *job, size_t layer, glia_we
     p->key = l->options->seed * 0x9e3779b97f4a7c15u + layer * N_WEIGHTS + id;
     p->fill = id >= W_Q_BIAS ? 0 : 1;
     glia_spec_shards(&p->rows, &cols, glia_spec_row(w->spec, w->config, id), w->config, &l->parallel,
-                     &w->local.cut);
+                     l->heads);
     return cols;
 }
 
@@ -184,14 +186,59 @@ static pack_job *add_vector(loader *l, const float *v, size_t layer, glia_weight
     return job;
 }
 
-static void add_layer(loader *l, size_t i) {
-    const size_t hidden = (size_t)l->w->config->hidden, head = (size_t)l->w->config->head_dim;
+/* Parts from here on are those of rank `rank` of `tp`, which share heads so. */
+static void as_rank(loader *l, int tp, int rank, const glia_head_cut *heads) {
+    l->parallel.tp = tp;
+    l->parallel.rank = rank;
+    l->heads = heads;
+}
+static void as_self(loader *l) {
+    l->parallel = l->w->parallel;
+    l->heads = &l->w->local.cut;
+}
+
+/* With context parallelism: the shards of the rank's union. */
+static void add_union(loader *l, size_t i) {
+    const glia_local *local = &l->w->local;
+    const glia_parallel *p = &l->w->parallel;
+    glia_layer_weights *w = &l->w->layer[i];
+    for (int s = 0; s < local->cp; s++) {
+        as_rank(l, p->tp, p->rank - local->shard + s, &local->cut);
+        add_matrix(l, &w->q_shard[s], i, W_Q);
+        add_matrix(l, &w->o_shard[s], i, W_O);
+        add_vector(l, w->q_bias[s], i, W_Q_BIAS, local->q);
+    }
+    as_rank(l, p->tp / p->cp_degree, glia_cp_width_place(p->rank, p->cp_degree), &local->kv_cut);
+    add_matrix(l, &w->kv, i, W_K);
+    add_part(l, &l->job[l->n_jobs - 1], i, W_V);
+    if (w->kv_bias) {
+        pack_job *job = add_vector(l, w->kv_bias, i, W_K_BIAS, w->kv.columns);
+        add_part(l, job, i, W_V_BIAS);
+    }
+    as_self(l);
+}
+
+static void add_qkvo(loader *l, size_t i) {
     glia_layer_weights *w = &l->w->layer[i];
     pack_job *job = add_matrix(l, &w->qkv, i, W_Q);
     add_part(l, job, i, W_K);
     add_part(l, job, i, W_V);
     add_matrix(l, &w->o, i, W_O);
-    job = add_matrix(l, &w->gate_up, i, W_GATE);
+    if (w->qkv_bias) {
+        job = add_vector(l, w->qkv_bias, i, W_Q_BIAS, w->qkv.columns);
+        add_part(l, job, i, W_K_BIAS);
+        add_part(l, job, i, W_V_BIAS);
+    }
+}
+
+static void add_layer(loader *l, size_t i) {
+    const size_t hidden = (size_t)l->w->config->hidden, head = (size_t)l->w->config->head_dim;
+    glia_layer_weights *w = &l->w->layer[i];
+    if (w->qkv.columns)
+        add_qkvo(l, i);
+    else
+        add_union(l, i);
+    pack_job *job = add_matrix(l, &w->gate_up, i, W_GATE);
     add_part(l, job, i, W_UP);
     job->alternate = true;
     add_matrix(l, &w->down, i, W_DOWN);
@@ -199,11 +246,6 @@ static void add_layer(loader *l, size_t i) {
     add_vector(l, w->post_norm, i, W_POST_NORM, hidden);
     add_vector(l, w->q_norm, i, W_Q_NORM, head);
     add_vector(l, w->k_norm, i, W_K_NORM, head);
-    if (w->qkv_bias) {
-        job = add_vector(l, w->qkv_bias, i, W_Q_BIAS, w->qkv.columns);
-        add_part(l, job, i, W_K_BIAS);
-        add_part(l, job, i, W_V_BIAS);
-    }
     add_vector(l, w->o_bias, i, W_O_BIAS, hidden);
     if (w->gate_up_bias) {
         job = add_vector(l, w->gate_up_bias, i, W_GATE_BIAS, w->gate_up.columns);
@@ -219,7 +261,7 @@ static void add_head(loader *l) {
     if (w->head.panels == w->embed.panels) return;
     l->parallel.vocab_parallel = true;
     add_matrix(l, &w->head, 0, w->config->tied_head ? W_EMBED : W_HEAD);
-    l->parallel = w->parallel;
+    as_self(l);
 }
 
 static uint64_t work_of(const pack_job *job) {
@@ -430,10 +472,11 @@ static void pack_all(void *arg, int thread) {
 
 glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weights_options *options,
                               glia_err *err) {
-    loader l = {.w = w, .options = options, .parallel = w->parallel, .dir = dir};
+    loader l = {.w = w, .options = options, .dir = dir};
     glia_status status = GLIA_OK;
     glia_kernels_init(&l.kernels, options->cpu_flags);
-    l.jobs_max = 3 + (size_t)w->config->layers * 12;
+    as_self(&l);
+    l.jobs_max = 3 + (size_t)w->config->layers * (12 + 3 * GLIA_CP_MAX);
     l.job = calloc(l.jobs_max, sizeof *l.job);
     l.found = calloc((size_t)w->config->layers, sizeof *l.found);
     if (!l.job || !l.found) status = glia_fail_nomem(err, l.jobs_max * sizeof *l.job, "the loader");

@@ -24,6 +24,7 @@ const char *glia_replica_name(glia_replica r) {
         "norms",
         "biases of o and down",
         "scales of o and down",
+        "heads of ranks that part rows",
         "copies of key-value heads",
         "second copy of the tied embedding",
         "padding to whole heads",
@@ -61,35 +62,80 @@ static const glia_weight_spec *row_of(const tally *t, glia_weight_id id) {
     return id == W_HEAD ? &glia_output_head : glia_spec_row(t->spec, t->config, id);
 }
 
+/* Who holds parts of a weight: each of `parallel`'s ranks that share heads as `heads`
+ * says has one part, and `times` ranks hold the same. */
+typedef struct {
+    glia_parallel parallel;
+    const glia_head_cut *heads;
+    uint64_t times;
+} holders;
+
+static holders holders_of(const tally *t, glia_weight_id id) {
+    holders h = {*t->parallel, &t->local.cut, 1};
+    if (id == W_Q || id == W_Q_BIAS || id == W_O) h.times = (uint64_t)t->local.cp;
+    if (id == W_K || id == W_V || id == W_K_BIAS || id == W_V_BIAS) {
+        h.times = (uint64_t)h.parallel.cp_degree;
+        h.parallel.tp /= h.parallel.cp_degree;
+        h.heads = &t->local.kv_cut;
+    }
+    return h;
+}
+
+static uint64_t size_of(glia_dtype dtype) {
+    return dtype == GLIA_DTYPE_F32 ? 4 : dtype == GLIA_DTYPE_BF16 ? 2 : 1;
+}
+
+/* Parts side by side, and how much of their panels they fill. */
+typedef struct {
+    size_t columns, k, filled;
+} extent;
+
+static void extend(extent *e, const group *g, size_t rows, size_t cols) {
+    e->columns += g->alternate ? glia_panels(rows) * GLIA_PANEL : rows;
+    e->k = cols;
+    e->filled += rows * cols;
+}
+static uint64_t ends(const extent *e, glia_dtype dtype) {
+    return glia_panels(e->columns) * glia_panel_bytes(dtype, e->k) - e->filled * size_of(dtype);
+}
+
 /* One matrix or vector of a group, or its scales: elements of `dtype`. `second`:
- * one rank alone has none. */
-static void add_group(tally *t, const group *g, glia_dtype dtype, bool scales, bool second) {
-    const uint64_t size = dtype == GLIA_DTYPE_F32 ? 4 : dtype == GLIA_DTYPE_BF16 ? 2 : 1;
-    const uint64_t tp = (uint64_t)t->parallel->tp;
-    size_t k = 1, columns = 0, filled = 0, alone_k = 1, alone_columns = 0, alone_filled = 0;
+ * one rank alone has none. `alone`: what it has. */
+static void add_matrix(tally *t, const group *g, glia_dtype dtype, bool scales, bool second, extent *alone) {
+    const uint64_t size = size_of(dtype);
+    const holders h = holders_of(t, g->part[0]);
+    const uint64_t ranks = (uint64_t)h.parallel.tp;
+    extent part = {0};
     for (int i = 0; i < g->n; i++) {
         const glia_weight_spec *w = row_of(t, g->part[i]);
         glia_shard rows, cols;
-        glia_spec_shards(&rows, &cols, w, t->config, t->parallel, &t->local.cut);
+        glia_spec_shards(&rows, &cols, w, t->config, &h.parallel, h.heads);
         if (scales) cols = (glia_shard){.kind = GLIA_SHARD_ALL, .n = 1};
         const bool by_cols = cols.kind != GLIA_SHARD_ALL;
         const glia_shard *cut = by_cols ? &cols : &rows;
         const uint64_t line = (by_cols ? rows.n : cols.n) * size, of_ranks = held(*cut);
         const bool by_head = cut->kind == GLIA_SHARD_Q || cut->kind == GLIA_SHARD_KV;
         t->bytes[copies_of(w, scales)] += (of_ranks - cut->n) * line;
+        t->bytes[GLIA_REPLICA_UNION] += (h.times - 1) * of_ranks * line;
         t->bytes[by_head ? GLIA_REPLICA_HEADS : GLIA_REPLICA_PARTS] +=
-            (tp * glia_shard_size(cut) - of_ranks) * line;
+            h.times * (ranks * glia_shard_size(cut) - of_ranks) * line;
         if (second) t->bytes[GLIA_REPLICA_HEAD] += cut->n * line;
-        const size_t n = glia_shard_size(&rows);
-        k = glia_shard_size(&cols), alone_k = cols.n;
-        columns += g->alternate ? glia_panels(n) * GLIA_PANEL : n;
-        alone_columns += g->alternate ? glia_panels(rows.n) * GLIA_PANEL : rows.n;
-        filled += n * k * size, alone_filled += rows.n * alone_k * size;
+        extend(&part, g, glia_shard_size(&rows), glia_shard_size(&cols));
+        extend(alone, g, rows.n, cols.n);
     }
-    t->bytes[GLIA_REPLICA_PANELS] += tp * (glia_panels(columns) * glia_panel_bytes(dtype, k) - filled);
-    if (!second)
-        t->bytes[GLIA_REPLICA_PANELS] -=
-            glia_panels(alone_columns) * glia_panel_bytes(dtype, alone_k) - alone_filled;
+    t->bytes[GLIA_REPLICA_PANELS] += h.times * ranks * ends(&part, dtype);
+}
+
+static void add_group(tally *t, const group *g, glia_dtype dtype, bool scales, bool second) {
+    extent alone = {0};
+    if (g->n == 3 && t->parallel->cp_degree > 1) { /* q, and [k; v] apart */
+        const group q = {{g->part[0]}, 1, false}, kv = {{g->part[1], g->part[2]}, 2, false};
+        add_matrix(t, &q, dtype, scales, second, &alone);
+        add_matrix(t, &kv, dtype, scales, second, &alone);
+    } else {
+        add_matrix(t, g, dtype, scales, second, &alone);
+    }
+    if (!second) t->bytes[GLIA_REPLICA_PANELS] -= ends(&alone, dtype);
 }
 
 static void add_layer(tally *t, const group *g, glia_dtype dtype, int layer) {

@@ -8,6 +8,7 @@ typedef enum {
     GLIA_REPLICA_NORMS,
     GLIA_REPLICA_BIASES, /* of o and down */
     GLIA_REPLICA_SCALES, /* of the int8 rows of o and down, of which each rank has a slice */
+    GLIA_REPLICA_UNION,  /* shards of heads of other ranks of a union: context parallelism */
     GLIA_REPLICA_KV,     /* rows of k and v, their biases and scales, of heads on more ranks than one */
     GLIA_REPLICA_HEAD,   /* of a tied head that is cut otherwise than the embedding */
     GLIA_REPLICA_HEADS,  /* zeros: heads that the model does not have */

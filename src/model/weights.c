@@ -1,6 +1,7 @@
 /* weights.c - where each weight of a model stands in memory: plan and bindings. */
 #include "model/weights.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "model/artifact.h"
@@ -15,15 +16,10 @@ enum {
     REGION_GATE_UP,
     REGION_DOWN,
     REGION_SCALES,
+    N_REGIONS,
 };
 
 static size_t round_up(size_t n) { return glia_panels(n) * GLIA_PANEL; }
-
-/* Shapes of one layer's matrices and the floats of its vectors, as bind_layer() cuts them. */
-typedef struct {
-    glia_matrix qkv, o, gate_up, down;
-    size_t vector_floats;
-} layer_shape;
 
 static glia_matrix shaped(const glia_quantize *q, int layer, glia_product product, glia_dtype dtype,
                           size_t columns, size_t k) {
@@ -37,22 +33,63 @@ static glia_matrix shaped(const glia_quantize *q, int layer, glia_product produc
     };
 }
 
-static layer_shape shape_of(const glia_model_spec *spec, const glia_model_config *c, const glia_local *local,
-                            glia_dtype dtype, const glia_quantize *quantize, int layer) {
-    const size_t hidden = (size_t)c->hidden, qkv = local->q + 2 * local->kv;
-    const size_t pair = 2 * round_up(local->ffn), head = round_up((size_t)c->head_dim);
-    layer_shape s = {
-        .qkv = shaped(quantize, layer, PRODUCT_QKV, dtype, qkv, hidden),
-        .o = shaped(quantize, layer, PRODUCT_O, dtype, hidden, local->q),
-        .gate_up = shaped(quantize, layer, PRODUCT_GATE_UP, dtype, pair, hidden),
+/* One layer's matrices without memory. */
+static glia_layer_weights shape_of(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_local *local, glia_dtype dtype, const glia_quantize *quantize,
+                                   int layer) {
+    const size_t hidden = (size_t)c->hidden;
+    assert(local->cp <= GLIA_CP_MAX);
+    glia_layer_weights l = {
+        .gate_up = shaped(quantize, layer, PRODUCT_GATE_UP, dtype, 2 * round_up(local->ffn), hidden),
         .down = shaped(quantize, layer, PRODUCT_DOWN, dtype, hidden, local->ffn),
-        .vector_floats = 2 * round_up(hidden),
     };
-    if (glia_spec_has(spec, c, W_Q_NORM)) s.vector_floats += 2 * head;
-    if (glia_spec_has(spec, c, W_Q_BIAS)) s.vector_floats += round_up(qkv);
-    if (glia_spec_has(spec, c, W_O_BIAS)) s.vector_floats += round_up(hidden);
-    if (c->mlp_bias) s.vector_floats += pair + round_up(hidden);
-    return s;
+    const glia_matrix o = shaped(quantize, layer, PRODUCT_O, dtype, hidden, local->q);
+    if (p->cp_degree == 1) {
+        l.qkv = shaped(quantize, layer, PRODUCT_QKV, dtype, local->q + 2 * local->kv, hidden);
+        l.o = o;
+        return l;
+    }
+    l.kv = shaped(quantize, layer, PRODUCT_QKV, dtype, 2 * local->kv, hidden);
+    for (int i = 0; i < local->cp; i++) {
+        l.q_shard[i] = shaped(quantize, layer, PRODUCT_QKV, dtype, local->q, hidden);
+        l.o_shard[i] = o;
+    }
+    return l;
+}
+
+/* The floats of a layer's vectors, as bind_vectors() cuts them. */
+static size_t vector_floats(const glia_model_spec *spec, const glia_model_config *c,
+                            const glia_layer_weights *shape, const glia_local *local) {
+    const size_t hidden = round_up((size_t)c->hidden);
+    size_t n = 2 * hidden;
+    if (glia_spec_has(spec, c, W_Q_NORM)) n += 2 * round_up((size_t)c->head_dim);
+    if (glia_spec_has(spec, c, W_Q_BIAS))
+        n += round_up(shape->qkv.columns) + round_up(shape->kv.columns) +
+             (size_t)local->cp * round_up(shape->q_shard[0].columns);
+    if (glia_spec_has(spec, c, W_O_BIAS)) n += hidden;
+    if (c->mlp_bias) n += shape->gate_up.columns + hidden;
+    return n;
+}
+
+/* A layer's matrices that are not empty, in the order of memory. */
+enum { MATRICES_MAX = 3 + 2 * GLIA_CP_MAX };
+typedef struct {
+    glia_matrix *matrix;
+    int region;
+} placed;
+
+static int list_matrices(placed list[MATRICES_MAX], glia_layer_weights *l) {
+    int n = 0;
+    if (l->qkv.columns) list[n++] = (placed){&l->qkv, REGION_QKV};
+    for (int i = 0; i < GLIA_CP_MAX && l->q_shard[i].columns; i++)
+        list[n++] = (placed){&l->q_shard[i], REGION_QKV};
+    if (l->kv.columns) list[n++] = (placed){&l->kv, REGION_QKV};
+    if (l->o.columns) list[n++] = (placed){&l->o, REGION_O};
+    for (int i = 0; i < GLIA_CP_MAX && l->o_shard[i].columns; i++)
+        list[n++] = (placed){&l->o_shard[i], REGION_O};
+    list[n++] = (placed){&l->gate_up, REGION_GATE_UP};
+    list[n++] = (placed){&l->down, REGION_DOWN};
+    return n;
 }
 
 static size_t matrix_bytes(const glia_matrix *m) {
@@ -84,24 +121,24 @@ static void make_plan(glia_plan *plan, const glia_model_spec *spec, const glia_m
     const glia_matrix embed = embed_shape(&local, dtype), head = head_shape(c, &local, dtype, quantize);
     const bool shared = glia_weights_share_head(c, p, quantize);
     size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
-    size_t qkv = 0, o = 0, gate_up = 0, down = 0;
+    size_t bytes[N_REGIONS] = {0};
     for (int i = 0; i < c->layers; i++) {
-        const layer_shape s = shape_of(spec, c, &local, dtype, quantize, i);
-        vectors += s.vector_floats;
-        add_bytes(&qkv, &s.qkv);
-        add_bytes(&o, &s.o);
-        add_bytes(&gate_up, &s.gate_up);
-        add_bytes(&down, &s.down);
-        scales +=
-            scale_floats(&s.qkv) + scale_floats(&s.o) + scale_floats(&s.gate_up) + scale_floats(&s.down);
+        glia_layer_weights shape = shape_of(c, p, &local, dtype, quantize, i);
+        placed list[MATRICES_MAX];
+        const int n = list_matrices(list, &shape);
+        vectors += vector_floats(spec, c, &shape, &local);
+        for (int k = 0; k < n; k++) {
+            add_bytes(&bytes[list[k].region], list[k].matrix);
+            scales += scale_floats(list[k].matrix);
+        }
     }
     glia_plan_add(plan, shared ? "embedding and head (tied)" : "embedding", 1, matrix_bytes(&embed));
     glia_plan_add(plan, "head", shared ? 0 : 1, matrix_bytes(&head));
     glia_plan_add(plan, "norms and biases", vectors, sizeof(float));
-    glia_plan_add(plan, "qkv", 1, qkv);
-    glia_plan_add(plan, "o", 1, o);
-    glia_plan_add(plan, "gate and up", 1, gate_up);
-    glia_plan_add(plan, "down", 1, down);
+    glia_plan_add(plan, "qkv", 1, bytes[REGION_QKV]);
+    glia_plan_add(plan, "o", 1, bytes[REGION_O]);
+    glia_plan_add(plan, "gate and up", 1, bytes[REGION_GATE_UP]);
+    glia_plan_add(plan, "down", 1, bytes[REGION_DOWN]);
     glia_plan_add(plan, "scales", scales, sizeof(float));
 }
 
@@ -110,17 +147,11 @@ void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_p
     make_plan(plan, glia_spec_find(c->architecture), c, p, dtype, quantize);
 }
 
-/* Where the next matrix of each region and the next scales go. */
-typedef struct {
-    char *qkv, *o, *gate_up, *down;
-    float *scales;
-} cursor;
-
-static glia_matrix place(char **at, cursor *next, glia_matrix shape) {
+static glia_matrix place(char **at, float **scales, glia_matrix shape) {
     shape.panels = *at;
     *at += matrix_bytes(&shape);
-    if (scale_floats(&shape)) shape.scale = next->scales;
-    next->scales += scale_floats(&shape);
+    if (scale_floats(&shape)) shape.scale = *scales;
+    *scales += scale_floats(&shape);
     return shape;
 }
 
@@ -130,47 +161,53 @@ static float *cut(float **at, bool present, size_t floats) {
     return p;
 }
 
-static void bind(glia_weights *w, const glia_quantize *quantize) {
+static void bind_vectors(const glia_weights *w, glia_layer_weights *l, float **at) {
     const glia_model_config *c = w->config;
     const size_t hidden = round_up((size_t)c->hidden), head = round_up((size_t)c->head_dim);
-    float *at = glia_plan_at(&w->plan, REGION_VECTORS);
     const bool norms = glia_spec_has(w->spec, c, W_Q_NORM);
     const bool qkv_bias = glia_spec_has(w->spec, c, W_Q_BIAS), o_bias = glia_spec_has(w->spec, c, W_O_BIAS);
-    cursor next = {.qkv = glia_plan_at(&w->plan, REGION_QKV),
-                   .o = glia_plan_at(&w->plan, REGION_O),
-                   .gate_up = glia_plan_at(&w->plan, REGION_GATE_UP),
-                   .down = glia_plan_at(&w->plan, REGION_DOWN),
-                   .scales = glia_plan_at(&w->plan, REGION_SCALES)};
-    char *embed = glia_plan_at(&w->plan, REGION_EMBED), *head_at = glia_plan_at(&w->plan, REGION_HEAD);
-    w->embed = place(&embed, &next, embed_shape(&w->local, w->dtype));
+    l->in_norm = cut(at, true, hidden);
+    l->post_norm = cut(at, true, hidden);
+    l->q_norm = cut(at, norms, head);
+    l->k_norm = cut(at, norms, head);
+    l->qkv_bias = cut(at, qkv_bias && l->qkv.columns, round_up(l->qkv.columns));
+    for (int i = 0; i < w->local.cp; i++)
+        l->q_bias[i] = cut(at, qkv_bias && l->q_shard[i].columns, round_up(l->q_shard[i].columns));
+    l->kv_bias = cut(at, qkv_bias && l->kv.columns, round_up(l->kv.columns));
+    l->o_bias = cut(at, o_bias, hidden);
+    l->gate_up_bias = cut(at, c->mlp_bias, l->gate_up.columns);
+    l->down_bias = cut(at, c->mlp_bias, hidden);
+}
+
+static void bind(glia_weights *w, const glia_quantize *quantize) {
+    const glia_model_config *c = w->config;
+    char *next[N_REGIONS];
+    for (int r = 0; r < N_REGIONS; r++) next[r] = glia_plan_at(&w->plan, r);
+    float *at = (float *)next[REGION_VECTORS], *scales = (float *)next[REGION_SCALES];
+    w->embed = place(&next[REGION_EMBED], &scales, embed_shape(&w->local, w->dtype));
     w->head = glia_weights_share_head(c, &w->parallel, quantize)
                   ? w->embed
-                  : place(&head_at, &next, head_shape(c, &w->local, w->dtype, quantize));
-    w->final_norm = cut(&at, true, hidden);
-    for (size_t i = 0; i < (size_t)c->layers; i++) {
-        const layer_shape s = shape_of(w->spec, c, &w->local, w->dtype, quantize, (int)i);
+                  : place(&next[REGION_HEAD], &scales, head_shape(c, &w->local, w->dtype, quantize));
+    w->final_norm = cut(&at, true, round_up((size_t)c->hidden));
+    for (int i = 0; i < c->layers; i++) {
         glia_layer_weights *l = &w->layer[i];
-        l->qkv = place(&next.qkv, &next, s.qkv);
-        l->o = place(&next.o, &next, s.o);
-        l->gate_up = place(&next.gate_up, &next, s.gate_up);
-        l->down = place(&next.down, &next, s.down);
-        l->in_norm = cut(&at, true, hidden);
-        l->post_norm = cut(&at, true, hidden);
-        l->q_norm = cut(&at, norms, head);
-        l->k_norm = cut(&at, norms, head);
-        l->qkv_bias = cut(&at, qkv_bias, round_up(s.qkv.columns));
-        l->o_bias = cut(&at, o_bias, hidden);
-        l->gate_up_bias = cut(&at, c->mlp_bias, s.gate_up.columns);
-        l->down_bias = cut(&at, c->mlp_bias, hidden);
+        placed list[MATRICES_MAX];
+        *l = shape_of(c, &w->parallel, &w->local, w->dtype, quantize, i);
+        const int n = list_matrices(list, l);
+        for (int k = 0; k < n; k++) *list[k].matrix = place(&next[list[k].region], &scales, *list[k].matrix);
+        bind_vectors(w, l, &at);
     }
 }
 
-/* Attention takes at once the query heads that share a KV head: the rank's, in flash
- * decoding those of all ranks that share its positions. */
+/* Attention takes at once the query heads that share a KV head: of the shards that the rank
+ * holds, in flash decoding of all ranks that share its positions. */
 static glia_status check_limits(const glia_model_config *c, const glia_parallel *p, const glia_local *local,
                                 glia_err *err) {
-    const int group = p->flash_decoding ? glia_flash_group(&local->cut) : 1,
-              queries = local->heads / local->kv_heads * group;
+    const int shards = p->flash_decoding ? local->members : local->cp,
+              queries = local->heads * shards / local->kv_heads;
+    if (p->cp_degree > GLIA_CP_MAX)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "context_parallel_size is %d, limit is %d", p->cp_degree,
+                         GLIA_CP_MAX);
     if (c->head_dim > GLIA_HEAD_DIM_MAX)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED, "config.json: head_dim is %lld, limit is %d",
                          (long long)c->head_dim, GLIA_HEAD_DIM_MAX);
@@ -217,10 +254,11 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
 uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
     uint64_t sum = matrix_bytes(&w->head) + sizeof(float) * scale_floats(&w->head);
     for (int i = 0; i < w->config->layers; i++) {
-        const glia_layer_weights *l = &w->layer[i];
-        const glia_matrix *const all[] = {&l->qkv, &l->o, &l->gate_up, &l->down};
-        for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-            sum += matrix_bytes(all[k]) + sizeof(float) * scale_floats(all[k]);
+        glia_layer_weights l = w->layer[i];
+        placed list[MATRICES_MAX];
+        const int n = list_matrices(list, &l);
+        for (int k = 0; k < n; k++)
+            sum += matrix_bytes(list[k].matrix) + sizeof(float) * scale_floats(list[k].matrix);
     }
     return sum;
 }

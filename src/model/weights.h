@@ -16,11 +16,18 @@
  * of the model. Norm weights and biases are float32 and run to whole panels,
  * zeros past their end. NULL: this model has none. o and down are slices of
  * rows: int8 scales are those of the whole rows, and biases stand on every rank,
- * of which one adds them. */
+ * of which one adds them.
+ *
+ * With cp_degree > 1 attention's matrices are a union's (glia_local): q and o of each
+ * shard apart, so that a rank can take all of them or its own, local.shard, alone;
+ * qkv, qkv_bias and o are then empty, else these are. */
 typedef struct {
     glia_matrix qkv; /* [q; k; v] of the rank's heads */
     glia_matrix o, down;
+    glia_matrix q_shard[GLIA_CP_MAX], o_shard[GLIA_CP_MAX]; /* [local.cp] */
+    glia_matrix kv;                                         /* [k; v] of the union's heads */
     glia_matrix gate_up; /* panels alternate gate, up; columns = 2 * ffn rounded up to whole panels */
+    const float *q_bias[GLIA_CP_MAX], *kv_bias; /* as q_shard and kv */
     const float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
     const float *in_norm, *post_norm, *q_norm, *k_norm;
 } glia_layer_weights;
