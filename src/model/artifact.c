@@ -234,17 +234,29 @@ typedef struct {
     char value[32];
 } fact;
 
-enum { FACT_TP, FACT_RANK, FACT_VOCAB, FACT_DTYPE, FACT_QUANTIZATION, FACT_QUANTIZATION_TYPE, N_FACTS };
+enum {
+    FACT_TP,
+    FACT_RANK,
+    FACT_CP,
+    FACT_VOCAB,
+    FACT_DTYPE,
+    FACT_QUANTIZATION,
+    FACT_QUANTIZATION_TYPE,
+    N_FACTS
+};
 
 static void set_facts(fact f[N_FACTS], const glia_parallel *p, glia_dtype dtype, const glia_quantize *q) {
     /* int8 and w8a8 differ in rows, not in weights */
     const bool int8 = q && q->scheme != GLIA_QUANTIZATION_NONE;
     const char *type = !int8 ? "none" : q->per_tensor ? "per_tensor_symmetric" : "per_channel_symmetric";
-    static const char *const keys[N_FACTS] = {
-        "tensor_parallel_size", "rank", "vocab_parallel", "dtype", "quantization", "quantization_type"};
+    static const char *const keys[N_FACTS] = {"tensor_parallel_size", "rank",  "context_parallel_size",
+                                              "vocab_parallel",       "dtype", "quantization",
+                                              "quantization_type"};
     for (int i = 0; i < N_FACTS; i++) f[i].key = keys[i];
     snprintf(f[FACT_TP].value, sizeof f->value, "%d", p->tp);
     snprintf(f[FACT_RANK].value, sizeof f->value, "%d", p->rank);
+    snprintf(f[FACT_CP].value, sizeof f->value, "%d%s", p->cp_degree,
+             p->cp_degree > 1 && p->flash_decoding ? " with flash_decoding" : "");
     snprintf(f[FACT_VOCAB].value, sizeof f->value, "%s", p->vocab_parallel ? "true" : "false");
     snprintf(f[FACT_DTYPE].value, sizeof f->value, "%s", dtype == GLIA_DTYPE_F32 ? "float32" : "bfloat16");
     snprintf(f[FACT_QUANTIZATION].value, sizeof f->value, "%s", int8 ? "int8" : "none");
