@@ -79,6 +79,8 @@ static glia_parallel parallel_of(const glia_model *m) {
     glia_parallel p = glia_alone;
     p.tp = m->setting[SET_TP].value;
     p.vocab_parallel = m->config.tied_head; /* so that the head is no second copy */
+    p.flash_decoding = m->setting[SET_FLASH_DECODING].value;
+    p.cp_degree = m->setting[SET_CONTEXT_PARALLEL].value;
     return p;
 }
 
@@ -98,11 +100,11 @@ static json_t *ranks_json(const glia_model *m) {
                                   json_pack("{s:s, s:I}", "name", glia_replica_name((glia_replica)i), "bytes",
                                             (json_int_t)bytes[i]));
     return json_pack("{s:i, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:o}", "tensor_parallel_size", p.tp,
-                     "head_rule", glia_head_rule_name(local.cut.rule), "heads_per_rank", local.heads,
-                     "key_value_heads_per_rank", local.kv_heads, "vocab_parallel", p.vocab_parallel,
-                     "weight_bytes_of_one_rank", (json_int_t)rank.bytes, "weight_bytes_of_all_ranks",
-                     (json_int_t)rank.bytes * p.tp, "weight_bytes_without_ranks", (json_int_t)alone.bytes,
-                     "replicated", replicas);
+                     "head_rule", glia_head_rule_name(local.cut.rule), "heads_per_rank",
+                     local.heads * local.cp, "key_value_heads_per_rank", local.kv_heads, "vocab_parallel",
+                     p.vocab_parallel, "weight_bytes_of_one_rank", (json_int_t)rank.bytes,
+                     "weight_bytes_of_all_ranks", (json_int_t)rank.bytes * p.tp, "weight_bytes_without_ranks",
+                     (json_int_t)alone.bytes, "replicated", replicas);
 }
 
 /* ---- tensors -------------------------------------------------------------- */
