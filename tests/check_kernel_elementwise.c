@@ -33,7 +33,8 @@ static void check_rmsnorm(const table *t, size_t n, enum fill f) {
     t->k.rmsnorm(y, x, w, n, eps);
     for (size_t i = 0; i < n; i++) {
         const double want = (double)w[i] * (double)x[i] / sqrt(sum / (double)n + (double)eps);
-        CHECK(fabs((double)y[i] - want) <= 0.501 * ulp(want),
+        /* below the normal range twins may round a second time */
+        CHECK(fabs((double)y[i] - want) <= (fabs(want) < 0x1p-126 ? 0.751 : 0.501) * ulp(want),
               "%s rmsnorm n=%zu fill=%d [%zu]: got %.9g want %.9g", t->rung, n, (int)f, i, (double)y[i],
               want);
     }

@@ -4,6 +4,7 @@
 
 #include "kernel/exp_avx2.h"
 #include "kernel/kernels.h"
+#include "kernel/rms.h"
 
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
@@ -11,8 +12,11 @@ glia_swiglu_fn glia_swiglu_avx2;
 glia_add_fn glia_add_avx2;
 glia_divide_fn glia_divide_avx2;
 
-static inline __m256d low(__m256 v) { return _mm256_cvtps_pd(_mm256_castps256_ps128(v)); }
-static inline __m256d high(__m256 v) { return _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)); }
+/* The squares of lanes of x, added up in float64. */
+static inline __m256d add_squares(__m256d sum, __m128 x) {
+    const __m256d v = _mm256_cvtps_pd(x);
+    return _mm256_fmadd_pd(v, v, sum);
+}
 
 static inline double sum4(__m256d v) {
     const __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
@@ -20,20 +24,21 @@ static inline double sum4(__m256d v) {
 }
 
 void glia_rmsnorm_avx2(float *y, const float *x, const float *w, size_t n, float eps) {
-    __m256d a = _mm256_setzero_pd(), b = _mm256_setzero_pd();
-    for (size_t i = 0; i < n; i += 8) {
-        const __m256 v = _mm256_maskload_ps(x + i, glia_lanes_avx2(n - i));
-        a = _mm256_fmadd_pd(low(v), low(v), a);
-        b = _mm256_fmadd_pd(high(v), high(v), b);
-    }
-    const double sum = sum4(_mm256_add_pd(a, b));
-    const __m256d scale = _mm256_set1_pd(1 / sqrt(sum / (double)n + (double)eps));
-    for (size_t i = 0; i < n; i += 8) {
+    __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int c = 0; c < 4; c++) sum[c] = add_squares(sum[c], _mm_loadu_ps(x + i + 4 * c));
+    for (; i < n; i += 4)
+        sum[0] = add_squares(sum[0], _mm_maskload_ps(x + i, _mm256_castsi256_si128(glia_lanes_avx2(n - i))));
+    sum[0] = _mm256_add_pd(_mm256_add_pd(sum[0], sum[1]), _mm256_add_pd(sum[2], sum[3]));
+    const glia_two_floats s = glia_rms_scale(sum4(sum[0]), n, eps);
+    const __m256 high = _mm256_set1_ps(s.high), low = _mm256_set1_ps(s.low);
+    for (i = 0; i < n; i += 8) {
         const __m256i mask = glia_lanes_avx2(n - i);
         const __m256 v = _mm256_maskload_ps(x + i, mask), g = _mm256_maskload_ps(w + i, mask);
-        const __m128 lo = _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_mul_pd(low(v), scale), low(g)));
-        const __m128 hi = _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_mul_pd(high(v), scale), high(g)));
-        _mm256_maskstore_ps(y + i, mask, _mm256_set_m128(hi, lo));
+        const __m256 p = _mm256_mul_ps(v, high), rest = _mm256_fmadd_ps(v, low, _mm256_fmsub_ps(v, high, p));
+        const __m256 product = _mm256_fmadd_ps(p, g, _mm256_mul_ps(rest, g));
+        _mm256_maskstore_ps(y + i, mask, _mm256_mul_ps(product, _mm256_set1_ps(1 / GLIA_RMS_UP)));
     }
 }
 

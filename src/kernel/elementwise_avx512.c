@@ -4,6 +4,7 @@
 
 #include "kernel/exp_avx512.h"
 #include "kernel/kernels.h"
+#include "kernel/rms.h"
 
 glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
@@ -13,24 +14,27 @@ glia_divide_fn glia_divide_avx512;
 
 static inline __mmask16 lanes(size_t left) { return (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1); }
 
-static inline __m512d low(__m512 v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
-static inline __m512d high(__m512 v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
+/* The squares of lanes of x, added up in float64. */
+static inline __m512d add_squares(__m512d sum, __m256 x) {
+    const __m512d v = _mm512_cvtps_pd(x);
+    return _mm512_fmadd_pd(v, v, sum);
+}
 
 void glia_rmsnorm_avx512(float *y, const float *x, const float *w, size_t n, float eps) {
-    __m512d a = _mm512_setzero_pd(), b = _mm512_setzero_pd();
-    for (size_t i = 0; i < n; i += 16) {
-        const __m512 v = _mm512_maskz_loadu_ps(lanes(n - i), x + i);
-        a = _mm512_fmadd_pd(low(v), low(v), a);
-        b = _mm512_fmadd_pd(high(v), high(v), b);
-    }
-    const double sum = _mm512_reduce_add_pd(_mm512_add_pd(a, b));
-    const __m512d scale = _mm512_set1_pd(1 / sqrt(sum / (double)n + (double)eps));
-    for (size_t i = 0; i < n; i += 16) {
+    __m512d sum[4] = {_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd()};
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32)
+        for (int c = 0; c < 4; c++) sum[c] = add_squares(sum[c], _mm256_loadu_ps(x + i + 8 * c));
+    for (; i < n; i += 8) sum[0] = add_squares(sum[0], _mm256_maskz_loadu_ps((__mmask8)lanes(n - i), x + i));
+    sum[0] = _mm512_add_pd(_mm512_add_pd(sum[0], sum[1]), _mm512_add_pd(sum[2], sum[3]));
+    const glia_two_floats s = glia_rms_scale(_mm512_reduce_add_pd(sum[0]), n, eps);
+    const __m512 high = _mm512_set1_ps(s.high), low = _mm512_set1_ps(s.low);
+    for (i = 0; i < n; i += 16) {
         const __mmask16 mask = lanes(n - i);
         const __m512 v = _mm512_maskz_loadu_ps(mask, x + i), g = _mm512_maskz_loadu_ps(mask, w + i);
-        const __m256 lo = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_mul_pd(low(v), scale), low(g)));
-        const __m256 hi = _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_mul_pd(high(v), scale), high(g)));
-        _mm512_mask_storeu_ps(y + i, mask, _mm512_insertf32x8(_mm512_castps256_ps512(lo), hi, 1));
+        const __m512 p = _mm512_mul_ps(v, high), rest = _mm512_fmadd_ps(v, low, _mm512_fmsub_ps(v, high, p));
+        const __m512 product = _mm512_fmadd_ps(p, g, _mm512_mul_ps(rest, g));
+        _mm512_mask_storeu_ps(y + i, mask, _mm512_mul_ps(product, _mm512_set1_ps(1 / GLIA_RMS_UP)));
     }
 }
 
