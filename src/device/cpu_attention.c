@@ -22,6 +22,8 @@ enum {
     GROUP_LEAST = 32,   /* queries of a unit, where there are enough */
     UNITS = 4,          /* per thread, where there are enough rows */
     LOAD = 16,          /* what reading a key costs, in queries */
+    AHEAD_ROWS = 2,
+    START = 400, /* what a query costs besides its keys, in keys */
 };
 
 size_t glia_kv_block_bytes(const glia_kv_layer *kv) {
@@ -84,11 +86,18 @@ static void norm_rotate(const context *c, float *x, const float *norm, int posit
     if (c->h->cos) c->d->k.rope(x, c->h->cos + angle, c->h->sin + angle, c->hd);
 }
 
+/* What stands AHEAD_ROWS rows below a head's `x`: no prefetcher finds rows that far apart. */
+static void fetch_row(const context *c, const float *x, size_t ld) {
+    for (size_t d = 0; d < c->hd; d += GLIA_PANEL) __builtin_prefetch(x + AHEAD_ROWS * ld + d);
+}
+
 /* The key and the value of row r of `rows` and KV head `head` into the cache, if they belong here. */
 static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
     const size_t at = (size_t)r * c->x->ldkv + (size_t)head * c->hd;
     const int slot = rows->slot[r];
     if (!is_held(c->kv, slot)) return;
+    fetch_row(c, c->x->k + at, c->x->ldkv);
+    fetch_row(c, c->x->v + at, c->x->ldkv);
     norm_rotate(c, c->x->k + at, c->h->k_norm, rows->position[r]);
     c->d->k.kv_store(tile_of_position(c->kv, rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
                      c->x->k + at, c->x->v + at, c->hd);
@@ -155,9 +164,9 @@ static glia_softmax part_of(const context *c, int thread, int i) {
 /* Rows that attention takes together: of one sequence, at rising positions, of no tree. */
 typedef struct {
     int first, n;
-    int base;         /* of a tree row: the position of its first ancestor in the batch; else its end */
-    int from, last;   /* slots of the first key that any of them sees, of the last; none: last < from */
-    int64_t key_cost; /* of one key */
+    int base;       /* of a tree row: the position of its first ancestor in the batch; else its end */
+    int from, last; /* slots of the first key that any of them sees, of the last; none: last < from */
+    int64_t start_cost, key_cost; /* of all queries, of one key */
 } row_group;
 
 static bool in_tree(const glia_rows *rows, int r) {
@@ -184,6 +193,7 @@ static row_group next_group(const context *c, int first, int most) {
     }
     g.from = held(c->kv, first_seen(c, p));
     g.last = held(c->kv, rows->position[first + g.n - 1] + 1) - 1;
+    g.start_cost = (int64_t)g.n * (int64_t)c->group * START;
     g.key_cost = (int64_t)g.n * (int64_t)c->group + LOAD;
     return g;
 }
@@ -201,7 +211,7 @@ static int last_span(const row_group *g) { return g->last < g->from ? first_span
 /* Where keys [0, key) of a unit end on the line, from its beginning. */
 static int64_t cost_before(const row_group *g, int key) {
     const int keys = key > g->last ? g->last + 1 : key;
-    return keys > g->from ? (int64_t)(keys - g->from) * g->key_cost : 0;
+    return keys > g->from ? g->start_cost + (int64_t)(keys - g->from) * g->key_cost : 0;
 }
 
 static int64_t unit_cost(const row_group *g) { return cost_before(g, INT32_MAX); }
@@ -299,8 +309,10 @@ static void take_queries(const context *c, const row_group *g, int head) {
     for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
         const int r = g->first + (int)(i / c->group);
         float *q = c->q + i * c->total.ldo;
-        memcpy(q, c->x->q + (size_t)r * c->x->ldq + ((size_t)head * c->group + i % c->group) * c->hd,
-               c->hd * sizeof *q);
+        const float *from =
+            c->x->q + (size_t)r * c->x->ldq + ((size_t)head * c->group + i % c->group) * c->hd;
+        fetch_row(c, from, c->x->ldq);
+        memcpy(q, from, c->hd * sizeof *q);
         norm_rotate(c, q, c->h->q_norm, c->rows->position[r]);
     }
 }
@@ -388,11 +400,17 @@ static bool independent(const glia_rows *rows) {
     return true;
 }
 
+/* Rows are taken a few at a time, head by head, so that their lines of a head's tile stay in the first cache.
+ */
 static void store_rows(const context *c, const glia_rows *rows, int thread) {
+    const size_t heads = (size_t)c->h->kv_heads, n = (size_t)rows->n;
     size_t from, to;
-    glia_share((size_t)rows->n * (size_t)c->h->kv_heads, thread, c->d->threads, &from, &to);
-    for (size_t u = from; u < to; u++)
-        store_kv(c, rows, (int)(u / (size_t)c->h->kv_heads), (int)(u % (size_t)c->h->kv_heads));
+    glia_share(n * heads, thread, c->d->threads, &from, &to);
+    for (size_t u = from; u < to; u++) {
+        const size_t first = u / (GLIA_KV_TILE * heads) * GLIA_KV_TILE, i = u - first * heads;
+        const size_t few = n - first < GLIA_KV_TILE ? n - first : GLIA_KV_TILE;
+        store_kv(c, rows, (int)(first + i % few), (int)(i / few));
+    }
     glia_device_barrier(c->d); /* the cache */
 }
 
