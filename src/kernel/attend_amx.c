@@ -74,7 +74,8 @@ typedef struct {
     const void *const *tile;
     const int16_t *lo, *hi;
     float scale, margin;
-    size_t per; /* rows of softmax between two steps of the tiles */
+    size_t rows; /* of a block in tiles: all of few queries, else ROWS */
+    size_t per;  /* rows of softmax between two steps of the tiles */
     stage stage[2];
     block block[3];
     _Alignas(64) char edge[2][VALUES_MAX]; /* V panels of the outermost tiles, the unseen zeroed */
@@ -141,10 +142,10 @@ typedef struct {
     bool all; /* its queries see the whole step */
 } softmax;
 
-static softmax softmax_of(const work *w, const job *j, int tiles) {
+static softmax softmax_of(const work *w, const job *j) {
     softmax x = {.w = w, .j = j};
     if (!j) return x;
-    x.rows = (size_t)tiles * GLIA_AMX_ROWS;
+    x.rows = w->rows;
     x.all = j->at >= j->b->all_lo && j->at + KEYS <= j->b->all_hi && j->b->rows == x.rows;
     return x;
 }
@@ -369,7 +370,7 @@ static bool begin_block(const work *w, block *b, size_t first) {
         if (hi < b->all_hi) b->all_hi = hi;
     }
     if (b->lo >= b->hi) return false;
-    for (size_t r = 0; r < ROWS; r++) {
+    for (size_t r = 0; r < w->rows; r++) {
         uint16_t *q = b->q + r * w->dims;
         b->m[r] = -INFINITY;
         _mm512_store_ps(b->l[r], _mm512_setzero_ps());
@@ -451,7 +452,7 @@ static bool prepare_values(work *w, const job *j, const char *v[STEP_TILES]) {
 
 /* Three steps in hand: scores of `next`, softmax of `now`, values of `last`. */
 GLIA_INLINE void turn(work *w, const job *next, const job *now, const job *last, const int T) {
-    softmax x = softmax_of(w, now, T);
+    softmax x = softmax_of(w, now);
     const char *v[STEP_TILES];
     const bool some = last && prepare_values(w, last, v);
     __asm__ volatile("" : : : "memory"); /* what was stored is there before tiles load it */
@@ -474,7 +475,9 @@ void glia_attend_bf16_amx(glia_softmax out, const float *q, size_t ldq, size_t n
     w.stage[0].moved = w.stage[1].moved = 0;
     const size_t steps = STEP_TILES * (w.dims / GLIA_AMX_STEP + (w.panels + 1) / 2);
     w.per = (ROWS + steps - 1) / steps;
-    const glia_tile_config config = glia_tile_config_full();
+    glia_tile_config config = glia_tile_config_full();
+    w.rows = n <= GLIA_AMX_ROWS ? n : ROWS;
+    if (n <= GLIA_AMX_ROWS) config.rows[0] = config.rows[1] = config.rows[4] = (uint8_t)n;
     job jobs[3] = {{0}}, *next = &jobs[0], *now = NULL, *last = NULL;
     const job none = {0};
     bool more = next_job(&w, &none, next);
