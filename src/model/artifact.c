@@ -85,7 +85,7 @@ static void add_layer(tensor_list *l, int i, const glia_layer_weights *w) {
     add_matrix(l, i, "kv", &w->kv);
     add_matrix(l, i, "o", &w->o);
     for (int s = 0; s < GLIA_CP_MAX; s++) {
-        char name[24];
+        char name[28];
         snprintf(name, sizeof name, "shard.%d.q", s);
         add_matrix(l, i, name, &w->q_shard[s]);
         snprintf(name, sizeof name, "shard.%d.o", s);
