@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/bf16.h"
 #include "format/checkpoint.h"
 #include "kernel/panel.h"
@@ -19,7 +21,7 @@
 static const int degrees[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32};
 enum { N_DEGREES = sizeof degrees / sizeof *degrees };
 
-static glia_team *team;
+static glia_team *team, *three; /* of one thread and of three, which pack at tp 3 */
 
 /* ---- the whole model ------------------------------------------------------- */
 
@@ -308,6 +310,7 @@ static void check_ranks(const model *m, const char *dir, const glia_weights_opti
         glia_weights_options o = *given;
         glia_weights *w;
         o.parallel = &p;
+        if (tp == 3) o.team = three;
         if (glia_weights_load(&w, dir, m->config, &o, &err)) fail_msg("%s", err.msg);
         check_ends(m, w, glia_quantizes(o.quantize, 0, PRODUCT_HEAD));
         for (int i = 0; i < m->config->layers; i++) check_matrices(m, w, i);
@@ -501,6 +504,54 @@ static void test_memory(void **state) {
     }
 }
 
+static int64_t number(const json_t *o, const char *key) {
+    return json_integer_value(json_object_get(o, key));
+}
+
+/* What inspect says of a rank is what a rank has. */
+static void test_inspect(void **state) {
+    (void)state;
+    static const char dir[] = "models/smollm3-demo";
+    glia_model_config c;
+    glia_err err = {0};
+    if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+    for (int i = 0; i < 2 * N_DEGREES; i++) {
+        const glia_options o = {.tensor_parallel_size = degrees[i / 2],
+                                .vocab_parallel = i % 2 ? GLIA_SWITCH_ON : GLIA_SWITCH_OFF,
+                                .dtype = GLIA_DTYPE_BF16};
+        const glia_parallel p = {.tp = degrees[i / 2], .vocab_parallel = i % 2, .cp_degree = 1};
+        const glia_local local = glia_local_of(&c, &p);
+        glia_plan plan = {0};
+        glia_weights_plan(&plan, &c, &p, GLIA_DTYPE_BF16, NULL);
+        char *text;
+        if (glia_inspect(&text, dir, NULL, &o, &err)) fail_msg("%s", err.msg);
+        json_t *root = json_loads(text, 0, NULL), *t, *replica;
+        const json_t *ranks = json_object_get(root, "ranks");
+        int64_t sum = number(ranks, "weight_bytes_without_ranks");
+        size_t n;
+        json_array_foreach(json_object_get(ranks, "replicated"), n, replica) sum += number(replica, "bytes");
+        CHECK(number(ranks, "weight_bytes_of_all_ranks") == sum, "tp %d", p.tp);
+        CHECK(number(ranks, "weight_bytes_of_one_rank") == (int64_t)plan.bytes, "tp %d", p.tp);
+        json_array_foreach(json_object_get(root, "tensors"), n, t) {
+            const json_t *shape = json_object_get(t, "of_rank");
+            const int64_t rows = json_integer_value(json_array_get(shape, 0)),
+                          cols = json_integer_value(json_array_get(shape, 1));
+            const char *name = json_string_value(json_object_get(t, "name"));
+            if (strstr(name, "embed_tokens"))
+                CHECK(rows == (int64_t)local.embed_vocab && cols == (int64_t)local.embed_hidden, "%s, tp %d",
+                      name, p.tp);
+            if (strstr(name, "k_proj"))
+                CHECK(rows == (int64_t)local.kv && cols == c.hidden, "%s, tp %d", name, p.tp);
+            if (strstr(name, "o_proj"))
+                CHECK(rows == c.hidden && cols == (int64_t)local.q, "%s, tp %d", name, p.tp);
+            if (strstr(name, "lm_head")) CHECK(p.tp > 1 && !p.vocab_parallel, "a copy at tp %d", p.tp);
+        }
+        json_decref(root);
+        glia_free(text);
+    }
+    glia_model_config_free(&c);
+}
+
 /* ---- preshard -------------------------------------------------------------- */
 
 /* q and k as the first Llama checkpoints store them: the two of a RoPE pair
@@ -577,12 +628,14 @@ static void test_limits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_dummies),  cmocka_unit_test(test_int8),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_preshard), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_dummies), cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_inspect), cmocka_unit_test(test_preshard),
+        cmocka_unit_test(test_limits),
     };
     glia_err err;
-    if (glia_team_create(&team, 2, &err)) fail_msg("%s", err.msg);
+    if (glia_team_create(&team, 1, &err) || glia_team_create(&three, 3, &err)) fail_msg("%s", err.msg);
     const int status = check_run_group("load_ranks", tests);
+    glia_team_free(three);
     glia_team_free(team);
     return status;
 }

@@ -74,37 +74,27 @@ static json_t *config_json(const glia_model *m) {
 
 /* ---- ranks ---------------------------------------------------------------- */
 
-/* Rank 0; the others are alike. */
-static glia_parallel parallel_of(const glia_model *m) {
-    glia_parallel p = glia_alone;
-    p.tp = m->setting[SET_TP].value;
-    p.vocab_parallel = m->config.tied_head; /* so that the head is no second copy */
-    p.flash_decoding = m->setting[SET_FLASH_DECODING].value;
-    p.cp_degree = m->setting[SET_CONTEXT_PARALLEL].value;
-    return p;
-}
-
 /* What one rank holds, and what all hold together: one rank alone and the replicas. */
 static json_t *ranks_json(const glia_model *m) {
-    const glia_parallel p = parallel_of(m);
-    const glia_local local = glia_local_of(&m->config, &p);
+    const glia_parallel *p = &m->parallel;
+    const glia_local local = glia_local_of(&m->config, p);
     glia_plan alone = {0}, rank = {0};
     uint64_t bytes[N_REPLICAS];
     json_t *replicas = json_array();
     glia_weights_plan(&alone, &m->config, &glia_alone, m->dtype, &m->quantize);
-    glia_weights_plan(&rank, &m->config, &p, m->dtype, &m->quantize);
-    glia_weights_replicas(bytes, &m->config, &p, m->dtype, &m->quantize);
+    glia_weights_plan(&rank, &m->config, p, m->dtype, &m->quantize);
+    glia_weights_replicas(bytes, &m->config, p, m->dtype, &m->quantize);
     for (int i = 0; i < N_REPLICAS; i++)
         if (bytes[i])
             json_array_append_new(replicas,
                                   json_pack("{s:s, s:I}", "name", glia_replica_name((glia_replica)i), "bytes",
                                             (json_int_t)bytes[i]));
-    return json_pack("{s:i, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:o}", "tensor_parallel_size", p.tp,
+    return json_pack("{s:i, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:o}", "tensor_parallel_size", p->tp,
                      "head_rule", glia_head_rule_name(local.cut.rule), "heads_per_rank",
                      local.heads * local.cp, "key_value_heads_per_rank", local.kv_heads, "vocab_parallel",
-                     p.vocab_parallel, "weight_bytes_of_one_rank", (json_int_t)rank.bytes,
-                     "weight_bytes_of_all_ranks", (json_int_t)rank.bytes * p.tp, "weight_bytes_without_ranks",
-                     (json_int_t)alone.bytes, "replicated", replicas);
+                     p->vocab_parallel, "weight_bytes_of_one_rank", (json_int_t)rank.bytes,
+                     "weight_bytes_of_all_ranks", (json_int_t)rank.bytes * p->tp,
+                     "weight_bytes_without_ranks", (json_int_t)alone.bytes, "replicated", replicas);
 }
 
 /* ---- tensors -------------------------------------------------------------- */
@@ -141,15 +131,15 @@ static json_t *shape_json(size_t rows, size_t cols, bool vector) {
 
 static json_t *tensor_json(const glia_model *m, const glia_weight *w, const char *name,
                            const glia_tensor_view *stored) {
-    const glia_parallel p = parallel_of(m);
-    const glia_local local = glia_local_of(&m->config, &p);
+    const glia_local local = glia_local_of(&m->config, &m->parallel);
     const bool vector = w->spec->cols == D_1;
     const char *format = format_of(m, w);
     glia_shard rows, cols;
-    glia_spec_shards(&rows, &cols, w->spec, &m->config, &p, &local.cut);
+    glia_spec_shards(&rows, &cols, w->spec, &m->config, &m->parallel, &local.cut);
     return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "name", name, "shape",
-                     shape_json(rows.n, cols.n, vector), "cut", glia_cut_name(glia_spec_cut(w->spec, &p)),
-                     "of_rank", shape_json(glia_shard_size(&rows), glia_shard_size(&cols), vector), "stored",
+                     shape_json(rows.n, cols.n, vector), "cut",
+                     glia_cut_name(glia_spec_cut(w->spec, &m->parallel)), "of_rank",
+                     shape_json(glia_shard_size(&rows), glia_shard_size(&cols), vector), "stored",
                      stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(), "runs",
                      format, "scale", scale_json(m, format));
 }
@@ -157,14 +147,13 @@ static json_t *tensor_json(const glia_model *m, const glia_weight *w, const char
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {
     json_t *array = json_array();
     glia_weight w;
-    const glia_parallel p = parallel_of(m);
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
     for (size_t i = 0; glia_spec_weight(&w, spec, &m->config, i); i++) {
         const glia_tensor_view *t = find(checkpoint, w.name);
         json_array_append_new(array, tensor_json(m, &w, t ? t->name : w.name, t));
     }
     w = (glia_weight){.spec = &glia_output_head};
-    if (m->config.tied_head && !glia_weights_share_head(&m->config, &p, &m->quantize))
+    if (m->config.tied_head && !glia_weights_share_head(&m->config, &m->parallel, &m->quantize))
         json_array_append_new(array, tensor_json(m, &w, "lm_head (tied, a copy)", NULL));
     return array;
 }
@@ -181,10 +170,9 @@ static json_t *regions_json(const glia_plan *plan) {
 }
 
 static json_t *memory_json(const glia_model *m) {
-    const glia_parallel p = parallel_of(m);
     glia_plan weights = {0}, engine = {0};
-    glia_weights_plan(&weights, &m->config, &p, m->dtype, &m->quantize);
-    glia_engine_plan(&m->config, &p, &m->limits, m->threads, &engine);
+    glia_weights_plan(&weights, &m->config, &m->parallel, m->dtype, &m->quantize);
+    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, &engine);
     return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
                      "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
                      (json_int_t)engine.bytes, "total_bytes", (json_int_t)(weights.bytes + engine.bytes));
