@@ -310,7 +310,7 @@ static void check_ranks(const model *m, const char *dir, const glia_weights_opti
         glia_weights_options o = *given;
         glia_weights *w;
         o.parallel = &p;
-        if (tp == 3) o.team = three;
+        if (p.tp == 3) o.team = three;
         if (glia_weights_load(&w, dir, m->config, &o, &err)) fail_msg("%s", err.msg);
         check_ends(m, w, glia_quantizes(o.quantize, 0, PRODUCT_HEAD));
         for (int i = 0; i < m->config->layers; i++) check_matrices(m, w, i);
