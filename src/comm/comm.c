@@ -183,6 +183,17 @@ typedef struct {
     char msg[sizeof((glia_err *)0)->msg];
 } note;
 
+/* Cut both lists "item, item, ..." down to the items where they first differ. */
+static void first_difference(const char **a, const char **b, int *len_a, int *len_b) {
+    size_t at = 0;
+    for (size_t i = 0; (*a)[i] && (*a)[i] == (*b)[i]; i++)
+        if (i > 0 && (*a)[i - 1] == ',' && (*a)[i] == ' ') at = i + 1;
+    *a += at;
+    *b += at;
+    *len_a = (int)strcspn(*a, ",");
+    *len_b = (int)strcspn(*b, ",");
+}
+
 /* Compare rank r's note with rank 0's; a sentence where they differ. */
 static glia_status compare(const note *of, int r, glia_err *err) {
     if (of[r].layout != of[0].layout || strcmp(of[r].version, of[0].version) != 0)
@@ -190,10 +201,12 @@ static glia_status compare(const note *of, int r, glia_err *err) {
                          of[r].version, of[0].version);
     if (of[r].status != GLIA_OK)
         return glia_fail(err, (glia_status)of[r].status, "rank %d: %s", r, of[r].msg);
-    if (strcmp(of[r].config, of[0].config) != 0)
-        return glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d is configured as %.180s, rank 0 as %.180s", r,
-                         of[r].config, of[0].config);
-    return GLIA_OK;
+    if (strcmp(of[r].config, of[0].config) == 0) return GLIA_OK;
+    const char *theirs = of[r].config, *ours = of[0].config;
+    int n_theirs, n_ours;
+    first_difference(&theirs, &ours, &n_theirs, &n_ours);
+    return glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d is configured as %.*s, rank 0 as %.*s", r, n_theirs,
+                     theirs, n_ours, ours);
 }
 
 glia_status glia_comm_notes(glia_comm *world, const void *mine, size_t bytes, void *all, glia_err *err) {

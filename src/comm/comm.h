@@ -66,11 +66,11 @@ const char *glia_comm_name(const glia_comm *c);
 /* Those of thread ranks may be made by one thread for all ranks in turn, except
  * glia_comm_agree(), which waits for the others.
  *
- * All ranks of a world compare notes: `config` (text that must be equal, 400
- * bytes count), the program's version, and whether each is well. `own` and
- * *err: this rank's status so far, with its sentence where it is a failure. On
- * every rank the same answer: GLIA_OK, or the first failed or differing rank
- * with the reason in *err. */
+ * All ranks of a world compare notes: `config` (a list "item, item, ..." that
+ * must be equal, of which 400 bytes count), the program's version, and whether
+ * each is well. `own` and *err: this rank's status so far, with its sentence where
+ * it is a failure. On every rank the same answer: GLIA_OK, or the first failed or
+ * differing rank with the reason, or the first item that differs, in *err. */
 glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status own, glia_err *err);
 
 /* Every rank's `bytes` of notes: all [size, bytes]. A failure is some rank's. */

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { SPINS = 1000, YIELDS = 20000, FLOATS = GLIA_LINE / sizeof(float) };
+enum { SPINS = 1000, YIELDS = 20000, IDLE = 30000, FLOATS = GLIA_LINE / sizeof(float) };
 
 static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
 
@@ -33,8 +33,7 @@ static void post(glia_comm *c, bool send, int peer, void *p, size_t bytes) {
 /* Wait for what was posted; after a failure it is left behind, as is all of MPI. */
 static bool settle(glia_comm *c) {
     glia_mpi *m = part_of(c);
-    const struct timespec nap = {.tv_nsec = 100000};
-    for (int i = 0, done = 0; glia_mpi_enter(c); i++) {
+    for (int i = 0, done = 0; glia_mpi_enter(c); i += i <= IDLE) {
         const int code = MPI_Testall(m->n_requests, m->request, &done, MPI_STATUSES_IGNORE);
         glia_mpi_leave(c);
         if (code != MPI_SUCCESS) glia_mpi_fail(c, code);
@@ -42,8 +41,8 @@ static bool settle(glia_comm *c) {
             m->n_requests = 0;
             return true;
         }
-        if (i > YIELDS)
-            nanosleep(&nap, NULL);
+        if (i > YIELDS) /* nobody hurries: a server without requests */
+            nanosleep(&(struct timespec){.tv_nsec = i > IDLE ? 1000000 : 100000}, NULL);
         else if (i > SPINS || c->spins == 0)
             sched_yield();
     }
