@@ -88,7 +88,7 @@ install: all ## into $(DESTDIR)$(PREFIX), with a pkg-config file
 clean: ## remove build/
 	rm -rf build
 
-$(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o: HOUSE += $(MPI_FLAGS)
+$(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o $(B)/tests/check_ranks_mpi.o: HOUSE += $(MPI_FLAGS)
 $(B)/src/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(B)/src/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
 $(B)/src/%_vnni.o:   ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma
@@ -114,6 +114,12 @@ $(B)/glia: $(CLI_OBJ) $(B)/libglia.a
 $(B)/tests/%: HOUSE += -Itests
 $(B)/tests/check_%: $(B)/tests/check_%.o $(B)/tests/check.o $(B)/tests/guard_malloc.o $(B)/libglia.a
 	$(CC) $(CFLAGS) $^ -lcmocka $(LIBS) -o $@
+# A program of another version, to meet this one's ranks.
+OTHER := $(B)/tests/glia-0.0.9
+$(OTHER): src/comm/comm.c src/comm/mpi.c $(CLI_OBJ) $(B)/libglia.a
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -DGLIA_VERSION=%,$(HOUSE)) -DGLIA_VERSION='"0.0.9"' $(MPI_FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
+$(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # What is fuzzed reads files and text; instrumented kernels would take minutes to compile.
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% text/%),$(LIB_OBJ))
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)

@@ -5,11 +5,10 @@
  * only what the ranks printed. */
 #define _GNU_SOURCE
 #include "comm.h"
+#include "mpirun.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #ifdef GLIA_HAVE_MPI
@@ -126,8 +125,7 @@ static int run_rank(const char *name) {
 
 /* ---- as the test ----------------------------------------------------------------- */
 
-static char program[4096], lines[1 << 16];
-static double took;
+static char program[4096];
 
 /* `--bench`: two ranks, by shared memory and by messages. */
 static int bench(void) {
@@ -142,34 +140,11 @@ static int bench(void) {
     return 0;
 }
 
-/* Run a shell command; everything it printed is in lines[]. */
-static int run(const char *command) {
-    const double start = check_seconds();
-    FILE *out = popen(command, "r");
-    assert_non_null(out);
-    const size_t n = fread(lines, 1, sizeof lines - 1, out);
-    lines[n] = '\0';
-    const int status = pclose(out);
-    took = check_seconds() - start;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-/* `ranks` of this program on this machine. */
-static int mpirun(int ranks, const char *options, const char *name) {
-    char command[8192];
-    snprintf(command, sizeof command,
-             "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 "
-             "OMPI_MCA_hwloc_base_binding_policy=none ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=report_bugs=0 "
-             "timeout -k 1 100 mpirun %s -n %d %s --rank %s 2>&1 < /dev/null",
-             options, ranks, program, name);
-    return run(command);
-}
-
-static void need_mpi(void) {
-#ifndef GLIA_HAVE_MPI
-    check_skip("this build has no MPI");
-#endif
-    if (system("mpirun --version > /dev/null 2>&1") != 0) check_skip("no mpirun here");
+/* This program as a rank. */
+static const char *as_rank(const char *name) {
+    static char command[sizeof program + 64];
+    snprintf(command, sizeof command, "%s --rank %s", program, name);
+    return command;
 }
 
 /* Every rank but `except` printed this line. */
@@ -178,7 +153,7 @@ static void expect_all(int ranks, int except, const char *text) {
     for (int r = 0; r < ranks; r++) {
         if (r == except) continue;
         snprintf(want, sizeof want, "rank %d: %s", r, text);
-        CHECK(strstr(lines, want) != NULL, "no line \"%s\" in:\n%s", want, lines);
+        CHECK(strstr(mpi_lines, want) != NULL, "no line \"%s\" in:\n%s", want, mpi_lines);
     }
 }
 
@@ -197,10 +172,10 @@ static void test_well(void **state) {
         {4, "", "messages-groups", "well, mpi messages"},
         {5, "--mca btl tcp,self", "messages", "well, mpi messages"},
     };
-    need_mpi();
+    mpi_need();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const int code = mpirun(rows[i].ranks, rows[i].options, rows[i].name);
-        CHECK(code == 0, "%d ranks, %s: exit %d\n%s", rows[i].ranks, rows[i].name, code, lines);
+        const int code = mpi_start(rows[i].ranks, rows[i].options, as_rank(rows[i].name));
+        CHECK(code == 0, "%d ranks, %s: exit %d\n%s", rows[i].ranks, rows[i].name, code, mpi_lines);
         expect_all(rows[i].ranks, -1, rows[i].way);
     }
 }
@@ -220,11 +195,11 @@ static void test_failures(void **state) {
         {"", "config", -1, "failed: rank 2 is configured as bfloat16, rank 0 as float32"},
         {"", "version", 1, "failed: rank 1 runs Glia 0.0.9, rank 0 runs Glia "},
     };
-    need_mpi();
+    mpi_need();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const int code = mpirun(3, rows[i].options, rows[i].name);
-        CHECK(code != 0, "%s: exit 0\n%s", rows[i].name, lines);
-        CHECK(took < 60, "%s: took %.1f s", rows[i].name, took);
+        const int code = mpi_start(3, rows[i].options, as_rank(rows[i].name));
+        CHECK(code != 0, "%s: exit 0\n%s", rows[i].name, mpi_lines);
+        CHECK(mpi_took < 60, "%s: took %.1f s", rows[i].name, mpi_took);
         expect_all(3, rows[i].except, rows[i].text);
     }
 }
@@ -244,16 +219,10 @@ static void test_hosts(void **state) {
         {2, 1, "killed", 1, "failed: rank 1 (process "},
         {3, 1, "config", -1, "failed: rank 2 is configured as bfloat16, rank 0 as float32"},
     };
-    need_mpi();
-    if (run("tests/hosts --check 2>&1") != 0) check_skip("%s", strtok(lines, "\n"));
+    mpi_need_hosts();
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char command[8192];
-        snprintf(
-            command, sizeof command,
-            "ASAN_OPTIONS=detect_leaks=0 tests/hosts %d %d --mca btl tcp,self %s --rank %s 2>&1 < /dev/null",
-            rows[i].hosts, rows[i].each, program, rows[i].name);
-        const int code = run(command);
-        CHECK((code == 0) == (rows[i].text[0] == 'w'), "%s: exit %d\n%s", rows[i].name, code, lines);
+        const int code = mpi_start_on(rows[i].hosts, rows[i].each, "", as_rank(rows[i].name));
+        CHECK((code == 0) == (rows[i].text[0] == 'w'), "%s: exit %d\n%s", rows[i].name, code, mpi_lines);
         expect_all(rows[i].hosts * rows[i].each, rows[i].except, rows[i].text);
     }
 }
@@ -270,8 +239,7 @@ static void test_without_mpi(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "--rank") == 0) return run_rank(argv[2]);
-    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[n > 0 ? n : 0] = '\0';
+    mpi_find_self(program, sizeof program);
     if (argc == 2 && strcmp(argv[1], "--bench") == 0) return bench();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_well),
