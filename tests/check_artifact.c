@@ -600,10 +600,10 @@ static logits score(const char *dir, const glia_options *o) {
 static void test_runs(void **state) {
     (void)state;
     for (int tp = 1; tp <= 3; tp++)
-        for (int vocab = 0; vocab < 2; vocab++) {
+        for (int vocab = GLIA_SWITCH_DEFAULT; vocab <= GLIA_SWITCH_OFF; vocab++) {
             const glia_options o = {.dtype = GLIA_DTYPE_BF16,
                                     .tensor_parallel_size = tp,
-                                    .vocab_parallel = vocab,
+                                    .vocab_parallel = (glia_switch)vocab,
                                     .threads = tp,
                                     .quantization = tp == 3 ? GLIA_QUANTIZATION_W8A8 : 0};
             const glia_options plain = {.threads = tp};
