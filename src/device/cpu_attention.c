@@ -95,7 +95,7 @@ static void fetch_row(const context *c, const float *x, size_t ld) {
 static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
     const size_t at = (size_t)r * c->x->ldkv + (size_t)head * c->hd;
     const int slot = rows->slot[r];
-    if (!is_held(c->kv, slot)) return;
+    if (slot < 0 || !is_held(c->kv, slot)) return;
     fetch_row(c, c->x->k + at, c->x->ldkv);
     fetch_row(c, c->x->v + at, c->x->ldkv);
     norm_rotate(c, c->x->k + at, c->h->k_norm, rows->position[r]);
@@ -265,7 +265,7 @@ static void find_tiles(const context *c, const row_group *g, int head, int span,
     int start = over ? g->from / GLIA_KV_TILE * GLIA_KV_TILE : (span + 1) * GLIA_SPAN;
     head += over;
     for (int i = 0; i < GLIA_TILES_AHEAD; i++, start += GLIA_KV_TILE)
-        tile[t + i] = head < c->h->kv_heads && start <= g->last && start + GLIA_KV_TILE <= g->base
+        tile[t + i] = head < c->kv->kv_heads && start <= g->last && start + GLIA_KV_TILE <= g->base
                           ? tile_of_slot(c->kv, c->rows, g->first, head, start)
                           : NULL;
 }
@@ -297,7 +297,7 @@ static void attend_span(const context *c, const row_group *g, int head, int span
         lo[i] = clamp_key(held(c->kv, first_seen(c, p)), span);
         hi[i] = clamp_key(held(c->kv, p + 1), span);
     }
-    find_tiles(c, g, head, span, tile);
+    find_tiles(c, g, head + c->h->first_kv, span, tile);
     const glia_dtype dtype = c->kv->dtype == GLIA_DTYPE_I8 ? widen_tiles(c, g, span, tile) : c->kv->dtype;
     glia_attend_fn *attend = dtype == GLIA_DTYPE_F32 ? c->d->k.attend_f32 : c->d->k.attend_bf16;
     attend(out, c->q, c->total.ldo, n, tile, lo, hi, c->h->scale, c->hd);
@@ -309,8 +309,8 @@ static void take_queries(const context *c, const row_group *g, int head) {
     for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
         const int r = g->first + (int)(i / c->group);
         float *q = c->q + i * c->total.ldo;
-        const float *from =
-            c->x->q + (size_t)r * c->x->ldq + ((size_t)head * c->group + i % c->group) * c->hd;
+        const size_t at = (size_t)head * c->group + i % c->group, block = (size_t)c->x->block_heads;
+        const float *from = c->x->q + at / block * c->x->q_block + (size_t)r * c->x->ldq + at % block * c->hd;
         fetch_row(c, from, c->x->ldq);
         memcpy(q, from, c->hd * sizeof *q);
         norm_rotate(c, q, c->h->q_norm, c->rows->position[r]);
@@ -339,11 +339,12 @@ static void write_state(const context *c, size_t row, size_t head, size_t i) {
 static void write_out(const context *c, const row_group *g, int head) {
     for (size_t i = 0; i < (size_t)g->n * c->group; i++) {
         const size_t row = (size_t)g->first + i / c->group, at = (size_t)head * c->group + i % c->group;
+        const size_t block = at / (size_t)c->out->block_heads, head_at = at % (size_t)c->out->block_heads;
         if (c->out->states)
             write_state(c, row, at, i);
         else
-            write_query(c->d, c->out->o + row * c->out->ldo, at, c->total.o + i * c->total.ldo, c->total.l[i],
-                        c->hd);
+            write_query(c->d, c->out->o + block * c->out->o_block + row * c->out->ldo, head_at,
+                        c->total.o + i * c->total.ldo, c->total.l[i], c->hd);
     }
 }
 
@@ -403,7 +404,7 @@ static bool independent(const glia_rows *rows) {
 /* Rows are taken a few at a time, head by head, so that their lines of a head's tile stay in the first cache.
  */
 static void store_rows(const context *c, const glia_rows *rows, int thread) {
-    const size_t heads = (size_t)c->h->kv_heads, n = (size_t)rows->n;
+    const size_t heads = (size_t)c->kv->kv_heads, n = (size_t)rows->n;
     size_t from, to;
     glia_share(n * heads, thread, c->d->threads, &from, &to);
     for (size_t u = from; u < to; u++) {
@@ -446,7 +447,7 @@ void glia_device_attention(const glia_device *d, int thread, const glia_attended
                  .out = out,
                  .hd = (size_t)h->head_dim,
                  .group = (size_t)(h->heads / h->kv_heads)};
-    const bool alone = stored == rows && independent(rows);
+    const bool alone = stored == rows && h->kv_heads == kv->kv_heads && independent(rows);
     const int most = most_rows(&c);
     int64_t total = 0, start = 0;
     bool split = false;

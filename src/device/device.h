@@ -71,6 +71,7 @@ typedef struct {
 /* Heads of an attention layer and what is done to each before the product. */
 typedef struct {
     int heads, kv_heads, head_dim;
+    int first_kv; /* the cache's head that is the first of these; all heads of the cache are stored */
     const float *q_norm, *k_norm; /* [head_dim] RMSNorm weights, or NULL */
     float eps;
     const float *cos, *sin; /* [position, head_dim / 2], or NULL: this layer does not rotate */
@@ -83,13 +84,15 @@ typedef struct {
 typedef struct {
     float *q, *k, *v;
     size_t ldq, ldkv;
+    int block_heads; /* heads side by side in a row of q; the next so many are q_block floats on */
+    size_t q_block;
 } glia_qkv;
 
 /* Where results go: into o, or, where there are members, as softmax states into `states`: blocks of
  * glia_states_bytes(block_heads * block_rows) bytes, for each block of heads those of its rows. */
 typedef struct {
-    float *o; /* [rows, heads * head_dim] */
-    size_t ldo;
+    float *o; /* [rows, block_heads * head_dim], and so on o_block floats further */
+    size_t ldo, o_block;
     char *states; /* NULL: into o */
     int block_heads, block_rows;
 } glia_attended;

@@ -6,9 +6,7 @@
 
 enum { SPREAD_ROWS = 8 }; /* of each rank, at least: fewer rows are not worth a second collective */
 
-bool glia_spreads(const glia_parallel *p, int m) {
-    return p->sequence_parallel && p->tp > 1 && m >= SPREAD_ROWS * p->tp;
-}
+bool glia_rows_are_many(const glia_parallel *p, int m) { return p->tp > 1 && m >= SPREAD_ROWS * p->tp; }
 
 void glia_held_rows(const glia_walk *w, size_t *from, size_t *to) {
     glia_share((size_t)w->m, w->spread ? w->p.rank : 0, w->spread ? w->p.tp : 1, from, to);
@@ -68,15 +66,15 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 
 /* ---- column-parallel ------------------------------------------------------- */
 
-/* This rank's rows, `unit` bytes each at `in` in the area, and everyone's at `out`. */
-static void gather_rows(glia_walk *w, void *out, const void *in, size_t unit) {
-    const glia_gather g = {.rows = 1, .n = (size_t)w->m, .unit = unit};
-    glia_comm_all_gather(w->comm, w->thread, out, in, &g);
+/* A rank's rows, `unit` bytes each at `in` in the area, and those of the group, m, at `out`. */
+static void gather_rows(const glia_walk *w, glia_comm *group, int m, void *out, const void *in, size_t unit) {
+    const glia_gather g = {.rows = 1, .n = (size_t)m, .unit = unit};
+    glia_comm_all_gather(group, w->thread, out, in, &g);
 }
 
-/* Each rank norms its rows; what travels is what is multiplied: bfloat16 or int8 where rows become so. */
-static void spread_product(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
-                           const glia_linear_out *out) {
+/* What travels is what is multiplied: bfloat16 or int8 where rows become so. */
+glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
+                              const glia_matrix *matrix) {
     const glia_device *d = w->d;
     size_t from, to;
     glia_held_rows(w, &from, &to);
@@ -87,21 +85,21 @@ static void spread_product(glia_walk *w, const float *norm, float eps, const gli
     const glia_linear_in held = {
         w->hidden + from * w->ld_hidden, w->ld_hidden, (int)(to - from), NULL, norm, eps};
     glia_device_prepare(d, w->thread, &held, matrix, (float *)(void *)rows, (int8_t *)rows, scale);
-    const glia_operand all = {d->operand, d->ld_operand, d->rows_i8, d->rows_scale};
     if (matrix->quantize_rows) {
-        gather_rows(w, d->rows_i8, rows, stride);
-        gather_rows(w, d->rows_scale, scale, sizeof *scale);
+        gather_rows(w, group, m, d->rows_i8, rows, stride);
+        gather_rows(w, group, m, d->rows_scale, scale, sizeof *scale);
     } else {
-        gather_rows(w, d->operand, rows, d->ld_operand * sizeof(float));
+        gather_rows(w, group, m, d->operand, rows, d->ld_operand * sizeof(float));
     }
     glia_device_barrier(d); /* the gathered rows */
-    glia_device_multiply(d, w->thread, &all, w->m, matrix, out);
+    return (glia_operand){d->operand, d->ld_operand, d->rows_i8, d->rows_scale};
 }
 
 void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                           const glia_linear_out *out) {
     if (w->spread) {
-        spread_product(w, norm, eps, matrix, out);
+        const glia_operand all = glia_spread_rows(w, w->comm, w->m, norm, eps, matrix);
+        glia_device_multiply(w->d, w->thread, &all, w->m, matrix, out);
         return;
     }
     const glia_linear_in in = {w->hidden, w->ld_hidden, w->m, NULL, norm, eps};
@@ -122,6 +120,25 @@ void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matr
     const glia_linear_out summand = {GLIA_STORE, part, w->ld_hidden, w->p.rank == 0 ? bias : NULL};
     glia_device_linear(w->d, w->thread, &in, matrix, &summand);
     sum_up(w, part, true);
+}
+
+void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float *x, size_t ldx,
+                             const glia_matrix *shard, int shards, const float *bias) {
+    const size_t block = (size_t)m * ldx, stride = (size_t)m * w->ld_hidden;
+    float *part = (float *)(void *)next_area(w);
+    for (int s = 0; s < shards; s++) {
+        const bool first = s == 0 && glia_comm_rank(group) == 0;
+        const glia_linear_in in = {.x = x + (size_t)s * block, .ldx = ldx, .m = m};
+        const glia_linear_out summand = {GLIA_STORE, part + (size_t)s * stride, w->ld_hidden,
+                                         first ? bias : NULL};
+        if (s > 0 && shard->quantize_rows) glia_device_barrier(w->d); /* the last shard's int8 rows */
+        glia_device_linear(w->d, w->thread, &in, &shard[s], &summand);
+    }
+    size_t from, to;
+    glia_held_rows(w, &from, &to);
+    const glia_sum sum = {
+        .n = (size_t)m, .unit = w->ld_hidden, .parts = shards, .stride = stride, .add = true};
+    glia_comm_reduce_scatter_parts(group, w->thread, w->hidden + from * w->ld_hidden, part, &sum);
 }
 
 /* ---- the head -------------------------------------------------------------- */

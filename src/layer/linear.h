@@ -31,8 +31,8 @@ typedef struct {
     unsigned turn;
 } glia_walk;
 
-/* Is the residual stream of m rows spread? */
-bool glia_spreads(const glia_parallel *p, int m);
+/* Are m rows enough to be spread over the ranks? */
+bool glia_rows_are_many(const glia_parallel *p, int m);
 /* The rows [*from, *to) of the residual stream that this rank holds. */
 void glia_held_rows(const glia_walk *w, size_t *from, size_t *to);
 /* Bytes of one of the two parts of the area for up to max_rows rows, a multiple of 64. */
@@ -46,9 +46,17 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 /* out <- RMSNorm of the residual stream through this rank's columns. */
 void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                           const glia_linear_out *out);
+/* The halves of it where rows are spread: the normed rows, as `matrix` takes them, of the ranks of a
+ * group that hold m together, gathered; a barrier stands behind. */
+glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
+                              const glia_matrix *matrix);
 /* hidden += x [m, its inputs] through every rank's rows of the matrix, and the bias. */
 void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matrix *matrix,
                        const float *bias);
+/* This rank's rows of hidden += m rows through the shards that the ranks of a group hold, `shards` each,
+ * as many as ranks would hold one each: the same bits. x: a block of m rows for each shard. */
+void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float *x, size_t ldx,
+                             const glia_matrix *shard, int shards, const float *bias);
 /* out <- RMSNorm of rows row[n] of the residual stream through this rank's part of the vocabulary. */
 void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                         const int32_t *row, int n, const glia_linear_out *out);

@@ -1,0 +1,202 @@
+/* attention.c - the attention block: project, attend, sum over ranks.
+ *
+ * Each rank attends with its own query heads over its own cache, except that
+ * members of a group may share positions (flash decoding: queries and softmax
+ * states travel), or the rows of a prompt (context parallelism: keys and values
+ * travel). The comment behind a barrier names the value that crosses threads. */
+#include <assert.h>
+#include <math.h>
+
+#include "model/decoder_impl.h"
+
+/* Where weights are cut for context parallelism, q stands in whole panels before k and v. */
+size_t glia_k_column(const glia_parallel *p, const glia_local *l) {
+    return p->cp_degree > 1 ? glia_panels(l->q) * GLIA_PANEL : l->q;
+}
+
+size_t glia_qkv_columns(const glia_parallel *p, const glia_local *l) {
+    return glia_k_column(p, l) + 2 * l->kv;
+}
+
+static glia_heads heads_of(const glia_decoder *d, int layer) {
+    const glia_model_config *c = d->w->config;
+    const glia_layer_weights *l = &d->w->layer[layer];
+    return (glia_heads){
+        .heads = d->local.heads,
+        .kv_heads = d->local.kv_heads,
+        .head_dim = (int)c->head_dim,
+        .q_norm = l->q_norm,
+        .k_norm = l->k_norm,
+        .eps = (float)c->rms_norm_eps,
+        .cos = c->rope[layer] ? d->cos : NULL,
+        .sin = c->rope[layer] ? d->sin : NULL,
+        .window = c->window[layer],
+        .scale = (float)(1.0 / sqrt((double)c->head_dim)),
+    };
+}
+
+static float epsilon(const glia_decoder *d) { return (float)d->w->config->rms_norm_eps; }
+
+/* ---- every rank has all rows ------------------------------------------------ */
+
+static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_weights *w) {
+    const glia_local *l = &d->local;
+    if (d->w->parallel.cp_degree == 1) {
+        const glia_linear_out qkv = {GLIA_STORE, d->qkv, d->ld_qkv, w->qkv_bias};
+        glia_column_parallel(walk, w->in_norm, epsilon(d), &w->qkv, &qkv);
+        return;
+    }
+    const glia_linear_out q = {GLIA_STORE, d->qkv, d->ld_qkv, w->q_bias[l->shard]};
+    const glia_linear_out kv = {GLIA_STORE, d->qkv + glia_k_column(&d->w->parallel, l), d->ld_qkv,
+                                w->kv_bias};
+    glia_column_parallel(walk, w->in_norm, epsilon(d), &w->q_shard[l->shard], &q);
+    glia_device_barrier(&d->device); /* the normed rows, about to be written again */
+    glia_column_parallel(walk, w->in_norm, epsilon(d), &w->kv, &kv);
+}
+
+/* Every member attends with the queries of all over the positions that it holds. */
+static void attend_shared(const glia_decoder *d, int thread, const glia_rows *rows, glia_qkv x,
+                          glia_heads heads, const glia_kv_layer *kv) {
+    const glia_device *dev = &d->device;
+    const int members = d->local.members, own = heads.heads;
+    const size_t hd = (size_t)heads.head_dim, bytes = glia_states_bytes((size_t)rows->n * (size_t)own, hd);
+    const glia_gather q = {.rows = (size_t)rows->n,
+                           .n = (size_t)members * d->local.q,
+                           .unit = sizeof(float),
+                           .ld_in = x.ldq * sizeof(float),
+                           .ld_out = d->ld_group * sizeof(float)};
+    const glia_attended out = {.states = d->states_area, .block_heads = own, .block_rows = rows->n};
+    glia_comm_all_gather(d->members, thread, d->group_q, x.q, &q);
+    glia_device_barrier(dev); /* q of all members */
+    x.q = d->group_q;
+    x.ldq = d->ld_group;
+    heads.heads *= members;
+    x.block_heads = heads.heads;
+    glia_device_attention(dev, thread, &out, &x, rows, rows, &heads, kv);
+    glia_comm_exchange(d->members, thread, d->states, d->states_area, bytes, bytes);
+    glia_device_barrier(dev); /* the states of this rank's queries */
+    glia_device_merge(dev, thread, d->attention, d->ld_q, d->states, members, rows->n, own, hd);
+}
+
+static void attend(const glia_decoder *d, int thread, int layer, const glia_rows *rows) {
+    const glia_local *l = &d->local;
+    glia_heads heads = heads_of(d, layer);
+    const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, layer);
+    const glia_qkv x = {.q = d->qkv,
+                        .k = d->qkv + glia_k_column(&d->w->parallel, l),
+                        .v = d->qkv + glia_k_column(&d->w->parallel, l) + l->kv,
+                        .ldq = d->ld_qkv,
+                        .ldkv = d->ld_qkv,
+                        .block_heads = heads.heads};
+    const glia_attended out = {.o = d->attention, .ldo = d->ld_q, .block_heads = heads.heads};
+    if (d->members) {
+        attend_shared(d, thread, rows, x, heads, &kv);
+        return;
+    }
+    heads.first_kv = l->shard * l->kv_heads / l->cp; /* of the shards held, this rank's own */
+    heads.kv_heads = l->kv_heads > l->cp ? l->kv_heads / l->cp : 1;
+    glia_device_attention(&d->device, thread, &out, &x, rows, rows, &heads, &kv);
+}
+
+/* ---- rows parted among ranks (context parallelism) --------------------------- */
+
+void glia_part_rows(glia_decoder *d, const glia_batch *b) {
+    const glia_parallel *p = &d->w->parallel;
+    glia_parted *a = &d->parted;
+    const int m = b->n_rows, share = (int)glia_even_size((size_t)m, p->tp), n = share * p->tp;
+    const int places = p->cp_degree, each = n / places, place = glia_cp_place(p->rank, p->tp, places);
+    int32_t *at = a->numbers;
+    int32_t *const seq = at, *const position = at + n, *const slot = at + 2 * n, *const all = at + 3 * n;
+    a->on = true;
+    a->n = n;
+    a->token = at + 6 * n;
+    int real = 0;
+    for (int k = 0; k < each; k++) { /* what is no row is the last of a place's */
+        const int i = (int)glia_cp_place_row(p->cp_strided, (size_t)n, places, place, (size_t)k);
+        if (i >= m) break;
+        seq[k] = b->seq[i];
+        position[k] = b->position[i];
+        slot[k] = b->slot[i];
+        real++;
+    }
+    for (int k = 0; k < each; k++)
+        for (int c = 0; c < places; c++) {
+            const int i = (int)glia_cp_place_row(p->cp_strided, (size_t)n, places, c, (size_t)k);
+            const int j = k * places + c;
+            all[j] = i < m ? b->seq[i] : 0;
+            all[n + j] = i < m ? b->position[i] : 0;
+            all[2 * n + j] = i < m ? b->slot[i] : -1;
+        }
+    for (int i = 0; i < n; i++)
+        a->token[glia_cp_index(p->cp_strided, (size_t)n, p->tp, places, (size_t)i)] = i < m ? b->token[i] : 0;
+    for (int i = 0; i < b->n_logits; i++)
+        a->logit_row[i] =
+            (int32_t)glia_cp_index(p->cp_strided, (size_t)n, p->tp, places, (size_t)b->logit_row[i]);
+    const glia_rows rows = {.block_table = b->block_table, .max_blocks = b->max_blocks};
+    a->mine = a->stored = rows;
+    a->mine.n = real;
+    a->mine.seq = seq;
+    a->mine.position = position;
+    a->mine.slot = slot;
+    a->stored.n = n;
+    a->stored.seq = all;
+    a->stored.position = all + n;
+    a->stored.slot = all + 2 * n;
+}
+
+/* This place's rows through the shards that the rank holds, against the keys and values of all rows. */
+static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
+    const glia_device *dev = &d->device;
+    const glia_local *l = &d->local;
+    const glia_layer_weights *w = &d->w->layer[layer];
+    const int thread = walk->thread, shards = l->cp, each = d->parted.n / shards;
+    const size_t rows = (size_t)each, q_block = rows * d->ld_q, ld_kv = glia_row_stride(2 * l->kv);
+    float *q = d->qkv, *kv = q + (size_t)shards * q_block;
+    const glia_operand normed = glia_spread_rows(walk, d->row_group, each, w->in_norm, epsilon(d), &w->kv);
+    for (int s = 0; s < shards; s++) {
+        const glia_linear_out out = {GLIA_STORE, q + (size_t)s * q_block, d->ld_q, w->q_bias[s]};
+        glia_device_multiply(dev, thread, &normed, each, &w->q_shard[s], &out);
+    }
+    const glia_linear_out out_kv = {GLIA_STORE, kv, ld_kv, w->kv_bias};
+    glia_device_multiply(dev, thread, &normed, each, &w->kv, &out_kv);
+    const glia_gather of_kv = {.rows = rows,
+                               .n = (size_t)shards * 2 * l->kv,
+                               .unit = sizeof(float),
+                               .ld_in = ld_kv * sizeof(float),
+                               .ld_out = (size_t)shards * 2 * l->kv * sizeof(float)};
+    glia_comm_all_gather(d->head_group, thread, d->all_kv, kv, &of_kv);
+    glia_device_barrier(dev); /* keys and values of all rows, q of these */
+    glia_heads heads = heads_of(d, layer);
+    heads.heads *= shards;
+    const glia_kv_layer cache = glia_kv_cache_layer(&d->kv, layer);
+    const glia_qkv x = {.q = q,
+                        .k = d->all_kv,
+                        .v = d->all_kv + l->kv,
+                        .ldq = d->ld_q,
+                        .ldkv = 2 * l->kv,
+                        .block_heads = l->heads,
+                        .q_block = q_block};
+    const glia_attended out = {
+        .o = d->attention, .ldo = d->ld_q, .block_heads = l->heads, .o_block = q_block};
+    glia_device_attention(dev, thread, &out, &x, &d->parted.mine, &d->parted.stored, &heads, &cache);
+    glia_device_barrier(dev); /* attention */
+}
+
+/* ---- the block ------------------------------------------------------------- */
+
+void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
+    const glia_layer_weights *w = &d->w->layer[layer];
+    if (d->parted.on) {
+        attend_parted(d, walk, layer);
+        glia_row_parallel_parts(walk, d->row_group, d->parted.n / d->local.cp, d->attention, d->ld_q,
+                                w->o_shard, d->local.cp, w->o_bias);
+    } else {
+        project(d, walk, w);
+        glia_device_barrier(&d->device); /* qkv */
+        attend(d, walk->thread, layer, rows);
+        glia_device_barrier(&d->device); /* attention */
+        glia_row_parallel(walk, d->attention, d->ld_q,
+                          d->w->parallel.cp_degree > 1 ? &w->o_shard[d->local.shard] : &w->o, w->o_bias);
+    }
+    glia_device_barrier(&d->device); /* hidden */
+}

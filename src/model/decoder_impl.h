@@ -1,0 +1,55 @@
+/* decoder_impl.h - the decoder's own structures, shared by decoder.c and attention.c. */
+#ifndef GLIA_MODEL_DECODER_IMPL_H
+#define GLIA_MODEL_DECODER_IMPL_H
+
+#include "layer/kv_cache.h"
+#include "layer/linear.h"
+#include "model/weights.h"
+
+/* A step whose rows are parted among ranks (context parallelism): n rows in all, a
+ * multiple of the ranks, those past the batch's standing for nothing. */
+typedef struct {
+    bool on;
+    int n;
+    int32_t *token, *logit_row; /* of the batch, in rank order */
+    glia_rows mine;             /* this place's rows that are real */
+    glia_rows stored;           /* all rows as their keys and values are gathered; slot -1: none */
+    int32_t *numbers;           /* [7, n] what these point to */
+} glia_parted;
+
+struct glia_decoder {
+    const glia_weights *w;
+    glia_decoder_limits limits;
+    glia_device device;
+    glia_plan plan;
+    glia_kv_cache kv;
+    glia_local local;
+    glia_comm *comm;       /* NULL: one rank alone */
+    glia_comm *members;    /* those that share the positions of a KV head; NULL: none do */
+    glia_comm *row_group;  /* with context parallelism, ranks with the same rows; else NULL */
+    glia_comm *head_group; /* ranks with the same heads */
+    char *area[2];         /* operands of collectives, in turns */
+    unsigned turn;
+    size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
+    float *hidden; /* [rows, hidden] the residual stream */
+    float *qkv, *attention, *ffn, *logits;
+    float *group_q;             /* [rows, ld_group] q of all members */
+    char *states, *states_area; /* softmax states, a block for each member: theirs for us, ours for them */
+    size_t ld_group;
+    float *all_kv; /* [rows, k and v] gathered, with context parallelism */
+    float *cos, *sin;
+    const glia_batch *batch;
+    glia_parted parted;
+};
+
+/* Columns of q, k and v of a rank as they stand in d->qkv; where k begins. */
+size_t glia_qkv_columns(const glia_parallel *p, const glia_local *l);
+size_t glia_k_column(const glia_parallel *p, const glia_local *l);
+
+/* The attention block of a layer: hidden += attention of its norm. Barriers inside, and behind it. */
+void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows);
+
+/* Lay a batch's rows out to be parted. */
+void glia_part_rows(glia_decoder *d, const glia_batch *b);
+
+#endif
