@@ -53,8 +53,7 @@ typedef struct {
 
 /* With flash decoding a block's number says which member holds it (model/decoder.h). */
 static inline int ranks_flash_group(const ranks_model *m) {
-    const glia_head_cut cut = glia_cut_heads(m->config->heads, m->config->kv_heads, m->parallel.tp);
-    return m->parallel.flash_decoding ? glia_flash_group(&cut) : 1;
+    return glia_local_of(m->config, &m->parallel).members;
 }
 
 static inline void ranks_fill_table(ranks_run *r) {

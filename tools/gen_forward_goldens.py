@@ -6,7 +6,7 @@
 Each folder holds config.json, model.safetensors (bfloat16 weights), golden.json
 (the ids, Transformers' own error against float64, the versions that made it) and logits.f64: little-endian float64 [ids, vocab] by Transformers
 in float64 with eager attention. tests/check_forward.c reads the first, models of every kind,
-tests/check_ranks.c the second, which have as many heads as ranks can share. The same script
+tests/check_parallel.c the second, which have as many heads as ranks can share. The same script
 gives the same models; the last bits of logits.f64 may differ with another torch.
 """
 import argparse

@@ -104,7 +104,7 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
     const glia_parallel *p = &d->w->parallel;
     glia_parted *a = &d->parted;
     const int m = b->n_rows, share = (int)glia_even_size((size_t)m, p->tp), n = share * p->tp;
-    const int places = p->cp_degree, each = n / places, place = glia_cp_place(p->rank, p->tp, places);
+    const int places = p->cp_degree, each = n / places, place = glia_cp_place(p->rank, places);
     int32_t *at = a->numbers;
     int32_t *const seq = at, *const position = at + n, *const slot = at + 2 * n, *const all = at + 3 * n;
     a->on = true;
