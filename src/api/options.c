@@ -41,7 +41,7 @@ static const option options[N_SETTINGS] = {
     [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1},
     [SET_SEQUENCE_PARALLEL] = {"sequence_parallel", AT(sequence_parallel), NEURON_SEQUENCE_PARALLEL, 0, 1},
     [SET_FLASH_DECODING] = {"flash_decoding", AT(flash_decoding), NEURON_FLASH_DECODING, 0, 1},
-    [SET_CONTEXT_PARALLEL] = {"context_parallel_size", AT(context_parallel_size), NEURON_CP, 1, TP_MAX},
+    [SET_CONTEXT_PARALLEL] = {"context_parallel_size", AT(context_parallel_size), NEURON_CP, 1, GLIA_CP_MAX},
     [SET_CONTEXT_STRIDED] = {"strided_context_parallel", AT(strided_context_parallel), NEURON_CP_STRIDED, 0, 1},
     [SET_QUANTIZATION] = {"quantization", AT(quantization), NEURON_QUANTIZATION, INT_MIN, INT_MAX}, /* glia_quantize_resolve() knows */
     [SET_QUANTIZATION_TYPE] = {"quantization_type", AT(quantization_type), NEURON_QUANTIZATION_TYPE, INT_MIN, INT_MAX},
@@ -130,10 +130,6 @@ static glia_status check_together(const glia_model *m, glia_err *err) {
 
 /* What ranks may share, and what they cannot do yet. */
 static glia_status check_parallel(const glia_model *m, glia_err *err) {
-    static const struct {
-        glia_setting_id id;
-        int most;
-    } later[] = {{SET_CONTEXT_PARALLEL, 1}};
     const glia_setting *tp = &m->setting[SET_TP], *cp = &m->setting[SET_CONTEXT_PARALLEL];
     char name[100];
     glia_status status = blame(tp, SET_TP, name, sizeof name);
@@ -148,12 +144,6 @@ static glia_status check_parallel(const glia_model *m, glia_err *err) {
     status = blame(&m->setting[SET_BLOCK], SET_BLOCK, name, sizeof name);
     if (m->setting[SET_FLASH_DECODING].value && GLIA_FLASH_UNIT % block)
         return glia_fail(err, status, "%s is %d, expected 32 or 64 with flash decoding", name, block);
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
-        const glia_setting *s = &m->setting[later[i].id];
-        if (s->value <= later[i].most) continue;
-        blame(s, later[i].id, name, sizeof name);
-        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "%s is %d, which this build cannot do", name, s->value);
-    }
     return GLIA_OK;
 }
 
