@@ -4,9 +4,10 @@
 #include <assert.h>
 
 enum {
-    OWN_ROWS = 4,             /* up to as many rows are normed by each thread for itself: no barrier */
-    CHUNK_ROWS = 256,         /* rows whose products wait in scratch for their epilogue */
-    CHUNK_FLOATS = 64 * 1024, /* of scratch: 256 KiB, inside L2 */
+    OWN_ROWS = 4,                /* up to as many rows are normed by each thread for itself: no barrier */
+    CHUNK_ROWS = 256,            /* rows whose products wait in scratch for their epilogue */
+    NARROW_ROWS_BYTES = 1 << 20, /* of rows that stay in the second cache while panels pass (linear_amx.c) */
+    CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
@@ -124,22 +125,38 @@ static void multiply(const glia_device *d, float *y, size_t ldy, const glia_oper
         d->k.linear_bf16(y, ldy, x, o->ldx, panels, w->k, n, m);
 }
 
+/* In how many parts threads take rows, each part with all panels: as many as one thread would take one after
+ * the other, since a part of them stays in its second cache. */
+static size_t row_parts(const glia_device *d, const glia_matrix *w, size_t m) {
+    const size_t bytes = m * w->k * (w->quantize_rows ? 1 : 2), threads = (size_t)d->threads;
+    size_t parts = (bytes + NARROW_ROWS_BYTES - 1) / NARROW_ROWS_BYTES;
+    while (parts > 1 && (parts > threads || threads % parts)) parts--;
+    return parts > 1 ? parts : 1;
+}
+
 /* Where d->narrow, kernels do their own epilogue. */
-static void multiply_narrow(const glia_device *d, const glia_operand *o, const glia_matrix *w, size_t first,
-                            size_t n, size_t m, const glia_linear_out *out, void *scratch) {
-    const size_t column = first * GLIA_PANEL;
-    const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
-    const uint16_t *x = (const uint16_t *)(const void *)o->x;
+static void multiply_narrow(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
+                            size_t m, const glia_linear_out *out) {
+    const int parts = (int)row_parts(d, w, m);
+    size_t first, end, row, n;
+    glia_device_panels(w, out->epilogue, thread / parts, d->threads / parts, &first, &end);
+    glia_share(m, thread % parts, parts, &row, &n);
+    n -= row;
+    const size_t panels = end - first, column = first * GLIA_PANEL, stride = glia_i8_stride(w->k);
+    const char *at = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
+    const uint16_t *x = (const uint16_t *)(const void *)(o->x + row * o->ldx);
+    const float *scale = w->scale ? w->scale + column : NULL;
     glia_linear_out share = *out;
     if (share.bias) share.bias += column;
+    share.y += row * out->ldy;
     share.y += out->epilogue == GLIA_SWIGLU ? column / 4 : column; /* half as many, half as wide */
     if (w->quantize_rows)
-        d->k.linear_narrow_w8a8(&share, o->i8, glia_i8_stride(w->k), o->scale, panels, w->scale + column,
-                                w->k, n, m, scratch);
+        d->k.linear_narrow_w8a8(&share, o->i8 + row * stride, stride, o->scale + row, at, scale, w->k, panels,
+                                n, scratch_of(d, thread));
     else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_narrow_i8(&share, x, 2 * o->ldx, panels, w->scale + column, w->k, n, m, scratch);
+        d->k.linear_narrow_i8(&share, x, 2 * o->ldx, at, scale, w->k, panels, n, scratch_of(d, thread));
     else
-        d->k.linear_narrow(&share, x, 2 * o->ldx, panels, w->k, n, m, scratch);
+        d->k.linear_narrow(&share, x, 2 * o->ldx, at, w->k, panels, n, scratch_of(d, thread));
 }
 
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
@@ -152,13 +169,13 @@ void glia_device_multiply(const glia_device *d, int thread, const glia_operand *
                           const glia_matrix *w, const glia_linear_out *out) {
     const size_t rows = (size_t)m;
     size_t from, to;
+    if (d->narrow) {
+        multiply_narrow(d, thread, o, w, rows, out);
+        return;
+    }
     glia_device_panels(w, out->epilogue, thread, d->threads, &from, &to);
     if (from == to || rows == 0) return;
     float *scratch = scratch_of(d, thread);
-    if (d->narrow) {
-        multiply_narrow(d, o, w, from, to - from, rows, out, scratch);
-        return;
-    }
     const bool direct = out->epilogue == GLIA_STORE;
     const size_t chunk_rows = direct || rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
     size_t chunk = direct ? to - from : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */

@@ -132,7 +132,7 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
 /* out <- rows of `in` through w (GLIA_SWIGLU: its panels alternate gate, up). With
  * in->norm or w->quantize_rows all threads meet in a barrier, unless the rows are
  * few and each thread prepares them all for itself. The panels a thread takes
- * depend on their number alone, so that weights can be placed where they will be read. */
+ * of few rows depend on their number alone, so that weights can be placed where they will be read. */
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                         const glia_linear_out *out);
 /* The two halves of it. Norm, narrow or quantise each row of `in` into x (d->ld_operand floats
@@ -141,7 +141,8 @@ void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in 
                          float *x, int8_t *i8, float *scale);
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out);
-/* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear(). */
+/* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear() where rows are few.
+ */
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to);
 
