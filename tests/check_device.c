@@ -1,0 +1,125 @@
+/* check_device.c - linear layers of many rows: any number of threads, which share
+ * panels or rows, give the bits of one. */
+#include "check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "device/device.h"
+
+enum { THREADS = 6 };
+
+typedef struct {
+    glia_device d;
+    glia_matrix w;
+    glia_linear_in in;
+    glia_linear_out out;
+    size_t floats; /* of out.y */
+} layer;
+
+static void *fresh(size_t bytes) {
+    void *p = aligned_alloc(GLIA_ALIGN, (bytes + GLIA_ALIGN - 1) / GLIA_ALIGN * GLIA_ALIGN);
+    if (!p) fail_msg("no memory for %zu bytes", bytes);
+    memset(p, 0, bytes);
+    return p;
+}
+
+static float *random_floats(size_t n) {
+    float *x = fresh(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = check_uniform();
+    return x;
+}
+
+/* Columns of random weights; a norm before them, or rows as an operation before would have left them. */
+static layer make(int m, size_t k, size_t columns, bool i8, bool quantize_rows, bool norm, glia_epilogue e) {
+    const size_t ld = glia_row_stride(k), whole = glia_panels(columns) * GLIA_PANEL;
+    layer l = {.w = {.columns = columns, .k = k, .quantize_rows = quantize_rows}};
+    glia_kernels_init(&l.d.k, glia_cpu_flags());
+    l.d.narrow = l.d.k.linear_narrow != NULL;
+    l.d.ld_operand = ld;
+    l.w.dtype = i8 ? GLIA_DTYPE_I8 : GLIA_DTYPE_BF16;
+    l.w.panels = fresh(glia_panels(columns) * glia_panel_bytes(l.w.dtype, k));
+    float *weights = random_floats(whole * k), ones[GLIA_PANEL];
+    for (int i = 0; i < GLIA_PANEL; i++) ones[i] = 1.0f / GLIA_I8_MAX;
+    for (size_t p = 0; p < glia_panels(columns); p++) {
+        const void *row[GLIA_PANEL];
+        for (size_t c = 0; c < GLIA_PANEL; c++) row[c] = weights + (p * GLIA_PANEL + c) * k;
+        char *panel = (char *)l.w.panels + p * glia_panel_bytes(l.w.dtype, k);
+        if (i8)
+            l.d.k.pack_i8(panel, row, GLIA_DTYPE_F32, k, ones);
+        else
+            l.d.k.pack(panel, GLIA_DTYPE_BF16, row, GLIA_DTYPE_F32, k);
+    }
+    free(weights);
+    if (i8) l.w.scale = random_floats(whole);
+    l.in = (glia_linear_in){.x = random_floats((size_t)m * ld), .ldx = ld, .m = m, .eps = 1e-6f};
+    if (norm) l.in.norm = random_floats(k);
+    for (size_t i = 0; !norm && l.d.narrow && i < (size_t)m; i++) { /* bfloat16 in the first half */
+        float *x = (float *)(uintptr_t)l.in.x + i * ld;
+        l.d.k.narrow((uint16_t *)(void *)x, x, k);
+        for (size_t c = k; c % 32; c++) ((uint16_t *)(void *)x)[c] = 0;
+    }
+    l.out = (glia_linear_out){.epilogue = e, .ldy = glia_row_stride(columns)};
+    l.floats = (size_t)m * l.out.ldy;
+    return l;
+}
+
+static void run(void *arg, int thread) {
+    const layer *l = arg;
+    glia_device_linear(&l->d, thread, &l->in, &l->w, &l->out);
+}
+
+/* y of the layer by so many threads. */
+static float *multiply(layer *l, int threads) {
+    const size_t rows = glia_device_operand_rows(l->in.m, threads);
+    glia_err err = {0};
+    if (glia_team_create(&l->d.team, threads, &err)) fail_msg("%s", err.msg);
+    l->d.threads = threads;
+    l->d.scratch_bytes = glia_device_scratch_bytes(l->in.m, 64, 64, GLIA_DTYPE_BF16);
+    l->d.scratch = fresh(l->d.scratch_bytes * (size_t)threads);
+    l->d.operand = fresh(rows * l->d.ld_operand * sizeof(float));
+    l->d.rows_i8 = fresh(rows * glia_i8_stride(l->w.k));
+    l->d.rows_scale = fresh(rows * sizeof(float));
+    l->out.y = fresh(l->floats * sizeof(float));
+    for (size_t i = 0; i < l->floats; i++) l->out.y[i] = (float)(i % 17);
+    glia_team_run(l->d.team, run, l);
+    glia_team_free(l->d.team);
+    free(l->d.scratch), free(l->d.operand), free(l->d.rows_i8), free(l->d.rows_scale);
+    return l->out.y;
+}
+
+static void check_layer(int m, size_t k, size_t columns, bool i8, bool quantize_rows, bool norm,
+                        glia_epilogue e) {
+    layer l = make(m, k, columns, i8, quantize_rows, norm, e);
+    float *want = multiply(&l, 1);
+    for (int threads = 2; threads <= THREADS; threads++) {
+        float *got = multiply(&l, threads);
+        CHECK(!memcmp(got, want, l.floats * sizeof *got),
+              "m=%d k=%zu columns=%zu i8=%d w8a8=%d norm=%d epilogue=%d: %d threads give other bits than one",
+              m, k, columns, i8, quantize_rows, norm, (int)e, threads);
+        free(got);
+    }
+    free(want), free(l.w.panels), free(l.w.scale);
+    free((void *)(uintptr_t)l.in.x), free((void *)(uintptr_t)l.in.norm);
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    static const glia_epilogue epilogues[] = {GLIA_STORE, GLIA_ADD, GLIA_SWIGLU};
+    static const struct {
+        int m;
+        size_t k;
+    } shapes[] = {{3, 64}, {40, 96}, {600, 1024}, {403, 3000}, {1100, 2048}}; /* up to five MiB of rows */
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (size_t e = 0; e < sizeof epilogues / sizeof *epilogues; e++)
+            for (int format = 0; format < 3; format++)
+                check_layer(shapes[s].m, shapes[s].k, 96, format > 0, format == 2, (s + e) % 2, epilogues[e]);
+}
+
+int main(int argc, char **argv) {
+    check_begin(argc, argv);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads)};
+    return check_run_group("device", tests);
+}
