@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SPINS = 2000, NOTE_LAYOUT = 1 };
+enum { SPINS = 10000, NOTE_LAYOUT = 1 };
 
 /* ---- worlds ------------------------------------------------------------------ */
 

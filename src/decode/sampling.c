@@ -123,15 +123,34 @@ static const float *process(glia_sampler *s, const float *logits, const glia_dra
     return s->x;
 }
 
+/* The largest of x [n], -inf of none; false where NaN or +inf is among them. */
+static bool largest(float *best, const float *x, int n) {
+    enum { LANES = 16 }; /* one maximum would wait for itself at every value */
+    float most[LANES];
+    int32_t bad[LANES] = {0}, any = 0;
+    int i = 0;
+    for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            bad[l] |= !(x[i + l] < INFINITY);
+            most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
+        }
+    for (; i < n; i++) {
+        any |= !(x[i] < INFINITY);
+        most[0] = x[i] > most[0] ? x[i] : most[0];
+    }
+    *best = most[0];
+    for (int l = 0; l < LANES; l++) {
+        any |= bad[l];
+        *best = most[l] > *best ? most[l] : *best;
+    }
+    return !any;
+}
+
 /* Lowest index of the largest value, -1 for bad logits. */
 static int32_t argmax(const float *x, int n) {
-    float best = -INFINITY;
-    bool bad = false;
-    for (int i = 0; i < n; i++) {
-        bad |= !(x[i] < INFINITY);
-        best = x[i] > best ? x[i] : best;
-    }
-    if (bad || best == -INFINITY) return -1;
+    float best;
+    if (!largest(&best, x, n) || best == -INFINITY) return -1;
     int32_t i = 0;
     while (x[i] != best) i++;
     return i;
@@ -305,29 +324,27 @@ float glia_draw_divisor(const glia_draw *d) {
     return glia_sampling_greedy(d->params) ? 1.0f : d->params->temperature;
 }
 
-/* glia_part_find() of one: no histograms. */
-static void find_best(glia_part *out, const float *x, int n, int32_t first) {
-    float best = x[0];
-    int at = 0, equal = 0;
-    for (int i = 1; i < n; i++) best = x[i] > best ? x[i] : best;
+/* glia_part_find() of one, undivided: no histograms, no second row. */
+static void find_best(glia_part *out, const float *x, int n, int32_t first, float best) {
+    int at = 0;
     while (x[at] != best) at++;
-    for (int i = 0; i < n; i++) equal += x[i] == best;
     out->n = 1;
-    out->more = equal > 1;
     out->best[0] = (glia_candidate){best, first + at};
+    for (at++; at < n && !out->more; at++) out->more = x[at] == best;
 }
 
 void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n, int32_t first, int k,
                     float divisor) {
     assert(k >= 1 && n <= s->vocab);
     *out = (glia_part){0};
-    for (int i = 0; i < n; i++) out->bad |= !(logits[i] < INFINITY);
+    float best;
+    out->bad = !largest(&best, logits, n);
     if (n == 0 || out->bad) return;
-    for (int i = 0; i < n; i++) s->x[i] = logits[i] / divisor;
-    if (k == 1) {
-        find_best(out, s->x, n, first);
+    if (k == 1 && divisor == 1) {
+        find_best(out, logits, n, first, best);
         return;
     }
+    for (int i = 0; i < n; i++) s->x[i] = logits[i] / divisor;
     double above = 0;
     uint32_t least = 0; /* all are above it */
     if (k < n) least = threshold(s->x, NULL, n, k, &above);
