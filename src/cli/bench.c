@@ -112,7 +112,6 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
                              .typical_p = 1,
                              .repetition_penalty = 1,
                              .max_tokens = (int)output,
-                             .min_tokens = (int)output,
                              .logprobs = -1,
                              .ignore_eos = true};
     glia_status status = GLIA_OK;
