@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "engine/engine_impl.h"
+#include "layer/linear.h"
 
 enum { TOKENS = 64 };
 static const char *const models[] = {"models/qwen3-demo", "models/smollm3-demo"};
@@ -412,11 +413,77 @@ static void test_errors(void **state) {
     stop(&r);
 }
 
+/* Bytes that rank 0 has from others in a step of m rows, one of which has logits: docs/PARALLEL.md, "A step".
+ */
+static uint64_t step_bytes(const glia_engine *e, const glia_parallel *p, size_t row_bytes, size_t m) {
+    const glia_model_config *c = e->model;
+    const uint64_t others = (uint64_t)p->tp - 1, layers = (uint64_t)c->layers;
+    const uint64_t stride = sizeof(float) * glia_parallel_ld_hidden((size_t)c->hidden, p);
+    const bool spread = glia_rows_are_many(p, (int)m);
+    const uint64_t own = m / (uint64_t)p->tp, sum = others * (spread ? own : m) * stride;
+    const uint64_t part = sizeof(float) * glia_even_size((size_t)c->hidden, p->tp);
+    const uint64_t embedding = p->vocab_parallel ? sum : others * m * part;
+    const uint64_t layer = 2 * sum + (spread ? 2 * (m - own) * row_bytes : 0);
+    const uint64_t head = spread ? others * stride : 0, best = others * glia_part_bytes(1);
+    return embedding + layers * layer + head + best;
+}
+
+static void count_bytes(const glia_options *o) {
+    const size_t prompt = 99;
+    int32_t ids[99];
+    for (size_t i = 0; i < prompt; i++) ids[i] = 300 + (int32_t)i;
+    running r = start(models[0], o);
+    answer a = {0};
+    glia_sampling s = sampling_of(0, 3);
+    s.ignore_eos = true;
+    glia_err err = {0};
+    glia_engine_stats before, after;
+    const glia_model_config *c = r.e->model;
+    const glia_weights *w = r.m->weights[0];
+    const size_t hidden = (size_t)c->hidden;
+    glia_kernels k;
+    glia_kernels_init(&k, r.e->config.cpu_flags);
+    const bool narrow = k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
+    size_t row_bytes = sizeof(float) * glia_row_stride(narrow ? hidden / 2 : hidden);
+    if (o->quantization == GLIA_QUANTIZATION_W8A8) row_bytes = glia_i8_stride(hidden) + sizeof(float);
+    assert_int_equal(glia_engine_submit(r.e, ids, prompt, &s, on_event, &a, NULL, &err), GLIA_OK);
+    glia_engine_get_stats(r.e, &before);
+    for (size_t left = 1, m = prompt; left; m = 1, before = after) {
+        assert_int_equal(glia_engine_step(r.e, &left, &err), GLIA_OK);
+        glia_engine_get_stats(r.e, &after);
+        assert_int_equal(after.comm_bytes - before.comm_bytes, step_bytes(r.e, &w->parallel, row_bytes, m));
+    }
+    assert_int_equal(a.n, 3);
+    glia_buf_free(&a.text);
+    stop(&r);
+}
+
+static void test_bytes(void **state) {
+    (void)state;
+    static const struct {
+        glia_dtype dtype;
+        glia_quantization quantization;
+        glia_switch vocab_parallel;
+    } formats[] = {
+        {GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, GLIA_SWITCH_ON},
+        {GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, GLIA_SWITCH_ON},
+        {GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8, GLIA_SWITCH_OFF},
+    };
+    for (int tp = 2; tp <= 4; tp += 2)
+        for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+            count_bytes(&(glia_options){.tensor_parallel_size = tp,
+                                        .threads = 1,
+                                        .sequence_length = 256,
+                                        .dtype = formats[i].dtype,
+                                        .quantization = formats[i].quantization,
+                                        .vocab_parallel = formats[i].vocab_parallel});
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_score),
         cmocka_unit_test(test_requests),    cmocka_unit_test(test_ties),      cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_errors),      cmocka_unit_test(test_bytes),
     };
     return check_run_group("ranks", tests);
 }
