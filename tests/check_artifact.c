@@ -246,10 +246,13 @@ static void test_every_element(void **state) {
 
 /* ---- mapped against loaded ------------------------------------------------------- */
 
+static glia_parallel ranks(int tp, int rank, int cp, bool vocab_parallel) {
+    return (glia_parallel){.tp = tp, .rank = rank, .cp_degree = cp, .vocab_parallel = vocab_parallel};
+}
+
 static glia_status load(glia_weights **w, const char *dir, const glia_model_config *c, const format *f,
-                        int tp, int rank, bool vocab_parallel, glia_err *err) {
+                        glia_parallel p, glia_err *err) {
     glia_quantize q;
-    const glia_parallel p = {.tp = tp, .rank = rank, .vocab_parallel = vocab_parallel, .cp_degree = 1};
     assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, err), GLIA_OK);
     const glia_weights_options o = {
         .dtype = f->dtype, .parallel = &p, .quantize = &q, .cpu_flags = glia_cpu_flags(), .team = team};
@@ -258,14 +261,13 @@ static glia_status load(glia_weights **w, const char *dir, const glia_model_conf
     return status;
 }
 
-static void check_rank(const char *source, const glia_model_config *c, const format *f, int tp, int rank,
-                       bool vocab) {
+static void check_rank(const char *source, const glia_model_config *c, const format *f, glia_parallel p) {
     glia_weights *loaded, *mapped;
     glia_quantize q;
     glia_err err;
     static char out[400]; /* one for all: a file is written anew */
     if (!*out) snprintf(out, sizeof out, "%s", new_dir());
-    if (load(&loaded, source, c, f, tp, rank, vocab, &err)) fail_msg("%s", err.msg);
+    if (load(&loaded, source, c, f, p, &err)) fail_msg("%s", err.msg);
     size_t len;
     char *config = check_read_file(join(source, "config.json"), &len);
     check_write_file(out, "config.json", config, len);
@@ -274,11 +276,12 @@ static void check_rank(const char *source, const glia_model_config *c, const for
     assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, &err), GLIA_OK);
     if (glia_artifact_write(loaded, &q, source, 0, out, team, &err)) fail_msg("%s", err.msg);
     glia_quantize_free(&q);
-    if (load(&mapped, out, c, f, tp, rank, vocab, &err)) fail_msg("%s tp %d: %s", source, tp, err.msg);
+    if (load(&mapped, out, c, f, p, &err)) fail_msg("%s tp %d: %s", source, p.tp, err.msg);
     assert_non_null(mapped->artifact.map.data);
     CHECK(mapped->plan.bytes == loaded->plan.bytes &&
               memcmp(mapped->plan.base, loaded->plan.base, loaded->plan.bytes) == 0,
-          "%s: %s, tp %d, rank %d: mapped weights differ from loaded ones", source, f->name, tp, rank);
+          "%s: %s, tp %d, cp %d, rank %d: mapped weights differ from loaded ones", source, f->name, p.tp,
+          p.cp_degree, p.rank);
     CHECK((uintptr_t)mapped->plan.base % 64 == 0, "misaligned");
     CHECK(mapped->embed.panels == mapped->plan.base, "%s: not in place", source);
     CHECK(glia_artifact_verify(mapped, out, team, &err) == GLIA_OK, "%s", err.msg);
@@ -296,7 +299,9 @@ static void test_ranks(void **state) {
                 glia_err err;
                 snprintf(source, sizeof source, GOLDEN "%s", models[m]);
                 assert_int_equal(glia_model_config_load(&c, source, NULL, NULL, &err), GLIA_OK);
-                for (int rank = 0; rank < tp; rank++) check_rank(source, &c, &formats[f], tp, rank, rank % 2);
+                for (int cp = 1; cp <= 2; cp++)
+                    for (int rank = 0; rank < tp && tp % cp == 0; rank++)
+                        check_rank(source, &c, &formats[f], ranks(tp, rank, cp, rank % 2));
                 glia_model_config_free(&c);
             }
 }
@@ -416,13 +421,13 @@ static void test_other_ranks(void **state) {
     const glia_options o = {.dtype = GLIA_DTYPE_BF16};
     const char *dir = compile(SOURCE, &o);
     assert_int_equal(glia_model_config_load(&c, dir, NULL, NULL, &err), GLIA_OK);
-    assert_int_equal(load(&w, dir, &c, &formats[1], 2, 0, false, &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(load(&w, dir, &c, &formats[1], ranks(2, 0, 1, false), &err), GLIA_ERR_ARGUMENT);
     assert_non_null(strstr(err.msg, "made with tensor_parallel_size 1, and 2 is asked for"));
-    assert_int_equal(load(&w, dir, &c, &formats[1], 2, 1, false, &err), GLIA_ERR_IO);
+    assert_int_equal(load(&w, dir, &c, &formats[1], ranks(2, 1, 1, false), &err), GLIA_ERR_IO);
     assert_non_null(
         strstr(err.msg, "is missing: the weights of rank 1 of 2; was the model compiled for fewer ranks?"));
     rename(join(dir, FILE_NAME), join(dir, "weights/tp1_sharded_checkpoint.safetensors"));
-    assert_int_equal(load(&w, dir, &c, &formats[1], 2, 1, false, &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(load(&w, dir, &c, &formats[1], ranks(2, 1, 1, false), &err), GLIA_ERR_ARGUMENT);
     assert_non_null(strstr(err.msg, "made with tensor_parallel_size 1, and 2 is asked for"));
     glia_model_config_free(&c);
 }
@@ -599,14 +604,15 @@ static logits score(const char *dir, const glia_options *o) {
 /* The same logits, bit for bit, from the artifact with no flag as from the model with all. */
 static void test_runs(void **state) {
     (void)state;
-    for (int tp = 1; tp <= 3; tp++)
+    for (int tp = 1; tp <= 4; tp++)
         for (int vocab = GLIA_SWITCH_DEFAULT; vocab <= GLIA_SWITCH_OFF; vocab++) {
             const glia_options o = {.dtype = GLIA_DTYPE_BF16,
                                     .tensor_parallel_size = tp,
                                     .vocab_parallel = (glia_switch)vocab,
-                                    .threads = tp,
+                                    .context_parallel_size = tp == 4 ? 2 : 0,
+                                    .threads = 1,
                                     .quantization = tp == 3 ? GLIA_QUANTIZATION_W8A8 : 0};
-            const glia_options plain = {.threads = tp};
+            const glia_options plain = {.threads = 1};
             const logits a = score(SOURCE, &o), b = score(compile(SOURCE, &o), &plain);
             CHECK(a.n == b.n && memcmp(a.at, b.at, a.n * sizeof *a.at) == 0, "tp %d: other logits", tp);
             free(a.at);
