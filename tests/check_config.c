@@ -119,7 +119,7 @@ static const struct {
     {S, "{\"num_attention_heads\":64}", F, "head_dim: expected an even number from 2 to 4096, found 1"},
     {Q, "{\"max_position_embeddings\":0}", F, "max_position_embeddings: expected 1 to"},
     {Q, "{\"max_position_embeddings\":2000000000}", F, "max_position_embeddings: expected 1 to 1073741824"},
-    {Q, "{\"rms_norm_eps\":-1}", F, "rms_norm_eps: expected 0 to 1, found -1"},
+    {Q, "{\"rms_norm_eps\":-1}", F, "rms_norm_eps: expected 1e-30 to 1, found -1"},
     {Q, "{\"rms_norm_eps\":\"1e-6\"}", F, "rms_norm_eps: expected a number, found a string"},
     {Q, "{\"tie_word_embeddings\":1}", F, "tie_word_embeddings: expected true or false, found an integer 1"},
     {Q, "{\"attention_bias\":\"no\"}", F, "attention_bias: expected true or false"},

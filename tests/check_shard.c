@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/team.h"
 #include "layer/shard.h"
 
 static const int degrees[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32};
@@ -22,9 +23,6 @@ static void test_even(void **state) {
                 glia_even_part(n, ranks, r, &from, &to);
                 assert_int_equal(from, next);
                 assert_true(to - from <= glia_even_size(n, ranks));
-                for (size_t i = 0; i < n + 2; i++)
-                    assert_int_equal(glia_even_index(n, ranks, r, i),
-                                     i >= from && i < to ? (ptrdiff_t)(i - from) : -1);
                 next = to;
             }
             assert_int_equal(next, n);
@@ -244,7 +242,7 @@ typedef struct {
 
 static bool mine(int position, const void *arg) {
     const share_of_positions *s = arg;
-    return glia_flash_member((size_t)position, s->unit, s->group) == s->member;
+    return glia_turn_of((size_t)position, s->unit, s->group) == s->member;
 }
 
 /* Each member attends with all of its group's query heads over its own
@@ -314,12 +312,11 @@ static void test_flash_positions(void **state) {
             for (size_t n = 0; n < 200; n += 7) {
                 size_t held[9] = {0};
                 for (size_t p = 0; p < n; p++) {
-                    const int i = glia_flash_member(p, unit, group);
-                    const size_t slot = glia_flash_slot(p, unit, group);
-                    assert_int_equal(slot, held[i]++); /* in order, without gaps */
-                    assert_int_equal(glia_flash_position(slot, unit, group, i), p);
+                    const int i = glia_turn_of(p, unit, group);
+                    assert_int_equal(glia_turn_item(held[i]++, unit, i, group),
+                                     p); /* in order, without gaps */
                 }
-                for (int i = 0; i < group; i++) assert_int_equal(glia_flash_held(n, unit, group, i), held[i]);
+                for (int i = 0; i < group; i++) assert_int_equal(glia_turn_count(n, unit, i, group), held[i]);
             }
     const glia_head_cut two = glia_cut_heads(16, 2, 8), none = glia_cut_heads(16, 2, 3);
     assert_int_equal(glia_flash_group(&two), 4);
@@ -336,7 +333,6 @@ static void check_rank_order(bool strided, size_t n, int ranks, int degree) {
             const size_t k = w * chunk + j; /* of the place's rows */
             const size_t i = strided ? k * (size_t)degree + place : place * held + k;
             assert_int_equal(glia_cp_place_row(strided, n, degree, (int)place, k), i);
-            assert_int_equal(glia_cp_row(strided, n, ranks, degree, at), i);
             assert_int_equal(glia_cp_index(strided, n, ranks, degree, i), at);
         }
     }
@@ -358,10 +354,10 @@ static void test_context_rows(void **state) {
                     }
                 }
     /* 12 rows over 4 ranks, 2 of which part rows. */
-    assert_int_equal(glia_cp_row(false, 12, 4, 2, 3), 6); /* rank 1: rows 6, 7, 8 */
-    assert_int_equal(glia_cp_row(false, 12, 4, 2, 6), 3); /* rank 2: rows 3, 4, 5 */
-    assert_int_equal(glia_cp_row(true, 12, 4, 2, 3), 1);  /* rank 1: rows 1, 3, 5 */
-    assert_int_equal(glia_cp_row(true, 12, 4, 2, 6), 6);  /* rank 2: rows 6, 8, 10 */
+    assert_int_equal(glia_cp_index(false, 12, 4, 2, 6), 3); /* rank 1: rows 6, 7, 8 */
+    assert_int_equal(glia_cp_index(false, 12, 4, 2, 3), 6); /* rank 2: rows 3, 4, 5 */
+    assert_int_equal(glia_cp_index(true, 12, 4, 2, 1), 3);  /* rank 1: rows 1, 3, 5 */
+    assert_int_equal(glia_cp_index(true, 12, 4, 2, 6), 6);  /* rank 2: rows 6, 8, 10 */
 }
 
 static void test_context_groups(void **state) {

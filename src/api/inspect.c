@@ -135,13 +135,18 @@ static json_t *tensor_json(const glia_model *m, const glia_weight *w, const char
     const bool vector = w->spec->cols == D_1;
     const char *format = format_of(m, w);
     glia_shard rows, cols;
-    glia_spec_shards(&rows, &cols, w->spec, &m->config, &m->parallel, &local.cut);
+    glia_parallel p = m->parallel;
+    const bool kv = w->spec->cut == CUT_KV_ROWS; /* held by unions of ranks that part rows */
+    if (kv) p.tp /= p.cp_degree, p.rank /= p.cp_degree;
+    glia_spec_shards(&rows, &cols, w->spec, &m->config, &p, kv ? &local.kv_cut : &local.cut);
+    const size_t shards = (size_t)local.cp, by_rows = w->spec->rows == D_Q, by_cols = w->spec->cols == D_Q;
     return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "name", name, "shape",
                      shape_json(rows.n, cols.n, vector), "cut",
                      glia_cut_name(glia_spec_cut(w->spec, &m->parallel)), "of_rank",
-                     shape_json(glia_shard_size(&rows), glia_shard_size(&cols), vector), "stored",
-                     stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(), "runs",
-                     format, "scale", scale_json(m, format));
+                     shape_json(glia_shard_size(&rows) * (by_rows ? shards : 1),
+                                glia_shard_size(&cols) * (by_cols ? shards : 1), vector),
+                     "stored", stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(),
+                     "runs", format, "scale", scale_json(m, format));
 }
 
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {

@@ -128,7 +128,7 @@ static glia_status check_together(const glia_model *m, glia_err *err) {
     return GLIA_OK;
 }
 
-/* What ranks may share, and what they cannot do yet. */
+/* What ranks may share. */
 static glia_status check_parallel(const glia_model *m, glia_err *err) {
     const glia_setting *tp = &m->setting[SET_TP], *cp = &m->setting[SET_CONTEXT_PARALLEL];
     char name[100];

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/file.h"
+#include "model/artifact.h"
 #include "comm/comm.h"
 
 /* ---- several processes ------------------------------------------------------ */
@@ -88,13 +90,15 @@ static void describe(const glia_model *m, const glia_options *o, char *text, siz
     snprintf(
         text, size,
         "config.json %016llx, %s%s%s, cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, "
-        "vocabulary %d, sequence %d, flash %d, context %d %d, keep %.80s, dummy %d %llu",
+        "vocabulary %d, sequence %d, flash %d, context %d %d, keep %.40s %08x, cpu %s, dummy %d %llu",
         (unsigned long long)hash_of_config(m), schemes[s[SET_QUANTIZATION].value],
         m->quantize.per_tensor ? "per tensor, " : "", glia_dtype_name(m->dtype),
         glia_dtype_name(m->limits.kv_dtype), m->limits.batch, m->limits.sequence_length, m->limits.chunk,
         m->limits.block_size, m->limits.prefix_cache, m->parallel.vocab_parallel,
         m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
-        m->parallel.cp_strided, keep ? keep : "none", o->dummy, (unsigned long long)(o->dummy ? o->seed : 0));
+        m->parallel.cp_strided, keep ? keep : "none",
+        (unsigned)hash(0, keep ? keep : "", keep ? strlen(keep) : 0), glia_cpu_rung(m->cpu_flags), o->dummy,
+        (unsigned long long)(o->dummy ? o->seed : 0));
 }
 
 /* ---- weights ---------------------------------------------------------------- */
@@ -136,11 +140,25 @@ static void *load_rank(void *arg) {
     return NULL;
 }
 
+/* Each rank's plan is checked when it is mapped, but untouched memory still counts as available. */
+static glia_status check_memory(const glia_model *m, const glia_options *o, int ranks, glia_err *err) {
+    glia_plan plan = {0};
+    if (o->dummy || !glia_artifact_in(m->dir))
+        glia_weights_plan(&plan, &m->config, &m->parallel, m->dtype, &m->quantize);
+    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, &plan);
+    const size_t available = glia_memory_available();
+    if (ranks == 1 || plan.overflow || plan.bytes <= available / (size_t)ranks) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_NOMEM,
+                     "%d ranks need %.2f GiB each, weights and buffers, this machine has %.2f GiB available",
+                     ranks, (double)plan.bytes / 0x1p30, (double)available / 0x1p30);
+}
+
 /* Rank 0 on this thread, the others beside it; the first one's failure counts. */
 static glia_status load_all(glia_model *m, const glia_options *o, glia_err *err) {
     const int n = m->n_ranks = m->world ? 1 : m->parallel.tp;
+    glia_status status = check_memory(m, o, n, err);
+    if (status) return status;
     loader *loaders = calloc((size_t)n, sizeof *loaders);
-    glia_status status = GLIA_OK;
     m->weights = calloc((size_t)n, sizeof(glia_weights *));
     if (!loaders || !m->weights) {
         free(loaders);
@@ -169,7 +187,10 @@ glia_status glia_ranks_load(glia_model *m, const glia_options *o, glia_status ow
     char text[512];
     if (!own) own = load_all(m, o, err);
     if (!m->world) return own;
-    describe(m, o, text, sizeof text);
+    if (own)
+        text[0] = '\0'; /* settings may be out of their range */
+    else
+        describe(m, o, text, sizeof text);
     return glia_comm_agree(m->world, text, own, err);
 }
 
@@ -177,6 +198,7 @@ void glia_ranks_free(glia_model *m) {
     for (int i = 0; m->weights && i < m->n_ranks; i++) glia_weights_free(m->weights[i]);
     free(m->weights);
     /* The others wait for this rank where it ends before its engine began. */
-    if (m->world && !glia_comm_area(m->world)) glia_comm_fail(m->world, "it ended before its engine began");
+    if (m->world && glia_comm_size(m->world) > 1 && !glia_comm_area(m->world))
+        glia_comm_fail(m->world, "it ended before its engine began");
     glia_comm_free(m->world);
 }

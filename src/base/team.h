@@ -41,4 +41,16 @@ static inline void glia_share(size_t n, int i, int of, size_t *from, size_t *to)
     *to = n * ((size_t)i + 1) / (size_t)of;
 }
 
+/* The other way to share things: `of` holders take runs of `unit` of them in turns. Who
+ * holds thing `at`; how many of the first n holder `i` has; its k-th, k = 0, 1, ... */
+static inline int glia_turn_of(size_t at, size_t unit, int of) { return (int)(at / unit % (size_t)of); }
+static inline size_t glia_turn_count(size_t n, size_t unit, int i, int of) {
+    const size_t cycle = unit * (size_t)of, before = unit * (size_t)i, rest = n % cycle;
+    const size_t last = rest < before ? 0 : rest - before;
+    return n / cycle * unit + (last < unit ? last : unit);
+}
+static inline size_t glia_turn_item(size_t k, size_t unit, int i, int of) {
+    return (k / unit * (size_t)of + (size_t)i) * unit + k % unit;
+}
+
 #endif

@@ -116,7 +116,7 @@ const cli_flag cli_flags[N_FLAGS] = {
         "ranks part the rows between blocks where they are many; the result is the same (default: on)"},
     [F_FLASH_DECODING] = {"flash-decoding", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "on|off", NULL,
         "ranks that would hold copies of a key-value head part its positions instead (default: off)"},
-    [F_CONTEXT_PARALLEL_SIZE] = {"context-parallel-size", "-cp", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 64, "N", NULL,
+    [F_CONTEXT_PARALLEL_SIZE] = {"context-parallel-size", "-cp", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 8, "N", NULL,
         "ranks that part the rows of a prompt in attention; divides --tensor-parallel-size (default: 1)"},
     [F_STRIDED_CONTEXT_PARALLEL] = {"strided-context-parallel", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "on|off", NULL,
         "with --context-parallel-size: each takes every N-th row, which balances their work, else one part (default: off)"},

@@ -41,13 +41,11 @@ static char *tile_of(const glia_kv_layer *kv, int block, int head, int at) {
 
 /* How many of the positions [0, n) are here, in slots 0, 1, ... */
 static int held(const glia_kv_layer *kv, int n) {
-    if (kv->members == 1) return n;
-    const int cycle = kv->unit * kv->members, rest = n % cycle - kv->unit * kv->member;
-    return n / cycle * kv->unit + (rest < 0 ? 0 : rest < kv->unit ? rest : kv->unit);
+    return kv->members == 1 ? n : (int)glia_turn_count((size_t)n, (size_t)kv->unit, kv->member, kv->members);
 }
 
 static bool is_held(const glia_kv_layer *kv, int position) {
-    return position / kv->unit % kv->members == kv->member;
+    return glia_turn_of((size_t)position, (size_t)kv->unit, kv->members) == kv->member;
 }
 
 /* The tile that holds `position`, which is here. */
@@ -59,7 +57,7 @@ static char *tile_of_position(const glia_kv_layer *kv, const glia_rows *rows, in
 
 /* The tile that holds the slot-th of the positions that are here. */
 static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int slot) {
-    if (kv->members > 1) slot += (slot / kv->unit * (kv->members - 1) + kv->member) * kv->unit;
+    if (kv->members > 1) slot = (int)glia_turn_item((size_t)slot, (size_t)kv->unit, kv->member, kv->members);
     return tile_of_position(kv, rows, row, head, slot);
 }
 
@@ -326,11 +324,9 @@ static void write_query(const glia_device *d, float *row, size_t head, float *su
 
 /* The state of one query to its place for the member whose it is. */
 static void write_state(const context *c, size_t row, size_t head, size_t i) {
-    const size_t heads = (size_t)c->out->block_heads, rows = (size_t)c->out->block_rows;
-    const size_t blocks = ((size_t)c->rows->n + rows - 1) / rows, block = head / heads * blocks + row / rows;
-    const size_t at = head % heads * rows + row % rows;
-    glia_softmax to =
-        state_at(c->out->states + block * state_bytes(heads * rows, c->hd), heads * rows, c->hd);
+    const size_t heads = (size_t)c->out->block_heads, n = heads * (size_t)c->rows->n;
+    const size_t at = head % heads * (size_t)c->rows->n + row;
+    glia_softmax to = state_at(c->out->states + head / heads * state_bytes(n, c->hd), n, c->hd);
     to.m[at] = c->total.m[i];
     to.l[at] = c->total.l[i];
     memcpy(to.o + at * to.ldo, c->total.o + i * c->total.ldo, c->hd * sizeof(float));

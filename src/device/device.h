@@ -88,13 +88,13 @@ typedef struct {
     size_t q_block;
 } glia_qkv;
 
-/* Where results go: into o, or, where there are members, as softmax states into `states`: blocks of
- * glia_states_bytes(block_heads * block_rows) bytes, for each block of heads those of its rows. */
+/* Where results go: into o, or, where there are members, as softmax states into `states`: for each
+ * block of heads glia_states_bytes(block_heads * rows) bytes. */
 typedef struct {
     float *o; /* [rows, block_heads * head_dim], and so on o_block floats further */
     size_t ldo, o_block;
     char *states; /* NULL: into o */
-    int block_heads, block_rows;
+    int block_heads;
 } glia_attended;
 
 /* Rows that enter a linear layer. */

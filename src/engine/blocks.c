@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/team.h"
+
 static uint32_t buckets_for(int n_blocks) {
     uint32_t n = 1;
     while (n < (uint32_t)n_blocks) n *= 2;
@@ -15,19 +17,17 @@ size_t glia_blocks_bytes(const glia_blocks_shape *s) {
            buckets_for(s->n_blocks) * sizeof(int32_t) + (size_t)s->members * sizeof(glia_block_kind);
 }
 
-/* Of the first n blocks of a sequence, those of `member`. */
-static int count_kind(int n, int member, int members, int unit) {
-    const int cycle = unit * members, rest = n % cycle - unit * member;
-    return n / cycle * unit + (rest < 0 ? 0 : rest < unit ? rest : unit);
-}
-
 int glia_blocks_enough(int batch, int positions, const glia_blocks_shape *s) {
     const int n = glia_blocks_for(positions, s->block_size);
-    return batch * count_kind(n, 0, s->members, s->unit) * s->members; /* the first member has most */
+    const size_t most =
+        glia_turn_count((size_t)n, (size_t)s->unit, 0, s->members); /* the first member has most */
+    return batch * (int)most * s->members;
 }
 
 /* The member of a sequence's n-th block. */
-static int member_of(const glia_blocks *b, int n) { return n / b->unit % b->members; }
+static int member_of(const glia_blocks *b, int n) {
+    return glia_turn_of((size_t)n, (size_t)b->unit, b->members);
+}
 static glia_block_kind *kind_of(const glia_blocks *b, int32_t i) { return &b->kind[i % b->members]; }
 
 /* ---- the list of unused blocks -------------------------------------------- */

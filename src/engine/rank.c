@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/blocks.h"
-
 enum { SCORE_LOGIT_BYTES = 64 << 20 }; /* of logits at once in glia_engine_score() */
 
 /* Words of an order. */

@@ -191,7 +191,7 @@ static void read_sizes(glia_json_reader *r, glia_model_config *c, const family *
     const int64_t head_dim = f->head_dim == 0 || is_null(r, "head_dim") ? quotient : f->head_dim;
     c->head_dim = glia_json_int(r, "head_dim", head_dim, 2, HEAD_DIM_MAX);
     c->max_position_embeddings = (int)glia_json_int(r, "max_position_embeddings", f->positions, 1, 1 << 30);
-    c->rms_norm_eps = glia_json_real(r, "rms_norm_eps", 1e-6, 0, 1);
+    c->rms_norm_eps = glia_json_real(r, "rms_norm_eps", 1e-6, 1e-30, 1);
     c->tied_head = glia_json_bool(r, "tie_word_embeddings", f->tied);
     c->attention_bias = glia_json_bool(r, "attention_bias", false);
     c->mlp_bias = glia_json_bool(r, "mlp_bias", false);

@@ -13,12 +13,6 @@ void glia_even_part(size_t n, int ranks, int rank, size_t *from, size_t *to) {
     if (*to > n) *to = n;
 }
 
-ptrdiff_t glia_even_index(size_t n, int ranks, int rank, size_t i) {
-    size_t from, to;
-    glia_even_part(n, ranks, rank, &from, &to);
-    return i >= from && i < to ? (ptrdiff_t)(i - from) : -1;
-}
-
 /* ---- heads -------------------------------------------------------------------- */
 
 static int round_up(int n, int to) { return (n + to - 1) / to * to; }
@@ -105,12 +99,6 @@ int glia_flash_group(const glia_head_cut *c) {
     return c->rule == GLIA_HEADS_REPLICATE ? c->ranks / c->kv_heads : 1;
 }
 
-size_t glia_flash_held(size_t n, size_t unit, int group, int member) {
-    const size_t cycle = unit * (size_t)group, skip = unit * (size_t)member, rest = n % cycle;
-    const size_t last = rest < skip ? 0 : rest - skip;
-    return n / cycle * unit + (last < unit ? last : unit);
-}
-
 glia_head_cut glia_cp_union(const glia_head_cut *c, int degree) {
     glia_head_cut u = *c;
     const int group = glia_flash_group(c);
@@ -136,11 +124,4 @@ size_t glia_cp_index(bool strided, size_t n, int ranks, int degree, size_t i) {
     const size_t places = (size_t)degree, chunk = n / (size_t)ranks;
     const size_t place = strided ? i % places : i / (n / places), k = strided ? i / places : i % (n / places);
     return (k / chunk * places + place) * chunk + k % chunk;
-}
-
-size_t glia_cp_row(bool strided, size_t n, int ranks, int degree, size_t index) {
-    const size_t chunk = n / (size_t)ranks;
-    const int rank = (int)(index / chunk);
-    const size_t k = (size_t)glia_cp_width_place(rank, degree) * chunk + index % chunk;
-    return glia_cp_place_row(strided, n, degree, glia_cp_place(rank, degree), k);
 }

@@ -15,9 +15,6 @@
 static inline size_t glia_even_size(size_t n, int ranks) { return (n + (size_t)ranks - 1) / (size_t)ranks; }
 /* The things [*from, *to) that `rank` really holds. */
 void glia_even_part(size_t n, int ranks, int rank, size_t *from, size_t *to);
-/* Where `rank` has thing `i`, or -1: another rank's. Of a token id, its row of a
- * vocabulary-parallel embedding; -1 gives zeros, and the ranks' sum is the row. */
-ptrdiff_t glia_even_index(size_t n, int ranks, int rank, size_t i);
 
 /* ---- attention heads --------------------------------------------------------- */
 
@@ -80,22 +77,9 @@ bool glia_shard_next(const glia_shard *s, glia_span *span);
 /* ---- flash decoding: the positions of a KV head that ranks would copy -------- */
 
 /* `group` = ranks / kv_heads neighbours share a KV head (GLIA_HEADS_REPLICATE);
- * runs of `unit` positions go to its members in turns, so that a unit of one
- * block keeps blocks whole, and of 1 is NxDI's way. */
+ * runs of positions go to its members in turns (glia_turn_of() of base/team.h),
+ * whole blocks of the cache; NxDI's runs are single positions. */
 int glia_flash_group(const glia_head_cut *c);
-static inline int glia_flash_member(size_t position, size_t unit, int group) {
-    return (int)(position / unit % (size_t)group);
-}
-/* Where the member that has it keeps it: 0, 1, ... without gaps. */
-static inline size_t glia_flash_slot(size_t position, size_t unit, int group) {
-    return position / (unit * (size_t)group) * unit + position % unit;
-}
-/* How many of the positions [0, n) `member` has, in its slots [0, result). */
-size_t glia_flash_held(size_t n, size_t unit, int group, int member);
-/* The position in `slot` of `member`. */
-static inline size_t glia_flash_position(size_t slot, size_t unit, int group, int member) {
-    return (slot / unit * (size_t)group + (size_t)member) * unit + slot % unit;
-}
 
 /* ---- context parallelism: the rows of a prompt over `degree` ranks ----------- */
 
@@ -118,8 +102,6 @@ glia_head_cut glia_cp_union(const glia_head_cut *c, int degree);
 
 /* Where batch row i < n stands in rank order. */
 size_t glia_cp_index(bool strided, size_t n, int ranks, int degree, size_t i);
-/* The batch row at `index` in rank order. */
-size_t glia_cp_row(bool strided, size_t n, int ranks, int degree, size_t index);
 /* The batch row that is the place's k-th, k < n / degree. */
 size_t glia_cp_place_row(bool strided, size_t n, int degree, int place, size_t k);
 

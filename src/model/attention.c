@@ -65,7 +65,7 @@ static void attend_shared(const glia_decoder *d, int thread, const glia_rows *ro
                            .unit = sizeof(float),
                            .ld_in = x.ldq * sizeof(float),
                            .ld_out = d->ld_group * sizeof(float)};
-    const glia_attended out = {.states = d->states_area, .block_heads = own, .block_rows = rows->n};
+    const glia_attended out = {.states = d->states_area, .block_heads = own};
     glia_comm_all_gather(d->members, thread, d->group_q, x.q, &q);
     glia_device_barrier(dev); /* q of all members */
     x.q = d->group_q;

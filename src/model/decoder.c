@@ -93,13 +93,13 @@ void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const
     glia_plan_add(plan, "parted rows", parted * (7 * rows + (size_t)l->max_logits), sizeof(int32_t));
 }
 
-/* The area: two parts for operands of collectives, then the logits; where positions are shared, q, k
- * and v and the states for other members. */
 static size_t operand_bytes(const glia_model_config *c, const glia_parallel *p,
                             const glia_decoder_limits *l) {
     return glia_parallel_area_bytes(p, glia_parallel_ld_hidden((size_t)c->hidden, p), (int)all_rows(p, l));
 }
 
+/* The area: two parts for operands of collectives, then the logits; where others read them, q, k and
+ * v, and softmax states. */
 size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
                                const glia_decoder_limits *l) {
     const glia_local local = glia_local_of(c, p);

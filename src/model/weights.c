@@ -257,6 +257,8 @@ uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
         glia_layer_weights l = w->layer[i];
         placed list[MATRICES_MAX];
         const int n = list_matrices(list, &l);
+        for (int s = 0; s < w->local.cp; s++) /* a step of few rows takes its own shard alone */
+            if (s != w->local.shard) l.q_shard[s] = l.o_shard[s] = (glia_matrix){0};
         for (int k = 0; k < n; k++)
             sum += matrix_bytes(list[k].matrix) + sizeof(float) * scale_floats(list[k].matrix);
     }
