@@ -1,5 +1,6 @@
 /* check_mpi_streams.c - `mpirun glia ...`: what processes say on standard output is
- * what threads say, for every way to draw, and rank 0 alone reads standard input. */
+ * what threads say, for every way to draw, and rank 0 alone reads standard input.
+ * Commands that are no task for several processes say so. */
 #define _GNU_SOURCE
 #include "mpirun.h"
 
@@ -68,11 +69,21 @@ static void test_bench(void **state) {
     assert_int_equal(glia(1, "", "generate " MODEL " -p Hi --greedy -n 4", ""), 0);
 }
 
+/* Commands that processes do not share say so. */
+static void test_alone(void **state) {
+    (void)state;
+    set_up();
+    assert_int_not_equal(glia(2, "", "inspect " MODEL, "2>&1"), 0);
+    assert_non_null(strstr(mpi_lines, "glia: inspect is not shared by processes: start it without mpirun"));
+    assert_int_equal(glia(1, "", "inspect " MODEL, ""), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_bench),
+        cmocka_unit_test(test_alone),
     };
     return check_run_group("mpi_streams", tests);
 }

@@ -117,6 +117,11 @@ static int launched(int *rank) {
     return 1;
 }
 
+int cli_processes(void) {
+    int rank;
+    return launched(&rank);
+}
+
 bool cli_follows(void) {
     int rank;
     return launched(&rank) > 1 && rank > 0;

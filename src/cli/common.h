@@ -27,6 +27,8 @@ void cli_options(const cli_args *args, glia_options *o);
  * returned; 0: loaded. `text_only`: the tokenizer and the template. */
 int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool text_only);
 
+/* Processes that mpirun started together. */
+int cli_processes(void);
 /* Is this a process that mpirun started beside rank 0? Then it reads nothing,
  * says nothing, and takes the steps of rank 0, whatever the command. */
 bool cli_follows(void);

@@ -9,7 +9,8 @@
 #include <glia.h>
 
 #include "base/cpu.h"
-#include "cli/flags.h"
+#include "cli/common.h"
+#include "cli/table.h"
 
 /* A closed 0, 1 or 2 would be given to the first file we open, and what is meant
  * for the terminal would be written into it. */
@@ -27,6 +28,8 @@ static int run_command(int argc, char **argv) {
     }
     cli_args args;
     int status = cli_parse(&args, command, argc - 2, argv + 2);
+    if (status < 0 && cli_processes() > 1 && !(command->bit & (C_RUN | C_GENERATE | C_SCORE | C_BENCH)))
+        status = cli_usage("%s is not shared by processes: start it without mpirun", command->name);
     if (status < 0) status = command->run(&args);
     cli_args_free(&args);
     return status;
