@@ -49,8 +49,7 @@ struct glia_world {
     char why[sizeof((glia_err *)0)->msg];
     glia_gates **gates; /* [size]; NULL for ranks whose memory is not seen here */
     char **area;        /* [size]; likewise */
-    size_t area_bytes;
-    void *part; /* what the kind of world needs */
+    void *part;         /* what the kind of world needs */
 };
 
 /* Set the world's failure to `sentence`; false where it has one. */
@@ -99,6 +98,7 @@ struct glia_comm {
 
     /* of the world's end alone */
     int slots; /* gates given out */
+    size_t area_bytes;
     void *own; /* what the kind of world needs */
     glia_comm_cost cost;
 };

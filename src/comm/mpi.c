@@ -140,7 +140,7 @@ static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
     if (status == GLIA_OK && !all_here(c)) status = map_staging(c, bytes, err);
     status = glia_comm_agree(c, wanted, status, err);
     if (status != GLIA_OK) return status;
-    c->world->area_bytes = bytes;
+    c->area_bytes = bytes;
     status = map_window(c, &part_of(c)->area, bytes, c->world->area, err);
     return glia_comm_agree(c, "", status, err);
 }

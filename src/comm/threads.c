@@ -25,7 +25,7 @@ static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
     if (p == MAP_FAILED) return glia_fail_nomem(err, bytes, "a rank's area");
     madvise(p, bytes, MADV_HUGEPAGE); /* worth trying, nothing lost where it is refused */
     c->world->area[c->rank] = p;
-    c->world->area_bytes = bytes;
+    c->area_bytes = bytes;
     return GLIA_OK;
 }
 
@@ -44,7 +44,7 @@ static void destroy(glia_world *w) {
 
 static void release(glia_comm *c) {
     glia_world *w = c->world;
-    if (w->area[c->rank]) munmap(w->area[c->rank], w->area_bytes ? w->area_bytes : 1);
+    if (w->area[c->rank]) munmap(w->area[c->rank], c->area_bytes ? c->area_bytes : 1);
     glia_comm_drop(c);
     if (atomic_fetch_sub(&w->users, 1) == 1) destroy(w);
 }
