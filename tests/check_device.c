@@ -32,7 +32,21 @@ static float *random_floats(size_t n) {
     return x;
 }
 
-/* Columns of random weights; a norm before them, or rows as an operation before would have left them. */
+/* The rows x [m, ld] as an operation before would have left them. */
+static void narrow_rows(layer *l, float *x, size_t ld) {
+    const size_t m = (size_t)l->in.m;
+    float *to = fresh(m * ld * sizeof *to);
+    l->in.layout = glia_rows_layout(&l->d, m, ld);
+    for (size_t i = 0; i < m; i++)
+        for (size_t c = 0; c < l->w.k; c++)
+            l->d.k.narrow((uint16_t *)(void *)(to + i * l->in.layout.ld + c / 32 * l->in.layout.step) +
+                              c % 32,
+                          x + i * ld + c, 1);
+    free(x);
+    l->in.x = to;
+}
+
+/* Columns of random weights; a norm before them, or narrow rows. */
 static layer make(int m, size_t k, size_t columns, bool i8, bool quantize_rows, bool norm, glia_epilogue e) {
     const size_t ld = glia_row_stride(k), whole = glia_panels(columns) * GLIA_PANEL;
     layer l = {.w = {.columns = columns, .k = k, .quantize_rows = quantize_rows}};
@@ -54,15 +68,14 @@ static layer make(int m, size_t k, size_t columns, bool i8, bool quantize_rows, 
     }
     free(weights);
     if (i8) l.w.scale = random_floats(whole);
-    l.in = (glia_linear_in){.x = random_floats((size_t)m * ld), .ldx = ld, .m = m, .eps = 1e-6f};
+    const size_t ldy = glia_row_stride(columns);
+    float *x = random_floats((size_t)m * ld);
+    l.in = (glia_linear_in){.x = x, .layout = {ld, 16}, .m = m, .eps = 1e-6f};
     if (norm) l.in.norm = random_floats(k);
-    for (size_t i = 0; !norm && l.d.narrow && i < (size_t)m; i++) { /* bfloat16 in the first half */
-        float *x = (float *)(uintptr_t)l.in.x + i * ld;
-        l.d.k.narrow((uint16_t *)(void *)x, x, k);
-        for (size_t c = k; c % 32; c++) ((uint16_t *)(void *)x)[c] = 0;
-    }
-    l.out = (glia_linear_out){.epilogue = e, .ldy = glia_row_stride(columns)};
-    l.floats = (size_t)m * l.out.ldy;
+    if (!norm && l.d.narrow) narrow_rows(&l, x, ld);
+    const glia_layout out = e == GLIA_SWIGLU ? glia_rows_layout(&l.d, (size_t)m, ldy) : (glia_layout){ldy, 0};
+    l.out = (glia_linear_out){.epilogue = e, .ldy = out.ld, .step = out.step};
+    l.floats = (size_t)m * ldy;
     return l;
 }
 

@@ -164,8 +164,8 @@ static void check_w8a8(const rung *r, product *p, bool narrow) {
     const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
     memset(p->y, 0xff, y_bytes(p));
     if (narrow)
-        r->k.linear_narrow_w8a8(&out, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels,
-                                p->m, scratch);
+        r->k.linear_narrow_w8a8(&out, &(glia_narrow_rows){p->q, p->ldq, 64}, p->row_scale, p->panels,
+                                p->scale, p->k, p->n_panels, p->m, scratch);
     else
         r->k.linear_w8a8(p->y, p->ldy, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels,
                          p->m);
@@ -238,9 +238,10 @@ static void check_float_rows(const rung *r, product *p) {
             for (size_t i = 0; i < p->k; i++) x[row * ld + i] = glia_f32_to_bf16(p->x[row * p->ldx + i]);
         const glia_linear_out mine = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
         const glia_linear_out out = {.epilogue = GLIA_STORE, .y = want, .ldy = p->columns};
-        r->k.linear_narrow(&out, x, ld, panels, p->k, p->n_panels, p->m, scratch);
+        const glia_narrow_rows rows = {x, ld * sizeof *x, 64};
+        r->k.linear_narrow(&out, &rows, panels, p->k, p->n_panels, p->m, scratch);
         memset(p->y, 0xff, y_bytes(p));
-        r->k.linear_narrow_i8(&mine, x, ld, p->panels, p->scale, p->k, p->n_panels, p->m, scratch);
+        r->k.linear_narrow_i8(&mine, &rows, p->panels, p->scale, p->k, p->n_panels, p->m, scratch);
         check_same(r, p, want, true);
         check_guarded_free(x, p->m * ld * sizeof *x);
     }
@@ -268,15 +269,16 @@ static void check_epilogues(const rung *r) {
         const glia_epilogue epilogue = turn % 3 == 0 ? GLIA_STORE : turn % 3 == 1 ? GLIA_ADD : GLIA_SWIGLU;
         for (size_t i = 0; i < p.columns; i++) bias[i] = check_uniform();
         for (size_t i = 0; i < m * p.columns; i++) y[i] = 1;
-        const glia_linear_out all = {epilogue, y, p.columns, bias};
-        r->k.linear_narrow_w8a8(&all, p.q, p.ldq, p.row_scale, p.panels, p.scale, p.k, 4, m, scratch);
+        const glia_linear_out all = {epilogue, y, p.columns, bias, 16};
+        r->k.linear_narrow_w8a8(&all, &(glia_narrow_rows){p.q, p.ldq, 64}, p.row_scale, p.panels, p.scale,
+                                p.k, 4, m, scratch);
         r->k.linear_w8a8(p.y, p.ldy, p.q, p.ldq, p.row_scale, p.panels, p.scale, p.k, 4, m);
         for (size_t row = 0; row < m; row++) {
-            const glia_linear_out one = {epilogue, alone, p.columns, bias};
+            const glia_linear_out one = {epilogue, alone, p.columns, bias, 16};
             const size_t bytes = epilogue == GLIA_SWIGLU ? p.columns : p.columns * sizeof *alone;
             for (size_t i = 0; i < p.columns; i++) alone[i] = 1;
-            r->k.linear_narrow_w8a8(&one, p.q + row * p.ldq, p.ldq, p.row_scale + row, p.panels, p.scale, p.k,
-                                    4, 1, scratch);
+            r->k.linear_narrow_w8a8(&one, &(glia_narrow_rows){p.q + row * p.ldq, p.ldq, 64},
+                                    p.row_scale + row, p.panels, p.scale, p.k, 4, 1, scratch);
             CHECK(!memcmp(alone, y + row * p.columns, bytes),
                   "%s: epilogue %d of row %zu of %zu differs alone", r->name, (int)epilogue, row, m);
             for (size_t c = 0; epilogue != GLIA_SWIGLU && c < p.columns; c++) {
@@ -357,11 +359,13 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
         const glia_linear_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
         const uint16_t *x16 = (const uint16_t *)(const void *)x;
         if (w8a8 && kern->linear_narrow_w8a8)
-            kern->linear_narrow_w8a8(&out, q, ldq, row_scale, w, scale, k, n_panels, m, scratch);
+            kern->linear_narrow_w8a8(&out, &(glia_narrow_rows){q, ldq, 64}, row_scale, w, scale, k, n_panels,
+                                     m, scratch);
         else if (w8a8)
             kern->linear_w8a8(y, columns, q, ldq, row_scale, w, scale, k, n_panels, m);
         else if (kern->linear_narrow_i8)
-            kern->linear_narrow_i8(&out, x16, k, w, scale, k, n_panels, m, scratch);
+            kern->linear_narrow_i8(&out, &(glia_narrow_rows){x16, 2 * k, 64}, w, scale, k, n_panels, m,
+                                   scratch);
         else
             kern->linear_i8(y, columns, x, k, w, scale, k, n_panels, m);
         const double seconds = cpu_seconds() - t0;

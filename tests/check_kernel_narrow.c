@@ -66,7 +66,8 @@ static double slack(enum fill fill, size_t k) {
 static void multiply(const glia_kernels *kernels, const product *p) {
     static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
     const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
-    kernels->linear_narrow(&out, p->x, p->ldx, p->panels, p->k, p->n_panels, p->m, scratch);
+    const glia_narrow_rows x = {p->x, p->ldx * sizeof *p->x, 2 * STEP};
+    kernels->linear_narrow(&out, &x, p->panels, p->k, p->n_panels, p->m, scratch);
 }
 
 static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, size_t m, enum fill fill) {
@@ -104,6 +105,32 @@ static void check_company(const glia_kernels *kernels, size_t k, enum fill fill)
             CHECK(same_bits(alone[i], p.y + (r + i) * p.ldy, 5 * GLIA_PANEL),
                   "k=%zu fill=%d: row %zu of %zu differs", k, (int)fill, r + i, n);
     }
+    release(&p);
+}
+
+/* Rows in steps, and SwiGLU's results in steps, have the bits of row-major ones. */
+static void check_steps(const glia_kernels *kernels, size_t k, size_t m) {
+    static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+    enum { PANELS = 6, OUT = PANELS * GLIA_PANEL / 2 };
+    const size_t steps = (k + STEP - 1) / STEP, ldy = (OUT + STEP - 1) / STEP * 16;
+    product p = make(k, PANELS, m, RANDOM);
+    uint16_t *x = check_guarded(steps * m * STEP * sizeof *x);
+    float *rows = check_guarded(m * ldy * sizeof *rows), *in_steps = check_guarded(m * ldy * sizeof *rows);
+    for (size_t r = 0; r < m; r++)
+        for (size_t i = 0; i < steps * STEP; i++)
+            x[i / STEP * m * STEP + r * STEP + i % STEP] = p.x[r * p.ldx + i];
+    const glia_narrow_rows row_major = {p.x, p.ldx * sizeof *x, 2 * STEP}, stepped = {x, 64, m * 64};
+    const glia_linear_out wide = {GLIA_SWIGLU, rows, ldy, NULL, 16},
+                          y = {GLIA_SWIGLU, in_steps, 16, NULL, 16 * m};
+    kernels->linear_narrow(&wide, &row_major, p.panels, k, PANELS, m, scratch);
+    kernels->linear_narrow(&y, &stepped, p.panels, k, PANELS, m, scratch);
+    for (size_t r = 0; r < m; r++)
+        for (size_t c = 0; c < OUT; c += GLIA_PANEL)
+            CHECK(!memcmp(rows + r * ldy + c / 2, in_steps + c / STEP * m * 16 + r * 16 + c % STEP / 2, 32),
+                  "k=%zu m=%zu: row %zu, column %zu in steps differs", k, m, r, c);
+    check_guarded_free(x, steps * m * STEP * sizeof *x);
+    check_guarded_free(rows, m * ldy * sizeof *rows);
+    check_guarded_free(in_steps, m * ldy * sizeof *rows);
     release(&p);
 }
 
@@ -163,6 +190,7 @@ int main(int argc, char **argv) {
     }
     check_shape(&kernels, 3000, 3, 33, RANDOM); /* K in blocks */
     check_shape(&kernels, 64, 2, 1100, RANDOM); /* rows in blocks */
+    for (size_t m = 1; m <= 100; m = m * 2 + 1) check_steps(&kernels, 1000 + m, m);
     check_narrow(&kernels);
     printf("checked 1 twin: amx\n");
     if (timed) {

@@ -444,8 +444,10 @@ static void count_bytes(const glia_options *o) {
     glia_kernels k;
     glia_kernels_init(&k, r.e->config.cpu_flags);
     const bool narrow = k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
-    size_t row_bytes = sizeof(float) * glia_row_stride(narrow ? hidden / 2 : hidden);
-    if (o->quantization == GLIA_QUANTIZATION_W8A8) row_bytes = glia_i8_stride(hidden) + sizeof(float);
+    const bool i8 = o->quantization == GLIA_QUANTIZATION_W8A8;
+    size_t row_bytes = i8 ? glia_i8_stride(hidden) : sizeof(float) * glia_row_stride(hidden);
+    if (narrow) row_bytes = ((i8 ? 1 : 2) * hidden + 63) / 64 * 64; /* whole steps */
+    if (i8) row_bytes += sizeof(float);
     assert_int_equal(glia_engine_submit(r.e, ids, prompt, &s, on_event, &a, NULL, &err), GLIA_OK);
     glia_engine_get_stats(r.e, &before);
     for (size_t left = 1, m = prompt; left; m = 1, before = after) {

@@ -2,16 +2,17 @@
 #include "device/device.h"
 
 #include <assert.h>
+#include <string.h>
 
 enum {
-    OWN_ROWS = 4,                /* up to as many rows are normed by each thread for itself: no barrier */
     CHUNK_ROWS = 256,            /* rows whose products wait in scratch for their epilogue */
     NARROW_ROWS_BYTES = 1 << 20, /* of rows that stay in the second cache while panels pass (linear_amx.c) */
     CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
+    SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's */
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
-    return (size_t)max_rows + (size_t)threads * OWN_ROWS;
+    return (size_t)max_rows + (size_t)threads * GLIA_FEW_ROWS;
 }
 
 size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype) {
@@ -39,10 +40,10 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
 
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to) {
-    const size_t unit = epilogue == GLIA_SWIGLU ? 2 : 1;
-    glia_share(glia_panels(w->columns) / unit, thread, threads, from, to);
+    const size_t all = glia_panels(w->columns), unit = epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1;
+    glia_share((all + unit - 1) / unit, thread, threads, from, to);
     *from *= unit;
-    *to *= unit;
+    *to = *to * unit < all ? *to * unit : all;
 }
 
 /* The epilogue of a chunk t [m, 16 * panels] of products, beginning at panel `first`; STORE's t is y. */
@@ -58,71 +59,102 @@ static void finish_chunk(const glia_device *d, const glia_linear_out *out, float
     }
 }
 
-/* Row i of `in` into y, or i8 and *scale; `wide` [k] is scratch. */
-static void prepare_row(const glia_device *d, float *y, int8_t *i8, float *scale, const glia_linear_in *in,
-                        size_t i, const glia_matrix *w, float *wide) {
-    const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->ldx;
-    float *normed = w->quantize_rows || d->narrow ? wide : y;
-    if (in->norm) d->k.rmsnorm(normed, x, in->norm, w->k, in->eps);
-    if (w->quantize_rows) {
-        d->k.quantize(i8, scale, in->norm ? normed : x,
-                      d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
-    } else if (d->narrow) {
-        uint16_t *narrow = (uint16_t *)(void *)y;
-        d->k.narrow(narrow, normed, w->k);
-        for (size_t c = w->k; c % 32; c++) narrow[c] = 0;
-    }
+static char *scratch_of(const glia_device *d, int thread) {
+    return d->scratch + (size_t)thread * d->scratch_bytes;
 }
 
-static float *scratch_of(const glia_device *d, int thread) {
-    return (float *)(void *)(d->scratch + (size_t)thread * d->scratch_bytes);
+/* 64 bytes at a time, of which to's and from's are so many bytes apart. */
+static void copy_steps(char *to, size_t to_step, const char *from, size_t from_step, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += 64, to += to_step, from += from_step) memcpy(to, from, 64);
+}
+
+/* Row i of `in`, normed into `wide` or as it stands; narrow rows in one piece. */
+static const void *take_row(const glia_device *d, const glia_linear_in *in, size_t i, size_t k, float *wide) {
+    const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->layout.ld;
+    const size_t step = in->layout.step * sizeof *x;
+    if (in->norm) {
+        d->k.rmsnorm(wide, x, in->norm, k, in->eps);
+        return wide;
+    }
+    if (!d->narrow || step == 64) return x;
+    copy_steps((char *)wide, 64, (const char *)x, step, k * sizeof(uint16_t));
+    return wide;
+}
+
+/* Row i of `in` to its place. */
+static void prepare_row(const glia_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
+                        const glia_matrix *w, char *scratch) {
+    float *wide = (float *)(void *)scratch;
+    char *y = to->x + i * to->row, *piece = to->step == 64 ? y : scratch + w->k * sizeof *wide;
+    if (!w->quantize_rows && !d->narrow) wide = (float *)(void *)y;
+    const void *x = take_row(d, in, i, w->k, wide);
+    if (w->quantize_rows) {
+        d->k.quantize((int8_t *)piece, to->scale + i, x,
+                      d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
+    } else if (d->narrow) {
+        uint16_t *narrow = (uint16_t *)(void *)piece;
+        d->k.narrow(narrow, x, w->k);
+        for (size_t c = w->k; c % 32; c++) narrow[c] = 0;
+    }
+    if (piece != y) copy_steps(y, to->step, piece, 64, w->k * (w->quantize_rows ? 1 : 2));
 }
 
 static void prepare_rows(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
-                         size_t from, size_t to, float *x, int8_t *i8, float *scale) {
-    assert(!in->norm || w->k <= CHUNK_FLOATS);
-    const size_t stride = glia_i8_stride(w->k);
-    for (size_t i = from; i < to; i++)
-        prepare_row(d, x + i * d->ld_operand, i8 + i * stride, scale + i, in, i, w, scratch_of(d, thread));
+                         size_t from, size_t to, const glia_operand *out) {
+    enum { PIECE = 64 }; /* what the last of one exceeds the row's end by */
+    assert(w->k * (sizeof(float) + sizeof(uint16_t)) + PIECE <= CHUNK_FLOATS * sizeof(float));
+    for (size_t i = from; i < to; i++) prepare_row(d, out, in, i, w, scratch_of(d, thread));
 }
 
 void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
-                         float *x, int8_t *i8, float *scale) {
-    size_t from, to;
-    glia_share((size_t)in->m, thread, d->threads, &from, &to);
-    prepare_rows(d, thread, in, w, from, to, x, i8, scale);
+                         const glia_operand *to) {
+    size_t first, end;
+    glia_share((size_t)in->m, thread, d->threads, &first, &end);
+    prepare_rows(d, thread, in, w, first, end, to);
+}
+
+glia_operand glia_device_operand(const glia_device *d, const glia_matrix *w, size_t m, void *x,
+                                 float *scale) {
+    const size_t row = w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float);
+    const glia_layout l = glia_rows_layout(d, m, row / sizeof(float));
+    if (!x) x = w->quantize_rows ? (void *)d->rows_i8 : d->operand;
+    return (glia_operand){x, l.ld * sizeof(float), l.step * sizeof(float), scale ? scale : d->rows_scale};
 }
 
 static glia_operand prepare(const glia_device *d, int thread, const glia_linear_in *in,
                             const glia_matrix *w) {
-    const size_t m = (size_t)in->m;
-    if (!in->norm && !w->quantize_rows) return (glia_operand){.x = in->x, .ldx = in->ldx};
-    const size_t first = (size_t)(m > OWN_ROWS ? d->threads : thread) * OWN_ROWS;
-    float *x = d->operand + first * d->ld_operand, *scale = d->rows_scale + first;
-    int8_t *i8 = d->rows_i8 + first * glia_i8_stride(w->k);
-    if (m > OWN_ROWS) {
-        glia_device_prepare(d, thread, in, w, x, i8, scale);
+    const size_t m = (size_t)in->m, first = (size_t)(m > GLIA_FEW_ROWS ? d->threads : thread) * GLIA_FEW_ROWS;
+    if (!in->norm && !w->quantize_rows)
+        return (glia_operand){(char *)(uintptr_t)in->x, in->layout.ld * sizeof(float),
+                              in->layout.step * sizeof(float), NULL};
+    glia_operand to = glia_device_operand(d, w, m, NULL, NULL);
+    to.x += first * (w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float));
+    to.scale += first;
+    if (m > GLIA_FEW_ROWS) {
+        glia_device_prepare(d, thread, in, w, &to);
         glia_device_barrier(d); /* the prepared rows */
     } else {
-        prepare_rows(d, thread, in, w, 0, m, x, i8, scale);
+        prepare_rows(d, thread, in, w, 0, m, &to);
     }
-    return (glia_operand){.x = x, .ldx = d->ld_operand, .i8 = i8, .scale = scale};
+    return to;
 }
 
 /* Rows [row, row + m) of x through n panels, the first of them `first`. */
 static void multiply(const glia_device *d, float *y, size_t ldy, const glia_operand *o, const glia_matrix *w,
                      size_t first, size_t n, size_t row, size_t m) {
     const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
-    const float *x = o->x + row * o->ldx, *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
+    const char *x = o->x + row * o->row;
+    const float *rows = (const float *)(const void *)x,
+                *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
+    const size_t ldx = o->row / sizeof *rows;
     if (w->quantize_rows)
-        d->k.linear_w8a8(y, ldy, o->i8 + row * glia_i8_stride(w->k), glia_i8_stride(w->k), o->scale + row,
-                         panels, scale, w->k, n, m);
+        d->k.linear_w8a8(y, ldy, (const int8_t *)x, o->row, o->scale + row, panels, scale, w->k, n, m);
     else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_i8(y, ldy, x, o->ldx, panels, scale, w->k, n, m);
+        d->k.linear_i8(y, ldy, rows, ldx, panels, scale, w->k, n, m);
     else if (w->dtype == GLIA_DTYPE_F32)
-        d->k.linear_f32(y, ldy, x, o->ldx, panels, w->k, n, m);
+        d->k.linear_f32(y, ldy, rows, ldx, panels, w->k, n, m);
     else
-        d->k.linear_bf16(y, ldy, x, o->ldx, panels, w->k, n, m);
+        d->k.linear_bf16(y, ldy, rows, ldx, panels, w->k, n, m);
 }
 
 /* In how many parts threads take rows, each part with all panels: as many as one thread would take one after
@@ -134,6 +166,12 @@ static size_t row_parts(const glia_device *d, const glia_matrix *w, size_t m) {
     return parts > 1 ? parts : 1;
 }
 
+/* Columns 16 to 31 of a step of narrow SWIGLU rows that no panel writes. */
+static void zero_rest(const glia_linear_out *out, size_t rows) {
+    char *y = (char *)out->y;
+    for (size_t i = 0; i < rows; i++) memset(y + i * out->ldy * sizeof(float) + 32, 0, 32);
+}
+
 /* Where d->narrow, kernels do their own epilogue. */
 static void multiply_narrow(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
                             size_t m, const glia_linear_out *out) {
@@ -142,21 +180,25 @@ static void multiply_narrow(const glia_device *d, int thread, const glia_operand
     glia_device_panels(w, out->epilogue, thread / parts, d->threads / parts, &first, &end);
     glia_share(m, thread % parts, parts, &row, &n);
     n -= row;
-    const size_t panels = end - first, column = first * GLIA_PANEL, stride = glia_i8_stride(w->k);
+    const size_t panels = end - first, column = first * GLIA_PANEL, all = glia_panels(w->columns);
     const char *at = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
-    const uint16_t *x = (const uint16_t *)(const void *)(o->x + row * o->ldx);
+    const glia_narrow_rows x = {o->x + row * o->row, o->row, o->step};
     const float *scale = w->scale ? w->scale + column : NULL;
     glia_linear_out share = *out;
     if (share.bias) share.bias += column;
     share.y += row * out->ldy;
-    share.y += out->epilogue == GLIA_SWIGLU ? column / 4 : column; /* half as many, half as wide */
+    share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step : column;
     if (w->quantize_rows)
-        d->k.linear_narrow_w8a8(&share, o->i8 + row * stride, stride, o->scale + row, at, scale, w->k, panels,
-                                n, scratch_of(d, thread));
+        d->k.linear_narrow_w8a8(&share, &x, o->scale + row, at, scale, w->k, panels, n,
+                                scratch_of(d, thread));
     else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_narrow_i8(&share, x, 2 * o->ldx, at, scale, w->k, panels, n, scratch_of(d, thread));
+        d->k.linear_narrow_i8(&share, &x, at, scale, w->k, panels, n, scratch_of(d, thread));
     else
-        d->k.linear_narrow(&share, x, 2 * o->ldx, at, w->k, panels, n, scratch_of(d, thread));
+        d->k.linear_narrow(&share, &x, at, w->k, panels, n, scratch_of(d, thread));
+    if (out->epilogue == GLIA_SWIGLU && panels > 0 && end == all && all % SWIGLU_PANELS) {
+        share.y = out->y + row * out->ldy + all / SWIGLU_PANELS * out->step;
+        zero_rest(&share, n);
+    }
 }
 
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
@@ -175,7 +217,7 @@ void glia_device_multiply(const glia_device *d, int thread, const glia_operand *
     }
     glia_device_panels(w, out->epilogue, thread, d->threads, &from, &to);
     if (from == to || rows == 0) return;
-    float *scratch = scratch_of(d, thread);
+    float *scratch = (float *)(void *)scratch_of(d, thread);
     const bool direct = out->epilogue == GLIA_STORE;
     const size_t chunk_rows = direct || rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
     size_t chunk = direct ? to - from : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */

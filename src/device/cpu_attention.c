@@ -315,11 +315,29 @@ static void take_queries(const context *c, const row_group *g, int head) {
     }
 }
 
-/* The result of one query, from its state, to head `head` of a row. */
-static void write_query(const glia_device *d, float *row, size_t head, float *sum, float l, size_t hd) {
-    float *to = d->narrow ? sum : row + head * hd;
-    d->k.divide(to, sum, l, hd);
-    if (d->narrow) d->k.narrow((uint16_t *)(void *)row + head * hd, to, hd);
+/* Columns [first, first + n) of a narrow row, whose steps lie so many bytes apart. */
+static void write_columns(char *row, size_t step, size_t first, const uint16_t *from, size_t n) {
+    enum { STEP = 32 };
+    for (size_t c = first, m; c < first + n; c += m, from += m) {
+        m = STEP - c % STEP < first + n - c ? STEP - c % STEP : first + n - c;
+        memcpy(row + c / STEP * step + c % STEP * sizeof *from, from, m * sizeof *from);
+    }
+}
+
+/* The result of one query, from its state, to head `head` of the `heads` of row i. */
+static void write_query(const glia_device *d, float *o, glia_layout layout, size_t i, size_t head,
+                        size_t heads, float *sum, float l, size_t hd) {
+    static const uint16_t zeros[32];
+    float *row = o + i * layout.ld;
+    if (!d->narrow) {
+        d->k.divide(row + head * hd, sum, l, hd);
+        return;
+    }
+    const size_t step = layout.step * sizeof *o, end = heads * hd;
+    d->k.divide(sum, sum, l, hd);
+    d->k.narrow((uint16_t *)(void *)sum, sum, hd);
+    write_columns((char *)row, step, head * hd, (const uint16_t *)(void *)sum, hd);
+    if (head + 1 == heads) write_columns((char *)row, step, end, zeros, (32 - end % 32) % 32);
 }
 
 /* The state of one query to its place for the member whose it is. */
@@ -339,15 +357,15 @@ static void write_out(const context *c, const row_group *g, int head) {
         if (c->out->states)
             write_state(c, row, at, i);
         else
-            write_query(c->d, c->out->o + block * c->out->o_block + row * c->out->ldo, head_at,
-                        c->total.o + i * c->total.ldo, c->total.l[i], c->hd);
+            write_query(c->d, c->out->o + block * c->out->o_block, c->out->layout, row, head_at,
+                        (size_t)c->out->block_heads, c->total.o + i * c->total.ldo, c->total.l[i], c->hd);
     }
 }
 
 size_t glia_states_bytes(size_t n, size_t head_dim) { return state_bytes(n, head_dim); }
 
-void glia_device_merge(const glia_device *d, int thread, float *o, size_t ldo, char *states, int blocks,
-                       int n, int heads, size_t head_dim) {
+void glia_device_merge(const glia_device *d, int thread, float *o, glia_layout layout, char *states,
+                       int blocks, int n, int heads, size_t head_dim) {
     const size_t queries = (size_t)n * (size_t)heads, bytes = state_bytes(queries, head_dim);
     const glia_softmax total = state_at(states, queries, head_dim);
     size_t from, to;
@@ -359,7 +377,8 @@ void glia_device_merge(const glia_device *d, int thread, float *o, size_t ldo, c
         d->k.merge(sum, part, to - from, head_dim);
     }
     for (size_t i = from; i < to; i++)
-        write_query(d, o + i % (size_t)n * ldo, i / (size_t)n, total.o + i * total.ldo, total.l[i], head_dim);
+        write_query(d, o, layout, i % (size_t)n, i / (size_t)n, (size_t)heads, total.o + i * total.ldo,
+                    total.l[i], head_dim);
 }
 
 /* Spans [from, to) of a unit, into total if they begin it, else each into its part. */

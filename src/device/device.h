@@ -8,9 +8,9 @@
  *
  * Activations are float32, row-major, with row strides (ld*) in floats that are
  * multiples of 16; a row's floats past its width may be written (by whole
- * panels) and mean nothing. Where d->narrow, the rows that a linear layer reads
- * hold bfloat16 in their first half instead, zeros up to a multiple of 32: what
- * glia_device_attention and GLIA_SWIGLU write. */
+ * panels) and mean nothing. Where d->narrow, the rows that a linear layer reads,
+ * which glia_device_attention and GLIA_SWIGLU write, are bfloat16 instead, zeros
+ * up to a multiple of 32, laid out as glia_rows_layout() says. */
 #ifndef GLIA_DEVICE_DEVICE_H
 #define GLIA_DEVICE_DEVICE_H
 
@@ -20,6 +20,8 @@
 #include "base/arena.h"
 #include "base/team.h"
 #include "kernel/kernels.h"
+
+enum { GLIA_FEW_ROWS = 4 }; /* up to as many each thread norms for itself: no barrier */
 
 typedef struct {
     glia_kernels k;
@@ -39,6 +41,18 @@ typedef struct {
 static inline size_t glia_row_stride(size_t n) { return (glia_panels(n) | 1) * GLIA_PANEL; }
 /* Bytes from row to row of k int8, likewise. */
 static inline size_t glia_i8_stride(size_t k) { return ((k + 63) / 64 | 1) * 64; }
+
+/* Where the 16 floats are that hold columns 32 s to 32 s + 31 of row i: i * ld + s * step floats on. */
+typedef struct {
+    size_t ld, step;
+} glia_layout;
+
+/* The layout of m narrow rows: of few, ld floats apart and each in one piece; of many, as tiles are
+ * loaded, the first 32 columns of all rows, then the next. It takes no more than m * ld floats. */
+static inline glia_layout glia_rows_layout(const glia_device *d, size_t m, size_t ld) {
+    enum { STEP = 16 };
+    return d->narrow && m > GLIA_FEW_ROWS ? (glia_layout){STEP, m * STEP} : (glia_layout){ld, STEP};
+}
 
 /* A linear layer's weight [columns, k], packed (kernel/kernels.h). */
 typedef struct {
@@ -92,27 +106,28 @@ typedef struct {
  * block of heads glia_states_bytes(block_heads * rows) bytes. */
 typedef struct {
     float *o; /* [rows, block_heads * head_dim], and so on o_block floats further */
-    size_t ldo, o_block;
+    glia_layout layout;
+    size_t o_block;
     char *states; /* NULL: into o */
     int block_heads;
 } glia_attended;
 
 /* Rows that enter a linear layer. */
 typedef struct {
-    const float *x; /* [m, k], or where d->narrow and norm is NULL bfloat16 rows; ldx floats apart */
-    size_t ldx;
+    const float *x; /* [m, k], or where d->narrow and norm is NULL bfloat16 rows */
+    glia_layout layout;
     int m;
     const int32_t *row; /* with norm: row i is x[row[i]]; NULL: x[i] */
     const float *norm;  /* [k] weights of an RMSNorm that the rows pass first, or NULL */
     float eps;
 } glia_linear_in;
 
-/* Rows as a product takes them. */
+/* Rows as a product takes them: float32, bfloat16 where d->narrow, int8 and a scale each for a matrix
+ * with quantize_rows. */
 typedef struct {
-    const float *x; /* bfloat16 where d->narrow; unused where there is i8 */
-    size_t ldx;
-    const int8_t *i8; /* of a matrix with quantize_rows, glia_i8_stride(k) apart, with their scales */
-    const float *scale;
+    char *x;
+    size_t row, step; /* bytes from row to row, and from 64 bytes of a row to the next 64 */
+    float *scale;
 } glia_operand;
 
 /* Rows of d->operand for steps of up to max_rows rows. */
@@ -135,10 +150,12 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
  * of few rows depend on their number alone, so that weights can be placed where they will be read. */
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                         const glia_linear_out *out);
-/* The two halves of it. Norm, narrow or quantise each row of `in` into x (d->ld_operand floats
- * apart), or i8 and scale: this thread's share of the rows. And the product of rows that are so. */
+/* The two halves of it. Norm, narrow or quantise each row of `in` into `to`: this thread's share of
+ * the rows. And the product of rows that are so. */
 void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
-                         float *x, int8_t *i8, float *scale);
+                         const glia_operand *to);
+/* Where m rows for `w` are prepared from x on (NULL: in d's own memory); row-major where they are few. */
+glia_operand glia_device_operand(const glia_device *d, const glia_matrix *w, size_t m, void *x, float *scale);
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out);
 /* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear() where rows are few.
@@ -160,8 +177,8 @@ void glia_device_attention(const glia_device *d, int thread, const glia_attended
 size_t glia_states_bytes(size_t n, size_t head_dim);
 /* o <- the states of `blocks` members, one behind the other, merged in their order: a block has for each
  * of `heads` heads n rows. The first block's are lost. */
-void glia_device_merge(const glia_device *d, int thread, float *o, size_t ldo, char *states, int blocks,
-                       int n, int heads, size_t head_dim);
+void glia_device_merge(const glia_device *d, int thread, float *o, glia_layout layout, char *states,
+                       int blocks, int n, int heads, size_t head_dim);
 
 /* Bytes of one block of a layer's cache. */
 size_t glia_kv_block_bytes(const glia_kv_layer *kv);

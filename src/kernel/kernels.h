@@ -105,13 +105,22 @@ typedef struct {
     float *y; /* rows, ldy floats apart; whole panels are written */
     size_t ldy;
     const float *bias; /* [whole panels], or NULL */
+    size_t step;       /* of narrow SWIGLU rows: floats from 32 columns to the next 32, a multiple of 16 */
 } glia_linear_out;
 
-/* The same with bfloat16 rows: x [m, k], row stride ldx in elements, each row
- * followed by zeros up to a multiple of 32; bfloat16 weights; the epilogue
- * included, whose SWIGLU rows are bfloat16 in the first half of y's rows.
+/* Rows of bfloat16 or int8 in steps of 64 bytes, zeros in the last step behind the row's end:
+ * step s of row i is at x + i * row + s * step bytes. Row-major: step 64. Of many rows row 64 is
+ * faster: a tile's rows are then 1,024 bytes in one piece. */
+typedef struct {
+    const void *x;
+    size_t row, step; /* multiples of 64 */
+} glia_narrow_rows;
+
+/* The same with bfloat16 rows x [m, k] and bfloat16 weights; the epilogue included,
+ * whose SWIGLU rows are bfloat16 in steps: row i is at y + i * ldy, its column c
+ * from c / 32 * out->step floats on.
  *   scratch  [GLIA_NARROW_SCRATCH] bytes at a 64-byte boundary */
-typedef void glia_linear_narrow_fn(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
+typedef void glia_linear_narrow_fn(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
                                    size_t k, size_t n_panels, size_t m, void *scratch);
 /* y = x rounded to bfloat16, to nearest even, [n]; y may be the memory of x. */
 typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
@@ -121,10 +130,9 @@ typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
 typedef void glia_linear_i8_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w,
                                const float *scale, size_t k, size_t n_panels, size_t m);
 /* As glia_linear_narrow_fn, likewise; the epilogue follows the scales. Denormals
- * count as zero, in the epilogue too. */
-typedef void glia_linear_narrow_i8_fn(const glia_linear_out *out, const uint16_t *x, size_t ldx,
-                                      const void *w, const float *scale, size_t k, size_t n_panels, size_t m,
-                                      void *scratch);
+ * count as zero, in the epilogue too. One or two rows are row-major. */
+typedef void glia_linear_narrow_i8_fn(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
+                                      const float *scale, size_t k, size_t n_panels, size_t m, void *scratch);
 
 /* q = row x [k] (F32 or BF16) in steps of *scale = the largest |x| / 127:
  * x * (127 / largest), rounded to nearest even, then zeros up to a multiple of
@@ -141,9 +149,9 @@ typedef void glia_quantize_fn(int8_t *q, float *scale, const void *x, glia_dtype
  * 1 <= k <= GLIA_I8_K_MAX; neither x nor w holds -128. */
 typedef void glia_linear_w8a8_fn(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
                                  const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m);
-/* The same with the epilogue and scratch of glia_linear_narrow_fn, whose SWIGLU
- * rows are bfloat16; denormals count as zero. */
-typedef void glia_linear_narrow_w8a8_fn(const glia_linear_out *out, const int8_t *x, size_t ldx,
+/* The same with the rows, epilogue and scratch of glia_linear_narrow_fn; denormals
+ * count as zero. One or two rows are row-major. */
+typedef void glia_linear_narrow_w8a8_fn(const glia_linear_out *out, const glia_narrow_rows *x,
                                         const float *x_scale, const void *w, const float *w_scale, size_t k,
                                         size_t n_panels, size_t m, void *scratch);
 

@@ -8,18 +8,19 @@
  * rows of a tile, and few_rows() repeats it step by step with AVX-512, which
  * reads weights from memory faster than tiles of one row do.
  *
- * A block is 48 rows and a pair of panels: 3 x 2 tiles, six sums in tiles; five
- * tiles come from the second cache for six products (2 x 2: four for four). What
- * rows are left are a block of 2 x 2 or 1 x 2.
+ * A block is 32 rows and a pair of panels, 2 x 2 sums in tiles. A part of the
+ * pair, PART steps of K, stays in the first cache while all rows pass it, read
+ * past that cache (TILELOADDT1); the sums of the parts before wait in scratch.
  * The rows taken together, and the K taken at once, fill at most half of the
  * second cache (X_BYTES) and stay there while the panels pass; a pair of panels
  * comes from memory once for all of them, fetched while the pair before is
  * multiplied. The epilogue of a block runs between the tile instructions of
- * the next one, in whose shadow it costs almost nothing.
+ * the next one, in whose shadow it costs almost nothing; where there is none,
+ * sums are stored from tiles where they belong.
  *
  * int8 panels under bfloat16 rows are widened to bfloat16, which holds them
  * exactly, a step ahead of their first block; the blocks after it find them in
- * the second cache. int8 under int8 differs in the tile instruction alone: a
+ * the first cache. int8 under int8 differs in the tile instruction alone: a
  * step is 64 bytes of a row either way, and TDPBSSD's int32 sums are exact.
  * Scales come first in the epilogue. */
 #include <assert.h>
@@ -42,14 +43,14 @@ enum {
     STEP_BYTES = 64, /* of a row: 32 bfloat16 or 64 int8 */
     TILE_ROWS = GLIA_AMX_ROWS,
     TILE_BYTES = GLIA_AMX_BYTES,
-    BLOCK_ROWS = 3 * TILE_ROWS,
-    TILE_FLOATS = TILE_BYTES / 4,
-    BLOCK_FLOATS = 6 * TILE_FLOATS, /* in turn: rows 0-15 of both panels, rows 16-31, rows 32-47 */
+    BLOCK_ROWS = 2 * TILE_ROWS,
+    PAIR = 2 * GLIA_PANEL, /* columns of a block */
+    BLOCK_FLOATS = BLOCK_ROWS * PAIR,
+    PART = 16, /* steps of a pair of panels at most that stay in the first cache: 32 KiB */
     X_BYTES = 1 << 20,
-    ROWS = 256,    /* at most, where K does not fit at once */
-    PANELS = 16,   /* whose partial sums fit GLIA_NARROW_SCRATCH then */
-    WIDE_K = 4096, /* at most at once, where panels are widened */
-    RING = 4,      /* steps of a lone block that are widened at a time: in the first cache */
+    ROWS = 256,  /* at most, where K does not fit at once */
+    PANELS = 16, /* whose partial sums fit GLIA_NARROW_SCRATCH then */
+    RING = 4,    /* steps of a lone block that are widened at a time */
     FEW = 2,
     FEW_PANELS = 64, /* of few rows, whose sums wait in scratch */
     WIDE = 8,
@@ -87,7 +88,7 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
         if (pair) b = _mm512_add_ps(b, _mm512_loadu_ps(out->bias + column + GLIA_PANEL));
     }
     if (out->epilogue == GLIA_SWIGLU) {
-        uint16_t *narrow = (uint16_t *)(void *)y + column / 2;
+        char *narrow = (char *)y + column / 64 * out->step * sizeof *y + column / 2 % 32 * 2;
         _mm256_storeu_si256((__m256i *)(void *)narrow, glia_narrow16_avx512(glia_swiglu16_avx512(a, b)));
         return;
     }
@@ -103,48 +104,45 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
 /* A block whose sums are complete and whose rows from `done` on wait for their epilogue. */
 typedef struct {
     const target *to;
-    const float *sums; /* [BLOCK_FLOATS] */
+    const float *sums; /* [rows, PAIR] */
     size_t row, panel, rows, done;
     bool pair;
 } pending;
 
 static inline void finish_next(pending *e) {
     const size_t i = e->done++;
-    const float *t = e->sums + i / TILE_ROWS * 2 * TILE_FLOATS + i % TILE_ROWS * GLIA_PANEL;
-    finish_row(e->to, e->row + i, e->panel, e->pair, _mm512_load_ps(t), _mm512_load_ps(t + TILE_FLOATS));
+    const float *t = e->sums + i * PAIR;
+    finish_row(e->to, e->row + i, e->panel, e->pair, _mm512_load_ps(t), _mm512_load_ps(t + GLIA_PANEL));
 }
 
 /* ---- weights ahead --------------------------------------------------------- */
 
-/* The lines of the block's panels in the order of their use: per step `lines` of each panel. */
+/* Lines of a pair of panels in the order of their use, both panels side by side. */
 typedef struct {
-    const char *pair; /* first panel, at the first k of the block */
-    size_t panel_bytes, steps;
-    size_t lines;      /* 16; of panels to widen 8 */
-    size_t step, line; /* next: line 0 .. 2 * lines - 1 of the step */
-    size_t left;       /* pairs behind this one */
+    const char *pair;          /* first panel, at the first k of the block */
+    size_t panel_bytes, bytes; /* from panel to panel; of each that are used */
+    size_t at;                 /* next */
+    size_t left;               /* pairs to go on with behind this one */
 } ahead;
 
-/* n <= a->lines, both powers of two. */
-static inline void fetch(ahead *a, size_t n) {
-    const size_t second = a->line >= a->lines;
-    const char *p =
-        a->pair + second * a->panel_bytes + (a->step * a->lines + a->line - second * a->lines) * 64;
-    for (size_t i = 0; i < n; i++) _mm_prefetch(p + i * 64, _MM_HINT_T1);
-    a->line += n;
-    if (a->line < 2 * a->lines) return;
-    a->line = 0;
-    if (++a->step < a->steps) return;
-    a->step = 0;
-    a->pair += a->left ? 2 * a->panel_bytes : 0;
-    a->left -= a->left != 0;
+static inline void fetch(ahead *a, size_t lines) {
+    const char *p = a->pair + a->at;
+    for (size_t i = 0; i < lines; i++, p += 64) {
+        _mm_prefetch(p, _MM_HINT_T1);
+        _mm_prefetch(p + a->panel_bytes, _MM_HINT_T1);
+    }
+    a->at += lines * 64;
+    if (a->at < a->bytes) return;
+    a->at = 0;
+    if (!a->left) return;
+    a->pair += 2 * a->panel_bytes;
+    a->left--;
 }
 
 /* ---- tiles ----------------------------------------------------------------- */
 
-/* Tiles 0-3 sums, 4-5 rows of x (or more sums), 6-7 panels (or a panel and rows of x). */
+/* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. */
 static void configure(size_t rows) {
-    if (rows > 2 * TILE_ROWS) rows = 2 * TILE_ROWS;
     const size_t first = glia_min(rows, TILE_ROWS), second = rows > TILE_ROWS ? rows - TILE_ROWS : TILE_ROWS;
     glia_tile_config c = glia_tile_config_full();
     c.rows[0] = c.rows[1] = c.rows[4] = (uint8_t)first;
@@ -153,18 +151,19 @@ static void configure(size_t rows) {
 }
 
 typedef struct {
-    const char *x;        /* at the first row and the first k of the block */
-    const char *w[2];     /* panels, at the first k of the block; the first twice where there is one */
-    size_t ldx;           /* bytes */
-    size_t steps;         /* with the last, partial one */
-    size_t last_lines;    /* of the last step in a panel, 1 .. lines; zeros behind them */
-    char *wide;           /* [steps or RING][2][TILE_BYTES] of panels to widen, else NULL */
-    size_t slots;         /* mask of a step's place in wide */
-    bool widen;           /* this block is the first to see them */
-    const float *partial; /* [BLOCK_FLOATS] sums of earlier blocks of K, or NULL */
-    float *sums;          /* [BLOCK_FLOATS] */
-    size_t fetch;         /* lines to fetch ahead in a step, a power of two up to 2 * lines */
-    size_t finish;        /* rows of the pending epilogue to take in a step */
+    const char *x;      /* at the first row and the first k of the block */
+    const char *w[2];   /* panels, at the first k of the block; the first twice where there is one */
+    size_t ldx, x_step; /* bytes */
+    size_t steps;       /* with the last, partial one */
+    size_t last_lines;  /* of the last step in a panel, 1 .. lines; zeros behind them */
+    char *wide;         /* [steps or RING][2][TILE_BYTES] of panels to widen, else NULL */
+    size_t slots;       /* mask of a step's place in wide */
+    bool widen;         /* this block is the first to see them */
+    const float *from;  /* [rows, PAIR] sums of the K before, or NULL */
+    float *to;          /* [rows], ldt floats apart */
+    size_t ldt;
+    size_t fetch;  /* lines to fetch ahead in a step of each panel */
+    size_t finish; /* rows of the pending epilogue to take in a step */
 } block;
 
 /* A line of 4 k as two of bfloat16 pairs. */
@@ -196,21 +195,19 @@ static void widen_step(const block *b, size_t s) {
     }
 }
 
-/* Prefetches and epilogue beside step s; the panels at that step in p. */
-GLIA_INLINE void beside(const block *b, ahead *next, pending *e, size_t s, char last[2][TILE_BYTES],
-                        const char *p[2]) {
-    if (b->widen && s == 0) widen_step(b, 0);
-    if (b->widen && s + 1 < b->steps) widen_step(b, s + 1);
+/* The panels at step s, widened; of a last, partial step a copy. */
+GLIA_INLINE void panels_at(const block *b, size_t s, char last[2][TILE_BYTES], const char *p[2],
+                           const bool wide) {
+    if (wide && b->widen && s == 0) widen_step(b, 0);
+    if (wide && b->widen && s + 1 < b->steps) widen_step(b, s + 1);
+    for (size_t i = 0; i < 2; i++)
+        p[i] = wide ? b->wide + (2 * (s & b->slots) + i) * TILE_BYTES : b->w[i] + s * TILE_BYTES;
+    if (wide || s + 1 < b->steps || b->last_lines == 16) return;
     for (size_t i = 0; i < 2; i++) {
-        p[i] = b->wide ? b->wide + (2 * (s & b->slots) + i) * TILE_BYTES : b->w[i] + s * TILE_BYTES;
-        if (b->wide || s + 1 < b->steps || b->last_lines == 16) continue;
         memset(last[i], 0, TILE_BYTES);
         memcpy(last[i], p[i], b->last_lines * 64);
         p[i] = last[i];
     }
-    fetch(next, glia_min(b->fetch, next->lines));
-    if (b->fetch > next->lines) fetch(next, next->lines);
-    for (size_t i = 0; i < b->finish && e->done < e->rows; i++) finish_next(e);
 }
 
 #define DOT(to, x, w)                                                                                        \
@@ -219,151 +216,139 @@ GLIA_INLINE void beside(const block *b, ahead *next, pending *e, size_t s, char 
     else                                                                                                     \
         _tile_dpbf16ps(to, x, w)
 
-/* A block of 48 rows. */
-GLIA_INLINE void multiply_three(const block *b, ahead *next, pending *e, const bool i8) {
+/* One block of up to 16 rows, or (two) of 17 to 32, whose rows of x are not worth the first cache. */
+GLIA_INLINE void multiply(const block *b, ahead *next, pending *e, const bool two, const bool i8,
+                          const bool wide) {
+    enum { PAIR_BYTES = PAIR * sizeof(float), LOWER = TILE_ROWS * PAIR };
     char last[2][TILE_BYTES] __attribute__((aligned(64)));
-    const char *p[2];
-    const size_t ldx = b->ldx;
-    const char *x0 = b->x, *x1 = x0 + TILE_ROWS * ldx, *x2 = x1 + TILE_ROWS * ldx;
-    const float *from = b->partial;
-    if (from) {
-        _tile_loadd(0, from, 64);
-        _tile_loadd(1, from + TILE_FLOATS, 64);
-        _tile_loadd(2, from + 2 * TILE_FLOATS, 64);
-        _tile_loadd(3, from + 3 * TILE_FLOATS, 64);
-        _tile_loadd(4, from + 4 * TILE_FLOATS, 64);
-        _tile_loadd(5, from + 5 * TILE_FLOATS, 64);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        _tile_zero(4);
-        _tile_zero(5);
-    }
-    for (size_t s = 0; s < b->steps; s++) {
-        beside(b, next, e, s, last, p);
-        _tile_loadd(6, p[0], 64);
-        _tile_loadd(7, x0 + s * STEP_BYTES, ldx);
-        DOT(0, 7, 6);
-        _tile_loadd(7, x1 + s * STEP_BYTES, ldx);
-        DOT(2, 7, 6);
-        _tile_loadd(7, x2 + s * STEP_BYTES, ldx);
-        DOT(4, 7, 6);
-        _tile_loadd(6, p[1], 64);
-        DOT(5, 7, 6);
-        _tile_loadd(7, x1 + s * STEP_BYTES, ldx);
-        DOT(3, 7, 6);
-        _tile_loadd(7, x0 + s * STEP_BYTES, ldx);
-        DOT(1, 7, 6);
-    }
-    while (e->done < e->rows) finish_next(e);
-    _tile_stored(0, b->sums, 64);
-    _tile_stored(1, b->sums + TILE_FLOATS, 64);
-    _tile_stored(2, b->sums + 2 * TILE_FLOATS, 64);
-    _tile_stored(3, b->sums + 3 * TILE_FLOATS, 64);
-    _tile_stored(4, b->sums + 4 * TILE_FLOATS, 64);
-    _tile_stored(5, b->sums + 5 * TILE_FLOATS, 64);
-}
-
-/* One block of up to 16 rows, or (two) of 17 to 32. */
-GLIA_INLINE void multiply(const block *b, ahead *next, pending *e, const bool two, const bool i8) {
-    char last[2][TILE_BYTES] __attribute__((aligned(64)));
-    const char *p[2];
-    const size_t ldx = b->ldx;
-    const char *x0 = b->x, *x1 = x0 + TILE_ROWS * ldx;
-    const float *from = b->partial;
-    if (from) {
-        _tile_loadd(0, from, 64);
-        _tile_loadd(1, from + TILE_FLOATS, 64);
-        if (two) _tile_loadd(2, from + 2 * TILE_FLOATS, 64);
-        if (two) _tile_loadd(3, from + 3 * TILE_FLOATS, 64);
+    const char *p[2], *x0 = b->x, *x1 = x0 + TILE_ROWS * b->ldx;
+    const size_t ldx = b->ldx, ldt = b->ldt * sizeof(float);
+    if (b->from) {
+        _tile_loadd(0, b->from, PAIR_BYTES);
+        _tile_loadd(1, b->from + GLIA_PANEL, PAIR_BYTES);
+        if (two) _tile_loadd(2, b->from + LOWER, PAIR_BYTES);
+        if (two) _tile_loadd(3, b->from + LOWER + GLIA_PANEL, PAIR_BYTES);
     } else {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (size_t s = 0; s < b->steps; s++) {
-        beside(b, next, e, s, last, p);
-        _tile_loadd(4, x0 + s * STEP_BYTES, ldx);
+    for (size_t s = 0; s < b->steps; s++, x0 += b->x_step, x1 += b->x_step) {
+        panels_at(b, s, last, p, wide);
+        fetch(next, b->fetch);
+        for (size_t i = 0; i < b->finish && e->done < e->rows; i++) finish_next(e);
+        if (two)
+            _tile_stream_loadd(4, x0, ldx);
+        else
+            _tile_loadd(4, x0, ldx);
         _tile_loadd(6, p[0], 64);
         DOT(0, 4, 6);
         _tile_loadd(7, p[1], 64);
         DOT(1, 4, 7);
         if (!two) continue;
-        _tile_loadd(5, x1 + s * STEP_BYTES, ldx);
+        _tile_stream_loadd(5, x1, ldx);
         DOT(2, 5, 6);
         DOT(3, 5, 7);
     }
     while (e->done < e->rows) finish_next(e);
-    _tile_stored(0, b->sums, 64);
-    _tile_stored(1, b->sums + TILE_FLOATS, 64);
-    if (two) _tile_stored(2, b->sums + 2 * TILE_FLOATS, 64);
-    if (two) _tile_stored(3, b->sums + 3 * TILE_FLOATS, 64);
+    _tile_stored(0, b->to, ldt);
+    _tile_stored(1, b->to + GLIA_PANEL, ldt);
+    if (two) _tile_stored(2, b->to + TILE_ROWS * b->ldt, ldt);
+    if (two) _tile_stored(3, b->to + TILE_ROWS * b->ldt + GLIA_PANEL, ldt);
 }
 
 typedef struct {
     target to;
     const char *x, *w;
-    size_t ldx, k, panel_bytes;    /* ldx in bytes */
-    size_t step, x_bytes, w_lines; /* k of a step, bytes of an element of x, lines of a step in a panel */
-    bool i8;                       /* int8 rows */
-    float *partial;                /* GLIA_NARROW_SCRATCH */
-    char *wide;                    /* [WIDE_K / step][2][TILE_BYTES], or NULL */
+    size_t ldx, x_step, k, panel_bytes; /* the first two in bytes */
+    size_t step, w_lines;               /* k of a step, its lines in a panel */
+    bool i8;                            /* int8 rows */
+    float *partial;                     /* GLIA_NARROW_SCRATCH */
+    char *wide;                         /* [PART][2][TILE_BYTES], or NULL */
     pending e;
     float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* in turns: finished while the other fills */
     int turn;
 } product;
 
-GLIA_INLINE void multiply_rows(const block *b, ahead *next, pending *e, size_t rows, const bool i8) {
-    if (rows == BLOCK_ROWS)
-        multiply_three(b, next, e, i8);
-    else if (rows > TILE_ROWS)
-        multiply(b, next, e, true, i8);
-    else
-        multiply(b, next, e, false, i8);
+static size_t steps_of(const product *t) { return (t->k + t->step - 1) / t->step; }
+
+static void multiply_rows(product *t, const block *b, ahead *next, size_t rows) {
+    const int kind = 3 * (rows > TILE_ROWS) + (t->i8 ? 1 : t->wide ? 2 : 0);
+    switch (kind) {
+    case 0: multiply(b, next, &t->e, false, false, false); break;
+    case 1: multiply(b, next, &t->e, false, true, false); break;
+    case 2: multiply(b, next, &t->e, false, false, true); break;
+    case 3: multiply(b, next, &t->e, true, false, false); break;
+    case 4: multiply(b, next, &t->e, true, true, false); break;
+    default: multiply(b, next, &t->e, true, false, true); break;
+    }
 }
 
-/* Rows [row, row + rows) through panels [first, first + panels), k from `at` to `end`. */
-static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
-    const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, n = end - at;
-    const size_t steps = (n + t->step - 1) / t->step, per_line = t->step / t->w_lines;
-    block b = {.ldx = t->ldx,
-               .steps = steps,
-               .wide = t->wide,
-               .slots = rows > 2 * TILE_ROWS ? SIZE_MAX : RING - 1}; /* one block for sure */
-    ahead next = {.panel_bytes = t->panel_bytes, .steps = steps, .lines = t->w_lines};
-    b.last_lines = (n - (steps - 1) * t->step + per_line - 1) / per_line;
-    for (b.fetch = 2 * t->w_lines; b.fetch > 1 && b.fetch * blocks > 4 * t->w_lines - 1; b.fetch /= 2)
-        continue;
-    b.finish = (BLOCK_ROWS + steps - 1) / steps;
-    for (size_t p = 0; p < panels; p += 2) {
-        const bool pair = p + 1 < panels;
-        b.w[0] = t->w + (first + p) * t->panel_bytes + at / per_line * 64;
-        b.w[1] = b.w[0] + (pair ? t->panel_bytes : 0);
-        if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
-            next.left = (panels - 1 - p) / 2;
-            next.pair = b.w[0] + (next.left && blocks > 1 ? 2 * t->panel_bytes : 0);
-            next.step = blocks > 1 ? 0 : glia_min(AHEAD_STEPS, steps - 1);
-            next.line = 0;
-        }
-        for (size_t r = 0, taken; r < rows; r += taken) {
-            taken = rows - r < BLOCK_ROWS ? glia_min(rows - r, 2 * TILE_ROWS) : BLOCK_ROWS;
-            float *partial =
-                t->partial + (p / 2 * ((rows + TILE_ROWS - 1) / TILE_ROWS) + r / TILE_ROWS) * 2 * TILE_FLOATS;
-            b.x = t->x + (row + r) * t->ldx + at * t->x_bytes;
-            b.widen = t->wide && r == 0;
-            b.partial = at ? partial : NULL;
-            b.sums = end < t->k ? partial : t->sums[t->turn];
-            if (r == 0 || taken < BLOCK_ROWS) configure(taken);
-            if (t->i8)
-                multiply_rows(&b, &next, &t->e, taken, true);
-            else
-                multiply_rows(&b, &next, &t->e, taken, false);
-            if (end < t->k) continue;
-            t->e = (pending){&t->to, b.sums, row + r, first + p, taken, 0, pair};
+/* Where the sums of a block go that ends at K's end: to wait for their epilogue, if they have one. */
+static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
+    const glia_linear_out *out = t->to.out;
+    if (pair && out->epilogue == GLIA_STORE && !out->bias && !t->to.w_scale) {
+        b->to = out->y + row * out->ldy + panel * GLIA_PANEL;
+        b->ldt = out->ldy;
+        return;
+    }
+    b->to = t->sums[t->turn];
+}
+
+/* Rows [row, row + rows) through the pair of panels b->w: b->steps of K, `before` and `behind` which are
+ * others; of all but the last the sums wait in `partial`. */
+static void sweep_rows(product *t, block *b, ahead *next, size_t row, size_t rows, size_t panel,
+                       float *partial, bool before, bool behind) {
+    const bool pair = b->w[0] != b->w[1];
+    const char *x = b->x;
+    for (size_t r = 0, taken; r < rows; r += taken) {
+        taken = glia_min(rows - r, BLOCK_ROWS);
+        b->x = x + r * t->ldx;
+        b->widen = t->wide && r == 0;
+        b->from = before ? partial + r * PAIR : NULL;
+        b->to = partial + r * PAIR;
+        b->ldt = PAIR;
+        if (!behind) set_target(t, b, row + r, panel, pair);
+        if (r == 0 || taken < BLOCK_ROWS) configure(taken);
+        multiply_rows(t, b, next, taken);
+        if (b->to == t->sums[t->turn]) {
+            t->e = (pending){&t->to, b->to, row + r, panel, taken, 0, pair};
             t->turn ^= 1;
+        }
+    }
+}
+
+/* Rows [row, row + rows) through panels [first, first + panels), steps [at, end) of K. */
+static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
+    const size_t all = steps_of(t), per_line = t->step / t->w_lines, step_bytes = t->w_lines * 64;
+    const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    const size_t parts = blocks > 1 ? (end - at + PART - 1) / PART : 1, part = (end - at + parts - 1) / parts;
+    block b = {.ldx = t->ldx,
+               .x_step = t->x_step,
+               .wide = t->wide,
+               .slots = blocks > 1 ? SIZE_MAX : RING - 1,
+               .finish = (BLOCK_ROWS + part - 1) / part};
+    ahead next = {.panel_bytes = t->panel_bytes, .bytes = (end - at) * step_bytes};
+    b.fetch = (t->w_lines + blocks - 1) / blocks;
+    for (size_t p = 0; p < panels; p += 2) {
+        const char *w = t->w + (first + p) * t->panel_bytes;
+        const bool pair = p + 1 < panels, some = end - at < all;
+        float *partial = t->partial + (some ? p / 2 * rows * PAIR : 0);
+        const size_t left = (panels - 1 - p) / 2;
+        if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
+            next.left = blocks > 1 ? 0 : left;
+            next.pair = w + at * step_bytes + (left && blocks > 1 ? 2 * t->panel_bytes : 0);
+            next.at = blocks > 1 ? 0 : glia_min(AHEAD_STEPS, end - at - 1) * step_bytes;
+        }
+        for (size_t s = at; s < end; s += b.steps) {
+            b.steps = glia_min(end - s, part);
+            b.last_lines =
+                s + b.steps < all ? t->w_lines : (t->k - (all - 1) * t->step + per_line - 1) / per_line;
+            b.w[0] = w + s * step_bytes;
+            b.w[1] = b.w[0] + (pair ? t->panel_bytes : 0);
+            b.x = t->x + row * t->ldx + s * t->x_step;
+            sweep_rows(t, &b, &next, row, rows, first + p, partial, s > 0, s + b.steps < all);
         }
     }
 }
@@ -385,7 +370,7 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
     for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
     for (size_t g = 0; g < groups; g += 16) {
         const size_t end = g + 16 < groups ? g + 16 : groups;
-        const char *fetched = w + glia_side_by_side(g * 64 + AHEAD, pb, P);
+        const char *x = t->x + g / 16 * t->x_step, *fetched = w + glia_side_by_side(g * 64 + AHEAD, pb, P);
         const char *far = w + glia_side_by_side(g * 64 + FAR, pb, P);
 #pragma GCC unroll 16
         for (int i = 0; i < R * P; i++) e[i] = o[i] = _mm512_setzero_ps();
@@ -394,7 +379,7 @@ static inline __attribute__((always_inline)) void few_rows(const product *t, siz
 #pragma GCC unroll 2
             for (int r = 0; r < R; r++) {
                 int pair;
-                memcpy(&pair, t->x + (size_t)r * t->ldx + 4 * l, sizeof pair);
+                memcpy(&pair, x + (size_t)r * t->ldx + 4 * (l - g), sizeof pair);
                 xe[r] = even(_mm512_set1_epi32(pair));
                 xo[r] = odd(_mm512_set1_epi32(pair));
             }
@@ -438,7 +423,7 @@ static void sweep_few(const product *t, size_t n_panels, size_t rows) {
     }
 }
 
-/* Few rows through int8 panels: their sums, then the epilogue. */
+/* Few rows, row-major, through int8 panels: their sums, then the epilogue. */
 static void sweep_few_i8(const product *t, size_t n_panels, size_t rows) {
     const size_t ld = FEW_PANELS * GLIA_PANEL;
     float *sums = t->partial;
@@ -463,19 +448,17 @@ static void sweep_few_i8(const product *t, size_t n_panels, size_t rows) {
 /* ---- all ------------------------------------------------------------------ */
 
 static void sweep_tiles(product *t, size_t n_panels, size_t m) {
-    const size_t row_bytes = t->k * t->x_bytes;
+    const size_t steps = steps_of(t), row_bytes = steps * STEP_BYTES;
     const size_t fit = X_BYTES / row_bytes, most = fit > ROWS ? fit : ROWS; /* rows of whole K */
     const size_t groups = (m + most - 1) / most;
     const size_t rows = ((m + groups - 1) / groups + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
-    size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
-    if (t->wide && t->k > parts * WIDE_K) parts = (t->k + WIDE_K - 1) / WIDE_K;
-    const size_t part = ((t->k + parts - 1) / parts + t->step - 1) / t->step * t->step;
-    const size_t panels = parts > 1 ? PANELS : n_panels;
+    const size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
+    const size_t part = (steps + parts - 1) / parts, panels = parts > 1 ? PANELS : n_panels;
     for (size_t r = 0; r < m; r += rows)
         for (size_t p = 0; p < n_panels; p += panels)
-            for (size_t at = 0; at < t->k; at += part)
+            for (size_t at = 0; at < steps; at += part)
                 sweep(t, r, glia_min(m - r, rows), p, glia_min(n_panels - p, panels), at,
-                      glia_min(t->k, at + part));
+                      glia_min(steps, at + part));
     while (t->e.done < t->e.rows) finish_next(&t->e);
     _tile_release();
 }
@@ -484,6 +467,7 @@ static void run(product *t, size_t n_panels, size_t m) {
     enum { FLUSH = 0x8040 }; /* FTZ and DAZ, as the tiles do */
     const unsigned csr = _mm_getcsr();
     assert(t->to.out->epilogue != GLIA_SWIGLU || n_panels % 2 == 0);
+    assert(!t->to.w_scale || m > FEW || t->x_step == STEP_BYTES);
     if (m == 0 || n_panels == 0) return;
     _mm_setcsr(csr | FLUSH);
     if (m > FEW)
@@ -496,52 +480,44 @@ static void run(product *t, size_t n_panels, size_t m) {
     _mm_setcsr(csr);
 }
 
-void glia_linear_narrow_amx(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
-                            size_t k, size_t n_panels, size_t m, void *scratch) {
-    product t = {.to = {.out = out},
-                 .x = (const char *)x,
-                 .w = w,
-                 .ldx = ldx * sizeof *x,
-                 .k = k,
-                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_BF16, k),
-                 .step = 32,
-                 .x_bytes = sizeof *x,
-                 .w_lines = 16,
-                 .partial = scratch};
+static product product_of(const glia_linear_out *out, const glia_narrow_rows *x, const void *w, size_t k,
+                          glia_dtype dtype, void *scratch) {
+    return (product){.to = {.out = out},
+                     .x = x->x,
+                     .w = w,
+                     .ldx = x->row,
+                     .x_step = x->step,
+                     .k = k,
+                     .panel_bytes = glia_panel_bytes(dtype, k),
+                     .step = 32,
+                     .w_lines = 16,
+                     .partial = scratch};
+}
+
+void glia_linear_narrow_amx(const glia_linear_out *out, const glia_narrow_rows *x, const void *w, size_t k,
+                            size_t n_panels, size_t m, void *scratch) {
+    product t = product_of(out, x, w, k, GLIA_DTYPE_BF16, scratch);
     run(&t, n_panels, m);
 }
 
-void glia_linear_narrow_i8_amx(const glia_linear_out *out, const uint16_t *x, size_t ldx, const void *w,
+void glia_linear_narrow_i8_amx(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
                                const float *w_scale, size_t k, size_t n_panels, size_t m, void *scratch) {
-    char wide[WIDE_K / 32 * 2 * TILE_BYTES] __attribute__((aligned(64)));
-    product t = {.to = {.out = out, .w_scale = w_scale},
-                 .x = (const char *)x,
-                 .w = w,
-                 .ldx = ldx * sizeof *x,
-                 .k = k,
-                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, k),
-                 .step = 32,
-                 .x_bytes = sizeof *x,
-                 .w_lines = 8,
-                 .partial = scratch,
-                 .wide = wide};
+    char wide[PART * 2 * TILE_BYTES] __attribute__((aligned(64)));
+    product t = product_of(out, x, w, k, GLIA_DTYPE_I8, scratch);
+    t.to.w_scale = w_scale;
+    t.w_lines = 8;
+    t.wide = wide;
     run(&t, n_panels, m);
 }
 
-void glia_linear_narrow_w8a8_amx(const glia_linear_out *out, const int8_t *x, size_t ldx,
-                                 const float *x_scale, const void *w, const float *w_scale, size_t k,
-                                 size_t n_panels, size_t m, void *scratch) {
-    product t = {.to = {.out = out, .w_scale = w_scale, .x_scale = x_scale},
-                 .x = (const char *)x,
-                 .w = w,
-                 .ldx = ldx,
-                 .k = k,
-                 .panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, k),
-                 .step = 64,
-                 .x_bytes = 1,
-                 .w_lines = 16,
-                 .i8 = true,
-                 .partial = scratch};
+void glia_linear_narrow_w8a8_amx(const glia_linear_out *out, const glia_narrow_rows *x, const float *x_scale,
+                                 const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m,
+                                 void *scratch) {
+    product t = product_of(out, x, w, k, GLIA_DTYPE_I8, scratch);
+    t.to.w_scale = w_scale;
+    t.to.x_scale = x_scale;
+    t.step = 64;
+    t.i8 = true;
     run(&t, n_panels, m);
 }
 

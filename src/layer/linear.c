@@ -66,10 +66,16 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 
 /* ---- column-parallel ------------------------------------------------------- */
 
-/* A rank's rows, `unit` bytes each at `in` in the area, and those of the group, m, at `out`. */
-static void gather_rows(const glia_walk *w, glia_comm *group, int m, void *out, const void *in, size_t unit) {
-    const glia_gather g = {.rows = 1, .n = (size_t)m, .unit = unit};
-    glia_comm_all_gather(group, w->thread, out, in, &g);
+/* A rank's rows, in steps, in the area at `in`, and those of the group, m, at `out`. */
+static void gather_rows(const glia_walk *w, glia_comm *group, int m, const glia_operand *out,
+                        const glia_operand *in, size_t row_bytes) {
+    const bool steps = out->step > out->row;
+    const glia_gather g = {.rows = steps ? (row_bytes + out->row - 1) / out->row : 1,
+                           .n = (size_t)m,
+                           .unit = out->row,
+                           .ld_in = in->step,
+                           .ld_out = out->step};
+    glia_comm_all_gather(group, w->thread, out->x, in->x, &g);
 }
 
 /* What travels is what is multiplied: bfloat16 or int8 where rows become so. */
@@ -78,21 +84,21 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float
     const glia_device *d = w->d;
     size_t from, to;
     glia_held_rows(w, &from, &to);
+    const size_t most = glia_even_size((size_t)w->m, w->p.tp); /* rows of a rank: all lay out as many */
     char *rows = next_area(w);
-    const size_t stride = glia_i8_stride(matrix->k),
-                 i8_bytes = glia_even_size((size_t)w->m, w->p.tp) * stride;
-    float *scale = (float *)(void *)(rows + (matrix->quantize_rows ? i8_bytes : 0));
+    float *scale = (float *)(void *)(rows + most * glia_i8_stride(matrix->k));
     const glia_linear_in held = {
-        w->hidden + from * w->ld_hidden, w->ld_hidden, (int)(to - from), NULL, norm, eps};
-    glia_device_prepare(d, w->thread, &held, matrix, (float *)(void *)rows, (int8_t *)rows, scale);
+        w->hidden + from * w->ld_hidden, {w->ld_hidden, 0}, (int)(to - from), NULL, norm, eps};
+    const glia_operand mine = glia_device_operand(d, matrix, most, rows, scale),
+                       all = glia_device_operand(d, matrix, (size_t)m, NULL, NULL);
+    glia_device_prepare(d, w->thread, &held, matrix, &mine);
+    gather_rows(w, group, m, &all, &mine, matrix->k * (matrix->quantize_rows ? 1 : sizeof(uint16_t)));
     if (matrix->quantize_rows) {
-        gather_rows(w, group, m, d->rows_i8, rows, stride);
-        gather_rows(w, group, m, d->rows_scale, scale, sizeof *scale);
-    } else {
-        gather_rows(w, group, m, d->operand, rows, d->ld_operand * sizeof(float));
+        const glia_gather scales = {.rows = 1, .n = (size_t)m, .unit = sizeof *scale};
+        glia_comm_all_gather(group, w->thread, all.scale, scale, &scales);
     }
     glia_device_barrier(d); /* the gathered rows */
-    return (glia_operand){d->operand, d->ld_operand, d->rows_i8, d->rows_scale};
+    return all;
 }
 
 void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
@@ -102,7 +108,7 @@ void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia
         glia_device_multiply(w->d, w->thread, &all, w->m, matrix, out);
         return;
     }
-    const glia_linear_in in = {w->hidden, w->ld_hidden, w->m, NULL, norm, eps};
+    const glia_linear_in in = {w->hidden, {w->ld_hidden, 0}, w->m, NULL, norm, eps};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }
 
@@ -110,14 +116,14 @@ void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia
 
 void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matrix *matrix,
                        const float *bias) {
-    const glia_linear_in in = {.x = x, .ldx = ldx, .m = w->m};
+    const glia_linear_in in = {.x = x, .layout = glia_rows_layout(w->d, (size_t)w->m, ldx), .m = w->m};
     if (!w->comm) {
-        const glia_linear_out add = {GLIA_ADD, w->hidden, w->ld_hidden, bias};
+        const glia_linear_out add = {GLIA_ADD, w->hidden, w->ld_hidden, bias, 0};
         glia_device_linear(w->d, w->thread, &in, matrix, &add);
         return;
     }
     float *part = (float *)(void *)next_area(w);
-    const glia_linear_out summand = {GLIA_STORE, part, w->ld_hidden, w->p.rank == 0 ? bias : NULL};
+    const glia_linear_out summand = {GLIA_STORE, part, w->ld_hidden, w->p.rank == 0 ? bias : NULL, 0};
     glia_device_linear(w->d, w->thread, &in, matrix, &summand);
     sum_up(w, part, true);
 }
@@ -128,9 +134,10 @@ void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float 
     float *part = (float *)(void *)next_area(w);
     for (int s = 0; s < shards; s++) {
         const bool first = s == 0 && glia_comm_rank(group) == 0;
-        const glia_linear_in in = {.x = x + (size_t)s * block, .ldx = ldx, .m = m};
+        const glia_linear_in in = {
+            .x = x + (size_t)s * block, .layout = glia_rows_layout(w->d, (size_t)m, ldx), .m = m};
         const glia_linear_out summand = {GLIA_STORE, part + (size_t)s * stride, w->ld_hidden,
-                                         first ? bias : NULL};
+                                         first ? bias : NULL, 0};
         if (s > 0 && shard->quantize_rows) glia_device_barrier(w->d); /* the last shard's int8 rows */
         glia_device_linear(w->d, w->thread, &in, &shard[s], &summand);
     }
@@ -165,6 +172,6 @@ void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_m
                         const int32_t *row, int n, const glia_linear_out *out) {
     if (n == 0) return;
     if (w->spread) collect_rows(w, row, n);
-    const glia_linear_in in = {w->hidden, w->ld_hidden, n, w->spread ? NULL : row, norm, eps};
+    const glia_linear_in in = {w->hidden, {w->ld_hidden, 0}, n, w->spread ? NULL : row, norm, eps};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }

@@ -42,13 +42,13 @@ static float epsilon(const glia_decoder *d) { return (float)d->w->config->rms_no
 static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_weights *w) {
     const glia_local *l = &d->local;
     if (d->w->parallel.cp_degree == 1) {
-        const glia_linear_out qkv = {GLIA_STORE, d->qkv, d->ld_qkv, w->qkv_bias};
+        const glia_linear_out qkv = {GLIA_STORE, d->qkv, d->ld_qkv, w->qkv_bias, 0};
         glia_column_parallel(walk, w->in_norm, epsilon(d), &w->qkv, &qkv);
         return;
     }
-    const glia_linear_out q = {GLIA_STORE, d->qkv, d->ld_qkv, w->q_bias[l->shard]};
-    const glia_linear_out kv = {GLIA_STORE, d->qkv + glia_k_column(&d->w->parallel, l), d->ld_qkv,
-                                w->kv_bias};
+    const glia_linear_out q = {GLIA_STORE, d->qkv, d->ld_qkv, w->q_bias[l->shard], 0};
+    const glia_linear_out kv = {GLIA_STORE, d->qkv + glia_k_column(&d->w->parallel, l), d->ld_qkv, w->kv_bias,
+                                0};
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->q_shard[l->shard], &q);
     glia_device_barrier(&d->device); /* the normed rows, about to be written again */
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->kv, &kv);
@@ -75,7 +75,8 @@ static void attend_shared(const glia_decoder *d, int thread, const glia_rows *ro
     glia_device_attention(dev, thread, &out, &x, rows, rows, &heads, kv);
     glia_comm_exchange(d->members, thread, d->states, d->states_area, bytes, bytes);
     glia_device_barrier(dev); /* the states of this rank's queries */
-    glia_device_merge(dev, thread, d->attention, d->ld_q, d->states, members, rows->n, own, hd);
+    glia_device_merge(dev, thread, d->attention, glia_rows_layout(dev, (size_t)rows->n, d->ld_q), d->states,
+                      members, rows->n, own, hd);
 }
 
 static void attend(const glia_decoder *d, int thread, int layer, const glia_rows *rows) {
@@ -88,7 +89,9 @@ static void attend(const glia_decoder *d, int thread, int layer, const glia_rows
                         .ldq = d->ld_qkv,
                         .ldkv = d->ld_qkv,
                         .block_heads = heads.heads};
-    const glia_attended out = {.o = d->attention, .ldo = d->ld_q, .block_heads = heads.heads};
+    const glia_attended out = {.o = d->attention,
+                               .layout = glia_rows_layout(&d->device, (size_t)rows->n, d->ld_q),
+                               .block_heads = heads.heads};
     if (d->members) {
         attend_shared(d, thread, rows, x, heads, &kv);
         return;
@@ -154,10 +157,10 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
     float *q = d->qkv, *kv = q + (size_t)shards * q_block;
     const glia_operand normed = glia_spread_rows(walk, d->row_group, each, w->in_norm, epsilon(d), &w->kv);
     for (int s = 0; s < shards; s++) {
-        const glia_linear_out out = {GLIA_STORE, q + (size_t)s * q_block, d->ld_q, w->q_bias[s]};
+        const glia_linear_out out = {GLIA_STORE, q + (size_t)s * q_block, d->ld_q, w->q_bias[s], 0};
         glia_device_multiply(dev, thread, &normed, each, &w->q_shard[s], &out);
     }
-    const glia_linear_out out_kv = {GLIA_STORE, kv, ld_kv, w->kv_bias};
+    const glia_linear_out out_kv = {GLIA_STORE, kv, ld_kv, w->kv_bias, 0};
     glia_device_multiply(dev, thread, &normed, each, &w->kv, &out_kv);
     const glia_gather of_kv = {.rows = rows,
                                .n = (size_t)shards * 2 * l->kv,
@@ -176,8 +179,10 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
                         .ldkv = 2 * l->kv,
                         .block_heads = l->heads,
                         .q_block = q_block};
-    const glia_attended out = {
-        .o = d->attention, .ldo = d->ld_q, .block_heads = l->heads, .o_block = q_block};
+    const glia_attended out = {.o = d->attention,
+                               .layout = glia_rows_layout(dev, rows, d->ld_q),
+                               .block_heads = l->heads,
+                               .o_block = q_block};
     glia_device_attention(dev, thread, &out, &x, &d->parted.mine, &d->parted.stored, &heads, &cache);
     glia_device_barrier(dev); /* attention */
 }

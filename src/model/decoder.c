@@ -230,7 +230,8 @@ const glia_plan *glia_decoder_memory(const glia_decoder *d) { return &d->plan; }
 
 static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
-    const glia_linear_out ffn = {GLIA_SWIGLU, d->ffn, d->ld_ffn, w->gate_up_bias};
+    const glia_layout l = glia_rows_layout(&d->device, (size_t)walk->m, d->ld_ffn);
+    const glia_linear_out ffn = {GLIA_SWIGLU, d->ffn, l.ld, w->gate_up_bias, l.step};
     glia_decoder_attention(d, walk, layer, rows);
     glia_column_parallel(walk, w->post_norm, (float)d->w->config->rms_norm_eps, &w->gate_up, &ffn);
     glia_device_barrier(&d->device); /* ffn */
@@ -268,7 +269,7 @@ static void forward(void *arg, int thread) {
                         d->parted.on ? d->parted.token : b->token);
     glia_device_barrier(&d->device); /* hidden */
     for (int i = 0; i < c->layers; i++) forward_layer(d, &walk, i, &rows);
-    const glia_linear_out logits = {GLIA_STORE, d->logits, d->ld_vocab, NULL};
+    const glia_linear_out logits = {GLIA_STORE, d->logits, d->ld_vocab, NULL, 0};
     glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head,
                        d->parted.on ? d->parted.logit_row : b->logit_row, b->n_logits, &logits);
     if (thread == 0) d->turn = walk.turn; /* all have read it: a barrier lies behind */
