@@ -6,7 +6,7 @@
 
 enum {
     CHUNK_ROWS = 256,            /* rows whose products wait in scratch for their epilogue */
-    NARROW_ROWS_BYTES = 1 << 20, /* of rows that stay in the second cache while panels pass (linear_amx.c) */
+    NARROW_ROWS_BYTES = 3 << 18, /* of rows that stay in the second cache while panels pass (linear_amx.c) */
     CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
     SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's */
 };
