@@ -109,7 +109,7 @@ typedef struct {
     bool pair;
 } pending;
 
-static inline void finish_next(pending *e) {
+GLIA_INLINE void finish_next(pending *e) {
     const size_t i = e->done++;
     const float *t = e->sums + i * PAIR;
     finish_row(e->to, e->row + i, e->panel, e->pair, _mm512_load_ps(t), _mm512_load_ps(t + GLIA_PANEL));
