@@ -334,6 +334,7 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
     for (size_t p = 0; p < panels; p += 2) {
         const char *w = t->w + (first + p) * t->panel_bytes;
         const bool pair = p + 1 < panels, some = end - at < all;
+        /* of one pair alone there are at most X_BYTES / 1024 rows where K has parts */
         float *partial = t->partial + (some ? p / 2 * rows * PAIR : 0);
         const size_t left = (panels - 1 - p) / 2;
         if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
