@@ -90,7 +90,7 @@ static float *multiply(layer *l, int threads) {
     glia_err err = {0};
     if (glia_team_create(&l->d.team, threads, &err)) fail_msg("%s", err.msg);
     l->d.threads = threads;
-    l->d.scratch_bytes = glia_device_scratch_bytes(l->in.m, 64, 64, GLIA_DTYPE_BF16);
+    l->d.scratch_bytes = glia_device_scratch_bytes(l->in.m, 64, 64, l->w.k, GLIA_DTYPE_BF16);
     l->d.scratch = fresh(l->d.scratch_bytes * (size_t)threads);
     l->d.operand = fresh(rows * l->d.ld_operand * sizeof(float));
     l->d.rows_i8 = fresh(rows * glia_i8_stride(l->w.k));
@@ -124,7 +124,8 @@ static void test_threads(void **state) {
     static const struct {
         int m;
         size_t k;
-    } shapes[] = {{3, 64}, {40, 96}, {600, 1024}, {403, 3000}, {1100, 2048}}; /* up to five MiB of rows */
+    } shapes[] = {{3, 64},     {40, 96},     {600, 1024},
+                  {403, 3000}, {1100, 2048}, {9, 50000}}; /* up to five MiB of rows */
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (size_t e = 0; e < sizeof epilogues / sizeof *epilogues; e++)
             for (int format = 0; format < 3; format++)

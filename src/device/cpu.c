@@ -15,11 +15,16 @@ size_t glia_device_operand_rows(int max_rows, int threads) {
     return (size_t)max_rows + (size_t)threads * GLIA_FEW_ROWS;
 }
 
-size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype) {
+/* Of a row that is prepared: itself in float32, and what becomes of it, filled up to whole steps. */
+static size_t row_scratch(size_t k) { return k * (sizeof(float) + sizeof(uint16_t)) + 64; }
+
+size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, size_t widest,
+                                 glia_dtype kv_dtype) {
     const size_t attention = glia_attention_scratch_bytes(max_rows, sequence_length, head_dim, kv_dtype);
-    const size_t linear = CHUNK_FLOATS * sizeof(float);
+    size_t bytes = CHUNK_FLOATS * sizeof(float);
     static_assert(CHUNK_FLOATS * sizeof(float) >= GLIA_NARROW_SCRATCH, "one scratch serves both");
-    const size_t bytes = attention > linear ? attention : linear;
+    if (bytes < attention) bytes = attention;
+    if (bytes < row_scratch(widest)) bytes = row_scratch(widest);
     return (bytes + 4095) / 4096 * 4096; /* whole pages: no line shared by two threads */
 }
 
@@ -101,8 +106,7 @@ static void prepare_row(const glia_device *d, const glia_operand *to, const glia
 
 static void prepare_rows(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                          size_t from, size_t to, const glia_operand *out) {
-    enum { PIECE = 64 }; /* what the last of one exceeds the row's end by */
-    assert(w->k * (sizeof(float) + sizeof(uint16_t)) + PIECE <= CHUNK_FLOATS * sizeof(float));
+    assert(row_scratch(w->k) <= d->scratch_bytes);
     for (size_t i = from; i < to; i++) prepare_row(d, out, in, i, w, scratch_of(d, thread));
 }
 

@@ -132,8 +132,9 @@ typedef struct {
 
 /* Rows of d->operand for steps of up to max_rows rows. */
 size_t glia_device_operand_rows(int max_rows, int threads);
-/* Bytes of scratch a thread needs for these shapes. */
-size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype);
+/* Bytes of scratch a thread needs for these shapes; `widest`: the largest k of a matrix. */
+size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, size_t widest,
+                                 glia_dtype kv_dtype);
 /* Of these, what glia_device_attention() needs. */
 size_t glia_attention_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype);
 

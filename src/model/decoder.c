@@ -64,6 +64,11 @@ static size_t states_bytes(const glia_model_config *c, const glia_local *local,
     return glia_states_bytes((size_t)l->max_rows * (size_t)local->heads, (size_t)c->head_dim);
 }
 
+/* The largest k of a matrix. */
+static size_t widest_input(const glia_model_config *c, const glia_local *local) {
+    return max_of(max_of((size_t)c->hidden, local->ffn), local->q);
+}
+
 void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *l,
                        int threads, glia_plan *plan) {
     const glia_local local = glia_local_of(c, p);
@@ -71,7 +76,7 @@ void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const
     const size_t operands = glia_device_operand_rows((int)rows, threads);
     const size_t angles = (size_t)l->sequence_length * (size_t)c->head_dim / 2;
     const size_t ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, p);
-    const size_t widest = max_of(max_of((size_t)c->hidden, local.ffn), local.q);
+    const size_t widest = widest_input(c, &local);
     const glia_kv_cache kv = kv_shape(c, &local, l);
     glia_plan_add(plan, "residual stream", rows * ld_hidden, f);
     glia_plan_add(plan, "normed input", operands * glia_row_stride((size_t)c->hidden), f);
@@ -81,8 +86,9 @@ void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const
     glia_plan_add(plan, "logits", p->tp > 1 ? 0 : (size_t)l->max_logits * ld_logits(&local), f);
     glia_plan_add(plan, "RoPE cosines", angles, f);
     glia_plan_add(plan, "RoPE sines", angles, f);
-    glia_plan_add(plan, "scratch of threads", (size_t)threads,
-                  glia_device_scratch_bytes(l->max_rows, l->sequence_length, (int)c->head_dim, l->kv_dtype));
+    glia_plan_add(
+        plan, "scratch of threads", (size_t)threads,
+        glia_device_scratch_bytes(l->max_rows, l->sequence_length, (int)c->head_dim, widest, l->kv_dtype));
     glia_plan_add(plan, "int8 rows", l->quantize_rows ? operands : 0, glia_i8_stride(widest));
     glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? operands : 0, f);
     glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
@@ -196,11 +202,12 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     d->limits = *limits;
     d->device.team = team;
     d->device.threads = glia_team_size(team);
-    d->device.scratch_bytes = glia_device_scratch_bytes(limits->max_rows, limits->sequence_length,
-                                                        (int)w->config->head_dim, limits->kv_dtype);
     glia_kernels_init(&d->device.k, cpu_flags);
     d->device.narrow = d->device.k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
     d->local = glia_local_of(w->config, &w->parallel);
+    d->device.scratch_bytes =
+        glia_device_scratch_bytes(limits->max_rows, limits->sequence_length, (int)w->config->head_dim,
+                                  widest_input(w->config, &d->local), limits->kv_dtype);
     d->kv = kv_shape(w->config, &d->local, limits);
     glia_decoder_plan(w->config, &w->parallel, limits, d->device.threads, &d->plan);
     glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
