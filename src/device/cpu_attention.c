@@ -320,11 +320,7 @@ static void write_columns(char *row, size_t step, size_t first, const uint16_t *
     enum { STEP = 32 };
     for (size_t c = first, m; c < first + n; c += m, from += m) {
         m = STEP - c % STEP < first + n - c ? STEP - c % STEP : first + n - c;
-        char *to = row + c / STEP * step + c % STEP * sizeof *from;
-        if (m == STEP)
-            memcpy(to, from, STEP * sizeof *from); /* no call */
-        else
-            memcpy(to, from, m * sizeof *from);
+        memcpy(row + c / STEP * step + c % STEP * sizeof *from, from, m * sizeof *from);
     }
 }
 
