@@ -116,6 +116,8 @@ static void check_steps(const glia_kernels *kernels, size_t k, size_t m) {
     product p = make(k, PANELS, m, RANDOM);
     uint16_t *x = check_guarded(steps * m * STEP * sizeof *x);
     float *rows = check_guarded(m * ldy * sizeof *rows), *in_steps = check_guarded(m * ldy * sizeof *rows);
+    memset(rows, 0xff, m * ldy * sizeof *rows); /* what is not written differs */
+    memset(in_steps, 0, m * ldy * sizeof *rows);
     for (size_t r = 0; r < m; r++)
         for (size_t i = 0; i < steps * STEP; i++)
             x[i / STEP * m * STEP + r * STEP + i % STEP] = p.x[r * p.ldx + i];
