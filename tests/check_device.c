@@ -38,10 +38,7 @@ static void narrow_rows(layer *l, float *x, size_t ld) {
     float *to = fresh(m * ld * sizeof *to);
     l->in.layout = glia_rows_layout(&l->d, m, ld);
     for (size_t i = 0; i < m; i++)
-        for (size_t c = 0; c < l->w.k; c++)
-            l->d.k.narrow((uint16_t *)(void *)(to + i * l->in.layout.ld + c / 32 * l->in.layout.step) +
-                              c % 32,
-                          x + i * ld + c, 1);
+        l->d.k.narrow(to + i * l->in.layout.ld, l->in.layout.step * sizeof *to, 0, x + i * ld, 1, l->w.k);
     free(x);
     l->in.x = to;
 }
@@ -73,7 +70,9 @@ static layer make(int m, size_t k, size_t columns, bool i8, bool quantize_rows, 
     l.in = (glia_linear_in){.x = x, .layout = {ld, 16}, .m = m, .eps = 1e-6f};
     if (norm) l.in.norm = random_floats(k);
     if (!norm && l.d.narrow) narrow_rows(&l, x, ld);
-    const glia_layout out = e == GLIA_SWIGLU ? glia_rows_layout(&l.d, (size_t)m, ldy) : (glia_layout){ldy, 0};
+    glia_layout out = {ldy, 0};
+    if (e == GLIA_SWIGLU) out = glia_rows_layout(&l.d, (size_t)m, ldy);
+    if (e == GLIA_STORE && norm) out = glia_heads_layout(&l.d, (size_t)m, ldy);
     l.out = (glia_linear_out){.epilogue = e, .ldy = out.ld, .step = out.step};
     l.floats = (size_t)m * ldy;
     return l;

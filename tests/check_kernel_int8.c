@@ -269,12 +269,13 @@ static void check_epilogues(const rung *r) {
         const glia_epilogue epilogue = turn % 3 == 0 ? GLIA_STORE : turn % 3 == 1 ? GLIA_ADD : GLIA_SWIGLU;
         for (size_t i = 0; i < p.columns; i++) bias[i] = check_uniform();
         for (size_t i = 0; i < m * p.columns; i++) y[i] = 1;
-        const glia_linear_out all = {epilogue, y, p.columns, bias, 16};
+        const size_t step = epilogue == GLIA_SWIGLU ? 16 : 0;
+        const glia_linear_out all = {epilogue, y, p.columns, bias, step};
         r->k.linear_narrow_w8a8(&all, &(glia_narrow_rows){p.q, p.ldq, 64}, p.row_scale, p.panels, p.scale,
                                 p.k, 4, m, scratch);
         r->k.linear_w8a8(p.y, p.ldy, p.q, p.ldq, p.row_scale, p.panels, p.scale, p.k, 4, m);
         for (size_t row = 0; row < m; row++) {
-            const glia_linear_out one = {epilogue, alone, p.columns, bias, 16};
+            const glia_linear_out one = {epilogue, alone, p.columns, bias, step};
             const size_t bytes = epilogue == GLIA_SWIGLU ? p.columns : p.columns * sizeof *alone;
             for (size_t i = 0; i < p.columns; i++) alone[i] = 1;
             r->k.linear_narrow_w8a8(&one, &(glia_narrow_rows){p.q + row * p.ldq, p.ldq, 64},

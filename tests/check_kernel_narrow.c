@@ -1,6 +1,8 @@
 /* check_kernel_narrow.c - bfloat16 rows through bfloat16 panels (AMX): bit for bit
  * the order of additions that linear_amx.c states, in any company. */
 #define _GNU_SOURCE
+#include <float.h>
+
 #include "kernel.h"
 
 #include "kernel/panel.h"
@@ -108,51 +110,67 @@ static void check_company(const glia_kernels *kernels, size_t k, enum fill fill)
     release(&p);
 }
 
-/* Rows in steps, and SwiGLU's results in steps, have the bits of row-major ones. */
-static void check_steps(const glia_kernels *kernels, size_t k, size_t m) {
+/* Rows in steps, and results in steps, have the bits of row-major ones. */
+static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_epilogue epilogue, bool biased) {
     static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
-    enum { PANELS = 6, OUT = PANELS * GLIA_PANEL / 2 };
-    const size_t steps = (k + STEP - 1) / STEP, ldy = (OUT + STEP - 1) / STEP * 16;
+    enum { PANELS = 6 };
+    const bool half = epilogue == GLIA_SWIGLU; /* as many columns, of half the bytes */
+    const size_t steps = (k + STEP - 1) / STEP, out_steps = half ? 2 : PANELS / 2, line = half ? 16 : STEP;
+    const size_t width = half ? PANELS * 4 : PANELS * GLIA_PANEL, ldy = out_steps * line; /* floats */
     product p = make(k, PANELS, m, RANDOM);
     uint16_t *x = check_guarded(steps * m * STEP * sizeof *x);
+    float bias[PANELS * GLIA_PANEL];
     float *rows = check_guarded(m * ldy * sizeof *rows), *in_steps = check_guarded(m * ldy * sizeof *rows);
-    memset(rows, 0xff, m * ldy * sizeof *rows); /* what is not written differs */
-    memset(in_steps, 0, m * ldy * sizeof *rows);
+    for (size_t i = 0; i < PANELS * GLIA_PANEL; i++) bias[i] = check_uniform();
+    for (size_t i = 0; i < m * ldy; i++) rows[i] = 1, in_steps[i] = epilogue == GLIA_ADD ? 1 : 2; /* differ */
     for (size_t r = 0; r < m; r++)
         for (size_t i = 0; i < steps * STEP; i++)
             x[i / STEP * m * STEP + r * STEP + i % STEP] = p.x[r * p.ldx + i];
     const glia_narrow_rows row_major = {p.x, p.ldx * sizeof *x, 2 * STEP}, stepped = {x, 64, m * 64};
-    const glia_linear_out wide = {GLIA_SWIGLU, rows, ldy, NULL, 16},
-                          y = {GLIA_SWIGLU, in_steps, 16, NULL, 16 * m};
+    const glia_linear_out wide = {epilogue, rows, ldy, biased ? bias : NULL, half ? line : 0},
+                          y = {epilogue, in_steps, line, biased ? bias : NULL, line * m};
     kernels->linear_narrow(&wide, &row_major, p.panels, k, PANELS, m, scratch);
     kernels->linear_narrow(&y, &stepped, p.panels, k, PANELS, m, scratch);
     for (size_t r = 0; r < m; r++)
-        for (size_t c = 0; c < OUT; c += GLIA_PANEL)
-            CHECK(!memcmp(rows + r * ldy + c / 2, in_steps + c / STEP * m * 16 + r * 16 + c % STEP / 2, 32),
-                  "k=%zu m=%zu: row %zu, column %zu in steps differs", k, m, r, c);
+        for (size_t c = 0; c < width; c += 8)
+            CHECK(!memcmp(rows + r * ldy + c, in_steps + c / line * m * line + r * line + c % line, 32),
+                  "k=%zu m=%zu epilogue=%d: row %zu, column %zu in steps differs", k, m, (int)epilogue, r, c);
     check_guarded_free(x, steps * m * STEP * sizeof *x);
     check_guarded_free(rows, m * ldy * sizeof *rows);
     check_guarded_free(in_steps, m * ldy * sizeof *rows);
     release(&p);
 }
 
+/* factor x in bfloat16 by the definition; denormals, before or after, become a zero. */
+static uint16_t narrowed(float x, float factor) {
+    const float y = fabsf(x) < FLT_MIN ? 0 : x * factor;
+    return fabsf(y) < FLT_MIN ? 0 : glia_f32_to_bf16(y);
+}
+
 static void check_narrow(const glia_kernels *kernels) {
-    enum { N = 99 };
+    enum { N = 99, STEPS = 5, GAP = 3 }; /* steps lie GAP columns further apart than they are long */
     float x[N];
-    uint16_t y[N + 1] = {0};
-    for (int round = 0; round < 200; round++) {
-        const size_t n = check_u32() % N + 1;
+    for (int round = 0; round < 400; round++) {
+        uint16_t y[STEPS * (STEP + GAP)];
+        const size_t n = check_u32() % N + 1, first = check_u32() % 60;
+        const float factor = round % 2 ? 1 : 1 / (1 + 100 * fabsf(check_uniform()));
+        memset(y, 0x12, sizeof y);
         for (size_t i = 0; i < n; i++) {
             const uint32_t bits =
                 round % 4 ? check_u32() : check_u32() % 8 << 29 | 0x7f800000 | check_u32() % 3;
             memcpy(&x[i], &bits, 4);
         }
-        y[n] = 0x1234;
-        kernels->narrow(y, x, n);
-        for (size_t i = 0; i < n; i++)
-            CHECK(y[i] == glia_f32_to_bf16(x[i]), "narrow of %a: %04x, want %04x", (double)x[i], y[i],
-                  glia_f32_to_bf16(x[i]));
-        CHECK(y[n] == 0x1234, "narrow of %zu wrote one more", n);
+        kernels->narrow(y, (STEP + GAP) * sizeof *y, first, x, factor, n);
+        for (size_t c = 0; c < STEPS * STEP; c++) {
+            const uint16_t got = y[c / STEP * (STEP + GAP) + c % STEP];
+            const bool mine = c >= first && c < first + n;
+            const uint16_t want = mine ? narrowed(x[c - first], factor) : 0x1212;
+            CHECK(got == want || (want == 0 && got == 0x8000), "narrow of column %zu, [%zu, %zu): %04x, want %04x", c, first, first + n, got,
+                  want);
+        }
+        for (size_t s = 0; s < STEPS; s++)
+            for (size_t i = 0; i < GAP; i++)
+                CHECK(y[s * (STEP + GAP) + STEP + i] == 0x1212, "narrow wrote between steps");
     }
 }
 
@@ -192,7 +210,10 @@ int main(int argc, char **argv) {
     }
     check_shape(&kernels, 3000, 3, 33, RANDOM); /* K in blocks */
     check_shape(&kernels, 64, 2, 1100, RANDOM); /* rows in blocks */
-    for (size_t m = 1; m <= 100; m = m * 2 + 1) check_steps(&kernels, 1000 + m, m);
+    for (size_t m = 1; m <= 100; m = m * 2 + 1)
+        for (int e = GLIA_STORE; e <= GLIA_SWIGLU; e++)
+            for (int biased = 0; biased < 2; biased++)
+                check_steps(&kernels, 1000 + m, m, (glia_epilogue)e, biased);
     check_narrow(&kernels);
     printf("checked 1 twin: amx\n");
     if (timed) {

@@ -8,7 +8,8 @@ enum {
     CHUNK_ROWS = 256,            /* rows whose products wait in scratch for their epilogue */
     NARROW_ROWS_BYTES = 3 << 18, /* of rows that stay in the second cache while panels pass (linear_amx.c) */
     CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
-    SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's */
+    SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's, */
+    STEP_PANELS = 2,             /* as of other layers' results where rows are in steps */
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
@@ -43,12 +44,18 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
     }
 }
 
-void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
-                        size_t *to) {
-    const size_t all = glia_panels(w->columns), unit = epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1;
+/* This thread's panels, `unit` at a time. */
+static void share_panels(const glia_matrix *w, size_t unit, int thread, int threads, size_t *from,
+                         size_t *to) {
+    const size_t all = glia_panels(w->columns);
     glia_share((all + unit - 1) / unit, thread, threads, from, to);
     *from *= unit;
     *to = *to * unit < all ? *to * unit : all;
+}
+
+void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
+                        size_t *to) {
+    share_panels(w, epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1, thread, threads, from, to);
 }
 
 /* The epilogue of a chunk t [m, 16 * panels] of products, beginning at panel `first`; STORE's t is y. */
@@ -96,12 +103,11 @@ static void prepare_row(const glia_device *d, const glia_operand *to, const glia
     if (w->quantize_rows) {
         d->k.quantize((int8_t *)piece, to->scale + i, x,
                       d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
+        if (piece != y) copy_steps(y, to->step, piece, 64, w->k);
     } else if (d->narrow) {
-        uint16_t *narrow = (uint16_t *)(void *)piece;
-        d->k.narrow(narrow, x, w->k);
-        for (size_t c = w->k; c % 32; c++) narrow[c] = 0;
+        d->k.narrow(y, to->step, 0, x, 1, w->k);
+        glia_fill_step(y, to->step, w->k);
     }
-    if (piece != y) copy_steps(y, to->step, piece, 64, w->k * (w->quantize_rows ? 1 : 2));
 }
 
 static void prepare_rows(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
@@ -181,7 +187,9 @@ static void multiply_narrow(const glia_device *d, int thread, const glia_operand
                             size_t m, const glia_linear_out *out) {
     const int parts = (int)row_parts(d, w, m);
     size_t first, end, row, n;
-    glia_device_panels(w, out->epilogue, thread / parts, d->threads / parts, &first, &end);
+    const bool in_steps = out->step > STEP_PANELS * GLIA_PANEL;
+    const size_t unit = out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps ? STEP_PANELS : 1;
+    share_panels(w, unit, thread / parts, d->threads / parts, &first, &end);
     glia_share(m, thread % parts, parts, &row, &n);
     n -= row;
     const size_t panels = end - first, column = first * GLIA_PANEL, all = glia_panels(w->columns);
@@ -191,7 +199,7 @@ static void multiply_narrow(const glia_device *d, int thread, const glia_operand
     glia_linear_out share = *out;
     if (share.bias) share.bias += column;
     share.y += row * out->ldy;
-    share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step : column;
+    share.y += unit > 1 ? first / unit * out->step : column;
     if (w->quantize_rows)
         d->k.linear_narrow_w8a8(&share, &x, o->scale + row, at, scale, w->k, panels, n,
                                 scratch_of(d, thread));

@@ -84,21 +84,33 @@ static void norm_rotate(const context *c, float *x, const float *norm, int posit
     if (c->h->cos) c->d->k.rope(x, c->h->cos + angle, c->h->sin + angle, c->hd);
 }
 
-/* What stands AHEAD_ROWS rows below a head's `x`: no prefetcher finds rows that far apart. */
-static void fetch_row(const context *c, const float *x, size_t ld) {
-    for (size_t d = 0; d < c->hd; d += GLIA_PANEL) __builtin_prefetch(x + AHEAD_ROWS * ld + d);
+/* The head that begins at `column` of row r of x to `to`; what stands AHEAD_ROWS rows below it is fetched,
+ * since no prefetcher finds rows that far apart. */
+static void take_head(const context *c, float *to, const float *x, glia_layout layout, int r, size_t column) {
+    enum { STEP = 32 };
+    const float *row = x + (size_t)r * layout.ld;
+    for (size_t end = column + c->hd, n; column < end; column += n, to += n) {
+        const float *from = row + column / STEP * layout.step + column % STEP;
+        n = STEP - column % STEP < end - column ? STEP - column % STEP : end - column;
+        if (n == STEP)
+            memcpy(to, from, STEP * sizeof *to); /* of known size: not a call */
+        else
+            memcpy(to, from, n * sizeof *to);
+        for (size_t i = 0; i < n; i += GLIA_PANEL) __builtin_prefetch(from + AHEAD_ROWS * layout.ld + i);
+    }
 }
 
 /* The key and the value of row r of `rows` and KV head `head` into the cache, if they belong here. */
 static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
-    const size_t at = (size_t)r * c->x->ldkv + (size_t)head * c->hd;
+    const size_t at = (size_t)head * c->hd;
     const int slot = rows->slot[r];
+    float *k = c->q, *v = k + c->total.ldo;
     if (slot < 0 || !is_held(c->kv, slot)) return;
-    fetch_row(c, c->x->k + at, c->x->ldkv);
-    fetch_row(c, c->x->v + at, c->x->ldkv);
-    norm_rotate(c, c->x->k + at, c->h->k_norm, rows->position[r]);
+    take_head(c, k, c->x->kv, c->x->kv_layout, r, c->x->k + at);
+    take_head(c, v, c->x->kv, c->x->kv_layout, r, c->x->v + at);
+    norm_rotate(c, k, c->h->k_norm, rows->position[r]);
     c->d->k.kv_store(tile_of_position(c->kv, rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
-                     c->x->k + at, c->x->v + at, c->hd);
+                     k, v, c->hd);
 }
 
 /* ---- workspace ------------------------------------------------------------ */
@@ -308,36 +320,22 @@ static void take_queries(const context *c, const row_group *g, int head) {
         const int r = g->first + (int)(i / c->group);
         float *q = c->q + i * c->total.ldo;
         const size_t at = (size_t)head * c->group + i % c->group, block = (size_t)c->x->block_heads;
-        const float *from = c->x->q + at / block * c->x->q_block + (size_t)r * c->x->ldq + at % block * c->hd;
-        fetch_row(c, from, c->x->ldq);
-        memcpy(q, from, c->hd * sizeof *q);
+        take_head(c, q, c->x->q + at / block * c->x->q_block, c->x->q_layout, r, at % block * c->hd);
         norm_rotate(c, q, c->h->q_norm, c->rows->position[r]);
-    }
-}
-
-/* Columns [first, first + n) of a narrow row, whose steps lie so many bytes apart. */
-static void write_columns(char *row, size_t step, size_t first, const uint16_t *from, size_t n) {
-    enum { STEP = 32 };
-    for (size_t c = first, m; c < first + n; c += m, from += m) {
-        m = STEP - c % STEP < first + n - c ? STEP - c % STEP : first + n - c;
-        memcpy(row + c / STEP * step + c % STEP * sizeof *from, from, m * sizeof *from);
     }
 }
 
 /* The result of one query, from its state, to head `head` of the `heads` of row i. */
 static void write_query(const glia_device *d, float *o, glia_layout layout, size_t i, size_t head,
-                        size_t heads, float *sum, float l, size_t hd) {
-    static const uint16_t zeros[32];
+                        size_t heads, const float *sum, float l, size_t hd) {
     float *row = o + i * layout.ld;
+    const size_t step = layout.step * sizeof *o;
     if (!d->narrow) {
         d->k.divide(row + head * hd, sum, l, hd);
         return;
     }
-    const size_t step = layout.step * sizeof *o, end = heads * hd;
-    d->k.divide(sum, sum, l, hd);
-    d->k.narrow((uint16_t *)(void *)sum, sum, hd);
-    write_columns((char *)row, step, head * hd, (const uint16_t *)(void *)sum, hd);
-    if (head + 1 == heads) write_columns((char *)row, step, end, zeros, (32 - end % 32) % 32);
+    d->k.narrow(row, step, head * hd, sum, 1 / l, hd);
+    if (head + 1 == heads) glia_fill_step((char *)row, step, heads * hd);
 }
 
 /* The state of one query to its place for the member whose it is. */

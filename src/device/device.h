@@ -16,6 +16,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/team.h"
@@ -42,7 +43,7 @@ static inline size_t glia_row_stride(size_t n) { return (glia_panels(n) | 1) * G
 /* Bytes from row to row of k int8, likewise. */
 static inline size_t glia_i8_stride(size_t k) { return ((k + 63) / 64 | 1) * 64; }
 
-/* Where the 16 floats are that hold columns 32 s to 32 s + 31 of row i: i * ld + s * step floats on. */
+/* Where columns 32 s to 32 s + 31 of row i begin: i * ld + s * step floats on. */
 typedef struct {
     size_t ld, step;
 } glia_layout;
@@ -51,6 +52,19 @@ typedef struct {
  * loaded, the first 32 columns of all rows, then the next. It takes no more than m * ld floats. */
 static inline glia_layout glia_rows_layout(const glia_device *d, size_t m, size_t ld) {
     enum { STEP = 16 };
+    return d->narrow && m > GLIA_FEW_ROWS ? (glia_layout){STEP, m * STEP} : (glia_layout){ld, STEP};
+}
+
+/* Zeros behind column n of a narrow row, up to the end of its step; steps are `step` bytes apart. */
+static inline void glia_fill_step(char *row, size_t step, size_t n) {
+    enum { STEP = 32 };
+    if (n % STEP) memset(row + n / STEP * step + n % STEP * 2, 0, (STEP - n % STEP) * 2);
+}
+
+/* The layout of m rows of float32 that attention takes, ld floats apart where they are few or not
+ * d->narrow; else as tiles are stored, with ld a multiple of 32 at least once more than their width. */
+static inline glia_layout glia_heads_layout(const glia_device *d, size_t m, size_t ld) {
+    enum { STEP = 32 };
     return d->narrow && m > GLIA_FEW_ROWS ? (glia_layout){STEP, m * STEP} : (glia_layout){ld, STEP};
 }
 
@@ -93,11 +107,12 @@ typedef struct {
     float scale;
 } glia_heads;
 
-/* What attention reads and writes. q is of the rows that attend, k and v are of those whose
- * keys and values are to be stored; k is changed in place. */
+/* What attention reads: q of the rows that attend, k and v of those whose keys and values are to be
+ * stored, from columns k and v of a row of kv on. */
 typedef struct {
-    float *q, *k, *v;
-    size_t ldq, ldkv;
+    const float *q, *kv;
+    glia_layout q_layout, kv_layout;
+    size_t k, v;
     int block_heads; /* heads side by side in a row of q; the next so many are q_block floats on */
     size_t q_block;
 } glia_qkv;

@@ -5,6 +5,7 @@
 #include "kernel/exp_avx2.h"
 #include "kernel/kernels.h"
 #include "kernel/rms.h"
+#include "kernel/simd.h"
 
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
@@ -27,7 +28,7 @@ void glia_rmsnorm_avx2(float *y, const float *x, const float *w, size_t n, float
     __m256d sum[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
     size_t i = 0;
     for (; i + 16 <= n; i += 16)
-        for (int c = 0; c < 4; c++) sum[c] = add_squares(sum[c], _mm_loadu_ps(x + i + 4 * c));
+        GLIA_UNROLL for (int c = 0; c < 4; c++) sum[c] = add_squares(sum[c], _mm_loadu_ps(x + i + 4 * c));
     for (; i < n; i += 4)
         sum[0] = add_squares(sum[0], _mm_maskload_ps(x + i, _mm256_castsi256_si128(glia_lanes_avx2(n - i))));
     sum[0] = _mm256_add_pd(_mm256_add_pd(sum[0], sum[1]), _mm256_add_pd(sum[2], sum[3]));

@@ -5,6 +5,7 @@
 #include "kernel/exp_avx512.h"
 #include "kernel/kernels.h"
 #include "kernel/rms.h"
+#include "kernel/simd.h"
 
 glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
@@ -24,7 +25,7 @@ void glia_rmsnorm_avx512(float *y, const float *x, const float *w, size_t n, flo
     __m512d sum[4] = {_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd()};
     size_t i = 0;
     for (; i + 32 <= n; i += 32)
-        for (int c = 0; c < 4; c++) sum[c] = add_squares(sum[c], _mm256_loadu_ps(x + i + 8 * c));
+        GLIA_UNROLL for (int c = 0; c < 4; c++) sum[c] = add_squares(sum[c], _mm256_loadu_ps(x + i + 8 * c));
     for (; i < n; i += 8) sum[0] = add_squares(sum[0], _mm256_maskz_loadu_ps((__mmask8)lanes(n - i), x + i));
     sum[0] = _mm512_add_pd(_mm512_add_pd(sum[0], sum[1]), _mm512_add_pd(sum[2], sum[3]));
     const glia_two_floats s = glia_rms_scale(_mm512_reduce_add_pd(sum[0]), n, eps);

@@ -105,7 +105,7 @@ typedef struct {
     float *y; /* rows, ldy floats apart; whole panels are written */
     size_t ldy;
     const float *bias; /* [whole panels], or NULL */
-    size_t step;       /* of narrow SWIGLU rows: floats from 32 columns to the next 32, a multiple of 16 */
+    size_t step;       /* floats from 32 columns to the next 32, a multiple of 16; 0: rows in one piece */
 } glia_linear_out;
 
 /* Rows of bfloat16 or int8 in steps of 64 bytes, zeros in the last step behind the row's end:
@@ -116,14 +116,15 @@ typedef struct {
     size_t row, step; /* multiples of 64 */
 } glia_narrow_rows;
 
-/* The same with bfloat16 rows x [m, k] and bfloat16 weights; the epilogue included,
- * whose SWIGLU rows are bfloat16 in steps: row i is at y + i * ldy, its column c
- * from c / 32 * out->step floats on.
+/* The same with bfloat16 rows x [m, k] and bfloat16 weights; the epilogue included:
+ * row i is at y + i * ldy, its column c from c / 32 * out->step floats on.
+ * SWIGLU rows are bfloat16, never in one piece.
  *   scratch  [GLIA_NARROW_SCRATCH] bytes at a 64-byte boundary */
 typedef void glia_linear_narrow_fn(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
                                    size_t k, size_t n_panels, size_t m, void *scratch);
-/* y = x rounded to bfloat16, to nearest even, [n]; y may be the memory of x. */
-typedef void glia_narrow_fn(uint16_t *y, const float *x, size_t n);
+/* Columns [first, first + n) of a row whose steps of 32 columns are `step` bytes apart = factor x,
+ * [n], rounded to float32, then to bfloat16, to nearest even; denormals and -0 become 0. */
+typedef void glia_narrow_fn(void *row, size_t step, size_t first, const float *x, float factor, size_t n);
 
 /* As glia_linear_fn with int8 weights and a factor per column, scale [n_panels * 16]:
  * bit for bit scale times what that gives for these integers as bfloat16 weights. */

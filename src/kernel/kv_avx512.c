@@ -72,7 +72,7 @@ static void store_i8(void *tile, size_t at, const float *k, const float *v, size
     scale[GLIA_KV_TILE] = glia_kv_scale(v, head_dim, &v_factor);
     for (size_t d = 0; d < head_dim; d += 64) {
         __m512i bytes = _mm512_setzero_si512();
-        for (int i = 0; i < 4; i++) {
+        GLIA_UNROLL for (int i = 0; i < 4; i++) {
             const __m128i four =
                 _mm512_cvtepi32_epi8(quantise(take(k, d + (size_t)i * 16, head_dim), k_factor));
             bytes = _mm512_mask_broadcast_i32x4(bytes, (__mmask16)(0xf << 4 * i), four);

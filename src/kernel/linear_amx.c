@@ -65,6 +65,7 @@ enum {
 typedef struct {
     const glia_linear_out *out;
     const float *w_scale, *x_scale; /* of int8 panels, of int8 rows (then sums are int32); or NULL */
+    size_t step;                    /* floats of y from a pair of panels to the next */
 } target;
 
 GLIA_INLINE __m512 scaled(const target *to, size_t row, size_t column, __m512 sum) {
@@ -89,10 +90,10 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
     }
     if (out->epilogue == GLIA_SWIGLU) {
         char *narrow = (char *)y + column / 64 * out->step * sizeof *y + column / 2 % 32 * 2;
-        _mm256_storeu_si256((__m256i *)(void *)narrow, glia_narrow16_avx512(glia_swiglu16_avx512(a, b)));
+        _mm256_storeu_si256((__m256i *)(void *)narrow, (__m256i)_mm512_cvtneps_pbh(glia_swiglu16_avx512(a, b)));
         return;
     }
-    y += column;
+    y += panel / 2 * to->step;
     if (out->epilogue == GLIA_ADD) {
         a = _mm512_add_ps(_mm512_loadu_ps(y), a);
         if (pair) b = _mm512_add_ps(_mm512_loadu_ps(y + GLIA_PANEL), b);
@@ -269,6 +270,7 @@ typedef struct {
     pending e;
     float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* in turns: finished while the other fills */
     int turn;
+    size_t configured; /* rows that tiles are configured for */
 } product;
 
 static size_t steps_of(const product *t) { return (t->k + t->step - 1) / t->step; }
@@ -289,7 +291,7 @@ static void multiply_rows(product *t, const block *b, ahead *next, size_t rows) 
 static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
     const glia_linear_out *out = t->to.out;
     if (pair && out->epilogue == GLIA_STORE && !out->bias && !t->to.w_scale) {
-        b->to = out->y + row * out->ldy + panel * GLIA_PANEL;
+        b->to = out->y + row * out->ldy + panel / 2 * t->to.step;
         b->ldt = out->ldy;
         return;
     }
@@ -310,7 +312,7 @@ static void sweep_rows(product *t, block *b, ahead *next, size_t row, size_t row
         b->to = partial + r * PAIR;
         b->ldt = PAIR;
         if (!behind) set_target(t, b, row + r, panel, pair);
-        if (r == 0 || taken < BLOCK_ROWS) configure(taken);
+        if (taken != t->configured) configure(t->configured = taken);
         multiply_rows(t, b, next, taken);
         if (b->to == t->sums[t->turn]) {
             t->e = (pending){&t->to, b->to, row + r, panel, taken, 0, pair};
@@ -483,7 +485,7 @@ static void run(product *t, size_t n_panels, size_t m) {
 
 static product product_of(const glia_linear_out *out, const glia_narrow_rows *x, const void *w, size_t k,
                           glia_dtype dtype, void *scratch) {
-    return (product){.to = {.out = out},
+    return (product){.to = {.out = out, .step = out->step ? out->step : PAIR},
                      .x = x->x,
                      .w = w,
                      .ldx = x->row,
@@ -522,9 +524,18 @@ void glia_linear_narrow_w8a8_amx(const glia_linear_out *out, const glia_narrow_r
     run(&t, n_panels, m);
 }
 
-void glia_narrow_amx(uint16_t *y, const float *x, size_t n) {
-    for (size_t i = 0; i < n; i += 16) {
-        const __mmask16 lanes = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xffffu);
-        _mm256_mask_storeu_epi16(y + i, lanes, glia_narrow16_avx512(_mm512_maskz_loadu_ps(lanes, x + i)));
+static inline __mmask16 lanes(size_t n) { return (__mmask16)(n >= GLIA_PANEL ? 0xffff : (1u << n) - 1); }
+
+void glia_narrow_amx(void *row, size_t step, size_t first, const float *x, float factor, size_t n) {
+    enum { STEP = STEP_BYTES / sizeof(uint16_t) };
+    const __m512 f = _mm512_set1_ps(factor), zero = _mm512_setzero_ps();
+    for (size_t at = first, end = first + n, m; at < end; at += m, x += m) {
+        m = glia_min(STEP - at % STEP, end - at);
+        const __mmask16 below = lanes(m), above = lanes(m - glia_min(m, GLIA_PANEL));
+        const __m512 low = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(below, x), f, zero),
+                     high = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(above, x + GLIA_PANEL), f, zero);
+        _mm512_mask_storeu_epi16((char *)row + at / STEP * step + at % STEP * sizeof(uint16_t),
+                                 (__mmask32)above << GLIA_PANEL | below,
+                                 (__m512i)_mm512_cvtne2ps_pbh(high, low));
     }
 }

@@ -14,8 +14,15 @@ size_t glia_k_column(const glia_parallel *p, const glia_local *l) {
     return p->cp_degree > 1 ? glia_panels(l->q) * GLIA_PANEL : l->q;
 }
 
-size_t glia_qkv_columns(const glia_parallel *p, const glia_local *l) {
-    return glia_k_column(p, l) + 2 * l->kv;
+size_t glia_ld_qkv(const glia_parallel *p, const glia_local *l) {
+    const size_t columns = glia_k_column(p, l) + 2 * l->kv;
+    return glia_row_stride((columns + 31) / 32 * 32);
+}
+
+/* Where q, k and v of m rows are: in steps where nobody but attention reads them. */
+static glia_layout qkv_layout(const glia_decoder *d, size_t m) {
+    const bool shared = d->members || d->w->parallel.cp_degree > 1;
+    return shared ? (glia_layout){d->ld_qkv, 32} : glia_heads_layout(&d->device, m, d->ld_qkv);
 }
 
 static glia_heads heads_of(const glia_decoder *d, int layer) {
@@ -42,7 +49,8 @@ static float epsilon(const glia_decoder *d) { return (float)d->w->config->rms_no
 static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_weights *w) {
     const glia_local *l = &d->local;
     if (d->w->parallel.cp_degree == 1) {
-        const glia_linear_out qkv = {GLIA_STORE, d->qkv, d->ld_qkv, w->qkv_bias, 0};
+        const glia_layout layout = qkv_layout(d, (size_t)walk->m);
+        const glia_linear_out qkv = {GLIA_STORE, d->qkv, layout.ld, w->qkv_bias, layout.step};
         glia_column_parallel(walk, w->in_norm, epsilon(d), &w->qkv, &qkv);
         return;
     }
@@ -63,13 +71,13 @@ static void attend_shared(const glia_decoder *d, int thread, const glia_rows *ro
     const glia_gather q = {.rows = (size_t)rows->n,
                            .n = (size_t)members * d->local.q,
                            .unit = sizeof(float),
-                           .ld_in = x.ldq * sizeof(float),
+                           .ld_in = x.q_layout.ld * sizeof(float),
                            .ld_out = d->ld_group * sizeof(float)};
     const glia_attended out = {.states = d->states_area, .block_heads = own};
     glia_comm_all_gather(d->members, thread, d->group_q, x.q, &q);
     glia_device_barrier(dev); /* q of all members */
     x.q = d->group_q;
-    x.ldq = d->ld_group;
+    x.q_layout.ld = d->ld_group;
     heads.heads *= members;
     x.block_heads = heads.heads;
     glia_device_attention(dev, thread, &out, &x, rows, rows, &heads, kv);
@@ -83,11 +91,13 @@ static void attend(const glia_decoder *d, int thread, int layer, const glia_rows
     const glia_local *l = &d->local;
     glia_heads heads = heads_of(d, layer);
     const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, layer);
+    const glia_layout layout = qkv_layout(d, (size_t)rows->n);
     const glia_qkv x = {.q = d->qkv,
-                        .k = d->qkv + glia_k_column(&d->w->parallel, l),
-                        .v = d->qkv + glia_k_column(&d->w->parallel, l) + l->kv,
-                        .ldq = d->ld_qkv,
-                        .ldkv = d->ld_qkv,
+                        .kv = d->qkv,
+                        .q_layout = layout,
+                        .kv_layout = layout,
+                        .k = glia_k_column(&d->w->parallel, l),
+                        .v = glia_k_column(&d->w->parallel, l) + l->kv,
                         .block_heads = heads.heads};
     const glia_attended out = {.o = d->attention,
                                .layout = glia_rows_layout(&d->device, (size_t)rows->n, d->ld_q),
@@ -173,10 +183,10 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
     heads.heads *= shards;
     const glia_kv_layer cache = glia_kv_cache_layer(&d->kv, layer);
     const glia_qkv x = {.q = q,
-                        .k = d->all_kv,
-                        .v = d->all_kv + l->kv,
-                        .ldq = d->ld_q,
-                        .ldkv = 2 * l->kv,
+                        .kv = d->all_kv,
+                        .q_layout = {d->ld_q, 32},
+                        .kv_layout = {2 * l->kv, 32},
+                        .v = l->kv,
                         .block_heads = l->heads,
                         .q_block = q_block};
     const glia_attended out = {.o = d->attention,

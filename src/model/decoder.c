@@ -53,7 +53,7 @@ static size_t qkv_floats(const glia_parallel *p, const glia_local *local, const 
     const size_t rows = all_rows(p, l), shards = (size_t)local->cp;
     const size_t parted =
         rows / shards * (shards * glia_row_stride(local->q) + glia_row_stride(2 * local->kv));
-    return max_of(rows * glia_row_stride(glia_qkv_columns(p, local)), shards > 1 ? parted : 0);
+    return max_of(rows * glia_ld_qkv(p, local), shards > 1 ? parted : 0);
 }
 
 static size_t ld_logits(const glia_local *l) { return glia_row_stride(l->vocab); }
@@ -119,7 +119,7 @@ size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *
 static void bind(glia_decoder *d) {
     const glia_model_config *c = d->w->config;
     d->ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, &d->w->parallel);
-    d->ld_qkv = glia_row_stride(glia_qkv_columns(&d->w->parallel, &d->local));
+    d->ld_qkv = glia_ld_qkv(&d->w->parallel, &d->local);
     d->ld_q = glia_row_stride(d->local.q);
     d->ld_ffn = glia_row_stride(d->local.ffn);
     d->ld_vocab = ld_logits(&d->local);

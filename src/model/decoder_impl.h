@@ -42,8 +42,9 @@ struct glia_decoder {
     glia_parted parted;
 };
 
-/* Columns of q, k and v of a rank as they stand in d->qkv; where k begins. */
-size_t glia_qkv_columns(const glia_parallel *p, const glia_local *l);
+/* Floats from row to row of q, k and v of a rank in d->qkv (where they are in steps: for each row);
+ * where k begins. */
+size_t glia_ld_qkv(const glia_parallel *p, const glia_local *l);
 size_t glia_k_column(const glia_parallel *p, const glia_local *l);
 
 /* The attention block of a layer: hidden += attention of its norm. Barriers inside, and behind it. */
