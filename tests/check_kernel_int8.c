@@ -58,7 +58,7 @@ static product make(const glia_kernels *k, size_t depth, size_t n_panels, size_t
         p.x[i] = to_bf16(fill == CANCEL ? 0.75f : fill_value(fill == SPIKE ? RANDOM : fill, i, 0, 0));
     for (size_t i = 0; m > 1 && i < depth; i++) p.x[(m - 1) * p.ldx + i] = 0;
     for (size_t r = 0; r < m; r++)
-        k->quantize(p.q + r * p.ldq, p.row_scale + r, p.x + r * p.ldx, GLIA_DTYPE_F32, depth);
+        k->quantize(p.q + r * p.ldq, 64, p.row_scale + r, p.x + r * p.ldx, 64, GLIA_DTYPE_F32, depth);
     return p;
 }
 
@@ -104,6 +104,27 @@ static void check_quantized(const rung *r, const product *p) {
     }
 }
 
+/* The same row from steps apart into steps apart. */
+static void check_steps(const rung *r, const char *row, glia_dtype from, size_t k, const int8_t *want,
+                        float want_scale) {
+    enum { STEPS = 10, X_STEP = 192, Q_STEP = 128 };
+    char x[STEPS * X_STEP];
+    int8_t q[STEPS * Q_STEP];
+    const size_t bytes = k * (from == GLIA_DTYPE_F32 ? 4 : 2);
+    float scale;
+    memset(x, 0x7f, sizeof x); /* NaN between the steps */
+    memset(q, 0x55, sizeof q);
+    for (size_t at = 0; at < bytes; at++) x[at / 64 * X_STEP + at % 64] = row[at];
+    r->k.quantize(q, Q_STEP, &scale, x, X_STEP, from, k);
+    CHECK(same_bits(&scale, &want_scale, 1), "%s: k=%zu: scale of steps %g, want %g", r->name, k,
+          (double)scale, (double)want_scale);
+    for (size_t i = 0; i < sizeof q; i++) {
+        const size_t c = i / Q_STEP * 64 + i % Q_STEP;
+        const bool mine = i % Q_STEP < 64 && c < (k + 63) / 64 * 64;
+        CHECK(q[i] == (mine ? want[c] : 0x55), "%s: k=%zu: byte %zu of steps is %d", r->name, k, i, q[i]);
+    }
+}
+
 /* Rows of any bits, from each format, at odd addresses: as the reference. */
 static void check_bits(const rung *r, const glia_kernels *ref) {
     enum { K = 150 };
@@ -123,12 +144,13 @@ static void check_bits(const rung *r, const glia_kernels *ref) {
         float scale[2];
         memset(q, 0x55, sizeof q);
         if (from != GLIA_DTYPE_F16) {
-            r->k.quantize(q[0], &scale[0], row, from, k);
-            ref->quantize(q[1], &scale[1], row, from, k);
+            r->k.quantize(q[0], 64, &scale[0], row, 64, from, k);
+            ref->quantize(q[1], 64, &scale[1], row, 64, from, k);
             CHECK(!memcmp(q[0], q[1], sizeof q[0]), "%s: rows of format %d, k=%zu differ", r->name, (int)from,
                   k);
             CHECK(same_bits(&scale[0], &scale[1], 1), "%s: scales of rows differ: %g, want %g", r->name,
                   (double)scale[0], (double)scale[1]);
+            check_steps(r, row, from, k, q[1], scale[1]);
         }
         if (isfinite(a) && a / 127 >= 0x1p-126f) {
             char *panel[2];

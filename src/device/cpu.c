@@ -13,11 +13,11 @@ enum {
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
-    return (size_t)max_rows + (size_t)threads * GLIA_FEW_ROWS;
+    return glia_odd((size_t)max_rows) + (size_t)threads * GLIA_FEW_ROWS;
 }
 
-/* Of a row that is prepared: itself in float32, and what becomes of it, filled up to whole steps. */
-static size_t row_scratch(size_t k) { return k * (sizeof(float) + sizeof(uint16_t)) + 64; }
+/* Of a row that is prepared: itself in float32. */
+static size_t row_scratch(size_t k) { return k * sizeof(float); }
 
 size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, size_t widest,
                                  glia_dtype kv_dtype) {
@@ -75,35 +75,20 @@ static char *scratch_of(const glia_device *d, int thread) {
     return d->scratch + (size_t)thread * d->scratch_bytes;
 }
 
-/* 64 bytes at a time, of which to's and from's are so many bytes apart. */
-static void copy_steps(char *to, size_t to_step, const char *from, size_t from_step, size_t bytes) {
-    for (size_t at = 0; at < bytes; at += 64, to += to_step, from += from_step) memcpy(to, from, 64);
-}
-
-/* Row i of `in`, normed into `wide` or as it stands; narrow rows in one piece. */
-static const void *take_row(const glia_device *d, const glia_linear_in *in, size_t i, size_t k, float *wide) {
-    const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->layout.ld;
-    const size_t step = in->layout.step * sizeof *x;
-    if (in->norm) {
-        d->k.rmsnorm(wide, x, in->norm, k, in->eps);
-        return wide;
-    }
-    if (!d->narrow || step == 64) return x;
-    copy_steps((char *)wide, 64, (const char *)x, step, k * sizeof(uint16_t));
-    return wide;
-}
-
-/* Row i of `in` to its place. */
+/* Row i of `in`, normed, narrowed or quantised, to its place. */
 static void prepare_row(const glia_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
                         const glia_matrix *w, char *scratch) {
-    float *wide = (float *)(void *)scratch;
-    char *y = to->x + i * to->row, *piece = to->step == 64 ? y : scratch + w->k * sizeof *wide;
-    if (!w->quantize_rows && !d->narrow) wide = (float *)(void *)y;
-    const void *x = take_row(d, in, i, w->k, wide);
+    const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->layout.ld;
+    const bool narrow = d->narrow && !in->norm;
+    char *y = to->x + i * to->row;
+    if (in->norm) {
+        float *normed = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
+        d->k.rmsnorm(normed, x, in->norm, w->k, in->eps);
+        x = normed;
+    }
     if (w->quantize_rows) {
-        d->k.quantize((int8_t *)piece, to->scale + i, x,
-                      d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
-        if (piece != y) copy_steps(y, to->step, piece, 64, w->k);
+        d->k.quantize((int8_t *)y, to->step, to->scale + i, x, narrow ? in->layout.step * sizeof *x : 64,
+                      narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
     } else if (d->narrow) {
         d->k.narrow(y, to->step, 0, x, 1, w->k);
         glia_fill_step(y, to->step, w->k);

@@ -48,11 +48,14 @@ typedef struct {
     size_t ld, step;
 } glia_layout;
 
+/* n, or the next odd number: of steps at odd distances few fall into one set of a cache. */
+static inline size_t glia_odd(size_t n) { return n | 1; }
+
 /* The layout of m narrow rows: of few, ld floats apart and each in one piece; of many, as tiles are
- * loaded, the first 32 columns of all rows, then the next. It takes no more than m * ld floats. */
+ * loaded, the first 32 columns of all rows, then the next. It takes no more than glia_odd(m) * ld floats. */
 static inline glia_layout glia_rows_layout(const glia_device *d, size_t m, size_t ld) {
     enum { STEP = 16 };
-    return d->narrow && m > GLIA_FEW_ROWS ? (glia_layout){STEP, m * STEP} : (glia_layout){ld, STEP};
+    return d->narrow && m > GLIA_FEW_ROWS ? (glia_layout){STEP, glia_odd(m) * STEP} : (glia_layout){ld, STEP};
 }
 
 /* Zeros behind column n of a narrow row, up to the end of its step; steps are `step` bytes apart. */

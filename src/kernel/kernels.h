@@ -138,8 +138,10 @@ typedef void glia_linear_narrow_i8_fn(const glia_linear_out *out, const glia_nar
 /* q = row x [k] (F32 or BF16) in steps of *scale = the largest |x| / 127:
  * x * (127 / largest), rounded to nearest even, then zeros up to a multiple of
  * 64. All zeros with *scale = 0 where the largest is below 2^-120, with *scale =
- * NaN where an element is NaN or infinite. */
-typedef void glia_quantize_fn(int8_t *q, float *scale, const void *x, glia_dtype from, size_t k);
+ * NaN where an element is NaN or infinite. Steps of 64 bytes of q are q_step bytes
+ * apart, those of x x_step; in one piece 64. */
+typedef void glia_quantize_fn(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
+                              glia_dtype from, size_t k);
 
 /* int8 rows through int8 panels: y = (float)sum * (x_scale[row] * w_scale[column]),
  * where sum = sum of x w is an exact int32, so every rung has the same bits.

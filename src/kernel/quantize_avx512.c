@@ -7,11 +7,17 @@ glia_absmax_fn glia_absmax_avx512;
 glia_pack_i8_fn glia_pack_i8_avx512;
 glia_quantize_fn glia_quantize_avx512;
 
-GLIA_INLINE float absmax(const void *row, const glia_dtype from, size_t k) {
+/* Elements [i, i + 16) of k, of a row whose steps of 64 bytes are `step` bytes apart. */
+GLIA_INLINE __m512 sixteen(const void *row, size_t step, const glia_dtype from, size_t i, size_t k) {
+    const size_t unit = from == GLIA_DTYPE_F32 ? 16 : 32;
+    return glia_wide((const char *)row + i / unit * step, from, i % unit, k - i);
+}
+
+GLIA_INLINE float absmax(const void *row, size_t step, const glia_dtype from, size_t k) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
     __m512i most = _mm512_setzero_si512();
     for (size_t i = 0; i < k; i += 16) {
-        const __m512i bits = _mm512_castps_si512(glia_wide(row, from, i, k - i));
+        const __m512i bits = _mm512_castps_si512(sixteen(row, step, from, i, k));
         most = _mm512_max_epi32(most, _mm512_and_si512(bits, magnitude));
     }
     const float f = _mm512_cvtss_f32(_mm512_castsi512_ps(_mm512_set1_epi32(_mm512_reduce_max_epi32(most))));
@@ -19,9 +25,9 @@ GLIA_INLINE float absmax(const void *row, const glia_dtype from, size_t k) {
 }
 
 float glia_absmax_avx512(const void *row, glia_dtype from, size_t k) {
-    return from == GLIA_DTYPE_F32    ? absmax(row, GLIA_DTYPE_F32, k)
-           : from == GLIA_DTYPE_BF16 ? absmax(row, GLIA_DTYPE_BF16, k)
-                                     : absmax(row, GLIA_DTYPE_F16, k);
+    return from == GLIA_DTYPE_F32    ? absmax(row, 64, GLIA_DTYPE_F32, k)
+           : from == GLIA_DTYPE_BF16 ? absmax(row, 64, GLIA_DTYPE_BF16, k)
+                                     : absmax(row, 64, GLIA_DTYPE_F16, k);
 }
 
 /* 16 integers, those nearest to v. */
@@ -65,21 +71,32 @@ void glia_pack_i8_avx512(void *panel, const void *const rows[GLIA_PANEL], glia_d
     _mm_sfence(); /* as glia_pack_avx512 */
 }
 
-GLIA_INLINE void quantize(int8_t *q, float *scale, const void *x, const glia_dtype from, size_t k) {
-    const float most = absmax(x, from, k);
+/* Elements [i, i + 16) of k in steps of 1 / factor; zeros behind the row. */
+GLIA_INLINE __m128i steps_of(const void *x, size_t x_step, const glia_dtype from, size_t i, size_t k,
+                             __m512 factor) {
+    return i < k ? nearest(_mm512_mul_ps(sixteen(x, x_step, from, i, k), factor)) : _mm_setzero_si128();
+}
+
+GLIA_INLINE void quantize(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
+                          const glia_dtype from, size_t k) {
+    const float most = absmax(x, x_step, from, k);
     const float steps = most >= 0x1p-120f ? GLIA_I8_MAX / most : 0;
     const __m512 factor = _mm512_set1_ps(steps);
     *scale = isnan(most) ? most : steps > 0 ? most / GLIA_I8_MAX : 0;
-    for (size_t i = 0; i < (k + 63) / 64 * 64; i += 16) {
-        __m512 v = _mm512_setzero_ps();
-        if (steps > 0 && i < k) v = _mm512_mul_ps(glia_wide(x, from, i, k - i), factor);
-        _mm_storeu_si128((void *)(q + i), nearest(v));
+    for (size_t i = 0; i < k; i += 64, q += q_step) {
+        const size_t n = steps > 0 ? k : 0; /* none of a row that is not finite */
+        __m512i bytes = _mm512_castsi128_si512(steps_of(x, x_step, from, i, n, factor));
+        bytes = _mm512_inserti32x4(bytes, steps_of(x, x_step, from, i + 16, n, factor), 1);
+        bytes = _mm512_inserti32x4(bytes, steps_of(x, x_step, from, i + 32, n, factor), 2);
+        bytes = _mm512_inserti32x4(bytes, steps_of(x, x_step, from, i + 48, n, factor), 3);
+        _mm512_storeu_si512(q, bytes);
     }
 }
 
-void glia_quantize_avx512(int8_t *q, float *scale, const void *x, glia_dtype from, size_t k) {
+void glia_quantize_avx512(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
+                          glia_dtype from, size_t k) {
     if (from == GLIA_DTYPE_F32)
-        quantize(q, scale, x, GLIA_DTYPE_F32, k);
+        quantize(q, q_step, scale, x, x_step, GLIA_DTYPE_F32, k);
     else
-        quantize(q, scale, x, GLIA_DTYPE_BF16, k);
+        quantize(q, q_step, scale, x, x_step, GLIA_DTYPE_BF16, k);
 }

@@ -86,7 +86,7 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float
     glia_held_rows(w, &from, &to);
     const size_t most = glia_even_size((size_t)w->m, w->p.tp); /* rows of a rank: all lay out as many */
     char *rows = next_area(w);
-    float *scale = (float *)(void *)(rows + most * glia_i8_stride(matrix->k));
+    float *scale = (float *)(void *)(rows + glia_odd(most) * glia_i8_stride(matrix->k));
     const glia_linear_in held = {
         w->hidden + from * w->ld_hidden, {w->ld_hidden, 0}, (int)(to - from), NULL, norm, eps};
     const glia_operand mine = glia_device_operand(d, matrix, most, rows, scale),
