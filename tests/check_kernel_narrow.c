@@ -111,7 +111,8 @@ static void check_company(const glia_kernels *kernels, size_t k, enum fill fill)
 }
 
 /* Rows in steps, and results in steps, have the bits of row-major ones. */
-static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_epilogue epilogue, bool biased) {
+static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_epilogue epilogue,
+                        bool biased) {
     static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
     enum { PANELS = 6 };
     const bool half = epilogue == GLIA_SWIGLU; /* as many columns, of half the bytes */
@@ -165,8 +166,8 @@ static void check_narrow(const glia_kernels *kernels) {
             const uint16_t got = y[c / STEP * (STEP + GAP) + c % STEP];
             const bool mine = c >= first && c < first + n;
             const uint16_t want = mine ? narrowed(x[c - first], factor) : 0x1212;
-            CHECK(got == want || (want == 0 && got == 0x8000), "narrow of column %zu, [%zu, %zu): %04x, want %04x", c, first, first + n, got,
-                  want);
+            CHECK(got == want || (want == 0 && got == 0x8000),
+                  "narrow of column %zu, [%zu, %zu): %04x, want %04x", c, first, first + n, got, want);
         }
         for (size_t s = 0; s < STEPS; s++)
             for (size_t i = 0; i < GAP; i++)

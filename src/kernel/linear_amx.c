@@ -90,7 +90,8 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
     }
     if (out->epilogue == GLIA_SWIGLU) {
         char *narrow = (char *)y + column / 64 * out->step * sizeof *y + column / 2 % 32 * 2;
-        _mm256_storeu_si256((__m256i *)(void *)narrow, (__m256i)_mm512_cvtneps_pbh(glia_swiglu16_avx512(a, b)));
+        _mm256_storeu_si256((__m256i *)(void *)narrow,
+                            (__m256i)_mm512_cvtneps_pbh(glia_swiglu16_avx512(a, b)));
         return;
     }
     y += panel / 2 * to->step;
