@@ -75,7 +75,6 @@ typedef struct {
     const int16_t *lo, *hi;
     float scale, margin;
     size_t rows; /* of a block in tiles: all of few queries, else ROWS */
-    size_t per;  /* rows of softmax between two steps of the tiles */
     stage stage[2];
     block block[3];
     _Alignas(64) char edge[2][VALUES_MAX]; /* V panels of the outermost tiles, the unseen zeroed */
@@ -140,12 +139,14 @@ typedef struct {
     const job *j;
     size_t row, rows;
     bool all; /* its queries see the whole step */
+    bool two; /* rows at a time */
 } softmax;
 
 static softmax softmax_of(const work *w, const job *j) {
     softmax x = {.w = w, .j = j};
     if (!j) return x;
     x.rows = w->rows;
+    x.two = x.rows > STEP_TILES * (w->dims / GLIA_AMX_STEP + (w->panels + 1) / 2);
     x.all = j->at >= j->b->all_lo && j->at + KEYS <= j->b->all_hi && j->b->rows == x.rows;
     return x;
 }
@@ -168,8 +169,12 @@ GLIA_INLINE void soften_row(softmax *x) {
     x->row++;
 }
 
+static __attribute__((noinline)) void soften_another(softmax *x) { soften_row(x); }
+
+/* A row between two steps of the tiles; heads of few dimensions have fewer steps than rows. */
 GLIA_INLINE void pump(softmax *x) {
-    for (size_t i = 0; i < x->w->per && x->row < x->rows; i++) soften_row(x);
+    if (x->row < x->rows) soften_row(x);
+    if (x->two && x->row < x->rows) soften_another(x);
 }
 
 /* ---- the two products ----------------------------------------------------- */
@@ -211,14 +216,15 @@ GLIA_INLINE void begin_sums(const place *before, const place *from, const int ti
     }
 }
 
-/* One step of a block: T tiles of rows at a and a1, two panels at b0 and b1. */
+/* One step of a block: T tiles of rows at a and a1, two panels at b0 and b1, which are not worth the first
+ * cache: no other step of these rows reads them. */
 GLIA_INLINE void multiply(const void *a, const void *a1, size_t stride, const char *b0, const char *b1,
                           const int T, const bool begin, const place *before, const place *from) {
     _tile_loadd(4, a, stride);
-    _tile_loadd(6, b0, 64);
+    _tile_stream_loadd(6, b0, 64);
     if (begin) begin_sums(before, from, 0);
     _tile_dpbf16ps(0, 4, 6);
-    _tile_loadd(7, b1, 64);
+    _tile_stream_loadd(7, b1, 64);
     if (begin) begin_sums(before, from, 1);
     _tile_dpbf16ps(1, 4, 7);
     if (T == 1) return;
@@ -473,8 +479,6 @@ void glia_attend_bf16_amx(glia_softmax out, const float *q, size_t ldq, size_t n
     w.scale = scale;
     w.margin = 8 / scale;
     w.stage[0].moved = w.stage[1].moved = 0;
-    const size_t steps = STEP_TILES * (w.dims / GLIA_AMX_STEP + (w.panels + 1) / 2);
-    w.per = (ROWS + steps - 1) / steps;
     glia_tile_config config = glia_tile_config_full();
     w.rows = n <= GLIA_AMX_ROWS ? n : ROWS;
     if (n <= GLIA_AMX_ROWS) config.rows[0] = config.rows[1] = config.rows[4] = (uint8_t)n;
