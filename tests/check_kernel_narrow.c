@@ -142,6 +142,33 @@ static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_ep
     release(&p);
 }
 
+/* SwiGLU's results to float64, rounded to bfloat16, at any gate; gates are biases, far beyond the sums. */
+static void check_swiglu(const glia_kernels *kernels, size_t m) {
+    static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+    enum { K = 40, N = 4 * GLIA_PANEL };
+    static const float gates[] = {0,   1,   -1,  5,    -5,   20,    -20,   60,
+                                  -60, -80, 100, -100, 1e4f, -1e4f, 1e30f, -1e30f};
+    product p = make(K, 4, m, RANDOM);
+    float bias[N];
+    float *sums = bench_memory(m * N * sizeof *sums), *half = bench_memory(m * 16 * sizeof *half);
+    for (size_t c = 0; c < N; c++)
+        bias[c] = c / GLIA_PANEL % 2 ? 3 : gates[check_u32() % (sizeof gates / sizeof *gates)];
+    const glia_narrow_rows x = {p.x, p.ldx * sizeof *p.x, 2 * STEP};
+    const glia_linear_out wide = {GLIA_STORE, sums, N, bias, 0}, y = {GLIA_SWIGLU, half, 16, bias, 16};
+    kernels->linear_narrow(&wide, &x, p.panels, K, 4, m, scratch);
+    kernels->linear_narrow(&y, &x, p.panels, K, 4, m, scratch);
+    for (size_t r = 0; r < m; r++)
+        for (size_t c = 0; c < N / 2; c++) {
+            const float *at = sums + r * N + c / GLIA_PANEL * 2 * GLIA_PANEL + c % GLIA_PANEL;
+            const double gate = (double)at[0], want = gate / (1 + exp(-gate)) * (double)at[GLIA_PANEL];
+            const double got = (double)glia_bf16_to_f32(((const uint16_t *)(const void *)half)[r * 32 + c]);
+            CHECK(fabs(got - want) <= (0x1p-8 + 0x1p-20) * fabs(want) + 0x1p-118,
+                  "m=%zu: silu(%g) %g = %g, want %g", m, gate, (double)at[GLIA_PANEL], got, want);
+        }
+    free(sums), free(half);
+    release(&p);
+}
+
 /* factor x in bfloat16 by the definition; denormals, before or after, become a zero. */
 static uint16_t narrowed(float x, float factor) {
     const float y = fabsf(x) < FLT_MIN ? 0 : x * factor;
@@ -215,6 +242,7 @@ int main(int argc, char **argv) {
         for (int e = GLIA_STORE; e <= GLIA_SWIGLU; e++)
             for (int biased = 0; biased < 2; biased++)
                 check_steps(&kernels, 1000 + m, m, (glia_epilogue)e, biased);
+    for (size_t m = 1; m <= 40; m++) check_swiglu(&kernels, m);
     check_narrow(&kernels);
     printf("checked 1 twin: amx\n");
     if (timed) {
