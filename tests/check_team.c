@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "base/team.h"
 
@@ -50,6 +51,50 @@ static void test_share(void **state) {
         }
 }
 
+enum { THINGS = 300, SHARINGS = 400 };
+
+typedef struct {
+    glia_team *team;
+    atomic_uchar taken[SHARINGS][THINGS];
+    atomic_int wrong;
+} shared;
+
+/* One sharing after the other without a barrier; thread 0 dawdles now and then. */
+static void take_all(void *arg, int thread) {
+    shared *s = arg;
+    const int n = glia_team_size(s->team);
+    for (size_t k = 0; k < SHARINGS; k++) {
+        const size_t things = k * 7 % (THINGS + 1), grain = 1 + k % 5;
+        glia_team_begin(s->team, thread);
+        for (int i = 0; i < n; i++) {
+            const int owner = (thread + i) % n;
+            size_t first, end, from, to;
+            glia_share(things, owner, n, &first, &end);
+            while (glia_team_take(s->team, thread, owner, end - first, grain, &from, &to)) {
+                if (from >= to || to > end - first || (to - from) % grain != 0)
+                    if (to - from >= grain || from >= to) atomic_fetch_add(&s->wrong, 1);
+                for (size_t j = from; j < to; j++) atomic_fetch_add(&s->taken[k][first + j], 1);
+                for (volatile int wait = 0; thread == 0 && k % 3 == 0 && wait < 3000;) wait++;
+            }
+        }
+    }
+}
+
+static void test_take(void **state) {
+    (void)state;
+    for (int n = 1; n <= 4; n++) {
+        shared *s = calloc(1, sizeof *s);
+        assert_int_equal(glia_team_create(&s->team, n, NULL), GLIA_OK);
+        glia_team_run(s->team, take_all, s);
+        assert_int_equal(atomic_load(&s->wrong), 0);
+        for (size_t k = 0; k < SHARINGS; k++)
+            for (size_t j = 0; j < THINGS; j++)
+                assert_int_equal(atomic_load(&s->taken[k][j]), j < k * 7 % (THINGS + 1));
+        glia_team_free(s->team);
+        free(s);
+    }
+}
+
 static void test_arguments(void **state) {
     (void)state;
     glia_team *t;
@@ -67,6 +112,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_share),
+        cmocka_unit_test(test_take),
         cmocka_unit_test(test_arguments),
     };
     return check_run_group("team", tests);

@@ -27,6 +27,13 @@ typedef struct {
     pthread_t thread;
 } worker;
 
+/* What is left of a thread's range in its sharing: that sharing's number, the first thing, the end. A number
+ * of the past: all of it. One of the future: nothing, for who begins the next has seen this one's end. */
+typedef struct {
+    _Alignas(LINE) atomic_uint_least64_t left; /* number << 32 | first << 16 | end */
+    uint32_t number;                           /* of the sharing that this thread is in */
+} range;
+
 struct glia_team {
     _Alignas(LINE) atomic_uint job;     /* generation of the job to run */
     _Alignas(LINE) atomic_uint phase;   /* generation of the barrier */
@@ -40,6 +47,7 @@ struct glia_team {
     void *arg;
     hwloc_topology_t topology;
     worker *workers; /* [size]; 0 is the caller's and has no thread */
+    range *ranges;   /* [size] */
 };
 
 static void pause_cpu(void) {
@@ -77,6 +85,31 @@ void glia_team_barrier(glia_team *t) {
     } else {
         wait_change(t, &t->phase, phase);
     }
+}
+
+void glia_team_begin(glia_team *t, int thread) { t->ranges[thread].number++; }
+
+bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain, size_t *from, size_t *to) {
+    const uint32_t number = t->ranges[thread].number;
+    atomic_uint_least64_t *left = &t->ranges[owner].left;
+    uint_least64_t word = atomic_load_explicit(left, memory_order_relaxed), next;
+    assert(n < 1 << 16 && grain > 0);
+    do {
+        const int32_t age = (int32_t)((uint32_t)(word >> 32) - number);
+        size_t first = age == 0 ? word >> 16 & 0xffff : 0, end = age == 0 ? word & 0xffff : n;
+        if (age > 0 || first == end) return false;
+        size_t some = (end - first) / 2 / grain * grain;
+        if (some == 0) some = end - first < grain ? end - first : grain;
+        *from = owner == thread ? first : end - some;
+        *to = *from + some;
+        if (owner == thread)
+            first += some;
+        else
+            end -= some;
+        next = (uint_least64_t)number << 32 | first << 16 | end;
+    } while (!atomic_compare_exchange_weak_explicit(left, &word, next, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
 }
 
 static void *work(void *arg) {
@@ -187,11 +220,14 @@ glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of,
     t->spins = SPINS;
     t->started = 1;
     glia_status status = GLIA_OK;
+    const size_t ranges = (size_t)threads * sizeof *t->ranges;
     t->workers = calloc((size_t)threads, sizeof *t->workers);
-    if (!t->workers) {
-        status = glia_fail_nomem(err, (size_t)threads * sizeof *t->workers, "the thread team");
+    t->ranges = aligned_alloc(LINE, ranges);
+    if (!t->workers || !t->ranges) {
+        status = glia_fail_nomem(err, (size_t)threads * sizeof *t->workers + ranges, "the thread team");
         goto fail;
     }
+    memset(t->ranges, 0, ranges);
     if (threads * of > 1) status = place(t, i, of, err);
     if (status != GLIA_OK) goto fail;
     for (int k = 1; k < threads; k++, t->started++) {
@@ -217,5 +253,6 @@ void glia_team_free(glia_team *t) {
     for (int i = 1; t->workers && i < t->started; i++) pthread_join(t->workers[i].thread, NULL);
     for (int i = 0; t->workers && i < t->size; i++) hwloc_bitmap_free(t->workers[i].core);
     free(t->workers);
+    free(t->ranges);
     free(t);
 }

@@ -6,6 +6,7 @@
 #ifndef GLIA_BASE_TEAM_H
 #define GLIA_BASE_TEAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -41,7 +42,15 @@ static inline void glia_share(size_t n, int i, int of, size_t *from, size_t *to)
     *to = n * ((size_t)i + 1) / (size_t)of;
 }
 
-/* The other way to share things: `of` holders take runs of `unit` of them in turns. Who
+/* Sharing that evens out: every thread owns a range of things and takes them from its beginning; one that is
+ * done takes from the ends of others'. Each thread begins, then for every owner takes until nothing is left,
+ * and only then may begin the next sharing, barrier or not. */
+void glia_team_begin(glia_team *t, int thread);
+/* Some of `owner`'s n < 65,536 things for `thread`, [*from, *to): half of what is left, in multiples of `grain`,
+ * at least one grain. False: nothing is left. */
+bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain, size_t *from, size_t *to);
+
+/* A third way to share things: `of` holders take runs of `unit` of them in turns. Who
  * holds thing `at`; how many of the first n holder `i` has; its k-th, k = 0, 1, ... */
 static inline int glia_turn_of(size_t at, size_t unit, int of) { return (int)(at / unit % (size_t)of); }
 static inline size_t glia_turn_count(size_t n, size_t unit, int i, int of) {

@@ -10,6 +10,8 @@ enum {
     CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
     SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's, */
     STEP_PANELS = 2,             /* as of other layers' results where rows are in steps */
+    GRAIN = 16,
+    FEW_GRAIN = 8, /* panels that are worth taking, of many rows, of few */
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
@@ -51,6 +53,14 @@ static void share_panels(const glia_matrix *w, size_t unit, int thread, int thre
     glia_share((all + unit - 1) / unit, thread, threads, from, to);
     *from *= unit;
     *to = *to * unit < all ? *to * unit : all;
+}
+
+/* Are results in steps, two panels each? */
+static bool in_steps(const glia_linear_out *out) { return out->step > STEP_PANELS * GLIA_PANEL; }
+
+/* Panels of a matrix that one thread takes together. */
+static size_t unit_of(const glia_linear_out *out) {
+    return out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps(out) ? STEP_PANELS : 1;
 }
 
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
@@ -167,16 +177,9 @@ static void zero_rest(const glia_linear_out *out, size_t rows) {
     for (size_t i = 0; i < rows; i++) memset(y + i * out->ldy * sizeof(float) + 32, 0, 32);
 }
 
-/* Where d->narrow, kernels do their own epilogue. */
+/* Rows [row, row + m) through panels [first, end). Where d->narrow, kernels do their own epilogue. */
 static void multiply_narrow(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                            size_t m, const glia_linear_out *out) {
-    const int parts = (int)row_parts(d, w, m);
-    size_t first, end, row, n;
-    const bool in_steps = out->step > STEP_PANELS * GLIA_PANEL;
-    const size_t unit = out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps ? STEP_PANELS : 1;
-    share_panels(w, unit, thread / parts, d->threads / parts, &first, &end);
-    glia_share(m, thread % parts, parts, &row, &n);
-    n -= row;
+                            size_t row, size_t m, size_t first, size_t end, const glia_linear_out *out) {
     const size_t panels = end - first, column = first * GLIA_PANEL, all = glia_panels(w->columns);
     const char *at = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
     const glia_narrow_rows x = {o->x + row * o->row, o->row, o->step};
@@ -184,18 +187,40 @@ static void multiply_narrow(const glia_device *d, int thread, const glia_operand
     glia_linear_out share = *out;
     if (share.bias) share.bias += column;
     share.y += row * out->ldy;
-    share.y += unit > 1 ? first / unit * out->step : column;
+    share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step
+               : in_steps(out)              ? first / STEP_PANELS * out->step
+                                            : column;
     if (w->quantize_rows)
-        d->k.linear_narrow_w8a8(&share, &x, o->scale + row, at, scale, w->k, panels, n,
+        d->k.linear_narrow_w8a8(&share, &x, o->scale + row, at, scale, w->k, panels, m,
                                 scratch_of(d, thread));
     else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_narrow_i8(&share, &x, at, scale, w->k, panels, n, scratch_of(d, thread));
+        d->k.linear_narrow_i8(&share, &x, at, scale, w->k, panels, m, scratch_of(d, thread));
     else
-        d->k.linear_narrow(&share, &x, at, w->k, panels, n, scratch_of(d, thread));
-    if (out->epilogue == GLIA_SWIGLU && panels > 0 && end == all && all % SWIGLU_PANELS) {
+        d->k.linear_narrow(&share, &x, at, w->k, panels, m, scratch_of(d, thread));
+    if (out->epilogue == GLIA_SWIGLU && end == all && all % SWIGLU_PANELS) {
         share.y = out->y + row * out->ldy + all / SWIGLU_PANELS * out->step;
-        zero_rest(&share, n);
+        zero_rest(&share, m);
     }
+}
+
+/* All rows through panels [first, end), some of both at a time: their sums wait in scratch. */
+static void multiply_wide(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
+                          size_t rows, size_t first, size_t end, const glia_linear_out *out) {
+    float *scratch = (float *)(void *)scratch_of(d, thread);
+    const bool direct = out->epilogue == GLIA_STORE;
+    const size_t chunk_rows = direct || rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
+    size_t chunk =
+        direct ? end - first : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
+    if (chunk > end - first) chunk = end - first;
+    for (size_t p = first; p < end; p += chunk)
+        for (size_t r = 0; r < rows; r += chunk_rows) {
+            const size_t n = end - p < chunk ? end - p : chunk;
+            const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
+            float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
+            const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
+            multiply(d, t, ldt, o, w, p, n, r, rn);
+            finish_chunk(d, out, y, t, ldt, rn, p, n);
+        }
 }
 
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
@@ -204,28 +229,25 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
     glia_device_multiply(d, thread, &o, in->m, w, out);
 }
 
+/* Threads take parts of the rows, and of the panels what their place says, then what others have left. */
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out) {
-    const size_t rows = (size_t)m;
-    size_t from, to;
-    if (d->narrow) {
-        multiply_narrow(d, thread, o, w, rows, out);
-        return;
-    }
-    glia_device_panels(w, out->epilogue, thread, d->threads, &from, &to);
-    if (from == to || rows == 0) return;
-    float *scratch = (float *)(void *)scratch_of(d, thread);
-    const bool direct = out->epilogue == GLIA_STORE;
-    const size_t chunk_rows = direct || rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
-    size_t chunk = direct ? to - from : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
-    if (chunk > to - from) chunk = to - from;
-    for (size_t p = from; p < to; p += chunk)
-        for (size_t r = 0; r < rows; r += chunk_rows) {
-            const size_t n = to - p < chunk ? to - p : chunk;
-            const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
-            float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
-            const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
-            multiply(d, t, ldt, o, w, p, n, r, rn);
-            finish_chunk(d, out, y, t, ldt, rn, p, n);
+    const size_t rows = (size_t)m, unit = unit_of(out),
+                 grain = (m > GLIA_FEW_ROWS ? GRAIN : FEW_GRAIN) / unit;
+    const int parts = d->narrow ? (int)row_parts(d, w, rows) : 1;
+    if (rows == 0) return;
+    glia_team_begin(d->team, thread);
+    for (int i = 0; i < d->threads; i++) {
+        const int owner = (thread + i) % d->threads;
+        size_t row, end_row, first, end, from, to;
+        glia_share(rows, owner % parts, parts, &row, &end_row);
+        share_panels(w, unit, owner / parts, d->threads / parts, &first, &end);
+        while (glia_team_take(d->team, thread, owner, (end - first + unit - 1) / unit, grain, &from, &to)) {
+            const size_t p = first + from * unit, q = first + to * unit < end ? first + to * unit : end;
+            if (d->narrow)
+                multiply_narrow(d, thread, o, w, row, end_row - row, p, q, out);
+            else
+                multiply_wide(d, thread, o, w, rows, p, q, out);
         }
+    }
 }
