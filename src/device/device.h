@@ -1,10 +1,10 @@
 /* device.h - the seam that every layer calls: the operations of a forward pass.
  *
  * All threads of the device's team call each operation with the same arguments
- * and their own `thread`; an operation does that thread's share and returns
- * without waiting. Where a later operation reads what other threads wrote, the
- * caller puts a glia_device_barrier() between (attention has its own inside).
- * Nothing here allocates or fails.
+ * and their own `thread`; an operation does that thread's share, products what
+ * others have left of theirs too, and returns without waiting. Where a later operation reads what other
+ * threads wrote, the caller puts a glia_device_barrier() between (attention has its own inside). Nothing here
+ * allocates or fails.
  *
  * Activations are float32, row-major, with row strides (ld*) in floats that are
  * multiples of 16; a row's floats past its width may be written (by whole
@@ -165,8 +165,8 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
 
 /* out <- rows of `in` through w (GLIA_SWIGLU: its panels alternate gate, up). With
  * in->norm or w->quantize_rows all threads meet in a barrier, unless the rows are
- * few and each thread prepares them all for itself. The panels a thread takes
- * of few rows depend on their number alone, so that weights can be placed where they will be read. */
+ * few and each thread prepares them all for itself. The panels that a thread takes
+ * first of few rows depend on their number alone, so that weights can be placed where they will be read. */
 void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                         const glia_linear_out *out);
 /* The two halves of it. Norm, narrow or quantise each row of `in` into `to`: this thread's share of
@@ -177,7 +177,7 @@ void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in 
 glia_operand glia_device_operand(const glia_device *d, const glia_matrix *w, size_t m, void *x, float *scale);
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out);
-/* The panels [*from, *to) that `thread` of `threads` multiplies in glia_device_linear() where rows are few.
+/* The panels [*from, *to) that `thread` of `threads` begins with in glia_device_linear() where rows are few.
  */
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                         size_t *to);
