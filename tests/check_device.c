@@ -129,6 +129,8 @@ static void test_threads(void **state) {
         for (size_t e = 0; e < sizeof epilogues / sizeof *epilogues; e++)
             for (int format = 0; format < 3; format++)
                 check_layer(shapes[s].m, shapes[s].k, 96, format > 0, format == 2, (s + e) % 2, epilogues[e]);
+    check_layer(2, 2, (GLIA_TAKE_MAX + 99) * GLIA_PANEL, false, false, false,
+                GLIA_STORE); /* taken in pairs */
 }
 
 int main(int argc, char **argv) {

@@ -93,7 +93,7 @@ bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain,
     const uint32_t number = t->ranges[thread].number;
     atomic_uint_least64_t *left = &t->ranges[owner].left;
     uint_least64_t word = atomic_load_explicit(left, memory_order_relaxed), next;
-    assert(n < 1 << 16 && grain > 0);
+    assert(n <= GLIA_TAKE_MAX && grain > 0);
     do {
         const int32_t age = (int32_t)((uint32_t)(word >> 32) - number);
         size_t first = age == 0 ? word >> 16 & 0xffff : 0, end = age == 0 ? word & 0xffff : n;

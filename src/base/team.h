@@ -14,7 +14,7 @@
 typedef struct glia_team glia_team;
 typedef void glia_team_fn(void *arg, int thread);
 
-enum { GLIA_THREADS_MAX = 1024 };
+enum { GLIA_THREADS_MAX = 1024, GLIA_TAKE_MAX = 0xffff };
 
 /* Cores that this process may use (its affinity mask), at least 1. */
 int glia_cores_available(void);
@@ -46,8 +46,8 @@ static inline void glia_share(size_t n, int i, int of, size_t *from, size_t *to)
  * done takes from the ends of others'. Each thread begins, then for every owner takes until nothing is left,
  * and only then may begin the next sharing, barrier or not. */
 void glia_team_begin(glia_team *t, int thread);
-/* Some of `owner`'s n < 65,536 things for `thread`, [*from, *to): half of what is left, in multiples of
- * `grain`, at least one grain. False: nothing is left. */
+/* Some of `owner`'s n <= GLIA_TAKE_MAX things for `thread`, [*from, *to): half of what is left, in multiples
+ * of `grain`, at least one grain. False: nothing is left. */
 bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain, size_t *from, size_t *to);
 
 /* A third way to share things: `of` holders take runs of `unit` of them in turns. Who

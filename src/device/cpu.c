@@ -58,9 +58,11 @@ static void share_panels(const glia_matrix *w, size_t unit, int thread, int thre
 /* Are results in steps, two panels each? */
 static bool in_steps(const glia_linear_out *out) { return out->step > STEP_PANELS * GLIA_PANEL; }
 
-/* Panels of a matrix that one thread takes together. */
-static size_t unit_of(const glia_linear_out *out) {
-    return out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps(out) ? STEP_PANELS : 1;
+/* Panels that one thread takes together. */
+static size_t unit_of(const glia_linear_out *out, size_t panels) {
+    size_t unit = out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps(out) ? STEP_PANELS : 1;
+    while (panels / unit >= GLIA_TAKE_MAX) unit *= 2;
+    return unit;
 }
 
 void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
@@ -232,8 +234,8 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
 /* Threads take parts of the rows, and of the panels what their place says, then what others have left. */
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out) {
-    const size_t rows = (size_t)m, unit = unit_of(out),
-                 grain = (m > GLIA_FEW_ROWS ? GRAIN : FEW_GRAIN) / unit;
+    const size_t rows = (size_t)m, unit = unit_of(out, glia_panels(w->columns));
+    const size_t grain = ((m > GLIA_FEW_ROWS ? GRAIN : FEW_GRAIN) + unit - 1) / unit;
     const int parts = d->narrow ? (int)row_parts(d, w, rows) : 1;
     if (rows == 0) return;
     glia_team_begin(d->team, thread);
