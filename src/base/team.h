@@ -43,8 +43,8 @@ static inline void glia_share(size_t n, int i, int of, size_t *from, size_t *to)
 }
 
 /* Sharing that evens out: every thread owns a range of things and takes them from its beginning; one that is
- * done takes from the ends of others'. Each thread begins, then for every owner takes until nothing is left,
- * and only then may begin the next sharing, barrier or not. */
+ * done takes from the ends of others'. Each thread begins, then of each of some owners, itself and always the
+ * same, takes until nothing is left, and only then may begin the next sharing, barrier or not. */
 void glia_team_begin(glia_team *t, int thread);
 /* Some of `owner`'s n <= GLIA_TAKE_MAX things for `thread`, [*from, *to): half of what is left, in multiples
  * of `grain`, at least one grain. False: nothing is left. */

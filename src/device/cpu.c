@@ -10,8 +10,9 @@ enum {
     CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
     SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's, */
     STEP_PANELS = 2,             /* as of other layers' results where rows are in steps */
-    GRAIN = 16,
-    FEW_GRAIN = 8, /* panels that are worth taking, of many rows, of few */
+    GRAIN = 16,                  /* panels of many rows that are worth taking, */
+    FEW_GRAIN = 8,               /* of few */
+    HELPED = 4,                  /* threads whose panels a thread takes when its own are gone */
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
@@ -231,7 +232,8 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
     glia_device_multiply(d, thread, &o, in->m, w, out);
 }
 
-/* Threads take parts of the rows, and of the panels what their place says, then what others have left. */
+/* Threads take parts of the rows, and of the panels what their place says, then what the next few threads
+ * have left. */
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out) {
     const size_t rows = (size_t)m, unit = unit_of(out, glia_panels(w->columns));
@@ -239,7 +241,7 @@ void glia_device_multiply(const glia_device *d, int thread, const glia_operand *
     const int parts = d->narrow ? (int)row_parts(d, w, rows) : 1;
     if (rows == 0) return;
     glia_team_begin(d->team, thread);
-    for (int i = 0; i < d->threads; i++) {
+    for (int i = 0; i < d->threads && i <= HELPED; i++) {
         const int owner = (thread + i) % d->threads;
         size_t row, end_row, first, end, from, to;
         glia_share(rows, owner % parts, parts, &row, &end_row);

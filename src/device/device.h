@@ -64,8 +64,9 @@ static inline void glia_fill_step(char *row, size_t step, size_t n) {
     if (n % STEP) memset(row + n / STEP * step + n % STEP * 2, 0, (STEP - n % STEP) * 2);
 }
 
-/* The layout of m rows of float32 that attention takes, ld floats apart where they are few or not
- * d->narrow; else as tiles are stored, with ld a multiple of 32 at least once more than their width. */
+/* The layout of m rows of float32 that attention takes: ld floats apart where they are few or not
+ * d->narrow; else as tiles are stored, the first 32 columns of all rows, then the next. It takes no more
+ * than m * ld floats if rows of whole steps are no longer than ld. */
 static inline glia_layout glia_heads_layout(const glia_device *d, size_t m, size_t ld) {
     enum { STEP = 32 };
     return d->narrow && m > GLIA_FEW_ROWS ? (glia_layout){STEP, m * STEP} : (glia_layout){ld, STEP};

@@ -123,7 +123,7 @@ typedef struct {
 typedef void glia_linear_narrow_fn(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
                                    size_t k, size_t n_panels, size_t m, void *scratch);
 /* Columns [first, first + n) of a row whose steps of 32 columns are `step` bytes apart = factor x,
- * [n], rounded to float32, then to bfloat16, to nearest even; denormals and -0 become 0. */
+ * [n], rounded to float32, then to bfloat16, to nearest even; denormals become zeros, -0 becomes 0. */
 typedef void glia_narrow_fn(void *row, size_t step, size_t first, const float *x, float factor, size_t n);
 
 /* As glia_linear_fn with int8 weights and a factor per column, scale [n_panels * 16]:
