@@ -71,8 +71,8 @@ static void take_all(void *arg, int thread) {
             size_t first, end, from, to;
             glia_share(things, owner, n, &first, &end);
             while (glia_team_take(s->team, thread, owner, end - first, grain, &from, &to)) {
-                if (from >= to || to > end - first || (to - from) % grain != 0)
-                    if (to - from >= grain || from >= to) atomic_fetch_add(&s->wrong, 1);
+                const bool whole = to - from < grain || (to - from) % grain == 0;
+                if (from >= to || to > end - first || !whole) atomic_fetch_add(&s->wrong, 1);
                 for (size_t j = from; j < to; j++) atomic_fetch_add(&s->taken[k][first + j], 1);
                 for (volatile int wait = 0; thread == 0 && k % 3 == 0 && wait < 3000;) wait++;
             }

@@ -1,16 +1,17 @@
 /* device.h - the seam that every layer calls: the operations of a forward pass.
  *
  * All threads of the device's team call each operation with the same arguments
- * and their own `thread`; an operation does that thread's share, products what
- * others have left of theirs too, and returns without waiting. Where a later operation reads what other
- * threads wrote, the caller puts a glia_device_barrier() between (attention has its own inside). Nothing here
- * allocates or fails.
+ * and their own `thread`; an operation does that thread's share, a product also
+ * what others have left of theirs, and returns without waiting. Where a later
+ * operation reads what other threads wrote, the caller puts a glia_device_barrier()
+ * between (attention has its own inside). Nothing here allocates or fails.
  *
  * Activations are float32, row-major, with row strides (ld*) in floats that are
  * multiples of 16; a row's floats past its width may be written (by whole
  * panels) and mean nothing. Where d->narrow, the rows that a linear layer reads,
  * which glia_device_attention and GLIA_SWIGLU write, are bfloat16 instead, zeros
- * up to a multiple of 32, laid out as glia_rows_layout() says. */
+ * up to a multiple of 32, laid out as glia_rows_layout() says, and q, k and v are
+ * laid out as glia_heads_layout() says. */
 #ifndef GLIA_DEVICE_DEVICE_H
 #define GLIA_DEVICE_DEVICE_H
 
