@@ -22,7 +22,7 @@ endif
 LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc $(MPI_LIBS) -lm -pthread
 SETUP   ?= tools/setup
 
-SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%),$(wildcard src/*/*.c))
+SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%),$(wildcard src/*/*.c src/*/*/*.c))
 LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/%,$(SRC)))
 CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/%,$(SRC)))
 TESTS   := $(patsubst tests/check_%.c,%,$(wildcard tests/check_*.c))
@@ -31,7 +31,7 @@ CHECKS  := $(patsubst %,$(B)/tests/check_%,$(T))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests in which threads meet: these also run under ThreadSanitizer.
 THREADED := $(filter team comm schedule engine ranks parallel,$(TESTS))
-C_FILES := $(wildcard src/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
+C_FILES := $(wildcard src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
 
 all: $(if $(CLI_OBJ),$(B)/glia) $(B)/libglia.a $(B)/libglia.so
 
@@ -121,7 +121,7 @@ $(OTHER): src/comm/comm.c src/comm/mpi.c $(CLI_OBJ) $(B)/libglia.a
 	$(CC) $(filter-out -DGLIA_VERSION=%,$(HOUSE)) -DGLIA_VERSION='"0.0.9"' $(MPI_FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
 $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # What is fuzzed reads files and text; instrumented kernels would take minutes to compile.
-FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% text/%),$(LIB_OBJ))
+FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% jinja/% text/%),$(LIB_OBJ))
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text/template.h"
+#include "jinja/template.h"
 
 #define NOW "2025-07-08T12:00:00"
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write src/text/jinja_unicode_tables.h: what Python knows of characters and
+"""Write src/jinja/unicode_tables.h: what Python knows of characters and
 utf8proc does not tell. Needs a Python whose Unicode version is utf8proc's (14:
 Python 3.11).
 
-    python3.11 tools/gen_unicode_tables.py > src/text/jinja_unicode_tables.h
+    python3.11 tools/gen_unicode_tables.py > src/jinja/unicode_tables.h
 """
 import unicodedata
 
@@ -38,8 +38,8 @@ def table(head, rows):
 
 
 category = unicodedata.category
-print(f"/* jinja_unicode_tables.h - made by tools/gen_unicode_tables.py, Unicode {unicodedata.unidata_version}. */\n"
-      "#ifndef GLIA_TEXT_JINJA_UNICODE_TABLES_H\n#define GLIA_TEXT_JINJA_UNICODE_TABLES_H\n\n"
+print(f"/* unicode_tables.h - made by tools/gen_unicode_tables.py, Unicode {unicodedata.unidata_version}. */\n"
+      "#ifndef GLIA_JINJA_UNICODE_TABLES_H\n#define GLIA_TEXT_JINJA_UNICODE_TABLES_H\n\n"
       "/* clang-format off */\n"
       "/* Lower case, upper case, digits and numerals outside Ll, Lu, Nd and Nd Nl No. */")
 ranges("other_lower", lambda c: c.islower() and category(c) != "Ll")

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "text/template.h"
+#include "jinja/template.h"
 
 typedef struct glia_chat glia_chat;
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "text/parse.h"
-#include "text/template.h"
+#include "jinja/template.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 

@@ -1,0 +1,42 @@
+/* linear_w8a8_vnni.c - the twin of glia_linear_w8a8_ref for AVX-512 with VNNI.
+ * VPDPBUSD wants one unsigned factor: weights + 128, so that 128 times the sum
+ * of a row is taken off before. Its sums wrap at 32 bits, so that the way there
+ * may leave their range. */
+#include <string.h>
+
+#include "kernel/panel.h"
+#include "kernel/x86/sums_avx512.h"
+
+glia_linear_w8a8_fn glia_linear_w8a8_vnni;
+
+enum { TILE_ROWS = 12, TILE_PANELS = 2, FEW_PANELS = 8 };
+
+typedef __m512i glia_line;
+
+GLIA_INLINE glia_line glia_line_ready(const char *at) {
+    return _mm512_xor_si512(_mm512_loadu_si512(at), _mm512_set1_epi8(-128));
+}
+
+GLIA_INLINE glia_sums glia_dot(glia_sums sum, glia_line w, int four) {
+    return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(four));
+}
+
+/* -128 times the sum of the row, zeros behind it included; in vectors to the end, whose sums may wrap. */
+GLIA_INLINE glia_sums glia_sums_start(const int8_t *x, size_t k) {
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t i = 0; i < k; i += 64)
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), _mm512_loadu_si512(x + i));
+    const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1));
+    __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e)); /* halves, then neighbours change places */
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+    return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_broadcastd_epi32(four));
+}
+
+#include "kernel/linear_w8a8.h"
+
+void glia_linear_w8a8_vnni(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
+                           const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m) {
+    linear((product){y, x, x_scale, w_scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k}, n_panels,
+           m);
+}
