@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "format/checkpoint.h"
+#include "model/pack.h"
 
 enum { PAGE = 4096, HEX = 17, LAYER_PARTS = 16 + 5 * GLIA_CP_MAX, MODEL_PARTS = 5, CONFIG_MAX = 16 << 20 };
 
@@ -112,20 +113,13 @@ static int by_address(const void *pa, const void *pb) {
     return (a->at > b->at) - (a->at < b->at);
 }
 
-/* Panels are [panels, steps along K, columns, elements of a step]. */
 static glia_tensor_spec spec_of(const tensor *t, size_t bytes) {
     glia_tensor_spec s = {.name = t->name, .dtype = GLIA_TENSOR_F32, .n_dims = 1};
     if (!t->matrix) {
         s.shape[0] = (int64_t)(bytes / sizeof(float));
         return s;
     }
-    const glia_matrix *m = t->matrix;
-    const int64_t each = m->dtype == GLIA_DTYPE_F32 ? 1 : m->dtype == GLIA_DTYPE_BF16 ? 2 : 4;
-    s.dtype = each == 1 ? GLIA_TENSOR_F32 : each == 2 ? GLIA_TENSOR_BF16 : GLIA_TENSOR_I8;
-    const int64_t shape[] = {(int64_t)glia_panels(m->columns), ((int64_t)m->k + each - 1) / each, GLIA_PANEL,
-                             each};
-    s.n_dims = 4;
-    memcpy(s.shape, shape, sizeof shape);
+    glia_pack_tensor(&s, t->matrix);
     return s;
 }
 

@@ -10,7 +10,6 @@
  * resident memory. */
 #include "model/load.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 
 #include "base/bf16.h"
 #include "format/checkpoint.h"
+#include "model/pack.h"
 
 enum { PARTS_MAX = 3 };
 
@@ -48,7 +48,7 @@ typedef struct {
     /* As which rank parts are cut, and its heads; see as_rank(). */
     glia_parallel parallel;
     const glia_head_cut *heads;
-    glia_kernels kernels;
+    glia_packer packer;
     glia_checkpoint checkpoint;
     const char *dir;
     bool bare; /* names lack the prefix "model." (Qwen3-Embedding) */
@@ -62,7 +62,7 @@ typedef struct {
 
 /* One thread's rows: each [the longest row of the model]. */
 typedef struct {
-    float *lane;  /* [GLIA_PANEL] rows as they are packed */
+    float *lane;  /* [GLIA_PACK_COLUMNS] rows as they are packed */
     float *whole; /* a row before it is cut */
     size_t k_max;
 } scratch;
@@ -265,7 +265,7 @@ static void add_head(loader *l) {
 }
 
 static uint64_t work_of(const pack_job *job) {
-    return glia_panels(job->columns) * (job->matrix ? job->matrix->k : 1);
+    return glia_pack_width(job->columns) * (job->matrix ? job->matrix->k : 1);
 }
 
 static void add_jobs(loader *l) {
@@ -279,10 +279,11 @@ static void add_jobs(loader *l) {
 
 /* ---- pack ----------------------------------------------------------------- */
 
-/* The part and its tensor's row that column `lane` of panel `panel` is; NULL: zeros. */
-static part *source(pack_job *job, size_t panel, size_t lane, size_t *row) {
-    size_t i = (job->alternate ? panel / 2 : panel) * GLIA_PANEL + lane;
-    part *p = &job->part[job->alternate ? panel % 2 : 0];
+/* The part and its tensor's row that column `i` is; NULL: zeros. */
+static part *source(pack_job *job, size_t i, size_t *row) {
+    enum { N = GLIA_PACK_COLUMNS };
+    part *p = &job->part[job->alternate ? i / N % 2 : 0];
+    if (job->alternate) i = i / N / 2 * N + i % N;
     for (; !job->alternate && i >= glia_shard_size(&p->rows); p++) {
         i -= glia_shard_size(&p->rows);
         if (p + 1 == job->part + job->n_parts) return NULL;
@@ -369,7 +370,7 @@ static const void *slice(const pack_job *job, const char *whole, bool stays, flo
 
 /* The largest magnitude of a whole row; of a bad one 0, and the part is told. */
 static float most_of(loader *l, const pack_job *job, const part *p, const char *whole) {
-    const float most = l->kernels.absmax(whole, dtype_of(job), job->cols.n);
+    const float most = glia_pack_most(&l->packer, whole, dtype_of(job), job->cols.n);
     if (!isnan(most)) return most;
     atomic_store(&l->bad, p);
     return 0;
@@ -398,35 +399,28 @@ static float shared_most(part *p) {
     return most;
 }
 
-static void pack_panel(loader *l, pack_job *job, size_t panel, const scratch *s) {
-    const glia_matrix *m = job->matrix;
-    const bool i8 = m->dtype == GLIA_DTYPE_I8, per_tensor = i8 && l->options->quantize->per_tensor;
-    char *to = (char *)m->panels + panel * glia_panel_bytes(m->dtype, m->k);
-    float *scale = m->scale + panel * GLIA_PANEL;
-    const void *rows[GLIA_PANEL];
-    for (size_t lane = 0; lane < GLIA_PANEL; lane++) {
+/* Pack columns [first, first + GLIA_PACK_COLUMNS). */
+static void pack_columns(loader *l, pack_job *job, size_t first, const scratch *s) {
+    const bool i8 = job->matrix->scale, per_tensor = i8 && l->options->quantize->per_tensor;
+    const void *rows[GLIA_PACK_COLUMNS] = {0};
+    float most[GLIA_PACK_COLUMNS] = {0};
+    for (size_t lane = 0; lane < GLIA_PACK_COLUMNS; lane++) {
         size_t row;
-        float most = 0, *y = s->lane + lane * s->k_max;
-        part *p = source(job, panel, lane, &row);
-        rows[lane] = NULL;
-        if (p) {
-            const bool all = job->cols.kind == GLIA_SHARD_ALL;
-            const char *whole = whole_row(l, job, p, row, all ? y : s->whole);
-            rows[lane] = all ? whole : slice(job, whole, whole != (const char *)s->whole, y);
-            if (i8) most = per_tensor ? shared_most(p) : most_of(l, job, p, whole);
-        }
-        if (i8) scale[lane] = most / GLIA_I8_MAX >= FLT_MIN ? most / GLIA_I8_MAX : 0;
+        float *y = s->lane + lane * s->k_max;
+        part *p = source(job, first + lane, &row);
+        if (!p) continue;
+        const bool all = job->cols.kind == GLIA_SHARD_ALL;
+        const char *whole = whole_row(l, job, p, row, all ? y : s->whole);
+        rows[lane] = all ? whole : slice(job, whole, whole != (const char *)s->whole, y);
+        if (i8) most[lane] = per_tensor ? shared_most(p) : most_of(l, job, p, whole);
     }
-    if (i8)
-        l->kernels.pack_i8(to, rows, dtype_of(job), m->k, scale);
-    else
-        l->kernels.pack(to, m->dtype, rows, dtype_of(job), m->k);
+    glia_pack(&l->packer, job->matrix, first, rows, dtype_of(job), most);
 }
 
 static void fill_vector(const loader *l, pack_job *job) {
     size_t row;
-    for (size_t c = 0; c < glia_panels(job->columns) * GLIA_PANEL; c++) {
-        const part *p = source(job, c / GLIA_PANEL, c % GLIA_PANEL, &row);
+    for (size_t c = 0; c < glia_pack_width(job->columns); c++) {
+        const part *p = source(job, c, &row);
         job->vector[c] = p ? element(p, stored_row(l, p, row)) : 0;
         if (p) change_row(l, p, row, &job->vector[c], 1);
     }
@@ -439,9 +433,8 @@ static void run_job(loader *l, pack_job *job, int thread, const scratch *s) {
         return;
     }
     if (job->matrix->dtype == GLIA_DTYPE_I8 && l->options->quantize->per_tensor) find_most(l, job, thread, s);
-    glia_device_panels(job->matrix, job->alternate ? GLIA_SWIGLU : GLIA_STORE, thread,
-                       glia_team_size(l->options->team), &from, &to);
-    for (size_t p = from; p < to; p++) pack_panel(l, job, p, s);
+    glia_pack_range(&from, &to, job->matrix, job->alternate, thread, glia_team_size(l->options->team));
+    for (; from < to; from += GLIA_PACK_COLUMNS) pack_columns(l, job, from, s);
 }
 
 static void after_job(loader *l, const pack_job *job) {
@@ -458,8 +451,8 @@ static void pack_all(void *arg, int thread) {
     scratch s = {0};
     for (size_t i = 0; i < l->n_jobs; i++)
         if (l->job[i].matrix && l->job[i].cols.n > s.k_max) s.k_max = l->job[i].cols.n;
-    s.lane = malloc((GLIA_PANEL + 1) * s.k_max * sizeof *s.lane);
-    s.whole = s.lane + GLIA_PANEL * s.k_max;
+    s.lane = malloc((GLIA_PACK_COLUMNS + 1) * s.k_max * sizeof *s.lane);
+    s.whole = s.lane + GLIA_PACK_COLUMNS * s.k_max;
     if (!s.lane) atomic_store(&l->failed, true);
     glia_team_barrier(l->options->team);
     for (size_t i = 0; i < l->n_jobs && !atomic_load(&l->failed); i++) {
@@ -474,7 +467,7 @@ glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weigh
                               glia_err *err) {
     loader l = {.w = w, .options = options, .dir = dir};
     glia_status status = GLIA_OK;
-    glia_kernels_init(&l.kernels, options->cpu_flags);
+    glia_packer_init(&l.packer, options->cpu_flags);
     as_self(&l);
     l.jobs_max = 3 + (size_t)w->config->layers * (12 + 3 * GLIA_CP_MAX);
     l.job = calloc(l.jobs_max, sizeof *l.job);

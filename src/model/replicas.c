@@ -1,6 +1,8 @@
 /* replicas.c - see replicas.h. */
 #include "model/replicas.h"
 
+#include "model/pack.h"
+
 /* What is multiplied or added at once: columns in the order of `part`, panels in turns where `alternate`. */
 typedef struct {
     glia_weight_id part[3];
@@ -91,12 +93,13 @@ typedef struct {
 } extent;
 
 static void extend(extent *e, const group *g, size_t rows, size_t cols) {
-    e->columns += g->alternate ? glia_panels(rows) * GLIA_PANEL : rows;
+    e->columns += g->alternate ? glia_pack_width(rows) : rows;
     e->k = cols;
     e->filled += rows * cols;
 }
 static uint64_t ends(const extent *e, glia_dtype dtype) {
-    return glia_panels(e->columns) * glia_panel_bytes(dtype, e->k) - e->filled * size_of(dtype);
+    const glia_matrix m = {.dtype = dtype, .columns = e->columns, .k = e->k};
+    return glia_pack_bytes(&m) - e->filled * size_of(dtype);
 }
 
 /* One matrix or vector of a group, or its scales: elements of `dtype`. `second`:

@@ -6,6 +6,7 @@
 
 #include "model/artifact.h"
 #include "model/load.h"
+#include "model/pack.h"
 
 enum {
     REGION_EMBED,
@@ -18,8 +19,6 @@ enum {
     REGION_SCALES,
     N_REGIONS,
 };
-
-static size_t round_up(size_t n) { return glia_panels(n) * GLIA_PANEL; }
 
 static glia_matrix shaped(const glia_quantize *q, int layer, glia_product product, glia_dtype dtype,
                           size_t columns, size_t k) {
@@ -40,7 +39,7 @@ static glia_layer_weights shape_of(const glia_model_config *c, const glia_parall
     const size_t hidden = (size_t)c->hidden;
     assert(local->cp <= GLIA_CP_MAX);
     glia_layer_weights l = {
-        .gate_up = shaped(quantize, layer, PRODUCT_GATE_UP, dtype, 2 * round_up(local->ffn), hidden),
+        .gate_up = shaped(quantize, layer, PRODUCT_GATE_UP, dtype, 2 * glia_pack_width(local->ffn), hidden),
         .down = shaped(quantize, layer, PRODUCT_DOWN, dtype, hidden, local->ffn),
     };
     const glia_matrix o = shaped(quantize, layer, PRODUCT_O, dtype, hidden, local->q);
@@ -60,12 +59,12 @@ static glia_layer_weights shape_of(const glia_model_config *c, const glia_parall
 /* The floats of a layer's vectors, as bind_vectors() cuts them. */
 static size_t vector_floats(const glia_model_spec *spec, const glia_model_config *c,
                             const glia_layer_weights *shape, const glia_local *local) {
-    const size_t hidden = round_up((size_t)c->hidden);
+    const size_t hidden = glia_pack_width((size_t)c->hidden);
     size_t n = 2 * hidden;
-    if (glia_spec_has(spec, c, W_Q_NORM)) n += 2 * round_up((size_t)c->head_dim);
+    if (glia_spec_has(spec, c, W_Q_NORM)) n += 2 * glia_pack_width((size_t)c->head_dim);
     if (glia_spec_has(spec, c, W_Q_BIAS))
-        n += round_up(shape->qkv.columns) + round_up(shape->kv.columns) +
-             (size_t)local->cp * round_up(shape->q_shard[0].columns);
+        n += glia_pack_width(shape->qkv.columns) + glia_pack_width(shape->kv.columns) +
+             (size_t)local->cp * glia_pack_width(shape->q_shard[0].columns);
     if (glia_spec_has(spec, c, W_O_BIAS)) n += hidden;
     if (c->mlp_bias) n += shape->gate_up.columns + hidden;
     return n;
@@ -92,12 +91,7 @@ static int list_matrices(placed list[MATRICES_MAX], glia_layer_weights *l) {
     return n;
 }
 
-static size_t matrix_bytes(const glia_matrix *m) {
-    return glia_panels(m->columns) * glia_panel_bytes(m->dtype, m->k);
-}
-static size_t scale_floats(const glia_matrix *m) {
-    return m->dtype == GLIA_DTYPE_I8 ? round_up(m->columns) : 0;
-}
+static size_t scale_floats(const glia_matrix *m) { return glia_pack_scale_bytes(m) / sizeof(float); }
 
 static glia_matrix embed_shape(const glia_local *local, glia_dtype dtype) {
     return shaped(NULL, 0, PRODUCT_HEAD, dtype, local->embed_vocab, local->embed_hidden);
@@ -112,7 +106,7 @@ bool glia_weights_share_head(const glia_model_config *c, const glia_parallel *p,
 
 /* A sum past size_t stays at its end, where glia_plan_add() refuses it. */
 static void add_bytes(size_t *sum, const glia_matrix *m) {
-    if (__builtin_add_overflow(*sum, matrix_bytes(m), sum)) *sum = SIZE_MAX;
+    if (__builtin_add_overflow(*sum, glia_pack_bytes(m), sum)) *sum = SIZE_MAX;
 }
 
 static void make_plan(glia_plan *plan, const glia_model_spec *spec, const glia_model_config *c,
@@ -120,7 +114,7 @@ static void make_plan(glia_plan *plan, const glia_model_spec *spec, const glia_m
     const glia_local local = glia_local_of(c, p);
     const glia_matrix embed = embed_shape(&local, dtype), head = head_shape(c, &local, dtype, quantize);
     const bool shared = glia_weights_share_head(c, p, quantize);
-    size_t vectors = round_up((size_t)c->hidden), scales = scale_floats(&head);
+    size_t vectors = glia_pack_width((size_t)c->hidden), scales = scale_floats(&head);
     size_t bytes[N_REGIONS] = {0};
     for (int i = 0; i < c->layers; i++) {
         glia_layer_weights shape = shape_of(c, p, &local, dtype, quantize, i);
@@ -132,8 +126,8 @@ static void make_plan(glia_plan *plan, const glia_model_spec *spec, const glia_m
             scales += scale_floats(list[k].matrix);
         }
     }
-    glia_plan_add(plan, shared ? "embedding and head (tied)" : "embedding", 1, matrix_bytes(&embed));
-    glia_plan_add(plan, "head", shared ? 0 : 1, matrix_bytes(&head));
+    glia_plan_add(plan, shared ? "embedding and head (tied)" : "embedding", 1, glia_pack_bytes(&embed));
+    glia_plan_add(plan, "head", shared ? 0 : 1, glia_pack_bytes(&head));
     glia_plan_add(plan, "norms and biases", vectors, sizeof(float));
     glia_plan_add(plan, "qkv", 1, bytes[REGION_QKV]);
     glia_plan_add(plan, "o", 1, bytes[REGION_O]);
@@ -149,7 +143,7 @@ void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_p
 
 static glia_matrix place(char **at, float **scales, glia_matrix shape) {
     shape.panels = *at;
-    *at += matrix_bytes(&shape);
+    *at += glia_pack_bytes(&shape);
     if (scale_floats(&shape)) shape.scale = *scales;
     *scales += scale_floats(&shape);
     return shape;
@@ -163,17 +157,17 @@ static float *cut(float **at, bool present, size_t floats) {
 
 static void bind_vectors(const glia_weights *w, glia_layer_weights *l, float **at) {
     const glia_model_config *c = w->config;
-    const size_t hidden = round_up((size_t)c->hidden), head = round_up((size_t)c->head_dim);
+    const size_t hidden = glia_pack_width((size_t)c->hidden), head = glia_pack_width((size_t)c->head_dim);
     const bool norms = glia_spec_has(w->spec, c, W_Q_NORM);
     const bool qkv_bias = glia_spec_has(w->spec, c, W_Q_BIAS), o_bias = glia_spec_has(w->spec, c, W_O_BIAS);
     l->in_norm = cut(at, true, hidden);
     l->post_norm = cut(at, true, hidden);
     l->q_norm = cut(at, norms, head);
     l->k_norm = cut(at, norms, head);
-    l->qkv_bias = cut(at, qkv_bias && l->qkv.columns, round_up(l->qkv.columns));
+    l->qkv_bias = cut(at, qkv_bias && l->qkv.columns, glia_pack_width(l->qkv.columns));
     for (int i = 0; i < w->local.cp; i++)
-        l->q_bias[i] = cut(at, qkv_bias && l->q_shard[i].columns, round_up(l->q_shard[i].columns));
-    l->kv_bias = cut(at, qkv_bias && l->kv.columns, round_up(l->kv.columns));
+        l->q_bias[i] = cut(at, qkv_bias && l->q_shard[i].columns, glia_pack_width(l->q_shard[i].columns));
+    l->kv_bias = cut(at, qkv_bias && l->kv.columns, glia_pack_width(l->kv.columns));
     l->o_bias = cut(at, o_bias, hidden);
     l->gate_up_bias = cut(at, c->mlp_bias, l->gate_up.columns);
     l->down_bias = cut(at, c->mlp_bias, hidden);
@@ -188,7 +182,7 @@ static void bind(glia_weights *w, const glia_quantize *quantize) {
     w->head = glia_weights_share_head(c, &w->parallel, quantize)
                   ? w->embed
                   : place(&next[REGION_HEAD], &scales, head_shape(c, &w->local, w->dtype, quantize));
-    w->final_norm = cut(&at, true, round_up((size_t)c->hidden));
+    w->final_norm = cut(&at, true, glia_pack_width((size_t)c->hidden));
     for (int i = 0; i < c->layers; i++) {
         glia_layer_weights *l = &w->layer[i];
         placed list[MATRICES_MAX];
@@ -252,7 +246,7 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
 }
 
 uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
-    uint64_t sum = matrix_bytes(&w->head) + sizeof(float) * scale_floats(&w->head);
+    uint64_t sum = glia_pack_bytes(&w->head) + sizeof(float) * scale_floats(&w->head);
     for (int i = 0; i < w->config->layers; i++) {
         glia_layer_weights l = w->layer[i];
         placed list[MATRICES_MAX];
@@ -260,7 +254,7 @@ uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
         for (int s = 0; s < w->local.cp; s++) /* a step of few rows takes its own shard alone */
             if (s != w->local.shard) l.q_shard[s] = l.o_shard[s] = (glia_matrix){0};
         for (int k = 0; k < n; k++)
-            sum += matrix_bytes(list[k].matrix) + sizeof(float) * scale_floats(list[k].matrix);
+            sum += glia_pack_bytes(list[k].matrix) + sizeof(float) * scale_floats(list[k].matrix);
     }
     return sum;
 }
