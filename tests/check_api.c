@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/file.h"
 
 static const char model_dir[] = "models/qwen3-demo";
@@ -167,11 +168,10 @@ static int64_t number(const json_t *o, const char *key) {
     return json_integer_value(json_object_get(o, key));
 }
 
-/* Of a rung on the ladder; -1: it is none. */
+/* The height of a rung on the ladder; -1 if no rung has this name. */
 static int height(const char *rung) {
-    static const char *const ladder[] = {"ref", "avx2", "avx512", "amx"};
-    for (int i = 0; i < 4; i++)
-        if (!strcmp(rung, ladder[i])) return i;
+    for (int i = 0; i < GLIA_RUNGS; i++)
+        if (!strcmp(rung, glia_rungs[i].name)) return i;
     return -1;
 }
 

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +118,23 @@ static void test_cpu_mask(void **state) {
     assert_string_equal(glia_cpu_rung(flags), "ref");
 }
 
+/* Each rung keeps what it needs and needs what the rung below needs; a mask gives the rung that it names. */
+static void test_cpu_rungs(void **state) {
+    (void)state;
+    char names[64] = "";
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        const glia_rung *r = &glia_rungs[i], *below = &glia_rungs[i ? i - 1 : 0];
+        unsigned flags = ~0u;
+        assert_int_equal(r->needs & ~r->keeps, 0);
+        assert_int_equal(below->needs & ~r->needs, 0);
+        assert_string_equal(glia_cpu_rung(r->needs), r->name);
+        assert_int_equal(glia_cpu_mask(&flags, r->name, NULL), GLIA_OK);
+        assert_string_equal(glia_cpu_rung(flags), r->name);
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? "|" : "", r->name);
+    }
+    assert_string_equal(names, GLIA_RUNG_NAMES);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fail_cuts_at_character),
@@ -125,6 +143,7 @@ int main(void) {
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_cpu_mask),
+        cmocka_unit_test(test_cpu_rungs),
     };
     return check_run_group("base", tests);
 }

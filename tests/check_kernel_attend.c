@@ -387,22 +387,22 @@ int main(int argc, char **argv) {
     static const size_t few[] = {1, 2, 8}, many[] = {64, 256};
     const int want_bench = check_begin(argc, argv);
     int twins = 0;
-    for (int i = 0; i < RUNGS; i++) {
+    for (int i = 0; i < GLIA_RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
         const double coarse = k.linear_narrow ? 0x1p-8 : 0;
-        const twin both[] = {{ladder[i].name, "f32", &k, k.attend_f32, GLIA_DTYPE_F32, 0},
-                             {ladder[i].name, "bf16", &k, k.attend_bf16, GLIA_DTYPE_BF16, coarse}};
+        const twin both[] = {{glia_rungs[i].name, "f32", &k, k.attend_f32, GLIA_DTYPE_F32, 0},
+                             {glia_rungs[i].name, "bf16", &k, k.attend_bf16, GLIA_DTYPE_BF16, coarse}};
         for (int d = 0; d < 2; d++, twins++) {
             for (size_t c = 0; want_bench && i && c < 3; c++) bench(&both[d], 128, few[c], 128);
             for (size_t c = 0; want_bench && i && c < 2; c++) bench(&both[d], 128, many[c], 4);
             if (want_bench && i) bench(&both[d], 64, 256, 4);
             if (want_bench) continue;
-            check_store(&k, ladder[i].name, both[d].dtype);
+            check_store(&k, glia_rungs[i].name, both[d].dtype);
             check_twin(&both[d]);
         }
-        if (!want_bench) check_int8(&k, ladder[i].name);
-        if (!want_bench) check_merge(ladder[i].name, k.merge);
+        if (!want_bench) check_int8(&k, glia_rungs[i].name);
+        if (!want_bench) check_merge(glia_rungs[i].name, k.merge);
     }
     printf("attend: %d twins checked\n", twins);
     return check_end("check_kernel_attend");

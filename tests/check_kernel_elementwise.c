@@ -204,8 +204,8 @@ static void bench(const table *t) {
 int main(int argc, char **argv) {
     const int want_bench = check_begin(argc, argv);
     int tables = 0;
-    for (int i = 0; i < RUNGS; i++) {
-        table t = {.rung = ladder[i].name};
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        table t = {.rung = glia_rungs[i].name};
         if (!rung_table(&t.k, i)) continue;
         tables++;
         if (want_bench)

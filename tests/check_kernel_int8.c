@@ -420,15 +420,15 @@ int main(int argc, char **argv) {
     glia_kernels ref;
     glia_kernels_init(&ref, 0);
     int checked = 0;
-    for (int i = 0; i < RUNGS; i++) {
-        rung r = {.name = ladder[i].name};
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        rung r = {.name = glia_rungs[i].name};
         if (!rung_table(&r.k, i)) continue;
         for (int vnni = 0; vnni < (i < 2 ? 1 : 2); vnni++, checked++) {
             if (vnni && !(glia_cpu_flags() & GLIA_CPU_VNNI)) {
                 check_skip_because("%s with VNNI: this machine lacks it", r.name);
                 continue;
             }
-            if (vnni) glia_kernels_init(&r.k, ladder[i].flags | GLIA_CPU_VNNI);
+            if (vnni) glia_kernels_init(&r.k, glia_rungs[i].needs | GLIA_CPU_VNNI);
             if (vnni && i == 2) r.name = "vnni";
             if (want_bench ? i > 0 && (vnni || i < 2) : false) bench_rung(&r);
             if (!want_bench) check_rung(&r, &ref);

@@ -202,18 +202,18 @@ static void bench_twin(const twin *t) {
 int main(int argc, char **argv) {
     const int want_bench = check_begin(argc, argv);
     int twins = 0;
-    for (int i = 0; i < RUNGS; i++) {
+    for (int i = 0; i < GLIA_RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
-        const twin both[] = {{ladder[i].name, &k, k.linear_f32, GLIA_DTYPE_F32},
-                             {ladder[i].name, &k, k.linear_bf16, GLIA_DTYPE_BF16}};
+        const twin both[] = {{glia_rungs[i].name, &k, k.linear_f32, GLIA_DTYPE_F32},
+                             {glia_rungs[i].name, &k, k.linear_bf16, GLIA_DTYPE_BF16}};
         for (int d = 0; d < 2; d++, twins++) {
             if (want_bench)
                 bench_twin(&both[d]);
             else
                 check_twin(&both[d]);
         }
-        check_widening(&k, ladder[i].name);
+        check_widening(&k, glia_rungs[i].name);
     }
     printf("linear: %d twins checked\n", twins);
     return check_end("check_kernel_linear");

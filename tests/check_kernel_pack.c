@@ -100,15 +100,15 @@ static void bench(const char *rung, const glia_kernels *t, glia_dtype to, int fr
 int main(int argc, char **argv) {
     const int want_bench = check_begin(argc, argv);
     int twins = 0;
-    for (int i = 0; i < RUNGS; i++) {
+    for (int i = 0; i < GLIA_RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
         twins++;
         for (int from = 0; from < 3; from++)
             for (int to = 0; to < 3; to += 2) {
-                if (want_bench) bench(ladder[i].name, &k, dtypes[to], from);
+                if (want_bench) bench(glia_rungs[i].name, &k, dtypes[to], from);
                 for (size_t n = 1; n <= 70 && !want_bench; n++)
-                    check_shape(ladder[i].name, &k, dtypes[to], from, n);
+                    check_shape(glia_rungs[i].name, &k, dtypes[to], from, n);
             }
     }
     printf("pack: %d twins checked\n", twins);

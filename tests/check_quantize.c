@@ -24,9 +24,6 @@
 #define FORWARD "tests/golden/forward/"
 #define QUANTIZED "tests/golden/quantized/"
 
-static const char *const rungs[] = {"ref", "avx2", "avx512", "amx"};
-enum { RUNGS = sizeof rungs / sizeof *rungs };
-
 static glia_engine *start(glia_model **m, const char *dir, const glia_options *o) {
     glia_engine *e;
     glia_err err;
@@ -107,10 +104,10 @@ static void test_truth(void **state) {
     static const char *const names[] = {"float32", "bfloat16"};
     json_t *report = json_load_file(QUANTIZED "golden.json", 0, NULL);
     assert_non_null(report);
-    for (int r = 0; r < RUNGS; r++) {
+    for (int r = 0; r < GLIA_RUNGS; r++) {
         unsigned flags = glia_cpu_flags();
-        if (glia_cpu_mask(&flags, rungs[r], NULL)) {
-            check_skip_because("this machine has no %s", rungs[r]);
+        if (glia_cpu_mask(&flags, glia_rungs[r].name, NULL)) {
+            check_skip_because("this machine has no %s", glia_rungs[r].name);
             continue;
         }
         for (size_t s = 0; s < SCHEMES; s++)
@@ -122,7 +119,8 @@ static void test_truth(void **state) {
                     json_t *meta = json_load_file(path, 0, NULL);
                     assert_non_null(meta);
                     ours +=
-                        error_of(models[i], s, dtypes[d], rungs[r], json_object_get(meta, "ids")) / MODELS;
+                        error_of(models[i], s, dtypes[d], glia_rungs[r].name, json_object_get(meta, "ids")) /
+                        MODELS;
                     theirs += number(json_object_get(meta, "error_of_theirs"), names[d], "mean") / MODELS;
                     snprintf(path, sizeof path, "%s.%s", models[i], schemes[s].name);
                     changed += number(report, "mean_distance", path) / MODELS;
@@ -132,9 +130,9 @@ static void test_truth(void **state) {
                 const double bound = 1.25 * theirs + (rows ? changed / (d ? 4 : 100) : 0);
                 printf("%-6s %-12s %-8s mean error %.2e of the quantised model, theirs of the plain %.2e, "
                        "quantising changes %.2e\n",
-                       rungs[r], schemes[s].name, names[d], ours, theirs, changed);
-                CHECK(ours <= bound, "%s %s %s: mean error %.3g, bound %.3g", rungs[r], schemes[s].name,
-                      names[d], ours, bound);
+                       glia_rungs[r].name, schemes[s].name, names[d], ours, theirs, changed);
+                CHECK(ours <= bound, "%s %s %s: mean error %.3g, bound %.3g", glia_rungs[r].name,
+                      schemes[s].name, names[d], ours, bound);
             }
     }
     json_decref(report);

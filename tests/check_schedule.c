@@ -361,7 +361,7 @@ static const char *const configs[] = {
 };
 static const char *const demos[] = {"models/qwen3-demo", "models/smollm3-demo"};
 
-static const char *rungs[4];
+static const char *rungs[GLIA_RUNGS];
 static int n_rungs;
 
 static void test_random_models(void **state) {
@@ -393,7 +393,6 @@ static void test_demo_models(void **state) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const all[] = {"ref", "avx2", "avx512", "amx"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_models),
         cmocka_unit_test(test_demo_models),
@@ -404,12 +403,13 @@ int main(int argc, char **argv) {
 #endif
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--long")) more = 10;
-    for (size_t i = 0; i < 4; i++) { /* each rung whose table differs from the one below */
+    for (int i = 0; i < GLIA_RUNGS; i++) { /* each rung whose table differs from the one below */
         unsigned flags = glia_cpu_flags();
         glia_kernels k;
-        if (glia_cpu_mask(&flags, all[i], NULL)) continue;
+        const char *name = glia_rungs[i].name;
+        if (glia_cpu_mask(&flags, name, NULL)) continue;
         glia_kernels_init(&k, flags);
-        if (!strcmp(k.rung, all[i])) rungs[n_rungs++] = all[i];
+        if (!strcmp(k.rung, name)) rungs[n_rungs++] = name;
     }
 #ifdef __SANITIZE_THREAD__
     rungs[0] = rungs[n_rungs - 1]; /* slower still, and threads meet in the same places on every rung */

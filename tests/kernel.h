@@ -16,26 +16,15 @@
 #include "base/cpu.h"
 #include "kernel/kernels.h"
 
-static const struct {
-    const char *name;
-    unsigned flags;
-} ladder[] = {
-    {"ref", 0},
-    {"avx2", GLIA_CPU_AVX2},
-    {"avx512", GLIA_CPU_AVX2 | GLIA_CPU_AVX512},
-    {"amx", GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_AMX},
-};
-enum { RUNGS = sizeof ladder / sizeof *ladder };
-
 /* The table of rung i, false where this machine lacks it. Asserts that the
  * mask alone decides the rung. */
 static inline bool rung_table(glia_kernels *k, int i) {
-    if ((ladder[i].flags & glia_cpu_flags()) != ladder[i].flags) {
-        check_skip_because("%s: this machine lacks it", ladder[i].name);
+    if ((glia_rungs[i].needs & glia_cpu_flags()) != glia_rungs[i].needs) {
+        check_skip_because("%s: this machine lacks it", glia_rungs[i].name);
         return false;
     }
-    glia_kernels_init(k, ladder[i].flags);
-    CHECK(strcmp(k->rung, ladder[i].name) == 0, "asked for %s, got %s", ladder[i].name, k->rung);
+    glia_kernels_init(k, glia_rungs[i].needs);
+    CHECK(strcmp(k->rung, glia_rungs[i].name) == 0, "asked for %s, got %s", glia_rungs[i].name, k->rung);
     return true;
 }
 

@@ -185,15 +185,14 @@ static json_t *memory_json(const glia_model *m) {
 
 /* ---- kernels -------------------------------------------------------------- */
 
-/* The lowest rung of the ladder whose table has the same function. */
+/* The lowest rung whose table holds the same function at offset `at`. */
 static const char *rung_of(size_t at, unsigned flags) {
-    static const unsigned ladder[] = {0, GLIA_CPU_AVX2, GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_VNNI, ~0u};
     glia_kernels chosen, lower;
     void (*want)(void), (*have)(void);
     glia_kernels_init(&chosen, flags);
     memcpy(&want, (const char *)&chosen + at, sizeof want);
-    for (size_t i = 0; i < sizeof ladder / sizeof *ladder; i++) {
-        glia_kernels_init(&lower, flags & ladder[i]);
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        glia_kernels_init(&lower, flags & glia_rungs[i].keeps);
         memcpy(&have, (const char *)&lower + at, sizeof have);
         if (have == want) return lower.rung;
     }

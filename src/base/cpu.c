@@ -1,15 +1,15 @@
-/* cpu.c - see cpu.h. __builtin_cpu_supports also asks the OS (xgetbv), which a
- * bare cpuid test forgets: a kernel may leave the wide registers unsaved. AMX
- * state must moreover be requested from Linux, once per process. */
+/* cpu.c - see cpu.h. An instruction set counts only if the operating system saves
+ * its registers: __builtin_cpu_supports checks that (xgetbv), bare cpuid does
+ * not. Linux also wants AMX state to be requested, once per process. */
 #define _GNU_SOURCE
 #include "base/cpu.h"
 
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static int has_amx(void) {
     enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
@@ -34,33 +34,34 @@ unsigned glia_cpu_flags(void) {
     return flags;
 }
 
-static const struct {
-    const char *name;
-    unsigned flags; /* this rung and those below it */
-} rungs[] = {
-    {"ref", 0},
-    {"avx2", GLIA_CPU_AVX2},
-    {"avx512", GLIA_CPU_AVX2 | GLIA_CPU_AVX512},
-    {"amx", GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_AMX},
+enum {
+    AVX512 = GLIA_CPU_AVX2 | GLIA_CPU_AVX512,
+    AMX = AVX512 | GLIA_CPU_AMX,
 };
-enum { N_RUNGS = sizeof rungs / sizeof *rungs };
+const glia_rung glia_rungs[GLIA_RUNGS] = {
+    {"ref", 0, 0},
+    {"avx2", GLIA_CPU_AVX2, GLIA_CPU_AVX2},
+    {"avx512", AVX512, AVX512 | GLIA_CPU_VNNI},
+    {"amx", AMX, AMX | GLIA_CPU_VNNI},
+};
 
 glia_status glia_cpu_mask(unsigned *flags, const char *name, glia_err *err) {
     if (!name) return GLIA_OK;
-    for (int i = 0; i < N_RUNGS; i++) {
-        if (strcmp(name, rungs[i].name) != 0) continue;
-        if ((*flags & rungs[i].flags) != rungs[i].flags)
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        const glia_rung *r = &glia_rungs[i];
+        if (strcmp(name, r->name) != 0) continue;
+        if ((*flags & r->needs) != r->needs)
             return glia_fail(err, GLIA_ERR_ARGUMENT, "cpu-features: this machine has %s, not %s",
                              glia_cpu_rung(*flags), name);
-        *flags &= rungs[i].flags | (rungs[i].flags & GLIA_CPU_AVX512 ? GLIA_CPU_VNNI : 0u);
+        *flags &= r->keeps;
         return GLIA_OK;
     }
-    return glia_fail(err, GLIA_ERR_ARGUMENT, "cpu-features: '%s' is none of ref, avx2, avx512, amx", name);
+    return glia_fail(err, GLIA_ERR_ARGUMENT, "cpu-features: '%s' is none of " GLIA_RUNG_NAMES, name);
 }
 
 const char *glia_cpu_rung(unsigned flags) {
     int best = 0;
-    for (int i = 0; i < N_RUNGS; i++)
-        if ((flags & rungs[i].flags) == rungs[i].flags) best = i;
-    return rungs[best].name;
+    for (int i = 0; i < GLIA_RUNGS; i++)
+        if ((flags & glia_rungs[i].needs) == glia_rungs[i].needs) best = i;
+    return glia_rungs[best].name;
 }

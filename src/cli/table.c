@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cpu.h"
 #include "cli/commands.h"
 
 enum {
@@ -122,7 +123,7 @@ const cli_flag cli_flags[N_FLAGS] = {
         "with --context-parallel-size: each takes every N-th row, which balances their work, else one part (default: off)"},
     [F_THREADS] = {"threads", "-t", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 1024, "N", NULL,
         "threads of a rank (default: its share of the cores this process may use)"},
-    [F_CPU_FEATURES] = {"cpu-features", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "ref|avx2|avx512|amx", NULL,
+    [F_CPU_FEATURES] = {"cpu-features", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, GLIA_RUNG_NAMES, NULL,
         "instruction sets up to this one (default: all the machine has)"},
     [F_LOAD_FORMAT] = {"load-format", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "auto|dummy", "auto",
         "dummy: random weights of the real shapes; MODEL needs only a config.json"},
