@@ -60,7 +60,7 @@ static glia_status add_file(glia_chat *c, const char *dir, const char *file, con
     size_t len;
     if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
     glia_status status = glia_read_file(&text, &len, path, FILE_MAX, err);
-    if (status == GLIA_OK) status = add_template(c, name, text, len, err);
+    if (!status) status = add_template(c, name, text, len, err);
     free(text);
     free(path);
     return status;
@@ -78,7 +78,7 @@ static glia_status add_directory(glia_chat *c, const char *path, glia_err *err) 
     glia_status status = GLIA_OK;
     const size_t first = c->n;
     if (!d) return GLIA_OK;
-    for (const struct dirent *e; status == GLIA_OK && (e = readdir(d)) != NULL;) {
+    for (const struct dirent *e; !status && (e = readdir(d)) != NULL;) {
         const size_t n = strlen(e->d_name);
         if (n < sizeof suffix || strcmp(e->d_name + n - (sizeof suffix - 1), suffix) != 0) continue;
         char name[256] = {0};
@@ -94,10 +94,10 @@ static glia_status add_files(glia_chat *c, glia_err *err) {
     char *single = glia_path_join(c->dir, "chat_template.jinja");
     char *more = glia_path_join(c->dir, "additional_chat_templates");
     glia_status status = single && more ? GLIA_OK : glia_fail_nomem(err, strlen(c->dir), "a path");
-    if (status == GLIA_OK && glia_file_exists(single))
+    if (!status && glia_file_exists(single))
         status = add_file(c, c->dir, "chat_template.jinja", "default", err);
-    if (status == GLIA_OK) status = add_directory(c, more, err);
-    if (status == GLIA_OK && c->n == 1 && strcmp(c->templates[0].name, "default") == 0) {
+    if (!status) status = add_directory(c, more, err);
+    if (!status && c->n == 1 && strcmp(c->templates[0].name, "default") == 0) {
         free(c->templates[0].name); /* the only one needs no name */
         c->templates[0].name = NULL;
     }
@@ -124,7 +124,7 @@ static glia_status load_json(json_t **out, const char *dir, const char *file, gl
                                where.column, where.text);
         else if (!json_is_object(*out))
             status = glia_fail(err, GLIA_ERR_FORMAT, "%s: expected a JSON object", path);
-        if (status != GLIA_OK) {
+        if (status) {
             json_decref(*out);
             *out = NULL;
         }
@@ -175,14 +175,13 @@ static glia_status set_tokens(glia_chat *c, json_t *config, glia_err *err) {
     static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                        "pad_token", "cls_token", "mask_token"};
     glia_status status = GLIA_OK;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && status == GLIA_OK; i++)
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !status; i++)
         status = set_token(c, keys[i], json_object_get(config, keys[i]), err);
-    if (status == GLIA_OK)
-        status = set_more_tokens(c, json_object_get(config, "additional_special_tokens"), err);
+    if (!status) status = set_more_tokens(c, json_object_get(config, "additional_special_tokens"), err);
     const char *key;
     json_t *token;
     json_object_foreach(json_object_get(config, "extra_special_tokens"), key, token) {
-        if (status == GLIA_OK) status = set_token(c, key, token, err);
+        if (!status) status = set_token(c, key, token, err);
     }
     return status;
 }
@@ -192,11 +191,11 @@ static glia_status add_configured(glia_chat *c, json_t *config, glia_err *err) {
     if (!t || json_is_null(t)) return GLIA_OK;
     if (json_is_string(t)) return add_template(c, NULL, json_string_value(t), json_string_length(t), err);
     glia_status status = json_is_array(t) ? GLIA_OK : GLIA_ERR_FORMAT;
-    for (size_t i = 0; i < json_array_size(t) && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < json_array_size(t) && !status; i++) {
         const json_t *name = json_object_get(json_array_get(t, i), "name");
         const json_t *source = json_object_get(json_array_get(t, i), "template");
         status = json_is_string(name) && json_is_string(source) ? GLIA_OK : GLIA_ERR_FORMAT;
-        if (status == GLIA_OK)
+        if (!status)
             status = add_template(c, json_string_value(name), json_string_value(source),
                                   json_string_length(source), err);
     }
@@ -210,13 +209,13 @@ static glia_status add_configured(glia_chat *c, json_t *config, glia_err *err) {
 static glia_status read_all(glia_chat *c, glia_err *err) {
     json_t *config = NULL, *map = NULL;
     glia_status status = load_json(&config, c->dir, "tokenizer_config.json", err);
-    if (status == GLIA_OK) status = add_files(c, err);
-    if (status == GLIA_OK && c->n == 0) status = add_configured(c, config, err);
-    if (status == GLIA_OK) status = set_tokens(c, config, err);
+    if (!status) status = add_files(c, err);
+    if (!status && c->n == 0) status = add_configured(c, config, err);
+    if (!status) status = set_tokens(c, config, err);
     /* The older file counts only where the newer key is missing. */
-    if (status == GLIA_OK && !json_object_get(config, "added_tokens_decoder")) {
+    if (!status && !json_object_get(config, "added_tokens_decoder")) {
         status = load_json(&map, c->dir, "special_tokens_map.json", err);
-        if (status == GLIA_OK) status = set_tokens(c, map, err);
+        if (!status) status = set_tokens(c, map, err);
     }
     json_decref(config);
     json_decref(map);
@@ -231,7 +230,7 @@ glia_status glia_chat_open(glia_chat **out, const char *dir, glia_err *err) {
         return glia_fail_nomem(err, sizeof *c, "a chat");
     }
     const glia_status status = read_all(c, err);
-    if (status == GLIA_OK)
+    if (!status)
         *out = c;
     else
         glia_chat_free(c);
@@ -271,23 +270,23 @@ static glia_status check_conversation(const json_t *conversation, glia_err *err)
                          kind_of(conversation));
     const json_t *messages = json_object_get(conversation, "messages");
     glia_status status = check_objects(messages, "messages", err);
-    for (size_t i = 0; i < json_array_size(messages) && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < json_array_size(messages) && !status; i++) {
         const json_t *role = json_object_get(json_array_get(messages, i), "role");
         if (!json_is_string(role))
             status = glia_fail(err, GLIA_ERR_ARGUMENT,
                                "conversation: \"messages\"[%zu]: \"role\": expected a string, found %s", i,
                                kind_of(role));
     }
-    for (size_t i = 0; i < 2 && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < 2 && !status; i++) {
         const json_t *list = json_object_get(conversation, optional[i]);
         if (list && !json_is_null(list)) status = check_objects(list, optional[i], err);
     }
     const json_t *prompt = json_object_get(conversation, "add_generation_prompt");
-    if (status == GLIA_OK && prompt && !json_is_boolean(prompt))
+    if (!status && prompt && !json_is_boolean(prompt))
         status = glia_fail(err, GLIA_ERR_ARGUMENT,
                            "conversation: \"add_generation_prompt\": expected true or false, found %s",
                            kind_of(prompt));
-    if (status == GLIA_OK && json_is_true(json_object_get(conversation, "continue_final_message")))
+    if (!status && json_is_true(json_object_get(conversation, "continue_final_message")))
         status =
             glia_fail(err, GLIA_ERR_UNSUPPORTED, "conversation: \"continue_final_message\" is not supported");
     return status;
@@ -337,13 +336,13 @@ glia_status glia_chat_render(const glia_chat *c, const json_t *conversation, con
     glia_template *own = NULL;
     glia_status status = check_conversation(conversation, err);
     const json_t *tools = json_object_get(conversation, "tools");
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     if (chat_template) chosen = find_named(c, chat_template);
     if (chat_template && !chosen)
         status = glia_template_compile(&own, chat_template, strlen(chat_template), err);
     else if (!chosen)
         status = choose(c, tools && !json_is_null(tools), &chosen, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     if (chosen && !chosen->t) return glia_fail(err, chosen->err.status, "%s", chosen->err.msg);
     json_t *context = make_context(c, conversation);
     status = context ? glia_template_render(own ? own : chosen->t, context, options, out, err)

@@ -55,7 +55,7 @@ static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, 
     while (c->from <= in.len) {
         const glia_status status =
             glia_regex_search(regex, r->m, in.seen, in.len, c->from, &c->start, &c->end, r->err);
-        if (status != GLIA_OK || c->start == SIZE_MAX) return status;
+        if (status || c->start == SIZE_MAX) return status;
         if (c->start != c->end || c->start != c->last) {
             c->from = c->last = c->end;
             return GLIA_OK;
@@ -74,11 +74,11 @@ static glia_status cut_isolated(const run *r, int step, piece whole) {
     size_t done = 0;
     for (;;) {
         glia_status status = next_match(r, r->p->step[step].regex, &c, whole);
-        if (status != GLIA_OK) return status;
+        if (status) return status;
         if (c.start == SIZE_MAX) break;
         if (done != c.start) status = cut(r, step + 1, part(whole, done, c.start));
-        if (status == GLIA_OK) status = cut(r, step + 1, part(whole, c.start, c.end));
-        if (status != GLIA_OK) return status;
+        if (!status) status = cut(r, step + 1, part(whole, c.start, c.end));
+        if (status) return status;
         done = c.end;
     }
     return done < whole.len ? cut(r, step + 1, part(whole, done, whole.len)) : GLIA_OK;
@@ -103,7 +103,7 @@ static glia_status find_spans(const run *r, const glia_split_step *step, spans *
     bool room = true;
     for (;;) {
         const glia_status status = next_match(r, step->regex, &c, whole);
-        if (status != GLIA_OK) return status;
+        if (status) return status;
         if (c.start == SIZE_MAX) break;
         if (done != c.start) room = room && push(s, done, c.start, step->invert);
         room = room && push(s, c.start, c.end, !step->invert);
@@ -144,9 +144,9 @@ static glia_status cut_merged(const run *r, int step, piece whole) {
     spans s = {0};
     glia_status status = find_spans(r, how, &s, whole);
     const bool removed = how->behavior == GLIA_SPLIT_REMOVED;
-    const size_t n = removed || status != GLIA_OK ? s.n : merge(&s, how->behavior);
+    const size_t n = removed || status ? s.n : merge(&s, how->behavior);
     const size_t first = how->behavior == GLIA_SPLIT_MERGED_WITH_NEXT ? s.n - n : 0;
-    for (size_t i = first; i < first + n && status == GLIA_OK; i++) {
+    for (size_t i = first; i < first + n && !status; i++) {
         if (removed && s.at[i].match) continue;
         status = cut(r, step + 1, part(whole, s.at[i].start, s.at[i].end));
     }

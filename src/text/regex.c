@@ -163,7 +163,7 @@ static glia_status set(reader *r) {
         if (ahead(r, "&&")) return refuse(r, r->at, "an intersection of sets (&&)");
         if (r->text[r->at] == '\\') {
             const glia_status status = escape(r, true);
-            if (status != GLIA_OK) return status;
+            if (status) return status;
         } else {
             if ((unsigned char)r->text[r->at] >= 0x80 && caseless(r)) return refuse(r, r->at, beyond_ascii);
             copy(r, 1);
@@ -246,7 +246,7 @@ glia_status glia_regex_translate(glia_buf *out, const char *pattern, size_t len,
     reader r = {
         .text = pattern, .len = len, .where = where, .out = out, .err = err, .caseless_depth = INT_MAX};
     glia_status status = GLIA_OK;
-    while (status == GLIA_OK && r.at < len) {
+    while (!status && r.at < len) {
         const char c = pattern[r.at];
         const char last = r.last;
         r.last = 0;
@@ -272,7 +272,7 @@ glia_status glia_regex_translate(glia_buf *out, const char *pattern, size_t len,
         default: r.last = last; status = literal(&r);
         }
     }
-    if (status == GLIA_OK && out->oom) return glia_fail_nomem(err, len, "a regex");
+    if (!status && out->oom) return glia_fail_nomem(err, len, "a regex");
     return status;
 }
 
@@ -322,12 +322,12 @@ glia_status glia_regex_compile(glia_regex **out, const char *pattern, size_t len
         status = compile(r, pattern, len, PCRE2_UTF | PCRE2_LITERAL | PCRE2_NO_UTF_CHECK, where, err);
     } else {
         status = glia_regex_translate(&translated, pattern, len, where, err);
-        if (status == GLIA_OK)
+        if (!status)
             status = compile(r, translated.data ? translated.data : "", translated.len,
                              PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, where, err);
     }
     glia_buf_free(&translated);
-    if (status == GLIA_OK)
+    if (!status)
         *out = r;
     else
         glia_regex_free(r);

@@ -23,9 +23,9 @@ static glia_status parse(glia_tokenizer **out, const char *json, size_t len, con
     glia_status status = GLIA_OK;
     if (!dir || !glia_tokenizer_tables_read(&t->bpe, &rest, dir, json, len))
         status = glia_tokenizer_read(&t->bpe, &rest, json, len, name, err);
-    if (status == GLIA_OK) status = glia_tokenizer_parts(t, rest, name, err);
+    if (!status) status = glia_tokenizer_parts(t, rest, name, err);
     json_decref(rest);
-    if (status != GLIA_OK) {
+    if (status) {
         glia_tokenizer_free(t);
         return status;
     }
@@ -45,7 +45,7 @@ static glia_status load_file(glia_tokenizer **out, const char *path, const char 
     if (!glia_file_exists(path))
         return glia_fail(err, GLIA_ERR_IO, "%s: no such file (vocab.json with merges.txt is not read)", path);
     glia_status status = glia_map_open(&m, path, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     status = parse(out, m.data ? (const char *)m.data : "", m.len, path, dir, err);
     glia_map_close(&m);
     return status;
@@ -60,8 +60,8 @@ glia_status glia_tokenizer_load(glia_tokenizer **out, const char *dir, glia_err 
         status = glia_fail_nomem(err, strlen(dir) + 32, "a path");
     else
         status = load_file(out, path, dir, err);
-    if (status == GLIA_OK && glia_file_exists(config)) status = glia_tokenizer_config(*out, config, err);
-    if (status != GLIA_OK) {
+    if (!status && glia_file_exists(config)) status = glia_tokenizer_config(*out, config, err);
+    if (status) {
         glia_tokenizer_free(*out);
         *out = NULL;
     }
@@ -115,12 +115,12 @@ static glia_status split_added(encoder *e, const glia_added_trie *trie, const ch
     const glia_added_token *token;
     size_t start, end, done = 0;
     glia_status status = GLIA_OK;
-    while (status == GLIA_OK && glia_added_next(&s, &start, &end, &token)) {
+    while (!status && glia_added_next(&s, &start, &end, &token)) {
         if (done < start) status = between(e, text + done, start - done, err);
-        if (status == GLIA_OK) status = append(&e->ids, &token->id, 1, err);
+        if (!status) status = append(&e->ids, &token->id, 1, err);
         done = end;
     }
-    return status == GLIA_OK && done < len ? between(e, text + done, len - done, err) : status;
+    return !status && done < len ? between(e, text + done, len - done, err) : status;
 }
 
 static glia_status encode_plain(encoder *e, const char *text, size_t len, glia_err *err) {
@@ -172,12 +172,12 @@ glia_status glia_tokenizer_encode(const glia_tokenizer *t, const char *text, siz
     encoder e = {.t = t, .work = glia_bpe_work_new(len), .matcher = glia_matcher_new()};
     glia_status status = GLIA_OK;
     if (!e.work || !e.matcher) status = glia_fail_nomem(err, len, "encoding");
-    if (status == GLIA_OK) status = append(&e.ids, t->before.at, special ? t->before.n : 0, err);
-    if (status == GLIA_OK) status = split_added(&e, &t->trie, text, len, encode_segment, err);
-    if (status == GLIA_OK) status = append(&e.ids, t->after.at, special ? t->after.n : 0, err);
+    if (!status) status = append(&e.ids, t->before.at, special ? t->before.n : 0, err);
+    if (!status) status = split_added(&e, &t->trie, text, len, encode_segment, err);
+    if (!status) status = append(&e.ids, t->after.at, special ? t->after.n : 0, err);
     glia_bpe_work_free(e.work);
     glia_matcher_free(e.matcher);
-    if (status != GLIA_OK) {
+    if (status) {
         free(e.ids.at);
         return status;
     }

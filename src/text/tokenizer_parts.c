@@ -27,7 +27,7 @@ static void only_keys(part *p, const char *const *known) {
     const char *key;
     json_t *value;
     char text[80];
-    if (p->r.status != GLIA_OK) return;
+    if (p->r.status) return;
     json_object_foreach((json_t *)(uintptr_t)p->r.object, key, value) {
         size_t i = 0;
         while (known[i] && strcmp(known[i], key) != 0) i++;
@@ -39,7 +39,7 @@ static void only_keys(part *p, const char *const *known) {
 #define ONLY_KEYS(p, ...) only_keys(p, (const char *const[]){__VA_ARGS__, NULL})
 
 static const json_t *need(part *p, const char *key) {
-    const json_t *value = p->r.status == GLIA_OK ? json_object_get(p->r.object, key) : NULL;
+    const json_t *value = p->r.status ? NULL : json_object_get(p->r.object, key);
     if (!value) glia_json_fail(&p->r, GLIA_ERR_FORMAT, "%s is missing", key);
     return value;
 }
@@ -69,19 +69,18 @@ static glia_status components(glia_tokenizer *t, const json_t *object, const cha
     part p;
     open_part(&p, object, where, key, err);
     const char *type = need_string(&p, "type");
-    if (p.r.status != GLIA_OK) return p.r.status;
+    if (p.r.status) return p.r.status;
     if (strcmp(type, "Sequence") != 0) {
         fn(t, &p, type);
         return p.r.status;
     }
     ONLY_KEYS(&p, "type", list);
     const json_t *members = need(&p, list);
-    if (p.r.status == GLIA_OK && !json_is_array(members))
+    if (!p.r.status && !json_is_array(members))
         glia_json_fail(&p.r, GLIA_ERR_FORMAT, "%s: expected an array", list);
-    if (p.r.status == GLIA_OK && depth >= 4)
-        glia_json_fail(&p.r, GLIA_ERR_LIMIT, "Sequences nested deeper than 4");
+    if (!p.r.status && depth >= 4) glia_json_fail(&p.r, GLIA_ERR_LIMIT, "Sequences nested deeper than 4");
     glia_status status = p.r.status;
-    for (size_t i = 0; i < json_array_size(members) && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < json_array_size(members) && !status; i++) {
         char name[64];
         snprintf(name, sizeof name, "%.40s[%zu]", key, i);
         status = components(t, json_array_get(members, i), list, fn, where, name, depth + 1, err);
@@ -116,14 +115,14 @@ static const char byte_level_regex[] =
 static void add_step(glia_tokenizer *t, part *p, const char *pattern, bool literal,
                      glia_split_behavior behavior, bool invert) {
     glia_split_step step = {.behavior = behavior, .invert = invert};
-    if (p->r.status != GLIA_OK) return;
+    if (p->r.status) return;
     if (t->pre.n == GLIA_SPLIT_STEPS_MAX) {
         glia_json_fail(&p->r, GLIA_ERR_LIMIT, "more than %d steps", GLIA_SPLIT_STEPS_MAX);
         return;
     }
     if (pattern)
         p->r.status = glia_regex_compile(&step.regex, pattern, strlen(pattern), literal, p->where, p->r.err);
-    if (p->r.status == GLIA_OK) t->pre.step[t->pre.n++] = step;
+    if (!p->r.status) t->pre.step[t->pre.n++] = step;
 }
 
 static glia_split_behavior read_behavior(part *p) {
@@ -147,7 +146,7 @@ static void read_split(glia_tokenizer *t, part *p) {
     const glia_split_behavior behavior = read_behavior(p);
     const bool invert = need_bool(p, "invert");
     const json_t *object = need(p, "pattern");
-    if (p->r.status != GLIA_OK) return;
+    if (p->r.status) return;
     part pattern;
     open_part(&pattern, object, p->where, "pattern", p->r.err);
     ONLY_KEYS(&pattern, "Regex", "String");
@@ -218,7 +217,7 @@ static void read_template(glia_tokenizer *t, part *p) {
     const json_t *single = need(p, "single");
     glia_ids before = {0};
     size_t texts = 0;
-    for (size_t i = 0; i < json_array_size(single) && p->r.status == GLIA_OK; i++) {
+    for (size_t i = 0; i < json_array_size(single) && !p->r.status; i++) {
         const json_t *piece = json_array_get(single, i), *token = json_object_get(piece, "SpecialToken");
         const char *sequence = json_string_value(json_object_get(json_object_get(piece, "Sequence"), "id"));
         if (token)
@@ -231,7 +230,7 @@ static void read_template(glia_tokenizer *t, part *p) {
     }
     if (texts != 1)
         glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "single has the text %zu times, expected once", texts);
-    if (p->r.status == GLIA_OK && t->before.n) {
+    if (!p->r.status && t->before.n) {
         if (glia_ids_reserve(&before, t->before.n)) {
             memcpy(before.at + before.n, t->before.at, t->before.n * sizeof *before.at);
             before.n += t->before.n;
@@ -264,7 +263,7 @@ static void read_decoder(glia_tokenizer *t, part *p, const char *type) {
 
 /* unk_token, fuse_unk and byte_fallback act only where a byte has no token. */
 static void check_alphabet(const glia_tokenizer *t, part *p) {
-    for (int c = 0; c < 256 && p->r.status == GLIA_OK; c++)
+    for (int c = 0; c < 256 && !p->r.status; c++)
         if (t->bpe.byte_id[c] < 0 && c != 0xc0 && c != 0xc1 && c < 0xf5)
             glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "vocab has no token for byte 0x%02x", (unsigned)c);
 }
@@ -321,7 +320,7 @@ static void keep_added(glia_tokenizer *t, part *p, glia_added_token *token, cons
                            (long long)id);
     }
     if (!room) p->r.status = glia_fail_nomem(p->r.err, token->len, p->where);
-    if (p->r.status == GLIA_OK) {
+    if (!p->r.status) {
         token->content = copy;
         token->id = (int32_t)id;
         t->bpe.token[id].special = token->special;
@@ -349,7 +348,7 @@ static glia_status read_added(glia_tokenizer *t, const json_t *object, size_t i,
                               .rstrip = need_bool(&p, "rstrip"),
                               .normalized = need_bool(&p, "normalized")};
     if (token.len == 0) glia_json_fail(&p.r, GLIA_ERR_FORMAT, "content is empty");
-    if (p.r.status == GLIA_OK) keep_added(t, &p, &token, content, id);
+    if (!p.r.status) keep_added(t, &p, &token, content, id);
     return p.r.status;
 }
 
@@ -375,10 +374,9 @@ static glia_status read_added_tokens(glia_tokenizer *t, const json_t *list, cons
                          glia_json_type_name(list));
     t->added = calloc(n + 1, sizeof *t->added);
     if (!t->added) return glia_fail_nomem(err, n * sizeof *t->added, where);
-    for (size_t i = 0; i < n && status == GLIA_OK; i++)
-        status = read_added(t, json_array_get(list, i), i, where, err);
+    for (size_t i = 0; i < n && !status; i++) status = read_added(t, json_array_get(list, i), i, where, err);
     for (int special = 1; special >= 0; special--) /* of equal ones, special tokens are found first */
-        for (size_t i = 0; i < t->n_added && status == GLIA_OK; i++)
+        for (size_t i = 0; i < t->n_added && !status; i++)
             if (t->added[i].special == special && !plant(t, i)) status = glia_fail_nomem(err, n * 64, where);
     return status;
 }
@@ -390,25 +388,25 @@ glia_status glia_tokenizer_parts(glia_tokenizer *t, const json_t *rest, const ch
     open_part(&p, rest, where, "the file", err);
     ONLY_KEYS(&p, "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
               "post_processor", "decoder", "model");
-    if (p.r.status != GLIA_OK) return p.r.status;
+    if (p.r.status) return p.r.status;
     const json_t *normalizer = json_object_get(rest, "normalizer"),
                  *post_processor = json_object_get(rest, "post_processor");
     glia_status status = read_model(t, json_object_get(rest, "model"), where, err);
-    if (status == GLIA_OK && normalizer && !json_is_null(normalizer))
+    if (!status && normalizer && !json_is_null(normalizer))
         status = components(t, normalizer, "normalizers", read_normalizer, where, "normalizer", 0, err);
-    if (status == GLIA_OK)
+    if (!status)
         status = components(t, json_object_get(rest, "pre_tokenizer"), "pretokenizers", read_pre_tokenizer,
                             where, "pre_tokenizer", 0, err);
-    if (status == GLIA_OK && !t->byte_level)
+    if (!status && !t->byte_level)
         status = glia_fail(err, GLIA_ERR_UNSUPPORTED,
                            "%s: pre_tokenizer: no ByteLevel; only byte-level BPE is read", where);
-    if (status == GLIA_OK && post_processor && !json_is_null(post_processor))
+    if (!status && post_processor && !json_is_null(post_processor))
         status =
             components(t, post_processor, "processors", read_post_processor, where, "post_processor", 0, err);
-    if (status == GLIA_OK)
+    if (!status)
         status = components(t, json_object_get(rest, "decoder"), "decoders", read_decoder, where, "decoder",
                             0, err);
-    if (status == GLIA_OK) status = read_added_tokens(t, json_object_get(rest, "added_tokens"), where, err);
+    if (!status) status = read_added_tokens(t, json_object_get(rest, "added_tokens"), where, err);
     return status;
 }
 
@@ -461,7 +459,7 @@ glia_status glia_tokenizer_config(glia_tokenizer *t, const char *path, glia_err 
     const char *id;
     size_t i;
     glia_status status = glia_json_load(&root, path, 16u << 20, 0, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     glia_json_reader r = {.object = root, .where = path, .err = err};
     t->bos = named_token(t, &r, json_object_get(root, "bos_token"), "bos_token");
     t->eos = named_token(t, &r, json_object_get(root, "eos_token"), "eos_token");

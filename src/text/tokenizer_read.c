@@ -173,19 +173,19 @@ static glia_status read_token(reader *r) {
     int32_t id = 0;
     bool raw;
     glia_status status = read_string(r, &s, &n);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     char small[256], *bytes = n <= sizeof small ? small : malloc(n);
     if (!bytes) return glia_fail_nomem(r->err, n, "a token");
     const size_t len = glia_bpe_unspell(bytes, s, n, &raw);
     if (raw && glia_utf8_check(s, n) != n)
         status = glia_fail(r->err, GLIA_ERR_FORMAT, "%s: byte %zu: model.vocab: a token is not valid UTF-8",
                            r->where, (size_t)(from - r->text));
-    if (status == GLIA_OK && !take(r, ':')) status = broken(r, "model.vocab: expected ':'");
-    if (status == GLIA_OK) status = read_id(r, &id);
-    if (status == GLIA_OK && (size_t)id < r->b->n_ids && r->b->token[id].known)
+    if (!status && !take(r, ':')) status = broken(r, "model.vocab: expected ':'");
+    if (!status) status = read_id(r, &id);
+    if (!status && (size_t)id < r->b->n_ids && r->b->token[id].known)
         status = glia_fail(r->err, GLIA_ERR_FORMAT, "%s: byte %zu: model.vocab: id %d is given twice",
                            r->where, (size_t)(from - r->text), id);
-    if (status == GLIA_OK && !glia_bpe_add(r->b, id, bytes, len, raw))
+    if (!status && !glia_bpe_add(r->b, id, bytes, len, raw))
         status = glia_fail_nomem(r->err, r->b->bytes.len, "the vocabulary");
     if (bytes != small) free(bytes);
     return status;
@@ -196,7 +196,7 @@ static glia_status read_vocab(reader *r) {
     if (!take(r, '}')) {
         do {
             const glia_status status = read_token(r);
-            if (status != GLIA_OK) return status;
+            if (status) return status;
         } while (take(r, ','));
         if (!take(r, '}')) return broken(r, "model.vocab: expected ',' or '}'");
     }
@@ -212,7 +212,7 @@ static glia_status read_part(reader *r, glia_buf *pair, bool *raw) {
     const char *s;
     size_t n;
     const glia_status status = read_string(r, &s, &n);
-    if (status == GLIA_OK && glia_buf_reserve(pair, n))
+    if (!status && glia_buf_reserve(pair, n))
         pair->len += glia_bpe_unspell(pair->data + pair->len, s, n, raw);
     return status;
 }
@@ -224,7 +224,7 @@ static glia_status read_pair(reader *r, glia_buf *pair, size_t *left_len, bool r
         const char *s;
         size_t n;
         const glia_status status = read_string(r, &s, &n);
-        if (status != GLIA_OK) return status;
+        if (status) return status;
         const char *space = n ? memchr(s, ' ', n) : NULL;
         const size_t left = space ? (size_t)(space - s) : 0;
         if (!space || memchr(space + 1, ' ', n - left - 1))
@@ -237,9 +237,9 @@ static glia_status read_pair(reader *r, glia_buf *pair, size_t *left_len, bool r
     if (!take(r, '[')) return broken(r, "model.merges: expected a pair of tokens");
     glia_status status = read_part(r, pair, &raw[0]);
     *left_len = pair->len;
-    if (status == GLIA_OK && !take(r, ',')) status = broken(r, "model.merges: expected ','");
-    if (status == GLIA_OK) status = read_part(r, pair, &raw[1]);
-    if (status == GLIA_OK && !take(r, ']')) status = broken(r, "model.merges: expected ']'");
+    if (!status && !take(r, ',')) status = broken(r, "model.merges: expected ','");
+    if (!status) status = read_part(r, pair, &raw[1]);
+    if (!status && !take(r, ']')) status = broken(r, "model.merges: expected ']'");
     return status;
 }
 
@@ -247,7 +247,7 @@ static glia_status read_merge(reader *r, glia_buf *pair) {
     size_t left_len = 0;
     bool raw[2] = {false, false};
     const glia_status status = read_pair(r, pair, &left_len, raw);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     if (pair->oom) return glia_fail_nomem(r->err, pair->len, "the merges");
     if (raw[0] || raw[1]) { /* no text has such parts: the merge only takes its rank */
         r->b->n_merges++;
@@ -276,8 +276,8 @@ static glia_status read_merges(reader *r) {
     if (!take(r, '[')) return broken(r, "model.merges: expected an array");
     if (!take(r, ']')) {
         do status = read_merge(r, &pair);
-        while (status == GLIA_OK && take(r, ','));
-        if (status == GLIA_OK && !take(r, ']')) status = broken(r, "model.merges: expected ',' or ']'");
+        while (!status && take(r, ','));
+        if (!status && !take(r, ']')) status = broken(r, "model.merges: expected ',' or ']'");
     }
     glia_buf_free(&pair);
     return status;
@@ -329,7 +329,7 @@ static glia_status walk(reader *r, bool in_model) {
             status = walk(r, true);
         else
             more = skip_value(r);
-        if (status != GLIA_OK || !more) return status;
+        if (status || !more) return status;
     } while (take(r, ','));
     take(r, '}');
     return GLIA_OK;
@@ -365,12 +365,12 @@ glia_status glia_tokenizer_read(glia_bpe *b, json_t **rest, const char *text, si
     reader r = {.text = text, .p = text, .end = text + len, .where = where, .err = err, .b = b};
     *rest = NULL;
     glia_status status = walk(&r, false);
-    if (status == GLIA_OK && r.vocab_read && r.merges && !b->merge) {
+    if (!status && r.vocab_read && r.merges && !b->merge) {
         r.p = r.merges;
         status = read_merges(&r);
     }
-    if (status == GLIA_OK) status = read_rest(&r, rest);
-    if (status == GLIA_OK && (!r.vocab_read || !r.merges)) {
+    if (!status) status = read_rest(&r, rest);
+    if (!status && (!r.vocab_read || !r.merges)) {
         status = glia_fail(err, GLIA_ERR_FORMAT, "%s: model.%s", where,
                            r.vocab_read ? "merges: expected an array" : "vocab: expected an object");
         json_decref(*rest);

@@ -185,7 +185,7 @@ bool glia_tokenizer_tables_read(glia_bpe *b, json_t **rest, const char *dir, con
     glia_safetensors file = {0};
     char *path = glia_path_join(dir, "weights/tokenizer.safetensors");
     *rest = NULL;
-    bool good = path && glia_file_exists(path) && glia_safetensors_open(&file, path, NULL) == GLIA_OK &&
+    bool good = path && glia_file_exists(path) && !glia_safetensors_open(&file, path, NULL) &&
                 holds(&file, text, len);
     free(path);
     if (good) {
