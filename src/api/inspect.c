@@ -99,14 +99,6 @@ static json_t *ranks_json(const glia_model *m) {
 
 /* ---- tensors -------------------------------------------------------------- */
 
-static const glia_tensor_view *find(const glia_checkpoint *c, const char *name) {
-    static const char prefix[] = "model.";
-    if (!c->n) return NULL; /* a dummy's */
-    const glia_tensor_view *t = glia_checkpoint_find(c, name);
-    if (t || strncmp(name, prefix, sizeof prefix - 1) != 0) return t;
-    return glia_checkpoint_find(c, name + sizeof prefix - 1); /* Qwen3-Embedding's names */
-}
-
 /* How a weight stands in memory. */
 static const char *format_of(const glia_model *m, const glia_weight *w) {
     glia_product product;
@@ -154,7 +146,9 @@ static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoi
     glia_weight w;
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
     for (size_t i = 0; glia_spec_weight(&w, spec, &m->config, i); i++) {
-        const glia_tensor_view *t = find(checkpoint, w.name);
+        const glia_tensor_view *t =
+            checkpoint->n ? glia_checkpoint_find(checkpoint, glia_checkpoint_stored_name(checkpoint, w.name))
+                          : NULL;
         json_array_append_new(array, tensor_json(m, &w, t ? t->name : w.name, t));
     }
     w = (glia_weight){.spec = &glia_output_head};

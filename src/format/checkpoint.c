@@ -15,7 +15,7 @@ static bool has(const char *dir, const char *name) {
     return is;
 }
 
-/* Open dir/name as the next file. */
+/* Open dir/name and append it to c->file. */
 static glia_status add_file(glia_checkpoint *c, const char *dir, const char *name, glia_err *err) {
     const size_t n = (size_t)c->n_files + 1;
     char *path = glia_path_join(dir, name);
@@ -24,8 +24,8 @@ static glia_status add_file(glia_checkpoint *c, const char *dir, const char *nam
     glia_safetensors *files = realloc(c->file, n * sizeof *files);
     if (files) c->file = files;
     glia_status status = path && paths && files ? GLIA_OK : glia_fail_nomem(err, n * sizeof *files, name);
-    if (status == GLIA_OK) status = glia_safetensors_open(&c->file[n - 1], path, err);
-    if (status != GLIA_OK) {
+    if (!status) status = glia_safetensors_open(&c->file[n - 1], path, err);
+    if (status) {
         free(path);
         return status;
     }
@@ -54,12 +54,14 @@ static glia_status gather(glia_checkpoint *c, glia_err *err) {
         }
     }
     qsort(c->by_name, c->n, sizeof *c->by_name, compare_names);
+    c->bare = !glia_checkpoint_find(c, "model.embed_tokens.weight") &&
+              glia_checkpoint_find(c, "embed_tokens.weight");
     return GLIA_OK;
 }
 
 /* ---- sharded --------------------------------------------------------------- */
 
-/* Number of the file called `shard`, or -1. */
+/* Index of the file called `shard`, or -1. */
 static int find_file(const glia_checkpoint *c, const char *shard) {
     for (int f = c->n_files - 1; f >= 0; f--) {
         const char *slash = strrchr(c->path[f], '/');
@@ -68,7 +70,7 @@ static int find_file(const glia_checkpoint *c, const char *shard) {
     return -1;
 }
 
-/* Open every file that `map` names, in the order of their first mention. */
+/* Open every file that `map` names, in order of first mention. */
 static glia_status open_shards(glia_checkpoint *c, const char *dir, const char *index, const json_t *map,
                                glia_err *err) {
     const char *name;
@@ -88,12 +90,13 @@ static glia_status open_shards(glia_checkpoint *c, const char *dir, const char *
             return glia_fail(err, GLIA_ERR_IO, "%s: weight_map names %.120s, which is not there", index,
                              shard);
         const glia_status status = add_file(c, dir, shard, err);
-        if (status != GLIA_OK) return status;
+        if (status) return status;
     }
     return GLIA_OK;
 }
 
-/* Every tensor of the map is in the shard it names, and no shard has another. */
+/* Fail unless each tensor is in the shard that `map` names for it, and no shard
+ * holds a tensor that `map` lacks. */
 static glia_status compare_with_map(const glia_checkpoint *c, const char *index, const json_t *map,
                                     glia_err *err) {
     const char *name;
@@ -119,15 +122,15 @@ static glia_status compare_with_map(const glia_checkpoint *c, const char *index,
 static glia_status open_index(glia_checkpoint *c, const char *dir, const char *index, glia_err *err) {
     json_t *tree;
     glia_status status = glia_json_load(&tree, index, INDEX_MAX, 0, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     glia_json_reader r = {.object = tree, .where = index, .err = err};
     const json_t *map = glia_json_object(&r, "weight_map");
     if (!map || json_object_size(map) == 0)
         glia_json_fail(&r, GLIA_ERR_FORMAT, "weight_map is missing or empty");
     status = r.status;
-    if (status == GLIA_OK) status = open_shards(c, dir, index, map, err);
-    if (status == GLIA_OK) status = gather(c, err);
-    if (status == GLIA_OK) status = compare_with_map(c, index, map, err);
+    if (!status) status = open_shards(c, dir, index, map, err);
+    if (!status) status = gather(c, err);
+    if (!status) status = compare_with_map(c, index, map, err);
     json_decref(tree);
     return status;
 }
@@ -155,7 +158,7 @@ glia_status glia_checkpoint_open(glia_checkpoint *c, const char *dir, glia_err *
     memset(c, 0, sizeof *c);
     if (has(dir, single)) {
         status = add_file(c, dir, single, err);
-        if (status == GLIA_OK) status = gather(c, err);
+        if (!status) status = gather(c, err);
     } else if (has(dir, sharded)) {
         char *index = glia_path_join(dir, sharded);
         status = index ? open_index(c, dir, index, err) : glia_fail_nomem(err, strlen(dir), "a path");
@@ -163,7 +166,7 @@ glia_status glia_checkpoint_open(glia_checkpoint *c, const char *dir, glia_err *
     } else {
         status = fail_absent(dir, err);
     }
-    if (status != GLIA_OK) glia_checkpoint_close(c);
+    if (status) glia_checkpoint_close(c);
     return status;
 }
 
@@ -183,6 +186,12 @@ const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const cha
     const glia_tensor_view key = {.name = name}, *p = &key;
     const glia_tensor_view **found = bsearch(&p, c->by_name, c->n, sizeof *c->by_name, compare_names);
     return found ? *found : NULL;
+}
+
+const char *glia_checkpoint_stored_name(const glia_checkpoint *c, const char *name) {
+    static const char prefix[] = "model.";
+    const size_t n = sizeof prefix - 1;
+    return c->bare && strncmp(name, prefix, n) == 0 ? name + n : name;
 }
 
 void glia_checkpoint_drop(const glia_checkpoint *c, const glia_tensor_view *t) {

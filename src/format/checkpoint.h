@@ -1,36 +1,43 @@
 /* checkpoint.h - all tensors of a model directory, single file or sharded.
  *
- * `model.safetensors`, or the shards that `model.safetensors.index.json` names;
- * where both exist the single file counts, as in transformers. Index and shards
- * must agree on every tensor. */
+ * The tensors are in `model.safetensors`, or in the shards that
+ * `model.safetensors.index.json` names. If both exist, the single file wins, as
+ * in transformers. The index and the shards must agree on every tensor. */
 #ifndef GLIA_FORMAT_CHECKPOINT_H
 #define GLIA_FORMAT_CHECKPOINT_H
 
 #include "format/safetensors.h"
 
 typedef struct {
-    glia_tensor_view *tensor; /* [n] in the order of files and of bytes within them */
+    glia_tensor_view *tensor; /* [n] sorted by file, then by offset in the file */
     size_t n;
-    size_t bytes; /* of all tensors */
+    size_t bytes; /* sum over all tensors */
+    bool bare;    /* tensor names lack the prefix "model.", as in Qwen3-Embedding */
     glia_safetensors *file;
     char **path; /* [n_files] */
     int n_files;
-    const glia_tensor_view **by_name; /* [n] sorted */
+    const glia_tensor_view **by_name; /* [n] sorted by name */
 } glia_checkpoint;
 
-/* Map and check all files; reads headers only. On success the caller must
- * glia_checkpoint_close(); on failure *c is zeroed.
- * Errors: GLIA_ERR_IO      no weights (saying what is there instead), a shard is missing
+/* Map and check all files; only headers are read. On success the caller must
+ * call glia_checkpoint_close(); on failure *c is zeroed.
+ * Errors: GLIA_ERR_IO      there are no weights (the message says what is there
+ *                          instead), or a shard is missing
  *         GLIA_ERR_FORMAT  an index or a file is broken, or they disagree
- *         GLIA_ERR_LIMIT   as of glia_safetensors_open() */
+ *         GLIA_ERR_LIMIT   a limit of glia_safetensors_open() */
 glia_status glia_checkpoint_open(glia_checkpoint *c, const char *dir, glia_err *err);
 void glia_checkpoint_close(glia_checkpoint *c);
 
-/* NULL when there is no such tensor. The view is an element of c->tensor, so
- * `view - c->tensor` numbers it. */
+/* The tensor stored under `name`, NULL if there is none. The view is an element
+ * of c->tensor, so its index is `view - c->tensor`. */
 const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const char *name);
 
-/* The tensor's bytes were read for the last time: they stop counting as resident. */
+/* The name under which this checkpoint stores the weight `name`: without the
+ * prefix "model." if c->bare. The result points into `name`. */
+const char *glia_checkpoint_stored_name(const glia_checkpoint *c, const char *name);
+
+/* Let the kernel drop the tensor's resident pages. The view stays valid; a later
+ * read fetches the bytes from the file again. */
 void glia_checkpoint_drop(const glia_checkpoint *c, const glia_tensor_view *t);
 
 #endif

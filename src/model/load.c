@@ -51,7 +51,6 @@ typedef struct {
     glia_packer packer;
     glia_checkpoint checkpoint;
     const char *dir;
-    bool bare; /* names lack the prefix "model." (Qwen3-Embedding) */
     pack_job *job;
     size_t n_jobs, jobs_max;
     const glia_tensor_view *(*found)[N_WEIGHTS]; /* [layers]; those of the model in [0] */
@@ -85,12 +84,6 @@ static glia_status check_tensor(const loader *l, const glia_weight *w, const cha
     return glia_tensor_check_weight(t, l->dir, err);
 }
 
-static const char *name_of(const loader *l, const glia_weight *w) {
-    static const char prefix[] = "model.";
-    return l->bare && strncmp(w->name, prefix, sizeof prefix - 1) == 0 ? w->name + sizeof prefix - 1
-                                                                       : w->name;
-}
-
 /* Stored though not used: the copy of a tied head, and RoPE tables of old checkpoints. */
 static bool redundant(const loader *l, const glia_tensor_view *t) {
     static const char suffix[] = ".rotary_emb.inv_freq";
@@ -119,10 +112,8 @@ static glia_status find_all(loader *l, glia_err *err) {
     bool *used = calloc(c->n + 1, sizeof *used);
     if (!used) return glia_fail_nomem(err, c->n + 1, "the tensor list");
     glia_status status = GLIA_OK;
-    l->bare = !glia_checkpoint_find(c, "model.embed_tokens.weight") &&
-              glia_checkpoint_find(c, "embed_tokens.weight");
     for (size_t i = 0; status == GLIA_OK && glia_spec_weight(&w, l->w->spec, l->w->config, i); i++) {
-        const char *name = name_of(l, &w);
+        const char *name = glia_checkpoint_stored_name(c, w.name);
         const glia_tensor_view *t = glia_checkpoint_find(c, name);
         status = check_tensor(l, &w, name, t, err);
         if (status != GLIA_OK) break;
