@@ -1,7 +1,7 @@
 /* philox.h - the counter-based generator behind every draw.
  *
- * A draw is a pure function of (seed, position): no state to keep in step, so
- * neither the batch nor a rejected guess can move it.
+ * A draw is a pure function of (seed, position). It has no state, so neither the
+ * batch nor a rejected draft token can change it.
  * Source: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
  * 1, 2, 3", SC 2011, Philox4x32 with 10 rounds (table 2; the constants of
  * section 3.3). tests/check_sampling.c holds the authors' test vectors. */
@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-/* Encrypt counter `c` in place under the key. */
+/* Replace the counter `c` by its encryption under the key. */
 static inline void glia_philox(uint32_t c[4], uint32_t key0, uint32_t key1) {
     for (int round = 0; round < 10; round++) {
         const uint64_t a = UINT64_C(0xD2511F53) * c[0], b = UINT64_C(0xCD9E8D57) * c[2];
@@ -23,7 +23,7 @@ static inline void glia_philox(uint32_t c[4], uint32_t key0, uint32_t key1) {
     }
 }
 
-/* Uniform in [0, 1), 53 bits, of a position under a seed. */
+/* A uniform draw in [0, 1) with 53 random bits. */
 static inline double glia_uniform(uint64_t seed, uint64_t position) {
     uint32_t c[4] = {(uint32_t)position, (uint32_t)(position >> 32), 0, 0};
     glia_philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));

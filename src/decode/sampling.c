@@ -1,8 +1,8 @@
 /* sampling.c - see sampling.h.
  *
- * Nothing is sorted. A filter keeps the tokens above a threshold, and the
- * threshold is found by a radix descent over the ordered bits of the logits
- * that adds up counts (top-k) or probabilities (top-p, typical). */
+ * Nothing is sorted. A filter keeps the tokens at or above a threshold. A radix
+ * search over the ordered bits of the logits finds the threshold: it accumulates
+ * counts (top-k) or probabilities (top-p, typical). */
 #include "decode/sampling.h"
 
 #include <assert.h>
@@ -15,7 +15,7 @@ enum { RADIX_BITS = 11, RADIX = 1 << RADIX_BITS };
 
 size_t glia_sampler_bytes(int vocab) {
     const size_t bytes = (size_t)vocab * (sizeof(double) + sizeof(float) + 2 * sizeof(int32_t));
-    return (bytes + 63) / 64 * 64; /* no line shared by two threads */
+    return (bytes + 63) / 64 * 64; /* two threads never share a cache line */
 }
 
 void glia_sampler_init(glia_sampler *s, void *memory, int vocab) {
@@ -82,7 +82,7 @@ glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err
     return status;
 }
 
-/* ---- processors: every mode ----------------------------------------------- */
+/* ---- processors, also when greedy ------------------------------------------ */
 
 static void penalise_repetition(glia_sampler *s, const glia_draw *d) {
     const float penalty = d->params->repetition_penalty;
@@ -111,7 +111,7 @@ static bool has_processors(const glia_draw *d) {
            p->frequency_penalty != 0 || d->n_forbidden;
 }
 
-/* The processed logits: `logits` itself where nothing asks for a change, else s->x. */
+/* The processed logits: s->x, or `logits` itself if the request has no processor. */
 static const float *process(glia_sampler *s, const float *logits, const glia_draw *d) {
     const glia_sampling *p = d->params;
     if (!has_processors(d)) return logits;
@@ -123,9 +123,9 @@ static const float *process(glia_sampler *s, const float *logits, const glia_dra
     return s->x;
 }
 
-/* The largest of x [n], -inf of none; false where NaN or +inf is among them. */
+/* *best is the largest of x [n], -inf if n is 0. Returns false if x has a NaN or +inf. */
 static bool largest(float *best, const float *x, int n) {
-    enum { LANES = 16 }; /* one maximum would wait for itself at every value */
+    enum { LANES = 16 }; /* a single maximum would be one long dependency chain */
     float most[LANES];
     int32_t bad[LANES] = {0}, any = 0;
     int i = 0;
@@ -147,7 +147,7 @@ static bool largest(float *best, const float *x, int n) {
     return !any;
 }
 
-/* Lowest index of the largest value, -1 for bad logits. */
+/* The lowest index of the largest value; -1 for bad logits. */
 static int32_t argmax(const float *x, int n) {
     float best;
     if (!largest(&best, x, n) || best == -INFINITY) return -1;
@@ -156,9 +156,9 @@ static int32_t argmax(const float *x, int n) {
     return i;
 }
 
-/* ---- filters: only when sampling ------------------------------------------ */
+/* ---- filters, only when sampling ------------------------------------------- */
 
-/* Bits that compare as unsigned integers in the order of the floats; both zeros are one. */
+/* Maps floats to unsigned integers with the same order; -0 and +0 map to one integer. */
 static uint32_t ordered(float x) {
     uint32_t bits;
     x += 0.0f;
@@ -166,9 +166,9 @@ static uint32_t ordered(float x) {
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-/* The largest threshold such that the weight of the values at or above it
- * reaches `need` (all of it, should rounding keep it from reaching).
- *   x [n]; w [n] weights, NULL: 1 each; *above: the weight strictly above */
+/* The largest threshold for which the values at or above it have a total weight of
+ * at least `need`. If rounding keeps the total below `need`, the smallest value.
+ *   x [n]; w [n] weights, NULL: 1 each; *above: the total weight strictly above */
 static uint32_t threshold(const float *x, const double *w, int n, double need, double *above) {
     static const int shifts[] = {21, 10, 0};
     uint32_t found = 0, mask = 0;
@@ -197,7 +197,7 @@ static uint32_t threshold(const float *x, const double *w, int n, double need, d
     return found;
 }
 
-/* Keep the candidates at or above a threshold; the three arrays stay in step. */
+/* Keep the candidates whose ordered() value is at least `least`, in x, p and id. */
 static int compact(glia_sampler *s, int n, uint32_t least) {
     int kept = 0;
     for (int i = 0; i < n; i++) {
@@ -215,9 +215,9 @@ static double total(const glia_sampler *s, int n) {
     return sum;
 }
 
-/* Transformers TopPLogitsWarper: a token stays while the mass before it, the
- * likelier ones', is below top_p. Among equal logits, where its sort leaves the
- * order open, lower ids come first. */
+/* Transformers TopPLogitsWarper: keep a token if all likelier tokens together have
+ * less than top_p of the mass. Among equal logits its sort has no defined order;
+ * here lower ids come first. */
 static int keep_top_p(glia_sampler *s, int n, double top_p) {
     const double need = top_p * total(s, n);
     double before;
@@ -232,8 +232,9 @@ static int keep_top_p(glia_sampler *s, int n, double top_p) {
     return compact(s, n, least);
 }
 
-/* Transformers TypicalLogitsWarper: tokens by |-log p - entropy|, least first,
- * up to the one that brings their mass to typical_p, and its equals. */
+/* Transformers TypicalLogitsWarper: order tokens by |-log p - entropy|, smallest
+ * first, and keep them up to the token that brings their mass to typical_p. Tokens
+ * equal to the last one are kept too. */
 static int keep_typical(glia_sampler *s, int n, double typical_p) {
     const double sum = total(s, n);
     double entropy = 0, unused;
@@ -243,16 +244,16 @@ static int keep_typical(glia_sampler *s, int n, double typical_p) {
     return compact(s, n, threshold(s->x, s->p, n, typical_p * sum, &unused));
 }
 
-/* Transformers MinPLogitsWarper: at least min_p of the likeliest token's
- * probability, which here is exp(0) = 1. */
+/* Transformers MinPLogitsWarper: keep tokens with at least min_p of the likeliest
+ * token's probability. Weights are relative to that token, whose weight is 1. */
 static int keep_min_p(glia_sampler *s, int n, double min_p) {
     for (int i = 0; i < n; i++)
         if (s->p[i] < min_p) s->x[i] = -INFINITY;
     return compact(s, n, ordered(-INFINITY) + 1);
 }
 
-/* Of n candidates that survived top-k, the likeliest at `top`: weights relative
- * to it in s->p, and the filters that need them. Returns how many are left. */
+/* Compute the weights exp(x - top) of n candidates into s->p, where `top` is the
+ * largest logit, and apply top-p, min-p and typical. Returns how many are left. */
 static int weigh(glia_sampler *s, int n, float top, const glia_sampling *p) {
     for (int i = 0; i < n; i++) s->p[i] = exp((double)s->x[i] - (double)top);
     if (p->top_p < 1) n = keep_top_p(s, n, (double)p->top_p);
@@ -261,7 +262,8 @@ static int weigh(glia_sampler *s, int n, float top, const glia_sampling *p) {
     return n;
 }
 
-/* Candidates in s->id, their weights in s->p; returns how many, 0 for bad logits. */
+/* Leave the candidates in s->id and their weights in s->p. Returns how many; 0 for
+ * bad logits. */
 static int candidates(glia_sampler *s, const float *logits, const glia_draw *d) {
     const glia_sampling *p = d->params;
     const float *x = process(s, logits, d);
@@ -292,7 +294,7 @@ int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) 
     return kept;
 }
 
-/* One of n candidates, by weight. */
+/* Draw one of n candidates with probability proportional to its weight. */
 static int32_t draw_of(const glia_sampler *s, int n, const glia_draw *d) {
     const double target = glia_uniform(d->params->seed, d->n_tokens) * total(s, n);
     double sum = 0;
@@ -311,7 +313,7 @@ int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
     return draw_of(s, candidates(s, logits, d), d);
 }
 
-/* ---- where each rank has a part of the row --------------------------------- */
+/* ---- when each rank has one shard of the logits ------------------------------ */
 
 int glia_draw_best(const glia_draw *d, size_t part) {
     const glia_sampling *p = d->params;
@@ -324,7 +326,7 @@ float glia_draw_divisor(const glia_draw *d) {
     return glia_sampling_greedy(d->params) ? 1.0f : d->params->temperature;
 }
 
-/* glia_part_find() of one, undivided: no histograms, no second row. */
+/* Fast path of glia_part_find() for k = 1 and divisor 1: no histogram, no copy. */
 static void find_best(glia_part *out, const float *x, int n, int32_t first, float best) {
     int at = 0;
     while (x[at] != best) at++;
@@ -346,9 +348,9 @@ void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n,
     }
     for (int i = 0; i < n; i++) s->x[i] = logits[i] / divisor;
     double above = 0;
-    uint32_t least = 0; /* all are above it */
+    uint32_t least = 0; /* every value is above 0 */
     if (k < n) least = threshold(s->x, NULL, n, k, &above);
-    int equal = k - (int)above; /* room for so many of the least */
+    int equal = k - (int)above; /* so many values equal to the threshold fit into k */
     for (int i = 0; i < n; i++) {
         const uint32_t key = ordered(s->x[i]);
         if (key < least) continue;
@@ -378,7 +380,7 @@ int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int
     const uint32_t least = threshold(s->x, NULL, n, d->params->top_k, &unused);
     for (int r = 0; r < n_parts; r++) {
         const glia_part *part = (const void *)((const char *)parts + (size_t)r * stride);
-        uint32_t lowest = UINT32_MAX; /* a rank drops equals of its least alone */
+        uint32_t lowest = UINT32_MAX; /* a rank drops only values equal to its smallest */
         for (int i = 0; i < part->n; i++)
             if (ordered(part->best[i].x) < lowest) lowest = ordered(part->best[i].x);
         if (part->more && lowest == least) return GLIA_DRAW_WHOLE;

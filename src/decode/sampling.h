@@ -1,13 +1,14 @@
 /* sampling.h - from a row of logits to one token.
  *
- * The order is Transformers 4.57's (GenerationMixin._get_logits_processor),
- * with vLLM's additions where its sampler has them (v1/sample/sampler.py):
- * logit bias, repetition penalty, frequency and presence penalty, tokens
- * forbidden before min_tokens; then, when sampling, temperature, top-k, top-p,
- * min-p, typical. What is left is drawn from in order of token id.
+ * Steps in order: logit bias, repetition penalty, frequency and presence penalty,
+ * tokens forbidden before min_tokens. When sampling also: temperature, top-k,
+ * top-p, min-p, typical, and a draw over the remaining tokens in order of token id.
+ * The order is that of Transformers 4.57 (GenerationMixin._get_logits_processor);
+ * steps that only vLLM has stand where v1/sample/sampler.py has them.
  *
- * Every function is pure but for the sampler's scratch: a token depends on its
- * logits, its request and its position. Nothing here allocates. */
+ * A token depends on its logits, its request and its position alone. Functions
+ * write to the sampler's scratch and nothing else; threads need one sampler each.
+ * Nothing here allocates. */
 #ifndef GLIA_DECODE_SAMPLING_H
 #define GLIA_DECODE_SAMPLING_H
 
@@ -17,7 +18,7 @@
 
 #include "base/err.h"
 
-/* Scratch of one thread. */
+/* Scratch memory of one thread. */
 typedef struct {
     int vocab;
     double *p;      /* [vocab] */
@@ -27,30 +28,30 @@ typedef struct {
 } glia_sampler;
 
 size_t glia_sampler_bytes(int vocab); /* a multiple of 64 */
-/* `memory`: glia_sampler_bytes() zero bytes, aligned to 8; the caller keeps and frees it. */
+/* `memory` is glia_sampler_bytes(vocab) zero bytes, aligned to 8. The caller owns it. */
 void glia_sampler_init(glia_sampler *s, void *memory, int vocab);
 
-/* What one draw needs to know of its request. */
+/* The request of one draw. */
 typedef struct {
     const glia_sampling *params;
     const int32_t *tokens;    /* [n_tokens] the prompt, then the output so far */
-    size_t n_prompt;          /* of them */
+    size_t n_prompt;          /* the first n_prompt of `tokens` are the prompt */
     size_t n_tokens;          /* also the position of the token to draw */
-    const int32_t *forbidden; /* [n_forbidden] tokens that would end the request too early */
+    const int32_t *forbidden; /* [n_forbidden] tokens that would end the request before min_tokens */
     size_t n_forbidden;
 } glia_draw;
 
-/* Is every value in its range? GLIA_ERR_ARGUMENT names the one that is not. */
+/* Check the range of every value. GLIA_ERR_ARGUMENT names the first bad value. */
 glia_status glia_sampling_check(const glia_sampling *params, int vocab, glia_err *err);
 
-/* Greedy: do_sample is off, or the temperature is below vLLM's 1e-5. */
+/* True if do_sample is off or the temperature is below vLLM's 1e-5. */
 bool glia_sampling_greedy(const glia_sampling *params);
 
-/* The token that follows; -1 when the logits are not numbers (NaN, +inf, or
- * nothing but -inf).   logits [vocab]. Greedy takes the lowest id among equals. */
+/* The next token, from logits [vocab]. Returns -1 for bad logits: one is NaN or
+ * +inf, or all are -inf. Greedy returns the lowest id among equal maxima. */
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *draw);
 
-/* ---- where each rank has a part of the row --------------------------------- */
+/* ---- when each rank has one shard of the logits ------------------------------ */
 
 enum { GLIA_BEST_MAX = 1024, GLIA_DRAW_WHOLE = -2 };
 
@@ -59,38 +60,42 @@ typedef struct {
     int32_t id;
 } glia_candidate;
 
-/* What a rank says of its part: its k best, or all it has. */
+/* A rank's message about its shard of the logits: the k largest, or all of them if
+ * the shard has fewer. */
 typedef struct {
-    int32_t n; /* of best[], in ascending order of id */
-    bool bad;  /* NaN or +inf is among the part */
-    bool more; /* there are others that equal the least of best[] */
+    int32_t n; /* entries of best[], in ascending order of id */
+    bool bad;  /* the shard has a NaN or +inf */
+    bool more; /* the shard has more logits equal to the smallest of best[] */
     glia_candidate best[];
 } glia_part;
 
 static inline size_t glia_part_bytes(int k) { return sizeof(glia_part) + (size_t)k * sizeof(glia_candidate); }
 
-/* How many of the best of each part this draw needs, where the largest part has
- * `part` logits; 0: it needs the whole row (all tokens may be drawn, or their
- * logits are processed or told). */
+/* How many of the largest logits of each shard this draw needs, if the largest
+ * shard has `part` logits. 0: the draw needs the whole row, because every token can
+ * be drawn, or because logits are processed or reported. */
 int glia_draw_best(const glia_draw *draw, size_t part);
-/* What a part's logits are divided by for this draw. */
+/* Divide a shard's logits by this for this draw: the temperature, or 1 if greedy. */
 float glia_draw_divisor(const glia_draw *draw);
-/* *out [glia_part_bytes(k)] of logits [n], the first of which is token `first`.
- * s->vocab >= n. Of equals, the lowest ids are the best. */
+/* Fill *out [glia_part_bytes(k) bytes] from the shard logits [n], which begins at
+ * token id `first`. Among equal logits lower ids win. Needs s->vocab >= n. */
 void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n, int32_t first, int k,
                     float divisor);
-/* As glia_sample() over the whole row, bit for bit, from every rank's part, `stride`
- * bytes apart in rank order; GLIA_DRAW_WHOLE: equals were dropped that matter. */
+/* The same token as glia_sample() on the whole row, bit for bit, from the messages
+ * of all ranks, in rank order, `stride` bytes apart. Returns GLIA_DRAW_WHOLE if the
+ * messages lack a token that glia_sample() could draw; then use the whole row. */
 int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int n_parts,
                           const glia_draw *draw);
 
-/* The tokens that a sampled draw may give, ascending in s->id, with their
- * probabilities, summing to 1, in s->p. Returns how many; 0 for bad logits. */
+/* The tokens that sampling can draw, in s->id in ascending order, and their
+ * probabilities, which sum to 1, in s->p. Returns the number of tokens; 0 for bad
+ * logits. */
 int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *draw);
 
-/* Log-probabilities under the model itself, before any processor, as vLLM's
- * raw_logprobs: the token's, and the n most likely with theirs (ties: lower id
- * first).   logits [vocab], all but -inf finite; top, top_logprobs [n]; n <= vocab */
+/* Log-probabilities of the unprocessed logits, as vLLM's raw_logprobs: that of
+ * `token` in *logprob, and the n most likely tokens in top and top_logprobs, most
+ * likely first, lower ids first among equals.
+ *   logits [vocab]: no NaN and no +inf; top, top_logprobs [n], 0 <= n <= vocab */
 void glia_logprobs(const float *logits, int vocab, int32_t token, float *logprob, int n, int32_t *top,
                    float *top_logprobs);
 

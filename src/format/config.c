@@ -1,5 +1,5 @@
-/* config.c - see config.h. One row of `families` is all that a further Llama-like
- * architecture needs here; docs/EXTENDING.md has the rest. */
+/* config.c - see config.h. A new Llama-like architecture needs one row of
+ * `families` here; docs/EXTENDING.md lists the other files. */
 #include "format/config.h"
 
 #include <math.h>
@@ -21,17 +21,18 @@ enum {
 
 typedef struct {
     const char *architecture, *model_type;
-    int vocab, hidden, ffn, layers, heads,
-        kv_heads;          /* transformers' defaults for keys left out; kv_heads 0: heads */
+    /* Numbers are transformers' defaults for absent keys. */
+    int vocab, hidden, ffn, layers, heads;
+    int kv_heads;          /* 0: as many as heads */
     int head_dim;          /* 0: hidden / heads */
     int positions, window; /* window 0: none */
     double theta;
     bool tied;
     int bos, eos, pad;     /* -1: none */
-    bool has_mlp_bias;     /* may have it; of the others, true is refused */
-    bool has_nope;         /* layers without RoPE; a window goes to those, else to the layers from
-                            * max_window_layers on */
-    const char *unread[7]; /* known keys that transformers does not read for this one */
+    bool has_mlp_bias;     /* mlp_bias may be true; else true is refused */
+    bool has_nope;         /* some layers have no RoPE, and windows apply to these layers; else windows
+                            * apply from layer max_window_layers on */
+    const char *unread[7]; /* known keys that transformers does not read for this architecture */
 } family;
 
 static const family families[] = {
@@ -100,8 +101,8 @@ static const family families[] = {
 };
 enum { N_FAMILIES = sizeof families / sizeof *families };
 
-/* Keys read here or without effect on a logit (NAN), and keys whose other
- * values this engine would have to ignore. */
+/* NAN: this file reads the key, or the key has no effect on a logit. A number:
+ * any other value would change the logits, so it is refused. */
 /* clang-format off */
 static const glia_json_key known_keys[] = {
     {"architectures", NAN}, {"model_type", NAN}, {"vocab_size", NAN}, {"hidden_size", NAN},
@@ -111,7 +112,7 @@ static const glia_json_key known_keys[] = {
     {"rope_parameters", NAN}, {"original_max_position_embeddings", NAN}, {"attention_bias", NAN},
     {"use_sliding_window", NAN}, {"sliding_window", NAN}, {"max_window_layers", NAN}, {"layer_types", NAN},
     {"torch_dtype", NAN}, {"dtype", NAN}, {"bos_token_id", NAN}, {"eos_token_id", NAN}, {"pad_token_id", NAN},
-    /* training, files, other tasks, how transformers is to run it */
+    /* no effect here: training, files, other tasks, settings of transformers' runtime */
     {"transformers_version", NAN}, {"_name_or_path", NAN}, {"name_or_path", NAN}, {"_commit_hash", NAN},
     {"initializer_range", NAN}, {"attention_dropout", NAN}, {"hidden_dropout", NAN}, {"resid_pdrop", NAN},
     {"use_cache", NAN}, {"pretraining_tp", NAN}, {"gradient_checkpointing", NAN}, {"output_attentions", NAN},
@@ -122,7 +123,7 @@ static const glia_json_key known_keys[] = {
     {"problem_type", NAN}, {"finetuning_task", NAN}, {"task_specific_params", NAN}, {"sep_token_id", NAN},
     {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"is_llama_config", NAN}, {"router_aux_loss_coef", NAN},
     {"output_router_logits", NAN},
-    /* what would change the result */
+    /* change the result */
     {"partial_rotary_factor", 1}, {"quantization_config", 0}, {"compression_config", 0},
     {"attention_chunk_size", 0}, {"num_experts", 0}, {"num_local_experts", 0}, {"n_routed_experts", 0},
     {"is_encoder_decoder", 0}, {"add_cross_attention", 0}, {"cross_attention_hidden_size", 0},
@@ -134,7 +135,7 @@ static const glia_json_key known_keys[] = {
 };
 /* clang-format on */
 
-/* "Qwen3ForCausalLM and SmolLM3ForCausalLM" */
+/* All architectures as a list for messages: "A, B and C". */
 static const char *supported(glia_buf *b) {
     for (int i = 0; i < N_FAMILIES; i++)
         glia_buf_printf(b, "%s%s",
@@ -269,7 +270,7 @@ static void read_nope(glia_json_reader *r, glia_model_config *c, const family *f
     }
 }
 
-/* layer_types[i]: 1 sliding, 0 full. */
+/* 1 if layer_types[i] is sliding attention, 0 if full. */
 static int layer_type(glia_json_reader *r, const json_t *list, int i) {
     const json_t *v = json_array_get(list, (size_t)i);
     const char *s = json_string_value(v);
@@ -293,7 +294,7 @@ static void read_windows(glia_json_reader *r, glia_model_config *c, const family
         glia_json_fail(r, GLIA_ERR_FORMAT, "layer_types: expected num_hidden_layers = %d values, found %zu",
                        c->layers, json_array_size(types));
     bool any = false;
-    for (int i = 0; i < c->layers && r->status == GLIA_OK; i++) {
+    for (int i = 0; i < c->layers && !r->status; i++) {
         const bool late = f->has_nope ? !c->rope[i] : i >= first;
         const bool slides = types ? layer_type(r, types, i) : use && !none && late;
         if (slides && none)
@@ -311,14 +312,14 @@ static void read_windows(glia_json_reader *r, glia_model_config *c, const family
         c->window[i] = slides ? (int)window : 0;
         any |= slides;
     }
-    /* SmolLM3's masks in transformers follow layer_types alone. */
+    /* For SmolLM3, transformers builds its masks from layer_types alone. */
     if (any && !use)
         glia_json_warn(
             r, "layer_types has sliding_attention, which counts although use_sliding_window is false");
 }
 
-/* Take out of `tree`, the object that `r` reads, what this architecture has no use
- * for: from here on it is as if the key were not there. */
+/* Delete the keys of f->unread from `tree`, the object that `r` reads, so that
+ * they count as absent. Warn if the value of such a key is not neutral. */
 static void drop_unread(const glia_json_reader *r, json_t *tree, const family *f) {
     for (const char *const *key = f->unread; *key; key++) {
         const json_t *value = json_object_get(tree, *key);
@@ -331,13 +332,13 @@ static void drop_unread(const glia_json_reader *r, json_t *tree, const family *f
 
 static void read_config(glia_json_reader *r, json_t *tree, glia_model_config *c) {
     const family *f = find_family(r);
-    if (r->status != GLIA_OK) return;
+    if (r->status) return;
     drop_unread(r, tree, f);
     glia_json_check_keys(r, known_keys, true);
     read_sizes(r, c, f);
     read_dtype(r, c);
     read_ids(r, c, f);
-    if (r->status != GLIA_OK) return;
+    if (r->status) return;
     glia_rope_config_read(r, c, f->theta);
     c->rope = malloc((size_t)c->layers);
     c->window = calloc((size_t)c->layers, sizeof *c->window);
@@ -354,7 +355,7 @@ static glia_status from_tree(glia_model_config *c, json_t *tree, const char *whe
     glia_json_reader r = {.object = tree, .where = where, .err = err, .warning = warning, .user = user};
     read_config(&r, tree, c);
     json_decref(tree);
-    if (r.status != GLIA_OK) glia_model_config_free(c);
+    if (r.status) glia_model_config_free(c);
     return r.status;
 }
 
@@ -363,7 +364,7 @@ glia_status glia_model_config_parse(glia_model_config *c, const char *text, size
     json_t *tree;
     memset(c, 0, sizeof *c);
     const glia_status status = glia_json_parse(&tree, text, len, 0, where, err);
-    return status == GLIA_OK ? from_tree(c, tree, where, warning, user, err) : status;
+    return status ? status : from_tree(c, tree, where, warning, user, err);
 }
 
 glia_status glia_model_config_load(glia_model_config *c, const char *dir, glia_warning_fn *warning,
@@ -373,7 +374,7 @@ glia_status glia_model_config_load(glia_model_config *c, const char *dir, glia_w
     char *path = glia_path_join(dir, "config.json");
     if (!path) return glia_fail_nomem(err, strlen(dir) + 16, "a path");
     glia_status status = glia_json_load(&tree, path, FILE_MAX, 0, err);
-    if (status == GLIA_OK) status = from_tree(c, tree, path, warning, user, err);
+    if (!status) status = from_tree(c, tree, path, warning, user, err);
     free(path);
     return status;
 }

@@ -1,9 +1,9 @@
-/* config.h - what config.json says about a model, in our words.
+/* config.h - config.json, checked and with defaults filled in.
  *
  * Keys, defaults and meanings are those of transformers 4.57 and 5. The reader
- * refuses any key whose value would have to be ignored to go on, warns about a
- * key it does not know, and leaves nothing else to its callers: every number
- * here is in range and every list is complete.
+ * refuses a value that Glia would have to ignore, and warns about a key that it
+ * does not know. Callers need no further checks: every number is in range and
+ * every list is complete.
  * Source: transformers configuration_qwen3.py, configuration_smollm3.py,
  * configuration_qwen2.py, configuration_llama.py, configuration_utils.py, modeling_rope_utils.py. */
 #ifndef GLIA_FORMAT_CONFIG_H
@@ -26,20 +26,20 @@ typedef enum {
 
 const char *glia_rope_type_name(glia_rope_type type); /* as config.json spells it */
 
-/* Values a type does not use are 0. */
+/* A field that `type` does not use is 0. "If absent" means that config.json does
+ * not give the value. */
 typedef struct {
     glia_rope_type type;
     double theta;
-    double factor;                            /* 1 for default; longrope: max / original where config.json
-                                               * gives the original at top level, 0 where it gives neither */
-    double attention_factor;                  /* yarn, longrope; 0: not given, to be derived */
-    double beta_fast, beta_slow;              /* yarn; 32 and 1 where not given */
-    double mscale, mscale_all_dim;            /* yarn; 0: not given */
-    bool truncate;                            /* yarn; true where not given */
+    double factor;                            /* default: 1; longrope: max / original if config.json has the
+                                               * original length at top level, 0 if it has neither */
+    double attention_factor;                  /* yarn, longrope; 0 if absent: derive it */
+    double beta_fast, beta_slow;              /* yarn; 32 and 1 if absent */
+    double mscale, mscale_all_dim;            /* yarn; 0 if absent */
+    bool truncate;                            /* yarn; true if absent */
     double low_freq_factor, high_freq_factor; /* llama3 */
-    int original_max_position_embeddings; /* yarn, longrope, llama3: max_position_embeddings where not given
-                                           */
-    double *short_factor, *long_factor;   /* longrope: [n_factors], n_factors = head_dim / 2 */
+    int original_max_position_embeddings;     /* yarn, longrope, llama3; if absent max_position_embeddings */
+    double *short_factor, *long_factor;       /* longrope: [n_factors], n_factors = head_dim / 2 */
     int n_factors;
 } glia_rope_config;
 
@@ -55,20 +55,20 @@ typedef struct {
     int layers, heads, kv_heads; /* heads is a multiple of kv_heads, head_dim is even */
     int max_position_embeddings;
     double rms_norm_eps;
-    bool tied_head;      /* logits use the embedding; a stored lm_head.weight is its copy */
-    bool attention_bias; /* q, k, v and o projections; Qwen2's are in its table (model/qwen2.c) */
-    bool mlp_bias;       /* gate, up and down projections */
-    glia_dtype dtype;    /* of the stored weights; AUTO where config.json does not say */
+    bool tied_head;      /* the head is the embedding; a stored lm_head.weight is a copy of it */
+    bool attention_bias; /* q, k, v and o have a bias; Qwen2's q, k, v biases are in model/qwen2.c instead */
+    bool mlp_bias;       /* gate, up and down have a bias */
+    glia_dtype dtype;    /* of the stored weights; AUTO if config.json does not say */
     unsigned char *rope; /* [layers] 1: this layer rotates q and k */
-    int *window;         /* [layers] 0: full attention; w: the query itself and the w - 1 keys before it */
+    int *window;         /* [layers] 0: full attention; w: a query sees itself and the w - 1 keys before it */
     glia_rope_config rope_config;
     glia_token_ids eos; /* n = 0: not given */
     int32_t bos, pad;   /* -1: not given */
 } glia_model_config;
 
-/* Read DIR/config.json. `warning` (may be NULL) gets a sentence for each unknown
- * key and odd value. On success the caller must glia_model_config_free(); on
- * failure *c is zeroed.
+/* Read DIR/config.json. `warning` (may be NULL) gets one sentence for each
+ * unknown key and each odd value. On success the caller must call
+ * glia_model_config_free(); on failure *c is zeroed.
  * Errors: GLIA_ERR_IO           no config.json
  *         GLIA_ERR_FORMAT       not JSON, a wrong type, a number out of range, a list too short
  *         GLIA_ERR_UNSUPPORTED  an architecture or a value that Glia cannot run
@@ -76,11 +76,11 @@ typedef struct {
 glia_status glia_model_config_load(glia_model_config *c, const char *dir, glia_warning_fn *warning,
                                    void *user, glia_err *err);
 
-/* The same from text; `where` names it in messages. */
+/* The same from `len` bytes of text; messages call the text `where`. */
 glia_status glia_model_config_parse(glia_model_config *c, const char *text, size_t len, const char *where,
                                     glia_warning_fn *warning, void *user, glia_err *err);
 
-/* A zeroed *c is fine. */
+/* Free what *c owns and zero it. A zeroed *c is allowed. */
 void glia_model_config_free(glia_model_config *c);
 
 #endif

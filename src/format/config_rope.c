@@ -1,10 +1,10 @@
 /* config_rope.c - see config_rope.h.
  *
- * Transformers 4 spells `rope_theta` and `rope_scaling`, 5 puts both into
- * `rope_parameters`. Where a file has both spellings they must say the same.
- * Traps: `original_max_position_embeddings` stands inside the dictionary for
- * yarn and llama3, but version 4 reads it at top level for longrope, and there
- * it overrides `factor`; dynamic reads it nowhere. */
+ * Transformers 4 reads `rope_theta` and `rope_scaling`; version 5 reads both from
+ * `rope_parameters`. If a file has both spellings, they must agree.
+ * Traps: yarn and llama3 read `original_max_position_embeddings` inside the
+ * dictionary. Longrope in version 4 reads it at top level, and there it overrides
+ * `factor`. Dynamic does not read it. */
 #include "format/config_rope.h"
 
 #include <float.h>
@@ -25,7 +25,7 @@ void glia_rope_config_free(glia_rope_config *rope) {
     memset(rope, 0, sizeof *rope);
 }
 
-/* A real > 0; 0 where absent or null. */
+/* A real number above 0; returns 0 if the key is absent or null. */
 static double positive(glia_json_reader *r, const char *key) {
     const double x = glia_json_real(r, key, 0, 0, DBL_MAX);
     const json_t *v = json_object_get(r->object, key);
@@ -58,7 +58,7 @@ static glia_rope_type read_type(glia_json_reader *r, bool optional) {
 static double *read_factors(glia_json_reader *r, const char *key, int n) {
     const json_t *list = glia_json_array(r, key);
     if (!list) glia_json_fail(r, GLIA_ERR_FORMAT, "%s is missing", key);
-    if (r->status != GLIA_OK) return NULL;
+    if (r->status) return NULL;
     if (json_array_size(list) != (size_t)n) {
         glia_json_fail(r, GLIA_ERR_FORMAT, "%s: expected head_dim / 2 = %d numbers, found %zu", key, n,
                        json_array_size(list));
@@ -96,7 +96,7 @@ static void read_yarn(glia_json_reader *r, glia_rope_config *rope) {
         glia_json_fail(r, GLIA_ERR_FORMAT, "yarn needs rope_theta above 1, found %g", rope->theta);
 }
 
-/* `top` is original_max_position_embeddings at top level, 0 where absent. */
+/* `top` is original_max_position_embeddings at top level, 0 if absent. */
 static void read_longrope(glia_json_reader *r, glia_rope_config *rope, const glia_model_config *c, int top,
                           bool v5) {
     const int inner = rope->original_max_position_embeddings;
@@ -126,7 +126,7 @@ static void read_llama3(glia_json_reader *r, glia_rope_config *rope, const glia_
                        rope->original_max_position_embeddings, c->max_position_embeddings);
 }
 
-/* Keys of the dictionary that some type reads; any other is warned about. */
+/* Keys of the dictionary that at least one type reads. */
 static const glia_json_key rope_keys[] = {
     {"rope_type", NAN},
     {"type", NAN},
@@ -149,7 +149,8 @@ static const glia_json_key rope_keys[] = {
     {NULL, 0},
 };
 
-/* One dictionary; `theta` is what stands outside it. */
+/* Read one dictionary. `theta` is the value outside of the dictionary; `top` as in
+ * read_longrope(). */
 static void read_dictionary(glia_json_reader *r, glia_rope_config *rope, const glia_model_config *c,
                             double theta, int top, bool v5) {
     glia_json_check_keys(r, rope_keys, true);
@@ -196,7 +197,7 @@ static bool same(const glia_rope_config *a, const glia_rope_config *b) {
            same_list(a->long_factor, b->long_factor, a->n_factors);
 }
 
-/* Read `key` of *r as a dictionary, with the key in its messages. */
+/* Read the dictionary `object`, the value of `key`; messages name the key. */
 static void read_nested(glia_json_reader *r, const char *key, const json_t *object, glia_rope_config *rope,
                         const glia_model_config *c, double theta, int top, bool v5) {
     char where[300];
@@ -220,7 +221,7 @@ void glia_rope_config_read(glia_json_reader *r, glia_model_config *c, double the
     if (v4) {
         glia_rope_config old = {0};
         read_nested(r, "rope_scaling", v4, &old, c, v5 ? rope->theta : theta, top, false);
-        if (v5 && r->status == GLIA_OK && !same(&old, rope))
+        if (v5 && !r->status && !same(&old, rope))
             glia_json_fail(r, GLIA_ERR_FORMAT, "rope_scaling and rope_parameters say different things");
         glia_rope_config_free(rope);
         *rope = old;

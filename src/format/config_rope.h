@@ -1,4 +1,4 @@
-/* config_rope.h - the part of config.json that positions depend on; used by config.c only. */
+/* config_rope.h - the RoPE keys of config.json; only config.c uses this header. */
 #ifndef GLIA_FORMAT_CONFIG_ROPE_H
 #define GLIA_FORMAT_CONFIG_ROPE_H
 
@@ -6,11 +6,12 @@
 #include "format/json.h"
 
 /* Fill c->rope_config from rope_theta, rope_scaling and rope_parameters of the
- * object that `r` reads; c->head_dim and c->max_position_embeddings are set.
- * `theta` is the family's default. Failures go to *r. */
+ * object that `r` reads. The caller has set c->head_dim and
+ * c->max_position_embeddings; `theta` is the architecture's default. A failure is
+ * recorded in *r. */
 void glia_rope_config_read(glia_json_reader *r, glia_model_config *c, double theta);
 
-/* Free the lists. */
+/* Free both factor lists and zero *rope. */
 void glia_rope_config_free(glia_rope_config *rope);
 
 #endif

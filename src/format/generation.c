@@ -11,8 +11,8 @@
 
 enum { FILE_MAX = 1 << 20 };
 
-/* Keys read here or of no consequence (NAN), and those that a user of
- * transformers would see at work. */
+/* NAN: this file reads the key, or the key changes no answer. A number: any other
+ * value changes answers in transformers, so Glia warns about it. */
 /* clang-format off */
 static const glia_json_key known_keys[] = {
     {"do_sample", NAN}, {"temperature", NAN}, {"top_k", NAN}, {"top_p", NAN}, {"min_p", NAN},
@@ -49,7 +49,7 @@ static const glia_generation_config defaults = {.temperature = 1,
                                                 .bos = -1,
                                                 .pad = -1};
 
-/* The member, having noted that it is there; NULL where it is absent or null. */
+/* The member `key`, NULL if absent or null. Sets `bit` in g->given if present. */
 static const json_t *given(const glia_json_reader *r, glia_generation_config *g, unsigned bit,
                            const char *key) {
     const json_t *v = json_object_get(r->object, key);
@@ -58,7 +58,7 @@ static const json_t *given(const glia_json_reader *r, glia_generation_config *g,
     return v;
 }
 
-/* `off` is the value where the key is there and null. */
+/* A key that is null gives `off`; an absent key leaves *value alone. */
 static void read_real(glia_json_reader *r, glia_generation_config *g, unsigned bit, const char *key,
                       double *value, double off, double lo, double hi) {
     if (given(r, g, bit, key))
@@ -94,13 +94,13 @@ static void read_object(glia_json_reader *r, glia_generation_config *g) {
     g->pad = (int32_t)glia_json_int(r, "pad_token_id", -1, -1, INT32_MAX);
 }
 
-/* Reads and releases `tree`. */
+/* Read `tree` and release it. */
 static glia_status from_tree(glia_generation_config *g, json_t *tree, const char *where,
                              glia_warning_fn *warning, void *user, glia_err *err) {
     glia_json_reader r = {.object = tree, .where = where, .err = err, .warning = warning, .user = user};
     read_object(&r, g);
     json_decref(tree);
-    if (r.status != GLIA_OK) *g = defaults;
+    if (r.status) *g = defaults;
     return r.status;
 }
 
@@ -110,7 +110,7 @@ glia_status glia_generation_config_parse(glia_generation_config *g, const char *
     json_t *tree;
     *g = defaults;
     const glia_status status = glia_json_parse(&tree, text, len, 0, where, err);
-    return status == GLIA_OK ? from_tree(g, tree, where, warning, user, err) : status;
+    return status ? status : from_tree(g, tree, where, warning, user, err);
 }
 
 glia_status glia_generation_config_load(glia_generation_config *g, const char *dir, glia_warning_fn *warning,
@@ -122,7 +122,7 @@ glia_status glia_generation_config_load(glia_generation_config *g, const char *d
     if (!path) return glia_fail_nomem(err, strlen(dir) + 32, "a path");
     if (glia_file_exists(path)) {
         status = glia_json_load(&tree, path, FILE_MAX, 0, err);
-        if (status == GLIA_OK) status = from_tree(g, tree, path, warning, user, err);
+        if (!status) status = from_tree(g, tree, path, warning, user, err);
     }
     free(path);
     return status;

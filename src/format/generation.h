@@ -1,15 +1,15 @@
-/* generation.h - generation_config.json: how the model's makers sample from it.
+/* generation.h - generation_config.json: default sampling parameters of a model.
  *
- * Values are transformers 4's: where a key is absent its default stands (so
- * top_k is 50), where it is null that step is off. Keys that Glia does not apply
- * give a warning: they choose among tokens and change no logit.
+ * Values mean what they mean in transformers 4. An absent key has transformers'
+ * default (top_k is 50). A key that is null turns its filter off. A key that Glia
+ * does not apply gives a warning and no error, because it changes no logit.
  * Source: transformers generation/configuration_utils.py and utils.py. */
 #ifndef GLIA_FORMAT_GENERATION_H
 #define GLIA_FORMAT_GENERATION_H
 
 #include "format/config.h"
 
-/* Bits of glia_generation_config.given: the key is there and not null. */
+/* Bits of glia_generation_config.given: the key is present and not null. */
 enum {
     GLIA_GIVEN_DO_SAMPLE = 1 << 0,
     GLIA_GIVEN_TEMPERATURE = 1 << 1,
@@ -34,20 +34,21 @@ typedef struct {
     double typical_p;          /* 1: off; above 0, at most 1 */
     double repetition_penalty; /* 1: off; above 0 */
     int max_new_tokens;        /* 0: no limit stated */
-    int max_length;            /* prompt included; 20 where absent, as in transformers: look at `given` */
+    int max_length;            /* prompt included; 20 if absent, as in transformers: check `given` */
     int min_new_tokens, min_length;
-    glia_token_ids eos; /* n = 0: not given here, config.json decides */
+    glia_token_ids eos; /* n = 0: not given; use config.json's */
     int32_t bos, pad;   /* -1: not given */
 } glia_generation_config;
 
-/* Read DIR/generation_config.json; where there is none, all defaults and GLIA_OK.
- * `warning` may be NULL. Nothing to free. On failure *g holds the defaults.
+/* Read DIR/generation_config.json. Without such a file, *g gets the defaults and
+ * the call succeeds. `warning` may be NULL. *g owns nothing. On failure *g holds
+ * the defaults.
  * Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT (not JSON, wrong type, out of range),
  * GLIA_ERR_LIMIT. */
 glia_status glia_generation_config_load(glia_generation_config *g, const char *dir, glia_warning_fn *warning,
                                         void *user, glia_err *err);
 
-/* The same from text; `where` names it in messages. */
+/* The same from `len` bytes of text; messages call the text `where`. */
 glia_status glia_generation_config_parse(glia_generation_config *g, const char *text, size_t len,
                                          const char *where, glia_warning_fn *warning, void *user,
                                          glia_err *err);

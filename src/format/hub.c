@@ -12,13 +12,14 @@
 
 enum { REF_MAX = 256, ID_MAX = 96 };
 
-/* Letters, digits, '-', '_' and '.', not beginning with '.' or '-', as the Hub asks. */
+/* The Hub's rule for names: letters, digits, '-', '_' and '.', and the first
+ * character is not '.' or '-'. */
 static bool is_name(const char *s, size_t n) {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
     return n > 0 && n <= ID_MAX && s[0] != '.' && s[0] != '-' && strspn(s, allowed) >= n;
 }
 
-/* "main", "refs/pr/1", a commit: names joined by '/'. */
+/* A revision is one or more names joined by '/': "main", "refs/pr/1", a commit. */
 static bool is_revision(const char *s) {
     for (;;) {
         const size_t n = strcspn(s, "/");
@@ -28,7 +29,7 @@ static bool is_revision(const char *s) {
     }
 }
 
-/* The repository's folder in the cache, or NULL where `id` cannot be one. */
+/* The folder of the repository `id` in the cache; NULL if `id` is not a valid id. */
 static char *repo_dir(const char *cache_dir, const char *id, size_t n) {
     const char *slash = memchr(id, '/', n);
     const size_t org = slash ? (size_t)(slash - id) : 0;
@@ -47,7 +48,7 @@ static char *join3(const char *a, const char *b, const char *c) {
     return glia_buf_steal(&path);
 }
 
-/* What refs/REVISION holds; *commit stays NULL where there is no such file. */
+/* Read the commit in refs/REVISION; *commit stays NULL if there is no such file. */
 static glia_status read_ref(char **commit, const char *repo, const char *revision, glia_err *err) {
     size_t len;
     glia_status status = GLIA_OK;
@@ -67,7 +68,8 @@ static glia_status read_ref(char **commit, const char *repo, const char *revisio
     return status;
 }
 
-/* Names in repo/snapshots into `names`, separated by ", "; `only` is the one where n is 1. */
+/* Append the names in repo/snapshots to `names`, separated by ", ", and the first
+ * of them to `only`. Returns how many names there are. */
 static int list_snapshots(const char *repo, glia_buf *names, glia_buf *only) {
     int n = 0;
     char *path = glia_path_join(repo, "snapshots");
@@ -82,16 +84,16 @@ static int list_snapshots(const char *repo, glia_buf *names, glia_buf *only) {
     return n;
 }
 
-/* `revision` is NULL where none was asked for. */
+/* `revision` is NULL if the user named none. */
 static glia_status find_snapshot(char **dir, const char *repo, const char *revision, glia_err *err) {
     glia_buf names = {0}, only = {0};
     char *commit = NULL;
     glia_status status = read_ref(&commit, repo, revision ? revision : "main", err);
     const int n = list_snapshots(repo, &names, &only);
     const char *wanted = commit ? commit : revision ? revision : n == 1 ? only.data : NULL;
-    char *path = status == GLIA_OK && wanted ? join3(repo, "snapshots", wanted) : NULL;
-    if (status != GLIA_OK) {
-        /* already told */
+    char *path = !status && wanted ? join3(repo, "snapshots", wanted) : NULL;
+    if (status) {
+        /* read_ref() wrote the message */
     } else if (path && glia_dir_exists(path)) {
         *dir = path;
         path = NULL;

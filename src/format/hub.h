@@ -1,20 +1,21 @@
-/* hub.h - from what a user calls a model to its directory.
+/* hub.h - find the directory of a model that the user names.
  *
- * The cache is huggingface_hub's: CACHE/models--ORG--NAME holds refs/REVISION,
- * a file with a commit, and snapshots/COMMIT, the directory. Reading the
- * environment for CACHE is the command line's work. */
+ * The cache has huggingface_hub's layout: CACHE/models--ORG--NAME holds the file
+ * refs/REVISION, which contains a commit, and the directory snapshots/COMMIT. The
+ * command line reads the environment to find CACHE. */
 #ifndef GLIA_FORMAT_HUB_H
 #define GLIA_FORMAT_HUB_H
 
 #include "base/err.h"
 
-/* `model` is a directory, or "ORG/NAME" or "NAME", with "@REVISION" (a branch, a
- * tag or a commit; else main) where another is wanted. A directory wins. With no
- * refs/main a lone snapshot counts. `cache_dir` may be NULL: there is none.
- * *dir is owned by the caller (free()), NULL on failure.
- * Errors: GLIA_ERR_IO        neither a directory nor in the cache; both places are named
- *         GLIA_ERR_ARGUMENT  no directory, and no id could look like this
- *         GLIA_ERR_FORMAT    a file in refs/ is no commit */
+/* `model` is a directory or a Hub id: "ORG/NAME" or "NAME", optionally with
+ * "@REVISION" (a branch, a tag or a commit; the default is main). If a directory
+ * of that name exists, it wins over the cache. Without refs/main, the only
+ * snapshot is used. `cache_dir` is NULL if there is no cache.
+ * On success the caller owns *dir (free()); on failure *dir is NULL.
+ * Errors: GLIA_ERR_IO        neither a directory nor in the cache; the message names both paths
+ *         GLIA_ERR_ARGUMENT  not a directory and not a valid Hub id
+ *         GLIA_ERR_FORMAT    a file in refs/ does not contain a commit */
 glia_status glia_hub_resolve(char **dir, const char *model, const char *cache_dir, glia_err *err);
 
 #endif

@@ -32,14 +32,14 @@ glia_status glia_json_load(json_t **out, const char *path, size_t max_bytes, siz
     size_t len;
     *out = NULL;
     glia_status status = glia_read_file(&text, &len, path, max_bytes, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     status = glia_json_parse(out, text, len, flags, path, err);
     free(text);
     return status;
 }
 
 void glia_json_fail(glia_json_reader *r, glia_status status, const char *fmt, ...) {
-    if (r->status != GLIA_OK) return;
+    if (r->status) return;
     char text[400];
     va_list ap;
     va_start(ap, fmt);
@@ -49,7 +49,7 @@ void glia_json_fail(glia_json_reader *r, glia_status status, const char *fmt, ..
 }
 
 void glia_json_warn(const glia_json_reader *r, const char *fmt, ...) {
-    if (r->status != GLIA_OK || !r->warning) return;
+    if (r->status || !r->warning) return;
     char text[400], sentence[600];
     va_list ap;
     va_start(ap, fmt);
@@ -105,9 +105,9 @@ bool glia_json_is_neutral(const json_t *value, double neutral) {
     }
 }
 
-/* The member, or NULL where the fallback stands. */
+/* The member; NULL if it is absent or null or the reader has failed. */
 static const json_t *member(const glia_json_reader *r, const char *key) {
-    const json_t *v = r->status == GLIA_OK ? json_object_get(r->object, key) : NULL;
+    const json_t *v = r->status ? NULL : json_object_get(r->object, key);
     return json_is_null(v) ? NULL : v;
 }
 

@@ -21,7 +21,8 @@ const char *glia_neuron_rule_name(glia_neuron_rule rule) {
     return names[rule];
 }
 
-/* The row of a member `key` of the object that `prefix` leads to ("": the file's). */
+/* The row of the member `key` of the object named `prefix`; "" is the outermost
+ * object. NULL: unknown. */
 static const glia_neuron_key *find(const char *prefix, const char *key) {
     const size_t n = strlen(prefix);
     if (strchr(key, '.')) return NULL;
@@ -33,7 +34,7 @@ static const glia_neuron_key *find(const char *prefix, const char *key) {
     return NULL;
 }
 
-/* The default where it is a JSON value; NULL where it is another key's. */
+/* The default; NULL if the default is the value of another key. */
 static json_t *preset_of(const glia_neuron_key *row) {
     return json_loads(row->preset, JSON_DECODE_ANY, NULL);
 }
@@ -64,7 +65,7 @@ static double read_dtype(glia_json_reader *r, const char *key, bool of_cache) {
     return GLIA_DTYPE_AUTO;
 }
 
-/* The member as a number. An integer of 0 is in range only where 0 is the default, and says nothing. */
+/* The member as a number. The integer 0 is allowed only if 0 is the default. */
 static double read_value(glia_json_reader *r, const glia_neuron_key *row, const char *key) {
     const bool may_be_0 = strcmp(row->preset, "0") == 0;
     switch (row->type) {
@@ -77,11 +78,14 @@ static double read_value(glia_json_reader *r, const glia_neuron_key *row, const 
     }
 }
 
-/* Batch sizes: the largest counts. Of the others two keys must not say different things. */
-static void take(glia_json_reader *r, const glia_neuron_key *row, const char *key, glia_neuron_config *c) {
+/* Set row->id to the value of `key`. The integer 0 (except for top_k) and the dtype
+ * auto mean "not set". Of several batch sizes the largest wins; for any other id,
+ * two keys with different values are an error. */
+static void set_value(glia_json_reader *r, const glia_neuron_key *row, const char *key,
+                      glia_neuron_config *c) {
     const double value = read_value(r, row, key);
     const glia_neuron_id id = row->id;
-    if (r->status != GLIA_OK ||
+    if (r->status ||
         (value == 0 && row->type != NEURON_BOOL && row->type != NEURON_REAL && id != NEURON_TOP_K))
         return;
     if (c->key[id] && id == NEURON_BATCH && value <= c->number[id]) return;
@@ -114,7 +118,7 @@ static void judge(glia_json_reader *r, const glia_neuron_key *row, const char *k
     if (row->rule == NEURON_READ && row->type == NEURON_OBJECT)
         walk_into(r, row, key, c);
     else if (row->rule == NEURON_READ && row->id != NEURON_NONE)
-        take(r, row, key, c);
+        set_value(r, row, key, c);
     else if (row->rule == NEURON_WARN && !is_preset(row, value))
         glia_json_warn(r, "%s is %s, which Glia does not have; %s", key,
                        glia_json_print(value, text, sizeof text), row->what);
@@ -145,7 +149,8 @@ static double quantization_type(glia_json_reader *r) {
     return GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
 }
 
-/* ["lm_head", "mlp"] as "lm_head,mlp"; NULL: none. */
+/* modules_to_not_convert as a comma-separated list: ["lm_head", "mlp"] gives
+ * "lm_head,mlp". NULL: none. */
 static char *read_modules(glia_json_reader *r) {
     const json_t *list = glia_json_array(r, "modules_to_not_convert");
     glia_buf names = {0};
@@ -178,7 +183,7 @@ static void settle_quantization(glia_json_reader *r, glia_neuron_config *c) {
 
 static bool is_on(const glia_neuron_config *c, glia_neuron_id id) { return c->number[id] != 0; }
 
-/* What keys say about one another. */
+/* Apply the rules that need several keys, once all keys are read. */
 static void settle(glia_json_reader *r, glia_neuron_config *c) {
     if (c->key[NEURON_CONTEXT] && c->key[NEURON_SEQUENCE] &&
         c->number[NEURON_CONTEXT] > c->number[NEURON_SEQUENCE])
@@ -201,7 +206,7 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
         settle(r, c);
         return;
     }
-    /* NxD Inference: config.json is copied into this file, and is read from its own. */
+    /* NxD Inference copies config.json into this file. Glia reads config.json itself. */
     char where[300];
     snprintf(where, sizeof where, "%.200s: neuron_config", r->where);
     glia_json_reader inner = *r;
@@ -211,11 +216,11 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
     if (draft && !json_is_null(draft)) judge(r, find("", "fused_spec_config"), "fused_spec_config", draft, c);
     if (inner.object) walk(&inner, "", c);
     if (inner.object) settle(&inner, c);
-    if (r->status == GLIA_OK) r->status = inner.status;
+    if (!r->status) r->status = inner.status;
 }
 
-/* Python writes an infinite float as Infinity, which is no JSON. No key needs
- * its value, so a number of the same length takes its place. */
+/* Python writes an infinite float as Infinity, which is not JSON. Glia uses no
+ * such value, so replace it by a number of the same length. */
 static void replace_infinity(char *text, size_t len) {
     bool in_string = false;
     for (size_t i = 0; i < len; i++) {
@@ -241,11 +246,11 @@ glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, si
     glia_json_reader r = {.where = where, .err = err, .warning = warning, .user = user};
     r.status = glia_json_parse(&tree, copy, len, 0, where, err);
     free(copy);
-    if (r.status != GLIA_OK) return r.status;
+    if (r.status) return r.status;
     r.object = tree;
     read_file(&r, c);
     json_decref(tree);
-    if (r.status != GLIA_OK) glia_neuron_config_free(c);
+    if (r.status) glia_neuron_config_free(c);
     return r.status;
 }
 
@@ -264,7 +269,7 @@ glia_status glia_neuron_config_load(glia_neuron_config *c, const char *dir, glia
     if (!path) return glia_fail_nomem(err, strlen(dir) + 32, "a path");
     if (glia_file_exists(path)) {
         status = glia_read_file(&text, &len, path, FILE_MAX, err);
-        if (status == GLIA_OK) {
+        if (!status) {
             status = glia_neuron_config_parse(c, text, len, path, warning, user, err);
             free(text);
         }
@@ -287,7 +292,7 @@ static json_t *value_json(const glia_neuron_key *row, double number) {
     }
 }
 
-/* Set `key` of `file`, where a dot leads into an object, made when it is missing. */
+/* Set `key` of `file`. "a.b" sets member b of the object a, created if missing. */
 static void put(json_t *file, const char *key, json_t *value) {
     const char *dot = strchr(key, '.');
     if (!dot) {
@@ -319,18 +324,18 @@ static void put_quantization(json_t *file, const glia_neuron_config *c) {
 json_t *glia_neuron_config_write(const glia_neuron_config *c) {
     bool written[N_NEURON] = {false};
     json_t *file = json_object();
-    for (int pass = 0; pass < 2; pass++) /* Optimum's keys, then what they cannot say */
+    for (int pass = 0; pass < 2; pass++) /* Optimum's keys, then ids that no key of Optimum sets */
         for (size_t i = 0; i < glia_n_neuron_keys; i++) {
             const glia_neuron_key *row = &glia_neuron_keys[i];
             const bool optimum = row->whose & NEURON_OPTIMUM;
-            /* A prompt may be as long as the sequence, whatever file c was read from. */
+            /* NEURON_CONTEXT is left out: in Glia a prompt may be as long as the sequence. */
             const bool said = row->id != NEURON_NONE && row->id != NEURON_CONTEXT && c->key[row->id];
             if (optimum != (pass == 0)) continue;
             if (said && (optimum || !written[row->id]))
                 put(file, row->key, value_json(row, c->number[row->id]));
             else if (optimum)
                 put(file, row->key, preset_of(row));
-            if (optimum && !json_object_get(file, row->key)) /* another key's value */
+            if (optimum && !json_object_get(file, row->key)) /* the default is another key's value */
                 json_object_set(file, row->key, json_object_get(file, row->preset));
             if (said) written[row->id] = true;
         }

@@ -1,6 +1,6 @@
-/* safetensors.c - see safetensors.h. Every number read from the file is
- * untrusted until compared with the file's true length, and compared by
- * subtraction from what is known, so no sum of theirs can wrap. */
+/* safetensors.c - see safetensors.h. Numbers in the file are untrusted. Each is
+ * compared with the file's true length before use, and untrusted numbers are never
+ * added, so no sum can wrap. */
 #include "format/safetensors.h"
 
 #include <inttypes.h>
@@ -43,7 +43,7 @@ static const struct {
 const char *glia_tensor_dtype_name(glia_tensor_dtype dtype) { return dtypes[dtype].name; }
 
 bool glia_tensor_bytes(glia_tensor_dtype dtype, const int64_t *shape, int n_dims, size_t *bytes) {
-    uint64_t n = 1; /* elements first and then bits, as the Rust crate multiplies */
+    uint64_t n = 1; /* elements, then bits: overflows exactly where the Rust crate refuses */
     for (int i = 0; i < n_dims; i++)
         if (__builtin_mul_overflow(n, (uint64_t)shape[i], &n)) return false;
     if (__builtin_mul_overflow(n, dtypes[dtype].bits, &n)) return false;
@@ -103,14 +103,14 @@ static void read_shape(glia_json_reader *r, glia_tensor_view *t) {
     for (size_t i = 0; i < n; i++) t->shape[i] = read_size(r, "shape", list, i);
 }
 
-/* data_offsets, compared with the file's data and with shape and dtype. */
+/* Read data_offsets and check them against the data's length, shape and dtype. */
 static void read_extent(glia_json_reader *r, glia_tensor_view *t, const unsigned char *data,
                         size_t data_len) {
     const json_t *list = glia_json_array(r, "data_offsets");
     if (json_array_size(list) != 2) glia_json_fail(r, GLIA_ERR_FORMAT, "data_offsets: expected [begin, end]");
     const uint64_t begin = (uint64_t)read_size(r, "data_offsets", list, 0);
     const uint64_t end = (uint64_t)read_size(r, "data_offsets", list, 1);
-    if (r->status != GLIA_OK) return;
+    if (r->status) return;
     if (begin > end || end > data_len) {
         glia_json_fail(r, GLIA_ERR_FORMAT,
                        "data_offsets [%" PRIu64 ", %" PRIu64 "] in a file with %zu bytes "
@@ -160,14 +160,14 @@ static glia_status check_metadata(const json_t *meta, const char *where, glia_er
     return GLIA_OK;
 }
 
-static int by_place(const void *pa, const void *pb) {
+static int by_offset(const void *pa, const void *pb) {
     const glia_tensor_view *a = pa, *b = pb;
     if (a->data != b->data) return (const char *)a->data < (const char *)b->data ? -1 : 1;
     if (a->bytes != b->bytes) return a->bytes < b->bytes ? -1 : 1; /* empty ones first */
     return strcmp(a->name, b->name);
 }
 
-/* Sorted, the tensors must follow each other from the first byte to the last. */
+/* The sorted tensors must cover all data bytes without overlap or hole. */
 static glia_status check_cover(const glia_safetensors *st, const unsigned char *data, size_t data_len,
                                const char *where, glia_err *err) {
     size_t at = 0;
@@ -213,9 +213,9 @@ static glia_status read_header(glia_safetensors *st, json_t *tree, const unsigne
             name += size;
             status = read_tensor(t, value, data, data_len, where, err);
         }
-        if (status != GLIA_OK) return status;
+        if (status) return status;
     }
-    qsort(st->tensor, st->n, sizeof *st->tensor, by_place);
+    qsort(st->tensor, st->n, sizeof *st->tensor, by_offset);
     return check_cover(st, data, data_len, where, err);
 }
 
@@ -239,7 +239,7 @@ static glia_status parse(glia_safetensors *st, const unsigned char *bytes, size_
     char place[300];
     snprintf(place, sizeof place, "%.280s: header", where);
     glia_status status = glia_json_parse(&tree, (const char *)bytes + LENGTH_BYTES, (size_t)n, 0, place, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     const size_t used = st->header_bytes = LENGTH_BYTES + (size_t)n;
     status = read_header(st, tree, bytes + used, len - used, where, err);
     json_decref(tree);
@@ -250,7 +250,7 @@ glia_status glia_safetensors_parse(glia_safetensors *st, const void *bytes, size
                                    glia_err *err) {
     memset(st, 0, sizeof *st);
     const glia_status status = parse(st, bytes, len, where, err);
-    if (status != GLIA_OK) glia_safetensors_close(st);
+    if (status) glia_safetensors_close(st);
     return status;
 }
 
@@ -258,10 +258,10 @@ glia_status glia_safetensors_open(glia_safetensors *st, const char *path, glia_e
     glia_map map;
     memset(st, 0, sizeof *st);
     glia_status status = glia_map_open(&map, path, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     st->map = map;
     status = parse(st, map.data, map.len, path, err);
-    if (status != GLIA_OK) glia_safetensors_close(st);
+    if (status) glia_safetensors_close(st);
     return status;
 }
 

@@ -2,9 +2,9 @@
  *
  * Layout: u64 little-endian header length N, N bytes of JSON, then tensor bytes.
  * The JSON maps each name to dtype, shape and data_offsets [begin, end) within
- * the tensor bytes, which the tensors cover without overlap or hole;
- * __metadata__ maps strings to strings. A file that breaks any of this is
- * refused when it is opened, so a view needs no second check.
+ * the tensor bytes. The tensors cover the tensor bytes without overlap or hole.
+ * __metadata__ maps strings to strings. Opening a file checks all of this, so a
+ * view needs no second check.
  * Source: the Format section of the safetensors README, and its Rust crate. */
 #ifndef GLIA_FORMAT_SAFETENSORS_H
 #define GLIA_FORMAT_SAFETENSORS_H
@@ -44,7 +44,7 @@ typedef enum {
     GLIA_TENSOR_DTYPES,
 } glia_tensor_dtype;
 
-/* The format's name, as "BF16". */
+/* The name in the file format: "BF16". */
 const char *glia_tensor_dtype_name(glia_tensor_dtype dtype);
 
 typedef struct {
@@ -54,32 +54,32 @@ typedef struct {
     int64_t shape[GLIA_TENSOR_DIMS_MAX];
     const void *data; /* row-major, little-endian; NOT aligned: read it with memcpy */
     size_t bytes;     /* product of shape * size of dtype */
-    int file;         /* which file of a checkpoint; 0 in a single one */
+    int file;         /* index of the file in a checkpoint; 0 for a single file */
 } glia_tensor_view;
 
-/* Bytes of a tensor; false where 64 bits cannot count its bits, or they are no
- * whole number of bytes (F4 and F6 pack elements across bytes). */
+/* Compute the bytes of a tensor. Returns false if its number of bits overflows 64
+ * bits or is not a multiple of 8 (F4 and F6 pack elements across bytes). */
 bool glia_tensor_bytes(glia_tensor_dtype dtype, const int64_t *shape, int n_dims, size_t *bytes);
 
-/* "[151936, 1024]" in buf, for messages. Returns buf. */
+/* Write the shape into buf as "[151936, 1024]", for messages. Returns buf. */
 const char *glia_tensor_shape(const glia_tensor_view *t, char *buf, size_t size);
 
-/* GLIA_ERR_UNSUPPORTED unless the dtype is one that weights may have: F32, F16, BF16. */
+/* GLIA_ERR_UNSUPPORTED unless the dtype is F32, F16 or BF16. */
 glia_status glia_tensor_check_weight(const glia_tensor_view *t, const char *where, glia_err *err);
 
 typedef struct {
-    glia_tensor_view *tensor; /* [n] in the order of their bytes */
+    glia_tensor_view *tensor; /* [n] sorted by offset */
     size_t n;
     glia_map map;
-    size_t header_bytes; /* of the file, before the tensors' */
-    json_t *metadata;    /* __metadata__, an object of strings; NULL: there is none */
+    size_t header_bytes; /* offset of the tensor bytes in the file */
+    json_t *metadata;    /* __metadata__, an object of strings; NULL: none */
     char *names;         /* owns every name */
 } glia_safetensors;
 
-/* Map `path` and check it completely. On success the caller must
- * glia_safetensors_close() it; views die then. On failure *st is zeroed.
+/* Map `path` and check it completely. On success the caller must call
+ * glia_safetensors_close(), which invalidates all views. On failure *st is zeroed.
  * Errors: GLIA_ERR_IO      the file cannot be opened or mapped
- *         GLIA_ERR_FORMAT  it breaks a rule above; the message has the tensor or the byte
+ *         GLIA_ERR_FORMAT  the file breaks a rule above; the message has the tensor or the byte
  *         GLIA_ERR_LIMIT   a header over 100 MB, a tensor of more than 8 dimensions */
 glia_status glia_safetensors_open(glia_safetensors *st, const char *path, glia_err *err);
 
@@ -87,7 +87,7 @@ glia_status glia_safetensors_open(glia_safetensors *st, const char *path, glia_e
 glia_status glia_safetensors_parse(glia_safetensors *st, const void *bytes, size_t len, const char *where,
                                    glia_err *err);
 
-/* A zeroed or already closed *st is fine. */
+/* A zeroed or already closed *st is allowed. */
 void glia_safetensors_close(glia_safetensors *st);
 
 /* ---- writing --------------------------------------------------------------- */
@@ -101,32 +101,36 @@ typedef struct {
 
 typedef struct glia_safetensors_writer glia_safetensors_writer;
 
-/* Begin a file whose tensors are known and whose bytes follow. They go to
- * "PATH.tmp-PID" until the end, so PATH is the old file or the whole new one.
- * Every dtype of whole bytes can be written. On success the caller owns *out
- * and ends it by glia_safetensors_finish() or glia_safetensors_abandon().
- * Errors: GLIA_ERR_IO (also where PATH exists and is no regular file),
- * GLIA_ERR_NOMEM. Duplicate or empty names and bad shapes are asserts. */
+/* Begin a file: write its header; the tensor bytes follow by
+ * glia_safetensors_append(). All bytes go to "PATH.tmp-PID", which is renamed at
+ * the end, so PATH is always the old file or the complete new one. On success the
+ * caller owns *out and must end it by glia_safetensors_finish() or
+ * glia_safetensors_abandon().
+ * Errors: GLIA_ERR_IO (also if PATH exists and is not a regular file),
+ * GLIA_ERR_NOMEM. Asserts: names are unique and not empty, and each tensor has a
+ * whole number of bytes. */
 glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *path,
                                     const glia_tensor_spec *tensors, size_t n, glia_err *err);
 
-/* The same with `metadata` (an object of strings; the caller's) instead of
- * {"format": "pt"}, and a header padded so that the tensors' bytes begin at a
- * multiple of `align`. *header_hash, which may be NULL: glia_hash() of all bytes before them. */
+/* The same with `metadata` instead of {"format": "pt"}. `metadata` is an object of
+ * strings and stays the caller's. The header is padded so that the tensor bytes
+ * begin at a multiple of `align`. *header_hash (may be NULL) gets glia_hash() of
+ * all bytes before the tensor bytes. */
 glia_status glia_safetensors_create_with(glia_safetensors_writer **out, const char *path,
                                          const glia_tensor_spec *tensors, size_t n, json_t *metadata,
                                          size_t align, uint64_t *header_hash, glia_err *err);
 
-/* The next `n` bytes, tensor after tensor in the order declared; a call may end
- * anywhere. GLIA_ERR_IO names the byte where the disk was full. More bytes than
- * declared is an assert. */
+/* Append `n` tensor bytes. The bytes of all calls together are the tensors in the
+ * order declared; a call may end anywhere in a tensor. The message of GLIA_ERR_IO
+ * has the byte where writing failed. Asserts: no more bytes than declared. */
 glia_status glia_safetensors_append(glia_safetensors_writer *w, const void *bytes, size_t n, glia_err *err);
 
-/* All bytes are there: flush to the disk and rename. Frees w, also on failure,
- * when no file is left behind. Fewer bytes than declared is GLIA_ERR_SHAPE. */
+/* Flush to the disk and rename to PATH. Frees w, also on failure; after a failure
+ * no temporary file is left. Errors: GLIA_ERR_SHAPE if fewer bytes were appended
+ * than declared, GLIA_ERR_IO. */
 glia_status glia_safetensors_finish(glia_safetensors_writer *w, glia_err *err);
 
-/* Leave no file. NULL is fine. */
+/* Delete the temporary file and free w. NULL is allowed. */
 void glia_safetensors_abandon(glia_safetensors_writer *w);
 
 #endif

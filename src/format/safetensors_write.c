@@ -1,7 +1,7 @@
-/* safetensors_write.c - a .safetensors file whose bytes come piece by piece; see
+/* safetensors_write.c - writes a .safetensors file piece by piece; see
  * safetensors.h. The header is padded with blanks so that the data begin at a
- * multiple of 8, and says {"format": "pt"}, without which transformers refuses
- * the file, unless the caller knows better. */
+ * multiple of 8 or of the caller's `align`. The default metadata is
+ * {"format": "pt"}, because transformers refuses a file without it. */
 #define _GNU_SOURCE
 #include "format/safetensors.h"
 
@@ -22,7 +22,7 @@
 struct glia_safetensors_writer {
     int fd;
     char *path, *temp;
-    size_t declared, written; /* bytes of tensors */
+    size_t declared, written; /* tensor bytes */
 };
 
 static glia_status write_all(glia_safetensors_writer *w, const void *bytes, size_t n, glia_err *err) {
@@ -38,7 +38,7 @@ static glia_status write_all(glia_safetensors_writer *w, const void *bytes, size
     return GLIA_OK;
 }
 
-/* The header as a string of json_dumps(), NULL when out of memory; *declared is
+/* The header's JSON, to be freed by free(); NULL if out of memory. *declared gets
  * the sum of the tensors' bytes. */
 static char *make_header(const glia_tensor_spec *tensors, size_t n, json_t *metadata, size_t *declared) {
     json_t *tree = json_pack("{s:O}", "__metadata__", metadata);
@@ -57,7 +57,7 @@ static char *make_header(const glia_tensor_spec *tensors, size_t n, json_t *meta
                                       (json_int_t)(at + bytes)));
         at += bytes;
     }
-    const bool complete = tree && json_object_size(tree) == n + 1; /* a failed insertion leaves one out */
+    const bool complete = tree && json_object_size(tree) == n + 1; /* false if an insertion failed */
     char *text = complete ? json_dumps(tree, JSON_COMPACT) : NULL;
     json_decref(tree);
     *declared = at;
@@ -94,7 +94,7 @@ static glia_status open_temp(glia_safetensors_writer *w, const char *path, glia_
     if (w->fd >= 0) return GLIA_OK;
     const glia_status status = glia_fail(err, GLIA_ERR_IO, "%s: cannot write: %s", w->temp, strerror(errno));
     free(w->temp);
-    w->temp = NULL; /* not ours to remove */
+    w->temp = NULL; /* glia_safetensors_abandon() must not delete a file that we did not create */
     return status;
 }
 
@@ -105,8 +105,8 @@ glia_status glia_safetensors_create_with(glia_safetensors_writer **out, const ch
     glia_safetensors_writer *w = calloc(1, sizeof *w);
     if (!w) return glia_fail_nomem(err, sizeof *w, "a safetensors file");
     glia_status status = open_temp(w, path, err);
-    if (status == GLIA_OK) status = write_header(w, tensors, n, metadata, align, header_hash, err);
-    if (status == GLIA_OK)
+    if (!status) status = write_header(w, tensors, n, metadata, align, header_hash, err);
+    if (!status)
         *out = w;
     else
         glia_safetensors_abandon(w);
@@ -124,7 +124,7 @@ glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *p
 glia_status glia_safetensors_append(glia_safetensors_writer *w, const void *bytes, size_t n, glia_err *err) {
     assert(n <= w->declared - w->written);
     const glia_status status = write_all(w, bytes, n, err);
-    if (status == GLIA_OK) w->written += n;
+    if (!status) w->written += n;
     return status;
 }
 
@@ -142,9 +142,9 @@ glia_status glia_safetensors_finish(glia_safetensors_writer *w, glia_err *err) {
             status =
                 glia_fail(err, GLIA_ERR_IO, "%s: cannot rename to %s: %s", w->temp, w->path, strerror(errno));
     }
-    if (status == GLIA_OK) {
+    if (!status) {
         free(w->temp);
-        w->temp = NULL; /* renamed: nothing to remove */
+        w->temp = NULL; /* renamed: nothing to delete */
     }
     glia_safetensors_abandon(w);
     return status;
