@@ -70,7 +70,7 @@ static bench_run start(const subject *s, int threads, int block_size, int rows, 
                                         .quantize_rows = s->scheme == GLIA_QUANTIZATION_W8A8};
     glia_err err = {0};
     if (glia_team_create(&r.team, threads, &err) ||
-        glia_decoder_create(&r.d, s->w, &limits, s->cpu_flags, r.team, NULL, &err))
+        glia_decoder_create(&r.d, s->w, &limits, s->cpu_flags, r.team, NULL, 0, &err))
         fail_msg("%s", err.msg);
     return r;
 }

@@ -15,7 +15,7 @@
 #include "check.h"
 #include "model/weights.h"
 
-enum { RANKS_SEQS = 3, RANKS_FLASH_UNIT = 64 };
+enum { RANKS_SEQS = 3, RANKS_FLASH_UNIT = 64, RANKS_AREA_OFFSET = 192 };
 
 typedef struct {
     const char *dir; /* NULL: a dummy model of `config` */
@@ -29,6 +29,10 @@ typedef struct {
     const int32_t *tokens[RANKS_SEQS];
     int length[RANKS_SEQS];    /* 0: no such sequence */
     float *logits[RANKS_SEQS]; /* [length, vocab] to be filled */
+    /* To be filled by every rank, or NULL: of every row; and of rows at odd positions after some layers. */
+    float *hidden[RANKS_SEQS];   /* [tp, length, hidden] */
+    float *residual[RANKS_SEQS]; /* [tp, layers, length, hidden] */
+    int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX];
 } ranks_model;
 
 /* One step: so many next tokens of each sequence. */
@@ -68,23 +72,43 @@ static inline void ranks_fill_table(ranks_run *r) {
         if (next[i] * group > r->n_blocks) r->n_blocks = next[i] * group;
 }
 
+/* Copy what the last step kept of the batch's rows. */
+static inline void ranks_keep(const ranks_rank *k, const glia_decoder *d, const glia_batch *b) {
+    const ranks_model *m = k->run->m;
+    const size_t hidden = (size_t)m->config->hidden, rank = (size_t)k->rank;
+    for (int i = 0; i < b->n_hidden; i++) {
+        const int row = b->hidden_row[i], seq = b->seq[row];
+        const size_t at = rank * (size_t)m->length[seq] + (size_t)b->position[row];
+        memcpy(m->hidden[seq] + at * hidden, glia_decoder_hidden(d, i), hidden * sizeof(float));
+    }
+    for (int i = 0; i < b->n_residual; i++)
+        for (int l = 0; l < m->n_residual_layers; l++) {
+            const int row = b->residual_row[i], seq = b->seq[row];
+            const size_t at = (rank * (size_t)m->n_residual_layers + (size_t)l) * (size_t)m->length[seq] +
+                              (size_t)b->position[row];
+            memcpy(m->residual[seq] + at * hidden, glia_decoder_residual(d, l, i), hidden * sizeof(float));
+        }
+}
+
 static inline void ranks_take_steps(ranks_rank *k, glia_decoder *d) {
     const ranks_run *r = k->run;
     const ranks_model *m = r->m;
     const size_t rows = (size_t)r->max_rows;
     int32_t *row = malloc(5 * rows * sizeof *row);
     int32_t *token = row, *seq = row + rows, *position = row + 2 * rows, *all = row + 3 * rows;
+    int32_t *odd = row + 4 * rows;
     int computed[RANKS_SEQS] = {0};
     size_t from = 0, to = (size_t)m->config->vocab;
     if (m->parallel.tp > 1) glia_even_part(to, m->parallel.tp, k->rank, &from, &to);
     for (int s = 0; s < r->n_steps; s++) {
-        int n = 0;
+        int n = 0, n_odd = 0;
         for (int q = 0; q < RANKS_SEQS; q++)
             for (int i = 0; i < r->step[s].n[q]; i++, n++) {
                 all[n] = n;
                 seq[n] = q;
                 position[n] = computed[q]++;
                 token[n] = m->tokens[q][position[n]];
+                if (position[n] % 2) odd[n_odd++] = n;
             }
         const glia_batch batch = {.n_rows = n,
                                   .token = token,
@@ -95,13 +119,18 @@ static inline void ranks_take_steps(ranks_rank *k, glia_decoder *d) {
                                   .max_blocks = r->max_blocks,
                                   .block_table = r->table,
                                   .n_logits = n,
-                                  .logit_row = all};
+                                  .logit_row = all,
+                                  .n_hidden = m->hidden[0] ? n : 0,
+                                  .hidden_row = all,
+                                  .n_residual = m->residual[0] ? n_odd : 0,
+                                  .residual_row = odd};
         glia_guard_enter();
         glia_decoder_step(d, &batch);
         glia_guard_leave();
         for (int i = 0; i < n; i++)
             memcpy(m->logits[seq[i]] + (size_t)position[i] * (size_t)m->config->vocab + from,
                    glia_decoder_logits(d, i), (to - from) * sizeof(float));
+        ranks_keep(k, d, &batch);
     }
     free(row);
 }
@@ -124,17 +153,24 @@ static inline glia_status ranks_prepare(ranks_rank *k, glia_weights **w, glia_te
                                           .team = *team};
     if (!status) status = glia_weights_load(w, m->dir, m->config, &options, &k->err);
     glia_quantize_free(&quantize);
-    const glia_decoder_limits limits = {.kv_dtype = m->kv_dtype,
-                                        .max_rows = r->max_rows,
-                                        .max_logits = r->max_rows,
-                                        .block_size = m->block_size,
-                                        .n_blocks = r->n_blocks,
-                                        .sequence_length = r->max_blocks * m->block_size,
-                                        .quantize_rows = m->scheme == GLIA_QUANTIZATION_W8A8};
+    glia_decoder_limits limits = {.kv_dtype = m->kv_dtype,
+                                  .max_rows = r->max_rows,
+                                  .max_logits = r->max_rows,
+                                  .block_size = m->block_size,
+                                  .n_blocks = r->n_blocks,
+                                  .sequence_length = r->max_blocks * m->block_size,
+                                  .quantize_rows = m->scheme == GLIA_QUANTIZATION_W8A8,
+                                  .max_hidden = m->hidden[0] ? r->max_rows : 0,
+                                  .max_residual = m->residual[0] ? r->max_rows : 0,
+                                  .n_residual_layers = m->n_residual_layers};
+    memcpy(limits.residual_layer, m->residual_layer, sizeof limits.residual_layer);
     if (!status)
-        status = glia_comm_share(k->world, glia_decoder_area_bytes(m->config, &parallel, &limits), &k->err);
+        status = glia_comm_share(
+            k->world, RANKS_AREA_OFFSET + glia_decoder_area_bytes(m->config, &parallel, &limits), &k->err);
     pthread_barrier_wait(&k->run->ready); /* all areas are there */
-    if (!status) status = glia_decoder_create(d, *w, &limits, m->cpu_flags, *team, k->world, &k->err);
+    if (!status)
+        status =
+            glia_decoder_create(d, *w, &limits, m->cpu_flags, *team, k->world, RANKS_AREA_OFFSET, &k->err);
     return status;
 }
 

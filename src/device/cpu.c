@@ -47,6 +47,13 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
     }
 }
 
+void glia_device_norm(const glia_device *d, int thread, float *y, const float *x, size_t ld, int m, size_t n,
+                      const float *norm, float eps) {
+    size_t from, to;
+    glia_share((size_t)m, thread, d->threads, &from, &to);
+    for (size_t i = from; i < to; i++) d->k.rmsnorm(y + i * ld, x + i * ld, norm, n, eps);
+}
+
 /* This thread's panels, `unit` at a time. */
 static void share_panels(const glia_matrix *w, size_t unit, int thread, int threads, size_t *from,
                          size_t *to) {

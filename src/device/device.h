@@ -165,6 +165,10 @@ static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier
 void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
                        size_t first, const int32_t *token, int m);
 
+/* y[i] <- RMSNorm of x[i], float32 both, m rows of n floats; y may be x. */
+void glia_device_norm(const glia_device *d, int thread, float *y, const float *x, size_t ld, int m, size_t n,
+                      const float *norm, float eps);
+
 /* out <- rows of `in` through w (GLIA_SWIGLU: its panels alternate gate, up). With
  * in->norm or w->quantize_rows all threads meet in a barrier, unless the rows are
  * few and each thread prepares them all for itself. The panels that a thread takes

@@ -167,7 +167,8 @@ glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_st
         if (!r->sampler) status = glia_fail_nomem(err, sizeof *r->sampler, "the samplers");
     }
     if (!status)
-        status = glia_decoder_create(&r->decoder, w, &limits, config->cpu_flags, r->team, config->world, err);
+        status =
+            glia_decoder_create(&r->decoder, w, &limits, config->cpu_flags, r->team, config->world, 0, err);
     if (!status) status = glia_plan_map(&r->plan, "a rank's tables and sampling", err);
     if (config->world) status = glia_comm_agree(config->world, "", status, err);
     if (status)

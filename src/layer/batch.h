@@ -1,36 +1,76 @@
-/* batch.h - one step's plan: which tokens, of which sequences, where, seeing what.
+/* batch.h - one step: its rows, what each row sees, and what is wanted of it.
  *
- * Prefill, chunked prefill, decode, verification of a drafted tree and any
- * mixture of them are all one ragged batch. The engine fills it, layers read
- * it; this keeps the circles out of the house.
+ * Prefill, chunked prefill, decode, verification of drafts and any mixture of
+ * them are one ragged batch. The leader describes the rows as runs and writes
+ * them as words (glia_batch_write); the words are broadcast; every rank, the
+ * leader too, reads its batch from the words (glia_batch_read).
  *
- * A row is one token. Its key and value go to `slot` of its sequence's cache;
- * `position` is what RoPE sees and which earlier keys there are. Outside a tree
- * slot == position. In a drafted tree siblings share a position and differ in
- * slot; `parent` is then the row of the token before it, and the row sees:
- * cached slots 0 .. base-1 (base = the position of the tree's first ancestor
+ * A row is one token. Its key and value go to `slot` of its sequence's cache.
+ * `position` is what RoPE sees. Outside a tree slot == position, and the row
+ * sees slots 0 .. slot. In a drafted tree siblings share a position and differ
+ * in slot; `parent` is then the row of the token before. Such a row sees the
+ * cached slots 0 .. base - 1 (base is the position of the tree's first ancestor
  * in this batch), then its ancestors one by one, each at its own position. So
  * the sums are those of the accepted sequence, bit for bit. */
 #ifndef GLIA_LAYER_BATCH_H
 #define GLIA_LAYER_BATCH_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+/* What is wanted of a row. */
+typedef enum {
+    GLIA_WANT_LOGITS = 1,
+    GLIA_WANT_HIDDEN = 2,   /* the hidden state after the last norm */
+    GLIA_WANT_RESIDUAL = 4, /* the residual stream after the layers that the decoder's limits name */
+} glia_want;
+
+/* Neighbouring rows of one sequence at consecutive positions and slots. */
+typedef struct {
+    int seq;              /* row of the block table */
+    int position, slot;   /* of the first row */
+    int n;                /* rows, at least 1 */
+    bool tree;            /* the rows are a chain of a tree: each row's parent is the row before it, */
+    int parent;           /* and the first row's is this row of the batch, or -1. Not read without `tree` */
+    int adapter;          /* 0: none */
+    unsigned want;        /* glia_want bits of every row, */
+    bool last;            /* or of the last row alone */
+    const int32_t *token; /* [n] */
+} glia_run;
+
+/* The rows of a step in order; rows of one sequence are consecutive. */
 typedef struct {
     int n_rows;
     const int32_t *token;    /* [n_rows] */
-    const int32_t *seq;      /* [n_rows] index into block_table; rows of one sequence are consecutive */
+    const int32_t *seq;      /* [n_rows] row of block_table */
     const int32_t *position; /* [n_rows] */
     const int32_t *slot;     /* [n_rows] */
-    const int32_t *parent;   /* [n_rows] row of the predecessor when that is in a tree with this row;
-                                -1: all positions before are at slot == position. NULL: -1 for all */
+    const int32_t *parent;   /* [n_rows] a row, or -1: every position before is at slot == position. NULL:
+                                -1 for all */
+    const int32_t *adapter;  /* [n_rows], 0: none. NULL: 0 for all */
 
     int n_seqs;
     int max_blocks;             /* row stride of block_table */
     const int32_t *block_table; /* [n_seqs, max_blocks] slot s is in block table[s / block_size] */
 
-    int n_logits;
-    const int32_t *logit_row; /* [n_logits] rows that want logits, ascending */
+    /* Rows of which something is wanted, ascending. */
+    int n_logits, n_hidden, n_residual;
+    const int32_t *logit_row;    /* [n_logits] */
+    const int32_t *hidden_row;   /* [n_hidden] */
+    const int32_t *residual_row; /* [n_residual] */
 } glia_batch;
+
+/* Words that hold any batch of `rows` rows. One word a row and up to 7 words a run are written. */
+size_t glia_batch_words(size_t rows);
+/* int32_t that glia_batch_read() needs for a batch of `rows` rows. */
+size_t glia_batch_memory(size_t rows);
+
+/* Write runs [n] as words. Returns how many words. */
+size_t glia_batch_write(int32_t *words, const glia_run *run, int n);
+
+/* Read all of *b but the block table. `memory` [glia_batch_memory(rows)] and the words, into which
+ * *b points, must outlive it. Returns how many words were read. */
+size_t glia_batch_read(glia_batch *b, const int32_t *words, int32_t *memory);
 
 #endif

@@ -150,9 +150,8 @@ void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float 
 
 /* ---- the head -------------------------------------------------------------- */
 
-/* Rows row[n], wherever they are held, to rows 0 .. n - 1 of the residual stream of every rank. */
-static void collect_rows(glia_walk *w, const int32_t *row, int n) {
-    float *part = (float *)(void *)next_area(w);
+void glia_collect_rows(glia_walk *w, float *out, const int32_t *row, int n) {
+    float *part = w->spread ? (float *)(void *)next_area(w) : out;
     size_t from, to, first, last;
     glia_held_rows(w, &from, &to);
     glia_share((size_t)n, w->thread, w->d->threads, &first, &last);
@@ -164,14 +163,14 @@ static void collect_rows(glia_walk *w, const int32_t *row, int n) {
         else
             for (size_t c = 0; c < w->ld_hidden; c++) to_row[c] = -0.0f; /* what changes no sum */
     }
-    glia_comm_all_reduce(w->comm, w->thread, w->hidden, part, (size_t)n * w->ld_hidden, false);
-    glia_device_barrier(w->d); /* hidden */
+    if (w->spread) glia_comm_all_reduce(w->comm, w->thread, out, part, (size_t)n * w->ld_hidden, false);
+    glia_device_barrier(w->d); /* out */
 }
 
 void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                         const int32_t *row, int n, const glia_linear_out *out) {
     if (n == 0) return;
-    if (w->spread) collect_rows(w, row, n);
+    if (w->spread) glia_collect_rows(w, w->hidden, row, n);
     const glia_linear_in in = {w->hidden, {w->ld_hidden, 0}, n, w->spread ? NULL : row, norm, eps};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }

@@ -57,6 +57,9 @@ void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matr
  * as many as ranks would hold one each: the same bits. x: a block of m rows for each shard. */
 void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float *x, size_t ldx,
                              const glia_matrix *shard, int shards, const float *bias);
+/* out [n, ld_hidden] <- rows row[n] of the residual stream, on every rank; a barrier stands behind.
+ * `out` may be the residual stream itself where its rows are spread. */
+void glia_collect_rows(glia_walk *w, float *out, const int32_t *row, int n);
 /* out <- RMSNorm of rows row[n] of the residual stream through this rank's part of the vocabulary. */
 void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                         const int32_t *row, int n, const glia_linear_out *out);

@@ -142,9 +142,6 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
         }
     for (int i = 0; i < n; i++)
         a->token[glia_cp_index(p->cp_strided, (size_t)n, p->tp, places, (size_t)i)] = i < m ? b->token[i] : 0;
-    for (int i = 0; i < b->n_logits; i++)
-        a->logit_row[i] =
-            (int32_t)glia_cp_index(p->cp_strided, (size_t)n, p->tp, places, (size_t)b->logit_row[i]);
     const glia_rows rows = {.block_table = b->block_table, .max_blocks = b->max_blocks};
     a->mine = a->stored = rows;
     a->mine.n = real;

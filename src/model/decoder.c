@@ -28,6 +28,8 @@ enum {
     REGION_STATES,
     REGION_ALL_KV,
     REGION_PARTED,
+    REGION_NORMED,
+    REGION_RESIDUAL,
 };
 
 static size_t max_of(size_t a, size_t b) { return a > b ? a : b; }
@@ -64,6 +66,10 @@ static size_t states_bytes(const glia_model_config *c, const glia_local *local,
     return glia_states_bytes((size_t)l->max_rows * (size_t)local->heads, (size_t)c->head_dim);
 }
 
+static size_t wanted_rows(const glia_decoder_limits *l) {
+    return (size_t)l->max_logits + (size_t)l->max_hidden + (size_t)l->max_residual;
+}
+
 /* The largest k of a matrix. */
 static size_t widest_input(const glia_model_config *c, const glia_local *local) {
     return max_of(max_of((size_t)c->hidden, local->ffn), local->q);
@@ -96,7 +102,10 @@ void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const
     glia_plan_add(plan, "q of members", others * rows * glia_row_stride(members * local.q), f);
     glia_plan_add(plan, "softmax states", others * members, states_bytes(c, &local, l));
     glia_plan_add(plan, "k and v of all rows", parted * rows * 2 * local.kv, f);
-    glia_plan_add(plan, "parted rows", parted * (7 * rows + (size_t)l->max_logits), sizeof(int32_t));
+    glia_plan_add(plan, "parted rows", parted * (7 * rows + wanted_rows(l)), sizeof(int32_t));
+    glia_plan_add(plan, "hidden states wanted", (size_t)l->max_hidden * ld_hidden, f);
+    glia_plan_add(plan, "residual streams wanted", (size_t)l->n_residual_layers * (size_t)l->max_residual,
+                  ld_hidden * f);
 }
 
 static size_t operand_bytes(const glia_model_config *c, const glia_parallel *p,
@@ -116,7 +125,7 @@ size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *
     return bytes;
 }
 
-static void bind(glia_decoder *d) {
+static void bind(glia_decoder *d, size_t area_offset) {
     const glia_model_config *c = d->w->config;
     d->ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, &d->w->parallel);
     d->ld_qkv = glia_ld_qkv(&d->w->parallel, &d->local);
@@ -137,9 +146,11 @@ static void bind(glia_decoder *d) {
     d->device.ld_operand =
         glia_row_stride(d->device.narrow ? ((size_t)c->hidden + 1) / 2 : (size_t)c->hidden);
     d->kv.shape.base = glia_plan_at(&d->plan, REGION_KV);
+    d->normed = glia_plan_at(&d->plan, REGION_NORMED);
+    d->residual = glia_plan_at(&d->plan, REGION_RESIDUAL);
     if (!d->comm) return;
     const size_t bytes = operand_bytes(c, &d->w->parallel, &d->limits);
-    d->area[0] = glia_comm_area(d->comm);
+    d->area[0] = (char *)glia_comm_area(d->comm) + area_offset;
     d->area[1] = d->area[0] + bytes;
     d->logits = (float *)(void *)(d->area[1] + bytes);
     if (!shares_qkv(&d->w->parallel, &d->local)) return;
@@ -150,7 +161,7 @@ static void bind(glia_decoder *d) {
     d->states = glia_plan_at(&d->plan, REGION_STATES);
     d->all_kv = glia_plan_at(&d->plan, REGION_ALL_KV);
     d->parted.numbers = glia_plan_at(&d->plan, REGION_PARTED);
-    d->parted.logit_row = d->parted.numbers + 7 * all_rows(&d->w->parallel, &d->limits);
+    d->wanted.numbers = d->parted.numbers + 7 * all_rows(&d->w->parallel, &d->limits);
 }
 
 typedef struct {
@@ -193,7 +204,8 @@ static glia_status split_groups(glia_decoder *d, glia_comm *world, glia_err *err
 }
 
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
-                                unsigned cpu_flags, glia_team *team, glia_comm *world, glia_err *err) {
+                                unsigned cpu_flags, glia_team *team, glia_comm *world, size_t area_offset,
+                                glia_err *err) {
     *out = NULL;
     glia_decoder *d = calloc(1, sizeof *d);
     if (!d) return glia_fail_nomem(err, sizeof *d, "the decoder");
@@ -211,15 +223,15 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     d->kv = kv_shape(w->config, &d->local, limits);
     glia_decoder_plan(w->config, &w->parallel, limits, d->device.threads, &d->plan);
     glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
-    if (status == GLIA_OK && w->parallel.tp > 1) status = split_groups(d, world, err);
-    if (status == GLIA_OK) {
-        bind(d);
+    if (!status && w->parallel.tp > 1) status = split_groups(d, world, err);
+    if (!status) {
+        bind(d, area_offset);
         status = prepare_rope(d, err);
     }
-    if (status == GLIA_OK)
-        *out = d;
-    else
+    if (status)
         glia_decoder_free(d);
+    else
+        *out = d;
     return status;
 }
 
@@ -233,8 +245,6 @@ void glia_decoder_free(glia_decoder *d) {
     free(d);
 }
 
-const glia_plan *glia_decoder_memory(const glia_decoder *d) { return &d->plan; }
-
 static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
     const glia_layout l = glia_rows_layout(&d->device, (size_t)walk->m, d->ld_ffn);
@@ -244,6 +254,28 @@ static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const gli
     glia_device_barrier(&d->device); /* ffn */
     glia_row_parallel(walk, d->ffn, d->ld_ffn, &w->down, w->down_bias);
     glia_device_barrier(&d->device); /* hidden */
+}
+
+static float *residual_row(const glia_decoder *d, int layer, int i) {
+    return d->residual + ((size_t)layer * (size_t)d->limits.max_residual + (size_t)i) * d->ld_hidden;
+}
+
+/* Keep the rows wanted of the residual stream after `layer`. */
+static void keep_residual(const glia_decoder *d, glia_walk *walk, int layer) {
+    if (!d->batch->n_residual) return;
+    for (int i = 0; i < d->limits.n_residual_layers; i++)
+        if (d->limits.residual_layer[i] == layer)
+            glia_collect_rows(walk, residual_row(d, i, 0), d->wanted.residual, d->batch->n_residual);
+}
+
+/* Keep the rows wanted of the hidden state after the last norm. */
+static void keep_normed(const glia_decoder *d, glia_walk *walk) {
+    const glia_model_config *c = d->w->config;
+    const int n = d->batch->n_hidden;
+    if (!n) return;
+    glia_collect_rows(walk, d->normed, d->wanted.hidden, n);
+    glia_device_norm(&d->device, walk->thread, d->normed, d->normed, d->ld_hidden, n, (size_t)c->hidden,
+                     d->w->final_norm, (float)c->rms_norm_eps);
 }
 
 static void forward(void *arg, int thread) {
@@ -275,11 +307,35 @@ static void forward(void *arg, int thread) {
     glia_parallel_embed(&walk, &d->w->embed, (size_t)c->hidden, (size_t)c->vocab,
                         d->parted.on ? d->parted.token : b->token);
     glia_device_barrier(&d->device); /* hidden */
-    for (int i = 0; i < c->layers; i++) forward_layer(d, &walk, i, &rows);
+    for (int i = 0; i < c->layers; i++) {
+        forward_layer(d, &walk, i, &rows);
+        keep_residual(d, &walk, i);
+    }
+    keep_normed(d, &walk); /* before the head, which may write hidden */
     const glia_linear_out logits = {GLIA_STORE, d->logits, d->ld_vocab, NULL, 0};
-    glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head,
-                       d->parted.on ? d->parted.logit_row : b->logit_row, b->n_logits, &logits);
+    glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, d->wanted.logits,
+                       b->n_logits, &logits);
     if (thread == 0) d->turn = walk.turn; /* all have read it: a barrier lies behind */
+}
+
+/* The rows wanted, where they are in the residual stream: n at *to, which then points behind. */
+static const int32_t *find_rows(const glia_decoder *d, int32_t **to, const int32_t *row, int n) {
+    const glia_parallel *p = &d->w->parallel;
+    int32_t *const found = *to;
+    if (!d->parted.on) return row;
+    for (int i = 0; i < n; i++)
+        found[i] =
+            (int32_t)glia_cp_index(p->cp_strided, (size_t)d->parted.n, p->tp, p->cp_degree, (size_t)row[i]);
+    *to += n;
+    return found;
+}
+
+static void find_wanted(glia_decoder *d) {
+    const glia_batch *b = d->batch;
+    int32_t *to = d->wanted.numbers;
+    d->wanted.logits = find_rows(d, &to, b->logit_row, b->n_logits);
+    d->wanted.hidden = find_rows(d, &to, b->hidden_row, b->n_hidden);
+    d->wanted.residual = find_rows(d, &to, b->residual_row, b->n_residual);
 }
 
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
@@ -287,6 +343,8 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     assert(!batch->parent || !d->members); /* a tree's ancestors may be another member's */
     assert(batch->n_rows > 0 && batch->n_rows <= d->limits.max_rows);
     assert(batch->n_logits >= 0 && batch->n_logits <= d->limits.max_logits);
+    assert(batch->n_hidden >= 0 && batch->n_hidden <= d->limits.max_hidden);
+    assert(batch->n_residual >= 0 && batch->n_residual <= d->limits.max_residual);
     for (int i = 0; i < batch->n_rows; i++) {
         assert(batch->token[i] >= 0 && batch->token[i] < d->w->config->vocab);
         assert(batch->position[i] >= 0 && batch->position[i] < d->limits.sequence_length);
@@ -297,12 +355,21 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     d->batch = batch;
     d->parted.on = d->row_group && !batch->parent && glia_rows_are_many(&w->parallel, batch->n_rows);
     if (d->parted.on) glia_part_rows(d, batch);
+    find_wanted(d);
     glia_team_run(d->device.team, forward, d);
 }
 
 size_t glia_decoder_ld_logits(const glia_decoder *d) { return d->ld_vocab; }
 
 const float *glia_decoder_logits(const glia_decoder *d, int i) { return d->logits + (size_t)i * d->ld_vocab; }
+
+const float *glia_decoder_hidden(const glia_decoder *d, int i) {
+    return d->normed + (size_t)i * d->ld_hidden;
+}
+
+const float *glia_decoder_residual(const glia_decoder *d, int layer, int i) {
+    return residual_row(d, layer, i);
+}
 
 void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at) {
     const int members = d->local.members;

@@ -16,6 +16,8 @@
 typedef struct glia_weights glia_weights; /* model/weights.h */
 typedef struct glia_decoder glia_decoder;
 
+enum { GLIA_RESIDUAL_LAYERS_MAX = 8 };
+
 /* What fixes every buffer. All set; see glia_options for meanings and defaults. */
 typedef struct {
     glia_dtype kv_dtype; /* GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
@@ -25,26 +27,29 @@ typedef struct {
     int n_blocks;        /* blocks of the cache, over all sequences */
     int sequence_length; /* positions of one sequence, at most */
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
+    int max_hidden;      /* rows of a batch whose hidden state is wanted; 0: of none */
+    int max_residual;    /* rows of a batch whose residual stream is wanted; 0: of none */
+    int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* after which layers */
 } glia_decoder_limits;
 
 /* Plan only, of one rank: fills *plan without mapping it. */
 void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *limits,
                        int threads, glia_plan *plan);
-/* Bytes at the start of each rank's area (glia_comm_share) that the decoder uses: a multiple of 64. */
+/* Bytes that the decoder uses of each rank's area (glia_comm_share): a multiple of 64. */
 size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
                                const glia_decoder_limits *limits);
 
 /* `w` and `team` must outlive the decoder; `cpu_flags` choose the rung
  * (base/cpu.h). `world`: this rank's end of the ranks that share the model, its
- * area shared already; NULL where w->parallel.tp is 1. Errors: GLIA_ERR_NOMEM. */
+ * area shared already; NULL where w->parallel.tp is 1. The decoder uses the bytes
+ * of the area from `area_offset` on, a multiple of 64, equal on every rank. Errors:
+ * GLIA_ERR_NOMEM. */
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
-                                unsigned cpu_flags, glia_team *team, glia_comm *world, glia_err *err);
+                                unsigned cpu_flags, glia_team *team, glia_comm *world, size_t area_offset,
+                                glia_err *err);
 void glia_decoder_free(glia_decoder *d);
 
-/* What was allocated: the plan, mapped. */
-const glia_plan *glia_decoder_memory(const glia_decoder *d);
-
-/* Run one step: write keys and values, fill the logits of logit_row. Every
+/* Run one step: write keys and values, compute what is wanted of the rows. Every
  * index must be in range (the engine's duty; asserted). Allocates nothing. Every
  * rank takes the same step; after it glia_comm_check() says whether all could. */
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
@@ -54,6 +59,12 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
  * gives this rank, in its area, the next row's glia_decoder_ld_logits() floats behind. */
 const float *glia_decoder_logits(const glia_decoder *d, int i);
 size_t glia_decoder_ld_logits(const glia_decoder *d);
+
+/* The last step's i-th row whose hidden state after the last norm was wanted: float32 [hidden], the
+ * same on every rank, valid until the next step. */
+const float *glia_decoder_hidden(const glia_decoder *d, int i);
+/* The same of the residual stream after layer limits->residual_layer[layer]. */
+const float *glia_decoder_residual(const glia_decoder *d, int layer, int i);
 
 /* Copy key and value of all layers from one place to another (block, position
  * in block): acceptance of a tree, copy on write of a shared block. */

@@ -11,11 +11,17 @@
 typedef struct {
     bool on;
     int n;
-    int32_t *token, *logit_row; /* of the batch, in rank order */
-    glia_rows mine;             /* this place's rows that are real */
-    glia_rows stored;           /* all rows as their keys and values are gathered; slot -1: none */
-    int32_t *numbers;           /* [7, n] what these point to */
+    int32_t *token;   /* of the batch, in rank order */
+    glia_rows mine;   /* this place's rows that are real */
+    glia_rows stored; /* all rows as their keys and values are gathered; slot -1: none */
+    int32_t *numbers; /* [7, n] what these point to */
 } glia_parted;
+
+/* Rows of the residual stream of which something is wanted. */
+typedef struct {
+    const int32_t *logits, *hidden, *residual;
+    int32_t *numbers; /* what these point to where rows are parted */
+} glia_wanted_rows;
 
 struct glia_decoder {
     const glia_weights *w;
@@ -33,6 +39,7 @@ struct glia_decoder {
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
     float *hidden; /* [rows, hidden] the residual stream */
     float *qkv, *attention, *ffn, *logits;
+    float *normed, *residual;   /* [max_hidden], [layers, max_residual] rows, ld_hidden floats apart */
     float *group_q;             /* [rows, ld_group] q of all members */
     char *states, *states_area; /* softmax states, a block for each member: theirs for us, ours for them */
     size_t ld_group;
@@ -40,6 +47,7 @@ struct glia_decoder {
     float *cos, *sin;
     const glia_batch *batch;
     glia_parted parted;
+    glia_wanted_rows wanted;
 };
 
 /* Floats from row to row of q, k and v of a rank in d->qkv (where they are in steps: for each row);
