@@ -194,6 +194,8 @@ static void check_inspect(const char *dir, glia_options o) {
     assert_int_equal(number(memory, "total_bytes"), stats.plan_bytes + stats.weight_bytes);
     assert_int_equal(sum_of(json_object_get(memory, "plan")), stats.plan_bytes);
     assert_int_equal(sum_of(json_object_get(memory, "weights")), stats.weight_bytes);
+    const int64_t messages = number(memory, "plan_bytes_between_machines") - number(memory, "plan_bytes");
+    assert_int_equal(messages, 0); /* one rank sends none */
 
     int64_t parameters = 0;
     const json_t *tensors = json_object_get(root, "tensors");

@@ -278,6 +278,25 @@ static void test_arguments(void **state) {
     glia_comm_free(NULL);
 }
 
+/* The plan of an area is what the area takes. */
+static void test_memory(void **state) {
+    (void)state;
+    enum { BYTES = 24 << 20, SLACK = 1 << 20 };
+    glia_comm *c;
+    assert_int_equal(glia_comm_threads(&c, 1, NULL), GLIA_OK);
+    assert_int_equal(glia_comm_kind_of(c), GLIA_COMM_THREADS);
+    assert_int_equal(glia_comm_kind_of(NULL), GLIA_COMM_THREADS);
+    const size_t before = comm_mapped_bytes();
+    assert_int_equal(glia_comm_share(c, BYTES, NULL), GLIA_OK);
+    const size_t took = comm_mapped_bytes() - before, plan = glia_comm_memory(GLIA_COMM_THREADS, 1, BYTES);
+    CHECK(took <= plan + SLACK && plan <= took + SLACK, "%zu bytes mapped, %zu planned", took, plan);
+    glia_comm_free(c);
+    /* Messages take the area twice: itself and the staging. */
+    const size_t shared = glia_comm_memory(GLIA_COMM_SHARED, 8, BYTES);
+    assert_true(shared >= BYTES && shared <= BYTES + 2 * 4096);
+    assert_true(glia_comm_memory(GLIA_COMM_MESSAGES, 8, BYTES) >= shared + BYTES);
+}
+
 static int bench(void) {
     comm_half = COMM_BENCH_HALF;
     for (int n = 2; n <= 4; n += 2) {
@@ -297,6 +316,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_groups),     cmocka_unit_test(test_crossing_groups),
         cmocka_unit_test(test_costs),      cmocka_unit_test(test_failure),
         cmocka_unit_test(test_agreement),  cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_memory),
     };
     return check_run_group("comm", tests);
 }

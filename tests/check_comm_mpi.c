@@ -55,6 +55,22 @@ static void end_in_the_middle(comm_rank *r, int thread) {
     }
 }
 
+/* An area takes what the plan says: this rank's, and the windows of its neighbours, which it maps too. */
+static int run_memory(glia_comm *world, int neighbours) {
+    enum { BYTES = 8 << 20, SLACK = 3 << 20 };
+    glia_err err = {0};
+    const size_t before = comm_mapped_bytes();
+    glia_status status = glia_comm_share(world, BYTES, &err);
+    const size_t took = comm_mapped_bytes() - before;
+    const glia_comm_kind kind = glia_comm_kind_of(world);
+    const size_t plan = glia_comm_memory(kind, glia_comm_size(world), BYTES) + (size_t)neighbours * BYTES;
+    if (!status && (took > plan + SLACK || plan > took + SLACK))
+        status = glia_fail(&err, GLIA_ERR_LIMIT, "kind %d: %zu bytes mapped, %zu planned", kind, took, plan);
+    const int code = report(world, glia_comm_rank(world), status, &err);
+    glia_comm_free(world);
+    return code;
+}
+
 static int run_ranks(glia_comm *world, const char *name) {
     static const int everyone[] = {0, 1, 2, 3, 4, 5, 6, 7};
     static const int colour[] = {0, 1, 0, 1, 0, 1, 0, 1}, even[] = {0, 2, 4, 6}, odd[] = {1, 3, 5, 7};
@@ -117,6 +133,8 @@ static int run_rank(const char *name) {
         if (rank == 1) status = glia_fail(&err, GLIA_ERR_IO, "model.safetensors: no such file");
         status = glia_comm_agree(world, "", status, &err);
     }
+    if (strcmp(name, "memory") == 0) return run_memory(world, glia_comm_size(world) - 1);
+    if (strcmp(name, "messages-memory") == 0) return run_memory(world, 0);
     if (status == GLIA_OK) return run_ranks(world, name);
     const int code = report(world, rank, status, &err);
     glia_comm_free(world);
@@ -168,6 +186,8 @@ static void test_well(void **state) {
         {4, "", "groups", "well, mpi shared memory"},
         {3, "", "team", "well, mpi shared memory"},
         {2, "", "messages", "well, mpi messages"},
+        {2, "", "memory", "well, mpi shared memory"},
+        {2, "", "messages-memory", "well, mpi "},
         {3, "", "messages-team", "well, mpi messages"},
         {4, "", "messages-groups", "well, mpi messages"},
         {5, "--mca btl tcp,self", "messages", "well, mpi messages"},

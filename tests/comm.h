@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/team.h"
 #include "check.h"
@@ -238,6 +239,16 @@ static inline void comm_bench(comm_rank *r, int thread) {
                        op == 4 ? 0 : n * sizeof(float), s * 1e6, bytes / s / 1e9);
         }
     atomic_fetch_add(&r->done, 1);
+}
+
+/* Address space of this process. */
+static inline size_t comm_mapped_bytes(void) {
+    unsigned long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%llu", &pages), 1);
+    fclose(f);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* A rank's threads, run as `fn(rank, thread)` on plain pthreads. */

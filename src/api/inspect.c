@@ -169,12 +169,14 @@ static json_t *regions_json(const glia_plan *plan) {
 }
 
 static json_t *memory_json(const glia_model *m) {
-    glia_plan weights = {0}, engine = {0};
+    glia_plan weights = {0}, engine = {0}, apart = {0};
     glia_weights_plan(&weights, &m->config, &m->parallel, m->dtype, &m->quantize);
-    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, &engine);
-    return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
+    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, GLIA_COMM_THREADS, &engine);
+    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, GLIA_COMM_MESSAGES, &apart);
+    return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
                      "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
-                     (json_int_t)engine.bytes, "total_bytes", (json_int_t)(weights.bytes + engine.bytes));
+                     (json_int_t)engine.bytes, "plan_bytes_between_machines", (json_int_t)apart.bytes,
+                     "total_bytes", (json_int_t)(weights.bytes + engine.bytes));
 }
 
 /* ---- kernels -------------------------------------------------------------- */

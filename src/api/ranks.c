@@ -140,17 +140,20 @@ static void *load_rank(void *arg) {
     return NULL;
 }
 
-/* Each rank's plan is checked when it is mapped, but untouched memory still counts as available. */
+/* A lone rank's plan is checked when it is mapped. The areas of several ranks are not part of it, and memory
+ * that other ranks mapped and did not touch still counts as available. */
 static glia_status check_memory(const glia_model *m, const glia_options *o, int ranks, glia_err *err) {
     glia_plan plan = {0};
     if (o->dummy || !glia_artifact_in(m->dir))
         glia_weights_plan(&plan, &m->config, &m->parallel, m->dtype, &m->quantize);
-    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, &plan);
+    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, glia_comm_kind_of(m->world), &plan);
     const size_t available = glia_memory_available();
-    if (ranks == 1 || plan.overflow || plan.bytes <= available / (size_t)ranks) return GLIA_OK;
-    return glia_fail(err, GLIA_ERR_NOMEM,
-                     "%d ranks need %.2f GiB each, weights and buffers, this machine has %.2f GiB available",
-                     ranks, (double)plan.bytes / 0x1p30, (double)available / 0x1p30);
+    if (m->parallel.tp == 1 || plan.overflow || plan.bytes <= available / (size_t)ranks) return GLIA_OK;
+    return glia_fail(
+        err, GLIA_ERR_NOMEM,
+        "each rank needs %.2f GiB for weights and buffers, %d in this process, this machine has %.2f GiB "
+        "available",
+        (double)plan.bytes / 0x1p30, ranks, (double)available / 0x1p30);
 }
 
 /* Rank 0 on this thread, the others beside it; the first one's failure counts. */

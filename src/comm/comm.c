@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SPINS = 10000, NOTE_LAYOUT = 1 };
+enum { SPINS = 10000, NOTE_LAYOUT = 1, PAGE = 4096 };
 
 /* ---- worlds ------------------------------------------------------------------ */
 
@@ -158,8 +158,23 @@ glia_status glia_comm_share(glia_comm *world, size_t bytes, glia_err *err) {
     return world->world->table->share(world, bytes, err);
 }
 
-size_t glia_comm_memory(const glia_comm *c, size_t bytes) {
-    return bytes + c->world->table->memory(c, bytes);
+size_t glia_window_bytes(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE + PAGE; }
+
+size_t glia_staging_bytes(int size, size_t bytes) { return bytes + 128 * 1024 + (size_t)size * GLIA_LINE; }
+
+/* What mpi.c keeps beside the staging: where operands stand, and two requests per rank (an MPI_Request is
+ * a pointer at most). */
+static size_t list_bytes(int size) { return (GLIA_RANKS_MAX + 2 * (size_t)size) * sizeof(void *); }
+
+size_t glia_comm_memory(glia_comm_kind kind, int size, size_t bytes) {
+    if (kind == GLIA_COMM_THREADS) return bytes;
+    const size_t window = glia_window_bytes(bytes);
+    return kind == GLIA_COMM_SHARED ? window : window + glia_staging_bytes(size, bytes) + list_bytes(size);
+}
+
+glia_comm_kind glia_comm_kind_of(const glia_comm *c) {
+    if (!c || !c->world->table->mpi) return GLIA_COMM_THREADS;
+    return c->world->local == c->world->size ? GLIA_COMM_SHARED : GLIA_COMM_MESSAGES;
 }
 
 #ifndef GLIA_HAVE_MPI

@@ -82,8 +82,15 @@ glia_status glia_comm_notes(glia_comm *world, const void *mine, size_t bytes, vo
 glia_status glia_comm_share(glia_comm *world, size_t bytes, glia_err *err);
 /* This rank's area, aligned to 64 bytes. */
 void *glia_comm_area(const glia_comm *c);
-/* Memory a rank needs for an area of `bytes` among `size` ranks, its own buffers included. */
-size_t glia_comm_memory(const glia_comm *c, size_t bytes);
+/* How the ranks of a world reach each other: as threads of one process, as MPI
+ * processes of one machine through shared memory, or as MPI processes of several
+ * machines, which send messages. */
+typedef enum { GLIA_COMM_THREADS, GLIA_COMM_SHARED, GLIA_COMM_MESSAGES } glia_comm_kind;
+/* The kind of c's world; NULL, one process alone, counts as threads. */
+glia_comm_kind glia_comm_kind_of(const glia_comm *c);
+/* Bytes that glia_comm_share(world, bytes) allocates for each of `size` ranks: the
+ * area and the buffers that grow with it. A pure function, for memory plans. */
+size_t glia_comm_memory(glia_comm_kind kind, int size, size_t bytes);
 
 /* The group of all ranks with this rank's colour, in rank order, for teams of
  * `threads`. `colour` [size of parent]: of every rank, the same on each; NULL:

@@ -29,10 +29,10 @@ typedef struct glia_world glia_world;
 
 /* What kinds of worlds do differently. Host calls: one thread of each rank. */
 typedef struct {
+    bool mpi; /* ranks are MPI processes */
     /* all [size, bytes] = every rank's `mine`; false once a rank has failed. */
     bool (*exchange)(glia_comm *c, const void *mine, size_t bytes, void *all);
     glia_status (*share)(glia_comm *c, size_t bytes, glia_err *err);
-    size_t (*memory)(const glia_comm *c, size_t bytes); /* besides the area */
     void (*tell)(glia_world *w,
                  const char *sentence); /* this rank's failure to other processes; may be NULL */
     void (*free)(glia_comm *c);         /* after the last collective */
@@ -51,6 +51,11 @@ struct glia_world {
     char **area;        /* [size]; likewise */
     void *part;         /* what the kind of world needs */
 };
+
+/* Bytes that an MPI rank allocates for an area of `bytes`: its window, and the
+ * staging for operands of a sum or packed rows of a gather. */
+size_t glia_window_bytes(size_t bytes);
+size_t glia_staging_bytes(int size, size_t bytes);
 
 /* Set the world's failure to `sentence`; false where it has one. */
 bool glia_world_fail(glia_world *w, const char *sentence);

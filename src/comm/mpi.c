@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, VERSION_BYTES = 32, OUTSIDE = 0, INSIDE, GIVEN_UP };
+enum { VERSION_BYTES = 32, OUTSIDE = 0, INSIDE, GIVEN_UP };
 
 static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
 
@@ -34,7 +34,7 @@ void glia_mpi_fail(glia_comm *c, int code) {
 
 /* ---- inside MPI ----------------------------------------------------------------- */
 
-/* Either this sees the failure, or glia_mpi_gone() sees where the thread is. */
+/* Either glia_mpi_enter() sees the failure, or another_is_gone() sees that the thread is inside MPI. */
 bool glia_mpi_enter(glia_comm *c) {
     atomic_store(&part_of(c)->inside, INSIDE);
     if (!glia_world_failed(c->world)) return true;
@@ -47,7 +47,10 @@ void glia_mpi_leave(glia_comm *c) {
         for (;;) pause(); /* the process is being ended */
 }
 
-void glia_mpi_gone(glia_world *w) {
+/* Another process is gone, and the world's failure says so. If this rank's thread is inside MPI, it may
+ * never come back: speak for it. */
+static void another_is_gone(void *user) {
+    glia_world *w = user;
     glia_mpi *m = w->part;
     int inside = INSIDE;
     if (m->last_words && atomic_compare_exchange_strong(&m->inside, &inside, GIVEN_UP))
@@ -82,10 +85,9 @@ static glia_status map_window(glia_comm *c, MPI_Win *window, size_t bytes, char 
     MPI_Comm_size(m->here, &local);
     MPI_Info_create(&info);
     MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each rank's pages on its own node */
-    const MPI_Aint rounded = (MPI_Aint)((bytes + PAGE - 1) / PAGE * PAGE + PAGE);
     int code = MPI_ERR_OTHER;
     if (glia_mpi_enter(c)) {
-        code = MPI_Win_allocate_shared(rounded, 1, info, m->here, &mine, window);
+        code = MPI_Win_allocate_shared((MPI_Aint)glia_window_bytes(bytes), 1, info, m->here, &mine, window);
         glia_mpi_leave(c);
     }
     MPI_Info_free(&info);
@@ -110,20 +112,13 @@ static glia_status map_window(glia_comm *c, MPI_Win *window, size_t bytes, char 
 
 static bool all_here(const glia_comm *c) { return c->world->local == c->size; }
 
-size_t glia_mpi_staging_bytes(int size, size_t bytes) {
-    return bytes + 128 * 1024 + (size_t)size * GLIA_LINE;
-}
-
-static size_t memory(const glia_comm *c, size_t bytes) {
-    return all_here(c) ? 0 : glia_mpi_staging_bytes(c->size, bytes);
-}
-
 static glia_status map_staging(glia_comm *c, size_t bytes, glia_err *err) {
     glia_mpi *m = part_of(c);
-    m->staging_bytes = glia_mpi_staging_bytes(c->size, bytes);
+    m->staging_bytes = glia_staging_bytes(c->size, bytes);
     void *p = mmap(NULL, m->staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return glia_fail_nomem(err, m->staging_bytes, "messages between ranks");
     m->staging = p;
+    _Static_assert(sizeof *m->request <= sizeof(void *), "glia_comm_memory() counts requests as pointers");
     m->piece = calloc(GLIA_RANKS_MAX, sizeof *m->piece);
     m->request = calloc((size_t)c->size * 2, sizeof *m->request);
     if (!m->piece || !m->request)
@@ -174,7 +169,7 @@ static void release(glia_comm *c) {
 }
 
 static const glia_world_table mpi_world = {
-    .exchange = exchange, .share = share_area, .memory = memory, .tell = tell, .free = release};
+    .mpi = true, .exchange = exchange, .share = share_area, .tell = tell, .free = release};
 
 /* ---- beginning ------------------------------------------------------------------ */
 
@@ -199,16 +194,17 @@ static glia_status same_version(glia_comm *c, glia_err *err) {
 
 static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
     glia_mpi *m = part_of(c);
+    const glia_lifeline_owner owner = {.world = c->world, .gone = another_is_gone, .user = c->world};
     glia_hub hub, *hubs = calloc((size_t)c->size, sizeof *hubs);
     glia_status status = GLIA_OK;
     memset(&hub, 0, sizeof hub);
     if (!hubs) status = glia_fail_nomem(err, (size_t)c->size * sizeof *hubs, "the lifeline");
-    if (status == GLIA_OK && c->rank == 0) status = glia_lifeline_listen(&m->lifeline, c->world, &hub, err);
+    if (status == GLIA_OK && c->rank == 0) status = glia_lifeline_listen(&m->lifeline, &owner, &hub, err);
     status = glia_comm_agree(c, "", status, err);
     if (status == GLIA_OK && !exchange(c, &hub, sizeof hub, hubs)) status = glia_comm_check(c, err);
     if (status == GLIA_OK)
         status = c->rank == 0 ? glia_lifeline_accept(m->lifeline, err)
-                              : glia_lifeline_join(&m->lifeline, c->world, c->rank, &hubs[0], err);
+                              : glia_lifeline_join(&m->lifeline, &owner, c->rank, &hubs[0], err);
     free(hubs);
     return glia_comm_agree(c, "", status, err);
 }

@@ -1,6 +1,6 @@
 /* mpi_lifeline.c - see mpi_lifeline.h. */
 #define _GNU_SOURCE
-#include "comm/mpi_world.h"
+#include "comm/mpi_lifeline.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -37,7 +37,7 @@ typedef struct {
 } line;
 
 struct glia_lifeline {
-    glia_world *world;
+    glia_lifeline_owner owner;
     glia_peer self;
     bool hub;
     int listener; /* -1: none */
@@ -67,13 +67,13 @@ void glia_lifeline_tell(glia_lifeline *l, const char *sentence) { tell(l, FAILED
 
 /* Another rank failed, and is gone or not; the hub passes it on. */
 static void learn(glia_lifeline *l, int32_t kind, const char *sentence) {
-    const bool first = glia_world_fail(l->world, sentence);
-    if (l->hub && (first || kind == GONE)) tell(l, kind, glia_world_why(l->world));
-    if (kind == GONE) glia_mpi_gone(l->world);
+    const bool first = glia_world_fail(l->owner.world, sentence);
+    if (l->hub && (first || kind == GONE)) tell(l, kind, glia_world_why(l->owner.world));
+    if (kind == GONE) l->owner.gone(l->owner.user);
 }
 
 static void lost(glia_lifeline *l, const line *of, int why) {
-    char sentence[sizeof l->world->why];
+    char sentence[sizeof l->owner.world->why];
     snprintf(sentence, sizeof sentence, "rank %d (process %d on %s) ended without a word%s%s", of->peer.rank,
              of->peer.pid, of->peer.host, why ? ": " : ", as when killed", why ? strerror(why) : "");
     learn(l, GONE, sentence);
@@ -146,10 +146,11 @@ static bool introduce(int fd, const glia_peer *self) {
     return send(fd, self, sizeof *self, MSG_NOSIGNAL) == (ssize_t)sizeof *self;
 }
 
-static glia_status new_lifeline(glia_lifeline **out, glia_world *w, int rank, int n, glia_err *err) {
+static glia_status new_lifeline(glia_lifeline **out, const glia_lifeline_owner *owner, int rank, int n,
+                                glia_err *err) {
     glia_lifeline *l = *out = calloc(1, sizeof *l);
     if (!l) return glia_fail_nomem(err, sizeof *l, "the lifeline");
-    l->world = w;
+    l->owner = *owner;
     l->listener = -1;
     l->hub = rank == 0;
     l->self = (glia_peer){.rank = rank, .pid = (int32_t)getpid()};
@@ -212,8 +213,9 @@ static int open_listener(int32_t *port) {
     return -1;
 }
 
-glia_status glia_lifeline_listen(glia_lifeline **out, glia_world *w, glia_hub *hub, glia_err *err) {
-    glia_status status = new_lifeline(out, w, 0, w->size - 1, err);
+glia_status glia_lifeline_listen(glia_lifeline **out, const glia_lifeline_owner *owner, glia_hub *hub,
+                                 glia_err *err) {
+    glia_status status = new_lifeline(out, owner, 0, owner->world->size - 1, err);
     if (status != GLIA_OK) return status;
     glia_lifeline *l = *out;
     if (getrandom(l->self.token, sizeof l->self.token, 0) != (ssize_t)sizeof l->self.token)
@@ -233,12 +235,12 @@ glia_status glia_lifeline_listen(glia_lifeline **out, glia_world *w, glia_hub *h
 
 glia_status glia_lifeline_accept(glia_lifeline *l, glia_err *err) {
     const long end = now_ms() + ACCEPT_MS;
-    while (l->n < l->world->size - 1) {
+    while (l->n < l->owner.world->size - 1) {
         struct pollfd p = {.fd = l->listener, .events = POLLIN};
         const long left = end - now_ms();
         if (left <= 0 || poll(&p, 1, (int)left) <= 0)
             return glia_fail(err, GLIA_ERR_IO, "%d of %d ranks did not connect within %d s",
-                             l->world->size - 1 - l->n, l->world->size - 1, ACCEPT_MS / 1000);
+                             l->owner.world->size - 1 - l->n, l->owner.world->size - 1, ACCEPT_MS / 1000);
         line *of = &l->line[l->n];
         of->fd = accept4(l->listener, NULL, NULL, SOCK_CLOEXEC);
         if (of->fd < 0) continue;
@@ -277,9 +279,9 @@ static int reach(const glia_hub *hub, const char *address, const glia_peer *self
     return -1;
 }
 
-glia_status glia_lifeline_join(glia_lifeline **out, glia_world *w, int rank, const glia_hub *hub,
-                               glia_err *err) {
-    glia_status status = new_lifeline(out, w, rank, 1, err);
+glia_status glia_lifeline_join(glia_lifeline **out, const glia_lifeline_owner *owner, int rank,
+                               const glia_hub *hub, glia_err *err) {
+    glia_status status = new_lifeline(out, owner, rank, 1, err);
     if (status != GLIA_OK) return status;
     glia_lifeline *l = *out;
     int fd = -1, why = EHOSTUNREACH;

@@ -11,6 +11,10 @@
 
 typedef struct glia_lifeline glia_lifeline;
 
+/* Called on the lifeline's thread when another process is gone. The world's
+ * failure is set before the call. */
+typedef void glia_lifeline_gone(void *user);
+
 enum { GLIA_ADDRESSES_MAX = 8, GLIA_HOST_BYTES = 64 };
 
 /* Who a process is, for sentences about its end. */
@@ -27,17 +31,29 @@ typedef struct {
     char address[GLIA_ADDRESSES_MAX][48]; /* numeric, IPv4 or IPv6 */
 } glia_hub;
 
-/* Rank 0: listen, then (everyone knowing *hub) take in the others' connections. */
-glia_status glia_lifeline_listen(glia_lifeline **out, glia_world *w, glia_hub *hub, glia_err *err);
-glia_status glia_lifeline_accept(glia_lifeline *l, glia_err *err);
-/* The others: connect. */
-glia_status glia_lifeline_join(glia_lifeline **out, glia_world *w, int rank, const glia_hub *hub,
-                               glia_err *err);
+/* What a lifeline reports to: a failure goes to `world`; `gone` (with `user`) is
+ * called after it when a process is gone. */
+typedef struct {
+    glia_world *world;
+    glia_lifeline_gone *gone;
+    void *user;
+} glia_lifeline_owner;
 
-/* Send this rank's failure to everyone there is a connection to. Any thread. */
+/* Rank 0 listens and fills *hub. When every rank has *hub, rank 0 accepts the
+ * connections of all other ranks, within 8 s. The caller frees *out.
+ * Errors: GLIA_ERR_IO, GLIA_ERR_NOMEM. */
+glia_status glia_lifeline_listen(glia_lifeline **out, const glia_lifeline_owner *owner, glia_hub *hub,
+                                 glia_err *err);
+glia_status glia_lifeline_accept(glia_lifeline *l, glia_err *err);
+/* Every other rank connects to *hub. The caller frees *out. Errors as above. */
+glia_status glia_lifeline_join(glia_lifeline **out, const glia_lifeline_owner *owner, int rank,
+                               const glia_hub *hub, glia_err *err);
+
+/* Send this rank's failure over every connection. Any thread may call it. */
 void glia_lifeline_tell(glia_lifeline *l, const char *sentence);
 
-/* Say goodbye, wait up to 4 s until all others do or are gone, and close. NULL is fine. */
+/* Say goodbye, wait up to 4 s for the goodbye or the end of every other rank, and
+ * close. NULL is fine. */
 void glia_lifeline_free(glia_lifeline *l);
 
 #endif

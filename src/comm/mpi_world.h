@@ -24,17 +24,12 @@ typedef struct {
     int n_requests;
 } glia_mpi;
 
-/* Staging for an area of `bytes`: parts of a sum, or rows packed for a gather. */
-size_t glia_mpi_staging_bytes(int size, size_t bytes);
-
 /* MPI refused: a failure of this rank. */
 void glia_mpi_fail(glia_comm *c, int code);
 
 /* Around calls of MPI: enter is false once a rank has failed. */
 bool glia_mpi_enter(glia_comm *c);
 void glia_mpi_leave(glia_comm *c);
-/* A process is gone, and the world's failure says so: speak for the rank's thread if it is inside MPI. */
-void glia_mpi_gone(glia_world *w);
 
 #endif
 #endif

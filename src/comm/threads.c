@@ -29,12 +29,6 @@ static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
     return GLIA_OK;
 }
 
-static size_t memory(const glia_comm *c, size_t bytes) {
-    (void)c;
-    (void)bytes;
-    return 0;
-}
-
 static void destroy(glia_world *w) {
     common *shared = w->part;
     free(shared->gates);
@@ -49,8 +43,7 @@ static void release(glia_comm *c) {
     if (atomic_fetch_sub(&w->users, 1) == 1) destroy(w);
 }
 
-static const glia_world_table threads_world = {
-    .exchange = exchange, .share = share_area, .memory = memory, .free = release};
+static const glia_world_table threads_world = {.exchange = exchange, .share = share_area, .free = release};
 
 static glia_world *new_world(int n) {
     glia_world *w = glia_world_new(&threads_world, "threads", n);

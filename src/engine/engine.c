@@ -27,11 +27,13 @@ static void plan_leader(const glia_blocks_shape *shape, const glia_engine_limits
 }
 
 void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
-                      int threads, glia_plan *plan) {
+                      int threads, glia_comm_kind kind, glia_plan *plan) {
     const glia_blocks_shape shape = glia_rank_blocks(c, p, l);
+    const size_t area = glia_rank_area_bytes(c, p, l);
     glia_rank_plan(c, p, l, threads, plan);
     if (p->rank == 0) plan_leader(&shape, l, plan);
-    glia_plan_add(plan, "what other ranks read", 1, glia_rank_area_bytes(c, p, l));
+    glia_plan_add(plan, "what other ranks read", 1, area);
+    if (area) glia_plan_add(plan, "messages between ranks", 1, glia_comm_memory(kind, p->tp, area) - area);
 }
 
 glia_status glia_engine_plan_leader(glia_engine *e, glia_err *err) {
@@ -60,12 +62,14 @@ glia_status glia_engine_plan_leader(glia_engine *e, glia_err *err) {
 /* What the ranks of this process hold. */
 static void count_memory(glia_engine *e) {
     const glia_engine_config *c = &e->config;
+    const glia_comm_kind kind = glia_comm_kind_of(c->world);
     e->stats.plan_bytes = e->plan.bytes;
     for (int i = 0; i < c->n_ranks; i++) {
         glia_plan plan = {0};
         const glia_parallel *p = &c->weights[i]->parallel;
         glia_rank_plan(c->model, p, &c->limits, c->threads, &plan);
-        e->stats.plan_bytes += plan.bytes + glia_rank_area_bytes(c->model, p, &c->limits);
+        const size_t area = glia_rank_area_bytes(c->model, p, &c->limits);
+        e->stats.plan_bytes += plan.bytes + (area ? glia_comm_memory(kind, p->tp, area) : 0);
         e->stats.weight_bytes += c->weights[i]->plan.bytes;
     }
 }

@@ -33,10 +33,11 @@ typedef struct {
     size_t n_eos;
 } glia_engine_config;
 
-/* Everything an engine allocates for rank p->rank: the decoder's regions, the
- * rank's, the leader's own, and what other ranks read. Plan only. */
+/* Everything an engine allocates for rank p->rank of a world of that kind: the decoder's
+ * regions, the rank's, the leader's own, the area that other ranks read, and the buffers
+ * for messages between ranks. Plan only. */
 void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
-                      int threads, glia_plan *plan);
+                      int threads, glia_comm_kind kind, glia_plan *plan);
 
 /* The ranks of a world of processes open together. Errors: GLIA_ERR_NOMEM,
  * GLIA_ERR_ARGUMENT (more threads than can be had), what another rank says. */
