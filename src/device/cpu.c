@@ -5,14 +5,10 @@
 #include <string.h>
 
 enum {
-    CHUNK_ROWS = 256,            /* rows whose products wait in scratch for their epilogue */
-    NARROW_ROWS_BYTES = 3 << 18, /* of rows that stay in the second cache while panels pass (linear_amx.c) */
-    CHUNK_FLOATS = 64 * 1024,    /* of scratch: 256 KiB, inside L2 */
-    SWIGLU_PANELS = 4,           /* of gate and up that make 32 columns: one thread's, */
-    STEP_PANELS = 2,             /* as of other layers' results where rows are in steps */
-    GRAIN = 16,                  /* panels of many rows that are worth taking, */
-    FEW_GRAIN = 8,               /* of few */
-    HELPED = 4,                  /* threads whose panels a thread takes when its own are gone */
+    CHUNK_FLOATS = GLIA_GEMM_SCRATCH / sizeof(float), /* sums that wait in scratch for their epilogue */
+    SWIGLU_PANELS = 4, /* panels of gate and up whose results are one step of 32 columns */
+    STEP_PANELS = 2,   /* panels of other layers whose results are one step */
+    HELPED = 4,        /* threads whose panels a thread takes when its own are gone */
 };
 
 size_t glia_device_operand_rows(int max_rows, int threads) {
@@ -25,22 +21,33 @@ static size_t row_scratch(size_t k) { return k * sizeof(float); }
 size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, size_t widest,
                                  glia_dtype kv_dtype) {
     const size_t attention = glia_attention_scratch_bytes(max_rows, sequence_length, head_dim, kv_dtype);
-    size_t bytes = CHUNK_FLOATS * sizeof(float);
-    static_assert(CHUNK_FLOATS * sizeof(float) >= GLIA_NARROW_SCRATCH, "one scratch serves both");
+    size_t bytes = GLIA_GEMM_SCRATCH;
     if (bytes < attention) bytes = attention;
     if (bytes < row_scratch(widest)) bytes = row_scratch(widest);
     return (bytes + 4095) / 4096 * 4096; /* whole pages: no line shared by two threads */
 }
 
+static glia_weight_format format_of(const glia_matrix *w) {
+    return w->dtype == GLIA_DTYPE_F32   ? GLIA_WEIGHT_F32
+           : w->dtype == GLIA_DTYPE_I8  ? GLIA_WEIGHT_I8
+                                        : GLIA_WEIGHT_BF16;
+}
+
+/* The kernels that multiply rows as this device prepares them for w. */
+static const glia_gemm_kernel *gemm_of(const glia_device *d, const glia_matrix *w) {
+    const glia_row_format rows = w->quantize_rows ? GLIA_ROWS_I8 : d->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
+    return &d->k.gemm[format_of(w)][rows];
+}
+
 void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
                        size_t first, const int32_t *token, int m) {
-    const size_t panel = glia_panel_bytes(table->dtype, table->k);
+    const size_t panel = glia_panel_bytes(format_of(table), table->k);
     size_t from, to;
     glia_share((size_t)m, thread, d->threads, &from, &to);
     for (size_t i = from; i < to; i++) {
         const size_t t = (size_t)token[i] - first; /* wraps where token < first */
         if (t < table->columns)
-            d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel, table->dtype,
+            d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel, glia_weight_traits[format_of(table)].element,
                         table->k, t % GLIA_PANEL);
         else
             for (size_t c = 0; c < table->k; c++) y[i * ldy + c] = -0.0f;
@@ -78,12 +85,14 @@ void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread
     share_panels(w, epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1, thread, threads, from, to);
 }
 
-/* The epilogue of a chunk t [m, 16 * panels] of products, beginning at panel `first`; STORE's t is y. */
-static void finish_chunk(const glia_device *d, const glia_linear_out *out, float *y, float *t, size_t ldt,
+/* The epilogue of a chunk t [m, 16 * panels] of sums, rows from `row` and panels from `first` on; STORE's t is y. */
+static void finish_chunk(const glia_device *d, const glia_linear_out *out, float *t, size_t ldt, size_t row,
                          size_t m, size_t first, size_t panels) {
     const size_t column = first * GLIA_PANEL, width = panels * GLIA_PANEL;
-    for (size_t i = 0; i < m; i++, t += ldt, y += out->ldy) {
+    float *y = out->y + row * out->ldy;
+    for (size_t i = row; i < row + m; i++, t += ldt, y += out->ldy) {
         if (out->bias) d->k.add(t, out->bias + column, width);
+        if (out->addend) d->k.add(t, out->addend + i * out->ld_addend + column, width);
         if (out->epilogue == GLIA_ADD) d->k.add(y + column, t, width);
         for (size_t p = 0; out->epilogue == GLIA_SWIGLU && p < width; p += 2 * GLIA_PANEL) {
             d->k.swiglu(y + (column + p) / 2, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
@@ -154,29 +163,23 @@ static glia_operand prepare(const glia_device *d, int thread, const glia_linear_
     return to;
 }
 
-/* Rows [row, row + m) of x through n panels, the first of them `first`. */
-static void multiply(const glia_device *d, float *y, size_t ldy, const glia_operand *o, const glia_matrix *w,
-                     size_t first, size_t n, size_t row, size_t m) {
-    const char *panels = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
-    const char *x = o->x + row * o->row;
-    const float *rows = (const float *)(const void *)x,
-                *scale = w->scale ? w->scale + first * GLIA_PANEL : NULL;
-    const size_t ldx = o->row / sizeof *rows;
-    if (w->quantize_rows)
-        d->k.linear_w8a8(y, ldy, (const int8_t *)x, o->row, o->scale + row, panels, scale, w->k, n, m);
-    else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_i8(y, ldy, rows, ldx, panels, scale, w->k, n, m);
-    else if (w->dtype == GLIA_DTYPE_F32)
-        d->k.linear_f32(y, ldy, rows, ldx, panels, w->k, n, m);
-    else
-        d->k.linear_bf16(y, ldy, rows, ldx, panels, w->k, n, m);
+/* Rows [row, row + m) of o and the n panels of w from `first` on, as kernels take them. */
+static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first, size_t n) {
+    return (glia_gemm){
+        .x = {o->x + row * o->row, o->row, o->step, w->quantize_rows ? o->scale + row : NULL},
+        .w = (const char *)w->panels + first * glia_panel_bytes(format_of(w), w->k),
+        .w_scale = w->scale ? w->scale + first * GLIA_PANEL : NULL,
+        .k = w->k,
+        .n_panels = n,
+        .m = m,
+    };
 }
 
 /* In how many parts threads take rows, each part with all panels: as many as one thread would take one after
  * the other, since a part of them stays in its second cache. */
 static size_t row_parts(const glia_device *d, const glia_matrix *w, size_t m) {
     const size_t bytes = m * w->k * (w->quantize_rows ? 1 : 2), threads = (size_t)d->threads;
-    size_t parts = (bytes + NARROW_ROWS_BYTES - 1) / NARROW_ROWS_BYTES;
+    size_t parts = (bytes + d->k.blocking.rows_bytes - 1) / d->k.blocking.rows_bytes;
     while (parts > 1 && (parts > threads || threads % parts)) parts--;
     return parts > 1 ? parts : 1;
 }
@@ -190,23 +193,18 @@ static void zero_rest(const glia_linear_out *out, size_t rows) {
 /* Rows [row, row + m) through panels [first, end). Where d->narrow, kernels do their own epilogue. */
 static void multiply_narrow(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
                             size_t row, size_t m, size_t first, size_t end, const glia_linear_out *out) {
-    const size_t panels = end - first, column = first * GLIA_PANEL, all = glia_panels(w->columns);
-    const char *at = (const char *)w->panels + first * glia_panel_bytes(w->dtype, w->k);
-    const glia_narrow_rows x = {o->x + row * o->row, o->row, o->step};
-    const float *scale = w->scale ? w->scale + column : NULL;
+    const size_t column = first * GLIA_PANEL, all = glia_panels(w->columns);
+    glia_gemm g = gemm(o, w, row, m, first, end - first);
     glia_linear_out share = *out;
     if (share.bias) share.bias += column;
+    if (share.addend) share.addend += row * out->ld_addend + column;
     share.y += row * out->ldy;
     share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step
                : in_steps(out)              ? first / STEP_PANELS * out->step
                                             : column;
-    if (w->quantize_rows)
-        d->k.linear_narrow_w8a8(&share, &x, o->scale + row, at, scale, w->k, panels, m,
-                                scratch_of(d, thread));
-    else if (w->dtype == GLIA_DTYPE_I8)
-        d->k.linear_narrow_i8(&share, &x, at, scale, w->k, panels, m, scratch_of(d, thread));
-    else
-        d->k.linear_narrow(&share, &x, at, w->k, panels, m, scratch_of(d, thread));
+    g.out = share;
+    g.scratch = scratch_of(d, thread);
+    gemm_of(d, w)->finish(&g);
     if (out->epilogue == GLIA_SWIGLU && end == all && all % SWIGLU_PANELS) {
         share.y = out->y + row * out->ldy + all / SWIGLU_PANELS * out->step;
         zero_rest(&share, m);
@@ -218,7 +216,7 @@ static void multiply_wide(const glia_device *d, int thread, const glia_operand *
                           size_t rows, size_t first, size_t end, const glia_linear_out *out) {
     float *scratch = (float *)(void *)scratch_of(d, thread);
     const bool direct = out->epilogue == GLIA_STORE;
-    const size_t chunk_rows = direct || rows < CHUNK_ROWS ? rows : CHUNK_ROWS;
+    const size_t chunk_rows = direct || rows < d->k.blocking.chunk_rows ? rows : d->k.blocking.chunk_rows;
     size_t chunk =
         direct ? end - first : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
     if (chunk > end - first) chunk = end - first;
@@ -228,8 +226,10 @@ static void multiply_wide(const glia_device *d, int thread, const glia_operand *
             const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
             float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
             const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
-            multiply(d, t, ldt, o, w, p, n, r, rn);
-            finish_chunk(d, out, y, t, ldt, rn, p, n);
+            glia_gemm g = gemm(o, w, r, rn, p, n);
+            g.out = (glia_linear_out){.y = t, .ldy = ldt};
+            gemm_of(d, w)->store(&g);
+            finish_chunk(d, out, t, ldt, r, rn, p, n);
         }
 }
 
@@ -244,7 +244,7 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out) {
     const size_t rows = (size_t)m, unit = unit_of(out, glia_panels(w->columns));
-    const size_t grain = ((m > GLIA_FEW_ROWS ? GRAIN : FEW_GRAIN) + unit - 1) / unit;
+    const size_t grain = ((m > GLIA_FEW_ROWS ? d->k.blocking.grain : d->k.blocking.few_grain) + unit - 1) / unit;
     const int parts = d->narrow ? (int)row_parts(d, w, rows) : 1;
     if (rows == 0) return;
     glia_team_begin(d->team, thread);

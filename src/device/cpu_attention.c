@@ -19,11 +19,7 @@
 
 enum {
     SPLIT_QUERIES = 16, /* units of no more may be cut */
-    GROUP_LEAST = 32,   /* queries of a unit, where there are enough */
-    UNITS = 4,          /* per thread, where there are enough rows */
-    LOAD = 16,          /* what reading a key costs, in queries */
     AHEAD_ROWS = 2,
-    START = 400, /* what a query costs besides its keys, in keys */
 };
 
 size_t glia_kv_block_bytes(const glia_kv_layer *kv) {
@@ -203,14 +199,14 @@ static row_group next_group(const context *c, int first, int most) {
     }
     g.from = held(c->kv, first_seen(c, p));
     g.last = held(c->kv, rows->position[first + g.n - 1] + 1) - 1;
-    g.start_cost = (int64_t)g.n * (int64_t)c->group * START;
-    g.key_cost = (int64_t)g.n * (int64_t)c->group + LOAD;
+    g.start_cost = (int64_t)g.n * (int64_t)c->group * c->d->k.blocking.query_cost;
+    g.key_cost = (int64_t)g.n * (int64_t)c->group + c->d->k.blocking.key_cost;
     return g;
 }
 
 static int most_rows(const context *c) {
-    const int group = (int)c->group, least = GROUP_LEAST / group, most = GLIA_QUERIES_MAX / group;
-    const int fair = c->rows->n * c->h->kv_heads / (UNITS * c->d->threads);
+    const int group = (int)c->group, least = c->d->k.blocking.queries_per_unit / group, most = GLIA_QUERIES_MAX / group;
+    const int fair = c->rows->n * c->h->kv_heads / (c->d->k.blocking.units_per_thread * c->d->threads);
     assert(most >= 1);
     return fair > most ? most : fair > least ? fair : least > 0 ? least : 1;
 }

@@ -29,7 +29,7 @@ typedef struct {
     glia_kernels k;
     glia_team *team;
     int threads;
-    bool narrow;   /* rows go through linear layers as bfloat16 (k.linear_narrow) */
+    bool narrow;   /* rows go through linear layers as bfloat16 (k.narrow) */
     char *scratch; /* [threads] parts of scratch_bytes */
     size_t scratch_bytes;
     float *operand; /* glia_device_operand_rows() rows, ld_operand floats apart: normed rows */

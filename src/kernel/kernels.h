@@ -41,12 +41,38 @@ enum {
     GLIA_HEAD_DIM_MAX = 512,
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
-    GLIA_NARROW_SCRATCH = 256 * 1024,
+    GLIA_GEMM_SCRATCH = 256 * 1024,
 };
 
-/* Bytes of one panel whose K is `k`; dtype is GLIA_DTYPE_F32, _BF16 or _I8. */
-static inline size_t glia_panel_bytes(glia_dtype dtype, size_t k) {
-    return dtype == GLIA_DTYPE_F32 ? k * 64 : dtype == GLIA_DTYPE_BF16 ? (k + 1) / 2 * 64 : (k + 3) / 4 * 64;
+/* How a weight is stored in panels: one row of glia_weight_traits per format. */
+typedef enum { GLIA_WEIGHT_F32, GLIA_WEIGHT_BF16, GLIA_WEIGHT_I8, GLIA_WEIGHT_FORMATS } glia_weight_format;
+/* How the rows that meet a weight in a product are stored. */
+typedef enum { GLIA_ROWS_F32, GLIA_ROWS_BF16, GLIA_ROWS_I8, GLIA_ROW_FORMATS } glia_row_format;
+
+typedef struct {
+    const char *name;
+    glia_dtype element; /* what is stored along K */
+    bool scaled;        /* each column has a float32 scale, by which its integers are multiplied */
+} glia_weight_trait;
+static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
+    [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, false},
+    [GLIA_WEIGHT_BF16] = {"bfloat16", GLIA_DTYPE_BF16, false},
+    [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, true},
+};
+
+/* Bytes of the lines that hold k elements of each of 16 columns. */
+static inline size_t glia_lines_bytes(glia_dtype element, size_t k) {
+    const size_t k_per_line = element == GLIA_DTYPE_F32 ? 1 : element == GLIA_DTYPE_I8 ? 4 : 2;
+    return (k + k_per_line - 1) / k_per_line * 64;
+}
+/* Bytes of one panel whose K is `k`. */
+static inline size_t glia_panel_bytes(glia_weight_format format, size_t k) {
+    return glia_lines_bytes(glia_weight_traits[format].element, k);
+}
+/* Bytes of a row of k elements, rounded up to whole lines of 64 bytes. */
+static inline size_t glia_row_bytes(glia_row_format format, size_t k) {
+    const size_t size = format == GLIA_ROWS_F32 ? 4 : format == GLIA_ROWS_BF16 ? 2 : 1;
+    return (k * size + 63) / 64 * 64;
 }
 static inline size_t glia_panels(size_t columns) { return (columns + GLIA_PANEL - 1) / GLIA_PANEL; }
 /* Bytes of a K panel, of a V panel, and of a cache tile. */
@@ -54,7 +80,7 @@ static inline size_t glia_k_panel_bytes(glia_dtype dtype, size_t head_dim) {
     const size_t steps = (head_dim + 31) / 32;
     return dtype == GLIA_DTYPE_F32 ? head_dim * 64 : steps * (dtype == GLIA_DTYPE_I8 ? 512 : 1024);
 }
-static inline size_t glia_v_panel_bytes(glia_dtype dtype) { return glia_panel_bytes(dtype, GLIA_KV_TILE); }
+static inline size_t glia_v_panel_bytes(glia_dtype dtype) { return glia_lines_bytes(dtype, GLIA_KV_TILE); }
 static inline size_t glia_kv_tile_bytes(glia_dtype dtype, size_t head_dim) {
     const size_t scales = dtype == GLIA_DTYPE_I8 ? 2 * GLIA_KV_TILE * sizeof(float) : 0;
     return 2 * glia_k_panel_bytes(dtype, head_dim) + glia_panels(head_dim) * glia_v_panel_bytes(dtype) +
@@ -64,7 +90,7 @@ static inline size_t glia_kv_tile_bytes(glia_dtype dtype, size_t head_dim) {
 /* Pack one panel: column c is rows[c], [k] elements of `from` (F32, F16, BF16)
  * at any address (a checkpoint aligns nothing), or zeros where rows[c] is NULL.
  * Narrowing rounds to nearest even.
- *   panel  glia_panel_bytes(to, k)  written whole */
+ *   panel  glia_lines_bytes(to, k)  written whole */
 typedef void glia_pack_fn(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
                           size_t k);
 
@@ -73,27 +99,17 @@ typedef float glia_absmax_fn(const void *row, glia_dtype from, size_t k);
 /* As glia_pack_fn to int8: element / scale[c], rounded to nearest even and no
  * larger than 127; zeros where scale[c] is 0. A scale is 0 or at least 2^-126,
  * no less than the column's largest |x| / 127.
- *   panel  glia_panel_bytes(GLIA_DTYPE_I8, k)  written whole */
+ *   panel  glia_panel_bytes(GLIA_WEIGHT_I8, k)  written whole */
 typedef void glia_pack_i8_fn(void *panel, const void *const rows[GLIA_PANEL], glia_dtype from, size_t k,
                              const float scale[GLIA_PANEL]);
 
 /* One column of a panel back as float32: an embedding lookup. */
-typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype dtype, size_t k, size_t column);
+typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype element, size_t k,
+                            size_t column);
 
-/* y = x W^T: m rows through n_panels * 16 columns of a linear layer.
- *
- *   y  [m, n_panels * 16]  float32, row stride ldy  written; overlaps nothing
- *   x  [m, k]              float32, row stride ldx
- *   w  [n_panels]          consecutive panels of the entry's dtype
- *
- * Any m >= 0, k >= 1, n_panels >= 0. Reads no x beyond [k] of a row. bfloat16
- * weights are widened; products and sums are float32. The order of additions
- * of an element is a function of k alone.
- * Accuracy: |y - exact| <= g(k) * sum |w x|, g = n u / (1 - n u), n = k, u = 2^-24. */
-typedef void glia_linear_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                            size_t n_panels, size_t m);
+/* ---- the product of a linear layer ------------------------------------------ */
 
-/* What becomes of an element t = x W^T (+ bias) whose sum is complete. */
+/* What becomes of an element t = x W^T + bias + addend whose sum over K is complete. */
 typedef enum {
     GLIA_STORE,  /* y = t */
     GLIA_ADD,    /* y += t */
@@ -104,59 +120,62 @@ typedef struct {
     glia_epilogue epilogue;
     float *y; /* rows, ldy floats apart; whole panels are written */
     size_t ldy;
-    const float *bias; /* [whole panels], or NULL */
-    size_t step;       /* floats from 32 columns to the next 32, a multiple of 16; 0: rows in one piece */
+    const float *bias;   /* [n_panels * 16], or NULL */
+    size_t step;         /* floats from 32 columns to the next 32, a multiple of 16; 0: row-major */
+    const float *addend; /* [m, n_panels * 16] that is added before the epilogue, or NULL: LoRA's products */
+    size_t ld_addend;    /* floats from row to row of it */
 } glia_linear_out;
 
-/* Rows of bfloat16 or int8 in steps of 64 bytes, zeros in the last step behind the row's end:
- * step s of row i is at x + i * row + s * step bytes. Row-major: step 64. Of many rows row 64 is
- * faster: a tile's rows are then 1,024 bytes in one piece. */
+/* Rows as a product reads them: element groups of 64 bytes ("steps"), step s of row i at
+ * x + i * row + s * step bytes. Row-major is step 64. bfloat16 and int8 rows have zeros from
+ * the row's end to the end of its last step; of float32 rows nothing past [k] is read. Many
+ * rows with row 64 are faster under AMX: 16 rows of a step are then one tile of 1,024 bytes. */
 typedef struct {
     const void *x;
-    size_t row, step; /* multiples of 64 */
-} glia_narrow_rows;
+    size_t row, step;   /* multiples of 64 for bfloat16 and int8; float32 is row-major, row a multiple of 4 */
+    const float *scale; /* [m] of int8 rows, else NULL */
+} glia_gemm_rows;
 
-/* The same with bfloat16 rows x [m, k] and bfloat16 weights; the epilogue included:
- * row i is at y + i * ldy, its column c from c / 32 * out->step floats on.
- * SWIGLU rows are bfloat16, never in one piece.
- *   scratch  [GLIA_NARROW_SCRATCH] bytes at a 64-byte boundary */
-typedef void glia_linear_narrow_fn(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
-                                   size_t k, size_t n_panels, size_t m, void *scratch);
+/* y = x W^T: m rows through n_panels * 16 columns of a linear layer.
+ *
+ * Any m >= 0, k >= 1, n_panels >= 0 (even for GLIA_SWIGLU). Products and sums are
+ * float32; the order of additions of an element is a function of k alone. With
+ * int8 rows the sum over K is an exact int32, so every rung has the same bits:
+ * t = (float)sum * (x.scale[row] * w_scale[column]), for 1 <= k <= GLIA_I8_K_MAX and
+ * neither rows nor weights holding -128. With int8 weights under other rows, t is
+ * w_scale[column] times what the same integers give as bfloat16 weights, bit for bit.
+ * Accuracy of float32 sums: |t - exact| <= g(k) * sum |w x|, g = n u / (1 - n u),
+ * n = k, u = 2^-24. A weight format with scales or zeros per group of k adds its
+ * members here; kernels of other formats do not read them. */
+typedef struct {
+    glia_linear_out out;
+    glia_gemm_rows x;
+    const void *w;        /* [n_panels] consecutive panels of the entry's weight format */
+    const float *w_scale; /* [n_panels * 16] where the format is scaled, else NULL */
+    size_t k, n_panels, m;
+    void *scratch; /* [GLIA_GEMM_SCRATCH] bytes at a 64-byte boundary, for `finish` */
+} glia_gemm;
+typedef void glia_gemm_fn(const glia_gemm *g);
+
+/* The kernels of one pair of formats; NULL: this rung has none. */
+typedef struct {
+    glia_gemm_fn *store;  /* y = x W^T: reads out.y and ldy alone */
+    glia_gemm_fn *finish; /* bias, addend and epilogue included; results in steps; SwiGLU's rows are bfloat16 and
+                             always in steps. Denormals count as zero. One or two rows for int8 weights are
+                             row-major */
+} glia_gemm_kernel;
+
 /* Columns [first, first + n) of a row whose steps of 32 columns are `step` bytes apart = factor x,
  * [n], rounded to float32, then to bfloat16, to nearest even; denormals become zeros, -0 becomes 0. */
 typedef void glia_narrow_fn(void *row, size_t step, size_t first, const float *x, float factor, size_t n);
-
-/* As glia_linear_fn with int8 weights and a factor per column, scale [n_panels * 16]:
- * bit for bit scale times what that gives for these integers as bfloat16 weights. */
-typedef void glia_linear_i8_fn(float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                               const float *scale, size_t k, size_t n_panels, size_t m);
-/* As glia_linear_narrow_fn, likewise; the epilogue follows the scales. Denormals
- * count as zero, in the epilogue too. One or two rows are row-major. */
-typedef void glia_linear_narrow_i8_fn(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
-                                      const float *scale, size_t k, size_t n_panels, size_t m, void *scratch);
 
 /* q = row x [k] (F32 or BF16) in steps of *scale = the largest |x| / 127:
  * x * (127 / largest), rounded to nearest even, then zeros up to a multiple of
  * 64. All zeros with *scale = 0 where the largest is below 2^-120, with *scale =
  * NaN where an element is NaN or infinite. Steps of 64 bytes of q are q_step bytes
- * apart, those of x x_step; in one piece 64. */
+ * apart, those of x x_step; row-major 64. */
 typedef void glia_quantize_fn(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
                               glia_dtype from, size_t k);
-
-/* int8 rows through int8 panels: y = (float)sum * (x_scale[row] * w_scale[column]),
- * where sum = sum of x w is an exact int32, so every rung has the same bits.
- *
- *   y  [m, n_panels * 16]  float32, row stride ldy
- *   x  [m, k]              int8, row stride ldx; zeros behind each row up to a multiple of 64
- *
- * 1 <= k <= GLIA_I8_K_MAX; neither x nor w holds -128. */
-typedef void glia_linear_w8a8_fn(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
-                                 const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m);
-/* The same with the rows, epilogue and scratch of glia_linear_narrow_fn; denormals
- * count as zero. One or two rows are row-major. */
-typedef void glia_linear_narrow_w8a8_fn(const glia_linear_out *out, const glia_narrow_rows *x,
-                                        const float *x_scale, const void *w, const float *w_scale, size_t k,
-                                        size_t n_panels, size_t m, void *scratch);
 
 /* y = w * x / sqrt(mean(x^2) + eps), all [n]; y may be x.
  * Source: transformers Qwen3RMSNorm.forward. */
@@ -227,20 +246,28 @@ typedef uint64_t glia_read_fn(const void *p, size_t bytes, int streams, size_t p
  * floating-point operations that was: the matrix ceiling of glia bench. */
 typedef uint64_t glia_peak_fn(uint64_t rounds);
 
+/* Block sizes of a rung: what stays in its caches, and how work is cut between threads. */
+typedef struct {
+    size_t rows_bytes;      /* rows that stay in L2 while panels pass (kernels that finish) */
+    size_t chunk_rows;      /* rows whose sums wait in scratch for their epilogue */
+    size_t grain;           /* panels that a thread takes at a time of many rows */
+    size_t few_grain;       /* the same of few rows */
+    int queries_per_unit;   /* least queries of a unit of attention, where there are enough */
+    int units_per_thread;   /* units of attention, where there are enough rows */
+    int64_t key_cost;       /* cost of reading a key, in queries that it meets */
+    int64_t query_cost;     /* cost of a query besides its keys, in keys */
+} glia_blocking;
+
 typedef struct {
     const char *rung; /* "ref", "avx2", "avx512", "amx": the highest that an entry comes from */
     glia_pack_fn *pack;
     glia_unpack_fn *unpack;
-    glia_linear_fn *linear_f32, *linear_bf16;
-    glia_linear_narrow_fn *linear_narrow; /* NULL: this rung multiplies float32 rows only */
-    glia_narrow_fn *narrow;               /* with linear_narrow */
     glia_absmax_fn *absmax;
     glia_pack_i8_fn *pack_i8;
-    glia_linear_i8_fn *linear_i8;
-    glia_linear_narrow_i8_fn *linear_narrow_i8; /* with linear_narrow */
     glia_quantize_fn *quantize;
-    glia_linear_w8a8_fn *linear_w8a8;
-    glia_linear_narrow_w8a8_fn *linear_narrow_w8a8; /* with linear_narrow */
+    glia_blocking blocking;
+    glia_gemm_kernel gemm[GLIA_WEIGHT_FORMATS][GLIA_ROW_FORMATS];
+    glia_narrow_fn *narrow; /* with bfloat16 rows; NULL: this rung multiplies float32 rows only */
     glia_rmsnorm_fn *rmsnorm;
     glia_rope_fn *rope;
     glia_swiglu_fn *swiglu;

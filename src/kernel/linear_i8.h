@@ -20,24 +20,30 @@ static inline void glia_add_run(float *y, const float *t, const float *scale, bo
         }
 }
 
-static inline void glia_linear_i8_many(float *y, size_t ldy, const float *x, size_t ldx, const char *w,
-                                       const float *scale, size_t k, size_t n_panels, size_t m,
-                                       glia_widen_fn *widen, glia_linear_fn *linear) {
+/* `f32`: the rung's kernel of float32 weights and rows. */
+static inline void glia_linear_i8_many(const glia_gemm *g, glia_widen_fn *widen, glia_gemm_fn *f32) {
     enum { GROUP = 4, ROWS = 48 };
     float wide[GROUP * GLIA_RUN * GLIA_PANEL] __attribute__((aligned(64)));
     float t[ROWS * GROUP * GLIA_PANEL] __attribute__((aligned(64)));
-    const size_t panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, k);
-    for (size_t p = 0; p < n_panels; p += GROUP, w += GROUP * panel_bytes, scale += GROUP * GLIA_PANEL) {
-        const size_t panels = glia_min(n_panels - p, GROUP);
+    const size_t panel_bytes = glia_panel_bytes(GLIA_WEIGHT_I8, g->k), k = g->k, ldy = g->out.ldy;
+    const char *w = g->w;
+    const float *scale = g->w_scale;
+    for (size_t p = 0; p < g->n_panels; p += GROUP, w += GROUP * panel_bytes, scale += GROUP * GLIA_PANEL) {
+        const size_t panels = glia_min(g->n_panels - p, GROUP);
         for (size_t begin = 0; begin < k; begin += GLIA_RUN) {
             const size_t n = glia_min(k - begin, GLIA_RUN), groups = (n + 3) / 4;
             for (size_t i = 0; i < panels; i++)
                 widen(wide + i * n * GLIA_PANEL, w + i * panel_bytes + begin / 4 * 64, groups);
-            for (size_t r = 0; r < m; r += ROWS) {
-                const size_t rows = glia_min(m - r, ROWS), width = GROUP * GLIA_PANEL;
-                linear(t, width, x + r * ldx + begin, ldx, wide, n, panels, rows);
+            for (size_t r = 0; r < g->m; r += ROWS) {
+                const size_t rows = glia_min(g->m - r, ROWS), width = GROUP * GLIA_PANEL;
+                f32(&(glia_gemm){.out = {.y = t, .ldy = width},
+                                 .x = {(const char *)g->x.x + r * g->x.row + begin * sizeof(float), g->x.row, 64, NULL},
+                                 .w = wide,
+                                 .k = n,
+                                 .n_panels = panels,
+                                 .m = rows});
                 for (size_t i = 0; i < rows; i++)
-                    glia_add_run(y + (r + i) * ldy + p * GLIA_PANEL, t + i * width, scale, begin == 0,
+                    glia_add_run(g->out.y + (r + i) * ldy + p * GLIA_PANEL, t + i * width, scale, begin == 0,
                                  begin + n == k, panels);
             }
         }

@@ -2,8 +2,7 @@
  * sums have the three levels of panel.h; only here without fused multiply-adds. */
 #include "kernel/panel.h"
 
-glia_linear_fn glia_linear_f32_ref, glia_linear_bf16_ref;
-glia_linear_fn glia_linear_integers_ref;
+glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_i8_f32_ref;
 
 static inline void chain(float sum[GLIA_PANEL], const float *x, const void *panel, glia_dtype dtype,
                          size_t begin, size_t end) {
@@ -26,26 +25,21 @@ static inline void product(float y[GLIA_PANEL], const float *x, const void *pane
     for (size_t c = 0; c < GLIA_PANEL; c++) y[c] = sum[c];
 }
 
-static inline void linear(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                          size_t n_panels, size_t m, glia_dtype dtype) {
-    for (size_t p = 0; p < n_panels; p++) {
-        const void *panel = (const char *)w + p * glia_panel_bytes(dtype, k);
-        for (size_t r = 0; r < m; r++) product(y + r * ldy + p * GLIA_PANEL, x + r * ldx, panel, dtype, k);
+static inline void linear(const glia_gemm *g, glia_weight_format format) {
+    const glia_dtype element = glia_weight_traits[format].element;
+    for (size_t p = 0; p < g->n_panels; p++) {
+        const void *panel = (const char *)g->w + p * glia_panel_bytes(format, g->k);
+        const float *scale = g->w_scale ? g->w_scale + p * GLIA_PANEL : NULL;
+        for (size_t r = 0; r < g->m; r++) {
+            float *y = g->out.y + r * g->out.ldy + p * GLIA_PANEL;
+            product(y, (const void *)((const char *)g->x.x + r * g->x.row), panel, element, g->k);
+            for (size_t c = 0; scale && c < GLIA_PANEL; c++) y[c] *= scale[c];
+        }
     }
 }
 
-void glia_linear_f32_ref(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                         size_t n_panels, size_t m) {
-    linear(y, ldy, x, ldx, w, k, n_panels, m, GLIA_DTYPE_F32);
-}
+void glia_gemm_f32_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_F32); }
 
-void glia_linear_bf16_ref(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                          size_t n_panels, size_t m) {
-    linear(y, ldy, x, ldx, w, k, n_panels, m, GLIA_DTYPE_BF16);
-}
+void glia_gemm_bf16_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_BF16); }
 
-/* int8 panels before their scales, for linear_i8_ref.c. */
-void glia_linear_integers_ref(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                              size_t n_panels, size_t m) {
-    linear(y, ldy, x, ldx, w, k, n_panels, m, GLIA_DTYPE_I8);
-}
+void glia_gemm_i8_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_I8); }

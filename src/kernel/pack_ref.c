@@ -22,7 +22,7 @@ static float element(const void *row, glia_dtype from, size_t i) {
 
 void glia_pack_ref(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
                    size_t k) {
-    memset(panel, 0, glia_panel_bytes(to, k));
+    memset(panel, 0, glia_lines_bytes(to, k));
     for (size_t c = 0; c < GLIA_PANEL; c++)
         for (size_t i = 0; rows[c] && i < k; i++)
             if (to == from && to == GLIA_DTYPE_BF16) /* bits, so that a NaN keeps its payload */
@@ -31,6 +31,6 @@ void glia_pack_ref(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL
                 glia_panel_set(panel, to, i, c, element(rows[c], from, i));
 }
 
-void glia_unpack_ref(float *y, const void *panel, glia_dtype dtype, size_t k, size_t column) {
-    for (size_t i = 0; i < k; i++) y[i] = glia_panel_get(panel, dtype, i, column);
+void glia_unpack_ref(float *y, const void *panel, glia_dtype element, size_t k, size_t column) {
+    for (size_t i = 0; i < k; i++) y[i] = glia_panel_get(panel, element, i, column);
 }

@@ -21,14 +21,14 @@ static inline size_t glia_bf16_at(size_t k, size_t c) { return k / 2 * 32 + c * 
 static inline size_t glia_i8_at(size_t k, size_t c) { return k / 4 * 64 + c * 4 + k % 4; }
 
 /* An int8 element is the integer; its column's scale is the caller's. */
-static inline float glia_panel_get(const void *panel, glia_dtype dtype, size_t k, size_t c) {
-    if (dtype == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];
-    if (dtype == GLIA_DTYPE_I8) return ((const int8_t *)panel)[glia_i8_at(k, c)];
+static inline float glia_panel_get(const void *panel, glia_dtype element, size_t k, size_t c) {
+    if (element == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];
+    if (element == GLIA_DTYPE_I8) return ((const int8_t *)panel)[glia_i8_at(k, c)];
     return glia_bf16_to_f32(((const uint16_t *)panel)[glia_bf16_at(k, c)]);
 }
 
-static inline void glia_panel_set(void *panel, glia_dtype dtype, size_t k, size_t c, float value) {
-    if (dtype == GLIA_DTYPE_F32)
+static inline void glia_panel_set(void *panel, glia_dtype element, size_t k, size_t c, float value) {
+    if (element == GLIA_DTYPE_F32)
         ((float *)panel)[k * GLIA_PANEL + c] = value;
     else
         ((uint16_t *)panel)[glia_bf16_at(k, c)] = glia_f32_to_bf16(value);

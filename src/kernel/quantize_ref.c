@@ -42,7 +42,7 @@ float glia_absmax_ref(const void *row, glia_dtype from, size_t k) { return large
 void glia_pack_i8_ref(void *panel, const void *const rows[GLIA_PANEL], glia_dtype from, size_t k,
                       const float scale[GLIA_PANEL]) {
     int8_t *to = panel;
-    memset(panel, 0, glia_panel_bytes(GLIA_DTYPE_I8, k));
+    memset(panel, 0, glia_panel_bytes(GLIA_WEIGHT_I8, k));
     for (size_t c = 0; c < GLIA_PANEL; c++)
         for (size_t i = 0; rows[c] && scale[c] > 0 && i < k; i++)
             to[glia_i8_at(i, c)] = (int8_t)rintf(element(rows[c], 64, from, i) / scale[c]);

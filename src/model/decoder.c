@@ -215,7 +215,7 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     d->device.team = team;
     d->device.threads = glia_team_size(team);
     glia_kernels_init(&d->device.k, cpu_flags);
-    d->device.narrow = d->device.k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
+    d->device.narrow = d->device.k.narrow && w->dtype == GLIA_DTYPE_BF16;
     d->local = glia_local_of(w->config, &w->parallel);
     d->device.scratch_bytes =
         glia_device_scratch_bytes(limits->max_rows, limits->sequence_length, (int)w->config->head_dim,

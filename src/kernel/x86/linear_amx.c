@@ -30,13 +30,11 @@
 #include "kernel/x86/i8_avx512.h"
 #include "kernel/x86/tile_amx.h"
 
-glia_linear_narrow_fn glia_linear_narrow_amx;
-glia_linear_narrow_i8_fn glia_linear_narrow_i8_amx;
-glia_linear_narrow_w8a8_fn glia_linear_narrow_w8a8_amx;
+glia_gemm_fn glia_gemm_bf16_bf16_amx, glia_gemm_i8_bf16_amx, glia_gemm_i8_i8_amx;
 /* linear_i8_amx.c: up to FEW rows, scales left out */
 void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
                              size_t n_panels, size_t m);
-glia_linear_w8a8_fn glia_linear_w8a8_vnni;
+glia_gemm_fn glia_gemm_i8_i8_vnni;
 glia_narrow_fn glia_narrow_amx;
 
 enum {
@@ -87,6 +85,11 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
     if (out->bias) {
         a = _mm512_add_ps(a, _mm512_loadu_ps(out->bias + column));
         if (pair) b = _mm512_add_ps(b, _mm512_loadu_ps(out->bias + column + GLIA_PANEL));
+    }
+    if (out->addend) {
+        const float *addend = out->addend + row * out->ld_addend + column;
+        a = _mm512_add_ps(a, _mm512_loadu_ps(addend));
+        if (pair) b = _mm512_add_ps(b, _mm512_loadu_ps(addend + GLIA_PANEL));
     }
     if (out->epilogue == GLIA_SWIGLU) {
         char *narrow = (char *)y + column / 64 * out->step * sizeof *y + column / 2 % 32 * 2;
@@ -291,7 +294,7 @@ static void multiply_rows(product *t, const block *b, ahead *next, size_t rows) 
 /* Where the sums of a block go that ends at K's end: to wait for their epilogue, if they have one. */
 static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
     const glia_linear_out *out = t->to.out;
-    if (pair && out->epilogue == GLIA_STORE && !out->bias && !t->to.w_scale) {
+    if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale) {
         b->to = out->y + row * out->ldy + panel / 2 * t->to.step;
         b->ldt = out->ldy;
         return;
@@ -432,13 +435,18 @@ static void sweep_few_i8(const product *t, size_t n_panels, size_t rows) {
     const size_t ld = FEW_PANELS * GLIA_PANEL;
     float *sums = t->partial;
     target to = t->to;
-    if (t->i8) to.w_scale = NULL; /* linear_w8a8 gives them their scales */
+    if (t->i8) to.w_scale = NULL; /* glia_gemm_i8_i8_vnni() multiplies by the scales */
     for (size_t p = 0, n; p < n_panels; p += n) {
         n = glia_min(n_panels - p, FEW_PANELS);
         const char *w = t->w + p * t->panel_bytes;
         if (t->i8)
-            glia_linear_w8a8_vnni(sums, ld, (const int8_t *)t->x, t->ldx, t->to.x_scale, w,
-                                  t->to.w_scale + p * GLIA_PANEL, t->k, n, rows);
+            glia_gemm_i8_i8_vnni(&(glia_gemm){.out = {.y = sums, .ldy = ld},
+                                              .x = {t->x, t->ldx, STEP_BYTES, t->to.x_scale},
+                                              .w = w,
+                                              .w_scale = t->to.w_scale + p * GLIA_PANEL,
+                                              .k = t->k,
+                                              .n_panels = n,
+                                              .m = rows});
         else
             glia_linear_sums_i8_amx(sums, ld, (const void *)t->x, t->ldx / 2, w, t->k, n, rows);
         for (size_t r = 0; r < rows; r++)
@@ -484,45 +492,40 @@ static void run(product *t, size_t n_panels, size_t m) {
     _mm_setcsr(csr);
 }
 
-static product product_of(const glia_linear_out *out, const glia_narrow_rows *x, const void *w, size_t k,
-                          glia_dtype dtype, void *scratch) {
-    return (product){.to = {.out = out, .step = out->step ? out->step : PAIR},
-                     .x = x->x,
-                     .w = w,
-                     .ldx = x->row,
-                     .x_step = x->step,
-                     .k = k,
-                     .panel_bytes = glia_panel_bytes(dtype, k),
+static product product_of(const glia_gemm *g, glia_weight_format format) {
+    return (product){.to = {.out = &g->out,
+                            .step = g->out.step ? g->out.step : PAIR,
+                            .w_scale = g->w_scale,
+                            .x_scale = g->x.scale},
+                     .x = g->x.x,
+                     .w = g->w,
+                     .ldx = g->x.row,
+                     .x_step = g->x.step,
+                     .k = g->k,
+                     .panel_bytes = glia_panel_bytes(format, g->k),
                      .step = 32,
                      .w_lines = 16,
-                     .partial = scratch};
+                     .partial = g->scratch};
 }
 
-void glia_linear_narrow_amx(const glia_linear_out *out, const glia_narrow_rows *x, const void *w, size_t k,
-                            size_t n_panels, size_t m, void *scratch) {
-    product t = product_of(out, x, w, k, GLIA_DTYPE_BF16, scratch);
-    run(&t, n_panels, m);
+void glia_gemm_bf16_bf16_amx(const glia_gemm *g) {
+    product t = product_of(g, GLIA_WEIGHT_BF16);
+    run(&t, g->n_panels, g->m);
 }
 
-void glia_linear_narrow_i8_amx(const glia_linear_out *out, const glia_narrow_rows *x, const void *w,
-                               const float *w_scale, size_t k, size_t n_panels, size_t m, void *scratch) {
+void glia_gemm_i8_bf16_amx(const glia_gemm *g) {
     char wide[PART * 2 * TILE_BYTES] __attribute__((aligned(64)));
-    product t = product_of(out, x, w, k, GLIA_DTYPE_I8, scratch);
-    t.to.w_scale = w_scale;
+    product t = product_of(g, GLIA_WEIGHT_I8);
     t.w_lines = 8;
     t.wide = wide;
-    run(&t, n_panels, m);
+    run(&t, g->n_panels, g->m);
 }
 
-void glia_linear_narrow_w8a8_amx(const glia_linear_out *out, const glia_narrow_rows *x, const float *x_scale,
-                                 const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m,
-                                 void *scratch) {
-    product t = product_of(out, x, w, k, GLIA_DTYPE_I8, scratch);
-    t.to.w_scale = w_scale;
-    t.to.x_scale = x_scale;
+void glia_gemm_i8_i8_amx(const glia_gemm *g) {
+    product t = product_of(g, GLIA_WEIGHT_I8);
     t.step = 64;
     t.i8 = true;
-    run(&t, n_panels, m);
+    run(&t, g->n_panels, g->m);
 }
 
 static inline __mmask16 lanes(size_t n) { return (__mmask16)(n >= GLIA_PANEL ? 0xffff : (1u << n) - 1); }

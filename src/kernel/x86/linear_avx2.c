@@ -10,7 +10,7 @@ enum {
     SLICE = 256,      /* k's of a panel: 16 KiB */
 };
 
-glia_linear_fn glia_linear_f32_avx2, glia_linear_bf16_avx2;
+glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2;
 
 typedef struct {
     float *y;
@@ -129,11 +129,11 @@ GLIA_INLINE void many(product t, size_t k, size_t n_panels, size_t m, const glia
     char wide[GLIA_RUN * 64] __attribute__((aligned(64)));
     const size_t tiles = (m + TALL - 1) / TALL * (GLIA_RUN / SLICE);
     for (size_t begin = 0; begin < k; begin += GLIA_RUN) {
-        const size_t n = glia_min(k - begin, GLIA_RUN), bytes = glia_panel_bytes(dtype, n);
+        const size_t n = glia_min(k - begin, GLIA_RUN), bytes = glia_lines_bytes(dtype, n);
         for (size_t p = 0; p < n_panels; p++) {
-            const char *w = t.w + p * t.panel_bytes + glia_panel_bytes(dtype, begin);
+            const char *w = t.w + p * t.panel_bytes + glia_lines_bytes(dtype, begin);
             const char *after =
-                p + 1 < n_panels ? w + t.panel_bytes : t.w + glia_panel_bytes(dtype, begin + n);
+                p + 1 < n_panels ? w + t.panel_bytes : t.w + glia_lines_bytes(dtype, begin + n);
             lines next = {after, after + bytes, (bytes / 64 + tiles - 1) / tiles};
             product at = {t.y + p * GLIA_PANEL, t.x + begin, w, t.ldy, t.ldx, t.panel_bytes};
             if (dtype == GLIA_DTYPE_BF16) {
@@ -163,14 +163,14 @@ GLIA_INLINE void linear(product t, size_t k, size_t n_panels, size_t m, const gl
     }
 }
 
-void glia_linear_f32_avx2(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                          size_t n_panels, size_t m) {
-    const product t = {y, x, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_F32, k)};
-    linear(t, k, n_panels, m, GLIA_DTYPE_F32);
+static product product_of(const glia_gemm *g, glia_weight_format format) {
+    return (product){g->out.y,   g->x.x, g->w, g->out.ldy, g->x.row / sizeof(float), glia_panel_bytes(format, g->k)};
 }
 
-void glia_linear_bf16_avx2(float *y, size_t ldy, const float *x, size_t ldx, const void *w, size_t k,
-                           size_t n_panels, size_t m) {
-    const product t = {y, x, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_BF16, k)};
-    linear(t, k, n_panels, m, GLIA_DTYPE_BF16);
+void glia_gemm_f32_f32_avx2(const glia_gemm *g) {
+    linear(product_of(g, GLIA_WEIGHT_F32), g->k, g->n_panels, g->m, GLIA_DTYPE_F32);
+}
+
+void glia_gemm_bf16_f32_avx2(const glia_gemm *g) {
+    linear(product_of(g, GLIA_WEIGHT_BF16), g->k, g->n_panels, g->m, GLIA_DTYPE_BF16);
 }

@@ -64,7 +64,7 @@ GLIA_INLINE void rows(product t, size_t panels, const int R, const int P) {
 
 void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
                              size_t n_panels, size_t m) {
-    const product t = {y, x, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), (k + 3) / 4};
+    const product t = {y, x, w, ldy, ldx, glia_panel_bytes(GLIA_WEIGHT_I8, k), (k + 3) / 4};
     if (m == 2)
         rows(t, n_panels, 2, WIDE / 2);
     else

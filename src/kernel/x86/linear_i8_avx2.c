@@ -7,8 +7,8 @@
 
 enum { FEW = 3, AHEAD = 2048 };
 
-glia_linear_i8_fn glia_linear_i8_avx2;
-glia_linear_fn glia_linear_f32_avx2;
+glia_gemm_fn glia_gemm_i8_f32_avx2;
+glia_gemm_fn glia_gemm_f32_f32_avx2;
 
 /* As glia_widen_i8() of i8_avx512.h, of 8 columns. */
 GLIA_INLINE void widen_half(__m256 w[4], const char *half) {
@@ -103,11 +103,12 @@ static void widen(float *to, const char *lines, size_t groups) {
     }
 }
 
-void glia_linear_i8_avx2(float *y, size_t ldy, const float *x, size_t ldx, const void *w, const float *scale,
-                         size_t k, size_t n_panels, size_t m) {
-    const product t = {y, x, scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k};
+void glia_gemm_i8_f32_avx2(const glia_gemm *g) {
+    const size_t m = g->m, n_panels = g->n_panels;
+    const product t = {g->out.y, g->x.x, g->w_scale, g->w, g->out.ldy, g->x.row / sizeof(float),
+                       glia_panel_bytes(GLIA_WEIGHT_I8, g->k), g->k};
     if (m > FEW)
-        glia_linear_i8_many(y, ldy, x, ldx, w, scale, k, n_panels, m, widen, glia_linear_f32_avx2);
+        glia_linear_i8_many(g, widen, glia_gemm_f32_f32_avx2);
     else if (m == 3)
         rows(t, n_panels, 3, 2);
     else if (m == 2)

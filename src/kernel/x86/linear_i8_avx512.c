@@ -5,8 +5,8 @@
 
 enum { FEW = 4, SOME = 16, AHEAD = 2048 };
 
-glia_linear_i8_fn glia_linear_i8_avx512;
-glia_linear_fn glia_linear_f32_avx512;
+glia_gemm_fn glia_gemm_i8_f32_avx512;
+glia_gemm_fn glia_gemm_f32_f32_avx512;
 
 typedef struct {
     float *y;
@@ -99,13 +99,14 @@ static void widen(float *to, const char *lines, size_t groups) {
     }
 }
 
-void glia_linear_i8_avx512(float *y, size_t ldy, const float *x, size_t ldx, const void *w,
-                           const float *scale, size_t k, size_t n_panels, size_t m) {
-    const product t = {y, x, scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k};
+void glia_gemm_i8_f32_avx512(const glia_gemm *g) {
+    const size_t m = g->m, n_panels = g->n_panels;
+    const product t = {g->out.y, g->x.x, g->w_scale, g->w, g->out.ldy, g->x.row / sizeof(float),
+                       glia_panel_bytes(GLIA_WEIGHT_I8, g->k), g->k};
     if (m > FEW && m <= SOME)
         some(t, n_panels, m);
     else if (m > FEW)
-        glia_linear_i8_many(y, ldy, x, ldx, w, scale, k, n_panels, m, widen, glia_linear_f32_avx512);
+        glia_linear_i8_many(g, widen, glia_gemm_f32_f32_avx512);
     else if (m == 4)
         rows(t, n_panels, 4, 4);
     else if (m == 3)

@@ -1,4 +1,4 @@
-/* linear_w8a8_avx2.c - the AVX2 twin of glia_linear_w8a8_ref. VPMADDUBSW wants one
+/* linear_w8a8_avx2.c - the AVX2 twin of glia_gemm_i8_i8_ref. VPMADDUBSW wants one
  * unsigned factor and saturates at 16 bits: magnitudes of weights by rows with
  * the weights' signs, since 2 * 127 * 127 is below 2^15. */
 #include <immintrin.h>
@@ -7,7 +7,7 @@
 #include "kernel/panel.h"
 #include "kernel/simd.h"
 
-glia_linear_w8a8_fn glia_linear_w8a8_avx2;
+glia_gemm_fn glia_gemm_i8_i8_avx2;
 
 enum { TILE_ROWS = 5, TILE_PANELS = 1, FEW_PANELS = 4 };
 
@@ -52,8 +52,4 @@ GLIA_INLINE void glia_sums_finish(float *y, glia_sums sum, float x_scale, const 
 
 #include "kernel/linear_w8a8.h"
 
-void glia_linear_w8a8_avx2(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
-                           const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m) {
-    linear((product){y, x, x_scale, w_scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k}, n_panels,
-           m);
-}
+void glia_gemm_i8_i8_avx2(const glia_gemm *g) { linear(product_of(g), g->n_panels, g->m); }

@@ -1,11 +1,11 @@
-/* linear_w8a8_avx512.c - the twin of glia_linear_w8a8_ref for AVX-512 without VNNI:
+/* linear_w8a8_avx512.c - the twin of glia_gemm_i8_i8_ref for AVX-512 without VNNI:
  * as linear_w8a8_avx2.c, the signs as a mask. */
 #include <string.h>
 
 #include "kernel/panel.h"
 #include "kernel/x86/sums_avx512.h"
 
-glia_linear_w8a8_fn glia_linear_w8a8_avx512;
+glia_gemm_fn glia_gemm_i8_i8_avx512;
 
 enum { TILE_ROWS = 10, TILE_PANELS = 2, FEW_PANELS = 8 };
 
@@ -33,8 +33,4 @@ GLIA_INLINE glia_sums glia_sums_start(const int8_t *x, size_t k) {
 
 #include "kernel/linear_w8a8.h"
 
-void glia_linear_w8a8_avx512(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
-                             const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m) {
-    linear((product){y, x, x_scale, w_scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k}, n_panels,
-           m);
-}
+void glia_gemm_i8_i8_avx512(const glia_gemm *g) { linear(product_of(g), g->n_panels, g->m); }

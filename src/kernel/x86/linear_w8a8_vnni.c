@@ -1,4 +1,4 @@
-/* linear_w8a8_vnni.c - the twin of glia_linear_w8a8_ref for AVX-512 with VNNI.
+/* linear_w8a8_vnni.c - the twin of glia_gemm_i8_i8_ref for AVX-512 with VNNI.
  * VPDPBUSD wants one unsigned factor: weights + 128, so that 128 times the sum
  * of a row is taken off before. Its sums wrap at 32 bits, so that the way there
  * may leave their range. */
@@ -7,7 +7,7 @@
 #include "kernel/panel.h"
 #include "kernel/x86/sums_avx512.h"
 
-glia_linear_w8a8_fn glia_linear_w8a8_vnni;
+glia_gemm_fn glia_gemm_i8_i8_vnni;
 
 enum { TILE_ROWS = 12, TILE_PANELS = 2, FEW_PANELS = 8 };
 
@@ -35,8 +35,4 @@ GLIA_INLINE glia_sums glia_sums_start(const int8_t *x, size_t k) {
 
 #include "kernel/linear_w8a8.h"
 
-void glia_linear_w8a8_vnni(float *y, size_t ldy, const int8_t *x, size_t ldx, const float *x_scale,
-                           const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m) {
-    linear((product){y, x, x_scale, w_scale, w, ldy, ldx, glia_panel_bytes(GLIA_DTYPE_I8, k), k}, n_panels,
-           m);
-}
+void glia_gemm_i8_i8_vnni(const glia_gemm *g) { linear(product_of(g), g->n_panels, g->m); }

@@ -78,7 +78,7 @@ GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], size_t k,
                 memset(tail[j], 0, sizeof tail[j]);
                 at[j] = memcpy(tail[j], at[j], left * size);
             }
-            block(panel + c * 4, at, left == step ? 8 : glia_panel_bytes(to, left) / 64, to, from);
+            block(panel + c * 4, at, left == step ? 8 : glia_lines_bytes(to, left) / 64, to, from);
         }
     }
 }

@@ -31,7 +31,7 @@ GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], size_t k,
                       const glia_dtype from) {
     const size_t step = to == GLIA_DTYPE_F32 ? 16 : 32;
     for (size_t i = 0; i < k; i += step, panel += 16 * 64) {
-        const size_t lines = k - i >= step ? 16 : glia_panel_bytes(to, k - i) / 64;
+        const size_t lines = k - i >= step ? 16 : glia_lines_bytes(to, k - i) / 64;
         __m512i r[16];
         GLIA_UNROLL for (int c = 0; c < 16; c++) r[c] = units(rows[c], to, from, i, k - i);
         glia_transpose(r);

@@ -51,7 +51,7 @@ GLIA_INLINE __m512i units(const void *row, glia_dtype from, size_t i, size_t lef
 GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], const glia_dtype from, size_t k,
                       const float *scale) {
     for (size_t i = 0; i < k; i += 64, panel += 16 * 64) {
-        const size_t lines = k - i >= 64 ? 16 : glia_panel_bytes(GLIA_DTYPE_I8, k - i) / 64;
+        const size_t lines = k - i >= 64 ? 16 : glia_panel_bytes(GLIA_WEIGHT_I8, k - i) / 64;
         __m512i r[16];
         GLIA_UNROLL for (int c = 0; c < 16; c++) r[c] = units(rows[c], from, i, k - i, scale[c]);
         glia_transpose(r);
