@@ -1,11 +1,13 @@
-/* check_device.c - linear layers of many rows: any number of threads, which share
- * panels or rows, give the bits of one. */
+/* check_device.c - linear layers: any number of threads gives the bits of one, and an
+ * addend enters before the epilogue. */
 #include "check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bf16.h"
 #include "base/cpu.h"
 #include "device/device.h"
 
@@ -48,16 +50,16 @@ static layer make(int m, size_t k, size_t columns, bool i8, bool quantize_rows, 
     const size_t ld = glia_row_stride(k), whole = glia_panels(columns) * GLIA_PANEL;
     layer l = {.w = {.columns = columns, .k = k, .quantize_rows = quantize_rows}};
     glia_kernels_init(&l.d.k, glia_cpu_flags());
-    l.d.narrow = l.d.k.linear_narrow != NULL;
+    l.d.narrow = l.d.k.narrow != NULL;
     l.d.ld_operand = ld;
     l.w.dtype = i8 ? GLIA_DTYPE_I8 : GLIA_DTYPE_BF16;
-    l.w.panels = fresh(glia_panels(columns) * glia_panel_bytes(l.w.dtype, k));
+    l.w.panels = fresh(glia_panels(columns) * glia_lines_bytes(l.w.dtype, k));
     float *weights = random_floats(whole * k), ones[GLIA_PANEL];
     for (int i = 0; i < GLIA_PANEL; i++) ones[i] = 1.0f / GLIA_I8_MAX;
     for (size_t p = 0; p < glia_panels(columns); p++) {
         const void *row[GLIA_PANEL];
         for (size_t c = 0; c < GLIA_PANEL; c++) row[c] = weights + (p * GLIA_PANEL + c) * k;
-        char *panel = (char *)l.w.panels + p * glia_panel_bytes(l.w.dtype, k);
+        char *panel = (char *)l.w.panels + p * glia_lines_bytes(l.w.dtype, k);
         if (i8)
             l.d.k.pack_i8(panel, row, GLIA_DTYPE_F32, k, ones);
         else
@@ -117,6 +119,55 @@ static void check_layer(int m, size_t k, size_t columns, bool i8, bool quantize_
     free((void *)(uintptr_t)l.in.x), free((void *)(uintptr_t)l.in.norm);
 }
 
+/* The elements of row i of a layer's result, as float32. */
+static float result(const layer *l, const float *y, size_t i, size_t c) {
+    if (!l->d.narrow) return y[i * l->out.ldy + c];
+    const float *step = y + i * l->out.ldy + c / 32 * (l->out.step ? l->out.step : 32);
+    if (l->out.epilogue != GLIA_SWIGLU) return step[c % 32];
+    return glia_bf16_to_f32(((const uint16_t *)(const void *)step)[c % 32]);
+}
+
+/* An addend reaches gate and up before SwiGLU, and other layers before their epilogue: results are those of
+ * the sums without it, to which it is added here. */
+static void check_addend(int m, bool i8, bool quantize_rows, glia_epilogue e) {
+    enum { K = 96, COLUMNS = 96 };
+    check_seed(7);
+    layer l = make(m, K, COLUMNS, i8, quantize_rows, false, e);
+    float *addend = random_floats((size_t)m * COLUMNS);
+    l.out.addend = addend;
+    l.out.ld_addend = COLUMNS;
+    float *got = multiply(&l, 2);
+    check_seed(7);
+    layer plain = make(m, K, COLUMNS, i8, quantize_rows, false, GLIA_STORE);
+    float *sums = multiply(&plain, 2);
+    const size_t columns = e == GLIA_SWIGLU ? COLUMNS / 2 : COLUMNS, pair = e == GLIA_SWIGLU ? GLIA_PANEL : 0;
+    for (size_t i = 0; i < (size_t)m; i++)
+        for (size_t c = 0; c < columns; c++) {
+            const size_t at = e == GLIA_SWIGLU ? c / GLIA_PANEL * 2 * GLIA_PANEL + c % GLIA_PANEL : c;
+            const double t = (double)result(&plain, sums, i, at) + (double)addend[i * COLUMNS + at];
+            const double up =
+                (double)result(&plain, sums, i, at + pair) + (double)addend[i * COLUMNS + at + pair];
+            const double before = (double)((i * l.out.ldy + c) % 17); /* multiply() fills y so */
+            const double want = e == GLIA_SWIGLU ? t / (1 + exp(-t)) * up : e == GLIA_ADD ? before + t : t;
+            const double ulp = l.d.narrow && e == GLIA_SWIGLU ? 0x1p-8 : 0x1p-20;
+            CHECK(fabs((double)result(&l, got, i, c) - want) <= ulp * (fabs(want) + 1),
+                  "m=%d i8=%d w8a8=%d epilogue=%d: row %zu, column %zu is %.9g with an addend, want %.9g", m,
+                  i8, quantize_rows, (int)e, i, c, (double)result(&l, got, i, c), want);
+        }
+    free(got), free(sums), free(addend), free(l.w.panels), free(l.w.scale), free(plain.w.panels),
+        free(plain.w.scale);
+    free((void *)(uintptr_t)l.in.x), free((void *)(uintptr_t)plain.in.x);
+}
+
+static void test_addend(void **state) {
+    (void)state;
+    static const int rows[] = {1, 3, 40, 600};
+    for (size_t m = 0; m < sizeof rows / sizeof *rows; m++)
+        for (int e = GLIA_STORE; e <= GLIA_SWIGLU; e++)
+            for (int format = 0; format < 3; format++)
+                check_addend(rows[m], format > 0, format == 2, (glia_epilogue)e);
+}
+
 static void test_threads(void **state) {
     (void)state;
     static const glia_epilogue epilogues[] = {GLIA_STORE, GLIA_ADD, GLIA_SWIGLU};
@@ -135,6 +186,6 @@ static void test_threads(void **state) {
 
 int main(int argc, char **argv) {
     check_begin(argc, argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_addend)};
     return check_run_group("device", tests);
 }

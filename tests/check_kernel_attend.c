@@ -390,7 +390,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < GLIA_RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
-        const double coarse = k.linear_narrow ? 0x1p-8 : 0;
+        const double coarse = k.narrow ? 0x1p-8 : 0;
         const twin both[] = {{glia_rungs[i].name, "f32", &k, k.attend_f32, GLIA_DTYPE_F32, 0},
                              {glia_rungs[i].name, "bf16", &k, k.attend_bf16, GLIA_DTYPE_BF16, coarse}};
         for (int d = 0; d < 2; d++, twins++) {

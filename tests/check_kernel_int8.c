@@ -33,7 +33,7 @@ static product make(const glia_kernels *k, size_t depth, size_t n_panels, size_t
     p.ldx = depth + m % 3;
     p.ldy = p.columns + m % 5;
     p.ldq = (depth + 63) / 64 * 64 + m % 2 * 64;
-    p.panel_bytes = glia_panel_bytes(GLIA_DTYPE_I8, depth);
+    p.panel_bytes = glia_panel_bytes(GLIA_WEIGHT_I8, depth);
     p.w = check_guarded(p.columns * depth * sizeof *p.w);
     p.x = check_guarded(x_bytes(&p));
     p.y = check_guarded(y_bytes(&p));
@@ -157,12 +157,12 @@ static void check_bits(const rung *r, const glia_kernels *ref) {
             const void *rows[GLIA_PANEL] = {row, NULL, row};
             const float scales[GLIA_PANEL] = {a / 127, 0, a};
             for (int i = 0; i < 2; i++) {
-                panel[i] = check_guarded(glia_panel_bytes(GLIA_DTYPE_I8, k));
+                panel[i] = check_guarded(glia_panel_bytes(GLIA_WEIGHT_I8, k));
                 (i ? ref : &r->k)->pack_i8(panel[i], rows, from, k, scales);
             }
-            CHECK(!memcmp(panel[0], panel[1], glia_panel_bytes(GLIA_DTYPE_I8, k)),
+            CHECK(!memcmp(panel[0], panel[1], glia_panel_bytes(GLIA_WEIGHT_I8, k)),
                   "%s: panels from format %d, k=%zu differ", r->name, (int)from, k);
-            for (int i = 0; i < 2; i++) check_guarded_free(panel[i], glia_panel_bytes(GLIA_DTYPE_I8, k));
+            for (int i = 0; i < 2; i++) check_guarded_free(panel[i], glia_panel_bytes(GLIA_WEIGHT_I8, k));
         }
         check_guarded_free(row, bytes + 1);
     }
@@ -177,7 +177,7 @@ static void check_outside(const rung *r, const product *p) {
                   p->columns);
 }
 
-static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
 
 /* Tiles and what shares their sums count denormals as zero. */
 static float flushed(float v, bool flush) { return flush && fabsf(v) < 0x1p-126f ? 0 : v; }
@@ -185,12 +185,9 @@ static float flushed(float v, bool flush) { return flush && fabsf(v) < 0x1p-126f
 static void check_w8a8(const rung *r, product *p, bool narrow) {
     const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
     memset(p->y, 0xff, y_bytes(p));
-    if (narrow)
-        r->k.linear_narrow_w8a8(&out, &(glia_narrow_rows){p->q, p->ldq, 64}, p->row_scale, p->panels,
-                                p->scale, p->k, p->n_panels, p->m, scratch);
-    else
-        r->k.linear_w8a8(p->y, p->ldy, p->q, p->ldq, p->row_scale, p->panels, p->scale, p->k, p->n_panels,
-                         p->m);
+    const glia_gemm_kernel *kernel = &r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8];
+    run_gemm(narrow ? kernel->finish : kernel->store, &out, (glia_gemm_rows){p->q, p->ldq, 64, p->row_scale},
+             p->panels, p->scale, p->k, p->n_panels, p->m, scratch);
     for (size_t row = 0; row < p->m; row++)
         for (size_t c = 0; c < p->columns; c++) {
             const int8_t *panel = (const int8_t *)p->panels + c / GLIA_PANEL * p->panel_bytes;
@@ -208,7 +205,7 @@ static void check_w8a8(const rung *r, product *p, bool narrow) {
 
 /* The same integers as a panel of bfloat16. */
 static char *as_bf16(const product *p) {
-    const size_t bytes = glia_panel_bytes(GLIA_DTYPE_BF16, p->k);
+    const size_t bytes = glia_panel_bytes(GLIA_WEIGHT_BF16, p->k);
     char *panels = bench_memory(p->n_panels * bytes);
     for (size_t c = 0; c < p->columns; c++)
         for (size_t i = 0; i < p->k; i++)
@@ -234,9 +231,11 @@ static void check_same(const rung *r, const product *p, const float *want, bool 
 static void check_float_rows(const rung *r, product *p) {
     char *panels = as_bf16(p);
     float *want = bench_memory(p->m * p->columns * sizeof *want);
-    r->k.linear_bf16(want, p->columns, p->x, p->ldx, panels, p->k, p->n_panels, p->m);
+    run_f32(r->k.gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store, want, p->columns, p->x, p->ldx, panels, NULL,
+            p->k, p->n_panels, p->m);
     memset(p->y, 0xff, y_bytes(p));
-    r->k.linear_i8(p->y, p->ldy, p->x, p->ldx, p->panels, p->scale, p->k, p->n_panels, p->m);
+    run_f32(r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_F32].store, p->y, p->ldy, p->x, p->ldx, p->panels, p->scale,
+            p->k, p->n_panels, p->m);
     check_same(r, p, want, false);
     for (size_t c = 0; c < p->columns; c += 3) {
         double exact = 0, magnitude = 0;
@@ -252,7 +251,7 @@ static void check_float_rows(const rung *r, product *p) {
               "%s k=%zu fill=%d column %zu: got %.9g want %.9g +- %.2g", r->name, p->k, (int)p->fill, c,
               (double)p->y[c], exact * scale, bound);
     }
-    if (r->k.linear_narrow) {
+    if (r->k.narrow) {
         const size_t ld = (p->k + 31) / 32 * 32;
         uint16_t *x = check_guarded(p->m * ld * sizeof *x);
         memset(x, 0, p->m * ld * sizeof *x);
@@ -260,10 +259,12 @@ static void check_float_rows(const rung *r, product *p) {
             for (size_t i = 0; i < p->k; i++) x[row * ld + i] = glia_f32_to_bf16(p->x[row * p->ldx + i]);
         const glia_linear_out mine = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
         const glia_linear_out out = {.epilogue = GLIA_STORE, .y = want, .ldy = p->columns};
-        const glia_narrow_rows rows = {x, ld * sizeof *x, 64};
-        r->k.linear_narrow(&out, &rows, panels, p->k, p->n_panels, p->m, scratch);
+        const glia_gemm_rows rows = {x, ld * sizeof *x, 64, NULL};
+        run_gemm(r->k.gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &out, rows, panels, NULL, p->k,
+                 p->n_panels, p->m, scratch);
         memset(p->y, 0xff, y_bytes(p));
-        r->k.linear_narrow_i8(&mine, &rows, p->panels, p->scale, p->k, p->n_panels, p->m, scratch);
+        run_gemm(r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_BF16].finish, &mine, rows, p->panels, p->scale, p->k,
+                 p->n_panels, p->m, scratch);
         check_same(r, p, want, true);
         check_guarded_free(x, p->m * ld * sizeof *x);
     }
@@ -275,7 +276,7 @@ static void check_shape(const rung *r, size_t k, size_t n_panels, size_t m, enum
     check_packed(r, &p);
     check_quantized(r, &p);
     check_w8a8(r, &p, false);
-    if (r->k.linear_narrow_w8a8) check_w8a8(r, &p, true);
+    if (r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].finish) check_w8a8(r, &p, true);
     check_float_rows(r, &p);
     release(&p);
 }
@@ -292,16 +293,23 @@ static void check_epilogues(const rung *r) {
         for (size_t i = 0; i < p.columns; i++) bias[i] = check_uniform();
         for (size_t i = 0; i < m * p.columns; i++) y[i] = 1;
         const size_t step = epilogue == GLIA_SWIGLU ? 16 : 0;
-        const glia_linear_out all = {epilogue, y, p.columns, bias, step};
-        r->k.linear_narrow_w8a8(&all, &(glia_narrow_rows){p.q, p.ldq, 64}, p.row_scale, p.panels, p.scale,
-                                p.k, 4, m, scratch);
-        r->k.linear_w8a8(p.y, p.ldy, p.q, p.ldq, p.row_scale, p.panels, p.scale, p.k, 4, m);
+        const glia_linear_out all = {.epilogue = epilogue,
+                                     .y = y,
+                                     .ldy = p.columns,
+                                     .bias = bias,
+                                     .step = step},
+                              plain = {.y = p.y, .ldy = p.ldy};
+        const glia_gemm_kernel *kernel = &r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8];
+        const glia_gemm_rows rows = {p.q, p.ldq, 64, p.row_scale};
+        run_gemm(kernel->finish, &all, rows, p.panels, p.scale, p.k, 4, m, scratch);
+        run_gemm(kernel->store, &plain, rows, p.panels, p.scale, p.k, 4, m, NULL);
         for (size_t row = 0; row < m; row++) {
-            const glia_linear_out one = {epilogue, alone, p.columns, bias, step};
+            const glia_linear_out one = {
+                .epilogue = epilogue, .y = alone, .ldy = p.columns, .bias = bias, .step = step};
             const size_t bytes = epilogue == GLIA_SWIGLU ? p.columns : p.columns * sizeof *alone;
             for (size_t i = 0; i < p.columns; i++) alone[i] = 1;
-            r->k.linear_narrow_w8a8(&one, &(glia_narrow_rows){p.q + row * p.ldq, p.ldq, 64},
-                                    p.row_scale + row, p.panels, p.scale, p.k, 4, 1, scratch);
+            run_gemm(kernel->finish, &one, (glia_gemm_rows){p.q + row * p.ldq, p.ldq, 64, p.row_scale + row},
+                     p.panels, p.scale, p.k, 4, 1, scratch);
             CHECK(!memcmp(alone, y + row * p.columns, bytes),
                   "%s: epilogue %d of row %zu of %zu differs alone", r->name, (int)epilogue, row, m);
             for (size_t c = 0; epilogue != GLIA_SWIGLU && c < p.columns; c++) {
@@ -321,14 +329,16 @@ static void check_extremes(const rung *r) {
     for (int turn = 0; turn < 4; turn++) {
         const size_t k = turn == 0 ? GLIA_I8_K_MAX : 600;
         int8_t *q = bench_memory(k + 64);
-        char *panel = bench_memory(glia_panel_bytes(GLIA_DTYPE_I8, k));
+        char *panel = bench_memory(glia_panel_bytes(GLIA_WEIGHT_I8, k));
         float scale[GLIA_PANEL], one = 1, y[GLIA_PANEL];
         for (size_t c = 0; c < GLIA_PANEL; c++) scale[c] = 1;
         for (size_t i = 0; i < k; i++) {
             q[i] = ends[turn >> 1];
             for (size_t c = 0; c < GLIA_PANEL; c++) panel[glia_i8_at(i, c)] = ends[turn & 1];
         }
-        r->k.linear_w8a8(y, GLIA_PANEL, q, k + 64, &one, panel, scale, k, 1, 1);
+        const glia_linear_out out = {.y = y, .ldy = GLIA_PANEL};
+        run_gemm(r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store, &out, (glia_gemm_rows){q, k + 64, 64, &one},
+                 panel, scale, k, 1, 1, NULL);
         const float want = (float)((int64_t)ends[turn >> 1] * ends[turn & 1] * (int64_t)k);
         for (size_t c = 0; c < GLIA_PANEL; c++)
             CHECK(y[c] == want, "%s: largest products, k=%zu: %.9g, want %.9g", r->name, k, (double)y[c],
@@ -346,15 +356,17 @@ static void check_rung(const rung *r, const glia_kernels *ref) {
         for (int f = 0; f < FILLS; f++) check_shape(r, long_k[i], 1 + i, 1 + i * 2, (enum fill)f);
     check_shape(r, 4100, 9, 14, RANDOM); /* K in blocks */
     check_shape(r, 80, 3, 530, RANDOM);  /* rows in blocks */
-    if (r->k.linear_narrow) {
+    if (r->k.narrow) {
         check_shape(r, 9000, 3, 100, RANDOM);                                    /* both */
         for (size_t m = 15; m <= 101; m += 3) check_shape(r, 700, 3, m, RANDOM); /* every mixture of blocks */
         check_epilogues(r);
     }
     check_bits(r, ref);
     check_extremes(r);
-    r->k.linear_i8(NULL, 0, NULL, 0, NULL, NULL, 4, 0, 0); /* nothing asked, nothing touched */
-    r->k.linear_w8a8(NULL, 0, NULL, 0, NULL, NULL, NULL, 4, 0, 0);
+    for (int rows = 0; rows < GLIA_ROW_FORMATS; rows++) { /* nothing asked, nothing touched */
+        glia_gemm_fn *store = r->k.gemm[GLIA_WEIGHT_I8][rows].store;
+        if (store) store(&(glia_gemm){.k = 4});
+    }
 }
 
 /* ---- speed ---------------------------------------------------------------- */
@@ -370,29 +382,24 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
     int8_t *q = bench_memory(m * ldq);
     double rate[ROUNDS], share[ROUNDS];
     const glia_kernels *kern = &r->k;
-    glia_peak_fn *peak = w8a8 && kern->peak_i8             ? kern->peak_i8
-                         : kern->linear_narrow_i8 && !w8a8 ? kern->peak_bf16
-                                                           : kern->peak_f32;
+    glia_peak_fn *peak = w8a8 && kern->peak_i8   ? kern->peak_i8
+                         : kern->narrow && !w8a8 ? kern->peak_bf16
+                                                 : kern->peak_f32;
+    const glia_gemm_kernel *both = &kern->gemm[GLIA_WEIGHT_I8][w8a8           ? GLIA_ROWS_I8
+                                                               : kern->narrow ? GLIA_ROWS_BF16
+                                                                              : GLIA_ROWS_F32];
+    const glia_gemm_rows rows = {w8a8 ? (const void *)q : x, w8a8 ? ldq : k * (kern->narrow ? 2 : 4), 64,
+                                 w8a8 ? row_scale : NULL};
+    const glia_linear_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
     for (size_t i = 0; i < m * k; i++) x[i] = check_uniform();
     for (int i = 0; i < ROUNDS; i++) {
         double t0 = cpu_seconds();
         const double flops = (double)peak(200000), top = flops / (cpu_seconds() - t0);
         const double read = from_memory ? read_now(kern, w, DECODE_BYTES) : 0;
         t0 = cpu_seconds();
-        const glia_linear_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
-        const uint16_t *x16 = (const uint16_t *)(const void *)x;
-        if (w8a8 && kern->linear_narrow_w8a8)
-            kern->linear_narrow_w8a8(&out, &(glia_narrow_rows){q, ldq, 64}, row_scale, w, scale, k, n_panels,
-                                     m, scratch);
-        else if (w8a8)
-            kern->linear_w8a8(y, columns, q, ldq, row_scale, w, scale, k, n_panels, m);
-        else if (kern->linear_narrow_i8)
-            kern->linear_narrow_i8(&out, &(glia_narrow_rows){x16, 2 * k, 64}, w, scale, k, n_panels, m,
-                                   scratch);
-        else
-            kern->linear_i8(y, columns, x, k, w, scale, k, n_panels, m);
+        run_gemm(both->finish ? both->finish : both->store, &out, rows, w, scale, k, n_panels, m, scratch);
         const double seconds = cpu_seconds() - t0;
-        const double bytes = (double)(n_panels * glia_panel_bytes(GLIA_DTYPE_I8, k));
+        const double bytes = (double)(n_panels * glia_panel_bytes(GLIA_WEIGHT_I8, k));
         rate[i] = (from_memory ? bytes : 2.0 * (double)(m * k * columns)) / seconds;
         share[i] = rate[i] / (from_memory ? read : top);
     }
@@ -405,7 +412,7 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
 static void bench_rung(const rung *r) {
     static const size_t few[] = {1, 2, 4, 8, 32};
     char *w = bench_memory(DECODE_BYTES);
-    const size_t k = 2048, all = DECODE_BYTES / glia_panel_bytes(GLIA_DTYPE_I8, k);
+    const size_t k = 2048, all = DECODE_BYTES / glia_panel_bytes(GLIA_WEIGHT_I8, k);
     for (size_t i = 0; i < DECODE_BYTES; i++) w[i] = (char)(check_u32() % 255 - 127);
     for (int w8a8 = 0; w8a8 < 2; w8a8++) {
         for (size_t i = 0; i < sizeof few / sizeof *few; i++) bench(r, w8a8, k, all, few[i], w, true);

@@ -18,7 +18,7 @@ typedef struct {
 
 /* The definition: 32 products at a time, even k and odd k in a chain each. */
 static float define(const product *p, size_t row, size_t column) {
-    const char *panel = p->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_DTYPE_BF16, p->k);
+    const char *panel = p->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_BF16, p->k);
     float sum = 0;
     for (size_t at = 0; at < p->k; at += STEP) {
         float chain[2] = {0, 0};
@@ -35,10 +35,10 @@ static product make(size_t k, size_t n_panels, size_t m, enum fill fill) {
     product p = {.k = k, .n_panels = n_panels, .m = m, .ldx = (k + STEP - 1) / STEP * STEP};
     p.ldy = n_panels * GLIA_PANEL + m % 3 * 16;
     p.x = check_guarded(m * p.ldx * sizeof *p.x);
-    p.panels = check_guarded(n_panels * glia_panel_bytes(GLIA_DTYPE_BF16, k));
+    p.panels = check_guarded(n_panels * glia_panel_bytes(GLIA_WEIGHT_BF16, k));
     p.y = check_guarded(((m - 1) * p.ldy + n_panels * GLIA_PANEL) * sizeof *p.y);
     memset(p.x, 0, m * p.ldx * sizeof *p.x);
-    memset(p.panels, 0, n_panels * glia_panel_bytes(GLIA_DTYPE_BF16, k));
+    memset(p.panels, 0, n_panels * glia_panel_bytes(GLIA_WEIGHT_BF16, k));
     memset(p.y, 0xff, ((m - 1) * p.ldy + n_panels * GLIA_PANEL) * sizeof *p.y);
     for (size_t r = 0; r < m; r++)
         for (size_t i = 0; i < k; i++)
@@ -46,7 +46,7 @@ static product make(size_t k, size_t n_panels, size_t m, enum fill fill) {
     for (size_t c = 0; c < n_panels * GLIA_PANEL; c++) {
         float before = 0;
         for (size_t i = 0; i < k; i++) {
-            char *panel = p.panels + c / GLIA_PANEL * glia_panel_bytes(GLIA_DTYPE_BF16, k);
+            char *panel = p.panels + c / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_BF16, k);
             before = fill_value(fill, i, k, before);
             glia_panel_set(panel, GLIA_DTYPE_BF16, i, c % GLIA_PANEL, before);
         }
@@ -56,7 +56,7 @@ static product make(size_t k, size_t n_panels, size_t m, enum fill fill) {
 
 static void release(const product *p) {
     check_guarded_free(p->x, p->m * p->ldx * sizeof *p->x);
-    check_guarded_free(p->panels, p->n_panels * glia_panel_bytes(GLIA_DTYPE_BF16, p->k));
+    check_guarded_free(p->panels, p->n_panels * glia_panel_bytes(GLIA_WEIGHT_BF16, p->k));
     check_guarded_free(p->y, ((p->m - 1) * p->ldy + p->n_panels * GLIA_PANEL) * sizeof *p->y);
 }
 
@@ -66,10 +66,11 @@ static double slack(enum fill fill, size_t k) {
 }
 
 static void multiply(const glia_kernels *kernels, const product *p) {
-    static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+    static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
     const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
-    const glia_narrow_rows x = {p->x, p->ldx * sizeof *p->x, 2 * STEP};
-    kernels->linear_narrow(&out, &x, p->panels, p->k, p->n_panels, p->m, scratch);
+    const glia_gemm_rows x = {p->x, p->ldx * sizeof *p->x, 2 * STEP, NULL};
+    run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &out, x, p->panels, NULL, p->k,
+             p->n_panels, p->m, scratch);
 }
 
 static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, size_t m, enum fill fill) {
@@ -113,7 +114,7 @@ static void check_company(const glia_kernels *kernels, size_t k, enum fill fill)
 /* Rows in steps, and results in steps, have the bits of row-major ones. */
 static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_epilogue epilogue,
                         bool biased) {
-    static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+    static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
     enum { PANELS = 6 };
     const bool half = epilogue == GLIA_SWIGLU; /* as many columns, of half the bytes */
     const size_t steps = (k + STEP - 1) / STEP, out_steps = half ? 2 : PANELS / 2, line = half ? 16 : STEP;
@@ -127,11 +128,22 @@ static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_ep
     for (size_t r = 0; r < m; r++)
         for (size_t i = 0; i < steps * STEP; i++)
             x[i / STEP * m * STEP + r * STEP + i % STEP] = p.x[r * p.ldx + i];
-    const glia_narrow_rows row_major = {p.x, p.ldx * sizeof *x, 2 * STEP}, stepped = {x, 64, m * 64};
-    const glia_linear_out wide = {epilogue, rows, ldy, biased ? bias : NULL, half ? line : 0},
-                          y = {epilogue, in_steps, line, biased ? bias : NULL, line * m};
-    kernels->linear_narrow(&wide, &row_major, p.panels, k, PANELS, m, scratch);
-    kernels->linear_narrow(&y, &stepped, p.panels, k, PANELS, m, scratch);
+    const glia_gemm_rows row_major = {p.x, p.ldx * sizeof *x, 2 * STEP, NULL},
+                         stepped = {x, 64, m * 64, NULL};
+    const glia_linear_out wide = {.epilogue = epilogue,
+                                  .y = rows,
+                                  .ldy = ldy,
+                                  .bias = biased ? bias : NULL,
+                                  .step = half ? line : 0},
+                          y = {.epilogue = epilogue,
+                               .y = in_steps,
+                               .ldy = line,
+                               .bias = biased ? bias : NULL,
+                               .step = line * m};
+    run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &wide, row_major, p.panels, NULL, k,
+             PANELS, m, scratch);
+    run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &y, stepped, p.panels, NULL, k, PANELS,
+             m, scratch);
     for (size_t r = 0; r < m; r++)
         for (size_t c = 0; c < width; c += 8)
             CHECK(!memcmp(rows + r * ldy + c, in_steps + c / line * m * line + r * line + c % line, 32),
@@ -144,7 +156,7 @@ static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_ep
 
 /* SwiGLU's results to float64, rounded to bfloat16, at any gate; gates are biases, far beyond the sums. */
 static void check_swiglu(const glia_kernels *kernels, size_t m) {
-    static _Alignas(64) char scratch[GLIA_NARROW_SCRATCH];
+    static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
     enum { K = 40, N = 4 * GLIA_PANEL };
     static const float gates[] = {0,   1,   -1,  5,    -5,   20,    -20,   60,
                                   -60, -80, 100, -100, 1e4f, -1e4f, 1e30f, -1e30f};
@@ -153,10 +165,12 @@ static void check_swiglu(const glia_kernels *kernels, size_t m) {
     float *sums = bench_memory(m * N * sizeof *sums), *half = bench_memory(m * 16 * sizeof *half);
     for (size_t c = 0; c < N; c++)
         bias[c] = c / GLIA_PANEL % 2 ? 3 : gates[check_u32() % (sizeof gates / sizeof *gates)];
-    const glia_narrow_rows x = {p.x, p.ldx * sizeof *p.x, 2 * STEP};
-    const glia_linear_out wide = {GLIA_STORE, sums, N, bias, 0}, y = {GLIA_SWIGLU, half, 16, bias, 16};
-    kernels->linear_narrow(&wide, &x, p.panels, K, 4, m, scratch);
-    kernels->linear_narrow(&y, &x, p.panels, K, 4, m, scratch);
+    const glia_gemm_rows x = {p.x, p.ldx * sizeof *p.x, 2 * STEP, NULL};
+    const glia_linear_out wide = {.epilogue = GLIA_STORE, .y = sums, .ldy = N, .bias = bias},
+                          y = {.epilogue = GLIA_SWIGLU, .y = half, .ldy = 16, .bias = bias, .step = 16};
+    run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &wide, x, p.panels, NULL, K, 4, m,
+             scratch);
+    run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &y, x, p.panels, NULL, K, 4, m, scratch);
     for (size_t r = 0; r < m; r++)
         for (size_t c = 0; c < N / 2; c++) {
             const float *at = sums + r * N + c / GLIA_PANEL * 2 * GLIA_PANEL + c % GLIA_PANEL;
@@ -214,7 +228,7 @@ static void bench(const glia_kernels *kernels, size_t k, size_t n_panels, size_t
         multiply(kernels, &p);
         share[i] = 2.0 * (double)(m * k * n_panels * GLIA_PANEL) / (cpu_seconds() - t0) / peak;
     }
-    printf("linear_narrow m=%-3zu k=%-5zu n=%-6zu %5.1f%% of peak\n", m, k, n_panels * GLIA_PANEL,
+    printf("bf16 rows m=%-3zu k=%-5zu n=%-6zu %5.1f%% of peak\n", m, k, n_panels * GLIA_PANEL,
            median(share, ROUNDS) * 100);
     release(&p);
 }
@@ -225,7 +239,7 @@ int main(int argc, char **argv) {
     glia_kernels kernels;
     glia_kernels_init(&kernels, glia_cpu_flags());
     if ((glia_cpu_flags() & all) != all) {
-        CHECK(!kernels.linear_narrow, "a rung below amx has bfloat16 rows");
+        CHECK(!kernels.narrow, "a rung below amx has bfloat16 rows");
         check_skip_because("amx: this machine lacks it");
         return check_end("kernel_narrow");
     }

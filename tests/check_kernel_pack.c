@@ -38,7 +38,7 @@ static void fill_row(char *row, glia_dtype d, size_t k) {
 }
 
 static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, int from, size_t k) {
-    const size_t row_bytes = k * size_of(dtypes[from]) + k % 2, panel_bytes = glia_panel_bytes(to, k);
+    const size_t row_bytes = k * size_of(dtypes[from]) + k % 2, panel_bytes = glia_lines_bytes(to, k);
     char *row[GLIA_PANEL], *panel = check_guarded(panel_bytes);
     const void *rows[GLIA_PANEL];
     for (size_t c = 0; c < GLIA_PANEL; c++) { /* each at its own page's end, or a byte before it */
@@ -81,14 +81,14 @@ static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, 
 static void bench(const char *rung, const glia_kernels *t, glia_dtype to, int from) {
     enum { ROUNDS = 7, K = 2048, PANELS = 256 };
     const size_t row_bytes = K * size_of(dtypes[from]), bytes = PANELS * 16 * row_bytes;
-    char *w = bench_memory(bytes), *panels = bench_memory(PANELS * glia_panel_bytes(to, K));
+    char *w = bench_memory(bytes), *panels = bench_memory(PANELS * glia_lines_bytes(to, K));
     double rate[ROUNDS];
     for (int r = 0; r < ROUNDS; r++) {
         const double t0 = cpu_seconds();
         for (size_t p = 0; p < PANELS; p++) {
             const void *rows[GLIA_PANEL];
             for (size_t c = 0; c < GLIA_PANEL; c++) rows[c] = w + (p * 16 + c) * row_bytes;
-            t->pack(panels + p * glia_panel_bytes(to, K), to, rows, dtypes[from], K);
+            t->pack(panels + p * glia_lines_bytes(to, K), to, rows, dtypes[from], K);
         }
         rate[r] = (double)bytes / (cpu_seconds() - t0) * 1e-9;
     }

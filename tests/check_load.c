@@ -356,7 +356,7 @@ static float scale_of(size_t t, size_t from, size_t to) {
 
 static void check_steps(const glia_matrix *m, size_t column, size_t t, size_t row, float scale) {
     const int8_t *panel =
-        (const int8_t *)m->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_DTYPE_I8, 12);
+        (const int8_t *)m->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_I8, 12);
     assert_true(m->scale[column] == scale);
     for (size_t k = 0; k < 12; k++)
         assert_int_equal(panel[k / 4 * 64 + column % GLIA_PANEL * 4 + k % 4], step_of(t, row, k, scale));

@@ -99,7 +99,7 @@ static float held(const place *p, size_t row, size_t k) {
     const size_t column = column_of(p, row);
     if (!p->m) return p->vector[column];
     const char *panel =
-        (const char *)p->m->panels + column / GLIA_PANEL * glia_panel_bytes(p->m->dtype, p->m->k);
+        (const char *)p->m->panels + column / GLIA_PANEL * glia_lines_bytes(p->m->dtype, p->m->k);
     return glia_panel_get(panel, p->m->dtype, k, column % GLIA_PANEL);
 }
 
@@ -227,7 +227,7 @@ static void check_zeros(const glia_matrix *m, const unsigned char *marks, const 
     const size_t group = m->dtype == GLIA_DTYPE_F32 ? 1 : m->dtype == GLIA_DTYPE_BF16 ? 2 : 4;
     size_t wrong = 0;
     for (size_t c = 0; c < glia_panels(m->columns) * GLIA_PANEL; c++) {
-        const char *panel = (const char *)m->panels + c / GLIA_PANEL * glia_panel_bytes(m->dtype, m->k);
+        const char *panel = (const char *)m->panels + c / GLIA_PANEL * glia_lines_bytes(m->dtype, m->k);
         for (size_t k = marks[c] ? m->k : 0; k < (m->k + group - 1) / group * group; k++)
             if (glia_panel_get(panel, m->dtype, k, c % GLIA_PANEL) != 0) wrong++;
         if (marks[c] > 1 || (!marks[c] && m->scale && m->scale[c] != 0)) wrong++;

@@ -443,7 +443,7 @@ static void count_bytes(const glia_options *o) {
     const size_t hidden = (size_t)c->hidden;
     glia_kernels k;
     glia_kernels_init(&k, r.e->config.cpu_flags);
-    const bool narrow = k.linear_narrow && w->dtype == GLIA_DTYPE_BF16;
+    const bool narrow = k.narrow && w->dtype == GLIA_DTYPE_BF16;
     const bool i8 = o->quantization == GLIA_QUANTIZATION_W8A8;
     size_t row_bytes = i8 ? glia_i8_stride(hidden) : sizeof(float) * glia_row_stride(hidden);
     if (narrow) row_bytes = ((i8 ? 1 : 2) * hidden + 63) / 64 * 64; /* whole steps */

@@ -199,18 +199,21 @@ static const char *rung_of(size_t at, unsigned flags) {
 static bool runs_narrow(const glia_model *m) {
     glia_kernels k;
     glia_kernels_init(&k, m->cpu_flags);
-    return k.linear_narrow && m->dtype == GLIA_DTYPE_BF16;
+    return k.narrow && m->dtype == GLIA_DTYPE_BF16;
 }
 
 /* The entry that multiplies most weights. */
 static size_t linear_at(const glia_model *m) {
     const bool narrow = runs_narrow(m);
-    if (m->quantize.scheme == GLIA_QUANTIZATION_W8A8) return offsetof(glia_kernels, linear_w8a8);
-    if (m->quantize.scheme == GLIA_QUANTIZATION_INT8)
-        return narrow ? offsetof(glia_kernels, linear_narrow_i8) : offsetof(glia_kernels, linear_i8);
-    if (narrow) return offsetof(glia_kernels, linear_narrow);
-    return m->dtype == GLIA_DTYPE_F32 ? offsetof(glia_kernels, linear_f32)
-                                      : offsetof(glia_kernels, linear_bf16);
+    const glia_row_format rows = narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
+    const size_t at = offsetof(glia_kernels, gemm), pair = sizeof(glia_gemm_kernel);
+    const glia_quantization q = m->quantize.scheme;
+    const glia_weight_format w = q                            ? GLIA_WEIGHT_I8
+                                 : m->dtype == GLIA_DTYPE_F32 ? GLIA_WEIGHT_F32
+                                                              : GLIA_WEIGHT_BF16;
+    const glia_row_format x = q == GLIA_QUANTIZATION_W8A8 ? GLIA_ROWS_I8 : rows;
+    return at + ((size_t)w * GLIA_ROW_FORMATS + x) * pair +
+           (narrow ? offsetof(glia_gemm_kernel, finish) : offsetof(glia_gemm_kernel, store));
 }
 
 static json_t *kernels_json(const glia_model *m) {

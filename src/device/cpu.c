@@ -28,9 +28,9 @@ size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim
 }
 
 static glia_weight_format format_of(const glia_matrix *w) {
-    return w->dtype == GLIA_DTYPE_F32   ? GLIA_WEIGHT_F32
-           : w->dtype == GLIA_DTYPE_I8  ? GLIA_WEIGHT_I8
-                                        : GLIA_WEIGHT_BF16;
+    return w->dtype == GLIA_DTYPE_F32  ? GLIA_WEIGHT_F32
+           : w->dtype == GLIA_DTYPE_I8 ? GLIA_WEIGHT_I8
+                                       : GLIA_WEIGHT_BF16;
 }
 
 /* The kernels that multiply rows as this device prepares them for w. */
@@ -47,8 +47,8 @@ void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, c
     for (size_t i = from; i < to; i++) {
         const size_t t = (size_t)token[i] - first; /* wraps where token < first */
         if (t < table->columns)
-            d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel, glia_weight_traits[format_of(table)].element,
-                        table->k, t % GLIA_PANEL);
+            d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel,
+                        glia_weight_traits[format_of(table)].element, table->k, t % GLIA_PANEL);
         else
             for (size_t c = 0; c < table->k; c++) y[i * ldy + c] = -0.0f;
     }
@@ -85,7 +85,8 @@ void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread
     share_panels(w, epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1, thread, threads, from, to);
 }
 
-/* The epilogue of a chunk t [m, 16 * panels] of sums, rows from `row` and panels from `first` on; STORE's t is y. */
+/* The epilogue of a chunk t [m, 16 * panels] of sums, rows from `row` and panels from `first` on; STORE's t
+ * is y. */
 static void finish_chunk(const glia_device *d, const glia_linear_out *out, float *t, size_t ldt, size_t row,
                          size_t m, size_t first, size_t panels) {
     const size_t column = first * GLIA_PANEL, width = panels * GLIA_PANEL;
@@ -164,7 +165,8 @@ static glia_operand prepare(const glia_device *d, int thread, const glia_linear_
 }
 
 /* Rows [row, row + m) of o and the n panels of w from `first` on, as kernels take them. */
-static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first, size_t n) {
+static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
+                      size_t n) {
     return (glia_gemm){
         .x = {o->x + row * o->row, o->row, o->step, w->quantize_rows ? o->scale + row : NULL},
         .w = (const char *)w->panels + first * glia_panel_bytes(format_of(w), w->k),
@@ -244,7 +246,8 @@ void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *
 void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                           const glia_matrix *w, const glia_linear_out *out) {
     const size_t rows = (size_t)m, unit = unit_of(out, glia_panels(w->columns));
-    const size_t grain = ((m > GLIA_FEW_ROWS ? d->k.blocking.grain : d->k.blocking.few_grain) + unit - 1) / unit;
+    const size_t grain =
+        ((m > GLIA_FEW_ROWS ? d->k.blocking.grain : d->k.blocking.few_grain) + unit - 1) / unit;
     const int parts = d->narrow ? (int)row_parts(d, w, rows) : 1;
     if (rows == 0) return;
     glia_team_begin(d->team, thread);

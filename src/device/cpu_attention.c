@@ -205,7 +205,8 @@ static row_group next_group(const context *c, int first, int most) {
 }
 
 static int most_rows(const context *c) {
-    const int group = (int)c->group, least = c->d->k.blocking.queries_per_unit / group, most = GLIA_QUERIES_MAX / group;
+    const int group = (int)c->group, least = c->d->k.blocking.queries_per_unit / group,
+              most = GLIA_QUERIES_MAX / group;
     const int fair = c->rows->n * c->h->kv_heads / (c->d->k.blocking.units_per_thread * c->d->threads);
     assert(most >= 1);
     return fair > most ? most : fair > least ? fair : least > 0 ? least : 1;

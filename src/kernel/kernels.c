@@ -8,12 +8,10 @@
 
 glia_pack_fn glia_pack_ref;
 glia_unpack_fn glia_unpack_ref;
-glia_linear_fn glia_linear_f32_ref, glia_linear_bf16_ref;
+glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_i8_f32_ref, glia_gemm_i8_i8_ref;
 glia_absmax_fn glia_absmax_ref;
 glia_pack_i8_fn glia_pack_i8_ref;
-glia_linear_i8_fn glia_linear_i8_ref;
 glia_quantize_fn glia_quantize_ref;
-glia_linear_w8a8_fn glia_linear_w8a8_ref;
 glia_rmsnorm_fn glia_rmsnorm_ref;
 glia_rope_fn glia_rope_ref;
 glia_swiglu_fn glia_swiglu_ref;
@@ -32,13 +30,27 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .rung = "ref",
         .pack = glia_pack_ref,
         .unpack = glia_unpack_ref,
-        .linear_f32 = glia_linear_f32_ref,
-        .linear_bf16 = glia_linear_bf16_ref,
         .absmax = glia_absmax_ref,
         .pack_i8 = glia_pack_i8_ref,
-        .linear_i8 = glia_linear_i8_ref,
         .quantize = glia_quantize_ref,
-        .linear_w8a8 = glia_linear_w8a8_ref,
+        .blocking =
+            {
+                .rows_bytes = 3 << 18,
+                .chunk_rows = 256,
+                .grain = 16,
+                .few_grain = 8,
+                .queries_per_unit = 32,
+                .units_per_thread = 4,
+                .key_cost = 16,
+                .query_cost = 400,
+            },
+        .gemm =
+            {
+                [GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_ref,
+                [GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_ref,
+                [GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_ref,
+                [GLIA_WEIGHT_I8][GLIA_ROWS_I8].store = glia_gemm_i8_i8_ref,
+            },
         .rmsnorm = glia_rmsnorm_ref,
         .rope = glia_rope_ref,
         .swiglu = glia_swiglu_ref,

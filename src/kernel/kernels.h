@@ -104,8 +104,7 @@ typedef void glia_pack_i8_fn(void *panel, const void *const rows[GLIA_PANEL], gl
                              const float scale[GLIA_PANEL]);
 
 /* One column of a panel back as float32: an embedding lookup. */
-typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype element, size_t k,
-                            size_t column);
+typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype element, size_t k, size_t column);
 
 /* ---- the product of a linear layer ------------------------------------------ */
 
@@ -160,9 +159,9 @@ typedef void glia_gemm_fn(const glia_gemm *g);
 /* The kernels of one pair of formats; NULL: this rung has none. */
 typedef struct {
     glia_gemm_fn *store;  /* y = x W^T: reads out.y and ldy alone */
-    glia_gemm_fn *finish; /* bias, addend and epilogue included; results in steps; SwiGLU's rows are bfloat16 and
-                             always in steps. Denormals count as zero. One or two rows for int8 weights are
-                             row-major */
+    glia_gemm_fn *finish; /* bias, addend and epilogue included; results in steps; SwiGLU's rows are bfloat16
+                             and always in steps. Denormals count as zero. One or two rows for int8 weights
+                             are row-major */
 } glia_gemm_kernel;
 
 /* Columns [first, first + n) of a row whose steps of 32 columns are `step` bytes apart = factor x,
@@ -248,14 +247,14 @@ typedef uint64_t glia_peak_fn(uint64_t rounds);
 
 /* Block sizes of a rung: what stays in its caches, and how work is cut between threads. */
 typedef struct {
-    size_t rows_bytes;      /* rows that stay in L2 while panels pass (kernels that finish) */
-    size_t chunk_rows;      /* rows whose sums wait in scratch for their epilogue */
-    size_t grain;           /* panels that a thread takes at a time of many rows */
-    size_t few_grain;       /* the same of few rows */
-    int queries_per_unit;   /* least queries of a unit of attention, where there are enough */
-    int units_per_thread;   /* units of attention, where there are enough rows */
-    int64_t key_cost;       /* cost of reading a key, in queries that it meets */
-    int64_t query_cost;     /* cost of a query besides its keys, in keys */
+    size_t rows_bytes;    /* rows that stay in L2 while panels pass (kernels that finish) */
+    size_t chunk_rows;    /* rows whose sums wait in scratch for their epilogue */
+    size_t grain;         /* panels that a thread takes at a time of many rows */
+    size_t few_grain;     /* the same of few rows */
+    int queries_per_unit; /* least queries of a unit of attention, where there are enough */
+    int units_per_thread; /* units of attention, where there are enough rows */
+    int64_t key_cost;     /* cost of reading a key, in queries that it meets */
+    int64_t query_cost;   /* cost of a query besides its keys, in keys */
 } glia_blocking;
 
 typedef struct {

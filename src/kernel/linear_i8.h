@@ -36,12 +36,13 @@ static inline void glia_linear_i8_many(const glia_gemm *g, glia_widen_fn *widen,
                 widen(wide + i * n * GLIA_PANEL, w + i * panel_bytes + begin / 4 * 64, groups);
             for (size_t r = 0; r < g->m; r += ROWS) {
                 const size_t rows = glia_min(g->m - r, ROWS), width = GROUP * GLIA_PANEL;
-                f32(&(glia_gemm){.out = {.y = t, .ldy = width},
-                                 .x = {(const char *)g->x.x + r * g->x.row + begin * sizeof(float), g->x.row, 64, NULL},
-                                 .w = wide,
-                                 .k = n,
-                                 .n_panels = panels,
-                                 .m = rows});
+                f32(&(glia_gemm){
+                    .out = {.y = t, .ldy = width},
+                    .x = {(const char *)g->x.x + r * g->x.row + begin * sizeof(float), g->x.row, 64, NULL},
+                    .w = wide,
+                    .k = n,
+                    .n_panels = panels,
+                    .m = rows});
                 for (size_t i = 0; i < rows; i++)
                     glia_add_run(g->out.y + (r + i) * ldy + p * GLIA_PANEL, t + i * width, scale, begin == 0,
                                  begin + n == k, panels);

@@ -71,8 +71,9 @@ GLIA_INLINE void rows(product t, size_t panels, size_t begin, size_t end, const 
 }
 
 static product product_of(const glia_gemm *g) {
-    return (product){g->out.y, g->x.x, g->x.scale, g->w_scale, g->w, g->out.ldy, g->x.row,
-                     glia_panel_bytes(GLIA_WEIGHT_I8, g->k), g->k};
+    return (product){g->out.y, g->x.x,     g->x.scale, g->w_scale,
+                     g->w,     g->out.ldy, g->x.row,   glia_panel_bytes(GLIA_WEIGHT_I8, g->k),
+                     g->k};
 }
 
 static void linear(product t, size_t n_panels, size_t m) {

@@ -118,12 +118,13 @@ void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matr
                        const float *bias) {
     const glia_linear_in in = {.x = x, .layout = glia_rows_layout(w->d, (size_t)w->m, ldx), .m = w->m};
     if (!w->comm) {
-        const glia_linear_out add = {GLIA_ADD, w->hidden, w->ld_hidden, bias, 0};
+        const glia_linear_out add = {.epilogue = GLIA_ADD, .y = w->hidden, .ldy = w->ld_hidden, .bias = bias};
         glia_device_linear(w->d, w->thread, &in, matrix, &add);
         return;
     }
     float *part = (float *)(void *)next_area(w);
-    const glia_linear_out summand = {GLIA_STORE, part, w->ld_hidden, w->p.rank == 0 ? bias : NULL, 0};
+    const glia_linear_out summand = {
+        .epilogue = GLIA_STORE, .y = part, .ldy = w->ld_hidden, .bias = w->p.rank == 0 ? bias : NULL};
     glia_device_linear(w->d, w->thread, &in, matrix, &summand);
     sum_up(w, part, true);
 }
@@ -136,8 +137,10 @@ void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float 
         const bool first = s == 0 && glia_comm_rank(group) == 0;
         const glia_linear_in in = {
             .x = x + (size_t)s * block, .layout = glia_rows_layout(w->d, (size_t)m, ldx), .m = m};
-        const glia_linear_out summand = {GLIA_STORE, part + (size_t)s * stride, w->ld_hidden,
-                                         first ? bias : NULL, 0};
+        const glia_linear_out summand = {.epilogue = GLIA_STORE,
+                                         .y = part + (size_t)s * stride,
+                                         .ldy = w->ld_hidden,
+                                         .bias = first ? bias : NULL};
         if (s > 0 && shard->quantize_rows) glia_device_barrier(w->d); /* the last shard's int8 rows */
         glia_device_linear(w->d, w->thread, &in, &shard[s], &summand);
     }

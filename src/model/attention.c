@@ -50,13 +50,17 @@ static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_wei
     const glia_local *l = &d->local;
     if (d->w->parallel.cp_degree == 1) {
         const glia_layout layout = qkv_layout(d, (size_t)walk->m);
-        const glia_linear_out qkv = {GLIA_STORE, d->qkv, layout.ld, w->qkv_bias, layout.step};
+        const glia_linear_out qkv = {
+            .epilogue = GLIA_STORE, .y = d->qkv, .ldy = layout.ld, .bias = w->qkv_bias, .step = layout.step};
         glia_column_parallel(walk, w->in_norm, epsilon(d), &w->qkv, &qkv);
         return;
     }
-    const glia_linear_out q = {GLIA_STORE, d->qkv, d->ld_qkv, w->q_bias[l->shard], 0};
-    const glia_linear_out kv = {GLIA_STORE, d->qkv + glia_k_column(&d->w->parallel, l), d->ld_qkv, w->kv_bias,
-                                0};
+    const glia_linear_out q = {
+        .epilogue = GLIA_STORE, .y = d->qkv, .ldy = d->ld_qkv, .bias = w->q_bias[l->shard]};
+    const glia_linear_out kv = {.epilogue = GLIA_STORE,
+                                .y = d->qkv + glia_k_column(&d->w->parallel, l),
+                                .ldy = d->ld_qkv,
+                                .bias = w->kv_bias};
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->q_shard[l->shard], &q);
     glia_device_barrier(&d->device); /* the normed rows, about to be written again */
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->kv, &kv);
@@ -164,10 +168,11 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
     float *q = d->qkv, *kv = q + (size_t)shards * q_block;
     const glia_operand normed = glia_spread_rows(walk, d->row_group, each, w->in_norm, epsilon(d), &w->kv);
     for (int s = 0; s < shards; s++) {
-        const glia_linear_out out = {GLIA_STORE, q + (size_t)s * q_block, d->ld_q, w->q_bias[s], 0};
+        const glia_linear_out out = {
+            .epilogue = GLIA_STORE, .y = q + (size_t)s * q_block, .ldy = d->ld_q, .bias = w->q_bias[s]};
         glia_device_multiply(dev, thread, &normed, each, &w->q_shard[s], &out);
     }
-    const glia_linear_out out_kv = {GLIA_STORE, kv, ld_kv, w->kv_bias, 0};
+    const glia_linear_out out_kv = {.epilogue = GLIA_STORE, .y = kv, .ldy = ld_kv, .bias = w->kv_bias};
     glia_device_multiply(dev, thread, &normed, each, &w->kv, &out_kv);
     const glia_gather of_kv = {.rows = rows,
                                .n = (size_t)shards * 2 * l->kv,

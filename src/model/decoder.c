@@ -248,7 +248,8 @@ void glia_decoder_free(glia_decoder *d) {
 static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
     const glia_layout l = glia_rows_layout(&d->device, (size_t)walk->m, d->ld_ffn);
-    const glia_linear_out ffn = {GLIA_SWIGLU, d->ffn, l.ld, w->gate_up_bias, l.step};
+    const glia_linear_out ffn = {
+        .epilogue = GLIA_SWIGLU, .y = d->ffn, .ldy = l.ld, .bias = w->gate_up_bias, .step = l.step};
     glia_decoder_attention(d, walk, layer, rows);
     glia_column_parallel(walk, w->post_norm, (float)d->w->config->rms_norm_eps, &w->gate_up, &ffn);
     glia_device_barrier(&d->device); /* ffn */
@@ -312,7 +313,7 @@ static void forward(void *arg, int thread) {
         keep_residual(d, &walk, i);
     }
     keep_normed(d, &walk); /* before the head, which may write hidden */
-    const glia_linear_out logits = {GLIA_STORE, d->logits, d->ld_vocab, NULL, 0};
+    const glia_linear_out logits = {.epilogue = GLIA_STORE, .y = d->logits, .ldy = d->ld_vocab};
     glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, d->wanted.logits,
                        b->n_logits, &logits);
     if (thread == 0) d->turn = walk.turn; /* all have read it: a barrier lies behind */

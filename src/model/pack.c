@@ -8,7 +8,7 @@ _Static_assert((int)GLIA_PACK_COLUMNS == (int)GLIA_PANEL, "columns are packed pa
 size_t glia_pack_width(size_t columns) { return glia_panels(columns) * GLIA_PANEL; }
 
 size_t glia_pack_bytes(const glia_matrix *m) {
-    return glia_panels(m->columns) * glia_panel_bytes(m->dtype, m->k);
+    return glia_panels(m->columns) * glia_lines_bytes(m->dtype, m->k);
 }
 
 size_t glia_pack_scale_bytes(const glia_matrix *m) {
@@ -41,7 +41,7 @@ float glia_pack_most(const glia_packer *p, const void *row, glia_dtype from, siz
 void glia_pack(const glia_packer *p, const glia_matrix *m, size_t first,
                const void *const row[GLIA_PACK_COLUMNS], glia_dtype from,
                const float most[GLIA_PACK_COLUMNS]) {
-    char *panel = (char *)m->panels + first / GLIA_PANEL * glia_panel_bytes(m->dtype, m->k);
+    char *panel = (char *)m->panels + first / GLIA_PANEL * glia_lines_bytes(m->dtype, m->k);
     if (!m->scale) {
         p->kernels.pack(panel, m->dtype, row, from, m->k);
         return;

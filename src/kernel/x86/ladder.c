@@ -5,9 +5,7 @@
 #include "base/cpu.h"
 
 glia_pack_fn glia_pack_avx2;
-glia_linear_fn glia_linear_f32_avx2, glia_linear_bf16_avx2;
-glia_linear_i8_fn glia_linear_i8_avx2;
-glia_linear_w8a8_fn glia_linear_w8a8_avx2;
+glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2, glia_gemm_i8_f32_avx2, glia_gemm_i8_i8_avx2;
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
 glia_swiglu_fn glia_swiglu_avx2;
@@ -19,12 +17,12 @@ glia_read_fn glia_read_avx2;
 glia_peak_fn glia_peak_f32_avx2;
 
 glia_pack_fn glia_pack_avx512;
-glia_linear_fn glia_linear_f32_avx512, glia_linear_bf16_avx512;
+glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512, glia_gemm_i8_f32_avx512,
+    glia_gemm_i8_i8_avx512;
 glia_absmax_fn glia_absmax_avx512;
 glia_pack_i8_fn glia_pack_i8_avx512;
-glia_linear_i8_fn glia_linear_i8_avx512;
 glia_quantize_fn glia_quantize_avx512;
-glia_linear_w8a8_fn glia_linear_w8a8_avx512, glia_linear_w8a8_vnni;
+glia_gemm_fn glia_gemm_i8_i8_vnni;
 glia_peak_fn glia_peak_i8_vnni;
 glia_rmsnorm_fn glia_rmsnorm_avx512;
 glia_rope_fn glia_rope_avx512;
@@ -38,10 +36,8 @@ glia_merge_fn glia_merge_avx512;
 glia_read_fn glia_read_avx512;
 glia_peak_fn glia_peak_f32_avx512;
 
-glia_linear_narrow_fn glia_linear_narrow_amx;
+glia_gemm_fn glia_gemm_bf16_bf16_amx, glia_gemm_i8_bf16_amx, glia_gemm_i8_i8_amx;
 glia_narrow_fn glia_narrow_amx;
-glia_linear_narrow_i8_fn glia_linear_narrow_i8_amx;
-glia_linear_narrow_w8a8_fn glia_linear_narrow_w8a8_amx;
 glia_peak_fn glia_peak_i8_amx;
 glia_attend_fn glia_attend_bf16_amx;
 glia_peak_fn glia_peak_bf16_amx;
@@ -50,10 +46,10 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     if (!(cpu_flags & GLIA_CPU_AVX2)) return;
     k->rung = "avx2";
     k->pack = glia_pack_avx2;
-    k->linear_f32 = glia_linear_f32_avx2;
-    k->linear_bf16 = glia_linear_bf16_avx2;
-    k->linear_i8 = glia_linear_i8_avx2;
-    k->linear_w8a8 = glia_linear_w8a8_avx2;
+    k->gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_avx2;
+    k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_avx2;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_avx2;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store = glia_gemm_i8_i8_avx2;
     k->rmsnorm = glia_rmsnorm_avx2;
     k->rope = glia_rope_avx2;
     k->swiglu = glia_swiglu_avx2;
@@ -68,13 +64,14 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     if (!(cpu_flags & GLIA_CPU_AVX512)) return;
     k->rung = "avx512";
     k->pack = glia_pack_avx512;
-    k->linear_f32 = glia_linear_f32_avx512;
-    k->linear_bf16 = glia_linear_bf16_avx512;
+    k->gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_avx512;
+    k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_avx512;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_avx512;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store =
+        cpu_flags & GLIA_CPU_VNNI ? glia_gemm_i8_i8_vnni : glia_gemm_i8_i8_avx512;
     k->absmax = glia_absmax_avx512;
     k->pack_i8 = glia_pack_i8_avx512;
-    k->linear_i8 = glia_linear_i8_avx512;
     k->quantize = glia_quantize_avx512;
-    k->linear_w8a8 = cpu_flags & GLIA_CPU_VNNI ? glia_linear_w8a8_vnni : glia_linear_w8a8_avx512;
     k->peak_i8 = cpu_flags & GLIA_CPU_VNNI ? glia_peak_i8_vnni : NULL;
     k->rmsnorm = glia_rmsnorm_avx512;
     k->rope = glia_rope_avx512;
@@ -91,10 +88,10 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
 
     if (!(cpu_flags & GLIA_CPU_AMX)) return;
     k->rung = "amx";
-    k->linear_narrow = glia_linear_narrow_amx;
+    k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish = glia_gemm_bf16_bf16_amx;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_BF16].finish = glia_gemm_i8_bf16_amx;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].finish = glia_gemm_i8_i8_amx;
     k->narrow = glia_narrow_amx;
-    k->linear_narrow_i8 = glia_linear_narrow_i8_amx;
-    k->linear_narrow_w8a8 = glia_linear_narrow_w8a8_amx;
     k->peak_i8 = glia_peak_i8_amx;
     k->attend_bf16 = glia_attend_bf16_amx;
     k->peak_bf16 = glia_peak_bf16_amx;

@@ -164,7 +164,8 @@ GLIA_INLINE void linear(product t, size_t k, size_t n_panels, size_t m, const gl
 }
 
 static product product_of(const glia_gemm *g, glia_weight_format format) {
-    return (product){g->out.y,   g->x.x, g->w, g->out.ldy, g->x.row / sizeof(float), glia_panel_bytes(format, g->k)};
+    return (product){
+        g->out.y, g->x.x, g->w, g->out.ldy, g->x.row / sizeof(float), glia_panel_bytes(format, g->k)};
 }
 
 void glia_gemm_f32_f32_avx2(const glia_gemm *g) {

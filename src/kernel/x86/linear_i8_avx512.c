@@ -101,8 +101,14 @@ static void widen(float *to, const char *lines, size_t groups) {
 
 void glia_gemm_i8_f32_avx512(const glia_gemm *g) {
     const size_t m = g->m, n_panels = g->n_panels;
-    const product t = {g->out.y, g->x.x, g->w_scale, g->w, g->out.ldy, g->x.row / sizeof(float),
-                       glia_panel_bytes(GLIA_WEIGHT_I8, g->k), g->k};
+    const product t = {g->out.y,
+                       g->x.x,
+                       g->w_scale,
+                       g->w,
+                       g->out.ldy,
+                       g->x.row / sizeof(float),
+                       glia_panel_bytes(GLIA_WEIGHT_I8, g->k),
+                       g->k};
     if (m > FEW && m <= SOME)
         some(t, n_panels, m);
     else if (m > FEW)
