@@ -114,7 +114,7 @@ static void check_truth(const outputs *o) {
     glia_weights *w = load(&o->config, o->dtype);
     glia_kernels k;
     glia_kernels_init(&k, glia_cpu_flags());
-    const size_t vocab = (size_t)o->config.vocab, panel = glia_panel_bytes(w->head.dtype, HIDDEN);
+    const size_t vocab = (size_t)o->config.vocab, panel = glia_lines_bytes(w->head.dtype, HIDDEN);
     float *head = malloc(vocab * HIDDEN * sizeof *head);
     for (size_t i = 0; i < vocab; i++)
         k.unpack(head + i * HIDDEN, (const char *)w->head.panels + i / GLIA_PANEL * panel, w->head.dtype,
