@@ -7,8 +7,8 @@
 #include "text/unicode.h"
 
 struct glia_trie_node {
-    int32_t child, sibling; /* 0 for none: node 0 is nobody's child */
-    int32_t token;          /* index of the token that ends here, -1 for none */
+    int32_t child, sibling; /* 0: none, because node 0 is unused */
+    int32_t token;          /* index of the token that ends here; -1: none */
     unsigned char byte;
 };
 
@@ -54,7 +54,7 @@ void glia_added_trie_free(glia_added_trie *t) {
     memset(t, 0, sizeof *t);
 }
 
-/* Leftmost, then longest, at or after s->from. */
+/* The leftmost, then longest match at or after s->from, without white space. */
 static bool find(const glia_added_search *s, size_t *start, size_t *end, int32_t *token) {
     const glia_added_trie *t = s->trie;
     if (t->n == 0) return false;

@@ -1,7 +1,8 @@
-/* added.h - added tokens: found in the text before anything else is done to it.
+/* added.h - finds added tokens in text, before any other step of the tokenizer.
  *
- * Source: Hugging Face tokenizers 0.22, tokenizer/added_vocabulary.rs; matches
- * are leftmost, then longest, as its Aho-Corasick automaton finds them. */
+ * Of several matches the leftmost wins, then the longest, as in the Aho-Corasick
+ * automaton of the source.
+ * Source: Hugging Face tokenizers 0.22, tokenizer/added_vocabulary.rs. */
 #ifndef GLIA_TEXT_ADDED_H
 #define GLIA_TEXT_ADDED_H
 
@@ -13,22 +14,22 @@ typedef struct {
     char *content; /* owned */
     size_t len;
     int32_t id;
-    bool special;        /* left out by skip_special */
-    bool single_word;    /* not next to a character of a word */
-    bool lstrip, rstrip; /* takes the white space on that side with it */
-    bool normalized;     /* searched, itself normalized, in normalized text */
+    bool special;        /* skip_special leaves the token out of decoded text */
+    bool single_word;    /* no match next to a word character */
+    bool lstrip, rstrip; /* a match includes the white space on its left or right */
+    bool normalized;     /* the normalized content is searched in normalized text */
 } glia_added_token;
 
-/* A byte trie over some of the tokens. Zero-initialise. */
+/* A byte trie over some of the tokens. A zeroed trie is empty. */
 typedef struct {
     struct glia_trie_node *node;
     size_t n, cap;
-    int32_t first[256]; /* node that a byte begins at, 0 for none */
-    int only;           /* the one byte that begins every token, -1 for several */
+    int32_t first[256]; /* root node of each first byte; 0: none */
+    int only;           /* the first byte shared by all tokens; -1: there are several */
 } glia_added_trie;
 
-/* Token `index` is found as `bytes`, not empty; the first of equal bytes stays.
- * False when out of memory. */
+/* Make token `index` findable as `bytes` (len > 0). If the trie has the same bytes
+ * already, the earlier token stays. Returns false if out of memory. */
 bool glia_added_trie_add(glia_added_trie *t, const char *bytes, size_t len, int32_t index);
 void glia_added_trie_free(glia_added_trie *t);
 
@@ -37,12 +38,12 @@ typedef struct {
     const glia_added_token *tokens;
     const char *text;
     size_t len;
-    size_t from; /* where the automaton goes on */
-    size_t done; /* end of the last match with the white space it took */
+    size_t from; /* the search continues here */
+    size_t done; /* end of the last match, white space included */
 } glia_added_search;
 
-/* The next match: *token with the white space it takes is text[*start, *end).
- * False when there is none. */
+/* Find the next match: *token is text[*start, *end), white space included. Returns
+ * false if there is none. */
 bool glia_added_next(glia_added_search *s, size_t *start, size_t *end, const glia_added_token **token);
 
 #endif

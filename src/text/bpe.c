@@ -20,7 +20,7 @@ static uint64_t load32(const char *p) {
     return v;
 }
 
-/* Both halves of a 128-bit product, folded: every input bit reaches every output bit. */
+/* XOR of both halves of the 128-bit product, so that every input bit affects every output bit. */
 static uint64_t fold(uint64_t a, uint64_t b) {
     const unsigned __int128 p = (unsigned __int128)a * b;
     return (uint64_t)p ^ (uint64_t)(p >> 64);
@@ -53,8 +53,9 @@ static size_t power_of_two_above(size_t n) {
 
 /* ---- spelling -------------------------------------------------------------- */
 
-/* GPT-2's table: printable Latin-1 stands for itself, the other bytes in order
- * for U+0100 and up. Here backwards; -1 outside. */
+/* The byte that character `c` stands for in GPT-2's table; -1 if `c` is not in the
+ * table. Printable Latin-1 characters stand for themselves; the characters from
+ * U+0100 on stand for the other bytes in ascending order. */
 static int spelled_byte(uint32_t c) {
     if ((c > 32 && c < 127) || (c > 160 && c < 256 && c != 173)) return (int)c;
     if (c < 256 || c > 323) return -1;
@@ -69,7 +70,7 @@ size_t glia_bpe_unspell(char *out, const char *spelled, size_t len, bool *raw) {
     while (p < end) {
         const unsigned char first = (unsigned char)*p;
         uint32_t c = first;
-        if (first >= 0x80) { /* the table's characters have two bytes */
+        if (first >= 0x80) { /* every character of the table has at most two bytes of UTF-8 */
             if (first < 0xc2 || first > 0xc5 || end - p < 2 || ((unsigned char)p[1] & 0xc0) != 0x80) break;
             c = (first & 0x1fu) << 6 | ((unsigned char)p[1] & 0x3fu);
         }
@@ -125,7 +126,7 @@ static bool same(const glia_bpe *b, int32_t id, const char *bytes, size_t len, b
     return t.len == len && t.raw == raw && memcmp(b->bytes.data + t.at, bytes, len) == 0;
 }
 
-/* The slot of these bytes, or the empty one where they would go. */
+/* The slot of the token with these bytes, or the empty slot where it belongs. */
 static size_t find_slot(const glia_bpe *b, const char *bytes, size_t len, bool raw) {
     const uint64_t h = hash_bytes(bytes, len);
     const uint32_t tag = (uint32_t)(h >> 32);
@@ -199,7 +200,7 @@ static glia_bpe_merge find_merge(const glia_bpe *b, int32_t left, int32_t right)
 
 /* ---- one word -------------------------------------------------------------- */
 
-/* Words up to SHORT bytes: look at every pair for the lowest rank. Longer: a heap. */
+/* Words of up to SHORT bytes scan all pairs for the lowest rank; longer words use a heap. */
 enum { SHORT = 48, CACHED_BYTES = 22, CACHED_IDS = 10 };
 
 typedef struct {
@@ -211,15 +212,15 @@ typedef struct {
 typedef struct {
     int32_t id;
     int32_t previous, next; /* -1 at the ends */
-    uint32_t rank;          /* of the merge with `next`, NO_RANK for none or a dead node */
-    uint32_t merged;        /* its result */
+    uint32_t rank;          /* of the merge with `next`; NO_RANK: no merge, or this node was merged away */
+    uint32_t merged;        /* result of that merge */
 } node;
 
 struct glia_bpe_work {
     cached *cache;
     size_t cache_mask;
     node *node;
-    uint64_t *heap; /* rank << 32 | position, smallest first */
+    uint64_t *heap; /* rank << 32 | node index, smallest first */
     size_t long_cap, heap_n;
 };
 
@@ -313,7 +314,7 @@ static uint64_t heap_pop(glia_bpe_work *w) {
     return top;
 }
 
-/* Look up the merge of node i with the one after it, and queue it. */
+/* Look up the merge of node i with the next node, and push it on the heap. */
 static void queue_merge(const glia_bpe *b, glia_bpe_work *w, int32_t i) {
     node *a = w->node + i;
     a->rank = NO_RANK;
@@ -324,7 +325,8 @@ static void queue_merge(const glia_bpe *b, glia_bpe_work *w, int32_t i) {
     if (m.rank != NO_RANK) heap_push(w, (uint64_t)m.rank << 32 | (uint32_t)i);
 }
 
-/* Each merge takes one entry off and puts at most two on: 2 * len entries do. */
+/* The heap begins with fewer than len entries. Each of fewer than len merges pops
+ * one entry and pushes at most two, so 2 * len entries are enough. */
 static bool reserve_long(glia_bpe_work *w, size_t len) {
     if (len <= w->long_cap) return true;
     node *nodes = realloc(w->node, len * sizeof *nodes);
@@ -347,7 +349,7 @@ static bool encode_long(const glia_bpe *b, glia_bpe_work *w, const char *word, s
         const uint64_t key = heap_pop(w);
         const int32_t i = (int32_t)(uint32_t)key;
         node *a = w->node + i;
-        if (a->rank != (uint32_t)(key >> 32)) continue; /* this pair is gone */
+        if (a->rank != (uint32_t)(key >> 32)) continue; /* this pair no longer exists */
         node *right = w->node + a->next;
         a->id = (int32_t)a->merged;
         a->next = right->next;

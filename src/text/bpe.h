@@ -1,8 +1,8 @@
-/* bpe.h - byte-level byte pair encoding: the vocabulary, the merges, one word to ids.
+/* bpe.h - byte-level byte pair encoding: vocabulary, merges, and one word to ids.
  *
  * tokenizer.json spells each byte of a token as a printable character (GPT-2's
- * table); here tokens are the bytes themselves. Tables are filled once, then
- * read by any number of threads; each thread brings a glia_bpe_work.
+ * table); here tokens are the bytes themselves. Fill the tables once; then any
+ * number of threads may read them, each with its own glia_bpe_work.
  * Source: Hugging Face tokenizers 0.22, models/bpe/{model,word}.rs. */
 #ifndef GLIA_TEXT_BPE_H
 #define GLIA_TEXT_BPE_H
@@ -15,19 +15,21 @@
 #include "base/err.h"
 #include "format/safetensors.h"
 
-enum { GLIA_VOCAB_MAX = 1 << 22 }; /* ids are below; the largest published vocabulary has 2^18 */
+enum { GLIA_VOCAB_MAX = 1 << 22 }; /* limit of ids; the largest published vocabulary has 2^18 */
 
 typedef struct {
-    uint32_t at; /* of its bytes in glia_bpe.bytes */
+    uint32_t at; /* offset of the token's bytes in glia_bpe.bytes */
     uint32_t len : 29;
-    uint32_t
-        raw : 1; /* spelled with characters outside the table: its bytes are its UTF-8, no word yields it */
-    uint32_t special : 1; /* an added token that may be left out of text */
-    uint32_t known : 1;   /* some token has this id */
+    uint32_t raw : 1;     /* the spelling has characters outside GPT-2's table: the bytes are the
+                           * spelling's UTF-8, and no word encodes to this token */
+    uint32_t special : 1; /* an added token that skip_special leaves out of decoded text */
+    uint32_t known : 1;   /* a token has this id */
 } glia_bpe_token;
 
 typedef struct {
-    uint32_t left, right, rank, id; /* ids of the parts; rank UINT32_MAX: an empty slot */
+    uint32_t left, right; /* the pair of token ids */
+    uint32_t rank;        /* lower ranks merge first; UINT32_MAX: an empty slot */
+    uint32_t id;          /* the merged token */
 } glia_bpe_merge;
 
 typedef struct {
@@ -39,34 +41,40 @@ typedef struct {
     glia_buf bytes;
     glia_bpe_token *token; /* [n_ids] */
     size_t n_ids, token_cap;
-    size_t n_tokens; /* of the model's vocabulary: added tokens that are no part of it are not counted */
+    size_t n_tokens; /* tokens of model.vocab; added tokens outside of it do not count */
     glia_bpe_slot *slot;
     size_t slot_mask;
     glia_bpe_merge *merge;
     size_t merge_mask, n_merges, merge_cap;
     int32_t byte_id[256];
-    glia_safetensors mapped; /* where slot and merge are, which then are only read; zeroed: they are ours */
-    bool ignore_merges;      /* a word that is a token is that token, whatever the merges say */
+    glia_safetensors mapped; /* if open, slot and merge point into this file, read-only; if zeroed, they are
+                              * heap memory of this struct */
+    bool ignore_merges;      /* a word that equals a token becomes that token without merging */
 } glia_bpe;
 
 void glia_bpe_free(glia_bpe *b);
 
-/* Undo the spelling: the bytes of `spelled` [len], at most len of them, to `out`.
- * *raw when a character is outside the table; out then has the UTF-8 itself. */
+/* Undo GPT-2's spelling: write the bytes that `spelled` [len] stands for to `out`
+ * [len]. Returns how many. If a character is outside the table, *raw is true and
+ * `out` gets a copy of `spelled`. */
 size_t glia_bpe_unspell(char *out, const char *spelled, size_t len, bool *raw);
 
 /* ---- filling: all tokens, then seal, then all merges, then finish ---------- */
 
-/* False when out of memory. The id is below GLIA_VOCAB_MAX and not known yet. */
+/* Each returns false if out of memory. */
+
+/* Add a token. `id` must be below GLIA_VOCAB_MAX and have no token yet. */
 bool glia_bpe_add(glia_bpe *b, int32_t id, const char *bytes, size_t len, bool raw);
-/* Make tokens findable. *twice: an id whose bytes another token has too, else -1. */
+/* Build the hash table of tokens. If two tokens have the same bytes, *twice is the
+ * id of one of them; else -1. */
 bool glia_bpe_seal(glia_bpe *b, int32_t *twice);
-/* The later of two equal pairs counts, as in the source. */
+/* Add a merge; its rank is the number of merges before it. A pair that is added
+ * again replaces the earlier merge, as in the source. */
 bool glia_bpe_add_merge(glia_bpe *b, int32_t left, int32_t right, int32_t merged);
 
 /* ---- reading --------------------------------------------------------------- */
 
-/* -1 when there is none. */
+/* The id of the token with these bytes and this `raw` flag; -1: none. */
 int32_t glia_bpe_find(const glia_bpe *b, const char *bytes, size_t len, bool raw);
 
 typedef struct {
@@ -76,11 +84,12 @@ typedef struct {
 bool glia_ids_reserve(glia_ids *ids, size_t more);
 
 typedef struct glia_bpe_work glia_bpe_work;
-/* `text_len` is how much will be encoded: it sizes the cache of words. NULL when out of memory. */
+/* `text_len` is the length of the text to encode; it sets the size of the word
+ * cache. Returns NULL if out of memory. */
 glia_bpe_work *glia_bpe_work_new(size_t text_len);
 void glia_bpe_work_free(glia_bpe_work *w);
 
-/* Append the ids of one word, at most INT32_MAX bytes. False when out of memory. */
+/* Append the ids of one word of at most INT32_MAX bytes. Returns false if out of memory. */
 bool glia_bpe_encode(const glia_bpe *b, glia_bpe_work *w, const char *word, size_t len, glia_ids *ids);
 
 #endif

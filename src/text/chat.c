@@ -13,16 +13,16 @@
 enum { FILE_MAX = 64 << 20 };
 
 typedef struct {
-    char *name; /* NULL: the only one */
+    char *name; /* NULL if it is the only template */
     glia_template *t;
-    glia_err err; /* why t is NULL */
+    glia_err err; /* if t is NULL, why it did not compile */
 } named_template;
 
 struct glia_chat {
     char *dir;
     named_template *templates;
     size_t n;
-    json_t *special; /* object: name to string, or to an array of strings */
+    json_t *special; /* special tokens: an object from name to string or to an array of strings */
 };
 
 void glia_chat_free(glia_chat *c) {
@@ -71,7 +71,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-/* additional_chat_templates/NAME.jinja */
+/* Add all additional_chat_templates/NAME.jinja, sorted by name. */
 static glia_status add_directory(glia_chat *c, const char *path, glia_err *err) {
     static const char suffix[] = ".jinja";
     DIR *d = opendir(path);
@@ -108,7 +108,7 @@ static glia_status add_files(glia_chat *c, glia_err *err) {
 
 /* ---- tokenizer_config.json ----------------------------------------------------------------------------- */
 
-/* *out NULL: there is no such file. */
+/* *out is NULL if the file does not exist. */
 static glia_status load_json(json_t **out, const char *dir, const char *file, glia_err *err) {
     char *path = glia_path_join(dir, file), *text = NULL;
     size_t len;
@@ -134,7 +134,7 @@ static glia_status load_json(json_t **out, const char *dir, const char *file, gl
     return status;
 }
 
-/* A token is a string, or an object with "content"; NULL otherwise. */
+/* The text of a token, which is a string or an object with "content"; else NULL. */
 static const json_t *token_text(const json_t *token) {
     const json_t *text = json_is_object(token) ? json_object_get(token, "content") : token;
     return json_is_string(text) ? text : NULL;
@@ -212,7 +212,7 @@ static glia_status read_all(glia_chat *c, glia_err *err) {
     if (!status) status = add_files(c, err);
     if (!status && c->n == 0) status = add_configured(c, config, err);
     if (!status) status = set_tokens(c, config, err);
-    /* The older file counts only where the newer key is missing. */
+    /* special_tokens_map.json is the older form: read it only if the newer key is missing. */
     if (!status && !json_object_get(config, "added_tokens_decoder")) {
         status = load_json(&map, c->dir, "special_tokens_map.json", err);
         if (!status) status = set_tokens(c, map, err);
@@ -237,8 +237,7 @@ glia_status glia_chat_open(glia_chat **out, const char *dir, glia_err *err) {
     return status;
 }
 
-/* ---- rendering
- * --------------------------------------------------------------------------------------------- */
+/* ---- rendering ---------------------------------------------------------------- */
 
 static const char *kind_of(const json_t *j) {
     static const char *const names[] = {
@@ -318,7 +317,8 @@ static glia_status choose(const glia_chat *c, bool tools, const named_template *
     return status;
 }
 
-/* Special tokens, then what the caller gave, then what every template may expect. */
+/* The template's variables: special tokens, overridden by `conversation`, then
+ * defaults for variables that templates may test. */
 static json_t *make_context(const glia_chat *c, const json_t *conversation) {
     json_t *context = json_deep_copy(c->special);
     if (!context || json_object_update(context, (json_t *)(uintptr_t)conversation) != 0) {

@@ -1,9 +1,10 @@
-/* chat.h - a model directory's chat templates, and conversations rendered by them.
+/* chat.h - reads a model directory's chat templates and renders conversations.
  *
- * Which file wins is as in transformers 4.57: chat_template.jinja and
- * additional_chat_templates/NAME.jinja together replace "chat_template" of
- * tokenizer_config.json, a string or a list of {"name", "template"}. Of several,
- * "tool_use" renders a conversation with tools, otherwise "default". */
+ * The files are those of transformers 4.57: chat_template.jinja and
+ * additional_chat_templates/NAME.jinja, if any exists, replace "chat_template" of
+ * tokenizer_config.json, which is a string or a list of {"name", "template"}. Of
+ * several templates, "tool_use" renders a conversation that has tools and
+ * "default" any other. */
 #ifndef GLIA_TEXT_CHAT_H
 #define GLIA_TEXT_CHAT_H
 
@@ -13,21 +14,26 @@
 
 typedef struct glia_chat glia_chat;
 
-/* Read and compile the templates of model directory `dir`, and its special
- * tokens. A directory without a template, or with one that does not compile, is
- * fine until something is to be rendered. On success the caller owns *out, which
- * is immutable. Errors name the file. */
+/* Read the special tokens and compile the templates of model directory `dir`. A
+ * missing template, or a template that does not compile, is reported by
+ * glia_chat_render() and not here. On success the caller owns *out, which is
+ * immutable: threads may share it. Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT,
+ * GLIA_ERR_LIMIT, GLIA_ERR_NOMEM; the message names the file. */
 glia_status glia_chat_open(glia_chat **out, const char *dir, glia_err *err);
 void glia_chat_free(glia_chat *c);
 bool glia_chat_has_template(const glia_chat *c);
 
-/* Append the rendering of `conversation` to *out: a JSON object with "messages"
- * (an array of objects with a "role"), and optionally "tools" (an array of
- * objects), "documents" (likewise), "add_generation_prompt" (a boolean) and any
- * other template variable; those win over special tokens of the same name.
- * `chat_template`: NULL for the model's own, the name of one of the model's
- * several, or Jinja source. Errors: GLIA_ERR_ARGUMENT for a conversation of
- * another shape, naming the key, and those of template.h. */
+/* Append the rendered conversation to *out.
+ *
+ * `conversation` is a JSON object. It has "messages" (an array of objects with a
+ * "role"). It may have "tools" and "documents" (arrays of objects),
+ * "add_generation_prompt" (a boolean) and other template variables. A variable
+ * wins over a special token of the same name.
+ * `chat_template` is NULL for the model's default, the name of one of the model's
+ * templates, or Jinja source.
+ * Errors: GLIA_ERR_ARGUMENT if the conversation has another shape (the message
+ * names the key), GLIA_ERR_UNSUPPORTED if there is no template, and the errors of
+ * template.h. */
 glia_status glia_chat_render(const glia_chat *c, const json_t *conversation, const char *chat_template,
                              const glia_template_options *options, glia_buf *out, glia_err *err);
 

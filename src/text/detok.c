@@ -23,7 +23,7 @@ size_t glia_detok_push_bytes(glia_detok *d, const char *bytes, size_t n, char *o
     for (size_t i = 0; i < n; i++) {
         const unsigned char byte = (unsigned char)bytes[i];
         unsigned next = glia_utf8_step(d->state, byte);
-        if (next == GLIA_UTF8_REJECT && d->state != GLIA_UTF8_ACCEPT) { /* the byte may begin another */
+        if (next == GLIA_UTF8_REJECT && d->state != GLIA_UTF8_ACCEPT) { /* `byte` may begin a character */
             written += glia_detok_finish(d, out + written);
             next = glia_utf8_step(GLIA_UTF8_ACCEPT, byte);
         }

@@ -46,7 +46,7 @@ static void put(glia_parse *p, jsink s, const char *text, size_t n) {
 
 /* ---- tags ---------------------------------------------------------------------------------------- */
 
-/* Which tags may stand here? At most two; the rest NULL. */
+/* The tags that may begin in the current state, at most two; unused entries are NULL. */
 static void candidates(const glia_parse *p, const char *tags[2]) {
     tags[0] = tags[1] = NULL;
     if (p->state == GLIA_PIECE_CONTENT) {
@@ -60,7 +60,7 @@ static void candidates(const glia_parse *p, const char *tags[2]) {
     }
 }
 
-/* The tag that `hold` begins, whole when *complete; NULL: none. */
+/* The tag whose first bytes are in `hold`; NULL: none. *complete is set if all are. */
 static const char *match(const glia_parse *p, bool *complete) {
     const char *tags[2];
     candidates(p, tags);
@@ -90,7 +90,8 @@ static void enter(glia_parse *p, jsink s, const char *tag) {
     }
 }
 
-/* One byte of what may be a tag; false: it is not, and `c` is still to be read. */
+/* Add `c` to the bytes held back. Returns false if they begin no tag; then all but
+ * `c` have been emitted, and the caller must handle `c`. */
 static bool hold(glia_parse *p, jsink s, char c) {
     bool complete = false;
     p->hold[p->held++] = c;
@@ -109,14 +110,14 @@ static bool holds_newlines(const glia_parse *p) {
 
 void glia_parse_push(glia_parse *p, const char *text, size_t len, glia_piece_fn *emit, void *user) {
     const jsink s = {emit, user};
-    size_t run = 0; /* text[run..i) is plain and not yet put */
+    size_t run = 0; /* text[run, i) is plain text, not yet emitted */
     for (size_t i = 0; i < len;) {
         if (p->held) {
             if (hold(p, s, text[i])) i++;
             run = i;
         } else if (text[i] == '<') {
             put(p, s, text + run, i - run);
-            hold(p, s, '<'); /* every tag begins so */
+            hold(p, s, '<'); /* '<' begins a tag in every state, so hold() returns true */
             run = ++i;
         } else if (text[i] == '\n' && (run < i || holds_newlines(p))) {
             put(p, s, text + run, i - run);
@@ -160,7 +161,7 @@ static const char *skip_string(const char *p) {
     return p + 1;
 }
 
-/* The end of the JSON value at p; the text is known to be valid JSON. */
+/* The end of the JSON value at p. The text must be valid JSON. */
 static const char *skip_value(const char *p) {
     int depth = 0;
     do {
@@ -174,7 +175,8 @@ static const char *skip_value(const char *p) {
     return p;
 }
 
-/* The value of "arguments" as it is written in this valid JSON object. */
+/* Find the text [*from, *to) of the value of "arguments" in the valid JSON object
+ * at p. Returns false if the object has no such key. */
 static bool find_arguments(const char *p, const char **from, const char **to) {
     static const char key[] = "\"arguments\"";
     bool found = false;
@@ -195,7 +197,8 @@ static bool find_arguments(const char *p, const char **from, const char **to) {
     }
 }
 
-/* {"name": ..., "arguments": ...} as a new object; NULL: it is no such thing. */
+/* The call {"name": ..., "arguments": ...} as a new object; NULL if the text is not
+ * such a call. */
 static json_t *read_call(const char *text, size_t len) {
     json_t *call_json = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, NULL);
     const char *name = json_string_value(json_object_get(call_json, "name"));
@@ -210,7 +213,7 @@ static json_t *read_call(const char *text, size_t len) {
     return out;
 }
 
-/* Text between calls, without the white space that stood around them. */
+/* Append the text between two calls, without white space next to a call. */
 static void add_content(glia_buf *b, const char *from, const char *to, bool after_call, bool before_call) {
     while (after_call && from < to && is_space(*from)) from++;
     while (before_call && to > from && is_space(to[-1])) to--;

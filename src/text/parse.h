@@ -1,13 +1,13 @@
-/* parse.h - the stream back: generated text split into thinking and content.
+/* parse.h - splits generated text, as it streams, into thinking, content and tool calls.
  *
- * Works at any split of the text, allocates nothing and holds back only what may
- * still turn out to be a tag's beginning or a newline that belongs to a tag.
+ * The text may arrive in chunks of any size. The parser allocates nothing. It
+ * holds back only bytes that may begin a tag, and newlines that may belong to one.
  *
- * The tags <think> and </think> are in neither part. As Qwen's own template does
- * when it reads an answer back, newlines are trimmed on both sides of the
- * thinking and before the content that follows it; nothing else is changed.
- * Thinking that never closes stays thinking; a </think> outside is text; a
- * <think> where the prompt has opened one already is dropped. */
+ * The tags <think> and </think> are never emitted. Newlines are trimmed on both
+ * sides of the thinking and before the content after it, as Qwen's template does
+ * when it reads an answer; nothing else changes. Thinking that never closes stays
+ * thinking. A </think> outside of thinking is text. A <think> at the very start is
+ * dropped if the prompt has opened the thinking already. */
 #ifndef GLIA_TEXT_PARSE_H
 #define GLIA_TEXT_PARSE_H
 
@@ -30,31 +30,33 @@ enum { GLIA_PARSE_HELD = 16 };
 
 typedef struct {
     glia_piece state;
-    bool tools;      /* tool calls are pieces of their own, else content */
-    bool start;      /* nothing but newlines has come */
-    bool trim;       /* newlines that come next belong to a tag */
-    size_t newlines; /* held back: they may stand before a tag */
-    size_t held;     /* bytes of `hold`: the beginning of a tag */
-    char hold[GLIA_PARSE_HELD];
+    bool tools;                 /* tool calls are GLIA_PIECE_TOOL_CALL; else they are content */
+    bool start;                 /* only newlines have arrived so far */
+    bool trim;                  /* drop the next newlines: they belong to a tag */
+    size_t newlines;            /* newlines held back: a tag may follow */
+    size_t held;                /* bytes in `hold` */
+    char hold[GLIA_PARSE_HELD]; /* bytes held back: the beginning of a tag */
 } glia_parse;
 
-/* Does this rendered prompt end inside an open <think> (Qwen3-Thinking-2507)? */
+/* True if the rendered prompt ends inside an open <think> (Qwen3-Thinking-2507). */
 bool glia_prompt_opens_thinking(const char *prompt, size_t len);
 
+/* `thinking`: the text begins inside of thinking. `tools`: emit tool calls as such. */
 void glia_parse_init(glia_parse *p, bool thinking, bool tools);
-/* Any split will do, inside characters and tags as well; pieces then may be cut
- * inside a character just as the input was, never elsewhere. */
+/* Parse the next chunk, which may end inside a character or a tag. A piece is cut
+ * inside a character only if the chunk was. */
 void glia_parse_push(glia_parse *p, const char *text, size_t len, glia_piece_fn *emit, void *user);
 /* The text has ended: emit what was held back. */
 void glia_parse_end(glia_parse *p, glia_piece_fn *emit, void *user);
 
-/* Take the tool calls out of a whole answer's content (thinking already gone):
- * each <tool_call>{"name": ..., "arguments": {...}}</tool_call>; the closing tag
- * may be missing at the very end. *content: the text without them, trimmed of
- * the white space they leave, owned by the caller (free()). *calls: a JSON array
- * of {"name": string, "arguments": string}, a new reference; arguments are the
- * model's own JSON text of an object, "{}" where there are none. A call that
- * is not such an object stays in the text. Fails only for want of memory. */
+/* Extract the tool calls from the content of a complete answer, without thinking.
+ *
+ * A call is <tool_call>{"name": ..., "arguments": {...}}</tool_call>. The last call
+ * may lack its closing tag. Anything else between the tags stays in the content.
+ * *content gets the text without the calls and without the white space around
+ * them; the caller owns it (free()). *calls gets a new JSON array of {"name":
+ * string, "arguments": string}; "arguments" is the JSON text of an object exactly
+ * as the model wrote it, "{}" if the call has none. Error: GLIA_ERR_NOMEM. */
 glia_status glia_parse_tool_calls(const char *text, size_t len, char **content, json_t **calls,
                                   glia_err *err);
 

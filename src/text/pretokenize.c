@@ -7,8 +7,8 @@
 
 #include "text/unicode.h"
 
-/* A piece: what words are made of, and what the regexes look at. The two differ
- * where the text has characters that PCRE2 may not know yet. */
+/* A piece of the text. `seen` is what the regexes search: a copy of `text` with
+ * stand-ins for characters that PCRE2 may not know (glia_unicode_stand_in()). */
 typedef struct {
     const char *text, *seen;
     size_t len;
@@ -34,7 +34,7 @@ typedef struct {
 
 static glia_status cut(const run *r, int step, piece whole);
 
-static piece part(piece whole, size_t start, size_t end) {
+static piece sub(piece whole, size_t start, size_t end) {
     return (piece){whole.text + start, whole.seen + start, end - start};
 }
 
@@ -46,11 +46,13 @@ void glia_pretokenizer_free(glia_pretokenizer *p) {
 /* ---- matches of one regex over one piece ---------------------------------- */
 
 typedef struct {
-    size_t from, last; /* where to look; where the last match ended, SIZE_MAX before the first */
-    size_t start, end; /* the match; start == SIZE_MAX when there is none left */
+    size_t from;       /* search from here */
+    size_t last;       /* end of the last match; SIZE_MAX before the first match */
+    size_t start, end; /* the match; start == SIZE_MAX: no more matches */
 } cursor;
 
-/* As the Rust iterator of Oniguruma: an empty match right after a match does not count. */
+/* Like the iterator of the Rust crate for Oniguruma, skip an empty match directly
+ * after a match. */
 static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, piece in) {
     while (c->from <= in.len) {
         const glia_status status =
@@ -68,7 +70,8 @@ static glia_status next_match(const run *r, const glia_regex *regex, cursor *c, 
     return GLIA_OK;
 }
 
-/* Isolated, the usual behavior, needs no list: pieces go down as they are found. */
+/* GLIA_SPLIT_ISOLATED, the usual behavior, needs no list of spans: each piece goes
+ * to the next step as soon as it is found. */
 static glia_status cut_isolated(const run *r, int step, piece whole) {
     cursor c = {.last = SIZE_MAX};
     size_t done = 0;
@@ -76,12 +79,12 @@ static glia_status cut_isolated(const run *r, int step, piece whole) {
         glia_status status = next_match(r, r->p->step[step].regex, &c, whole);
         if (status) return status;
         if (c.start == SIZE_MAX) break;
-        if (done != c.start) status = cut(r, step + 1, part(whole, done, c.start));
-        if (!status) status = cut(r, step + 1, part(whole, c.start, c.end));
+        if (done != c.start) status = cut(r, step + 1, sub(whole, done, c.start));
+        if (!status) status = cut(r, step + 1, sub(whole, c.start, c.end));
         if (status) return status;
         done = c.end;
     }
-    return done < whole.len ? cut(r, step + 1, part(whole, done, whole.len)) : GLIA_OK;
+    return done < whole.len ? cut(r, step + 1, sub(whole, done, whole.len)) : GLIA_OK;
 }
 
 static bool push(spans *s, size_t start, size_t end, bool match) {
@@ -96,7 +99,7 @@ static bool push(spans *s, size_t start, size_t end, bool match) {
     return true;
 }
 
-/* The whole piece as spans, matches and what lies between. */
+/* List the spans of a piece: the matches and the text between them. */
 static glia_status find_spans(const run *r, const glia_split_step *step, spans *s, piece whole) {
     cursor c = {.last = SIZE_MAX};
     size_t done = 0;
@@ -113,15 +116,15 @@ static glia_status find_spans(const run *r, const glia_split_step *step, spans *
     return room ? GLIA_OK : glia_fail_nomem(r->err, s->cap * 2 * sizeof *s->at, "pre-tokenizer pieces");
 }
 
-/* Whether a span joins the one before it (for MERGED_WITH_NEXT: the one after,
- * for those are taken from the end). `before` is the match flag of that one,
- * false at the first. */
+/* True if a span joins the span visited before it. MERGED_WITH_NEXT visits spans
+ * from the end. `before` is the match flag of the span visited before; false for
+ * the first span. */
 static bool joins(glia_split_behavior behavior, bool before, bool match) {
     return behavior == GLIA_SPLIT_CONTIGUOUS ? match == before : match && !before;
 }
 
-/* Merge in place; returns how many pieces are left. They end at s->at[s->n] for
- * MERGED_WITH_NEXT and begin at s->at[0] otherwise. */
+/* Merge spans in place. Returns how many are left: the last ones of s->at[0, s->n)
+ * for MERGED_WITH_NEXT, else the first ones. */
 static size_t merge(spans *s, glia_split_behavior behavior) {
     const bool backward = behavior == GLIA_SPLIT_MERGED_WITH_NEXT;
     size_t kept = 0;
@@ -148,7 +151,7 @@ static glia_status cut_merged(const run *r, int step, piece whole) {
     const size_t first = how->behavior == GLIA_SPLIT_MERGED_WITH_NEXT ? s.n - n : 0;
     for (size_t i = first; i < first + n && !status; i++) {
         if (removed && s.at[i].match) continue;
-        status = cut(r, step + 1, part(whole, s.at[i].start, s.at[i].end));
+        status = cut(r, step + 1, sub(whole, s.at[i].start, s.at[i].end));
     }
     free(s.at);
     return status;

@@ -1,6 +1,6 @@
-/* pretokenize.h - text into the words that BPE sees one at a time.
+/* pretokenize.h - splits text into the words that BPE encodes one by one.
  *
- * A pipeline of steps, each cutting every piece that the step before left.
+ * The split is a pipeline: each step splits every piece that the previous step made.
  * Source: Hugging Face tokenizers 0.22, pre_tokenizers/{split,byte_level}.rs
  * and NormalizedString::split. */
 #ifndef GLIA_TEXT_PRETOKENIZE_H
@@ -13,13 +13,13 @@ typedef enum {
     GLIA_SPLIT_ISOLATED,
     GLIA_SPLIT_MERGED_WITH_PREVIOUS,
     GLIA_SPLIT_MERGED_WITH_NEXT,
-    GLIA_SPLIT_CONTIGUOUS, /* neighbouring matches are one piece */
+    GLIA_SPLIT_CONTIGUOUS, /* adjacent matches are one piece */
 } glia_split_behavior;
 
 typedef struct {
-    glia_regex *regex; /* owned; NULL: put a space before each piece that begins with none */
+    glia_regex *regex; /* owned; NULL: put a space before each piece that does not begin with one */
     glia_split_behavior behavior;
-    bool invert; /* what the regex does not match counts as the match */
+    bool invert; /* the text between matches counts as the match */
 } glia_split_step;
 
 enum { GLIA_SPLIT_STEPS_MAX = 16 };
@@ -31,11 +31,13 @@ typedef struct {
 
 void glia_pretokenizer_free(glia_pretokenizer *p);
 
-/* Receives each word, never empty; its bytes are valid during the call. A
- * failure ends the run and is its result. */
+/* Receives one word, len > 0, valid during the call. A failure ends
+ * glia_pretokenize(), which returns it. */
 typedef glia_status glia_word_fn(void *user, const char *word, size_t len, glia_err *err);
 
-/* Errors: GLIA_ERR_LIMIT (see regex.h), GLIA_ERR_NOMEM, what fn returns. */
+/* Split valid UTF-8 text and pass each word to `fn`. Threads may share *p; each
+ * needs its own *m. Errors: GLIA_ERR_LIMIT (see regex.h), GLIA_ERR_NOMEM, and what
+ * `fn` returns. */
 glia_status glia_pretokenize(const glia_pretokenizer *p, glia_matcher *m, const char *text, size_t len,
                              glia_word_fn *fn, void *user, glia_err *err);
 

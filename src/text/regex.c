@@ -1,17 +1,19 @@
 /* regex.c - see regex.h.
  *
  * Sources: Oniguruma doc/RE and doc/SYNTAX.md (ONIG_SYNTAX_ONIGURUMA, which the
- * Rust tokenizers use) against pcre2pattern(3). Where they part, for UTF-8:
- *   \s        Unicode White_Space; PCRE2 adds U+180E
- *   \p{L}     by Unicode 16.0; PCRE2 10.42 by 14.0 (see glia_unicode_stand_in)
- *   \w \b     see WORD_SET; PCRE2 has L, N and the underscore
- *   \v        U+000B alone; in PCRE2 every vertical space
- *   ^ $       at every line; only \n ends one
- *   (?m)      dot matches newline, which PCRE2 calls (?s)
- *   {n,m}+    a repeat of a repeat, in PCRE2 a possessive one
- *   [a[b]&&c] sets in sets
- *   \p{Greek} the script; PCRE2 means its extensions
- *   (?i)      ss also matches U+00DF, and other pairs that one letter folds to */
+ * Rust tokenizers use) and pcre2pattern(3). Differences, for UTF-8:
+ *              Oniguruma                          PCRE2
+ *   \s         Unicode White_Space                also U+180E
+ *   \p{L}      Unicode 16.0                       10.42: Unicode 14.0; see glia_unicode_stand_in()
+ *   \w \b      see WORD_SET                       L, N and the underscore
+ *   \v         U+000B alone                       every vertical space
+ *   ^ $        at every line; \n ends a line      needs PCRE2_MULTILINE and PCRE2_NEWLINE_LF
+ *   (?m)       dot matches newline                spelled (?s)
+ *   {n,m}+     a repeat of a repeat               a possessive repeat
+ *   [a[b]&&c]  sets in sets                       none
+ *   \p{Greek}  the script                         the script extensions
+ *   (?i)       "ss" also matches U+00DF, and      one letter matches one letter
+ *              likewise other folds to two letters */
 #include "text/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -23,8 +25,9 @@
 
 #include "text/unicode.h"
 
-/* \w: in a set as in UTS #18; alone, and in \W and \b, with six numbers of
- * Latin-1 besides, which Oniguruma looks up elsewhere (seen in tokenizers 0.22.2). */
+/* \w inside a set follows UTS #18. \w outside of a set, \W and \b also include six
+ * numbers of Latin-1, for which Oniguruma has a separate table (observed in
+ * tokenizers 0.22.2). */
 #define WORD_SET "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 #define WORD_ALONE WORD_SET "\\xb2\\xb3\\xb9\\xbc-\\xbe"
 
@@ -36,9 +39,9 @@ typedef struct {
     const char *where;
     glia_buf *out;
     glia_err *err;
-    int depth;          /* of groups */
-    int caseless_depth; /* the group that (?i) holds in, INT_MAX for none */
-    char last;          /* the literal before this one, 0 for none */
+    int depth;          /* nesting of groups */
+    int caseless_depth; /* (?i) applies at this depth and deeper; INT_MAX: nowhere */
+    char last;          /* the literal directly before; 0: none */
 } reader;
 
 enum { DEPTH_MAX = 64 };
@@ -66,8 +69,8 @@ static void copy(reader *r, size_t n) {
     r->at += n;
 }
 
-/* After \p or \P: {Name}, {^Name}. Categories are the same in both; any other
- * name is a script. */
+/* Translate what follows \p or \P: {Name} or {^Name}. Categories have one or two
+ * letters and the same meaning in both; any other name is a script. */
 static glia_status property(reader *r, bool negative) {
     const size_t from = r->at;
     if (!ahead(r, "{")) return broken(r, "\\p without {");
@@ -88,7 +91,7 @@ static glia_status property(reader *r, bool negative) {
     return GLIA_OK;
 }
 
-/* \xHH, \x{H...}, \uHHHH: the digits begin at r->at. */
+/* Translate \xHH, \x{H...} or \uHHHH; r->at is behind the letter. */
 static glia_status code_point(reader *r, char kind) {
     const bool braces = kind == 'x' && ahead(r, "{");
     const size_t most = braces ? 8 : kind == 'u' ? 4 : 2;
@@ -191,24 +194,25 @@ static glia_status group(reader *r) {
     }
     if (ahead(r, "(?")) return refuse(r, r->at, "this kind of group");
     if (ahead(r, "(*")) return refuse(r, r->at, "(*");
-    glia_buf_puts(r->out, "(?:"); /* nothing here can refer back to a group */
+    glia_buf_puts(r->out, "(?:"); /* back references are refused, so no group needs to capture */
     r->at++;
     return GLIA_OK;
 }
 
-/* `{` that begins {n}, {n,} or {n,m}; anything else is a literal in Oniguruma,
- * but {,n} a repeat. */
+/* Translate {n}, {n,} or {n,m}. Any other { is refused: in Oniguruma {,n} is a
+ * repeat and the rest are literals. */
 static glia_status repeat(reader *r) {
     size_t i = r->at + 1;
     const size_t first = i;
     bool comma = false;
     while (i < r->len && r->text[i] >= '0' && r->text[i] <= '9') i++;
-    if (i == first) return refuse(r, r->at, "a { that begins no {n}, {n,} or {n,m}");
+    if (i == first) return refuse(r, r->at, "a { that does not begin {n}, {n,} or {n,m}");
     if (i < r->len && r->text[i] == ',') {
         comma = true;
         for (i++; i < r->len && r->text[i] >= '0' && r->text[i] <= '9';) i++;
     }
-    if (i == r->len || r->text[i] != '}') return refuse(r, r->at, "a { that begins no {n}, {n,} or {n,m}");
+    if (i == r->len || r->text[i] != '}')
+        return refuse(r, r->at, "a { that does not begin {n}, {n,} or {n,m}");
     copy(r, i + 1 - r->at);
     if (ahead(r, "+") || (ahead(r, "?") && !comma)) return refuse(r, r->at, "a repeat of a repeat");
     if (ahead(r, "?")) copy(r, 1);
@@ -225,8 +229,8 @@ static glia_status simple_repeat(reader *r) {
     return GLIA_OK;
 }
 
-/* A literal byte. Under (?i) Oniguruma also matches letters that fold to
- * several, which PCRE2 does not know: refuse the pairs that occur in such folds. */
+/* Copy a literal byte. Under (?i), Oniguruma matches two letters with one character
+ * that folds to them, and PCRE2 does not: refuse pairs of letters with such a fold. */
 static glia_status literal(reader *r) {
     static const char *const folds[] = {"ss", "st", "ff", "fi", "fl"};
     const char c = r->text[r->at], lower = c >= 'A' && c <= 'Z' ? (char)(c | 32) : c;
@@ -234,7 +238,7 @@ static glia_status literal(reader *r) {
         if ((unsigned char)c >= 0x80) return refuse(r, r->at, beyond_ascii);
         for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
             if (r->last == folds[i][0] && lower == folds[i][1])
-                return refuse(r, r->at, "(?i) with a pair that one letter folds to");
+                return refuse(r, r->at, "(?i) with ss, st, ff, fi or fl, which one character can match");
     }
     copy(r, 1);
     r->last = lower;
@@ -288,8 +292,8 @@ struct glia_matcher {
     pcre2_jit_stack *stack;
 };
 
-/* The machine stack's 32 KiB do for the published patterns; a pattern that
- * keeps a frame per character gets this much, then GLIA_ERR_LIMIT. */
+/* PCRE2's default of 32 KiB on the machine stack is enough for the published
+ * patterns. A pattern that needs more gets a stack of its own up to this limit. */
 enum { JIT_STACK_FIRST = 64 << 10, JIT_STACK_MAX = 64 << 20 };
 
 static glia_status compile(glia_regex *r, const char *pattern, size_t len, uint32_t options,
@@ -304,10 +308,11 @@ static glia_status compile(glia_regex *r, const char *pattern, size_t len, uint3
     if (!r->code) {
         PCRE2_UCHAR why[128] = {0};
         pcre2_get_error_message(code, why, sizeof why);
-        return glia_fail(err, GLIA_ERR_FORMAT, "%s: the regex, for PCRE2 \"%.*s\", at byte %zu of it: %s",
-                         where, (int)(len < 200 ? len : 200), pattern, (size_t)at, (const char *)why);
+        return glia_fail(err, GLIA_ERR_FORMAT,
+                         "%s: PCRE2 refuses the translated regex \"%.*s\" at byte %zu: %s", where,
+                         (int)(len < 200 ? len : 200), pattern, (size_t)at, (const char *)why);
     }
-    pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* where the machine has no JIT, it is interpreted */
+    pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* on failure pcre2_match() interprets the pattern */
     return GLIA_OK;
 }
 
@@ -357,7 +362,8 @@ void glia_matcher_free(glia_matcher *m) {
     free(m);
 }
 
-/* After PCRE2_ERROR_JIT_STACKLIMIT on the machine's own stack. */
+/* Give the matcher a larger stack after PCRE2_ERROR_JIT_STACKLIMIT. Returns false
+ * if it has one already or memory is out. */
 static bool grow_stack(glia_matcher *m) {
     if (m->stack) return false;
     m->context = pcre2_match_context_create(NULL);

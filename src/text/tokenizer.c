@@ -12,7 +12,7 @@
 
 /* ---- loading --------------------------------------------------------------- */
 
-/* `dir`: where there may be tables made before; NULL: none. */
+/* `dir` may hold precomputed tables (tokenizer_tables.h); NULL: do not look for any. */
 static glia_status parse(glia_tokenizer **out, const char *json, size_t len, const char *name,
                          const char *dir, glia_err *err) {
     json_t *rest = NULL;
@@ -23,7 +23,7 @@ static glia_status parse(glia_tokenizer **out, const char *json, size_t len, con
     glia_status status = GLIA_OK;
     if (!dir || !glia_tokenizer_tables_read(&t->bpe, &rest, dir, json, len))
         status = glia_tokenizer_read(&t->bpe, &rest, json, len, name, err);
-    if (!status) status = glia_tokenizer_parts(t, rest, name, err);
+    if (!status) status = glia_tokenizer_components(t, rest, name, err);
     json_decref(rest);
     if (status) {
         glia_tokenizer_free(t);
@@ -108,7 +108,8 @@ static glia_status append(glia_ids *ids, const int32_t *more, size_t n, glia_err
 
 typedef glia_status between_fn(encoder *e, const char *text, size_t len, glia_err *err);
 
-/* Added tokens of one trie become ids; what lies between goes to `between`. */
+/* Append the ids of the trie's added tokens in the text; pass the text between them
+ * to `between`. */
 static glia_status split_added(encoder *e, const glia_added_trie *trie, const char *text, size_t len,
                                between_fn *between, glia_err *err) {
     glia_added_search s = {.trie = trie, .tokens = e->t->added, .text = text, .len = len};

@@ -1,8 +1,8 @@
 /* tokenizer_read.c - see tokenizer_read.h.
  *
- * A walk over the top level and over "model" finds the two members. The walk
- * judges nothing else: whatever is malformed around them ends it, and jansson,
- * who reads the same text without them, says what and where. */
+ * A walk over the top level and over "model" finds the two members. Malformed JSON
+ * elsewhere ends the walk without an error: jansson parses that text afterwards and
+ * reports what is wrong and where. */
 #include "text/tokenizer_read.h"
 
 #include <inttypes.h>
@@ -16,15 +16,15 @@ typedef struct {
     const char *text, *p, *end;
     const char *where;
     glia_err *err;
-    glia_buf scratch; /* a string that has escapes, without them */
+    glia_buf scratch; /* the last string that had escapes, decoded */
     glia_bpe *b;
-    const char *cut[2][2]; /* [from, to) of vocab and merges, in the file's order */
+    const char *cut[2][2]; /* [from, to) of vocab and merges, in file order */
     int n_cuts;
     bool vocab_read;
-    const char *merges; /* where they begin when they come before the vocabulary */
+    const char *merges; /* start of the merges, which may come before the vocabulary */
 } reader;
 
-/* ---- the pieces of JSON ---------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------- */
 
 static glia_status broken(const reader *r, const char *what) {
     const size_t at = (size_t)(r->p - r->text);
@@ -39,8 +39,8 @@ static void skip_space(reader *r) {
     while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\r' || *r->p == '\t')) r->p++;
 }
 
-/* Past `c` and the white space around it, or false and only the space before it is passed. */
-static bool take(reader *r, char c) {
+/* Skip white space, `c`, and white space. Returns false if `c` is not there. */
+static bool skip_char(reader *r, char c) {
     skip_space(r);
     if (r->p == r->end || *r->p != c) return false;
     r->p++;
@@ -48,7 +48,7 @@ static bool take(reader *r, char c) {
     return true;
 }
 
-/* r->p at `"`: past the string, any bytes. */
+/* Skip the string at r->p, which points to `"`. Its bytes are not checked. */
 static bool skip_string(reader *r) {
     for (r->p++; r->p < r->end; r->p++) {
         if (*r->p == '\\')
@@ -56,11 +56,11 @@ static bool skip_string(reader *r) {
         else if (*r->p == '"')
             return r->p++, true;
     }
-    r->p = r->end; /* a last backslash went one past it */
+    r->p = r->end; /* a trailing backslash moved r->p past the end */
     return false;
 }
 
-/* Past one value: brackets are counted, not matched by kind. */
+/* Skip one value. Brackets are counted but not matched by kind. */
 static bool skip_value(reader *r) {
     size_t depth = 0;
     do {
@@ -94,7 +94,7 @@ static int hex4(const char *p) {
     return value;
 }
 
-/* r->p past the backslash: the character is added to scratch. */
+/* Append the escaped character to scratch; r->p is behind the backslash. */
 static bool read_escape(reader *r) {
     static const char plain[] = "\"\\/bfnrt", stands_for[] = "\"\\/\b\f\n\r\t";
     if (r->p == r->end) return false;
@@ -119,8 +119,8 @@ static bool read_escape(reader *r) {
     return true;
 }
 
-/* A string's bytes, in the text itself or in scratch (valid until the next
- * call). UTF-8 is not checked here. */
+/* Read a string. *s points into the text, or into scratch, which is valid until the
+ * next call. UTF-8 is not checked here. */
 static glia_status read_string(reader *r, const char **s, size_t *n) {
     if (r->p == r->end || *r->p != '"') return broken(r, "expected a string");
     const char *from = ++r->p;
@@ -180,7 +180,7 @@ static glia_status read_token(reader *r) {
     if (raw && glia_utf8_check(s, n) != n)
         status = glia_fail(r->err, GLIA_ERR_FORMAT, "%s: byte %zu: model.vocab: a token is not valid UTF-8",
                            r->where, (size_t)(from - r->text));
-    if (!status && !take(r, ':')) status = broken(r, "model.vocab: expected ':'");
+    if (!status && !skip_char(r, ':')) status = broken(r, "model.vocab: expected ':'");
     if (!status) status = read_id(r, &id);
     if (!status && (size_t)id < r->b->n_ids && r->b->token[id].known)
         status = glia_fail(r->err, GLIA_ERR_FORMAT, "%s: byte %zu: model.vocab: id %d is given twice",
@@ -192,13 +192,13 @@ static glia_status read_token(reader *r) {
 }
 
 static glia_status read_vocab(reader *r) {
-    if (!take(r, '{')) return broken(r, "model.vocab: expected an object");
-    if (!take(r, '}')) {
+    if (!skip_char(r, '{')) return broken(r, "model.vocab: expected an object");
+    if (!skip_char(r, '}')) {
         do {
             const glia_status status = read_token(r);
             if (status) return status;
-        } while (take(r, ','));
-        if (!take(r, '}')) return broken(r, "model.vocab: expected ',' or '}'");
+        } while (skip_char(r, ','));
+        if (!skip_char(r, '}')) return broken(r, "model.vocab: expected ',' or '}'");
     }
     int32_t twice;
     if (!glia_bpe_seal(r->b, &twice)) return glia_fail_nomem(r->err, r->b->n_ids * 16, "the vocabulary");
@@ -208,7 +208,8 @@ static glia_status read_vocab(reader *r) {
     return GLIA_OK;
 }
 
-static glia_status read_part(reader *r, glia_buf *pair, bool *raw) {
+/* Append the bytes of one token of a pair to *pair. */
+static glia_status read_side(reader *r, glia_buf *pair, bool *raw) {
     const char *s;
     size_t n;
     const glia_status status = read_string(r, &s, &n);
@@ -217,7 +218,8 @@ static glia_status read_part(reader *r, glia_buf *pair, bool *raw) {
     return status;
 }
 
-/* "a b" (before tokenizers 0.20) or ["a", "b"]: the bytes of both, one after the other, to *pair. */
+/* Read a pair: "a b" (tokenizers before 0.20) or ["a", "b"]. *pair gets the bytes of
+ * both tokens; the first *left_len are the left token's. */
 static glia_status read_pair(reader *r, glia_buf *pair, size_t *left_len, bool raw[2]) {
     pair->len = 0;
     if (r->p < r->end && *r->p == '"') {
@@ -234,12 +236,12 @@ static glia_status read_pair(reader *r, glia_buf *pair, size_t *left_len, bool r
         pair->len = *left_len + glia_bpe_unspell(pair->data + *left_len, space + 1, n - left - 1, &raw[1]);
         return GLIA_OK;
     }
-    if (!take(r, '[')) return broken(r, "model.merges: expected a pair of tokens");
-    glia_status status = read_part(r, pair, &raw[0]);
+    if (!skip_char(r, '[')) return broken(r, "model.merges: expected a pair of tokens");
+    glia_status status = read_side(r, pair, &raw[0]);
     *left_len = pair->len;
-    if (!status && !take(r, ',')) status = broken(r, "model.merges: expected ','");
-    if (!status) status = read_part(r, pair, &raw[1]);
-    if (!status && !take(r, ']')) status = broken(r, "model.merges: expected ']'");
+    if (!status && !skip_char(r, ',')) status = broken(r, "model.merges: expected ','");
+    if (!status) status = read_side(r, pair, &raw[1]);
+    if (!status && !skip_char(r, ']')) status = broken(r, "model.merges: expected ']'");
     return status;
 }
 
@@ -249,7 +251,7 @@ static glia_status read_merge(reader *r, glia_buf *pair) {
     const glia_status status = read_pair(r, pair, &left_len, raw);
     if (status) return status;
     if (pair->oom) return glia_fail_nomem(r->err, pair->len, "the merges");
-    if (raw[0] || raw[1]) { /* no text has such parts: the merge only takes its rank */
+    if (raw[0] || raw[1]) { /* no word has such tokens: this merge only uses up a rank */
         r->b->n_merges++;
         return GLIA_OK;
     }
@@ -264,7 +266,7 @@ static glia_status read_merge(reader *r, glia_buf *pair) {
                          shown(right_len), pair->data + left_len,
                          left < 0    ? "the left"
                          : right < 0 ? "the right"
-                                     : "their union");
+                                     : "their concatenation");
     if (!glia_bpe_add_merge(r->b, left, right, merged))
         return glia_fail_nomem(r->err, r->b->n_merges * 32, "the merges");
     return GLIA_OK;
@@ -273,11 +275,11 @@ static glia_status read_merge(reader *r, glia_buf *pair) {
 static glia_status read_merges(reader *r) {
     glia_buf pair = {0};
     glia_status status = GLIA_OK;
-    if (!take(r, '[')) return broken(r, "model.merges: expected an array");
-    if (!take(r, ']')) {
+    if (!skip_char(r, '[')) return broken(r, "model.merges: expected an array");
+    if (!skip_char(r, ']')) {
         do status = read_merge(r, &pair);
-        while (!status && take(r, ','));
-        if (!status && !take(r, ']')) status = broken(r, "model.merges: expected ',' or ']'");
+        while (!status && skip_char(r, ','));
+        if (!status && !skip_char(r, ']')) status = broken(r, "model.merges: expected ',' or ']'");
     }
     glia_buf_free(&pair);
     return status;
@@ -290,7 +292,8 @@ static bool key_is(const char *key, const char *end, const char *name) {
     return (size_t)(end - key) == n + 2 && memcmp(key + 1, name, n) == 0;
 }
 
-/* A member of "model", r->p at its value. *more: the walk can go on. */
+/* Read or skip a member of "model"; r->p is at its value. *more is set to false if
+ * the walk cannot continue. */
 static glia_status model_member(reader *r, const char *key, const char *key_end, bool *more) {
     glia_status status = GLIA_OK;
     const char *from = r->p;
@@ -315,12 +318,12 @@ static glia_status model_member(reader *r, const char *key, const char *key_end,
 }
 
 static glia_status walk(reader *r, bool in_model) {
-    if (!take(r, '{')) return GLIA_OK;
+    if (!skip_char(r, '{')) return GLIA_OK;
     do {
         const char *key = r->p;
         if (r->p == r->end || *r->p != '"' || !skip_string(r)) return GLIA_OK;
         const char *key_end = r->p;
-        if (!take(r, ':')) return GLIA_OK;
+        if (!skip_char(r, ':')) return GLIA_OK;
         bool more = true;
         glia_status status = GLIA_OK;
         if (in_model)
@@ -330,13 +333,13 @@ static glia_status walk(reader *r, bool in_model) {
         else
             more = skip_value(r);
         if (status || !more) return status;
-    } while (take(r, ','));
-    take(r, '}');
+    } while (skip_char(r, ','));
+    skip_char(r, '}');
     return GLIA_OK;
 }
 
-/* The text with `true` for each cut, read by jansson; its error's place is told
- * as it is in the whole text. */
+/* Let jansson parse the text with `true` in place of each cut. The position in its
+ * error message is translated to a position in the whole text. */
 static glia_status read_rest(reader *r, json_t **rest) {
     glia_buf text = {0};
     json_error_t e;

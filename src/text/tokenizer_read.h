@@ -1,8 +1,8 @@
-/* tokenizer_read.h - tokenizer.json, its two huge members straight into tables.
+/* tokenizer_read.h - reads tokenizer.json without a JSON tree of its two huge members.
  *
- * The vocabulary and the merges are nine tenths of the file; as a JSON tree they
- * would take three quarters of a million allocations (docs/SPEED.md has the
- * times). They are read in place, and jansson reads the rest. */
+ * The vocabulary and the merges are nine tenths of the file. As a JSON tree they
+ * would need 750,000 allocations, so they are parsed straight into tables; jansson
+ * parses the rest. */
 #ifndef GLIA_TEXT_TOKENIZER_READ_H
 #define GLIA_TEXT_TOKENIZER_READ_H
 
@@ -10,9 +10,10 @@
 
 #include "text/bpe.h"
 
-/* Fill *b from model.vocab and model.merges, and *rest with all else (owned by
- * the caller), where `true` stands for each of the two. Errors: GLIA_ERR_FORMAT
- * with `where` and the byte or the key; GLIA_ERR_LIMIT for an id out of range. */
+/* Fill *b from model.vocab and model.merges. *rest gets the other keys, with `true`
+ * as the value of these two; the caller owns it (json_decref). Errors:
+ * GLIA_ERR_FORMAT with `where` and the byte or the key; GLIA_ERR_LIMIT for an id out
+ * of range; GLIA_ERR_NOMEM. */
 glia_status glia_tokenizer_read(glia_bpe *b, json_t **rest, const char *text, size_t len, const char *where,
                                 glia_err *err);
 

@@ -1,7 +1,7 @@
 /* tokenizer_tables.c - see tokenizer_tables.h.
  *
- * Tables that nothing changes later, of slots and of merges, are used where they
- * are mapped; tokens and their bytes, to which added tokens may come, are copied. */
+ * The hash tables of tokens and merges never change, so they are used in the mapped
+ * file. Tokens and their bytes are copied, because added tokens may follow. */
 #include "text/tokenizer_tables.h"
 
 #include <inttypes.h>
@@ -16,11 +16,11 @@
 
 enum { HEX = 17, ALIGN = 64 };
 
-/* In the order of the file, each a multiple of ALIGN long but for the last three. */
+/* Tables in file order. The sizes of all but the last three are multiples of ALIGN. */
 enum { T_SLOTS, T_MERGES, T_TOKENS, T_BYTE_IDS, T_COUNTS, T_BYTES, T_REST, T_HASH, N_TABLES };
 static const char *const names[N_TABLES] = {"slots",  "merges", "tokens", "byte_ids",
                                             "counts", "bytes",  "rest",   "hash"};
-/* Words of an entry. */
+/* Elements of one entry. */
 static const int64_t widths[N_TABLES] = {2, 4, 2, 1, 1, 1, 1, 1};
 
 static const char layout_key[] = "glia_tokenizer_layout", hash_key[] = "tokenizer_hash";
@@ -109,7 +109,7 @@ static bool says(const glia_safetensors *file, const char *key, const char *valu
     return found && strcmp(found, value) == 0;
 }
 
-/* A table of hashed entries: a power of two of them. */
+/* True if tensor i is a hash table: its number of entries must be a power of two. */
 static bool is_table(const glia_tensor_view *t, int i) {
     const int64_t n = t->shape[0];
     return t->dtype == GLIA_TENSOR_U32 && t->n_dims == 2 && t->shape[1] == widths[i] && n > 0 &&
@@ -123,7 +123,7 @@ static bool have_shapes(const glia_tensor_view *t) {
            t[T_HASH].bytes == sizeof(uint64_t);
 }
 
-/* Ours, of this layout and of this tokenizer.json, and every byte as it was written. */
+/* True if the file has this layout, belongs to this tokenizer.json and is unchanged. */
 static bool holds(const glia_safetensors *file, const char *text, size_t len) {
     char layout[16], hex[HEX];
     uint64_t sum, stored;
@@ -140,7 +140,8 @@ static bool holds(const glia_safetensors *file, const char *text, size_t len) {
     return says(file, hash_key, hex);
 }
 
-/* A hash is no signature: whatever wrote the tables, no index leads outside and every search ends. */
+/* A hash is not a signature: the file may have another author. Check that no index
+ * is out of range and that every search of a hash table ends. */
 static bool is_sound(const glia_bpe *b) {
     size_t bad = 0, empty_slots = 0, empty_merges = b->merge ? 0 : 1;
     for (size_t i = 0; i < b->n_ids; i++) bad += (size_t)b->token[i].at + b->token[i].len > b->bytes.len;
@@ -191,7 +192,7 @@ bool glia_tokenizer_tables_read(glia_bpe *b, json_t **rest, const char *dir, con
     if (good) {
         const glia_tensor_view *t = &file.tensor[T_REST];
         good = bind(b, &file) && (*rest = json_loadb(t->data, t->bytes, JSON_REJECT_DUPLICATES, NULL));
-        if (!good) glia_bpe_free(b); /* and the file with it */
+        if (!good) glia_bpe_free(b); /* closes the file too */
     } else {
         glia_safetensors_close(&file);
     }

@@ -1,9 +1,9 @@
-/* tokenizer_tables.h - what tokenizer_read.h makes of tokenizer.json, kept in a file.
+/* tokenizer_tables.h - a file with the tables that tokenizer_read.h builds.
  *
- * Making the tables of a large vocabulary takes longer than a model's first token.
- * An artifact holds them as weights/tokenizer.safetensors, which is a cache and no more: it
- * counts only while its hashes of itself and of tokenizer.json hold, and
- * else tokenizer.json is read as ever. */
+ * Building the tables of a large vocabulary takes longer than a model's first
+ * token. An artifact caches them in weights/tokenizer.safetensors. The cache is used
+ * only if its hashes of itself and of tokenizer.json are right; otherwise
+ * tokenizer.json is read. */
 #ifndef GLIA_TEXT_TOKENIZER_TABLES_H
 #define GLIA_TEXT_TOKENIZER_TABLES_H
 
@@ -11,14 +11,16 @@
 
 #include "text/bpe.h"
 
-/* Raised when tables of an equal tokenizer.json change: hashing, layout of slots. */
+/* Raise this number when the same tokenizer.json gives other tables than before. */
 enum { GLIA_TOKENIZER_TABLES_LAYOUT = 1 };
 
-/* Read DIR/tokenizer.json and write its tables to `path`. Errors: of reading it, GLIA_ERR_IO. */
+/* Read DIR/tokenizer.json and write its tables to `path`. Errors: those of
+ * glia_tokenizer_read(), and GLIA_ERR_IO. */
 glia_status glia_tokenizer_tables_write(const char *dir, const char *path, glia_err *err);
 
-/* As glia_tokenizer_read() of `text`, from DIR/weights/tokenizer.safetensors. False, and nothing
- * is held: there is none that fits. */
+/* The same result as glia_tokenizer_read() of `text`, from
+ * DIR/weights/tokenizer.safetensors. Returns false, with *b and *rest empty, if there
+ * is no such file or it does not belong to `text`. */
 bool glia_tokenizer_tables_read(glia_bpe *b, json_t **rest, const char *dir, const char *text, size_t len);
 
 #endif

@@ -6,8 +6,8 @@
 #include <threads.h>
 #include <utf8proc.h>
 
-/* States: 1-3 that many continuation bytes to come; 4-7 the second byte is
- * restricted: after E0 (A0..BF), ED (80..9F), F0 (90..BF), F4 (80..8F). */
+/* States 1 to 3: so many continuation bytes follow. States 4 to 7: the second byte
+ * is restricted, after E0 (A0..BF), ED (80..9F), F0 (90..BF), F4 (80..8F). */
 unsigned glia_utf8_step(unsigned state, unsigned char byte) {
     static const unsigned char low[8] = {0, 0x80, 0x80, 0x80, 0xa0, 0x80, 0x90, 0x80};
     static const unsigned char high[8] = {0, 0xbf, 0xbf, 0xbf, 0xbf, 0x9f, 0xbf, 0x8f};
@@ -25,7 +25,7 @@ size_t glia_utf8_check(const char *text, size_t len) {
     size_t i = 0;
     while (i < len) {
         uint64_t eight;
-        while (len - i >= 8) { /* most text is mostly ASCII */
+        while (len - i >= 8) { /* fast path: most text is mostly ASCII */
             memcpy(&eight, text + i, 8);
             if (eight & 0x8080808080808080u) break;
             i += 8;
@@ -69,8 +69,8 @@ size_t glia_utf8_put(char out[4], uint32_t c) {
 
 /* ---- characters newer than the libraries ------------------------------------ */
 
-/* Source: the Unicode character database, read off tokenizers 0.22.2 (16.0)
- * against Python 3.11 (14.0). */
+/* Source: the Unicode character database, as the difference between tokenizers
+ * 0.22.2 (Unicode 16.0) and Python 3.11 (14.0). */
 static const struct {
     uint32_t first, last, stand_in;
 } newer[] = {
@@ -181,9 +181,10 @@ bool glia_is_word(uint32_t c) {
 
 /* ---- normal forms --------------------------------------------------------- */
 
-/* A character is inert for NFC when it is its own NFC, begins no reordering and
- * composes with nothing before it. Text of inert characters is in NFC, and a
- * text can be cut before any of them. Nothing at or past INERT_END is otherwise. */
+/* A character is inert for NFC if it is its own NFC, has combining class 0 and
+ * composes with no character before it. A text of inert characters is in NFC, and
+ * a text can be normalized in two separate pieces if the second begins with an
+ * inert character. All characters from INERT_END on are inert. */
 enum { INERT_END = 0x30000, HANGUL_V = 0x1161, HANGUL_T_END = 0x11c3 };
 static uint8_t active[INERT_END / 8]; /* bit set: not inert */
 static once_flag active_once = ONCE_FLAG_INIT;
@@ -211,9 +212,9 @@ static bool is_active(uint32_t c) { return c < INERT_END && active[c >> 3] >> (c
 /* The first character of [p, end) that is not inert, or end. */
 static const char *find_active(const char *p, const char *end) {
     while (p < end && (unsigned char)*p < 0xcc) p++;
-    if (p < end) call_once(&active_once, fill_active); /* takes milliseconds: not for English */
+    if (p < end) call_once(&active_once, fill_active); /* takes milliseconds; plain English needs no table */
     while (p < end) {
-        if ((unsigned char)*p < 0xcc) { /* below U+0300 all is inert, and continuation bytes are passed */
+        if ((unsigned char)*p < 0xcc) { /* a character below U+0300, all inert, or a continuation byte */
             p++;
             continue;
         }
@@ -233,7 +234,7 @@ bool glia_is_normalized(const char *text, size_t len, glia_normal_form form) {
 
 static int combining_class(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
 
-/* Stable order by combining class of c[0, n), all nonzero. `spare` [n]. */
+/* Sort c [n] by combining class, stably. All classes are nonzero. `spare` [n] is scratch. */
 static void sort_marks(utf8proc_int32_t *c, utf8proc_int32_t *spare, size_t n) {
     if (n <= 32) {
         for (size_t i = 1; i < n; i++) {
@@ -252,9 +253,9 @@ static void sort_marks(utf8proc_int32_t *c, utf8proc_int32_t *spare, size_t n) {
     memcpy(c, spare, n * sizeof *c);
 }
 
-/* Normalize one stretch that composes with nothing outside it. utf8proc's own
- * sort is quadratic in a run of marks, so only its tables and its composition
- * are used. */
+/* Normalize a stretch of text that composes with nothing outside of it. utf8proc's
+ * own sort is quadratic in the length of a run of marks, so only its tables and its
+ * composition are used. */
 static void normalize_stretch(glia_buf *out, const char *p, const char *end, glia_normal_form form) {
     int flags = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
     if (form == GLIA_NFKC || form == GLIA_NFKD) flags |= UTF8PROC_COMPAT;
@@ -263,7 +264,7 @@ static void normalize_stretch(glia_buf *out, const char *p, const char *end, gli
     utf8proc_int32_t *c = NULL;
     while (p < end) {
         int boundary = 0;
-        if (cap - n < 32) { /* the longest decomposition, U+FDFA's, has 18 */
+        if (cap - n < 32) { /* the longest decomposition, that of U+FDFA, has 18 characters */
             cap = cap ? cap * 2 : 256;
             utf8proc_int32_t *grown = realloc(c, 2 * cap * sizeof *c); /* the second half is spare */
             if (!grown) goto no_memory;
@@ -299,9 +300,9 @@ void glia_normalize(glia_buf *out, const char *text, size_t len, glia_normal_for
     }
     while (p < end && !out->oom) {
         const char *from = find_active(p, end);
-        if (from > p && from < end) glia_utf8_previous(&from); /* the base the marks sit on */
+        if (from > p && from < end) glia_utf8_previous(&from); /* include the base of the marks */
         glia_buf_add(out, p, (size_t)(from - p));
-        for (p = from; p < end;) { /* up to the next inert character but the base */
+        for (p = from; p < end;) { /* up to the next inert character after the base */
             const char *next = p;
             if (!is_active(glia_utf8_next(&next)) && p > from) break;
             p = next;

@@ -1,6 +1,6 @@
-/* tokenizer_parts.c - the components of tokenizer.json, each checked completely:
- * a key that is not known, or a value that would change a result in a way that
- * is not built, is an error that names it. */
+/* tokenizer_components.c - reads the components of tokenizer.json. Each is checked
+ * completely: an unknown key, or a value that Glia does not support and that would
+ * change a result, is an error that names it. */
 #define _GNU_SOURCE /* strdup */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,21 +9,22 @@
 #include "format/json.h"
 #include "text/tokenizer_impl.h"
 
-/* One object being read; `where` is the file and the key. */
+/* A component being read. `where` is the file and the key, for messages. */
 typedef struct {
     glia_json_reader r;
     char where[256];
-} part;
+} component;
 
-static void open_part(part *p, const json_t *object, const char *where, const char *key, glia_err *err) {
+static void open_component(component *p, const json_t *object, const char *where, const char *key,
+                           glia_err *err) {
     snprintf(p->where, sizeof p->where, "%.180s: %.70s", where, key);
     p->r = (glia_json_reader){.object = object, .where = p->where, .err = err};
     if (!json_is_object(object))
         glia_json_fail(&p->r, GLIA_ERR_FORMAT, "expected an object, found %s", glia_json_type_name(object));
 }
 
-/* Fail unless each key of the object is in `known`, a list that NULL ends. */
-static void only_keys(part *p, const char *const *known) {
+/* Fail if the object has a key that is not in `known`. NULL ends the list. */
+static void only_keys(component *p, const char *const *known) {
     const char *key;
     json_t *value;
     char text[80];
@@ -38,36 +39,36 @@ static void only_keys(part *p, const char *const *known) {
 }
 #define ONLY_KEYS(p, ...) only_keys(p, (const char *const[]){__VA_ARGS__, NULL})
 
-static const json_t *need(part *p, const char *key) {
+static const json_t *need(component *p, const char *key) {
     const json_t *value = p->r.status ? NULL : json_object_get(p->r.object, key);
     if (!value) glia_json_fail(&p->r, GLIA_ERR_FORMAT, "%s is missing", key);
     return value;
 }
 
-static bool need_bool(part *p, const char *key) {
+static bool need_bool(component *p, const char *key) {
     return need(p, key) ? glia_json_bool(&p->r, key, false) : false;
 }
 
-static const char *need_string(part *p, const char *key) {
+static const char *need_string(component *p, const char *key) {
     const char *s = need(p, key) ? glia_json_string(&p->r, key) : NULL;
     if (!s) glia_json_fail(&p->r, GLIA_ERR_FORMAT, "%s: expected a string", key);
     return s ? s : "";
 }
 
-static void unsupported_type(part *p) {
+static void unsupported_type(component *p) {
     char text[80];
     glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "type is %s, which Glia does not support",
                    glia_json_print(need(p, "type"), text, sizeof text));
 }
 
-/* A member of a Sequence, or the component itself: what each kind reads. */
-typedef void component_fn(glia_tokenizer *t, part *p, const char *type);
+/* Reads one component that is not a Sequence. */
+typedef void component_fn(glia_tokenizer *t, component *p, const char *type);
 
-/* Hand `object`, or each member of the Sequence it is (under `list`), to fn. */
+/* Pass `object` to `fn`; if it is a Sequence, pass each element of its array `list`. */
 static glia_status components(glia_tokenizer *t, const json_t *object, const char *list, component_fn *fn,
                               const char *where, const char *key, int depth, glia_err *err) {
-    part p;
-    open_part(&p, object, where, key, err);
+    component p;
+    open_component(&p, object, where, key, err);
     const char *type = need_string(&p, "type");
     if (p.r.status) return p.r.status;
     if (strcmp(type, "Sequence") != 0) {
@@ -75,22 +76,22 @@ static glia_status components(glia_tokenizer *t, const json_t *object, const cha
         return p.r.status;
     }
     ONLY_KEYS(&p, "type", list);
-    const json_t *members = need(&p, list);
-    if (!p.r.status && !json_is_array(members))
+    const json_t *elements = need(&p, list);
+    if (!p.r.status && !json_is_array(elements))
         glia_json_fail(&p.r, GLIA_ERR_FORMAT, "%s: expected an array", list);
     if (!p.r.status && depth >= 4) glia_json_fail(&p.r, GLIA_ERR_LIMIT, "Sequences nested deeper than 4");
     glia_status status = p.r.status;
-    for (size_t i = 0; i < json_array_size(members) && !status; i++) {
+    for (size_t i = 0; i < json_array_size(elements) && !status; i++) {
         char name[64];
         snprintf(name, sizeof name, "%.40s[%zu]", key, i);
-        status = components(t, json_array_get(members, i), list, fn, where, name, depth + 1, err);
+        status = components(t, json_array_get(elements, i), list, fn, where, name, depth + 1, err);
     }
     return status;
 }
 
 /* ---- normalizer ------------------------------------------------------------ */
 
-static void read_normalizer(glia_tokenizer *t, part *p, const char *type) {
+static void read_normalizer(glia_tokenizer *t, component *p, const char *type) {
     static const char *const names[] = {"NFC", "NFD", "NFKC", "NFKD"};
     static const glia_normal_form forms[] = {GLIA_NFC, GLIA_NFD, GLIA_NFKC, GLIA_NFKD};
     size_t i = 0;
@@ -111,8 +112,9 @@ static void read_normalizer(glia_tokenizer *t, part *p, const char *type) {
 static const char byte_level_regex[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/* `pattern` NULL: the step that puts a space before. */
-static void add_step(glia_tokenizer *t, part *p, const char *pattern, bool literal,
+/* Append a step to the pre-tokenizer. With `pattern` NULL, the step puts a space
+ * before each piece. */
+static void add_step(glia_tokenizer *t, component *p, const char *pattern, bool literal,
                      glia_split_behavior behavior, bool invert) {
     glia_split_step step = {.behavior = behavior, .invert = invert};
     if (p->r.status) return;
@@ -125,7 +127,7 @@ static void add_step(glia_tokenizer *t, part *p, const char *pattern, bool liter
     if (!p->r.status) t->pre.step[t->pre.n++] = step;
 }
 
-static glia_split_behavior read_behavior(part *p) {
+static glia_split_behavior read_behavior(component *p) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
                                         "Contiguous"};
     static const glia_split_behavior behaviors[] = {GLIA_SPLIT_REMOVED, GLIA_SPLIT_ISOLATED,
@@ -141,14 +143,14 @@ static glia_split_behavior read_behavior(part *p) {
     return GLIA_SPLIT_ISOLATED;
 }
 
-static void read_split(glia_tokenizer *t, part *p) {
+static void read_split(glia_tokenizer *t, component *p) {
     ONLY_KEYS(p, "type", "pattern", "behavior", "invert");
     const glia_split_behavior behavior = read_behavior(p);
     const bool invert = need_bool(p, "invert");
     const json_t *object = need(p, "pattern");
     if (p->r.status) return;
-    part pattern;
-    open_part(&pattern, object, p->where, "pattern", p->r.err);
+    component pattern;
+    open_component(&pattern, object, p->where, "pattern", p->r.err);
     ONLY_KEYS(&pattern, "Regex", "String");
     const char *regex = glia_json_string(&pattern.r, "Regex"),
                *string = glia_json_string(&pattern.r, "String");
@@ -159,16 +161,16 @@ static void read_split(glia_tokenizer *t, part *p) {
     p->r.status = pattern.r.status;
 }
 
-/* The last step: add_prefix_space, then the regex of GPT-2 where it is used. */
-static void read_byte_level(glia_tokenizer *t, part *p) {
-    ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex"); /* offsets are not told */
+/* The last pre-tokenizer: add_prefix_space, then GPT-2's regex if use_regex is true. */
+static void read_byte_level(glia_tokenizer *t, component *p) {
+    ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex"); /* Glia reports no offsets */
     if (need_bool(p, "add_prefix_space")) add_step(t, p, NULL, false, GLIA_SPLIT_ISOLATED, false);
     if (glia_json_bool(&p->r, "use_regex", true))
         add_step(t, p, byte_level_regex, false, GLIA_SPLIT_ISOLATED, false);
     t->byte_level = true;
 }
 
-static void read_pre_tokenizer(glia_tokenizer *t, part *p, const char *type) {
+static void read_pre_tokenizer(glia_tokenizer *t, component *p, const char *type) {
     if (t->byte_level) {
         glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "a %.60s after ByteLevel, which has to be the last",
                        type);
@@ -187,8 +189,8 @@ static void read_pre_tokenizer(glia_tokenizer *t, part *p, const char *type) {
 
 /* ---- post_processor and decoder -------------------------------------------- */
 
-/* A special token of the template: its ids to `ids`. */
-static void add_template_ids(part *p, const json_t *token, glia_ids *ids) {
+/* Append the ids of a special token of the template to `ids`. */
+static void add_template_ids(component *p, const json_t *token, glia_ids *ids) {
     const char *name = json_string_value(json_object_get(token, "id"));
     const json_t *entry = name ? json_object_get(json_object_get(p->r.object, "special_tokens"), name) : NULL;
     const json_t *list = json_object_get(entry, "ids");
@@ -203,16 +205,16 @@ static void add_template_ids(part *p, const json_t *token, glia_ids *ids) {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *id = json_array_get(list, i);
         if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= GLIA_VOCAB_MAX) {
-            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "special_tokens: \"%.60s\": an id is no token id", name);
+            glia_json_fail(&p->r, GLIA_ERR_FORMAT, "special_tokens: \"%.60s\": expected token ids", name);
             return;
         }
         ids->at[ids->n++] = (int32_t)json_integer_value(id);
     }
 }
 
-/* What "single" puts before and after the text, itself around what an earlier
- * processor of a Sequence put there. "pair" and type ids are not used here. */
-static void read_template(glia_tokenizer *t, part *p) {
+/* Read the tokens that "single" puts before and after the text. In a Sequence they
+ * go around the tokens of earlier processors. Glia does not use "pair" and type ids. */
+static void read_template(glia_tokenizer *t, component *p) {
     ONLY_KEYS(p, "type", "single", "pair", "special_tokens");
     const json_t *single = need(p, "single");
     glia_ids before = {0};
@@ -242,18 +244,18 @@ static void read_template(glia_tokenizer *t, part *p) {
     t->before = before;
 }
 
-static void read_post_processor(glia_tokenizer *t, part *p, const char *type) {
+static void read_post_processor(glia_tokenizer *t, component *p, const char *type) {
     if (strcmp(type, "TemplateProcessing") == 0)
         read_template(t, p);
-    else if (strcmp(type, "ByteLevel") == 0) /* changes offsets only */
+    else if (strcmp(type, "ByteLevel") == 0) /* as a post-processor it changes offsets only */
         ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex");
     else
         unsupported_type(p);
 }
 
-static void read_decoder(glia_tokenizer *t, part *p, const char *type) {
+static void read_decoder(glia_tokenizer *t, component *p, const char *type) {
     (void)t;
-    if (strcmp(type, "ByteLevel") == 0) /* its settings belong to the pre-tokenizer of the same name */
+    if (strcmp(type, "ByteLevel") == 0) /* the decoder has no settings; the pre-tokenizer uses these */
         ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex");
     else
         unsupported_type(p);
@@ -261,16 +263,17 @@ static void read_decoder(glia_tokenizer *t, part *p, const char *type) {
 
 /* ---- model ----------------------------------------------------------------- */
 
-/* unk_token, fuse_unk and byte_fallback act only where a byte has no token. */
-static void check_alphabet(const glia_tokenizer *t, part *p) {
+/* Every byte of valid UTF-8 must have a token: then unk_token, fuse_unk and
+ * byte_fallback have no effect. */
+static void check_alphabet(const glia_tokenizer *t, component *p) {
     for (int c = 0; c < 256 && !p->r.status; c++)
         if (t->bpe.byte_id[c] < 0 && c != 0xc0 && c != 0xc1 && c < 0xf5)
             glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "vocab has no token for byte 0x%02x", (unsigned)c);
 }
 
 static glia_status read_model(glia_tokenizer *t, const json_t *object, const char *where, glia_err *err) {
-    part p;
-    open_part(&p, object, where, "model", err);
+    component p;
+    open_component(&p, object, where, "model", err);
     ONLY_KEYS(&p, "type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
               "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges");
     const char *type = glia_json_string(&p.r, "type");
@@ -292,8 +295,8 @@ static glia_status read_model(glia_tokenizer *t, const json_t *object, const cha
 
 /* ---- added_tokens ---------------------------------------------------------- */
 
-/* The id that the tokenizers library gives: a token of the vocabulary keeps its
- * own, any other follows the highest so far. */
+/* The id that the tokenizers library gives an added token: a token of the
+ * vocabulary keeps its id; any other gets the highest id so far plus one. */
 static int64_t expected_id(const glia_tokenizer *t, const char *bytes, size_t len, bool raw) {
     const int32_t own = glia_bpe_find(&t->bpe, bytes, len, raw);
     int64_t highest = (int64_t)t->bpe.n_tokens - 1;
@@ -302,7 +305,8 @@ static int64_t expected_id(const glia_tokenizer *t, const char *bytes, size_t le
     return own >= 0 ? own : highest + 1;
 }
 
-static void keep_added(glia_tokenizer *t, part *p, glia_added_token *token, const char *content, int64_t id) {
+static void keep_added(glia_tokenizer *t, component *p, glia_added_token *token, const char *content,
+                       int64_t id) {
     char *bytes = malloc(token->len), *copy = strdup(content);
     bool raw = false, room = bytes && copy;
     if (room) {
@@ -333,10 +337,10 @@ static void keep_added(glia_tokenizer *t, part *p, glia_added_token *token, cons
 
 static glia_status read_added(glia_tokenizer *t, const json_t *object, size_t i, const char *where,
                               glia_err *err) {
-    part p;
+    component p;
     char name[48];
     snprintf(name, sizeof name, "added_tokens[%zu]", i);
-    open_part(&p, object, where, name, err);
+    open_component(&p, object, where, name, err);
     ONLY_KEYS(&p, "id", "content", "single_word", "lstrip", "rstrip", "normalized", "special");
     need(&p, "id");
     const int64_t id = glia_json_int(&p.r, "id", 0, 0, GLIA_VOCAB_MAX - 1);
@@ -352,9 +356,8 @@ static glia_status read_added(glia_tokenizer *t, const json_t *object, size_t i,
     return p.r.status;
 }
 
-/* Put the token where it will be searched. Normalized ones are searched as they
- * look after the normalizers. */
-static bool plant(glia_tokenizer *t, size_t i) {
+/* Add token i to the trie that finds it; a `normalized` token by its normalized content. */
+static bool add_to_trie(glia_tokenizer *t, size_t i) {
     const glia_added_token *token = t->added + i;
     if (!token->normalized) return glia_added_trie_add(&t->trie, token->content, token->len, (int32_t)i);
     glia_buf normal = {0};
@@ -375,17 +378,19 @@ static glia_status read_added_tokens(glia_tokenizer *t, const json_t *list, cons
     t->added = calloc(n + 1, sizeof *t->added);
     if (!t->added) return glia_fail_nomem(err, n * sizeof *t->added, where);
     for (size_t i = 0; i < n && !status; i++) status = read_added(t, json_array_get(list, i), i, where, err);
-    for (int special = 1; special >= 0; special--) /* of equal ones, special tokens are found first */
+    for (int special = 1; special >= 0; special--) /* if two have equal bytes, the special token wins */
         for (size_t i = 0; i < t->n_added && !status; i++)
-            if (t->added[i].special == special && !plant(t, i)) status = glia_fail_nomem(err, n * 64, where);
+            if (t->added[i].special == special && !add_to_trie(t, i))
+                status = glia_fail_nomem(err, n * 64, where);
     return status;
 }
 
 /* ---- the whole file -------------------------------------------------------- */
 
-glia_status glia_tokenizer_parts(glia_tokenizer *t, const json_t *rest, const char *where, glia_err *err) {
-    part p;
-    open_part(&p, rest, where, "the file", err);
+glia_status glia_tokenizer_components(glia_tokenizer *t, const json_t *rest, const char *where,
+                                      glia_err *err) {
+    component p;
+    open_component(&p, rest, where, "the file", err);
     ONLY_KEYS(&p, "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
               "post_processor", "decoder", "model");
     if (p.r.status) return p.r.status;
@@ -412,7 +417,8 @@ glia_status glia_tokenizer_parts(glia_tokenizer *t, const json_t *rest, const ch
 
 /* ---- tokenizer_config.json ------------------------------------------------- */
 
-/* A token given as a string or as {"content": ...}: its id, -1 for null. */
+/* The id of the added token that `value` names, a string or {"content": ...}; -1 if
+ * it is absent or null. */
 static int32_t named_token(const glia_tokenizer *t, glia_json_reader *r, const json_t *value,
                            const char *key) {
     if (!value || json_is_null(value)) return -1;
@@ -421,12 +427,13 @@ static int32_t named_token(const glia_tokenizer *t, glia_json_reader *r, const j
     const glia_added_token *token = content ? glia_tokenizer_added(t, content) : NULL;
     char text[80];
     if (!token)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which is no added token of tokenizer.json", key,
-                       glia_json_print(value, text, sizeof text));
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which is not an added token of tokenizer.json",
+                       key, glia_json_print(value, text, sizeof text));
     return token ? token->id : -1;
 }
 
-/* transformers lets these override tokenizer.json; published files agree. */
+/* In transformers added_tokens_decoder overrides tokenizer.json. In published models
+ * the two agree, so a difference is an error here. */
 static void check_added_decoder(const glia_tokenizer *t, glia_json_reader *r, const char *id,
                                 const json_t *value) {
     const char *content = json_string_value(json_object_get(value, "content"));
@@ -441,15 +448,15 @@ static void check_added_decoder(const glia_tokenizer *t, glia_json_reader *r, co
                  {"special", token && token->special}};
     if (!token || strtoll(id, NULL, 10) != token->id) {
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                       "added_tokens_decoder.%.20s: \"%.60s\" is not so in tokenizer.json", id,
-                       content ? content : "");
+                       "added_tokens_decoder.%.20s: \"%.60s\" is not the added token %.20s of tokenizer.json",
+                       id, content ? content : "", id);
         return;
     }
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         const json_t *theirs = json_object_get(value, flags[i].key);
         if (theirs && json_is_true(theirs) != flags[i].ours)
             glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                           "added_tokens_decoder.%.20s: %s of \"%.60s\" is not as in tokenizer.json", id,
+                           "added_tokens_decoder.%.20s: %s of \"%.60s\" differs from tokenizer.json", id,
                            flags[i].key, content);
     }
 }
@@ -466,7 +473,7 @@ glia_status glia_tokenizer_config(glia_tokenizer *t, const char *path, glia_err 
     t->pad = named_token(t, &r, json_object_get(root, "pad_token"), "pad_token");
     named_token(t, &r, json_object_get(root, "unk_token"), "unk_token");
     json_array_foreach(json_object_get(root, "additional_special_tokens"), i, value)
-        named_token(t, &r, value, "a member of additional_special_tokens");
+        named_token(t, &r, value, "an element of additional_special_tokens");
     json_object_foreach(json_object_get(root, "added_tokens_decoder"), id, value)
         check_added_decoder(t, &r, id, value);
     if (glia_json_bool(&r, "split_special_tokens", false))
