@@ -194,7 +194,7 @@ static void test_errors(void **state) {
         {"{{ lipsum() }}", GLIA_ERR_TEMPLATE, "lipsum() is refused"},
         {"{{ 'a'.encode() }}", GLIA_ERR_TEMPLATE, "str.encode() is refused"},
         {"{{ '\\N{DASH}' }}", GLIA_ERR_TEMPLATE, "\\N{name} escapes are not supported"},
-        {"{{ '\\ud800' }}", GLIA_ERR_TEMPLATE, "a surrogate alone is no character"},
+        {"{{ '\\ud800' }}", GLIA_ERR_TEMPLATE, "a surrogate alone is not a character"},
         {"{{ (-8) ** 0.5 }}", GLIA_ERR_TEMPLATE, "complex numbers are not supported"},
         {"{{ f(", GLIA_ERR_TEMPLATE, "unexpected 'end of template'"},
         {"a\xff", GLIA_ERR_FORMAT, "chat template: invalid UTF-8 at byte 1"},

@@ -1,10 +1,10 @@
-/* ast.h - a compiled template: its tree, and how it is read. */
+/* ast.h - a compiled template: the syntax tree, the lexer and the parser. */
 #ifndef GLIA_JINJA_AST_H
 #define GLIA_JINJA_AST_H
 
 #include "jinja/jinja.h"
 
-/* Which fields of jnode a node uses is said beside it. */
+/* The comment of each kind lists the fields of jnode that it uses. */
 typedef enum {
     N_CONST,        /* value */
     N_NAME,         /* id */
@@ -24,7 +24,7 @@ typedef enum {
     N_ITEM,         /* a, b */
     N_SLICE,        /* only as b of N_ITEM; a, b, c or NULL */
     N_CALL,         /* a; arguments */
-    N_FILTER,       /* a (NULL: the text captured), value: name; arguments */
+    N_FILTER,       /* a (NULL: the captured text), value: name; arguments */
     N_TEST,         /* a, value: name; arguments */
     N_DATA,         /* value */
     N_OUTPUT,       /* kids */
@@ -33,22 +33,22 @@ typedef enum {
     N_FOR,          /* a: target, b: iterable, c: test or NULL; kids; other: else; flag: recursive */
     N_SET,          /* a: target, b */
     N_SET_BLOCK,    /* a: target, b: filter or NULL; kids */
-    N_WITH,         /* args.v: targets and values in turn; kids */
+    N_WITH,         /* args.v: target, value, target, value, ...; kids */
     N_MACRO,        /* value: name, id; params; kids */
     N_CALL_BLOCK,   /* a: the call; params; kids */
-    N_GENERATION,   /* params, none; kids; a call block in transformers, so a scope of its own */
+    N_GENERATION,   /* params: empty; kids; transformers implements it as a call block, so it has a scope */
     N_FILTER_BLOCK, /* a: filter; kids */
     N_BLOCK,        /* value: name; flag: scoped, what: 'r'equired; kids */
     N_AUTOESCAPE,   /* a; kids */
     N_BREAK,
     N_CONTINUE,
-    N_LOADER, /* a; include, import, from, extends: there is no loader */
+    N_LOADER, /* a; include, import, from, extends: always an error, because there is no loader */
 } jop;
 
 typedef struct {
     jnode **v; /* positional arguments, or targets and values of N_WITH */
     size_t n;
-    jstr **names; /* of keyword arguments */
+    jstr **names; /* [n_kw] names of keyword arguments */
     jnode **kw;
     size_t n_kw;
     jnode *star, *star2; /* *args, **kwargs; NULL: none */
@@ -57,10 +57,10 @@ typedef struct {
 typedef struct {
     int *id;
     size_t n;
-    jnode **defaults; /* of the last n_defaults */
+    jnode **defaults; /* [n_defaults] defaults of the last parameters */
     size_t n_defaults;
-    bool caller, kwargs, varargs; /* the body refers to them */
-    int explicit_caller;          /* index of a parameter named caller; -1 */
+    bool caller, kwargs, varargs; /* the body uses the name without declaring it */
+    int explicit_caller;          /* index of a parameter named caller; -1: none */
 } jparams;
 
 struct jnode {
@@ -74,15 +74,15 @@ struct jnode {
     jnode **kids;
     size_t n;
     jnode *other;
-    const jrow *row; /* of a filter or test; NULL: unknown, an error when reached */
+    const jrow *row; /* of a filter or test; NULL: unknown, an error when evaluated */
     jcallargs *args;
     jparams *params;
-    int *hide; /* names that the scope of this node hides until it sets them */
+    int *hide; /* [n_hide] names that are undefined in this node's scope until it sets them; see names.c */
     size_t n_hide;
 };
 
-/* Names that every template knows by these ids. Under the last, which no source
- * can spell, stands the text that a filter block or set block has captured. */
+/* Ids of names that every template has. J_ID_CAPTURED, a name that no source can
+ * spell, holds the text that a filter block or set block has captured. */
 enum { J_ID_LOOP = 0, J_ID_CALLER, J_ID_KWARGS, J_ID_VARARGS, J_ID_SELF, J_ID_SUPER, J_ID_CAPTURED, J_IDS };
 
 struct glia_template {
@@ -107,7 +107,7 @@ typedef enum {
     T_STRING,
     T_INTEGER,
     T_FLOAT,
-    T_OPERATOR, /* everything after it is one, in the order of the lexer's table */
+    T_OPERATOR, /* this and all later tokens are operators, in the order of the lexer's table */
     T_POW = T_OPERATOR,
     T_FLOORDIV,
     T_EQ,
@@ -144,12 +144,12 @@ typedef struct {
 
 typedef struct {
     jrt *rt;
-    const char *src; /* newlines normalised, the last one dropped */
+    const char *src; /* newlines normalised, a final newline dropped */
     size_t n, pos;
     int line;
     enum { LEX_ROOT, LEX_BLOCK, LEX_VARIABLE } state;
     bool line_starting;
-    jtoken pending; /* the begin token after data; T_EOF: none */
+    jtoken pending; /* the token that follows a data token; T_EOF: none */
     char brackets[J_NEST_MAX];
     int n_brackets;
 } jlexer;
@@ -165,7 +165,7 @@ typedef struct jframe jframe;
 typedef struct {
     jstr *name;
     int line;
-    bool soft, test; /* soft: an error only if it is reached */
+    bool soft, test; /* soft: an error only if evaluated; test: a test, not a filter */
 } junknown;
 
 typedef struct {
@@ -176,25 +176,25 @@ typedef struct {
     glia_template *t;
     jval names, block_names; /* dicts: name to id */
     int nest;
-    jframe *frame, *frames; /* the scope being read, and all of them */
-    bool soft;              /* inside if or a conditional expression */
-    int loops;              /* loops around, inside this macro or block */
-    unsigned seen;          /* bits of J_ID_*: names loaded that the macro must provide */
-    unsigned declared;
-    int assigned_loop;                   /* line where `loop` was assigned inside the loop being read; 0 */
-    const char *const *ends[J_NEST_MAX]; /* end tags that are being looked for */
+    jframe *frame, *frames; /* the innermost open scope, and the list of all scopes */
+    bool soft;              /* inside an `if` statement or a conditional expression */
+    int loops;              /* enclosing loops within the current macro or block */
+    unsigned seen;          /* bits of J_ID_*: special names that the current macro uses */
+    unsigned declared;      /* bits of J_ID_*: special names that the current macro declares itself */
+    int assigned_loop;      /* line that assigned `loop` inside the current loop; 0: none */
+    const char *const *ends[J_NEST_MAX]; /* the end tags that each open body looks for */
     const char *tags[J_NEST_MAX];        /* open tags */
     int n_ends, n_tags;
-    junknown *unknown; /* filters and tests not known by name */
+    junknown *unknown; /* unknown filters and tests */
     size_t n_unknown, cap_unknown;
 } jparser;
 
-/* Parse source into t, whose arena is rt's. */
+/* Parse source into t. The tree is in rt's arena. */
 void glia_j_parse(jrt *rt, glia_template *t, const char *source, size_t len);
 
 _Noreturn __attribute__((format(printf, 3, 4))) void glia_j_syntax(jparser *p, int line, const char *fmt,
                                                                    ...);
-/* A node over up to three others, which may be NULL. */
+/* A new node; a, b and c may be NULL. */
 jnode *glia_j_node(jparser *p, jop op, int line, jnode *a, jnode *b, jnode *c);
 int glia_j_name_id(jparser *p, const jstr *name);
 void glia_j_advance(jparser *p);
@@ -206,13 +206,13 @@ jtoken glia_j_expect(jparser *p, jtok type);
 const char *glia_j_describe(jparser *p, const jtoken *t);
 void glia_j_kid(jparser *p, jnode *n, jnode *kid); /* append to n's kids */
 void glia_j_grow(jrt *rt, jnode ***v, size_t *n, jnode *one);
-void glia_j_nest(jparser *p); /* one level of recursion deeper; `p->nest--` leaves it */
+void glia_j_nest(jparser *p); /* one level of recursion deeper; leave by `p->nest--` */
 
 jnode *glia_j_parse_expr(jparser *p, bool with_cond);
-jnode *glia_j_parse_tuple(jparser *p, bool with_cond); /* one expression, or a tuple where there is a comma */
+jnode *glia_j_parse_tuple(jparser *p, bool with_cond); /* one expression; a tuple if a comma follows */
 jnode *glia_j_parse_target(jparser *p, bool with_namespace);
-int glia_j_parse_name(jparser *p, jval *name, bool declare); /* the id of a name to be assigned */
-/* Scopes, as in names.c; `p->frame` goes back to the outer one by hand. */
+int glia_j_parse_name(jparser *p, jval *name, bool declare); /* the id of an assigned name */
+/* Scopes; see names.c. To close a scope, the caller restores `p->frame`. */
 void glia_j_frame_open(jparser *p, jnode *owner, bool isolated);
 void glia_j_frames_end(jparser *p);
 void glia_j_load(jparser *p, int id);
@@ -220,7 +220,8 @@ void glia_j_store(jparser *p, int id);
 void glia_j_declare(jparser *p, int id);
 void glia_j_branch(jparser *p, int by);
 void glia_j_target_names(jparser *p, const jnode *target, bool declare);
-/* |filter|filter; `inline_start`: the first without its bar. n, or NULL, when there is none. */
+/* Parse |filter|filter applied to n. `inline_start`: the first filter has no bar.
+ * Returns n if there is no filter. */
 jnode *glia_j_parse_filters(jparser *p, jnode *n, bool inline_start);
 
 #endif

@@ -1,6 +1,6 @@
-/* call.c - attributes, items and calls, as Jinja's immutable sandbox allows
- * them: names that begin with an underscore and methods that change a list or
- * a dict are refused. */
+/* call.c - attributes, items and calls, under the rules of Jinja's
+ * ImmutableSandboxedEnvironment: names that begin with an underscore, and methods
+ * that change their object, are refused. */
 #include "jinja/ast.h"
 
 #include <string.h>
@@ -53,7 +53,7 @@ static jsignature read_signature(const char *p) {
 
 static const char *pyname(const jrow *row) { return row->pyname ? row->pyname : row->name; }
 
-/* The words of CPython for functions written in C. */
+/* Fail with CPython's message for functions written in C. */
 static _Noreturn void wrong_count(jrt *rt, const jrow *row, const jsignature *s, size_t given) {
     const char *name = pyname(row), *last = strrchr(name, '.');
     if (row->hidden < 0) {
@@ -76,7 +76,7 @@ static _Noreturn void wrong_count(jrt *rt, const jrow *row, const jsignature *s,
                 bound, bound == 1 ? "" : "s", given);
 }
 
-/* The words of Python for functions written in Python. */
+/* Fail with CPython's message for functions written in Python. */
 static _Noreturn void too_many(jrt *rt, const jrow *row, const jsignature *s, size_t given) {
     if (row->hidden < 0)
         glia_j_fail(rt, "TypeError", "%s() takes at most %zu argument%s (%zu given)", pyname(row), s->n,
@@ -163,7 +163,7 @@ static const jrow *methods_of(jval obj) {
     }
 }
 
-/* Names that every Python object has, and its containers. */
+/* True for the names that every Python object or container has. */
 static bool is_dunder(const jstr *name) {
     static const char *const names[] = {
         "__class__", "__init__",    "__doc__",      "__dict__",    "__module__",       "__len__",
@@ -257,7 +257,7 @@ jval glia_j_attribute(jrt *rt, jval obj, jval name) {
     }
 }
 
-/* obj[key] proper; J_MISSING where Python raises LookupError or TypeError. */
+/* obj[key] without a look at attributes; J_MISSING if Python raises LookupError or TypeError. */
 static jval subscript(jrt *rt, jval obj, jval key) {
     int64_t i, n = 0;
     jval v = glia_j_missing;

@@ -40,7 +40,7 @@ void glia_j_set(jrt *rt, jscope *sc, int id, jval v) {
     sc->v[sc->n++] = v;
 }
 
-/* A variable of the context, else one of Jinja's globals, else undefined. */
+/* The context's variable, else Jinja's global, else undefined. */
 static jval find_global(jrt *rt, int id) {
     jstr *name = rt->t->names[id];
     const jval key = {J_STR, {.s = name}};
@@ -185,7 +185,7 @@ static jval eval_cond(jrt *rt, const jnode *n, jscope *sc) {
     return glia_j_undef_hint(rt, t.data, NULL);
 }
 
-/* Filters and tests. */
+/* Evaluate a filter or test on v. */
 static jval eval_row(jrt *rt, const jnode *n, jscope *sc, jval v) {
     jargs args;
     if (!n->row)
@@ -236,7 +236,8 @@ static jval eval_node(jrt *rt, const jnode *n, jscope *sc) {
     }
 }
 
-/* The line of a failure is that of the node at work, not of its last operand. */
+/* rt->line is restored afterwards, so that a failure reports the line of the node
+ * being evaluated and not of its last operand. */
 jval glia_j_eval(jrt *rt, const jnode *n, jscope *sc) {
     const int line = rt->line;
     rt->line = n->line;

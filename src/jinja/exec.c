@@ -1,8 +1,8 @@
 /* exec.c - statements: loops, assignments, macros, blocks.
  *
- * Scoping as Jinja compiles it: a loop's body, a macro, with, filter and set
- * blocks have scopes of their own, `if` has none; a block sees what the top level
- * has set; a macro sees the scope it was defined in as it is when called. */
+ * Scopes are Jinja's: a loop's body, a macro, and with, filter and set blocks have a
+ * scope each; `if` has none. A block sees the names that the top level has set. A
+ * macro sees the current state of the scope that defined it. */
 #include "jinja/ast.h"
 
 #include <string.h>
@@ -24,7 +24,8 @@ static void unpack(jrt *rt, const jnode *target, jscope *sc, jval v) {
     for (size_t i = 0; i < want; i++) glia_j_assign(rt, target->kids[i], sc, items[i]);
 }
 
-/* Every ns.attr in a target must belong to a namespace before anything is assigned. */
+/* Fail unless every ns.attr in the target belongs to a namespace. Checked before
+ * anything is assigned. */
 static void check_namespaces(jrt *rt, const jnode *target, jscope *sc) {
     for (size_t i = 0; i < target->n; i++) check_namespaces(rt, target->kids[i], sc);
     if (target->op != N_NSREF) return;
@@ -66,13 +67,13 @@ static jval capture_end(jrt *rt, jcapture *c) {
 
 /* ---- loops ----------------------------------------------------------------------------------------- */
 
-/* The items of a loop that pass its test, each tried when it is asked for. */
+/* The next item that passes the loop's test; items are tested lazily. */
 static bool next_passing(jrt *rt, jiter *it, jval *out) {
     while (glia_j_step_iter(rt, it->in, out)) {
         jscope *sc = glia_j_scope(rt, it->scope, NULL);
         glia_j_assign(rt, it->node->a, sc, *out);
         if (!glia_j_truth(rt, glia_j_eval(rt, it->node->c, sc))) continue;
-        *out = glia_j_eval(rt, it->node->a, sc); /* as the target spells it: a tuple of what was unpacked */
+        *out = glia_j_eval(rt, it->node->a, sc); /* the target's value: a tuple if the item was unpacked */
         return true;
     }
     return false;
@@ -110,7 +111,7 @@ int64_t glia_j_loop_length(jrt *rt, jloop *loop) {
 }
 
 static bool peek(jrt *rt, jloop *loop) {
-    jval item; /* a generator may write to it and then end */
+    jval item; /* not loop->after: a generator may write to its output and then end */
     if (loop->after.kind == J_MISSING && glia_j_step_iter(rt, loop->it, &item)) loop->after = item;
     return loop->after.kind != J_MISSING;
 }
@@ -143,7 +144,7 @@ static jflow run_loop(jrt *rt, const jnode *n, jscope *sc, jval src, int depth0)
     if (n->c) loop->src = (jval){J_ITER, {.it = loop->it}};
     jscope *body = glia_j_scope(rt, sc, NULL);
     jval item;
-    bool any = false, leave = false; /* any: as Jinja has it, a body run to its end */
+    bool any = false, leave = false; /* any: a body ran to its end, which is what Jinja's `else` depends on */
     while (!leave && glia_j_loop_step(rt, loop, &item)) {
         if (body->captured) body = glia_j_scope(rt, sc, NULL);
         body->n = 0;
@@ -180,7 +181,8 @@ static const char *macro_name(jrt *rt, const jnode *n) {
     return n->op == N_MACRO ? glia_j_crepr(rt, n->value) : "None";
 }
 
-/* The arguments by keyword that the parameters have not taken; NULL: none were given. */
+/* Bind keyword arguments to parameters. Returns those that match no parameter; NULL
+ * if the call has no keyword arguments. */
 static jdict *bind_macro(jrt *rt, const jparams *p, const jargs *args, jscope *sc, bool *has_caller) {
     jdict *rest = args->kw ? glia_j_dict(rt).u.d : NULL;
     for (size_t i = 0; args->kw && i < args->kw->n; i++) {
@@ -276,8 +278,7 @@ static void run_call_block(jrt *rt, const jnode *n, jscope *sc) {
     output(rt, glia_j_call(rt, f, &args));
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------
- */
+/* ---- blocks ----------------------------------------------------------------------------------------- */
 
 static void run_block(jrt *rt, const jnode *n, jscope *parent) {
     jscope *sc = glia_j_scope(rt, parent, n);
@@ -298,8 +299,7 @@ jval glia_j_call_block(jrt *rt, const jnode *block) {
     return capture_end(rt, &c);
 }
 
-/* ---- statements
- * ---------------------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------------- */
 
 static jflow run_if(jrt *rt, const jnode *n, jscope *sc) {
     for (size_t i = 0; i < n->n; i += 2) {
@@ -316,7 +316,7 @@ static jflow run_with(jrt *rt, const jnode *n, jscope *sc) {
     return glia_j_exec(rt, n->kids, n->n, inner);
 }
 
-/* A set block or filter block: its text, through its filter, to *out. */
+/* Run a set block or filter block; *out gets its text, filtered. */
 static jflow run_captured(jrt *rt, const jnode *n, const jnode *filter, jscope *sc, jval *out) {
     jscope *inner = glia_j_scope(rt, sc, n);
     jcapture c;
@@ -373,7 +373,7 @@ static jflow exec_node(jrt *rt, const jnode *n, jscope *sc) {
         jval src = glia_j_eval(rt, n->b, sc);
         rt->line = n->line;
         if (!n->flag) return run_loop(rt, n, sc, src, 0);
-        jcapture c; /* a recursive loop is a function, whose text comes out at once */
+        jcapture c; /* in Jinja a recursive loop is a function, whose text is output as a whole */
         capture_begin(rt, &c);
         run_loop(rt, n, sc, src, 0);
         output(rt, capture_end(rt, &c));

@@ -34,7 +34,7 @@ static jval f_pprint(jrt *rt, jval v, const jval *a, const jargs *raw) {
 static const struct {
     const char *name;
     int32_t cp;
-    bool bare; /* also without its semicolon */
+    bool bare; /* recognised without a semicolon too */
 } entities[] = {
     {"amp", '&', true},        {"lt", '<', true},        {"gt", '>', true},        {"quot", '"', true},
     {"apos", '\'', false},     {"nbsp", 0xa0, true},     {"copy", 0xa9, true},     {"reg", 0xae, true},
@@ -45,7 +45,8 @@ static const struct {
     {"larr", 0x2190, false},
 };
 
-/* The character of the reference after '&' at p, its length in *used; -1: none. */
+/* The character of the reference at p, which follows '&'; *used is the reference's
+ * length. -1: not a reference. */
 static int32_t reference(const char *p, size_t n, size_t *used) {
     if (n > 1 && p[0] == '#') {
         const bool hex = p[1] == 'x' || p[1] == 'X';
@@ -176,7 +177,8 @@ static jval f_xmlattr(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return glia_j_mark(rt, glia_j_text(rt, &out), rt->autoescape);
 }
 
-/* rel: what was given, "nofollow" and Jinja's own "noopener", sorted. */
+/* The value of `rel`: the words given, "nofollow" if asked for, and "noopener",
+ * which Jinja adds always; sorted, without duplicates. */
 static jval rel_of(jrt *rt, jval rel, bool nofollow) {
     const jargs none = {0};
     jval words = glia_j_list(rt, 0), unique = glia_j_list(rt, 0);

@@ -13,7 +13,7 @@ static jval f_abs(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return glia_j_negate(rt, glia_j_int(i), i < 0);
 }
 
-/* float(v) where it can be had. */
+/* float(v); false if v has none. */
 static bool to_float(jrt *rt, jval v, double *f) {
     if (v.kind == J_UNDEF) glia_j_undefined_error(rt, v);
     return glia_j_number(v, f) || (v.kind == J_STR && glia_j_parse_float(v.u.s, f));

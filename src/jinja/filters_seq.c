@@ -1,5 +1,5 @@
-/* filters_seq.c - Jinja's filters on sequences; lazy where Jinja's are, so
- * that a generator is always true, has no length and can be gone through once. */
+/* filters_seq.c - Jinja's filters on sequences. A filter that is lazy in Jinja is
+ * lazy here: its generator is always true, has no length and can be iterated once. */
 #include "jinja/jinja.h"
 
 #include <ctype.h>
@@ -7,7 +7,7 @@
 
 /* ---- attributes by path: "a.b.0" ------------------------------------------------------------ */
 
-static jval path_part(jrt *rt, const jstr *s) {
+static jval path_key(jrt *rt, const jstr *s) {
     bool digits = s->n > 0;
     int64_t i = 0;
     for (size_t k = 0; k < s->n; k++) digits &= isdigit((unsigned char)s->p[k]) != 0;
@@ -33,11 +33,12 @@ static jlist *path_of(jrt *rt, jval attribute) {
         return path;
     }
     path = split(rt, attribute.u.s, '.');
-    for (size_t i = 0; i < path->n; i++) path->v[i] = path_part(rt, path->v[i].u.s);
+    for (size_t i = 0; i < path->n; i++) path->v[i] = path_key(rt, path->v[i].u.s);
     return path;
 }
 
-/* `otherwise` J_MISSING or J_NONE: none. */
+/* The value at the end of an attribute path. `otherwise` replaces an undefined
+ * attribute, unless it is J_MISSING or J_NONE. */
 static jval follow(jrt *rt, jval item, const jlist *path, jval otherwise) {
     for (size_t i = 0; i < path->n; i++) {
         item = glia_j_getitem(rt, item, path->v[i]);
@@ -66,7 +67,7 @@ static const jrow *row_named(jrt *rt, jval name, bool test) {
     return row;
 }
 
-/* Generators look at their arguments when first asked for an item, as Python's do. */
+/* Generators evaluate their arguments at the first item, as Python's do. */
 static bool begin(jrt *rt, jiter *it) {
     if (it->in) return false;
     it->in = glia_j_iter(rt, it->src);
@@ -212,7 +213,7 @@ static bool next_batch(jrt *rt, jiter *it, jval *out) {
     jval item = it->aux;
     *out = glia_j_list(rt, 0);
     if (!it->flag && !glia_j_step_iter(rt, it->in, &item)) return false;
-    if (!it->flag && glia_j_equal(rt, want, glia_j_int(0))) { /* an empty batch comes before the first */
+    if (!it->flag && glia_j_equal(rt, want, glia_j_int(0))) { /* Jinja yields an empty batch first */
         it->flag = true;
         it->aux = item;
         return true;
@@ -221,7 +222,7 @@ static bool next_batch(jrt *rt, jiter *it, jval *out) {
     glia_j_push(rt, out->u.l, item);
     while (glia_j_step_iter(rt, it->in, &item)) {
         if (glia_j_equal(rt, glia_j_int((int64_t)out->u.l->n), want)) {
-            it->flag = true; /* the item waits in aux for the next batch */
+            it->flag = true; /* aux holds the first item of the next batch */
             it->aux = item;
             return true;
         }
@@ -270,7 +271,7 @@ static jval f_slice(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return with_two(rt, v, a, raw, next_slice);
 }
 
-/* ---- one of many ------------------------------------------------------------------------------------- */
+/* ---- one item of a sequence --------------------------------------------------------------------------- */
 
 static jval f_first(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)a, (void)raw;
@@ -289,7 +290,7 @@ static jval f_last(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return glia_j_undef_hint(rt, "No last item, sequence was empty.", NULL);
 }
 
-/* From a generator that starts alike in every render, so that prompts repeat. */
+/* The random generator has the same seed in every render, so that prompts repeat. */
 static jval f_random(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)a, (void)raw;
     int64_t n;
@@ -365,8 +366,7 @@ static jval f_attr(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return found.kind == J_MISSING ? glia_j_undef(rt, v, a[0]) : found;
 }
 
-/* ---- whole sequences ------------------------------------------------------------------------------------
- */
+/* ---- whole sequences ---------------------------------------------------------------------------------- */
 
 static jval f_list(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)a, (void)raw;
@@ -409,8 +409,7 @@ static jval f_join(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return glia_j_mark(rt, glia_j_text(rt, &t), escape);
 }
 
-/* ---- in order
- * ----------------------------------------------------------------------------------------------- */
+/* ---- sorting ------------------------------------------------------------------------------------------ */
 
 static jval f_sort(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)raw;

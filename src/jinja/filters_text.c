@@ -25,7 +25,7 @@ static bool splits_title(int32_t cp) {
     return glia_j_isspace(cp) || (cp < 128 && strchr("-({[<", (int)cp) && cp);
 }
 
-/* Jinja's own title(): a word begins after white space or one of - ( { [ <. */
+/* Jinja's title(), not Python's: a word begins after white space or one of - ( { [ <. */
 static jval f_title(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)a, (void)raw;
     const jstr *s = soft(rt, v);

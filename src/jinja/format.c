@@ -18,7 +18,7 @@ typedef struct {
     char type;                /* 0: none */
 } jspec;
 
-/* ---- numbers and texts, once the specification is read ------------------------------------ */
+/* ---- formatting by a parsed specification --------------------------------------------------- */
 
 static void put_aligned(jrt *rt, jtext *out, const jspec *sp, const char *p, size_t n, char normal) {
     jstr s = {.p = p, .n = n, .chars = -1};
@@ -30,7 +30,8 @@ static void put_aligned(jrt *rt, jtext *out, const jspec *sp, const char *p, siz
     glia_j_pad(rt, out, sp->fill, pad - left);
 }
 
-/* Digits with a separator every `every`, filled with zeros up to `width` characters. */
+/* The digits with a separator after every group of `every`, padded with zeros up to
+ * `width` characters. */
 static jtext group_digits(jrt *rt, const char *digits, size_t n, char sep, size_t every, int64_t width) {
     jtext out = {0};
     size_t all = n;
@@ -47,7 +48,7 @@ static jtext group_digits(jrt *rt, const char *digits, size_t n, char sep, size_
     return out;
 }
 
-/* sign + prefix, digits (grouped), rest (".5e+10"), padded as the specification says. */
+/* Append sign, prefix, grouped digits and rest (".5e+10"), padded to the width. */
 static void put_number(jrt *rt, jtext *out, const jspec *sp, bool negative, const char *prefix,
                        const char *digits, size_t n, const char *rest) {
     char head[8];
@@ -84,7 +85,8 @@ static void put_int(jrt *rt, jtext *out, const jspec *sp, int64_t i) {
     put_number(rt, out, sp, i < 0, sp->alt && base != 10 ? prefix : "", p, strlen(p), "");
 }
 
-/* Python's float without a type letter: repr, or %g that keeps one digit after the point. */
+/* A float without a type letter, as Python formats it: repr, or with a precision %g
+ * that keeps one digit after the point. */
 static const char *plain_float(jrt *rt, double f, int64_t precision) {
     jtext t = {0};
     if (precision < 0) {
@@ -109,7 +111,7 @@ static const char *plain_float(jrt *rt, double f, int64_t precision) {
     return t.data;
 }
 
-/* C's %#g keeps trailing zeros and the point; Python's '#' is the same. */
+/* A float with a type letter. C's '#' keeps trailing zeros and the point, as Python's does. */
 static const char *typed_float(jrt *rt, double f, const jspec *sp) {
     const char conv = sp->type == '%' ? 'f' : sp->type == 'n' ? 'g' : sp->type;
     const int64_t precision = sp->precision < 0 ? 6 : sp->precision;
@@ -158,7 +160,7 @@ static void put_text(jrt *rt, jtext *out, const jspec *sp, jstr *s, char normal)
     put_aligned(rt, out, sp, s->p, n, normal);
 }
 
-/* ascii(): repr with every other character escaped. */
+/* Append ascii(v): repr(v) with all non-ASCII characters escaped. */
 static void put_ascii(jrt *rt, jtext *out, jval v) {
     jtext t = {0};
     glia_j_repr(rt, &t, v);
@@ -181,7 +183,7 @@ typedef struct {
     jrt *rt;
     const char *p, *end, *start;
     jval args;
-    size_t next, n; /* of a tuple; else n is 1 */
+    size_t next, n; /* the next argument and their number; n is 1 if args is not a tuple */
     bool mapping, safe;
     jtext out;
 } jpercent;
@@ -249,7 +251,7 @@ static void percent_number(jpercent *pc, jspec *sp, jval v) {
         if (!whole) i = glia_j_to_int(rt, v.u.f);
         sp->type = 'd';
     }
-    if (sp->precision > 0) { /* at least so many digits, inside the width */
+    if (sp->precision > 0) { /* the minimal number of digits, within the width */
         jspec digits = *sp;
         jtext t = {0};
         digits.width = sp->precision + (i < 0 || sp->sign != 0) + (sp->alt && sp->type != 'd' ? 2 : 0);
@@ -465,7 +467,7 @@ void glia_j_format_value(jrt *rt, jtext *out, jval v, const char *spec, size_t n
 typedef struct {
     jrt *rt;
     const jargs *args;
-    int64_t automatic; /* the next {}; -1: fields are numbered by hand */
+    int64_t automatic; /* number of the next {} */
     bool manual;
 } jfields;
 
@@ -498,7 +500,7 @@ static jval first_field(jfields *f, const char *p, size_t n) {
     return f->args->v[index];
 }
 
-/* name, then .attribute and [item] as often as there are. */
+/* The value of a field: a name, then any number of .attribute and [item]. */
 static jval get_field(jfields *f, const char *p, size_t n) {
     jrt *rt = f->rt;
     size_t at = 0;
@@ -528,7 +530,7 @@ static jval get_field(jfields *f, const char *p, size_t n) {
 
 static void format_text(jfields *f, jtext *out, const char *p, size_t n, int depth, bool safe);
 
-/* p[0..n): what stands between { and }. */
+/* Format the field p [n], the text between { and }. */
 static void format_field(jfields *f, jtext *out, const char *p, size_t n, int depth, bool safe) {
     jrt *rt = f->rt;
     size_t name = 0;

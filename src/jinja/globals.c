@@ -1,5 +1,4 @@
-/* globals.c - the functions that every template has, and the methods of
- * loops and cyclers. */
+/* globals.c - global functions of templates, and methods of loops and cyclers. */
 #include "jinja/jinja.h"
 
 #include <inttypes.h>

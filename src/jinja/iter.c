@@ -1,11 +1,11 @@
-/* iter.c - going through values, lazily where Jinja is lazy, and sorting. */
+/* iter.c - iteration over values, lazy if Jinja is lazy, and sorting. */
 #include "jinja/jinja.h"
 
 #include <string.h>
 
 bool glia_j_step_iter(jrt *rt, jiter *it, jval *out) {
     glia_j_step(rt, 1);
-    glia_j_enter(rt); /* iterators stand on iterators */
+    glia_j_enter(rt); /* an iterator may call another */
     const bool more = it->next(rt, it, out);
     glia_j_leave(rt);
     return more;
@@ -199,7 +199,8 @@ static void reverse_values(jval *v, size_t n) {
     }
 }
 
-/* Merge sort of the indices; reversed twice where asked, as Python keeps it stable. */
+/* Merge sort of indices. A reversed sort reverses before and after, as Python does,
+ * so that it stays stable. */
 void glia_j_sort(jrt *rt, jval *v, const jval *keys, size_t n, bool reverse) {
     size_t *a = glia_j_alloc(rt, n * sizeof *a), *b = glia_j_alloc(rt, n * sizeof *b);
     jval *sorted = glia_j_alloc(rt, n * sizeof *sorted);

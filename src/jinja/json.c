@@ -1,5 +1,5 @@
-/* json.c - values from jansson, and the filter tojson as transformers
- * defines it: json.dumps(x, ensure_ascii=False), nothing escaped for HTML. */
+/* json.c - values from jansson trees, and the filter tojson as transformers defines
+ * it: json.dumps(x, ensure_ascii=False), without HTML escapes. */
 #include "jinja/jinja.h"
 
 #include <inttypes.h>
@@ -22,10 +22,10 @@ jval glia_j_from_json(jrt *rt, const json_t *j) {
             glia_j_push(rt, v.u.l, glia_j_from_json(rt, json_array_get(j, i)));
         glia_j_leave(rt);
         break;
-    case JSON_OBJECT: /* jansson keeps the order of insertion */
+    case JSON_OBJECT: /* jansson iterates in insertion order */
         glia_j_enter(rt);
         v = glia_j_dict(rt);
-        json_t *object = (json_t *)(uintptr_t)j; /* its iterators take no const */
+        json_t *object = (json_t *)(uintptr_t)j; /* jansson's iterators take no const pointer */
         for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
             item = glia_j_from_json(rt, json_object_iter_value(at));
             glia_j_put(rt, v.u.d, glia_j_str(rt, json_object_iter_key(at), json_object_iter_key_len(at)),

@@ -1,13 +1,13 @@
-/* lex.c - the source as tokens, by the rules of Jinja2's lexer with
- * trim_blocks and lstrip_blocks: a newline after a block or comment goes, and so
- * does white space before one that begins its line. */
+/* lex.c - the lexer, with the rules of Jinja2's for trim_blocks and lstrip_blocks:
+ * the newline after a block or comment is dropped, and so is the white space before
+ * a block or comment that begins its line. */
 #include "jinja/ast.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-/* In the order of T_OPERATOR and after; longer ones first. */
+/* In the order of the tokens from T_OPERATOR on; longer operators first. */
 static const char *const operators[] = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "/",
                                         "*",  "%",  "~",  "[",  "]",  "(",  ")", "{", "}",
                                         ">",  "<",  "=",  ".",  ":",  "|",  ",", ";"};
@@ -35,7 +35,7 @@ static _Noreturn void bad(jlexer *lx, const char *msg) {
 
 void glia_j_lex_init(jlexer *lx, jrt *rt, const char *source, size_t len) {
     *lx = (jlexer){.rt = rt, .line = 1, .line_starting = true};
-    char *src = glia_j_alloc(rt, len + 8); /* zeros after it, so that looking ahead is safe */
+    char *src = glia_j_alloc(rt, len + 8); /* zeros at the end make it safe to look ahead */
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
         if (source[i] == '\r') {
@@ -66,15 +66,15 @@ static size_t skip_space(const jlexer *lx, size_t pos) {
     return pos;
 }
 
-/* Move to `to`, counting lines. */
+/* Advance to `to`, counting lines. */
 static void move(jlexer *lx, size_t to) {
     for (size_t i = lx->pos; i < to; i++) lx->line += lx->src[i] == '\n';
     lx->line_starting = to > lx->pos && lx->src[to - 1] == '\n';
     lx->pos = to;
 }
 
-/* The end of a tag's closing `mark` at `pos`, with its sign and the space that
- * goes with it; 0: there is none. */
+/* The end of the closing `mark` of a tag at `pos`, including its sign and the white
+ * space that it drops; 0: there is no mark. */
 static size_t closing(const jlexer *lx, size_t pos, const char *mark, bool block) {
     if (lx->src[pos] == '-' && at(lx, pos + 1, mark)) return skip_space(lx, pos + 1 + strlen(mark));
     if (block && lx->src[pos] == '+' && at(lx, pos + 1, mark)) return pos + 1 + strlen(mark);
@@ -83,7 +83,7 @@ static size_t closing(const jlexer *lx, size_t pos, const char *mark, bool block
     return block && pos < lx->n && lx->src[pos] == '\n' ? pos + 1 : pos;
 }
 
-/* [from, *to) is text before a tag with this sign: what of it stays? */
+/* The end of the text [from, to) before a tag with this sign, after dropping white space. */
 static size_t stripped(const jlexer *lx, size_t from, size_t to, char sign, bool lstrip) {
     if (sign == '-') {
         jstr s = {.p = lx->src + from, .n = to - from, .chars = -1};
@@ -106,7 +106,7 @@ static jtoken data_token(jlexer *lx, size_t from, size_t to) {
 
 /* ---- outside of tags ------------------------------------------------------------------------ */
 
-/* {% raw %} at `pos`: the position after it; 0: something else. */
+/* The position after {% raw %} at `pos`; 0: another tag. */
 static size_t raw_begin(const jlexer *lx, size_t pos) {
     pos += 2;
     if (lx->src[pos] == '-' || lx->src[pos] == '+') pos++;
@@ -149,7 +149,7 @@ static bool is_begin(const jlexer *lx, size_t pos) {
     return lx->src[pos] == '{' && pos + 1 < lx->n && strchr("%{#", lx->src[pos + 1]);
 }
 
-/* Text up to the next tag, and that tag's beginning kept for the next call. */
+/* The text up to the next tag. The tag's begin token is kept for the next call. */
 static jtoken lex_root(jlexer *lx) {
     if (lx->pos >= lx->n) return token(lx, T_EOF);
     const size_t from = lx->pos;
@@ -192,7 +192,7 @@ static int is_bit(int c) { return c == '0' || c == '1'; }
 static int is_octal(int c) { return c >= '0' && c <= '7'; }
 static int is_zero(int c) { return c == '0'; }
 
-/* The end of a float at `pos`; 0: there is none. */
+/* The end of a float literal at `pos`; 0: none. */
 static size_t float_end(const jlexer *lx, size_t pos) {
     if (pos > 0 && lx->src[pos - 1] == '.') return 0;
     size_t end = digits(lx, pos, isdigit);
@@ -259,7 +259,7 @@ static jtoken lex_name(jlexer *lx) {
     return t;
 }
 
-/* \x41 \u0041 \U00000041: the character, *p moved past it. */
+/* The character of \x41, \u0041 or \U00000041, whose n digits begin at *p; advances *p. */
 static int32_t hex_escape(jlexer *lx, const char **p, const char *end, int n) {
     int32_t cp = 0;
     for (int i = 0; i < n; i++, (*p)++) {
@@ -272,7 +272,7 @@ static int32_t hex_escape(jlexer *lx, const char **p, const char *end, int n) {
         cp = cp * 16 + (isdigit((unsigned char)c) ? c - '0' : c - 'a' + 10);
     }
     if (cp > 0x10ffff) bad(lx, "illegal Unicode character");
-    if (cp >= 0xd800 && cp < 0xe000) bad(lx, "a surrogate alone is no character");
+    if (cp >= 0xd800 && cp < 0xe000) bad(lx, "a surrogate alone is not a character");
     return cp;
 }
 
@@ -294,7 +294,7 @@ static void unescape(jlexer *lx, jtext *out, const char **p, const char *end) {
         int32_t cp = c - '0';
         for (int i = 0; i < 2 && *p < end && is_octal((unsigned char)**p); i++) cp = cp * 8 + (*(*p)++ - '0');
         glia_j_putcp(rt, out, cp);
-    } else if ((unsigned char)c >= 0x80) { /* Jinja escapes such a character first, so its number shows */
+    } else if ((unsigned char)c >= 0x80) { /* Jinja makes it an escape first, which this \ makes literal */
         size_t at = 0;
         const char *from = *p - 1;
         const int32_t cp = glia_j_next(from, (size_t)(end - from), &at);
@@ -306,7 +306,7 @@ static void unescape(jlexer *lx, jtext *out, const char **p, const char *end) {
     }
 }
 
-/* Returns false when no closing quote follows. */
+/* Returns false if there is no closing quote. */
 static bool lex_string(jlexer *lx, jtoken *t) {
     const char quote = lx->src[lx->pos];
     size_t end = lx->pos + 1;

@@ -1,4 +1,4 @@
-/* mem.c - the interpreter's arena, its failures and its growing texts. */
+/* mem.c - the interpreter's arena, failures and text buffers. */
 #include "jinja/jinja.h"
 
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 struct jchunk {
     jchunk *prev;
     size_t used, cap;
-    size_t pad; /* data begins at a multiple of 16 */
+    size_t pad; /* makes the data begin at a multiple of 16 */
 };
 
 enum { CHUNK_MIN = 32 << 10, CHUNK_MAX = 1 << 20 };
@@ -92,7 +92,7 @@ void *glia_j_alloc(jrt *rt, size_t n) {
     return memset(p, 0, n);
 }
 
-/* Room for `to` bytes where `from` were: in place when they are the newest. */
+/* Grow an allocation from `from` to `to` bytes: in place if it is the newest one. */
 static void *grow(jrt *rt, void *p, size_t from, size_t to) {
     jchunk *last = rt->arena.last;
     const size_t old = (from + 15) & ~(size_t)15, want = (to + 15) & ~(size_t)15;
@@ -114,7 +114,7 @@ void glia_j_arena_free(jarena *a) {
     a->last = NULL;
 }
 
-/* ---- growing texts --------------------------------------------------------------- */
+/* ---- text buffers ----------------------------------------------------------------- */
 
 static void reserve(jrt *rt, jtext *t, size_t n) {
     if (t == rt->out && n > rt->max_output - t->n)

@@ -1,6 +1,5 @@
-/* methods.c - Python's methods of lists, tuples, dicts, numbers and ranges.
- * Rows without a function exist in Python and change their object, which the
- * immutable sandbox refuses. */
+/* methods.c - Python's methods of lists, tuples, dicts, numbers and ranges. A row
+ * without a function is a method that changes its object: the sandbox refuses it. */
 #include "jinja/jinja.h"
 
 #include <math.h>

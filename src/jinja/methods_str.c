@@ -153,7 +153,7 @@ static int64_t position(jrt *rt, jval v, int64_t otherwise) {
     return i;
 }
 
-/* The bytes of s[start:end]; false when start lies past the end. */
+/* The byte range [*from, *to) of s[start:end]; false if start is past the end. */
 static bool window(jrt *rt, jstr *s, jval start, jval end, size_t *from, size_t *to) {
     const int64_t n = (int64_t)glia_j_chars(s);
     int64_t i = position(rt, start, 0);
@@ -255,7 +255,7 @@ METHOD(m_replace) {
     return glia_j_replace(rt, self.u.s, old, by.u.s, glia_j_opt_int(rt, a[2], -1));
 }
 
-/* ---- taking apart and putting together ---------------------------------------------------------------- */
+/* ---- splitting and joining ---------------------------------------------------------------------------- */
 
 static jval split_space(jrt *rt, jstr *s, int64_t max) {
     jval parts = glia_j_list(rt, 0);
@@ -481,8 +481,7 @@ METHOD(m_encode) {
     glia_j_fail(rt, "TypeError", "str.encode() is refused: templates have no bytes");
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------
- */
+/* ---- predicates --------------------------------------------------------------------------------------- */
 
 static jval all(jrt *rt, const jstr *s, bool (*test)(int32_t), bool empty) {
     glia_j_step(rt, s->n / 4);

@@ -1,20 +1,21 @@
-/* names.c - the names that a scope hides until it has set them.
+/* names.c - finds the names that are undefined in a scope until it sets them.
  *
- * Jinja decides when it compiles which scope a name belongs to. A name that a
- * scope assigns, other than inside `if`, before reading it belongs to that scope
- * from its beginning: a loop or macro inside it that reads the name earlier finds
- * it undefined, not the context's variable of that name. So every scope notes
- * what was read inside it before it was assigned. Source: jinja2/idtracking.py. */
+ * Jinja decides at compile time which scope a name belongs to. If a scope assigns a
+ * name (outside of `if`) before it reads the name itself, the name belongs to the
+ * scope from its beginning: an inner loop or macro that reads the name earlier finds
+ * it undefined, even if the context has a variable of that name. So each scope
+ * records the names that inner scopes read before the scope assigned them.
+ * Source: jinja2/idtracking.py. */
 #include "jinja/ast.h"
 
 struct jframe {
     jframe *parent, *next;
     jnode *owner;
     jval refs;  /* names that this scope itself reads or sets: a dict by id */
-    jval early; /* names read in scopes inside it, before it had them */
+    jval early; /* names that inner scopes read before this scope read or set them */
     int *hide;
     size_t n, cap;
-    int branches; /* ifs around what is being read */
+    int branches; /* number of `if` statements around the current position */
 };
 
 void glia_j_frame_open(jparser *p, jnode *owner, bool isolated) {
@@ -72,7 +73,8 @@ void glia_j_target_names(jparser *p, const jnode *target, bool declare) {
         glia_j_store(p, target->id);
 }
 
-/* A name that an outer scope has too starts with the outer one's value. */
+/* A name that an outer scope reads or sets too is not hidden: it begins with the
+ * outer scope's value. */
 void glia_j_frames_end(jparser *p) {
     for (jframe *f = p->frames; f; f = f->next) {
         size_t kept = 0;

@@ -1,5 +1,5 @@
-/* num.c - arithmetic, rounding, and numbers read from text, as in Python,
- * but for integers: they have 64 bits, and a result past them is a limit. */
+/* num.c - arithmetic, rounding, and parsing of numbers, as in Python. One
+ * difference: integers have 64 bits, and an overflow is GLIA_ERR_LIMIT. */
 #include "jinja/jinja.h"
 
 #include <ctype.h>
@@ -208,13 +208,13 @@ static int64_t round_int(jrt *rt, int64_t i, int64_t digits) {
     return low;
 }
 
-/* Exact decimal rounding, half to even of the true value, as Python's. */
+/* Round the exact decimal value, half to even, as Python does. */
 static double round_float(jrt *rt, double f, int64_t digits) {
     if (!isfinite(f) || f == 0 || digits > 330) return f;
     if (digits < -310) return copysign(0, f);
     if (digits >= 0) return glia_j_strtod(glia_j_format_double(rt, f, 'f', (int)digits));
     const int leading = atoi(strchr(glia_j_format_double(rt, f, 'e', 40), 'e') + 1);
-    const int keep = leading + (int)digits; /* digits after the leading one */
+    const int keep = leading + (int)digits; /* digits to keep after the first */
     if (keep >= 0) return glia_j_strtod(glia_j_format_double(rt, f, 'e', keep));
     const double unit = pow(10, (double)-digits);
     return keep == -1 && fabs(f) > unit / 2 ? copysign(unit, f) : copysign(0, f);
@@ -320,7 +320,7 @@ bool glia_j_parse_int(jrt *rt, const jstr *s, int64_t base, int64_t *out) {
     return true;
 }
 
-/* Digits with single underscores between them; moves *p past them. */
+/* Copy digits, which may have single underscores between them; advances *p. */
 static bool copy_digits(const char **p, const char *end, char **to) {
     const char *start = *p;
     while (*p < end && (isdigit((unsigned char)**p) || (**p == '_' && *p > start && (*p)[-1] != '_' &&

@@ -1,11 +1,11 @@
-/* parse.c - statements, and the errors that Jinja2 tells before rendering. */
+/* parse.c - the parser of statements, and the errors that Jinja2 reports at compile time. */
 #include "jinja/ast.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the stream of tokens ------------------------------------------------------------------ */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 void glia_j_syntax(jparser *p, int line, const char *fmt, ...) {
     char msg[400];
@@ -21,7 +21,7 @@ void glia_j_advance(jparser *p) {
     const int line = p->now.line;
     p->now = p->has_ahead ? p->ahead : glia_j_lex(&p->lx);
     p->has_ahead = false;
-    if (p->now.type == T_EOF && line) p->now.line = line; /* the end has the line of what came last */
+    if (p->now.type == T_EOF && line) p->now.line = line; /* the end has the line of the last token */
     p->rt->line = p->now.line;
 }
 
@@ -93,7 +93,7 @@ jnode *glia_j_node(jparser *p, jop op, int line, jnode *a, jnode *b, jnode *c) {
 }
 
 void glia_j_grow(jrt *rt, jnode ***v, size_t *n, jnode *one) {
-    if ((*n & (*n - 1)) == 0) { /* full at each power of two */
+    if ((*n & (*n - 1)) == 0) { /* the array is full when n is 0 or a power of two */
         jnode **grown = glia_j_alloc(rt, 2 * (*n + 1) * sizeof **v);
         if (*n) memcpy(grown, *v, *n * sizeof **v);
         *v = grown;
@@ -124,7 +124,7 @@ static bool is_end(const jparser *p, const char *const *ends) {
     return false;
 }
 
-/* "'elif' or 'else' or 'endif'" */
+/* The end tags as a list for messages: "'elif' or 'else' or 'endif'". */
 static const char *list_ends(jparser *p, const char *const *ends) {
     jtext t = {0};
     for (size_t i = 0; ends[i]; i++) glia_j_printf(p->rt, &t, "%s'%s'", i ? " or " : "", ends[i]);
@@ -132,7 +132,7 @@ static const char *list_ends(jparser *p, const char *const *ends) {
     return t.data;
 }
 
-/* `tag` NULL: the template has ended. */
+/* Fail at an unknown tag; at the end of the template if `tag` is NULL. */
 static _Noreturn void fail_tag(jparser *p, const char *tag, int line) {
     jtext t = {0};
     bool expected = false;
@@ -157,11 +157,11 @@ static _Noreturn void fail_tag(jparser *p, const char *tag, int line) {
     glia_j_syntax(p, line, "%s", t.data);
 }
 
-/* What stands until one of `ends`, which is left as the current token. */
+/* Parse a body up to one of the tags `ends`, which becomes the current token. */
 static void parse_statements(jparser *p, jnode *into, const char *const *ends) {
     glia_j_skip(p, T_COLON);
     glia_j_expect(p, T_BLOCK_END);
-    p->ends[p->n_ends++] = ends; /* cannot run over: each needs a statement, and those nest J_NEST_MAX deep */
+    p->ends[p->n_ends++] = ends; /* cannot overflow: statements nest at most J_NEST_MAX deep */
     parse_body(p, into, ends);
     if (p->now.type == T_EOF) fail_tag(p, NULL, p->now.line);
     p->n_ends--;
@@ -172,7 +172,8 @@ static void parse_until(jparser *p, jnode *into, const char *const *ends) {
     glia_j_advance(p);
 }
 
-/* A body that is a function of its own: loops around it cannot be left from it. */
+/* Parse a body that Jinja compiles to a function: break and continue inside of it
+ * cannot leave a loop around it. */
 static void parse_function(jparser *p, jnode *into, const char *const *ends) {
     const int loops = p->loops;
     const bool soft = p->soft;
@@ -269,7 +270,7 @@ static jnode *parse_set(jparser *p, int line) {
         p->soft = soft;
         parse_scoped(p, n, ends);
     }
-    glia_j_target_names(p, target, false); /* assigned only when the value is there */
+    glia_j_target_names(p, target, false); /* after the value: it may read the same name */
     return n;
 }
 
@@ -325,7 +326,7 @@ static jparams *parse_signature(jparser *p) {
     return s;
 }
 
-/* The body of a macro or call block; `n` has its parameters. */
+/* Parse the body of a macro or call block n, whose parameters are parsed already. */
 static void parse_macro_body(jparser *p, jnode *n, const char *const *ends) {
     const unsigned seen = p->seen, declared = p->declared;
     jparams *s = n->params;
@@ -372,7 +373,7 @@ static jnode *parse_call_block(jparser *p, int line) {
         n->params = no_params(p);
     }
     inner = p->frame;
-    p->frame = outer; /* the call itself is made outside */
+    p->frame = outer; /* the call expression belongs to the outer scope */
     n->a = glia_j_parse_expr(p, true);
     if (n->a->op != N_CALL) glia_j_syntax(p, line, "expected call");
     p->frame = inner;
@@ -463,7 +464,8 @@ static void skip_context(jparser *p) {
     }
 }
 
-/* There is no loader, so only the shape of these is read. */
+/* There is no loader: include, import, from and extends are parsed and then fail
+ * when they are executed. */
 static jnode *parse_include(jparser *p, int line) {
     jnode *n = glia_j_node(p, N_LOADER, line, glia_j_parse_expr(p, true), NULL, NULL);
     if (glia_j_is(&p->now, "ignore") && glia_j_is(glia_j_look(p), "missing")) {
@@ -574,7 +576,7 @@ static void parse_body(jparser *p, jnode *into, const char *const *ends) {
     }
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------ */
+/* ---- the template ---------------------------------------------------------------------------------- */
 
 void glia_j_parse(jrt *rt, glia_template *t, const char *source, size_t len) {
     static const char *const known[J_IDS] = {

@@ -1,6 +1,5 @@
-/* parse_expr.c - expressions, with the precedence of Jinja2's parser: a
- * filter binds tighter than any operator, ** takes its left side first, and
- * comparisons chain. */
+/* parse_expr.c - the parser of expressions, with Jinja2's precedence: a filter binds
+ * tighter than any operator, ** is left-associative, and comparisons chain. */
 #include "jinja/ast.h"
 
 #include <string.h>
@@ -153,7 +152,7 @@ static jnode *parse_primary(jparser *p, bool with_namespace) {
     jnode *n;
     switch (t.type) {
     case T_NAME: n = parse_name(p, with_namespace); return n;
-    case T_STRING: { /* neighbours join */
+    case T_STRING: { /* adjacent strings are concatenated */
         jtext text = {0};
         jval v = t.value;
         for (glia_j_advance(p); p->now.type == T_STRING; glia_j_advance(p)) {
@@ -184,9 +183,9 @@ static jnode *parse_value(jparser *p) {
     return n;
 }
 
-/* ---- what follows a value ------------------------------------------------------------------- */
+/* ---- attributes, subscripts, calls, filters ---------------------------------------------------- */
 
-/* What Jinja lets through and Python's compiler then refuses. */
+/* Fail with an error that in Jinja comes from Python's compiler. */
 static _Noreturn void fail_python(jparser *p, int line, const char *msg, const jstr *name) {
     p->rt->line = line;
     glia_j_fail(p->rt, "SyntaxError", "%s%.*s", msg, name ? (int)name->n : 0, name ? name->p : "");
@@ -244,7 +243,7 @@ static void add_keyword(jparser *p, jcallargs *a, jtoken key, jnode *v) {
             fail_python(p, key.line, "keyword argument repeated: ", a->names[i]);
     }
     if (a->n_kw >= 1000) glia_j_limit(p->rt, "more than 1000 keyword arguments");
-    if ((a->n_kw & (a->n_kw - 1)) == 0) { /* full at each power of two */
+    if ((a->n_kw & (a->n_kw - 1)) == 0) { /* the array is full when n_kw is 0 or a power of two */
         jstr **names = glia_j_alloc(p->rt, 2 * (a->n_kw + 1) * sizeof *names);
         if (a->n_kw) memcpy(names, a->names, a->n_kw * sizeof *names);
         a->names = names;
@@ -309,7 +308,7 @@ static jnode *parse_postfix(jparser *p, jnode *n) {
     }
 }
 
-/* name.name.name, as filters and tests may be called. */
+/* Parse name.name.name, the form of a filter's or test's name. */
 static jval parse_dotted(jparser *p) {
     jval name = glia_j_expect(p, T_NAME).value;
     while (glia_j_skip(p, T_DOT)) {
@@ -396,7 +395,7 @@ static jnode *parse_filter_expr(jparser *p, jnode *n) {
     }
 }
 
-/* ---- operators, tightest first ------------------------------------------------------------------ */
+/* ---- operators, the tightest first ---------------------------------------------------------------- */
 
 static jnode *parse_unary(jparser *p, bool with_filter) {
     const jtoken t = p->now;
@@ -503,25 +502,19 @@ static jnode *parse_not(jparser *p) {
     return n;
 }
 
-static jnode *parse_and(jparser *p) {
+static jnode *parse_logical(jparser *p, const char *name, jop op, jnode *(*operand)(jparser *)) {
     int line = p->now.line;
-    jnode *n = parse_not(p);
-    while (glia_j_skip_name(p, "and")) {
-        n = glia_j_node(p, N_AND, line, n, parse_not(p), NULL);
+    jnode *n = operand(p);
+    while (glia_j_skip_name(p, name)) {
+        n = glia_j_node(p, op, line, n, operand(p), NULL);
         line = p->now.line;
     }
     return n;
 }
 
-static jnode *parse_or(jparser *p) {
-    int line = p->now.line;
-    jnode *n = parse_and(p);
-    while (glia_j_skip_name(p, "or")) {
-        n = glia_j_node(p, N_OR, line, n, parse_and(p), NULL);
-        line = p->now.line;
-    }
-    return n;
-}
+static jnode *parse_and(jparser *p) { return parse_logical(p, "and", N_AND, parse_not); }
+
+static jnode *parse_or(jparser *p) { return parse_logical(p, "or", N_OR, parse_and); }
 
 static jnode *parse_cond(jparser *p) {
     int line = p->now.line;

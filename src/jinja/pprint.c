@@ -5,7 +5,8 @@
 
 enum { WIDTH = 80 };
 
-/* pprint sorts the keys of dicts; keys of different types by the name of the type. */
+/* The items of a dict sorted by key, as pprint does; keys of different types are
+ * sorted by the name of the type. */
 static jval sorted_copy(jrt *rt, jval v) {
     jval out = v;
     glia_j_enter(rt);
@@ -74,8 +75,8 @@ static void format_dict(jrt *rt, jtext *out, const jdict *d, int64_t indent, int
     glia_j_putc(rt, out, '}');
 }
 
-/* The end of \S*\s* at `at`. */
-static size_t part_end(const jstr *s, size_t at) {
+/* The end of the match of \S*\s* at `at`: a word and the white space after it. */
+static size_t word_end(const jstr *s, size_t at) {
     size_t next = at;
     while (at < s->n && !glia_j_isspace(glia_j_next(s->p, s->n, &next))) at = next;
     next = at;
@@ -86,7 +87,7 @@ static size_t part_end(const jstr *s, size_t at) {
 static void break_line(jrt *rt, jlist *chunks, const jstr *line, int64_t width, int64_t last_allowance) {
     size_t from = 0;
     for (size_t at = 0, end; at < line->n; at = end) {
-        end = part_end(line, at);
+        end = word_end(line, at);
         if (end == line->n) width -= last_allowance;
         if (width_of(repr(rt, glia_j_sub(rt, line, from, end))) <= width) continue;
         if (at > from) glia_j_push(rt, chunks, glia_j_sub(rt, line, from, at));

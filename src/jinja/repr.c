@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The shortest digits that read back as f; 0.ddd * 10^*point. f is finite and positive. */
+/* The shortest digits d that read back as f, where f = 0.d * 10^*point. f is finite
+ * and positive. Returns the number of digits. */
 static int shortest_digits(double f, char digits[32], int *point) {
     char text[40];
     for (int precision = f < DBL_MIN ? 1 : 15; precision <= 17;
-         precision++) { /* 15 digits always read back */
+         precision++) { /* rounding a normal double to 15 digits finds a shorter decimal too */
         snprintf(text, sizeof text, "%.*e", precision - 1, f);
         if (precision == 17 || strtod(text, NULL) == f) break;
     }
@@ -148,7 +149,7 @@ static void repr_object(jrt *rt, jtext *t, jval v) {
         glia_j_printf(rt, t, "<LoopContext %" PRId64 "/%" PRId64 ">", v.u.loop->index0 + 1,
                       glia_j_loop_length(rt, v.u.loop));
         break;
-    case J_FUNCTION: /* Python prints an address as well; this does not, so that prompts repeat */
+    case J_FUNCTION: /* without the address that Python prints, so that prompts repeat */
         if (strcmp(v.u.fn->type, "type") == 0)
             glia_j_printf(rt, t, "<class '%s'>", v.u.fn->row->name);
         else

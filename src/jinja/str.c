@@ -1,10 +1,10 @@
-/* str.c - text by code points: positions, searching, joining, slicing. */
+/* str.c - strings by code points: positions, searching, joining, slicing. */
 #include "jinja/jinja.h"
 
 #include <string.h>
 
-/* Context strings come from jansson and sources are checked, so bytes are UTF-8;
- * should one not be, it counts as a character by itself. */
+/* Strings are UTF-8: jansson checks the context's, and glia_template_compile() the
+ * source's. An invalid byte would count as one character. */
 int32_t glia_j_next(const char *p, size_t n, size_t *at) {
     const unsigned char *s = (const unsigned char *)p + *at;
     const size_t left = n - *at;
@@ -60,7 +60,7 @@ size_t glia_j_offset(jrt *rt, jstr *s, size_t chars) {
     size_t at = 0;
     for (size_t seen = 0; at < s->n && seen <= chars; at++) seen += is_start(s->p[at]);
     glia_j_step(rt, at / 16);
-    return at - 1; /* one past the start byte of that character */
+    return at - 1; /* the loop stops one byte past the character's first byte */
 }
 
 int64_t glia_j_find(jrt *rt, const jstr *s, const jstr *sub, size_t from, size_t to) {
@@ -89,8 +89,8 @@ int64_t glia_j_rfind(jrt *rt, const jstr *s, const jstr *sub, size_t from, size_
     return -1;
 }
 
-/* Appends in place when `a` ends where its memory ends, so that building a text
- * piece by piece in a namespace costs its length and not the square of it. */
+/* If `a` ends where its buffer ends, `b` is appended in place. So building a text
+ * piece by piece takes linear time. */
 jval glia_j_concat(jrt *rt, jval a, jval b) {
     const jstr *x = a.u.s, *y = b.u.s;
     if (y->n == 0 && x->safe == y->safe) return a;
@@ -129,7 +129,8 @@ static int64_t slice_index(jrt *rt, jval v, int64_t otherwise, int64_t n, int64_
     return i < low ? low : i > high ? high : i;
 }
 
-/* The positions that v[start:stop:step] picks: `count` of them from *from by *step. */
+/* The positions of v[start:stop:step] in a sequence of n: *from, *from + *by, ...
+ * Returns their number. */
 static int64_t slice_plan(jrt *rt, int64_t n, jval start, jval stop, jval step, int64_t *from, int64_t *to,
                           int64_t *by) {
     *by = slice_index(rt, step, 1, 0, INT64_MIN + 1, INT64_MAX);
@@ -149,7 +150,7 @@ static jval slice_str(jrt *rt, jstr *s, int64_t from, int64_t by, int64_t count)
     jtext t = {0};
     if (glia_j_chars(s) == s->n) {
         for (int64_t i = 0; i < count; i++) glia_j_putc(rt, &t, s->p[from + i * by]);
-    } else { /* characters of any width: where does each begin? */
+    } else { /* characters have different widths: list where each begins */
         const size_t n = glia_j_chars(s);
         size_t *at = glia_j_alloc(rt, (n + 1) * sizeof *at), k = 0;
         for (size_t i = 0; i < s->n; i++) {
@@ -191,9 +192,9 @@ jval glia_j_slice(jrt *rt, jval v, jval start, jval stop, jval step) {
     return out;
 }
 
-/* ---- whole texts --------------------------------------------------------------------- */
+/* ---- whole strings ------------------------------------------------------------------- */
 
-/* Python's str.replace; an empty `old` stands before every character and at the end. */
+/* Python's str.replace; an empty `old` matches before every character and at the end. */
 jval glia_j_replace(jrt *rt, jstr *s, const jstr *old, const jstr *by, int64_t count) {
     jtext t = {0};
     size_t at = 0;
@@ -247,7 +248,8 @@ jval glia_j_strip(jrt *rt, jstr *s, const jstr *chars, bool left, bool right) {
     return from == 0 && to == s->n ? (jval){J_STR, {.s = s}} : glia_j_sub(rt, s, from, to);
 }
 
-/* An odd space goes left of the text when the width is odd, as in CPython. */
+/* Centring by an odd number of spaces puts the extra one on the left if the width is
+ * odd, as in CPython. */
 jval glia_j_justify(jrt *rt, jstr *s, int64_t width, int32_t fill, char align) {
     const int64_t pad = width - (int64_t)glia_j_chars(s);
     if (pad <= 0) return (jval){J_STR, {.s = s}};

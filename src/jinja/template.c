@@ -1,4 +1,4 @@
-/* template.c - see template.h: the two entries of the interpreter, its limits. */
+/* template.c - see template.h. The entries of the interpreter and its limits. */
 #include "jinja/template.h"
 
 #include <assert.h>
@@ -10,7 +10,7 @@
 
 enum { SOURCE_MAX = 4 << 20 };
 
-/* The offset of the first byte that is not UTF-8; len when all is. */
+/* The offset of the first byte that is not UTF-8; len if all bytes are. */
 static size_t invalid_at(const char *s, size_t len) {
     size_t at = 0;
     while (at < len) {
@@ -23,7 +23,7 @@ static size_t invalid_at(const char *s, size_t len) {
     return len;
 }
 
-/* In a function of its own, so that no local of the caller lives across setjmp. */
+/* A separate function, so that no local variable of the caller is live across setjmp. */
 static bool run_parse(jrt *rt, glia_template *t, const char *source, size_t len) {
     if (setjmp(rt->trap)) return false;
     glia_j_parse(rt, t, source, len);

@@ -1,4 +1,4 @@
-/* tests.c - what may stand after `is`. */
+/* tests.c - Jinja's tests, which follow `is`. */
 #include "jinja/jinja.h"
 
 static jval yes(bool b) { return glia_j_bool(b); }
@@ -103,7 +103,7 @@ static jval t_mapping(jrt *rt, jval v, const jval *a, const jargs *raw) {
 }
 
 static jval t_sequence(jrt *rt, jval v, const jval *a, const jargs *raw) {
-    (void)rt, (void)a, (void)raw; /* has len() and __getitem__; an undefined value has both */
+    (void)rt, (void)a, (void)raw; /* Jinja asks for len() and __getitem__; an undefined value has both */
     return yes(v.kind == J_UNDEF || (v.kind >= J_STR && v.kind <= J_RANGE));
 }
 
@@ -117,7 +117,7 @@ static jval t_callable(jrt *rt, jval v, const jval *a, const jargs *raw) {
     return yes(glia_j_callable(v));
 }
 
-/* The same object; small values that CPython keeps only once count as such. */
+/* True for the same object, and for equal values that CPython caches as one object. */
 static jval t_sameas(jrt *rt, jval v, const jval *a, const jargs *raw) {
     (void)raw;
     const jval w = a[0];

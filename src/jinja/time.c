@@ -1,4 +1,4 @@
-/* time.c - strftime_now(), in the C locale whatever the program's own is. */
+/* time.c - strftime_now(), always in the C locale. */
 #define _POSIX_C_SOURCE 200809L
 #include "jinja/jinja.h"
 
@@ -8,7 +8,7 @@
 
 typedef struct {
     int year, month, day, hour, minute, second, micro;
-    int weekday, yearday; /* from Sunday 0, from January 1st 0 */
+    int weekday, yearday; /* 0 is Sunday; 0 is January 1st */
 } jtime;
 
 static const char *const weekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
@@ -34,7 +34,7 @@ static void complete(jtime *t) {
     t->weekday = (int)(((days_since_epoch(t) + 4) % 7 + 7) % 7);
 }
 
-/* "2025-07-08", "2025-07-08T12:00", with seconds, with a fraction. */
+/* Parse "2025-07-08", optionally with "T12:00", seconds and a fraction. */
 static bool parse_now(const char *s, jtime *t) {
     static const int month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     char sep = 'T', tail[8] = "";
@@ -77,9 +77,9 @@ static jtime get_now(const jrt *rt) {
                    .micro = (int)(ts.tv_nsec / 1000)};
 }
 
-/* ISO 8601: weeks begin on Monday, and week 1 has the year's first Thursday. */
+/* The week of ISO 8601: weeks begin on Monday, and week 1 has the year's first Thursday. */
 static int iso_week(const jtime *t, int *year) {
-    const int monday = (t->weekday + 6) % 7; /* Monday 0 */
+    const int monday = (t->weekday + 6) % 7; /* 0 is Monday */
     int week = (t->yearday - monday + 10) / 7;
     *year = t->year;
     if (week < 1) {
@@ -150,7 +150,7 @@ static void put(jrt *rt, jtext *out, const jtime *t, char c) {
     case 'F': put_all(rt, out, t, "Y-m-d"); break;
     case 'R': put_all(rt, out, t, "H:M"); break;
     case 'r': put_all(rt, out, t, "I:M:S p"); break;
-    case 's': /* as if the clock were UTC */
+    case 's': /* treats the time as UTC */
         glia_j_printf(rt, out, "%ld",
                       days_since_epoch(t) * 86400 + t->hour * 3600L + t->minute * 60L + t->second);
         break;
@@ -162,7 +162,7 @@ static void put(jrt *rt, jtext *out, const jtime *t, char c) {
     default:
         if (strchr("demyYCHkIlMSfjwuUWVGg", c)) {
             put_number(rt, out, t, c);
-        } else { /* as glibc: an unknown code stays */
+        } else { /* glibc copies an unknown code */
             glia_j_putc(rt, out, '%');
             glia_j_putc(rt, out, c);
         }
@@ -179,7 +179,7 @@ jval glia_j_strftime(jrt *rt, const jstr *format) {
             continue;
         }
         char c = format->p[++i];
-        const bool unpadded = c == '-' && i + 1 < format->n; /* %-d, as glibc has it */
+        const bool unpadded = c == '-' && i + 1 < format->n; /* glibc's %-d */
         if (unpadded) c = format->p[++i];
         const size_t from = out.n;
         if (unpadded && !(c && strchr("aAbhBpPcxDXTFRrsnt%zZdemyYCHkIlMSfjwuUWVGg", c))) {

@@ -1,7 +1,7 @@
-/* unicode.c - what Python knows of characters: classes and cases.
+/* unicode.c - Python's classes and cases of characters.
  *
- * utf8proc has categories and one-to-one mappings; the tables beside this file
- * have the rest (Other_Lowercase, Numeric_Type, SpecialCasing). */
+ * utf8proc has categories and one-to-one mappings; unicode_tables.h has the rest
+ * (Other_Lowercase, Numeric_Type, SpecialCasing). */
 #include "jinja/jinja.h"
 
 #include <utf8proc.h>
@@ -92,7 +92,7 @@ bool glia_j_isident(int32_t cp, bool first) {
 
 static bool is_cased(int32_t cp) { return glia_j_islower(cp) || glia_j_isupper(cp) || glia_j_istitle(cp); }
 
-/* Case_Ignorable: marks, formats, modifiers, and the punctuation of words. */
+/* Unicode's Case_Ignorable: marks, formats, modifiers, and punctuation inside words. */
 static bool is_ignorable(int32_t cp) {
     static const int32_t inside_words[] = {0x27,   0x2e,   0x3a,   0xb7,   0x387,  0x55f,
                                            0x5f4,  0x2018, 0x2019, 0x2024, 0x2027, 0xfe13,
@@ -129,7 +129,7 @@ static bool cased_after(const jstr *s, size_t at) {
     return false;
 }
 
-/* A capital sigma at the end of a word becomes the final small one. */
+/* The lower case of a capital sigma at bytes [from, to): a final sigma at the end of a word. */
 static int32_t lower_sigma(const jstr *s, size_t from, size_t to) {
     return cased_before(s, from) && !cased_after(s, to) ? 0x3c2 : 0x3c3;
 }
@@ -165,7 +165,7 @@ static void put_folded(jrt *rt, jtext *t, int32_t cp) {
 
 jval glia_j_case(jrt *rt, const jstr *s, char mode) {
     jtext t = {0};
-    bool inside = false; /* a word, for T; past the first letter, for c */
+    bool inside = false; /* mode 'T': inside a word; mode 'c': past the first letter */
     glia_j_step(rt, s->n / 8);
     for (size_t at = 0; at < s->n;) {
         const size_t from = at;

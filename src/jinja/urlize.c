@@ -1,4 +1,4 @@
-/* urlize.c - the filter urlize: links in text, by the rules of Jinja2. */
+/* urlize.c - the filter urlize: finds links in text by Jinja2's rules. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "jinja/jinja.h"
 
@@ -7,7 +7,7 @@
 
 enum { MATCH_LIMIT = 100000 };
 
-/* What a link looks like, from jinja2/utils.py (scheme or www, domain, port, path). */
+/* The pattern of a link in jinja2/utils.py: scheme or www, domain, port, path. */
 static const char http_pattern[] =
     "^(?:(?:https?://|www\\.)(?:(?:[\\w%-]+\\.)+)?(?:[a-z]{2,63}|xn--[\\w%]{2,59})"
     "|(?:[\\w%-]{2,63}\\.)+(?:com|net|int|edu|gov|org|info|mil)"
@@ -21,7 +21,7 @@ typedef struct {
     pcre2_match_context *limits;
 } jlinks;
 
-/* PCRE2's memory comes from the render's arena, so a failure leaks nothing. */
+/* PCRE2 allocates from the render's arena, so a failure leaks nothing. */
 static void *arena_malloc(size_t n, void *rt) { return glia_j_alloc(rt, n); }
 static void arena_free(void *p, void *rt) { (void)p, (void)rt; }
 
@@ -64,7 +64,8 @@ static size_t count_of(jrt *rt, const jstr *s, const char *what) {
     return n;
 }
 
-/* Cut *s into head, middle and tail; brackets that the middle opens stay with it. */
+/* Split *s into opening punctuation, middle and closing punctuation. A closing
+ * bracket whose opening bracket is in the middle stays in the middle. */
 static void cut_word(jrt *rt, const jstr *s, jstr *head, jstr *middle, jstr *tail) {
     *head = *middle = *tail = *s;
     for (bool more = true; more;) {
@@ -104,7 +105,7 @@ static void cut_word(jrt *rt, const jstr *s, jstr *head, jstr *middle, jstr *tai
 
 typedef struct {
     jlinks re;
-    jval limit; /* looked at when there is a link */
+    jval limit; /* checked only if there is a link, as in Jinja */
     jstr attributes;
     const jlist *schemes;
 } jurlize;
@@ -167,7 +168,7 @@ static void put_word(jrt *rt, jtext *out, const jurlize *u, const jstr *word) {
     put(rt, out, &tail);
 }
 
-/* [\w.+-]{2,}:/{0,2} and nothing else */
+/* True if all of *s matches [\w.+-]{2,}:/{0,2}. */
 static bool is_scheme(const jstr *s) {
     size_t n = s->n;
     for (int i = 0; i < 2 && n && s->p[n - 1] == '/'; i++) n--;

@@ -1,5 +1,5 @@
-/* value.c - making values, and what Python would answer about them:
- * truth, length, equality, order, hashing, dictionaries. */
+/* value.c - constructors of values, and Python's truth, length, equality, order and
+ * hash of a value; dictionaries. */
 #include "jinja/jinja.h"
 
 #include <math.h>
@@ -22,7 +22,7 @@ jval glia_j_cstr(jrt *rt, const char *s) { return glia_j_str(rt, s, strlen(s)); 
 jval glia_j_sub(jrt *rt, const jstr *s, size_t from, size_t to) {
     jval v = glia_j_str(rt, s->p + from, to - from);
     v.u.s->safe = s->safe;
-    if (s->chars == (int64_t)s->n) v.u.s->chars = (int64_t)(to - from); /* ASCII stays ASCII */
+    if (s->chars == (int64_t)s->n) v.u.s->chars = (int64_t)(to - from); /* s is ASCII, so its substring is */
     return v;
 }
 
@@ -84,7 +84,7 @@ jval glia_j_bind(jrt *rt, const jrow *row, jval self, const char *type) {
     return (jval){J_FUNCTION, {.fn = b}};
 }
 
-/* ---- asking ------------------------------------------------------------------------ */
+/* ---- properties --------------------------------------------------------------------- */
 
 const char *glia_j_type(jval v) {
     static const char *const names[] = {
@@ -195,7 +195,7 @@ bool glia_j_is_str(jval v, const char *s) {
 
 /* ---- equality and order ------------------------------------------------------------ */
 
-/* Exact, also where the integer has no double of its own. */
+/* Compare exactly, even if no double equals the integer. Returns -1, 0, 1; 2 for NaN. */
 static int compare_int_float(int64_t i, double f) {
     if (isnan(f)) return 2;
     if (f >= 0x1p63) return -1;
@@ -206,7 +206,7 @@ static int compare_int_float(int64_t i, double f) {
     return rest > 0 ? -1 : rest < 0 ? 1 : 0;
 }
 
-/* -1, 0, 1, 2 for NaN, 3 when one of them is no number. */
+/* Returns -1, 0 or 1; 2 if one is NaN; 3 if one is not a number. */
 static int compare_numbers(jval a, jval b) {
     int64_t x, y;
     const bool ix = glia_j_integer(a, &x), iy = glia_j_integer(b, &y);
@@ -271,7 +271,7 @@ bool glia_j_equal(jrt *rt, jval a, jval b) {
     return equal;
 }
 
-static int compare_strings(const jstr *a, const jstr *b) { /* UTF-8 orders as code points do */
+static int compare_strings(const jstr *a, const jstr *b) { /* UTF-8 bytes sort like code points */
     const size_t n = a->n < b->n ? a->n : b->n;
     const int c = n ? memcmp(a->p, b->p, n) : 0;
     return c ? (c < 0 ? -1 : 1) : a->n < b->n ? -1 : a->n > b->n;
@@ -340,7 +340,7 @@ bool glia_j_hash(jrt *rt, jval v, uint64_t *h) {
         for (size_t i = 0; i < v.u.s->n; i++) *h = (*h ^ (unsigned char)v.u.s->p[i]) * 0x100000001b3u;
         *h = mix(*h);
         return true;
-    case J_FLOAT: /* equal numbers hash alike */
+    case J_FLOAT: /* equal numbers must have equal hashes: a whole float hashes like its integer */
         if (v.u.f >= -0x1p63 && v.u.f < 0x1p63 && floor(v.u.f) == v.u.f)
             return glia_j_hash(rt, glia_j_int((int64_t)v.u.f), h);
         memcpy(h, &v.u.f, sizeof *h);

@@ -1,11 +1,11 @@
-/* wrap.c - the filter wordwrap: Python's textwrap on each line of a text. */
+/* wrap.c - the filter wordwrap: Python's textwrap applied to each line of a text. */
 #include "jinja/jinja.h"
 
 #include <string.h>
 
 typedef struct {
     jrt *rt;
-    const int32_t *c; /* one line, by code points */
+    const int32_t *c; /* [n] the code points of one line */
     size_t n;
     bool hyphens, break_long;
     int64_t width;
@@ -23,14 +23,14 @@ static bool is_word(int32_t c) { return c == '_' || glia_j_isalnum(c); }
 static bool is_punct(int32_t c) { return is_word(c) || (c > 0 && c < 128 && strchr("!\"'&.,?", (int)c)); }
 static bool is_letter(int32_t c) { return is_word(c) && !glia_j_isdecimal(c); }
 
-/* Two dashes or more at `at`, then a word: the position of that word; 0: no. */
+/* The position of the word after two or more dashes at `at`; 0: no such dashes or word. */
 static size_t em_dash(const jwrap *w, size_t at) {
     size_t end = at;
     while (end < w->n && w->c[end] == '-') end++;
     return end >= at + 2 && end < w->n && is_word(w->c[end]) ? end : 0;
 }
 
-/* Does a hyphenated word break after the hyphen at `at`? */
+/* True if a hyphenated word may break after the hyphen at `at`. */
 static bool breaks_after(const jwrap *w, size_t at) {
     const int32_t *c = w->c;
     const bool left = (at >= 2 && is_letter(c[at - 1]) && is_letter(c[at - 2])) ||
@@ -72,8 +72,8 @@ static void put_line(jwrap *w, const jchunk2 *k, size_t n) {
     }
 }
 
-/* How much of a word that is longer than the line goes into what is left of it. */
-static size_t long_part(const jwrap *w, jchunk2 k, size_t space) {
+/* How many characters of a word that is longer than a line go into the `space` left. */
+static size_t head_length(const jwrap *w, jchunk2 k, size_t space) {
     if (!w->hyphens || k.to - k.from <= space) return space;
     for (size_t h = space; h-- > 1;) {
         if (w->c[k.from + h] != '-') continue;
@@ -104,9 +104,9 @@ static void wrap_line(jwrap *w) {
         }
         if (next < n && k[next].to - k[next].from > width) {
             if (w->break_long) {
-                const size_t part = long_part(w, k[next], width - len);
-                line[used++] = (jchunk2){k[next].from, k[next].from + part};
-                k[next].from += part;
+                const size_t head = head_length(w, k[next], width - len);
+                line[used++] = (jchunk2){k[next].from, k[next].from + head};
+                k[next].from += head;
                 glia_j_step(w->rt, width / 16);
             } else if (used == 0) {
                 line[used++] = k[next++];
