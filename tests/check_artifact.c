@@ -250,15 +250,11 @@ static glia_parallel ranks(int tp, int rank, int cp, bool vocab_parallel) {
     return (glia_parallel){.tp = tp, .rank = rank, .cp_degree = cp, .vocab_parallel = vocab_parallel};
 }
 
-static glia_status load(glia_weights **w, const char *dir, const glia_model_config *c, const format *f,
-                        glia_parallel p, glia_err *err) {
-    glia_quantize q;
-    assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, err), GLIA_OK);
+static glia_status load(glia_weights **w, const char *dir, const glia_model_config *c, glia_dtype dtype,
+                        const glia_quantize *q, glia_parallel p, glia_err *err) {
     const glia_weights_options o = {
-        .dtype = f->dtype, .parallel = &p, .quantize = &q, .cpu_flags = glia_cpu_flags(), .team = team};
-    const glia_status status = glia_weights_load(w, dir, c, &o, err);
-    glia_quantize_free(&q);
-    return status;
+        .dtype = dtype, .parallel = &p, .quantize = q, .cpu_flags = glia_cpu_flags(), .team = team};
+    return glia_weights_load(w, dir, c, &o, err);
 }
 
 static void check_rank(const char *source, const glia_model_config *c, const format *f, glia_parallel p) {
@@ -267,16 +263,15 @@ static void check_rank(const char *source, const glia_model_config *c, const for
     glia_err err;
     static char out[400]; /* one for all: a file is written anew */
     if (!*out) snprintf(out, sizeof out, "%s", new_dir());
-    if (load(&loaded, source, c, f, p, &err)) fail_msg("%s", err.msg);
+    assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, &err), GLIA_OK);
+    if (load(&loaded, source, c, f->dtype, &q, p, &err)) fail_msg("%s", err.msg);
     size_t len;
     char *config = check_read_file(join(source, "config.json"), &len);
     check_write_file(out, "config.json", config, len);
     free(config);
     mkdir(join(out, "weights"), 0777);
-    assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, &err), GLIA_OK);
-    if (glia_artifact_write(loaded, &q, source, 0, out, team, &err)) fail_msg("%s", err.msg);
-    glia_quantize_free(&q);
-    if (load(&mapped, out, c, f, p, &err)) fail_msg("%s tp %d: %s", source, p.tp, err.msg);
+    if (glia_artifact_write(loaded, source, 0, out, team, &err)) fail_msg("%s", err.msg);
+    if (load(&mapped, out, c, f->dtype, &q, p, &err)) fail_msg("%s tp %d: %s", source, p.tp, err.msg);
     assert_non_null(mapped->artifact.map.data);
     CHECK(mapped->plan.bytes == loaded->plan.bytes &&
               memcmp(mapped->plan.base, loaded->plan.base, loaded->plan.bytes) == 0,
@@ -287,6 +282,7 @@ static void check_rank(const char *source, const glia_model_config *c, const for
     CHECK(glia_artifact_verify(mapped, out, team, &err) == GLIA_OK, "%s", err.msg);
     glia_weights_free(loaded);
     glia_weights_free(mapped);
+    glia_quantize_free(&q);
 }
 
 static void test_ranks(void **state) {
@@ -421,13 +417,15 @@ static void test_other_ranks(void **state) {
     const glia_options o = {.dtype = GLIA_DTYPE_BF16};
     const char *dir = compile(SOURCE, &o);
     assert_int_equal(glia_model_config_load(&c, dir, NULL, NULL, &err), GLIA_OK);
-    assert_int_equal(load(&w, dir, &c, &formats[1], ranks(2, 0, 1, false), &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(load(&w, dir, &c, GLIA_DTYPE_BF16, NULL, ranks(2, 0, 1, false), &err),
+                     GLIA_ERR_ARGUMENT);
     assert_non_null(strstr(err.msg, "made with tensor_parallel_size 1, and 2 is asked for"));
-    assert_int_equal(load(&w, dir, &c, &formats[1], ranks(2, 1, 1, false), &err), GLIA_ERR_IO);
+    assert_int_equal(load(&w, dir, &c, GLIA_DTYPE_BF16, NULL, ranks(2, 1, 1, false), &err), GLIA_ERR_IO);
     assert_non_null(
         strstr(err.msg, "is missing: the weights of rank 1 of 2; was the model compiled for fewer ranks?"));
     rename(join(dir, FILE_NAME), join(dir, "weights/tp1_sharded_checkpoint.safetensors"));
-    assert_int_equal(load(&w, dir, &c, &formats[1], ranks(2, 1, 1, false), &err), GLIA_ERR_ARGUMENT);
+    assert_int_equal(load(&w, dir, &c, GLIA_DTYPE_BF16, NULL, ranks(2, 1, 1, false), &err),
+                     GLIA_ERR_ARGUMENT);
     assert_non_null(strstr(err.msg, "made with tensor_parallel_size 1, and 2 is asked for"));
     glia_model_config_free(&c);
 }

@@ -147,7 +147,7 @@ static glia_status write_rank(const compiling *c, const glia_parallel *p, glia_e
     options.seed = c->options ? c->options->seed : 0;
     glia_status status = glia_weights_load(&w, c->m.dir, &c->m.config, &options, err);
     if (status) return status;
-    status = glia_artifact_write(w, &c->m.quantize, c->m.dir, c->source_hash, c->out.temp, c->team, err);
+    status = glia_artifact_write(w, c->m.dir, c->source_hash, c->out.temp, c->team, err);
     glia_weights_free(w);
     return status;
 }

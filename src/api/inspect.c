@@ -14,6 +14,7 @@
 #include "format/checkpoint.h"
 #include "kernel/kernels.h"
 #include "model/artifact.h"
+#include "model/fused.h"
 #include "model/replicas.h"
 
 static json_t *ids_json(const glia_token_ids *ids) {
@@ -101,10 +102,8 @@ static json_t *ranks_json(const glia_model *m) {
 
 /* How a weight stands in memory. */
 static const char *format_of(const glia_model *m, const glia_weight *w) {
-    glia_product product;
     if (w->spec->cols == D_1) return "float32";
-    if (glia_product_of(w->spec->id, &product) && glia_quantizes(&m->quantize, w->layer, product))
-        return "int8 panels";
+    if (glia_quantizes(&m->quantize, w->layer, glia_product_of(w->spec->id))) return "int8 panels";
     return m->dtype == GLIA_DTYPE_F32 ? "float32 panels" : "bfloat16 panels";
 }
 
@@ -121,39 +120,37 @@ static json_t *shape_json(size_t rows, size_t cols, bool vector) {
     return shape;
 }
 
-static json_t *tensor_json(const glia_model *m, const glia_weight *w, const char *name,
-                           const glia_tensor_view *stored) {
-    const glia_local local = glia_local_of(&m->config, &m->parallel);
+/* `rank` describes what one rank holds. */
+static json_t *tensor_json(const glia_model *m, const glia_weights *rank, const glia_weight *w,
+                           const char *name, const glia_tensor_view *stored) {
     const bool vector = w->spec->cols == D_1;
     const char *format = format_of(m, w);
-    glia_shard rows, cols;
-    glia_parallel p = m->parallel;
-    const bool kv = w->spec->cut == CUT_KV_ROWS; /* held by unions of ranks that part rows */
-    if (kv) p.tp /= p.cp_degree, p.rank /= p.cp_degree;
-    glia_spec_shards(&rows, &cols, w->spec, &m->config, &p, kv ? &local.kv_cut : &local.cut);
-    const size_t shards = (size_t)local.cp, by_rows = w->spec->rows == D_Q, by_cols = w->spec->cols == D_Q;
+    size_t rows, cols;
+    glia_held_of_rank(&rows, &cols, w->spec->id, rank);
     return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "name", name, "shape",
-                     shape_json(rows.n, cols.n, vector), "cut",
-                     glia_cut_name(glia_spec_cut(w->spec, &m->parallel)), "of_rank",
-                     shape_json(glia_shard_size(&rows) * (by_rows ? shards : 1),
-                                glia_shard_size(&cols) * (by_cols ? shards : 1), vector),
-                     "stored", stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(),
-                     "runs", format, "scale", scale_json(m, format));
+                     shape_json((size_t)glia_dim_of(&m->config, w->spec->rows),
+                                (size_t)glia_dim_of(&m->config, w->spec->cols), vector),
+                     "cut", glia_cut_name(glia_spec_cut(w->spec, &m->parallel)), "of_rank",
+                     shape_json(rows, cols, vector), "stored",
+                     stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(), "runs",
+                     format, "scale", scale_json(m, format));
 }
 
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {
     json_t *array = json_array();
     glia_weight w;
+    glia_weights rank;
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
+    glia_weights_describe(&rank, spec, &m->config, &m->parallel, m->dtype, &m->quantize);
     for (size_t i = 0; glia_spec_weight(&w, spec, &m->config, i); i++) {
         const glia_tensor_view *t =
             checkpoint->n ? glia_checkpoint_find(checkpoint, glia_checkpoint_stored_name(checkpoint, w.name))
                           : NULL;
-        json_array_append_new(array, tensor_json(m, &w, t ? t->name : w.name, t));
+        json_array_append_new(array, tensor_json(m, &rank, &w, t ? t->name : w.name, t));
     }
     w = (glia_weight){.spec = &glia_output_head};
-    if (m->config.tied_head && !glia_weights_share_head(&m->config, &m->parallel, &m->quantize))
-        json_array_append_new(array, tensor_json(m, &w, "lm_head (tied, a copy)", NULL));
+    if (m->config.tied_head && !rank.shares_head)
+        json_array_append_new(array, tensor_json(m, &rank, &w, "lm_head (tied, a copy)", NULL));
     return array;
 }
 

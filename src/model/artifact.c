@@ -13,9 +13,10 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "format/checkpoint.h"
+#include "model/fused.h"
 #include "model/pack.h"
 
-enum { PAGE = 4096, HEX = 17, LAYER_PARTS = 16 + 5 * GLIA_CP_MAX, MODEL_PARTS = 5, CONFIG_MAX = 16 << 20 };
+enum { PAGE = 4096, HEX = 17, CONFIG_MAX = 16 << 20 };
 
 static const char layout_key[] = "glia_layout", hashes_name[] = "hashes";
 
@@ -51,10 +52,13 @@ bool glia_artifact_is_ours(const char *dir) {
 
 /* ---- the tensors of a rank ---------------------------------------------------- */
 
+enum { NAME = 56 };
+
+/* A tensor of the file. */
 typedef struct {
-    char name[56];
+    char name[NAME];
     const void *at;
-    const glia_matrix *matrix; /* whose panels these are; NULL: float32 */
+    glia_tensor_spec spec; /* all but its name */
 } tensor;
 
 /* In the order of their addresses. */
@@ -64,48 +68,34 @@ typedef struct {
     size_t n;
 } tensor_list;
 
-static void add(tensor_list *l, int layer, const char *name, const void *at, const glia_matrix *panels) {
-    if (!at) return;
+/* A float32 vector; the caller gives it a name. */
+static tensor *add_floats(tensor_list *l, const float *at, size_t bytes) {
     tensor *t = &l->tensor[l->n++];
-    const size_t used = layer < 0 ? 0 : (size_t)snprintf(t->name, sizeof t->name, "layers.%d.", layer);
-    snprintf(t->name + used, sizeof t->name - used, "%s", name);
     t->at = at;
-    t->matrix = panels;
+    t->spec =
+        (glia_tensor_spec){.dtype = GLIA_TENSOR_F32, .n_dims = 1, .shape = {(int64_t)(bytes / sizeof *at)}};
+    return t;
 }
 
-static void add_matrix(tensor_list *l, int layer, const char *name, const glia_matrix *m) {
-    char text[32];
-    snprintf(text, sizeof text, "%s.panels", name);
-    add(l, layer, text, m->panels, m);
-    snprintf(text, sizeof text, "%s.scale", name);
-    add(l, layer, text, m->scale, NULL);
-}
-
-static void add_layer(tensor_list *l, int i, const glia_layer_weights *w) {
-    add_matrix(l, i, "qkv", &w->qkv);
-    add_matrix(l, i, "kv", &w->kv);
-    add_matrix(l, i, "o", &w->o);
-    for (int s = 0; s < GLIA_CP_MAX; s++) {
-        char name[28];
-        snprintf(name, sizeof name, "shard.%d.q", s);
-        add_matrix(l, i, name, &w->q_shard[s]);
-        snprintf(name, sizeof name, "shard.%d.o", s);
-        add_matrix(l, i, name, &w->o_shard[s]);
-        snprintf(name, sizeof name, "shard.%d.q_bias", s);
-        add(l, i, name, w->q_bias[s], NULL);
+static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) {
+    const glia_matrix *m = glia_held_matrix(h, w), shape = glia_held_shape(h, w);
+    char base[NAME] = "";
+    if (h->fused->weight[0] >= W_IN_NORM) snprintf(base, sizeof base, "layers.%d.", h->layer);
+    const size_t used = strlen(base);
+    if (h->fused->hold == HOLD_SHARDS)
+        snprintf(base + used, sizeof base - used, "shard.%d.%s", h->shard, h->fused->name);
+    else
+        snprintf(base + used, sizeof base - used, "%s", h->fused->name);
+    if (!m) {
+        strcpy(add_floats(l, glia_held_vector(h, w), glia_pack_bytes(&shape))->name, base);
+        return;
     }
-    add_matrix(l, i, "gate_up", &w->gate_up);
-    add_matrix(l, i, "down", &w->down);
-    const struct {
-        const char *name;
-        const float *at;
-    } vectors[] = {
-        {"in_norm", w->in_norm}, {"post_norm", w->post_norm}, {"q_norm", w->q_norm},
-        {"k_norm", w->k_norm},   {"qkv_bias", w->qkv_bias},   {"kv_bias", w->kv_bias},
-        {"o_bias", w->o_bias},   {"down_bias", w->down_bias}, {"gate_up_bias", w->gate_up_bias},
-    };
-    for (size_t k = 0; k < sizeof vectors / sizeof *vectors; k++)
-        add(l, i, vectors[k].name, vectors[k].at, NULL);
+    tensor *t = &l->tensor[l->n++];
+    t->at = m->panels;
+    glia_pack_tensor(&t->spec, m);
+    snprintf(t->name, sizeof t->name, "%.40s.panels", base);
+    if (m->scale)
+        snprintf(add_floats(l, m->scale, glia_pack_scale_bytes(m))->name, NAME, "%.40s.scale", base);
 }
 
 static int by_address(const void *pa, const void *pb) {
@@ -113,29 +103,17 @@ static int by_address(const void *pa, const void *pb) {
     return (a->at > b->at) - (a->at < b->at);
 }
 
-static glia_tensor_spec spec_of(const tensor *t, size_t bytes) {
-    glia_tensor_spec s = {.name = t->name, .dtype = GLIA_TENSOR_F32, .n_dims = 1};
-    if (!t->matrix) {
-        s.shape[0] = (int64_t)(bytes / sizeof(float));
-        return s;
-    }
-    glia_pack_tensor(&s, t->matrix);
-    return s;
-}
-
 /* Every tensor of bound weights; list_free() also after a failure. */
 static glia_status list_tensors(tensor_list *l, const glia_weights *w, glia_err *err) {
-    const size_t most = MODEL_PARTS + (size_t)w->config->layers * LAYER_PARTS;
+    size_t most = 0; /* a matrix has two: numbers and scales */
+    for (glia_held h = {0}; glia_held_next(&h, w);) most += 2;
     *l = (tensor_list){.tensor = calloc(most, sizeof *l->tensor), .spec = calloc(most + 1, sizeof *l->spec)};
     if (!l->tensor || !l->spec) return glia_fail_nomem(err, most * sizeof *l->tensor, "the tensor list");
-    add_matrix(l, -1, "embed", &w->embed);
-    if (w->head.panels != w->embed.panels) add_matrix(l, -1, "head", &w->head);
-    add(l, -1, "final_norm", w->final_norm, NULL);
-    for (int i = 0; i < w->config->layers; i++) add_layer(l, i, &w->layer[i]);
+    for (glia_held h = {0}; glia_held_next(&h, w);) add_held(l, &h, w);
     qsort(l->tensor, l->n, sizeof *l->tensor, by_address);
     for (size_t i = 0; i < l->n; i++) {
-        const char *next = i + 1 < l->n ? l->tensor[i + 1].at : w->plan.base + w->plan.bytes;
-        l->spec[i] = spec_of(&l->tensor[i], (size_t)(next - (const char *)l->tensor[i].at));
+        l->spec[i] = l->tensor[i].spec;
+        l->spec[i].name = l->tensor[i].name;
     }
     l->spec[l->n] = (glia_tensor_spec){hashes_name, GLIA_TENSOR_U64, 1, {(int64_t)l->n + 1}};
     return GLIA_OK;
@@ -261,8 +239,7 @@ static const char *byte_order(void) { return __BYTE_ORDER__ == __ORDER_LITTLE_EN
 
 /* ---- write ------------------------------------------------------------------------ */
 
-static json_t *make_metadata(const glia_weights *w, const glia_quantize *q, const char *config_hash,
-                             uint64_t source_hash) {
+static json_t *make_metadata(const glia_weights *w, const char *config_hash, uint64_t source_hash) {
     fact facts[N_FACTS];
     char layout[16], source[HEX];
     snprintf(layout, sizeof layout, "%d", GLIA_ARTIFACT_LAYOUT);
@@ -270,7 +247,7 @@ static json_t *make_metadata(const glia_weights *w, const glia_quantize *q, cons
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "glia", layout_key, layout,
                           "byte_order", byte_order(), "architecture", w->config->architecture, "config_hash",
                           config_hash, "source_hash", source);
-    set_facts(facts, &w->parallel, w->dtype, q);
+    set_facts(facts, &w->parallel, w->dtype, w->quantize);
     for (int i = 0; i < N_FACTS; i++) json_object_set_new(o, facts[i].key, json_string(facts[i].value));
     return o;
 }
@@ -302,8 +279,8 @@ static glia_status write_file(const glia_weights *w, const tensor_list *l, json_
     return status;
 }
 
-glia_status glia_artifact_write(const glia_weights *w, const glia_quantize *quantize, const char *config_dir,
-                                uint64_t source_hash, const char *dir, glia_team *team, glia_err *err) {
+glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, uint64_t source_hash,
+                                const char *dir, glia_team *team, glia_err *err) {
     tensor_list l = {0};
     char config_hash[HEX];
     char *path = rank_path(dir, w->parallel.rank);
@@ -311,7 +288,7 @@ glia_status glia_artifact_write(const glia_weights *w, const glia_quantize *quan
     glia_status status = path ? hash_config(config_hash, config_dir, err) : glia_fail_nomem(err, 0, "a path");
     if (!status) status = list_tensors(&l, w, err);
     if (!status) {
-        metadata = make_metadata(w, quantize, config_hash, source_hash);
+        metadata = make_metadata(w, config_hash, source_hash);
         status = write_file(w, &l, metadata, path, team, err);
     }
     json_decref(metadata);

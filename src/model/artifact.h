@@ -25,8 +25,8 @@ glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, g
 
 /* Write one rank's file below `dir`, where config.json is, or is `config_dir`'s.
  * Errors: GLIA_ERR_IO, GLIA_ERR_NOMEM. */
-glia_status glia_artifact_write(const glia_weights *w, const glia_quantize *quantize, const char *config_dir,
-                                uint64_t source_hash, const char *dir, glia_team *team, glia_err *err);
+glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, uint64_t source_hash,
+                                const char *dir, glia_team *team, glia_err *err);
 
 /* Instead of memory, map the rank's file of the artifact `dir` below w->plan, whose
  * regions are added; then, when all is bound, see that each tensor stands

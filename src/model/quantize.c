@@ -6,19 +6,13 @@
 
 #include "base/err.h"
 #include "device/device.h"
+#include "model/fused.h"
 
-bool glia_product_of(glia_weight_id id, glia_product *product) {
-    switch ((int)id) {
-    case W_HEAD: *product = PRODUCT_HEAD; return true;
-    case W_Q:
-    case W_K:
-    case W_V: *product = PRODUCT_QKV; return true;
-    case W_O: *product = PRODUCT_O; return true;
-    case W_GATE:
-    case W_UP: *product = PRODUCT_GATE_UP; return true;
-    case W_DOWN: *product = PRODUCT_DOWN; return true;
-    default: return false;
-    }
+glia_product glia_product_of(glia_weight_id id) {
+    for (const glia_fused *f = glia_fused_table; f < glia_fused_table + glia_fused_rows; f++)
+        for (int i = 0; i < f->n_weights; i++)
+            if (f->weight[i] == id) return f->product;
+    return PRODUCT_NONE;
 }
 
 bool glia_quantizes(const glia_quantize *q, int layer, glia_product product) {
@@ -102,8 +96,8 @@ typedef struct {
 
 static glia_status mark(void *user, const char *tensor, const glia_weight *w, glia_err *err) {
     marking *m = user;
-    glia_product product;
-    if (!glia_product_of(w->spec->id, &product)) return GLIA_OK;
+    const glia_product product = glia_product_of(w->spec->id);
+    if (product == PRODUCT_NONE) return GLIA_OK;
     if (product != PRODUCT_HEAD && w->layer != m->layer) {
         m->layer = w->layer;
         m->kept = 0;

@@ -1,14 +1,21 @@
 /* quantize.h - which linear layers of a model become int8.
  *
- * A product is what is multiplied at once: q, k and v are one, gate and up are
- * one. Its tensors are converted together or not at all. */
+ * A product is one matrix multiplication of the forward pass: q, k and v are one,
+ * gate and up are one. Its tensors are converted together or not at all. */
 #ifndef GLIA_MODEL_QUANTIZE_H
 #define GLIA_MODEL_QUANTIZE_H
 
 #include <glia.h>
 #include "model/spec.h"
 
-typedef enum { PRODUCT_HEAD, PRODUCT_QKV, PRODUCT_O, PRODUCT_GATE_UP, PRODUCT_DOWN } glia_product;
+typedef enum {
+    PRODUCT_NONE, /* the weight is not multiplied, or never converted */
+    PRODUCT_HEAD,
+    PRODUCT_QKV,
+    PRODUCT_O,
+    PRODUCT_GATE_UP,
+    PRODUCT_DOWN,
+} glia_product;
 
 /* All zero: nothing is converted. */
 typedef struct {
@@ -25,9 +32,9 @@ glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, gl
                                   const char *keep, const glia_model_config *c, glia_err *err);
 void glia_quantize_free(glia_quantize *q);
 
-/* Does this product become int8? `q` may be NULL: no. */
+/* Does this product of this layer become int8? `q` may be NULL: no. */
 bool glia_quantizes(const glia_quantize *q, int layer, glia_product product);
-/* The product that a weight is a part of; false where it is never converted. */
-bool glia_product_of(glia_weight_id id, glia_product *product);
+/* The product that uses a weight. */
+glia_product glia_product_of(glia_weight_id id);
 
 #endif

@@ -1,25 +1,8 @@
 /* replicas.c - see replicas.h. */
 #include "model/replicas.h"
 
+#include "model/fused.h"
 #include "model/pack.h"
-
-/* What is multiplied or added at once: columns in the order of `part`, panels in turns where `alternate`. */
-typedef struct {
-    glia_weight_id part[3];
-    int n;
-    bool alternate;
-} group;
-
-static const group groups[] = {
-    {{W_EMBED}, 1, false},     {{W_FINAL_NORM}, 1, false},
-    {{W_HEAD}, 1, false},      {{W_IN_NORM}, 1, false},
-    {{W_POST_NORM}, 1, false}, {{W_Q_NORM}, 1, false},
-    {{W_K_NORM}, 1, false},    {{W_Q, W_K, W_V}, 3, false},
-    {{W_O}, 1, false},         {{W_GATE, W_UP}, 2, true},
-    {{W_DOWN}, 1, false},      {{W_Q_BIAS, W_K_BIAS, W_V_BIAS}, 3, false},
-    {{W_O_BIAS}, 1, false},    {{W_GATE_BIAS, W_UP_BIAS}, 2, true},
-    {{W_DOWN_BIAS}, 1, false},
-};
 
 const char *glia_replica_name(glia_replica r) {
     static const char *const names[] = {
@@ -36,128 +19,98 @@ const char *glia_replica_name(glia_replica r) {
     return names[r];
 }
 
-typedef struct {
-    const glia_model_config *config;
-    const glia_model_spec *spec;
-    const glia_parallel *parallel;
-    const glia_quantize *quantize;
-    glia_local local;
-    uint64_t *bytes;
-} tally;
+static uint64_t size_of(glia_dtype dtype) {
+    return dtype == GLIA_DTYPE_F32 ? 4 : dtype == GLIA_DTYPE_BF16 ? 2 : 1;
+}
 
-/* Things of the dimension that all ranks hold together, each as often as it is held. */
-static uint64_t held(glia_shard s) {
+/* The matrix h, or its scales as a vector. */
+static glia_matrix shape_of(const glia_held *h, const glia_weights *w, bool scales) {
+    glia_matrix m = glia_held_shape(h, w);
+    if (scales) {
+        m.dtype = GLIA_DTYPE_F32;
+        m.k = 1;
+    }
+    return m;
+}
+
+/* Bytes of the matrix, or of its scales, past the rows and columns of its weights. */
+static uint64_t padding(const glia_held *h, const glia_weights *w, bool scales) {
+    const glia_matrix m = shape_of(h, w, scales);
+    size_t filled = 0;
+    for (int i = 0; i < h->fused->n_weights; i++) {
+        glia_shard rows, cols;
+        glia_held_shards(&rows, &cols, h, i, w);
+        filled += glia_shard_size(&rows) * m.k;
+    }
+    return glia_pack_bytes(&m) - filled * size_of(m.dtype);
+}
+
+/* How many elements of a dimension all ranks hold together. */
+static uint64_t held_by_all(glia_shard s) {
     uint64_t sum = 0;
     for (s.rank = 0; s.rank < s.ranks; s.rank++)
         for (glia_span span = {0}; glia_shard_next(&s, &span);) sum += span.n;
     return sum;
 }
 
-static glia_replica copies_of(const glia_weight_spec *w, bool scales) {
-    if (scales) return w->cut == CUT_KV_ROWS ? GLIA_REPLICA_KV : GLIA_REPLICA_SCALES;
-    if (w->cut == CUT_KV_ROWS) return GLIA_REPLICA_KV;
-    return w->id == W_O_BIAS || w->id == W_DOWN_BIAS ? GLIA_REPLICA_BIASES : GLIA_REPLICA_NORMS;
+static glia_replica kind_of_copies(glia_weight_id id, glia_shard_kind rows, bool scales) {
+    if (rows == GLIA_SHARD_KV) return GLIA_REPLICA_KV;
+    if (scales) return GLIA_REPLICA_SCALES;
+    return id == W_O_BIAS || id == W_DOWN_BIAS ? GLIA_REPLICA_BIASES : GLIA_REPLICA_NORMS;
 }
 
-/* As glia_spec_row(), and a tied head's. */
-static const glia_weight_spec *row_of(const tally *t, glia_weight_id id) {
-    return id == W_HEAD ? &glia_output_head : glia_spec_row(t->spec, t->config, id);
-}
-
-/* Who holds parts of a weight: each of `parallel`'s ranks that share heads as `heads`
- * says has one part, and `times` ranks hold the same. */
 typedef struct {
-    glia_parallel parallel;
-    const glia_head_cut *heads;
-    uint64_t times;
-} holders;
+    glia_weights rank, alone; /* what one rank of many holds, and the only one */
+    uint64_t *bytes;          /* [N_REPLICAS] */
+} tally;
 
-static holders holders_of(const tally *t, glia_weight_id id) {
-    holders h = {*t->parallel, &t->local.cut, 1};
-    if (id == W_Q || id == W_Q_BIAS || id == W_O) h.times = (uint64_t)t->local.cp;
-    if (id == W_K || id == W_V || id == W_K_BIAS || id == W_V_BIAS) {
-        h.times = (uint64_t)h.parallel.cp_degree;
-        h.parallel.tp /= h.parallel.cp_degree;
-        h.heads = &t->local.kv_cut;
-    }
-    return h;
+/* Add what all ranks hold of weight `i` of h, or of its scales, beyond one copy. */
+static void add_weight(tally *t, const glia_held *h, int i, bool scales) {
+    const uint64_t times = (uint64_t)glia_held_copies(h, &t->rank);
+    const uint64_t size = size_of(shape_of(h, &t->rank, scales).dtype);
+    const glia_weight_id id = h->fused->weight[i];
+    glia_shard rows, cols;
+    glia_held_shards(&rows, &cols, h, i, &t->rank);
+    if (scales) cols = (glia_shard){.kind = GLIA_SHARD_ALL, .n = 1};
+    const bool by_cols = cols.kind != GLIA_SHARD_ALL;
+    const glia_shard *cut = by_cols ? &cols : &rows;
+    const uint64_t line = (by_cols ? rows.n : cols.n) * size, real = held_by_all(*cut),
+                   all = (uint64_t)cut->ranks * glia_shard_size(cut);
+    const bool by_head = cut->kind == GLIA_SHARD_Q || cut->kind == GLIA_SHARD_KV;
+    t->bytes[kind_of_copies(id, rows.kind, scales)] += (real - cut->n) * line;
+    t->bytes[GLIA_REPLICA_UNION] += (times - 1) * real * line;
+    t->bytes[by_head ? GLIA_REPLICA_HEADS : GLIA_REPLICA_PARTS] += times * (all - real) * line;
+    /* one rank alone has no second copy of the tied embedding */
+    if (id == W_HEAD && t->alone.shares_head) t->bytes[GLIA_REPLICA_HEAD] += cut->n * line;
 }
 
-static uint64_t size_of(glia_dtype dtype) {
-    return dtype == GLIA_DTYPE_F32 ? 4 : dtype == GLIA_DTYPE_BF16 ? 2 : 1;
+static void add_held(tally *t, const glia_held *h, bool scales) {
+    glia_shard rows, cols;
+    glia_held_shards(&rows, &cols, h, 0, &t->rank);
+    for (int i = 0; i < h->fused->n_weights; i++) add_weight(t, h, i, scales);
+    t->bytes[GLIA_REPLICA_PANELS] +=
+        (uint64_t)(glia_held_copies(h, &t->rank) * rows.ranks) * padding(h, &t->rank, scales);
 }
 
-/* Parts side by side, and how much of their panels they fill. */
-typedef struct {
-    size_t columns, k, filled;
-} extent;
-
-static void extend(extent *e, const group *g, size_t rows, size_t cols) {
-    e->columns += g->alternate ? glia_pack_width(rows) : rows;
-    e->k = cols;
-    e->filled += rows * cols;
-}
-static uint64_t ends(const extent *e, glia_dtype dtype) {
-    const glia_matrix m = {.dtype = dtype, .columns = e->columns, .k = e->k};
-    return glia_pack_bytes(&m) - e->filled * size_of(dtype);
-}
-
-/* One matrix or vector of a group, or its scales: elements of `dtype`. `second`:
- * one rank alone has none. `alone`: what it has. */
-static void add_matrix(tally *t, const group *g, glia_dtype dtype, bool scales, bool second, extent *alone) {
-    const uint64_t size = size_of(dtype);
-    const holders h = holders_of(t, g->part[0]);
-    const uint64_t ranks = (uint64_t)h.parallel.tp;
-    extent part = {0};
-    for (int i = 0; i < g->n; i++) {
-        const glia_weight_spec *w = row_of(t, g->part[i]);
-        glia_shard rows, cols;
-        glia_spec_shards(&rows, &cols, w, t->config, &h.parallel, h.heads);
-        if (scales) cols = (glia_shard){.kind = GLIA_SHARD_ALL, .n = 1};
-        const bool by_cols = cols.kind != GLIA_SHARD_ALL;
-        const glia_shard *cut = by_cols ? &cols : &rows;
-        const uint64_t line = (by_cols ? rows.n : cols.n) * size, of_ranks = held(*cut);
-        const bool by_head = cut->kind == GLIA_SHARD_Q || cut->kind == GLIA_SHARD_KV;
-        t->bytes[copies_of(w, scales)] += (of_ranks - cut->n) * line;
-        t->bytes[GLIA_REPLICA_UNION] += (h.times - 1) * of_ranks * line;
-        t->bytes[by_head ? GLIA_REPLICA_HEADS : GLIA_REPLICA_PARTS] +=
-            h.times * (ranks * glia_shard_size(cut) - of_ranks) * line;
-        if (second) t->bytes[GLIA_REPLICA_HEAD] += cut->n * line;
-        extend(&part, g, glia_shard_size(&rows), glia_shard_size(&cols));
-        extend(alone, g, rows.n, cols.n);
-    }
-    t->bytes[GLIA_REPLICA_PANELS] += h.times * ranks * ends(&part, dtype);
-}
-
-static void add_group(tally *t, const group *g, glia_dtype dtype, bool scales, bool second) {
-    extent alone = {0};
-    if (g->n == 3 && t->parallel->cp_degree > 1) { /* q, and [k; v] apart */
-        const group q = {{g->part[0]}, 1, false}, kv = {{g->part[1], g->part[2]}, 2, false};
-        add_matrix(t, &q, dtype, scales, second, &alone);
-        add_matrix(t, &kv, dtype, scales, second, &alone);
-    } else {
-        add_matrix(t, g, dtype, scales, second, &alone);
-    }
-    if (!second) t->bytes[GLIA_REPLICA_PANELS] -= ends(&alone, dtype);
-}
-
-static void add_layer(tally *t, const group *g, glia_dtype dtype, int layer) {
-    const bool vector = row_of(t, g->part[0])->cols == D_1;
-    glia_product product;
-    const bool i8 = glia_product_of(g->part[0], &product) && glia_quantizes(t->quantize, layer, product);
-    const bool second = g->part[0] == W_HEAD && glia_weights_share_head(t->config, &glia_alone, t->quantize);
-    add_group(t, g, vector ? GLIA_DTYPE_F32 : i8 ? GLIA_DTYPE_I8 : dtype, false, second);
-    if (i8) add_group(t, g, GLIA_DTYPE_F32, true, second);
+static bool has_scales(const glia_held *h, const glia_weights *w) {
+    const glia_matrix m = glia_held_shape(h, w);
+    return glia_pack_scale_bytes(&m) > 0;
 }
 
 void glia_weights_replicas(uint64_t bytes[N_REPLICAS], const glia_model_config *c, const glia_parallel *p,
                            glia_dtype dtype, const glia_quantize *quantize) {
-    tally t = {c, glia_spec_find(c->architecture), p, quantize, glia_local_of(c, p), bytes};
+    const glia_model_spec *spec = glia_spec_find(c->architecture);
+    tally t = {.bytes = bytes};
+    glia_weights_describe(&t.rank, spec, c, p, dtype, quantize);
+    glia_weights_describe(&t.alone, spec, c, &glia_alone, dtype, quantize);
     for (int i = 0; i < N_REPLICAS; i++) bytes[i] = 0;
-    for (const group *g = groups; g < groups + sizeof groups / sizeof *groups; g++) {
-        if (!row_of(&t, g->part[0])) continue;
-        if (g->part[0] == W_HEAD && glia_weights_share_head(c, p, quantize)) continue;
-        const int layers = g->part[0] >= W_IN_NORM ? c->layers : 1;
-        for (int i = 0; i < layers; i++) add_layer(&t, g, dtype, i);
+    for (glia_held h = {0}; glia_held_next(&h, &t.rank);) {
+        if (h.shard) continue; /* counted with shard 0: glia_held_copies() */
+        add_held(&t, &h, false);
+        if (has_scales(&h, &t.rank)) add_held(&t, &h, true);
+    }
+    for (glia_held h = {0}; glia_held_next(&h, &t.alone);) {
+        bytes[GLIA_REPLICA_PANELS] -= padding(&h, &t.alone, false);
+        if (has_scales(&h, &t.alone)) bytes[GLIA_REPLICA_PANELS] -= padding(&h, &t.alone, true);
     }
 }

@@ -1,0 +1,72 @@
+/* row_source.h - where the numbers of a model's weights come from, row by row.
+ *
+ * A loader asks for rows of whole weights and does the rest itself: it cuts,
+ * fuses, quantises and packs them. A source knows how one kind of checkpoint
+ * stores a weight. It finds and checks all weights when it is opened, so that
+ * reading a row cannot fail. Another kind of checkpoint is another source:
+ *
+ *   the kind                   what its rows are
+ *   plain tensors, a dummy     float32, float16 or bfloat16
+ *   compressed-tensors int8    int8, a scale
+ *   GPTQ, AWQ, packed int4     integers of 4 or 8 bits; a scale, and a zero point, per group along K
+ *   FP8 in blocks              float8, a scale per group along K (row r has the scales of block r / 128)
+ *   bitsandbytes NF4           codes of 4 bits, a scale per group along K
+ *
+ * The first line exists. The others add members to glia_stored_format and glia_stored_row,
+ * as the comments there say. Every source can also give a row as float32,
+ * dequantised, so a device that lacks a format can still run the checkpoint. */
+#ifndef GLIA_MODEL_ROW_SOURCE_H
+#define GLIA_MODEL_ROW_SOURCE_H
+
+#include "model/spec.h"
+
+/* A weight of one layer; layer 0 for those of the model. */
+typedef struct {
+    glia_weight_id id;
+    int layer;
+} glia_weight_ref;
+
+/* How the numbers of a weight are stored. A quantised source adds the number of columns that share a scale,
+ * and whether a group has a zero point. */
+typedef struct {
+    glia_dtype dtype; /* GLIA_DTYPE_F32, _F16 or _BF16 */
+} glia_stored_format;
+
+/* A row of a weight. A quantised source adds the scales and zero points of its groups. */
+typedef struct {
+    const void *numbers; /* [cols] of the format's dtype, at any address */
+} glia_stored_row;
+
+/* A source. Any thread may call `format`, `read` and `name` at any time; `drop` and `close` are for one
+ * thread. */
+typedef struct glia_row_source glia_row_source;
+struct glia_row_source {
+    const char *progress; /* what reading it is called: "loading weights" */
+    /* The format in which a weight's rows are read without conversion. */
+    glia_stored_format (*format)(const glia_row_source *s, glia_weight_ref w);
+    /* Row `row` of the weight [rows, cols] as the model multiplies it, `as` format() says or as float32. A
+     * vector has rows of one number. Columns outside [from, to) may mean nothing. The row lies in the source,
+     * or in `buffer` [cols] float32 until the buffer is used again. */
+    glia_stored_row (*read)(const glia_row_source *s, glia_weight_ref w, size_t row, size_t from, size_t to,
+                            glia_stored_format as, float *buffer);
+    /* The weight's name in the checkpoint, for messages. */
+    const char *(*name)(const glia_row_source *s, glia_weight_ref w);
+    /* The weight is not read again soon: its pages may stop counting as resident. */
+    void (*drop)(const glia_row_source *s, glia_weight_ref w);
+    void (*close)(glia_row_source *s);
+};
+
+/* The plain tensors of the checkpoint in `dir`, float32, float16 or bfloat16, after the preshard functions of
+ * `spec`. `spec`, `config` and `dir` must outlive the source.
+ * Errors: as of glia_checkpoint_open(); GLIA_ERR_SHAPE a tensor that is missing, unexpected or of another
+ * shape, naming expected and found; GLIA_ERR_UNSUPPORTED another dtype, or dtypes that differ within a
+ * matrix; GLIA_ERR_NOMEM. */
+glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia_model_spec *spec,
+                              const glia_model_config *config, glia_err *err);
+
+/* A dummy model's weights: float32, drawn from the seed; a number depends on the seed, the weight, the row
+ * and the column alone. Norms are 1 and biases 0. `config` must outlive the source. */
+glia_status glia_source_dummy(glia_row_source **out, const glia_model_spec *spec,
+                              const glia_model_config *config, uint64_t seed, glia_err *err);
+
+#endif
