@@ -1,9 +1,12 @@
 /* check_team.c - every thread runs every job, and a barrier is one. */
 #include "check.h"
 
+#include <limits.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cores.h"
 #include "base/team.h"
 
 typedef struct {
@@ -108,12 +111,53 @@ static void test_arguments(void **state) {
     glia_team_free(NULL);
 }
 
+/* What a cgroup's files look like, below a directory of their own. */
+static void put_file(const char *root, const char *path, const char *text) {
+    char command[1200];
+    snprintf(command, sizeof command, "mkdir -p %s/$(dirname %s) && printf '%%b\\n' '%s' > %s/%s", root, path,
+             text, root, path);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_quota(void **state) {
+    (void)state;
+    static const struct {
+        const char *file[4][2];
+        int cores;
+    } rows[] = {
+        {{{0}}, INT_MAX},
+        {{{"proc/self/cgroup", "0::/"}, {"sys/fs/cgroup/cpu.max", "200000 100000"}}, 2},
+        {{{"proc/self/cgroup", "0::/"}, {"sys/fs/cgroup/cpu.max", "200001 100000"}}, 3},
+        {{{"proc/self/cgroup", "0::/"}, {"sys/fs/cgroup/cpu.max", "1000 100000"}}, 1},
+        {{{"proc/self/cgroup", "0::/"}, {"sys/fs/cgroup/cpu.max", "max 100000"}}, INT_MAX},
+        {{{"proc/self/cgroup", "0::/a/b"},
+          {"sys/fs/cgroup/a/b/cpu.max", "700000 100000"},
+          {"sys/fs/cgroup/a/cpu.max", "300000 100000"},
+          {"sys/fs/cgroup/cpu.max", "max 100000"}},
+         3},
+        {{{"proc/self/cgroup", "0::/a"}, {"sys/fs/cgroup/other/cpu.max", "300000 100000"}}, INT_MAX},
+        {{{"proc/self/cgroup", "5:cpuset:/\n4:cpu,cpuacct:/docker/x\n0::/"},
+          {"sys/fs/cgroup/cpu/cpu.cfs_quota_us", "250000"},
+          {"sys/fs/cgroup/cpu/cpu.cfs_period_us", "50000"}},
+         5},
+        {{{"proc/self/cgroup", "4:cpuacct,cpu:/x"},
+          {"sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "-1"},
+          {"sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000"}},
+         INT_MAX},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *root = check_temp_dir();
+        for (int k = 0; k < 4 && rows[i].file[k][0]; k++)
+            put_file(root, rows[i].file[k][0], rows[i].file[k][1]);
+        CHECK(glia_cores_quota(root) == rows[i].cores, "row %zu: %d", i, glia_cores_quota(root));
+    }
+    assert_true(glia_cores_available() <= glia_cores_quota(""));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_share),
-        cmocka_unit_test(test_take),
-        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_sizes),     cmocka_unit_test(test_share), cmocka_unit_test(test_take),
+        cmocka_unit_test(test_arguments), cmocka_unit_test(test_quota),
     };
     return check_run_group("team", tests);
 }

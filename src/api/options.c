@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/model.h"
+#include "base/cores.h"
 #include "base/cpu.h"
 #include "kernel/kernels.h"
 

@@ -1,24 +1,19 @@
-/* team.c - see team.h.
- *
- * Waiting is spinning for a while (a decode step has hundreds of barriers a few
- * microseconds apart), then yielding, then sleeping on a futex, so that an idle engine costs
- * nothing and more threads than cores still make progress. */
+/* team.c - see team.h. */
 #define _GNU_SOURCE
 #include "base/team.h"
 
 #include <assert.h>
 #include <hwloc.h>
-#include <linux/futex.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include <limits.h>
+#include "base/cores.h"
+#include "base/wait.h"
 
-enum { SPINS = 2000, YIELDS = 50, LINE = 64 }; /* about 0.1 ms of spinning */
+enum { SPINS = 2000, LINE = 64 }; /* about 0.1 ms of spinning */
 
 typedef struct {
     glia_team *team;
@@ -35,12 +30,11 @@ typedef struct {
 } range;
 
 struct glia_team {
-    _Alignas(LINE) atomic_uint job;     /* generation of the job to run */
-    _Alignas(LINE) atomic_uint phase;   /* generation of the barrier */
-    _Alignas(LINE) atomic_int arrived;  /* at the barrier */
-    _Alignas(LINE) atomic_int sleepers; /* threads asleep on job or phase */
+    glia_counter job;                  /* jobs that were started */
+    glia_counter phase;                /* barriers that every thread has reached */
+    _Alignas(LINE) atomic_int arrived; /* at the barrier */
     int size;
-    int spins; /* 0 when there are more threads than cores */
+    glia_waiting waiting;
     int started;
     atomic_bool quit;
     glia_team_fn *fn;
@@ -50,40 +44,18 @@ struct glia_team {
     range *ranges;   /* [size] */
 };
 
-static void pause_cpu(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-}
-
-/* Return when *word is no longer `old`. */
-static void wait_change(glia_team *t, atomic_uint *word, unsigned old) {
-    for (int i = 0; i < t->spins; i++) {
-        if (atomic_load_explicit(word, memory_order_acquire) != old) return;
-        pause_cpu();
-    }
-    for (int i = 0; i < YIELDS; i++) {
-        if (atomic_load_explicit(word, memory_order_acquire) != old) return;
-        sched_yield();
-    }
-    atomic_fetch_add(&t->sleepers, 1);
-    while (atomic_load(word) == old) syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
-    atomic_fetch_sub(&t->sleepers, 1);
-}
-
-static void advance(glia_team *t, atomic_uint *word) {
-    atomic_fetch_add(word, 1);
-    if (atomic_load(&t->sleepers) > 0) syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+static void advance(glia_counter *c) {
+    glia_counter_set(c, atomic_load_explicit(&c->count, memory_order_relaxed) + 1, false);
 }
 
 void glia_team_barrier(glia_team *t) {
     if (t->size == 1) return;
-    const unsigned phase = atomic_load_explicit(&t->phase, memory_order_relaxed);
+    const unsigned phase = atomic_load_explicit(&t->phase.count, memory_order_relaxed);
     if (atomic_fetch_add(&t->arrived, 1) == t->size - 1) {
         atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-        advance(t, &t->phase);
+        advance(&t->phase);
     } else {
-        wait_change(t, &t->phase, phase);
+        glia_counter_wait(&t->phase, phase + 1, &t->waiting);
     }
 }
 
@@ -116,8 +88,8 @@ static void *work(void *arg) {
     worker *w = arg;
     glia_team *t = w->team;
     if (w->core) hwloc_set_cpubind(t->topology, w->core, HWLOC_CPUBIND_THREAD);
-    for (unsigned seen = 0;; seen++) {
-        wait_change(t, &t->job, seen);
+    for (unsigned job = 1;; job++) {
+        glia_counter_wait(&t->job, job, &t->waiting);
         if (atomic_load(&t->quit)) return NULL;
         t->fn(t->arg, w->index);
         glia_team_barrier(t);
@@ -127,20 +99,12 @@ static void *work(void *arg) {
 void glia_team_run(glia_team *t, glia_team_fn *fn, void *arg) {
     t->fn = fn;
     t->arg = arg;
-    if (t->size > 1) advance(t, &t->job);
+    if (t->size > 1) advance(&t->job);
     fn(arg, 0);
     glia_team_barrier(t);
 }
 
 int glia_team_size(const glia_team *t) { return t->size; }
-
-int glia_cores_available(void) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
-    const long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
-}
 
 /* The machine's topology, read once for all teams: hundreds of small files. NULL: it cannot be. */
 static hwloc_topology_t machine(void) {
@@ -174,10 +138,12 @@ static glia_status place(glia_team *t, int i, int of, glia_err *err) {
     }
     if (hwloc_get_cpubind(t->topology, allowed, HWLOC_CPUBIND_PROCESS) != 0)
         hwloc_bitmap_copy(allowed, hwloc_topology_get_allowed_cpuset(t->topology));
-    if (n > hwloc_bitmap_weight(allowed)) {
-        t->spins = 0; /* oversubscribed: whoever waits must give up the core */
+    const int cores = hwloc_bitmap_weight(allowed), quota = glia_cores_quota("");
+    if (n > cores || n > quota) {
+        t->waiting.spins = 0; /* more threads than cores: a waiting thread must give up its core */
         goto done;
     }
+    if (quota < cores) goto done; /* a quota does not say which cores are free */
     hwloc_obj_t root = hwloc_get_root_obj(t->topology);
     if (hwloc_bitmap_isincluded(root->cpuset, allowed))
         hwloc_distrib(t->topology, &root, 1, sets, (unsigned)n, INT_MAX, 0);
@@ -217,7 +183,7 @@ glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of,
     if (!t) return glia_fail_nomem(err, sizeof *t, "the thread team");
     memset(t, 0, sizeof *t);
     t->size = threads;
-    t->spins = SPINS;
+    t->waiting.spins = SPINS;
     t->started = 1;
     glia_status status = GLIA_OK;
     const size_t ranges = (size_t)threads * sizeof *t->ranges;
@@ -249,7 +215,7 @@ fail:
 void glia_team_free(glia_team *t) {
     if (!t) return;
     atomic_store(&t->quit, true);
-    if (t->size > 1) advance(t, &t->job);
+    if (t->size > 1) advance(&t->job);
     for (int i = 1; t->workers && i < t->started; i++) pthread_join(t->workers[i].thread, NULL);
     for (int i = 0; t->workers && i < t->size; i++) hwloc_bitmap_free(t->workers[i].core);
     free(t->workers);

@@ -16,9 +16,6 @@ typedef void glia_team_fn(void *arg, int thread);
 
 enum { GLIA_THREADS_MAX = 1024, GLIA_TAKE_MAX = 0xffff };
 
-/* Cores that this process may use (its affinity mask), at least 1. */
-int glia_cores_available(void);
-
 /* `threads` >= 1 (0: glia_cores_available()). More threads than cores is
  * allowed and slow. On success the caller owns *out. */
 glia_status glia_team_create(glia_team **out, int threads, glia_err *err);

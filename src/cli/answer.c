@@ -1,5 +1,6 @@
 /* answer.c - see answer.h. */
 #define _GNU_SOURCE
+#include "base/clock.h"
 #include "cli/answer.h"
 
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include "cli/common.h"
 
 void cli_answer_begin(cli_answer *a, int logprobs) {
-    *a = (cli_answer){.submitted = cli_seconds()};
+    *a = (cli_answer){.submitted = glia_seconds()};
     if (logprobs >= 0) a->logprobs = json_array();
     if (logprobs > 0) a->top = json_array();
 }
@@ -25,7 +26,7 @@ static void add_logprobs(cli_answer *a, const glia_event *e) {
 
 void cli_answer_add(cli_answer *a, const glia_event *e) {
     if (e->token >= 0) {
-        a->last = cli_seconds();
+        a->last = glia_seconds();
         if (a->ids.len == 0) a->first = a->last;
         glia_buf_add(&a->ids, (const char *)&e->token, sizeof e->token);
         if (a->logprobs) add_logprobs(a, e);

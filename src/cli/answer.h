@@ -13,7 +13,7 @@ typedef struct {
     glia_buf text, reasoning; /* outside and inside <think> */
     char *stop_reason;        /* the stop string, owned; NULL: none */
     glia_finish finish;
-    double submitted, first, last; /* cli_seconds(); of the first and the last token */
+    double submitted, first, last; /* glia_seconds(); of the first and the last token */
     bool oom;
 } cli_answer;
 

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "cli/answer.h"
 #include "cli/commands.h"
@@ -59,7 +60,7 @@ typedef struct {
 static void on_event(void *user, const glia_event *e) {
     probe *p = user;
     if (e->token < 0) return;
-    const double now = cli_seconds(), gap = now - p->last;
+    const double now = glia_seconds(), gap = now - p->last;
     p->b->tokens++;
     if (p->tokens++ == 0) {
         p->first = now;
@@ -84,18 +85,18 @@ static uint64_t draw(uint64_t *state) {
 static glia_status finish(bench *b, size_t prompt, size_t output, glia_err *err) {
     glia_engine_stats s, start;
     glia_status status = GLIA_OK;
-    double shown = cli_seconds() + 1;
+    double shown = glia_seconds() + 1;
     const bool show = isatty(STDERR_FILENO);
     bool told = false;
     glia_engine_get_stats(b->engine, &start);
     for (size_t left = 1; left > 0 && status == GLIA_OK;) {
         status = glia_engine_step(b->engine, &left, err);
-        if (!show || cli_seconds() < shown) continue;
+        if (!show || glia_seconds() < shown) continue;
         glia_engine_get_stats(b->engine, &s);
         fprintf(stderr, "\r%llu of %zu prompt tokens, %zu of %zu output tokens\033[K",
                 (unsigned long long)(s.prompt_tokens - start.prompt_tokens), b->batch * prompt, b->tokens,
                 b->batch * output);
-        shown = cli_seconds() + 0.1;
+        shown = glia_seconds() + 0.1;
         told = true;
     }
     if (told) fputs("\r\033[K", stderr);
@@ -117,7 +118,7 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
     glia_status status = GLIA_OK;
     b->tokens = b->begun = b->early = 0;
     glia_engine_get_stats(b->engine, &b->start);
-    *began = cli_seconds();
+    *began = glia_seconds();
     for (size_t i = 0; i < b->batch && status == GLIA_OK; i++) {
         for (size_t k = 0; k < prompt; k++) ids[k] = (int32_t)(draw(&seed) % (uint64_t)b->info.vocab_size);
         probes[i] = (probe){.b = b};

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
 
@@ -19,12 +19,6 @@ int cli_failed(const glia_err *err) {
     fflush(stdout);
     fprintf(stderr, "glia: %s\n", err->msg);
     return err->status == GLIA_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
-}
-
-double cli_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 char *cli_cache_dir(void) {
@@ -52,7 +46,7 @@ static void show_progress(void *user, const char *what, uint64_t done, uint64_t 
     static double started, shown;
     (void)user;
     if (!isatty(STDERR_FILENO)) return;
-    const double now = cli_seconds();
+    const double now = glia_seconds();
     if (started == 0) started = now;
     if (done >= total) {
         if (shown > 0) fputs("\r\033[K", stderr);
@@ -190,7 +184,7 @@ int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool t
 /* 53 bits, so that a JSON reader keeps them all. */
 static uint64_t random_seed(void) {
     uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = (uint64_t)(cli_seconds() * 1e9);
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = (uint64_t)(glia_seconds() * 1e9);
     return seed >> 11;
 }
 

@@ -12,9 +12,6 @@
  * option or request is out of its range, else EXIT_FAILED. */
 int cli_failed(const glia_err *err);
 
-/* Seconds on a clock that never goes back. */
-double cli_seconds(void);
-
 /* The HF cache: $HF_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub,
  * ~/.cache/huggingface/hub; the first that can be told. Owned by the caller;
  * NULL: none. */

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/cores.h"
 
 enum { SPINS = 10000, NOTE_LAYOUT = 1, PAGE = 4096 };
 
@@ -253,20 +255,14 @@ glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status ow
 
 /* ---- collectives, counted ---------------------------------------------------- */
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static double begin(int thread) { return thread == 0 ? seconds() : 0; }
+static double begin(int thread) { return thread == 0 ? glia_seconds() : 0; }
 
 static void count(glia_comm *c, int thread, double since, size_t bytes) {
     if (thread != 0) return;
     glia_comm_cost *cost = &c->root->cost;
     cost->calls++;
     cost->bytes += bytes;
-    cost->seconds += seconds() - since;
+    cost->seconds += glia_seconds() - since;
 }
 
 glia_comm_cost glia_comm_costs(const glia_comm *c) { return c->root->cost; }

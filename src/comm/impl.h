@@ -6,21 +6,17 @@
 #include <stdatomic.h>
 
 #include "base/team.h"
+#include "base/wait.h"
 #include "comm/comm.h"
 
 enum { GLIA_LINE = 64, GLIA_CONFIG_BYTES = 400, GLIA_EVERYONE = -1 };
 
 /* ---- waiting across ranks --------------------------------------------------- */
 
-/* How often a group has met, as one rank says it: the last thread of its team to
- * come writes it, the other ranks wait for it. In memory that all of them see. */
+/* A rank's gate of each of its groups: the number of the group's last meeting to
+ * which all threads of the rank have come. In memory that every rank of the group sees. */
 typedef struct {
-    _Alignas(GLIA_LINE) atomic_uint meetings;
-    atomic_uint sleepers;
-} glia_gate;
-
-typedef struct {
-    glia_gate gate[GLIA_GROUPS_MAX];
+    glia_counter gate[GLIA_GROUPS_MAX];
 } glia_gates;
 
 /* ---- a world ----------------------------------------------------------------- */
@@ -93,12 +89,12 @@ struct glia_comm {
     glia_world *world;
     glia_comm *root; /* the rank's end of the world; itself there */
     int rank, size, threads;
-    int slot;         /* which gate of each rank this group uses */
-    int spins;        /* before a waiting thread yields its core */
-    int *member;      /* [size] their ranks in the world */
-    glia_turn *turn;  /* [threads] */
-    glia_gate *team;  /* where the threads of this rank meet among themselves */
-    atomic_uint here; /* threads of this rank that came to the group's meetings */
+    int slot;           /* which gate of each rank this group uses */
+    int spins;          /* before a waiting thread yields its core */
+    int *member;        /* [size] their ranks in the world */
+    glia_turn *turn;    /* [threads] */
+    glia_counter *team; /* where the threads of this rank meet among themselves */
+    atomic_uint here;   /* threads of this rank that came to the group's meetings */
     atomic_uint here_team;
 
     /* of the world's end alone */

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 enum { CONNECT_MS = 2000, ACCEPT_MS = 8000, SILENCE_MS = 8000, LEAVE_MS = 4000 };
 
 /* A rank that failed and says so, one that leaves, one that is gone. */
@@ -49,11 +51,7 @@ struct glia_lifeline {
     atomic_bool stop;
 };
 
-static long now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+static long now_ms(void) { return (long)(glia_seconds() * 1000); }
 
 /* ---- the watching thread ------------------------------------------------------ */
 
