@@ -353,7 +353,7 @@ static void test_failure(void **state) {
         size_t left = 3;
         pthread_t thread;
         glia_status status = GLIA_OK;
-        glia_comm *of = r.e->crew[round % 3].world;
+        glia_comm *of = r.e->followers.world[round % 3];
         for (int i = 0; i < 3; i++) submit(&r, "Once upon a time", &s, &a[i]);
         for (int i = 0; i < round / 2; i++) assert_int_equal(glia_engine_step(r.e, &left, &err), GLIA_OK);
         if (round % 2)

@@ -7,13 +7,13 @@
 
 #include "engine/scheduler.h"
 
-enum { MAX_TOKENS = 96, SEQS = 400 };
+enum { MAX_TOKENS = 96, SEQS = 400, DRAFTS = 3 };
 
 typedef struct {
     glia_blocks blocks;
     glia_scheduler s;
     uint64_t *history; /* [n_blocks, block_size] */
-    int next_id;
+    int next_id, accepted;
 } world;
 
 typedef struct {
@@ -75,47 +75,74 @@ static void compute(world *w, const glia_seq *seq) {
 
 static void check_rows(const world *w, int rows) {
     const glia_scheduler *s = &w->s;
-    int prompts = 0, sum = 0, short_of = 0;
+    int prompts = 0, sum = 0, short_of = 0, drafts = 0;
     for (int i = 0; i < s->n_running; i++) {
         const glia_seq *seq = s->running[i];
         const int todo = seq->n_tokens - seq->n_computed;
-        if (todo == 1) CHECK(seq->rows == 1, "a generating sequence waits");
+        if (todo == 1) CHECK(seq->rows == 1 + seq->n_drafts, "a generating sequence waits");
         if (todo > 1) prompts += seq->rows;
         if (seq->rows < todo) short_of++;
+        drafts += seq->n_drafts;
         CHECK(!short_of || todo == 1 || seq->rows < todo, "a later prompt overtakes");
-        CHECK((seq->rows == todo) == glia_seq_wants_logits(seq), "logits");
+        CHECK(glia_seq_draws(seq) == (seq->rows < todo ? 0 : 1 + seq->n_drafts), "logits");
         sum += seq->rows;
     }
-    CHECK(rows == sum && rows >= 1 && prompts <= s->chunk && rows <= s->chunk + s->batch, "%d rows", rows);
+    CHECK(rows == sum && rows >= 1 && prompts <= s->chunk && rows <= s->chunk + s->batch + drafts, "%d rows",
+          rows);
     CHECK(!short_of || prompts == s->chunk, "the chunk is not full");
 }
 
+static int32_t random_token(void) { return check_u32() % 24 == 0; }
+
+/* Guesses for what generates; most come true. */
+static void propose(world *w) {
+    for (int i = 0; i < w->s.n_running; i++) {
+        glia_seq *seq = w->s.running[i];
+        const int room = seq->max_tokens - 1 - seq->n_tokens, most = room < DRAFTS ? room : DRAFTS;
+        if (seq->n_tokens - seq->n_computed != 1 || most <= 0) continue;
+        seq->n_drafts = (int)(check_u32() % (uint32_t)(most + 1));
+        for (int k = 0; k < seq->n_drafts; k++) seq->tokens[seq->n_tokens + k] = random_token();
+    }
+}
+
+/* Tokens for `draws` rows, as long as the drafts are right; true when the request ended. */
+static bool deliver(world *w, request *r, int draws) {
+    for (int k = 0; k < draws; k++) {
+        const int32_t draft = r->tokens[r->seq.n_tokens], token = random_token();
+        r->tokens[r->seq.n_tokens++] = token;
+        if (r->seq.n_tokens >= r->seq.max_tokens || r->seq.n_tokens >= r->stop_at) {
+            glia_scheduler_remove(&w->s, &r->seq);
+            return true;
+        }
+        if (k + 1 == draws || token != draft) break;
+        glia_scheduler_accept(&w->s, &r->seq);
+        w->accepted++;
+    }
+    CHECK(r->seq.n_tokens - r->seq.n_computed == 1, "%d tokens to compute",
+          r->seq.n_tokens - r->seq.n_computed);
+    return false;
+}
+
 /* One step; returns how many requests ended. */
-static int step(world *w) {
+static int step(world *w, bool drafts) {
+    if (drafts) propose(w);
     const int rows = glia_scheduler_plan(&w->s);
-    int ended = 0;
+    int ended = 0, draws[8];
     check_rows(w, rows);
-    bool wants[8];
     glia_seq *seqs[8];
     const int n = w->s.n_running;
     for (int i = 0; i < n; i++) {
         seqs[i] = w->s.running[i];
-        wants[i] = glia_seq_wants_logits(seqs[i]);
+        draws[i] = glia_seq_draws(seqs[i]);
         compute(w, seqs[i]);
     }
     glia_scheduler_advance(&w->s);
-    for (int i = 0; i < n; i++) {
-        if (!wants[i]) continue;
-        request *r = (request *)seqs[i]; /* seq is its first member */
-        r->tokens[r->seq.n_tokens++] = check_u32() % 24 == 0;
-        if (r->seq.n_tokens < r->seq.max_tokens && r->seq.n_tokens < r->stop_at) continue;
-        glia_scheduler_remove(&w->s, &r->seq);
-        ended++;
-    }
+    for (int i = 0; i < n; i++) /* seq is the first member of a request */
+        if (draws[i]) ended += deliver(w, (request *)seqs[i], draws[i]);
     return ended;
 }
 
-static void traffic(int batch, int chunk, int block_size, bool caching) {
+static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts) {
     const int n_blocks = batch * glia_blocks_for(MAX_TOKENS - 1, block_size);
     world w;
     new_world(&w, batch, chunk, block_size, n_blocks, caching);
@@ -132,7 +159,7 @@ static void traffic(int batch, int chunk, int block_size, bool caching) {
                 continue;
             }
         }
-        ended += step(&w);
+        ended += step(&w, drafts);
         for (int i = 0; i < w.s.n_running; i++) {
             const request *x = (const request *)w.s.running[i];
             CHECK(i == 0 || x->id > ((const request *)w.s.running[i - 1])->id,
@@ -145,6 +172,7 @@ static void traffic(int batch, int chunk, int block_size, bool caching) {
     CHECK(w.blocks.kind[0].n_unused == n_blocks && w.blocks.kind[0].n_promised == 0,
           "%d of %d blocks came back", w.blocks.kind[0].n_unused, n_blocks);
     CHECK((cached > 0) == caching, "%d tokens were found in the cache", cached);
+    CHECK((w.accepted > SEQS) == drafts, "%d drafts were accepted", w.accepted);
     free(r);
     free_world(&w);
 }
@@ -152,7 +180,8 @@ static void traffic(int batch, int chunk, int block_size, bool caching) {
 static void test_traffic(void **state) {
     (void)state;
     static const int batches[] = {1, 2, 5}, chunks[] = {1, 7, 64}, sizes[] = {1, 4, 16};
-    for (int i = 0; i < 27; i++) traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9], i % 4 != 0);
+    for (int i = 0; i < 54; i++)
+        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27);
 }
 
 /* Two prompts and a chunk of 4, step by step. */
@@ -170,10 +199,10 @@ static void test_order(void **state) {
     glia_scheduler_add(&w.s, &b.seq);
     glia_scheduler_add(&w.s, &c.seq);
     assert_int_equal(glia_scheduler_plan(&w.s), 4);
-    assert_true(a.seq.rows == 4 && b.seq.slot == -1 && !glia_seq_wants_logits(&a.seq));
+    assert_true(a.seq.rows == 4 && b.seq.slot == -1 && !glia_seq_draws(&a.seq));
     glia_scheduler_advance(&w.s);
     assert_int_equal(glia_scheduler_plan(&w.s), 4);
-    assert_true(a.seq.rows == 2 && b.seq.rows == 2 && glia_seq_wants_logits(&a.seq));
+    assert_true(a.seq.rows == 2 && b.seq.rows == 2 && glia_seq_draws(&a.seq));
     glia_scheduler_advance(&w.s);
     a.seq.n_tokens++;
     assert_int_equal(glia_scheduler_plan(&w.s), 2);

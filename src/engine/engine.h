@@ -3,19 +3,10 @@
 #define GLIA_ENGINE_ENGINE_H
 
 #include "comm/comm.h"
+#include "engine/leader.h"
+#include "engine/limits.h"
 #include "model/weights.h"
 #include "text/tokenizer.h"
-
-/* What fixes all memory. All set. */
-typedef struct {
-    glia_dtype kv_dtype;
-    int batch;           /* sequences at once */
-    int sequence_length; /* positions of one */
-    int chunk;           /* prompt rows of a step */
-    int block_size;      /* positions of a cache block, a multiple of 32 */
-    bool prefix_cache;
-    bool quantize_rows; /* the weights are w8a8 */
-} glia_engine_limits;
 
 typedef struct {
     const glia_model_config *model;
@@ -31,6 +22,8 @@ typedef struct {
     int threads; /* of a rank, at least 1 */
     const int32_t *eos;
     size_t n_eos;
+    glia_draft_fn *draft; /* NULL: no speculation; with it limits.drafts is set */
+    void *draft_user;
 } glia_engine_config;
 
 /* Everything an engine allocates for rank p->rank of a world of that kind: the decoder's

@@ -1,16 +1,17 @@
 /* request.c - a request checked and copied into one allocation, with all the
  * memory that its steps will use. */
+#include "engine/request.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine_impl.h"
 #include "text/unicode.h"
 
-static glia_status check(const glia_engine_config *c, const int32_t *ids, size_t n, const glia_sampling *s,
+static glia_status check(const glia_request_rules *c, const int32_t *ids, size_t n, const glia_sampling *s,
                          glia_err *err) {
-    const int64_t vocab = c->model->vocab;
-    const int length = c->limits.sequence_length;
+    const int vocab = c->vocab;
+    const int length = c->sequence_length;
     if (n == 0) return glia_fail(err, GLIA_ERR_ARGUMENT, "the prompt has no tokens");
     if (n >= (size_t)length)
         return glia_fail(err, GLIA_ERR_LIMIT,
@@ -18,11 +19,11 @@ static glia_status check(const glia_engine_config *c, const int32_t *ids, size_t
                          n, length, length - 1);
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= vocab)
-            return glia_fail(err, GLIA_ERR_ARGUMENT, "token %zu of the prompt is %d, the vocabulary has %lld",
-                             i, ids[i], (long long)vocab);
+            return glia_fail(err, GLIA_ERR_ARGUMENT, "token %zu of the prompt is %d, the vocabulary has %d",
+                             i, ids[i], vocab);
     if (s->n_stop && !c->tokenizer)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "stop strings need a tokenizer, this model has none");
-    const glia_status status = glia_sampling_check(s, (int)vocab, err);
+    const glia_status status = glia_sampling_check(s, vocab, err);
     if (status) return status;
     for (size_t i = 0; i < s->n_stop; i++)
         if (glia_utf8_check(s->stop[i], strlen(s->stop[i])) != strlen(s->stop[i]))
@@ -62,12 +63,12 @@ static void *copy(carver *c, const void *from, size_t bytes) {
 }
 
 /* Lay out *r and what follows it; called once to count (r NULL) and once to fill. */
-static void lay_out(carver *at, glia_request *r, const glia_engine_config *c, const int32_t *ids, size_t n,
+static void lay_out(carver *at, glia_request *r, const glia_request_rules *c, const int32_t *ids, size_t n,
                     const glia_sampling *s) {
     glia_request unused;
     (void)carve(at, sizeof *r);
     if (!r) r = &unused;
-    const size_t length = (size_t)c->limits.sequence_length;
+    const size_t length = (size_t)c->sequence_length;
     const size_t room =
         s->max_tokens && n + (size_t)s->max_tokens < length ? n + (size_t)s->max_tokens : length;
     r->seq.tokens = carve(at, room * sizeof *ids);
@@ -90,7 +91,7 @@ static void lay_out(carver *at, glia_request *r, const glia_engine_config *c, co
     r->output.text = c->tokenizer ? carve(at, glia_output_room(c->tokenizer, s->stop, s->n_stop)) : NULL;
 }
 
-glia_status glia_request_create(glia_request **out, const glia_engine_config *c, const int32_t *ids, size_t n,
+glia_status glia_request_create(glia_request **out, const glia_request_rules *c, const int32_t *ids, size_t n,
                                 const glia_sampling *s, glia_err *err) {
     *out = NULL;
     bool thinking = false;
@@ -106,7 +107,7 @@ glia_status glia_request_create(glia_request **out, const glia_engine_config *c,
     lay_out(&at, r, c, ids, n, s);
     assert(at.used == bytes);
     r->seq.n_prompt = r->seq.n_tokens = (int)n;
-    const int vocab = (int)c->model->vocab;
+    const int vocab = c->vocab;
     if (r->params.logprobs > vocab) r->params.logprobs = vocab;
     r->output.stop = r->params.stop;
     r->output.n_stop = s->n_stop;
@@ -121,3 +122,21 @@ glia_status glia_request_create(glia_request **out, const glia_engine_config *c,
 void glia_request_free(glia_request *r) { free(r); }
 
 GLIA_API void glia_request_abort(glia_request *r) { atomic_store(&r->aborted, true); }
+
+glia_draw glia_request_draw(const glia_request *r, int ahead) {
+    const int n = r->seq.n_tokens + ahead;
+    return (glia_draw){
+        .params = &r->params,
+        .tokens = r->seq.tokens,
+        .n_prompt = (size_t)r->seq.n_prompt,
+        .n_tokens = (size_t)n,
+        .forbidden = r->endings,
+        .n_forbidden = n - r->seq.n_prompt < r->params.min_tokens ? r->n_endings : 0,
+    };
+}
+
+bool glia_request_ends(const glia_request *r, int32_t token) {
+    for (size_t i = r->params.ignore_eos ? r->n_eos : 0; i < r->n_endings; i++)
+        if (token == r->endings[i]) return true;
+    return false;
+}

@@ -51,7 +51,7 @@ static bool admit(glia_scheduler *s) {
     leave_queue(s, seq);
     s->taken[slot] = 1;
     seq->slot = slot;
-    seq->rows = 0;
+    seq->rows = seq->n_drafts = 0;
     seq->n_computed = seq->n_cached = seq->blocks.n * s->blocks->block_size;
     s->running[s->n_running++] = seq;
     return true;
@@ -62,9 +62,10 @@ int glia_scheduler_plan(glia_scheduler *s) {
     for (int i = 0; i < s->n_running || (left > 0 && admit(s)); i++) {
         glia_seq *seq = s->running[i];
         const int todo = seq->n_tokens - seq->n_computed;
-        assert(todo >= 1);
-        /* One token is the generating sequence's, and a place beyond the chunk is kept for it. */
-        seq->rows = todo == 1 ? 1 : least(todo, left);
+        assert(todo >= 1 && (!seq->n_drafts || todo == 1));
+        assert(!seq->n_drafts || seq->n_tokens + seq->n_drafts < seq->max_tokens);
+        /* A generating sequence has one token to compute; rows beyond the chunk are kept for it. */
+        seq->rows = todo == 1 ? 1 + seq->n_drafts : least(todo, left);
         if (todo > 1) left -= seq->rows;
         glia_blocks_grow(s->blocks, &seq->blocks, seq->n_computed + seq->rows);
         rows += seq->rows;
@@ -75,8 +76,14 @@ int glia_scheduler_plan(glia_scheduler *s) {
 void glia_scheduler_advance(glia_scheduler *s) {
     for (int i = 0; i < s->n_running; i++) {
         glia_seq *seq = s->running[i];
-        seq->n_computed += seq->rows;
-        seq->rows = 0;
+        seq->n_computed += seq->rows - seq->n_drafts;
+        seq->rows = seq->n_drafts = 0;
         glia_blocks_commit(s->blocks, &seq->blocks, seq->tokens, seq->n_computed);
     }
+}
+
+void glia_scheduler_accept(glia_scheduler *s, glia_seq *seq) {
+    seq->n_computed++;
+    assert(seq->n_computed <= seq->n_tokens);
+    glia_blocks_commit(s->blocks, &seq->blocks, seq->tokens, seq->n_computed);
 }

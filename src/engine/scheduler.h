@@ -16,6 +16,7 @@ typedef struct glia_seq {
     int n_computed; /* tokens whose keys and values are in the cache */
     int n_cached;   /* of them, found there at admission */
     int rows;       /* of the coming step: tokens n_computed ... */
+    int n_drafts;   /* guesses tokens[n_tokens ...] that the last so many of these rows verify */
     int slot;       /* of the running; -1: waiting */
     glia_block_list blocks;
     struct glia_seq *next; /* in the queue */
@@ -38,14 +39,21 @@ void glia_scheduler_add(glia_scheduler *s, glia_seq *seq);
 /* Take it out, running or waiting, and give its blocks back. */
 void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq);
 /* Admit who can enter and set `rows` of every running sequence, with blocks for
- * them; returns their sum, at most batch + chunk. 0 only when none is left. */
+ * them; returns their sum, at most batch + chunk + all n_drafts. 0 only when none is
+ * left. n_drafts may be set before, of a running sequence with one token to compute:
+ * up to max_tokens - 1 - n_tokens. */
 int glia_scheduler_plan(glia_scheduler *s);
-/* The planned rows were computed. */
+/* The planned rows were computed. Draft rows do not count until they are accepted. */
 void glia_scheduler_advance(glia_scheduler *s);
+/* After advance and n_tokens++: the token that was delivered equals the draft of the
+ * next row, so that row counts as computed. */
+void glia_scheduler_accept(glia_scheduler *s, glia_seq *seq);
 
-/* Does this sequence's planned rows end with its last known token, so that logits are wanted? */
-static inline bool glia_seq_wants_logits(const glia_seq *seq) {
-    return seq->rows > 0 && seq->n_computed + seq->rows == seq->n_tokens;
+/* How many of the planned rows draw the token that follows them: the row of the last token and those of
+ * drafts, none while the prompt goes on. */
+static inline int glia_seq_draws(const glia_seq *seq) {
+    return seq->rows > 0 && seq->n_computed + seq->rows == seq->n_tokens + seq->n_drafts ? 1 + seq->n_drafts
+                                                                                         : 0;
 }
 
 #endif

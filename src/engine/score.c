@@ -25,31 +25,28 @@ GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_
     glia_status status = glia_engine_leads(e, err);
     if (!status) status = check(e, ids, n, err);
     if (status) return status;
-    const int batch = e->scheduler.batch, total = (int)n;
-    glia_block_list list = {.table = e->scheduler.table + (size_t)batch * (size_t)e->scheduler.max_blocks,
-                            .salt = SCORE_SALT};
-    if (!glia_blocks_admit(&e->blocks, &list, ids, total, total))
+    const int total = (int)n;
+    glia_leader *l = &e->leader;
+    const glia_scheduler *s = &l->scheduler;
+    glia_block_list list = {.table = s->table + (size_t)s->batch * (size_t)s->max_blocks, .salt = SCORE_SALT};
+    if (!glia_blocks_admit(&l->blocks, &list, ids, total, total))
         return glia_fail(err, GLIA_ERR_LIMIT,
                          "no room in the KV cache to score %zu tokens beside %d running requests", n,
-                         e->scheduler.n_running);
+                         s->n_running);
     e->stepping = true;
     for (int at = 0; at < total && !status; at += e->score_rows) {
         const int rows = total - at < e->score_rows ? total - at : e->score_rows;
-        const glia_seq_rows all = {.seq = batch, .at = at, .n = rows, .logits = LOGITS_ALL};
         glia_guard_enter();
-        glia_blocks_grow(&e->blocks, &list, at + rows);
-        glia_order_begin(&e->rank, ORDER_STEP);
-        glia_order_table(&e->rank, batch, list.table, list.n);
-        glia_order_rows(&e->rank, &all);
-        glia_order_tokens(&e->rank, ids + at, rows);
-        status = glia_engine_forward(e, err);
+        glia_blocks_grow(&l->blocks, &list, at + rows);
+        glia_leader_plan_score(l, &list, ids + at, at, rows);
+        status = glia_engine_order(e, err);
         e->stats.steps++;
         glia_guard_leave();
         for (int i = 0; i < rows && !status; i++)
             on_logits(user, (size_t)(at + i), glia_rank_logits(&e->rank, i));
     }
     e->stats.prompt_tokens += n;
-    glia_blocks_release(&e->blocks, &list);
+    glia_blocks_release(&l->blocks, &list);
     e->stepping = false;
     return status;
 }

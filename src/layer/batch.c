@@ -16,6 +16,8 @@ enum { WANTS = 7, LAST = 8, HAS_SLOT = 16, HAS_PARENT = 32, HAS_ADAPTER = 64 };
 
 size_t glia_batch_words(size_t rows) { return HEADER + rows * (1 + RUN + OPTIONAL); }
 
+size_t glia_batch_words_plain(size_t rows, size_t runs) { return HEADER + rows + RUN * runs; }
+
 size_t glia_batch_memory(size_t rows) { return rows * LISTS; }
 
 static int32_t flags_of(const glia_run *r) {

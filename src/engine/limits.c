@@ -1,0 +1,44 @@
+/* limits.c - see limits.h. */
+#include "engine/limits.h"
+
+enum { SCORE_LOGIT_BYTES = 64 << 20 };
+
+size_t glia_limit_draws(const glia_engine_limits *l) { return (size_t)l->batch * (1 + (size_t)l->drafts); }
+
+size_t glia_limit_rows(const glia_engine_limits *l) { return (size_t)l->chunk + glia_limit_draws(l); }
+
+size_t glia_limit_blocks(const glia_engine_limits *l) {
+    return (size_t)glia_blocks_for(l->sequence_length, l->block_size);
+}
+
+int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *l) {
+    const int64_t fit = SCORE_LOGIT_BYTES / (c->vocab * (int64_t)sizeof(float));
+    return fit < 1 ? 1 : fit < l->chunk ? (int)fit : l->chunk;
+}
+
+size_t glia_limit_logits(const glia_model_config *c, const glia_engine_limits *l) {
+    const size_t scored = (size_t)glia_limit_score_rows(c, l), drawn = glia_limit_draws(l);
+    return scored > drawn ? scored : drawn;
+}
+
+glia_blocks_shape glia_limit_cache(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_engine_limits *l) {
+    const int members = glia_local_of(c, p).members;
+    glia_blocks_shape s = {.block_size = l->block_size, .members = members, .unit = 1};
+    if (members > 1) s.unit = GLIA_FLASH_UNIT / l->block_size;
+    s.n_blocks = glia_blocks_enough(l->batch, l->sequence_length, &s);
+    return s;
+}
+
+glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_parallel *p,
+                                       const glia_engine_limits *l) {
+    return (glia_decoder_limits){
+        .kv_dtype = l->kv_dtype,
+        .max_rows = (int)glia_limit_rows(l),
+        .max_logits = (int)glia_limit_logits(c, l),
+        .block_size = l->block_size,
+        .n_blocks = glia_limit_cache(c, p, l).n_blocks,
+        .sequence_length = l->sequence_length,
+        .quantize_rows = l->quantize_rows,
+    };
+}

@@ -1,0 +1,39 @@
+/* limits.h - what fixes all memory of an engine, and the sizes that follow.
+ *
+ * Pure functions of the model's shape, the ranks and the limits. */
+#ifndef GLIA_ENGINE_LIMITS_H
+#define GLIA_ENGINE_LIMITS_H
+
+#include "engine/blocks.h"
+#include "format/config.h"
+#include "layer/parallel.h"
+#include "model/decoder.h"
+
+typedef struct {
+    glia_dtype kv_dtype;
+    int batch;           /* running sequences */
+    int sequence_length; /* positions of a sequence */
+    int chunk;           /* prompt rows of a step */
+    int block_size;      /* positions of a cache block, a multiple of 32 */
+    int drafts;          /* draft rows of a sequence in a step; 0: no speculation */
+    bool prefix_cache;
+    bool quantize_rows; /* the weights are w8a8 */
+} glia_engine_limits;
+
+/* Rows of a step. */
+size_t glia_limit_rows(const glia_engine_limits *l);
+/* Cache blocks of a sequence. */
+size_t glia_limit_blocks(const glia_engine_limits *l);
+/* Rows that generate, and so draw, in a step. */
+size_t glia_limit_draws(const glia_engine_limits *l);
+/* Rows of one step of glia_engine_score(), so that their logits fit a fixed buffer. */
+int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *l);
+/* Rows of logits of a step. */
+size_t glia_limit_logits(const glia_model_config *c, const glia_engine_limits *l);
+/* The block manager's shape: the blocks of all members where ranks share positions. */
+glia_blocks_shape glia_limit_cache(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_engine_limits *l);
+glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_parallel *p,
+                                       const glia_engine_limits *l);
+
+#endif

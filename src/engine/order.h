@@ -1,0 +1,54 @@
+/* order.h - what the leader tells all ranks, as words.
+ *
+ * An order is one buffer of int32_t: its kind and length, then what the kind
+ * needs. A step's order holds the changed entries of the block tables, the batch
+ * (layer/batch.h), and the use of each row of logits. Tokens and block tables are
+ * in the order, so a follower knows of no request. Pure functions of words. */
+#ifndef GLIA_ENGINE_ORDER_H
+#define GLIA_ENGINE_ORDER_H
+
+#include "engine/limits.h"
+#include "layer/batch.h"
+
+typedef enum {
+    ORDER_STEP,    /* take a step */
+    ORDER_LOGITS,  /* gather whole rows of the last step's logits */
+    ORDER_MEASURE, /* measure ceilings */
+    ORDER_END      /* nothing follows */
+} glia_order_kind;
+
+/* What a row of logits is for. */
+typedef struct {
+    int32_t best;  /* candidates that each rank finds in its part, as glia_draw_best(); 0: the whole row */
+    float divisor; /* as glia_draw_divisor() */
+} glia_logits_use;
+
+/* An order as it is read. Pointers point into the words. */
+typedef struct {
+    glia_order_kind kind;
+    glia_batch batch;           /* of ORDER_STEP, all but its block table */
+    const glia_logits_use *use; /* of ORDER_STEP [batch.n_logits] */
+    const int32_t *row;         /* of ORDER_LOGITS [n]: which rows of logits */
+    int n;
+} glia_order;
+
+/* Words of the longest order, whole cache lines. */
+size_t glia_order_words(const glia_model_config *c, const glia_engine_limits *l);
+/* Words that the first broadcast carries: a decode step in which every sequence has a new block. */
+size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limits *l);
+/* Words of this order so far. */
+size_t glia_order_length(const int32_t *words);
+
+/* Write an order: begin; then of ORDER_STEP all tables, the batch and the uses; of ORDER_LOGITS the rows. */
+void glia_order_begin(int32_t *words, glia_order_kind kind);
+/* Blocks [n] of a sequence whose entries in the block tables so far are `known`, from entry `first` on. */
+void glia_order_table(int32_t *words, const int32_t *known, int first, const int32_t *blocks, int n);
+void glia_order_batch(int32_t *words, const glia_run *run, int n);
+void glia_order_use(int32_t *words, const glia_logits_use *use, int n);
+void glia_order_row(int32_t *words, int32_t row);
+
+/* Read an order and put the changed entries into the block tables `table`.
+ * memory [glia_batch_memory(rows of a step)] holds what *o points to besides the words. */
+void glia_order_read(glia_order *o, const int32_t *words, int32_t *table, int32_t *memory);
+
+#endif
