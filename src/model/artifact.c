@@ -43,7 +43,7 @@ bool glia_artifact_in(const char *dir) {
 bool glia_artifact_is_ours(const char *dir) {
     glia_safetensors file;
     char *path = rank_path(dir, 0);
-    const bool opens = path && glia_safetensors_open(&file, path, NULL) == GLIA_OK;
+    const bool opens = path && !glia_safetensors_open(&file, path, NULL);
     const bool ours = opens && json_object_get(file.metadata, layout_key);
     if (opens) glia_safetensors_close(&file);
     free(path);
@@ -61,14 +61,14 @@ typedef struct {
     glia_tensor_spec spec; /* all but its name */
 } tensor;
 
-/* In the order of their addresses. */
+/* All tensors of a rank's file but the hashes, in the order of their addresses. */
 typedef struct {
     tensor *tensor;
-    glia_tensor_spec *spec; /* [n + 1]; the last one is "hashes" */
+    glia_tensor_spec *spec; /* [n + 1] the same for the writer; the last one is "hashes" */
     size_t n;
 } tensor_list;
 
-/* A float32 vector; the caller gives it a name. */
+/* Append a float32 vector. The caller sets its name. */
 static tensor *add_floats(tensor_list *l, const float *at, size_t bytes) {
     tensor *t = &l->tensor[l->n++];
     t->at = at;
@@ -80,7 +80,7 @@ static tensor *add_floats(tensor_list *l, const float *at, size_t bytes) {
 static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) {
     const glia_matrix *m = glia_held_matrix(h, w), shape = glia_held_shape(h, w);
     char base[NAME] = "";
-    if (h->fused->weight[0] >= W_IN_NORM) snprintf(base, sizeof base, "layers.%d.", h->layer);
+    if (glia_is_of_layer(h->fused->weight[0])) snprintf(base, sizeof base, "layers.%d.", h->layer);
     const size_t used = strlen(base);
     if (h->fused->hold == HOLD_SHARDS)
         snprintf(base + used, sizeof base - used, "shard.%d.%s", h->shard, h->fused->name);
@@ -103,9 +103,9 @@ static int by_address(const void *pa, const void *pb) {
     return (a->at > b->at) - (a->at < b->at);
 }
 
-/* Every tensor of bound weights; list_free() also after a failure. */
+/* List the tensors of bound weights. The caller calls list_free(), also after a failure. */
 static glia_status list_tensors(tensor_list *l, const glia_weights *w, glia_err *err) {
-    size_t most = 0; /* a matrix has two: numbers and scales */
+    size_t most = 0; /* a matrix has two tensors: numbers and scales */
     for (glia_held h = {0}; glia_held_next(&h, w);) most += 2;
     *l = (tensor_list){.tensor = calloc(most, sizeof *l->tensor), .spec = calloc(most + 1, sizeof *l->spec)};
     if (!l->tensor || !l->spec) return glia_fail_nomem(err, most * sizeof *l->tensor, "the tensor list");
@@ -218,7 +218,7 @@ enum {
 };
 
 static void set_facts(fact f[N_FACTS], const glia_parallel *p, glia_dtype dtype, const glia_quantize *q) {
-    /* int8 and w8a8 differ in rows, not in weights */
+    /* int8 and w8a8 have the same weights; only their rows differ */
     const bool int8 = q && q->scheme != GLIA_QUANTIZATION_NONE;
     const char *type = !int8 ? "none" : q->per_tensor ? "per_tensor_symmetric" : "per_channel_symmetric";
     static const char *const keys[N_FACTS] = {"tensor_parallel_size", "rank",  "context_parallel_size",
@@ -266,7 +266,7 @@ static glia_status write_file(const glia_weights *w, const tensor_list *l, json_
             pieces[i] = (piece){.at = l->tensor[i].at, .bytes = bytes_of(&l->spec[i])};
         hash_all(pieces, l->n, team);
         for (size_t i = 0; i < l->n; i++) hashes[i] = pieces[i].hash;
-        /* in one go: Linux then caches the file in huge pages, which later map at once */
+        /* one write, so that Linux caches the file in huge pages, which are quick to map */
         status = glia_safetensors_append(out, w->plan.base, w->plan.bytes, err);
         if (!status) status = glia_safetensors_append(out, hashes, (l->n + 1) * sizeof *hashes, err);
         if (!status)
@@ -310,7 +310,7 @@ static uint64_t stored_hash(const glia_safetensors *file, size_t i) {
     return hash;
 }
 
-/* Glia's own, of this layout, and as it was written: the header. */
+/* Fail unless the header is Glia's, of this layout, and undamaged. */
 static glia_status check_header(const glia_weights *w, const char *path, glia_err *err) {
     const glia_safetensors *file = &w->artifact;
     char layout[16];
@@ -357,13 +357,13 @@ static glia_status check_facts(const glia_weights *w, const char *dir, const cha
     return GLIA_OK;
 }
 
-/* Files of different compilations do not mix. Where rank 0's is on another machine there is nothing to
- * compare. */
+/* Fail if this file and rank 0's come from different weights. If rank 0's file is on another machine, nothing
+ * is compared. */
 static glia_status check_siblings(const glia_weights *w, const char *dir, const char *path, glia_err *err) {
     glia_safetensors first;
     char *name = w->parallel.rank ? rank_path(dir, 0) : NULL;
     glia_status status = GLIA_OK;
-    if (name && glia_file_exists(name) && glia_safetensors_open(&first, name, NULL) == GLIA_OK) {
+    if (name && glia_file_exists(name) && !glia_safetensors_open(&first, name, NULL)) {
         const char *hash = json_string_value(json_object_get(first.metadata, "source_hash"));
         if (!hash || strcmp(hash, said(w, "source_hash")) != 0)
             status = glia_fail(
@@ -376,7 +376,7 @@ static glia_status check_siblings(const glia_weights *w, const char *dir, const 
     return status;
 }
 
-/* The file's bytes become the plan's memory. */
+/* Let the plan's memory be the file's bytes. */
 static glia_status bind_plan(glia_weights *w, const char *path, glia_err *err) {
     const glia_safetensors *file = &w->artifact;
     const size_t found = file->map.len - file->header_bytes - file->n * sizeof(uint64_t);
@@ -385,8 +385,8 @@ static glia_status bind_plan(glia_weights *w, const char *path, glia_err *err) {
             err, GLIA_ERR_ARGUMENT,
             "%s: %zu bytes of weights, expected %zu; compiled with other modules_to_not_convert?", path,
             found, w->plan.bytes);
-    w->plan.base = (char *)(uintptr_t)file->tensor[0].data;                   /* only read */
-    madvise((void *)(uintptr_t)file->map.data, file->map.len, MADV_HUGEPAGE); /* a hint to the file's cache */
+    w->plan.base = (char *)(uintptr_t)file->tensor[0].data;                   /* nobody writes there */
+    madvise((void *)(uintptr_t)file->map.data, file->map.len, MADV_HUGEPAGE); /* a hint, which may fail */
     return GLIA_OK;
 }
 
@@ -429,7 +429,7 @@ static glia_status check_tensor(const glia_tensor_view *found, const glia_tensor
                      glia_tensor_shape(&view, b, sizeof b));
 }
 
-/* Pages come from the cache of files, huge where Linux keeps it so; each thread maps every n-th slice. */
+/* The threads map the file's pages before the first step: each thread takes every n-th slice. */
 typedef struct {
     const glia_weights *w;
     const glia_weights_options *options;

@@ -1,36 +1,39 @@
-/* artifact.h - packed weights in files, so that loading is mapping.
+/* artifact.h - packed weights in files, which a load only maps.
  *
  * An artifact is a directory with weights/tp{rank}_sharded_checkpoint.safetensors
- * beside config.json. A file's tensors are the memory of a rank's glia_weights, byte for
- * byte and in its order, from a page boundary on; behind them stands "hashes", U64
- * [tensors + 1]: glia_hash() of each tensor's bytes, then of the file up to the
- * first of them. What the bytes depend on stands in __metadata__, and every one
- * of it is compared before a file is used. docs/PARALLEL.md says it for users. */
+ * beside config.json. The tensors of a file are the memory of a rank's
+ * glia_weights, in the same order, and begin at a page boundary. The last tensor
+ * is "hashes", U64 [tensors + 1]: glia_hash() of the bytes of each other tensor,
+ * then of the bytes before the first tensor. __metadata__ holds the options that
+ * the bytes depend on; all are compared before a file is used. docs/PARALLEL.md
+ * describes artifacts for users. */
 #ifndef GLIA_MODEL_ARTIFACT_H
 #define GLIA_MODEL_ARTIFACT_H
 
 #include "model/weights.h"
 
-/* Raised when packed bytes change their meaning: files of another number are refused. */
+/* The number of the layout of packed bytes. Files with another number are refused. */
 enum { GLIA_ARTIFACT_LAYOUT = 1 };
 
-/* Is `dir` to be read as an artifact? It has weights/ and no checkpoint of its own. */
+/* Is `dir` an artifact: has it weights/, and no checkpoint? */
 bool glia_artifact_in(const char *dir);
-/* Does `dir` hold a file that glia_artifact_write() made, of whatever layout? */
+/* Does `dir` hold a file that glia_artifact_write() made, of any layout? */
 bool glia_artifact_is_ours(const char *dir);
 
-/* glia_hash() over names, dtypes, shapes and bytes of the checkpoint in `dir`, in the
- * order of names, so that it is the same however the tensors are spread over files. */
+/* A hash of the names, dtypes, shapes and bytes of the checkpoint in `dir`. It does not depend on how the
+ * tensors are divided into files.
+ * Errors: as of glia_checkpoint_open(); GLIA_ERR_NOMEM. */
 glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, glia_err *err);
 
-/* Write one rank's file below `dir`, where config.json is, or is `config_dir`'s.
+/* Write the file of w's rank below `dir`. The file names the config.json of `config_dir`, a copy of which the
+ * caller puts into `dir`.
  * Errors: GLIA_ERR_IO, GLIA_ERR_NOMEM. */
 glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, uint64_t source_hash,
                                 const char *dir, glia_team *team, glia_err *err);
 
-/* Instead of memory, map the rank's file of the artifact `dir` below w->plan, whose
- * regions are added; then, when all is bound, see that each tensor stands
- * where w looks for it, and fault the pages in with all threads.
+/* Load in two steps: glia_artifact_map() maps the rank's file of the artifact `dir` as the memory of w->plan,
+ * to which all regions are added. After the caller has bound w to the plan, glia_artifact_check() compares
+ * each tensor with what w expects at its address, and maps all pages with the threads of options->team.
  * Errors: GLIA_ERR_IO           no file for this rank
  *         GLIA_ERR_FORMAT       a damaged file, or another program's
  *         GLIA_ERR_UNSUPPORTED  another layout, or made from another config.json
@@ -40,7 +43,8 @@ glia_status glia_artifact_map(glia_weights *w, const char *dir, const glia_weigh
 glia_status glia_artifact_check(const glia_weights *w, const char *dir, const glia_weights_options *options,
                                 glia_err *err);
 
-/* Compare every byte of mapped weights with its hash. GLIA_ERR_FORMAT names the tensor. */
+/* Compare all bytes of mapped weights with their hashes.
+ * Errors: GLIA_ERR_FORMAT names the damaged tensor; GLIA_ERR_NOMEM. */
 glia_status glia_artifact_verify(const glia_weights *w, const char *dir, glia_team *team, glia_err *err);
 
 #endif

@@ -37,8 +37,6 @@ const glia_fused glia_fused_table[] = {
 enum { ROWS = sizeof glia_fused_table / sizeof *glia_fused_table };
 const size_t glia_fused_rows = ROWS;
 
-static bool of_layer(const glia_fused *f) { return f->weight[0] >= W_IN_NORM; }
-
 /* How many of `f` a rank holds in a layer, or of the model. */
 static int count(const glia_fused *f, const glia_weights *w) {
     const bool cp = w->parallel.cp_degree > 1;
@@ -70,7 +68,7 @@ bool glia_held_next(glia_held *h, const glia_weights *w) {
         h->shard = 0;
         if (++h->fused < end) continue;
         if (++h->layer >= w->config->layers) return false;
-        for (h->fused = glia_fused_table; !of_layer(h->fused);) h->fused++;
+        for (h->fused = glia_fused_table; !glia_is_of_layer(h->fused->weight[0]);) h->fused++;
     }
     return true;
 }
@@ -128,7 +126,8 @@ glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
 }
 
 static const void *member(const glia_held *h, const glia_weights *w) {
-    return (of_layer(h->fused) ? (const char *)&w->layer[h->layer] : (const char *)w) + h->fused->offset;
+    return (glia_is_of_layer(h->fused->weight[0]) ? (const char *)&w->layer[h->layer] : (const char *)w) +
+           h->fused->offset;
 }
 
 void glia_held_bind(const glia_held *h, glia_weights *w, const glia_matrix *m) {

@@ -1,5 +1,5 @@
-/* llama.c - Llama 2 and 3, and what is published under its name (SmolLM2): the
- * weights that all architectures here share, and no other.
+/* llama.c - Llama 2 and 3, and models published as Llama (SmolLM2): the weights
+ * that all models share, and no others.
  *
  * Source: transformers modeling_llama.py. */
 #include "model/spec.h"

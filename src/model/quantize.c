@@ -19,8 +19,8 @@ bool glia_quantizes(const glia_quantize *q, int layer, glia_product product) {
     return q && q->layer && (q->layer[layer] >> product & 1);
 }
 
-/* Are the n bytes at `entry` consecutive whole parts of the dotted name of
- * `tensor`'s module, which is the tensor's name without its last part? */
+/* Does `entry` [n bytes] name the module of `tensor`, or a module around it? A module's name is the tensor's
+ * without its last component, and `entry` is one or more consecutive components of it. */
 static bool names(const char *entry, size_t n, const char *tensor) {
     const char *end = strrchr(tensor, '.');
     for (const char *at = tensor; at + n <= end; at = strchr(at, '.') + 1)
@@ -28,7 +28,7 @@ static bool names(const char *entry, size_t n, const char *tensor) {
     return false;
 }
 
-/* Call `visit` for each weight that has a product, a tied head's included. */
+/* Call `visit` for each weight of the model, and for a tied head. */
 typedef glia_status visit_fn(void *user, const char *tensor, const glia_weight *w, glia_err *err);
 static glia_status each_weight(const glia_model_config *c, visit_fn *visit, void *user, glia_err *err) {
     glia_weight w = {.spec = &glia_output_head, .rows = c->vocab, .cols = c->hidden};
@@ -51,7 +51,8 @@ static glia_status visit_entry(void *user, const char *tensor, const glia_weight
     return GLIA_OK;
 }
 
-/* The entry at *at, without blanks around it; *at moves behind its comma, to NULL after the last. */
+/* The entry [*n bytes] at *at, without blanks around it. *at becomes the next entry, or NULL after the last.
+ */
 static const char *next_entry(const char **at, size_t *n) {
     const char *entry = *at + strspn(*at, " "), *comma = strchr(entry, ',');
     *n = comma ? (size_t)(comma - entry) : strlen(entry);
@@ -90,7 +91,7 @@ static glia_status check_names(const char *keep, const glia_model_config *c, gli
 typedef struct {
     glia_quantize *q;
     const char *keep;
-    unsigned char kept; /* products of this layer that have a kept tensor */
+    unsigned char kept; /* bits of the products of this layer that have a kept tensor */
     int layer;
 } marking;
 

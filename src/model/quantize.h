@@ -20,14 +20,17 @@ typedef enum {
 /* All zero: nothing is converted. */
 typedef struct {
     glia_quantization scheme;
-    bool per_tensor;      /* a scale for each tensor of the checkpoint, else for each of its rows */
-    unsigned char *layer; /* [layers] a bit for each glia_product; PRODUCT_HEAD's is in [0] */
+    bool per_tensor; /* one scale for each tensor of the checkpoint, else one for each of its rows */
+    unsigned char
+        *layer; /* [layers] bit 1 << glia_product is set if it is converted; layer 0 has the head's */
 } glia_quantize;
 
-/* `keep` as glia_options.modules_to_not_convert. On success glia_quantize_free() in the end.
- * Errors: GLIA_ERR_ARGUMENT (unknown values; a name that no module has; a product
- * of which only a part is named; type or names without a scheme),
- * GLIA_ERR_UNSUPPORTED (sums of w8a8 that an int32 cannot hold), GLIA_ERR_NOMEM. */
+/* Decide what becomes int8. `keep` is glia_options.modules_to_not_convert. On success the caller calls
+ * glia_quantize_free() in the end.
+ * Errors: GLIA_ERR_ARGUMENT     an unknown value; a name that no module has; a name of some but not all
+ *                               tensors of a product; a type or names without a scheme
+ *         GLIA_ERR_UNSUPPORTED  w8a8 rows too long for sums in int32
+ *         GLIA_ERR_NOMEM */
 glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, glia_quantization_type type,
                                   const char *keep, const glia_model_config *c, glia_err *err);
 void glia_quantize_free(glia_quantize *q);

@@ -1,7 +1,7 @@
 /* qwen2.c - Qwen2 and Qwen2.5 dense: the Llama block with biases on q, k and v.
  *
- * They are there whatever config.json says: transformers reads no attention_bias
- * for this architecture, and o has none.
+ * config.json does not matter: transformers reads no attention_bias for this
+ * architecture. o has no bias.
  * Source: transformers modeling_qwen2.py, Qwen2Attention.__init__. */
 #include "model/spec.h"
 

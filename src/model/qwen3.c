@@ -1,8 +1,8 @@
 /* qwen3.c - Qwen3 dense: the Llama block with a norm on each q and k head.
  *
- * The norm comes before RoPE and its weight, [head_dim], is shared by all heads
- * of a layer, so tensor parallelism copies it. head_dim is stated in config.json
- * and is not hidden / heads: 128 where that quotient is 64 (Qwen3-0.6B).
+ * The norm comes before RoPE. All heads of a layer share its weight, [head_dim], so
+ * tensor parallelism copies it. config.json states head_dim, which need not be
+ * hidden / heads: Qwen3-0.6B has 128, where the quotient is 64.
  * Source: transformers modeling_qwen3.py, Qwen3Attention.forward. */
 #include "model/spec.h"
 

@@ -56,7 +56,7 @@ static uint64_t held_by_all(glia_shard s) {
 static glia_replica kind_of_copies(glia_weight_id id, glia_shard_kind rows, bool scales) {
     if (rows == GLIA_SHARD_KV) return GLIA_REPLICA_KV;
     if (scales) return GLIA_REPLICA_SCALES;
-    return id == W_O_BIAS || id == W_DOWN_BIAS ? GLIA_REPLICA_BIASES : GLIA_REPLICA_NORMS;
+    return glia_is_bias(id) ? GLIA_REPLICA_BIASES : GLIA_REPLICA_NORMS;
 }
 
 typedef struct {

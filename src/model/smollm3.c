@@ -1,8 +1,8 @@
-/* smollm3.c - SmolLM3: the Llama block with RoPE left out of every fourth layer.
+/* smollm3.c - SmolLM3: the Llama block, in which every fourth layer has no RoPE.
  *
- * config.json names the list `no_rope_layers` but a 1 in it means the layer
- * DOES rotate; the reader in format/config.c copies it to glia_model_config.rope,
- * whose name says what it means.
+ * A 1 in the list `no_rope_layers` of config.json means that the layer DOES
+ * rotate. The reader in format/config.c copies the list to
+ * glia_model_config.rope, whose name says what it means.
  * Source: transformers modeling_smollm3.py, `self.use_rope = config.no_rope_layers[layer_idx]`. */
 #include "model/spec.h"
 

@@ -38,7 +38,7 @@ static glia_stored_row read_row(const glia_row_source *s, glia_weight_ref w, siz
     const dummy *d = (const dummy *)s;
     (void)as;
     if (glia_spec_row(d->spec, d->config, w.id)->cols == D_1)
-        buffer[0] = w.id >= W_Q_BIAS ? 0 : 1;
+        buffer[0] = glia_is_bias(w.id) ? 0 : 1;
     else
         draw_row(buffer, d->seed * 0x9e3779b97f4a7c15u + (uint64_t)w.layer * N_WEIGHTS + w.id, row, from, to);
     return (glia_stored_row){.numbers = buffer};

@@ -1,4 +1,4 @@
-/* spec.c - the weights that Llama-like models share, and walks over a spec. */
+/* spec.c - see spec.h; here is the table of the weights that all models share. */
 #include "model/spec.h"
 
 #include <stdio.h>
@@ -73,15 +73,15 @@ static const glia_weight_spec *row_of(const glia_model_spec *s, size_t r) {
     return r < N_LLAMA ? &llama_weights[r] : &s->weight[r - N_LLAMA];
 }
 
-/* The i-th present row whose weight is of a layer (or of the model); NULL past the last.
- * *n: how many there are. */
+/* The i-th present row of the weights of a layer, or of those of the model; NULL past the last. *n: the
+ * number of such rows. */
 static const glia_weight_spec *nth(const glia_model_spec *s, const glia_model_config *c, bool of_layer,
                                    size_t i, size_t *n) {
     const glia_weight_spec *found = NULL;
     *n = 0;
     for (size_t r = 0; r < N_LLAMA + s->n_weights; r++) {
         const glia_weight_spec *w = row_of(s, r);
-        if ((w->id >= W_IN_NORM) != of_layer || !present(w, c)) continue;
+        if (glia_is_of_layer(w->id) != of_layer || !present(w, c)) continue;
         if ((*n)++ == i) found = w;
     }
     return found;

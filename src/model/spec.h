@@ -1,28 +1,32 @@
-/* spec.h - a model as data: which weights it has, their shapes in symbols, how
- * tensor parallelism cuts each, and what each is for.
+/* spec.h - a model as a table of the weights that its checkpoint holds.
  *
- * One loader and one forward pass read these tables, so a new Llama-like model
- * is a new table, and a weight that is missing, extra or misshapen is found
- * before the first token instead of as a NULL in layer 17. */
+ * A row says what a weight is for, its name, its shape in symbols, how tensor
+ * parallelism cuts it, and when it is present. One loader and one forward pass
+ * read these tables, so a new Llama-like model is a new table. Checkpoints are
+ * compared with the table, so a weight that is missing, extra or misshapen is
+ * found before the first token. model/fused.h says how weights are fused.
+ *
+ * All functions are pure. */
 #ifndef GLIA_MODEL_SPEC_H
 #define GLIA_MODEL_SPEC_H
 
 #include "format/config.h"
 #include "layer/parallel.h"
 
-/* The symbols shapes are written in; glia_dim_of() gives their values. */
+/* Symbols of shapes; glia_dim_of() gives their values. */
 typedef enum { D_1, D_HIDDEN, D_FFN, D_VOCAB, D_HEAD, D_Q, D_KV } glia_dim;
 
-/* How ranks share a weight stored [rows = outputs, cols = inputs]. */
+/* How ranks cut a weight stored [rows = outputs, cols = inputs]. */
 typedef enum {
-    CUT_NONE,    /* every rank holds all of it */
+    CUT_NONE,    /* every rank holds the whole weight */
     CUT_ROWS,    /* column-parallel linear: ranks own outputs, no reduction */
-    CUT_COLS,    /* row-parallel linear: ranks own inputs, all-reduce follows */
-    CUT_KV_ROWS, /* as CUT_ROWS by whole KV heads, copied when ranks > heads */
+    CUT_COLS,    /* row-parallel linear: ranks own inputs, an all-reduce follows */
+    CUT_KV_ROWS, /* CUT_ROWS by whole KV heads, which are copied if there are more ranks than heads */
 } glia_cut;
 const char *glia_cut_name(glia_cut cut); /* "none", "rows", "cols", "kv_rows" */
 
-/* What a weight is for. Those before W_IN_NORM are of the model, the others of each layer. */
+/* What a weight is for. Weights before W_IN_NORM are the model's, the others are each layer's. Biases begin
+ * at W_Q_BIAS. */
 typedef enum {
     W_EMBED,
     W_FINAL_NORM,
@@ -48,7 +52,10 @@ typedef enum {
     N_WEIGHTS,
 } glia_weight_id;
 
-/* When config.json says that a weight is there. */
+static inline bool glia_is_of_layer(glia_weight_id id) { return id >= W_IN_NORM; }
+static inline bool glia_is_bias(glia_weight_id id) { return id >= W_Q_BIAS; }
+
+/* When a weight is present, by config.json. */
 typedef enum { ALWAYS, IF_UNTIED, IF_ATTENTION_BIAS, IF_MLP_BIAS } glia_when;
 
 typedef struct {
@@ -59,63 +66,64 @@ typedef struct {
     glia_when when;
 } glia_weight_spec;
 
-/* What is done to a weight of the checkpoint before it is cut, quantised and
- * packed, row by row of the whole model; a vector has rows of one element. A NULL
- * function changes nothing. Both must be pure: any thread of any rank calls them,
- * for the rows that it needs. Dummies are what would be there afterwards. */
+/* A change of a checkpoint's weight before it is cut, quantised and packed. It acts
+ * on whole rows of the weight; a vector has rows of one element. A NULL function
+ * changes nothing. Both functions must be pure: any thread of any rank calls them,
+ * for the rows that it needs. A dummy model's weights are not changed. */
 typedef struct {
     glia_weight_id id;
     /* The checkpoint's row that becomes row `row`. */
     int64_t (*source)(const glia_model_config *c, int64_t row);
-    /* Change row `row`, x [n], all columns of it. */
+    /* Change row `row`, x [n], where n is the number of the weight's columns. */
     void (*change)(const glia_model_config *c, int64_t row, float *x, int64_t n);
 } glia_preshard;
 
 typedef struct {
     const char *architecture;       /* config.json: architectures[0] */
-    const glia_weight_spec *weight; /* what this model adds to the weights that all share */
+    const glia_weight_spec *weight; /* [n_weights] in addition to those that all models share */
     size_t n_weights;
-    const glia_preshard *preshard; /* at most one for a weight */
+    const glia_preshard *preshard; /* [n_preshards] at most one for each weight */
     size_t n_preshards;
 } glia_model_spec;
 
-/* The head as a weight of its own, also of a model that ties it to the embedding. */
+/* The row of the head. A model that ties its head to the embedding has no such row in its table, but may hold
+ * the head as a matrix. */
 extern const glia_weight_spec glia_output_head;
 extern const glia_model_spec glia_spec_qwen3, glia_spec_smollm3, glia_spec_qwen2, glia_spec_llama;
 
-/* The table of config.architecture; the config reader knows the same names, so never NULL. */
+/* The table of config.architecture, never NULL: the config reader refuses other names. */
 const glia_model_spec *glia_spec_find(const char *architecture);
 
 int64_t glia_dim_of(const glia_model_config *c, glia_dim d);
 
-/* A weight of one layer (layer 0 for those of the model), its name filled in. */
+/* A weight of one layer; layer 0 for the model's weights. */
 typedef struct {
     const glia_weight_spec *spec;
     int layer;
     int64_t rows, cols;
-    char name[96];
+    char name[96]; /* in the checkpoint */
 } glia_weight;
 
-/* The model's i-th weight, those of the model first, then layer by layer; false
- * when i is past the last. Weights that this config does not have are left out. */
+/* The i-th weight that this config has: the model's weights come first, then those of each layer. Returns
+ * false if i is past the last. */
 bool glia_spec_weight(glia_weight *w, const glia_model_spec *s, const glia_model_config *c, size_t i);
 
-/* The row of such a weight, of the model or of its layers; NULL: this config has none. */
+/* The row of a weight; NULL if this config has no such weight. */
 const glia_weight_spec *glia_spec_row(const glia_model_spec *s, const glia_model_config *c,
                                       glia_weight_id id);
 static inline bool glia_spec_has(const glia_model_spec *s, const glia_model_config *c, glia_weight_id id) {
     return glia_spec_row(s, c, id) != NULL;
 }
 
-/* How ranks share the weight: as its row says, but the embedding by columns
- * unless it is vocabulary-parallel. */
+/* How ranks cut the weight: as its row says, except that the embedding is cut by columns if it is not
+ * vocabulary-parallel. */
 glia_cut glia_spec_cut(const glia_weight_spec *w, const glia_parallel *p);
-/* The rows and the columns that rank p->rank holds of it. `cut` is glia_local_of()'s,
- * and must outlive the shards. */
+/* The rows and the columns of the weight that rank p->rank holds. `cut` is that of glia_local_of(), and must
+ * outlive the shards. */
 void glia_spec_shards(glia_shard *rows, glia_shard *cols, const glia_weight_spec *w,
                       const glia_model_config *c, const glia_parallel *p, const glia_head_cut *cut);
 
-/* Parameters the checkpoint must hold: what index.json calls total_parameters. */
+/* Number of parameters of the checkpoint: total_parameters of model.safetensors.index.json. */
 int64_t glia_spec_parameters(const glia_model_spec *s, const glia_model_config *c);
 
 #endif

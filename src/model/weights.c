@@ -25,7 +25,7 @@ void glia_weights_describe(glia_weights *w, const glia_model_spec *spec, const g
 
 /* ---- plan ----------------------------------------------------------------- */
 
-/* A sum past size_t stays at its end, where glia_plan_add() refuses it. */
+/* A sum that exceeds size_t becomes SIZE_MAX, which glia_plan_add() refuses. */
 static void add_bytes(size_t *sum, size_t bytes) {
     if (__builtin_add_overflow(*sum, bytes, sum)) *sum = SIZE_MAX;
 }
