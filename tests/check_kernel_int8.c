@@ -329,7 +329,7 @@ static void check_extremes(const rung *r) {
     for (int turn = 0; turn < 4; turn++) {
         const size_t k = turn == 0 ? GLIA_I8_K_MAX : 600;
         int8_t *q = bench_memory(k + 64);
-        char *panel = bench_memory(glia_panel_bytes(GLIA_WEIGHT_I8, k));
+        int8_t *panel = bench_memory(glia_panel_bytes(GLIA_WEIGHT_I8, k));
         float scale[GLIA_PANEL], one = 1, y[GLIA_PANEL];
         for (size_t c = 0; c < GLIA_PANEL; c++) scale[c] = 1;
         for (size_t i = 0; i < k; i++) {
