@@ -23,6 +23,10 @@ extern int check_passed, check_failures, check_skipped;
 __attribute__((format(printf, 4, 5))) void check_fail(const char *file, int line, const char *cond,
                                                       const char *fmt, ...);
 
+/* Replace this process by the program argv[0]. If RUNNER is set, it is the command that starts
+ * programs of another processor, such as qemu. Exits with 99 if that fails. */
+_Noreturn void check_exec(const char *const *argv);
+
 /* Run a cmocka group and return the exit status of main(). CHECK() failures
  * inside a test count as well. */
 #define check_run_group(name, tests)                                                                         \

@@ -95,8 +95,7 @@ static outcome glia_in(const char *input, size_t len, const char *args) {
         dup2(in, 0);
         dup2(out, 1);
         dup2(err, 2);
-        execv(program, argv);
-        _exit(99);
+        check_exec((const char *const *)argv);
     }
     waitpid(child, &o.status, 0);
     o.status = decode(o.status);
@@ -398,8 +397,7 @@ static void line_by_line(void **state) {
         dup2(from[1], 1);
         close(to[1]);
         close(from[0]);
-        execl(program, program, "tokenize", models[0], (char *)NULL);
-        _exit(99);
+        check_exec((const char *[]){program, "tokenize", models[0], NULL});
     }
     close(to[0]);
     close(from[1]);
@@ -656,9 +654,8 @@ static void interrupts(void **state) {
     const pid_t child = forkpty(&terminal, NULL, NULL, NULL);
     assert_true(child >= 0);
     if (child == 0) {
-        execl(program, program, "run", models[0], "--ignore-eos", "--temperature", "0", "--sequence-length",
-              "16000", (char *)NULL);
-        _exit(99);
+        check_exec((const char *[]){program, "run", models[0], "--ignore-eos", "--temperature", "0",
+                                    "--sequence-length", "16000", NULL});
     }
     *seen = '\0';
     CHECK(wait_for(terminal, seen, sizeof seen, "> "), "no prompt: %s", seen);
@@ -689,9 +686,8 @@ static void interrupted_prompt(void **state) {
     if (child == 0) {
         dup2(out, 1);
         dup2(err, 2);
-        execl(program, program, "run", models[0], "-p", "Hello", "--ignore-eos", "--sequence-length", "16000",
-              (char *)NULL);
-        _exit(99);
+        check_exec((const char *[]){program, "run", models[0], "-p", "Hello", "--ignore-eos",
+                                    "--sequence-length", "16000", NULL});
     }
     struct stat info = {0};
     const double until = check_seconds() + 60;
@@ -724,8 +720,7 @@ static int run_to(int out, const char *command) {
             dup2(out, 1);
         else
             close(1);
-        execv(program, argv);
-        _exit(99);
+        check_exec((const char *const *)argv);
     }
     waitpid(child, &status, 0);
     return decode(status);

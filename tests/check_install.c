@@ -32,7 +32,7 @@ static void test_example(void **state) {
     char command[2048], out[8192];
     if (sanitized) check_skip("an installed copy is tested without sanitizers");
     if (!glia_dir_exists("models/qwen3-demo")) check_skip("the demo model is not here");
-    if (run(out, sizeof out, "command -v pkg-config cc")) check_skip("no pkg-config or no cc");
+    if (run(out, sizeof out, "command -v pkg-config ${CC:-cc}")) check_skip("no pkg-config or no C compiler");
     const char *to = check_temp_dir();
     /* "-o all": what stands in `build` is installed, whatever flags it was built with. */
     snprintf(command, sizeof command, "make -s -o all install B='%s' DESTDIR= PREFIX='%s' 2>&1", build, to);
@@ -45,18 +45,18 @@ static void test_example(void **state) {
     static const char *const links[] = {
         "$(pkg-config --libs glia)", "-Wl,-Bstatic -lglia -Wl,-Bdynamic $(pkg-config --libs --static glia)"};
     for (size_t i = 0; i < 2; i++) {
-        snprintf(
-            command, sizeof command,
-            "cc -std=c11 -Wall -Wextra -Werror examples/hello.c $(pkg-config --cflags glia) -L'%s/lib' %s "
-            "-o '%s/hello' 2>&1",
-            to, links[i], to);
+        snprintf(command, sizeof command,
+                 "${CC:-cc} -std=c11 -Wall -Wextra -Werror examples/hello.c $(pkg-config --cflags glia) "
+                 "-L'%s/lib' %s "
+                 "-o '%s/hello' 2>&1",
+                 to, links[i], to);
         if (run(out, sizeof out, command)) fail_msg("%s: %s", command, out);
-        snprintf(command, sizeof command, "'%s/hello' models/qwen3-demo 'Who are you?' 2>&1", to);
+        snprintf(command, sizeof command, "$RUNNER '%s/hello' models/qwen3-demo 'Who are you?' 2>&1", to);
         if (run(out, sizeof out, command)) fail_msg("%s: %s", command, out);
         assert_true(strlen(out) > 0);
         printf("hello: %.60s\n", out);
     }
-    snprintf(command, sizeof command, "'%s/hello' /nowhere Hello 2>&1", to);
+    snprintf(command, sizeof command, "$RUNNER '%s/hello' /nowhere Hello 2>&1", to);
     assert_int_not_equal(run(out, sizeof out, command), 0);
     assert_non_null(strstr(out, "hello: /nowhere"));
 }
