@@ -15,7 +15,7 @@ static uint64_t rng = 1;
 
 void check_fail(const char *file, int line, const char *cond, const char *fmt, ...) {
     va_list ap;
-    if (++check_failures > 50) return; /* the first ones tell */
+    if (++check_failures > 50) return; /* print the first 50 only */
     va_start(ap, fmt);
     fprintf(stderr, "%s:%d: not true: %s: ", file, line, cond);
     vfprintf(stderr, fmt, ap);

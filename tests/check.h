@@ -1,10 +1,10 @@
-/* check.h - what every test program here shares: assertions that print both
- * sides, a seeded generator, buffers that end at an unreadable page, one verdict.
+/* check.h - the library of all test programs: assertions that print both sides, a
+ * seeded generator, buffers that end at an unreadable page, a verdict.
  *
- * Two kinds of program: unit tests are groups for cmocka, run by
- * check_run_group(); kernel checks use CHECK() and check_begin()/check_end().
- * Each ends with the line "NAME: N passed, N failed[, N skipped]", which
- * tools/run_tests adds up. */
+ * There are two kinds of test program. Unit tests are cmocka groups, run by
+ * check_run_group(). Kernel checks use CHECK() between check_begin() and
+ * check_end(). Each program ends with the line "NAME: N passed, N failed[, N
+ * skipped]"; tools/run_tests adds these lines up. */
 #ifndef GLIA_TEST_CHECK_H
 #define GLIA_TEST_CHECK_H
 
@@ -18,7 +18,8 @@
 
 extern int check_passed, check_failures, check_skipped;
 
-/* Count a pass or record a failure with its place; the test goes on, so one run shows all. */
+/* Count a pass, or report a failure with its file and line. The test continues, so
+ * that one run shows all failures. */
 #define CHECK(cond, ...) ((cond) ? (void)check_passed++ : check_fail(__FILE__, __LINE__, #cond, __VA_ARGS__))
 __attribute__((format(printf, 4, 5))) void check_fail(const char *file, int line, const char *cond,
                                                       const char *fmt, ...);
@@ -34,28 +35,28 @@ _Noreturn void check_exec(const char *const *argv);
                        (int)(sizeof(tests) / sizeof *(tests)))
 int check_group_status(const char *name, int failed, int total);
 
-/* End this cmocka test as skipped, saying why. */
+/* Skip this cmocka test and print why. */
 #define check_skip(...) (check_skip_because(__VA_ARGS__), skip())
 __attribute__((format(printf, 1, 2))) void check_skip_because(const char *fmt, ...);
 
-/* Path of a file of the shared reference data ("data/golden/..."), which is not
- * part of the project; NULL where it is absent: then check_skip(). */
+/* The path of a file of the shared reference data ("data/golden/..."), which is not
+ * part of the project. NULL if the file is absent: then call check_skip(). */
 const char *check_shared(const char *name);
 
-/* The whole file, NUL-terminated; ends the program when it cannot be read. */
+/* Read a whole file, NUL-terminated; the caller frees it. Ends the program on failure. */
 char *check_read_file(const char *path, size_t *len);
 /* A new empty directory under the build's temporary folder, removed at exit. */
 const char *check_temp_dir(void);
-/* Write `len` bytes to dir/name; returns the path, valid until the next call but 7. */
+/* Write `len` bytes to dir/name. Returns the path, valid for the next 7 calls. */
 const char *check_write_file(const char *dir, const char *name, const void *bytes, size_t len);
 
-/* Uniform in [-1, 1); the seed is printed at start and set by --seed. */
+/* A uniform number in [-1, 1). The seed is printed at start and set by --seed. */
 float check_uniform(void);
 uint32_t check_u32(void);
 void check_seed(uint64_t seed);
 
-/* `bytes` of memory whose last byte is the last of a page; the page after it
- * cannot be read or written, so an overrun of one byte stops the test there. */
+/* `bytes` of memory that end at a page without access rights, so that an overrun of
+ * one byte stops the test. */
 void *check_guarded(size_t bytes);
 void check_guarded_free(void *p, size_t bytes);
 

@@ -1,8 +1,9 @@
-/* check_artifact.c - what is compiled comes back bit for bit, and what is not as it was is refused.
+/* check_artifact.c - a compiled artifact has the model's weights bit for bit, and a
+ * changed file is refused.
  *
- * The models are those of tests/golden/forward. One check reads the files with the
- * safetensors reader alone and unpacks every element against the checkpoint; another
- * holds mapped weights to loaded ones, byte by byte, for several ranks. */
+ * The models are those of tests/golden/forward. One test reads the files with the
+ * safetensors reader alone and compares every unpacked element with the checkpoint.
+ * Another compares mapped weights with loaded weights byte by byte, for several ranks. */
 #define _GNU_SOURCE /* memmem */
 #include "check.h"
 
@@ -53,7 +54,7 @@ static char *join(const char *dir, const char *name) {
 
 static bool exists(const char *path) { return access(path, F_OK) == 0; }
 
-/* A new directory, below one that goes in the end. */
+/* A new directory below one that is removed at exit. */
 static const char *new_dir(void) {
     static char base[300], dir[400];
     static int n;
@@ -126,7 +127,7 @@ static float source_at(const glia_tensor_view *t, size_t i) {
     return glia_bf16_to_f32(h);
 }
 
-/* Element k of a column of panels, as docs/PARALLEL.md describes them. */
+/* Element k of a column of a packed matrix; docs/PARALLEL.md describes panels. */
 static float panel_at(const glia_tensor_view *t, size_t column, size_t k) {
     const size_t each = (size_t)t->shape[3], steps = (size_t)t->shape[1];
     const size_t i = ((column / 16 * steps + k / each) * 16 + column % 16) * each + k % each;
@@ -134,7 +135,8 @@ static float panel_at(const glia_tensor_view *t, size_t column, size_t k) {
     return source_at(t, i);
 }
 
-/* Row `row` of `source` is `column` of `panels`: exact, rounded, or int8 with a scale. */
+/* Compare row `row` of `source` with column `column` of `panels`, which is an exact
+ * copy, rounded, or int8 with a scale. */
 static void compare_row(reading *r, const glia_tensor_view *panels, const glia_tensor_view *scales,
                         size_t column, const glia_tensor_view *source, size_t row, float per_tensor) {
     const size_t k = (size_t)source->shape[1];
@@ -158,7 +160,8 @@ static void compare_row(reading *r, const glia_tensor_view *panels, const glia_t
           source->name, wrong);
 }
 
-/* `from`: the column of its first row, in panels that alternate where `step` is 2. */
+/* Compare a matrix. `from` is the column of its first row. With `step` 2, panels of
+ * two matrices alternate. */
 static void compare_matrix(reading *r, bool per_tensor, const char *name, const char *weight, size_t from,
                            size_t step) {
     char text[120];
@@ -302,12 +305,12 @@ static void test_ranks(void **state) {
             }
 }
 
-/* ---- what is refused ---------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------ */
 
 #define SOURCE GOLDEN "qwen3"
 #define FILE_NAME "weights/tp0_sharded_checkpoint.safetensors"
 
-/* Write `to` over the first `from` of dir/name. */
+/* Overwrite the first `from` in the file dir/name by `to`. */
 static void patch(const char *dir, const char *name, const char *from, const char *to) {
     size_t len;
     char *text = check_read_file(join(dir, name), &len), *at = memmem(text, len, from, strlen(from));
@@ -340,7 +343,7 @@ static void damage_foreign(const char *dir) {
     assert_int_equal(glia_safetensors_append(w, &(float){1}, 4, &err), GLIA_OK);
     assert_int_equal(glia_safetensors_finish(w, &err), GLIA_OK);
 }
-/* A file that says it is ours, of this layout, and ends with no hashes. */
+/* Write a file that has the right format and layout in its metadata, but no hashes. */
 static void damage_unhashed(const char *dir) {
     const glia_tensor_spec spec = {"layers.0.weight", GLIA_TENSOR_F32, 1, {1}};
     glia_safetensors_writer *w;
@@ -359,7 +362,7 @@ typedef struct {
     void (*damage)(const char *dir);
     glia_options options;
     glia_status status;
-    const char *words; /* that the sentence has */
+    const char *words; /* a substring of the message */
 } refusal;
 
 /* clang-format off */
@@ -408,7 +411,7 @@ static void test_refusals(void **state) {
                                    .modules_to_not_convert = "layers.0.mlp"});
 }
 
-/* Ranks that the files were not made for. */
+/* Files compiled for another number of ranks. */
 static void test_other_ranks(void **state) {
     (void)state;
     glia_err err = {0};
@@ -430,7 +433,7 @@ static void test_other_ranks(void **state) {
     glia_model_config_free(&c);
 }
 
-/* Ranks of two compilations. */
+/* Files of two compilations. */
 static void test_mixed_ranks(void **state) {
     (void)state;
     glia_err err = {0};
@@ -451,7 +454,7 @@ static void test_mixed_ranks(void **state) {
         fail_msg("%s", err.msg);
 }
 
-/* A byte of a tensor: a load does not look, inspect does. */
+/* A changed byte of a tensor: loading does not check tensor bytes, `inspect` does. */
 static void test_damaged_bytes(void **state) {
     (void)state;
     glia_err err = {0};
@@ -507,7 +510,7 @@ static void test_directory(void **state) {
     assert_false(exists(join(temp, "a")) || exists(join(temp, "a.tmp")));
 
     snprintf(out, sizeof out, "%s/out", temp);
-    mkdir(join(temp, "out.tmp"), 0777); /* of a process that was killed */
+    mkdir(join(temp, "out.tmp"), 0777); /* as a killed process leaves it */
     check_write_file(join(temp, "out.tmp"), "rubbish", "x", 1);
     mkdir(out, 0777); /* empty */
     const int held = open(join(temp, "out.tmp"), O_RDONLY | O_DIRECTORY);
@@ -531,7 +534,8 @@ static void test_directory(void **state) {
     glia_model_free(m);
 }
 
-/* Files come along byte for byte, choices become defaults, and what was not chosen stays open. */
+/* Other files are copied byte for byte. Options of the compilation become defaults;
+ * options that were not set stay open. */
 static void test_what_comes_along(void **state) {
     (void)state;
     static const char *const names[] = {"config.json", "generation_config.json", "tokenizer.json",
@@ -599,7 +603,8 @@ static logits score(const char *dir, const glia_options *o) {
     return l;
 }
 
-/* The same logits, bit for bit, from the artifact with no flag as from the model with all. */
+/* The artifact without options gives the same logits, bit for bit, as the model with
+ * the options of the compilation. */
 static void test_runs(void **state) {
     (void)state;
     for (int tp = 1; tp <= 4; tp++)
@@ -618,7 +623,7 @@ static void test_runs(void **state) {
         }
 }
 
-/* A dummy has a config.json alone. */
+/* A dummy model's directory has only a config.json. */
 static void test_dummy(void **state) {
     (void)state;
     glia_err err;
@@ -634,7 +639,8 @@ static void test_dummy(void **state) {
     glia_model_free(m);
 }
 
-/* The source's hash: other bytes, names or shapes give another, other files do not. */
+/* The hash of the source changes with bytes, names and shapes of tensors, not with
+ * other files. */
 static void test_source_hash(void **state) {
     (void)state;
     uint64_t a = 0, b = 0;

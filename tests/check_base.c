@@ -49,7 +49,7 @@ static void test_bf16(void **state) {
         else
             assert_int_equal(glia_f32_to_bf16(f), h);
     }
-    assert_int_equal(glia_f32_to_bf16(1.00390625f), 0x3f80); /* half way: to even */
+    assert_int_equal(glia_f32_to_bf16(1.00390625f), 0x3f80); /* halfway rounds to even */
     assert_int_equal(glia_f32_to_bf16(1.01171875f), 0x3f82);
     assert_int_equal(glia_f32_to_bf16(3.4028235e38f), 0x7f80); /* rounds to infinity */
     assert_true(glia_f16_to_f32(0x3c00) == 1.0f && glia_f16_to_f32(0x0001) == 0x1p-24f);

@@ -19,7 +19,8 @@ static glia_block_list new_list(int32_t *table, int32_t salt) {
     return (glia_block_list){.table = table, .salt = salt};
 }
 
-/* Admit, compute n tokens and commit them; returns how many blocks were found. */
+/* Admit a sequence, compute n tokens and commit them. Returns the number of blocks
+ * found in the cache. */
 static int run(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions) {
     assert_true(glia_blocks_admit(b, list, tokens, n, positions));
     const int hits = list->n;
@@ -56,8 +57,8 @@ static void test_prefixes(void **state) {
     int32_t other[12], t0[TABLE], t1[TABLE];
     glia_block_list x = new_list(t0, 0), y = new_list(t1, 0);
     assert_int_equal(run(&b, &x, text, 12, 12), 0);
-    assert_int_equal(run(&b, &y, text, 12, 12), 2); /* the last token is computed again */
-    assert_memory_equal(t0, t1, 3 * sizeof *t0);    /* and its block, equal, given back */
+    assert_int_equal(run(&b, &y, text, 12, 12), 2); /* the last token is always computed again */
+    assert_memory_equal(t0, t1, 3 * sizeof *t0); /* its block equals a known one and was exchanged for it */
     assert_int_equal(b.kind[0].n_unused, 5);
     glia_blocks_release(&b, &x);
     glia_blocks_release(&b, &y);
@@ -66,7 +67,7 @@ static void test_prefixes(void **state) {
     assert_int_equal(run(&b, &x, text, 9, 9), 2);
     glia_blocks_release(&b, &x);
     memcpy(other, text, sizeof other);
-    other[5] = 99; /* the first block is shared, the third is not, though its tokens are equal */
+    other[5] = 99; /* the first block is shared; the third is not, although its tokens are equal */
     assert_int_equal(run(&b, &x, other, 12, 12), 1);
     glia_blocks_release(&b, &x);
     y.salt = 1;
@@ -87,7 +88,7 @@ static void test_eviction(void **state) {
     glia_blocks_release(&b, &x);
     run(&b, &x, c, 8, 8);
     glia_blocks_release(&b, &x);
-    /* a was used first, and the later of its blocks goes first. */
+    /* `a` was used first, and of its blocks the last is evicted first. */
     run(&b, &x, d, 4, 4);
     glia_blocks_release(&b, &x);
     assert_true(glia_blocks_admit(&b, &x, a, 8, 8));
@@ -103,7 +104,7 @@ static void test_eviction(void **state) {
     free(b.block);
 }
 
-/* Equal hashes, other tokens: a hit must compare them. */
+/* Equal hashes and different tokens: a lookup must compare the tokens. */
 static void test_collision(void **state) {
     (void)state;
     glia_blocks b = new_blocks(4, true);

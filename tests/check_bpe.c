@@ -6,8 +6,8 @@
 
 #include "text/bpe.h"
 
-/* Tokens: the 256 bytes, then random unions of two tokens; each union is a
- * merge, or a few are none, of random rank. */
+/* Tokens are the 256 bytes, then random concatenations of two tokens. Most of these
+ * are merges, with random ranks. */
 static void random_bpe(glia_bpe *b, int tokens) {
     int32_t pair[600][2], twice;
     char bytes[64];
@@ -31,14 +31,14 @@ static void random_bpe(glia_bpe *b, int tokens) {
         assert_true(glia_bpe_add(b, n++, bytes, a + c, false));
     }
     assert_true(glia_bpe_seal(b, &twice) && twice == -1);
-    for (int i = 0; i < 2 * n; i++) { /* any order of ranks; of two equal merges the later counts */
+    for (int i = 0; i < 2 * n; i++) { /* ranks in any order; the later of two equal merges wins */
         const int32_t id = 256 + (int32_t)(check_u32() % (uint32_t)(n - 256));
         assert_true(glia_bpe_add_merge(b, pair[id][0], pair[id][1], id));
     }
 }
 
-/* The definition: of all neighbours the pair of lowest rank, the leftmost of
- * those, until none is a merge. */
+/* The definition of BPE: merge the adjacent pair of lowest rank, the leftmost if
+ * several have this rank, until no pair is a merge. */
 static size_t merge_slowly(const glia_bpe *b, int32_t *ids, size_t n) {
     for (;;) {
         size_t best = SIZE_MAX;
@@ -104,7 +104,7 @@ static void test_unspell(void **state) {
     assert_true(raw);
 }
 
-/* A word of a megabyte takes the time of a megabyte. */
+/* The time for a long word is not quadratic. */
 static void test_long_word(void **state) {
     (void)state;
     glia_bpe b = {0};

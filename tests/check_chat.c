@@ -1,5 +1,5 @@
-/* check_chat.c - which chat template a model directory gives, what it is given,
- * and the answer split into thinking, content and tool calls. */
+/* check_chat.c - choice of the chat template, its variables, and splitting of an
+ * answer into thinking, content and tool calls. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -26,7 +26,8 @@ static void put_file(const char *dir, const char *name, const char *text) {
     check_write_file(dir, name, text, strlen(text));
 }
 
-/* Render `conversation` with the templates of `dir`; text or error, to be freed. */
+/* Render `conversation` with the templates of `dir`. Returns the text or the error;
+ * the caller frees it. */
 static char *render(const char *dir, const char *conversation, const char *chat_template,
                     glia_status *status) {
     glia_chat *chat;
@@ -73,7 +74,7 @@ static void test_which_template(void **state) {
     expect(dir, "{\"messages\": [], \"tools\": []}", NULL, GLIA_OK, "T");
     expect(dir, "{\"messages\": [], \"tools\": null}", NULL, GLIA_OK, "D");
     expect(dir, TOOLS, "rag", GLIA_OK, "R");
-    expect(dir, TOOLS, "nope", GLIA_OK, "nope"); /* not a name, so source */
+    expect(dir, TOOLS, "nope", GLIA_OK, "nope"); /* not a template's name, so Jinja source */
     put_file(dir, "tokenizer_config.json",
              "{\"chat_template\": [{\"name\": \"a\", \"template\": \"A\"}, {\"name\": \"b\", \"template\": "
              "\"B\"}]}");
@@ -177,7 +178,7 @@ static void test_errors(void **state) {
     free((char *)dir);
 }
 
-/* The published directories: the template's own golden, by the directory's way. */
+/* The published model directories render each template's golden. */
 static void test_published(void **state) {
     (void)state;
     const char *config = check_shared("data/tokenizers/qwen3/tokenizer_config.json");
@@ -194,7 +195,7 @@ static void test_published(void **state) {
 
 /* ---- the answer --------------------------------------------------------------------------------- */
 
-/* Pieces as "[think]...[text]...[call]...", neighbours of one kind joined. */
+/* Collects pieces as "[think]...[text]...[call]..."; adjacent pieces of one kind are joined. */
 typedef struct {
     glia_buf b;
     int last;
@@ -264,7 +265,7 @@ static void test_stream(void **state) {
     }
 }
 
-/* Nothing but a tag's beginning is held back. */
+/* Only the beginning of a tag is held back. */
 static void test_holds_little(void **state) {
     (void)state;
     glia_parse p;

@@ -1,5 +1,5 @@
-/* check_checkpoint.c - model directories: single, sharded, and at odds with
- * their index; the published tensor lists as files of holes. */
+/* check_checkpoint.c - model directories: a single file, shards, and shards that
+ * disagree with their index; published tensor lists as sparse files. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -15,7 +15,7 @@
 
 enum { FILES = 4 };
 
-/* The files of a directory: a name and the U8 tensors in it, "a 3, b 5". */
+/* A file of a directory: its name and its U8 tensors with their sizes, as "a 3, b 5". */
 typedef struct {
     const char *name, *tensors;
 } shard_spec;
@@ -47,7 +47,7 @@ static void write_shard(const char *dir, const shard_spec *s) {
 static const struct {
     const char *name;
     shard_spec files[FILES];
-    const char *index; /* text, or NULL for none */
+    const char *index; /* text of the index; NULL: no index */
     glia_status status;
     const char *words;
     size_t n, bytes;
@@ -126,7 +126,7 @@ static void test_find(void **state) {
     const glia_tensor_view *t = glia_checkpoint_find(&c, "c");
     assert_non_null(t);
     assert_string_equal(t->name, "c");
-    assert_int_equal(t - c.tensor, 1); /* 2.st is mentioned first */
+    assert_int_equal(t - c.tensor, 1); /* the index mentions 2.st first */
     assert_int_equal(t->file, 0);
     assert_memory_equal(t->data, "\5\6", 2);
     assert_int_equal(glia_checkpoint_find(&c, "d")->file, 1);
@@ -135,13 +135,13 @@ static void test_find(void **state) {
     glia_checkpoint_close(&c);
 }
 
-/* Pages of a tensor that was dropped are no longer ours; its neighbours' are. */
+/* Dropping a tensor removes its pages from the resident set, and not its neighbours'. */
 static void test_drop(void **state) {
     (void)state;
     glia_err err;
     glia_checkpoint c;
     glia_safetensors_writer *w;
-    const size_t n = 2048 << 12; /* the kernel counts in steps of some 64 pages */
+    const size_t n = 2048 << 12; /* large, because the kernel counts in steps of about 64 pages */
     const glia_tensor_spec spec[] = {{"a", GLIA_TENSOR_U8, 1, {(int64_t)n}},
                                      {"b", GLIA_TENSOR_U8, 1, {(int64_t)n}}};
     char path[400], *bytes = malloc(n);
@@ -160,17 +160,17 @@ static void test_drop(void **state) {
         if (step == 2) glia_checkpoint_drop(&c, &c.tensor[0]);
         FILE *f = fopen("/proc/self/statm", "r");
         assert_non_null(f);
-        assert_int_equal(fscanf(f, "%*d %*d %ld", &rss[step]), 1); /* shared pages: files */
+        assert_int_equal(fscanf(f, "%*d %*d %ld", &rss[step]), 1); /* resident pages of files */
         fclose(f);
     }
     CHECK(rss[1] - rss[0] > 3800 && rss[1] - rss[2] > 1800 && rss[2] - rss[0] > 1800,
           "resident pages of files: %ld, read %ld, dropped %ld", rss[0], rss[1], rss[2]);
-    assert_memory_equal(c.tensor[0].data, bytes, n); /* they come back when read */
+    assert_memory_equal(c.tensor[0].data, bytes, n); /* reading fetches the pages again */
     glia_checkpoint_close(&c);
     free(bytes);
 }
 
-/* ---- the published lists --------------------------------------------------- */
+/* ---- published tensor lists ------------------------------------------------- */
 
 static json_t *load(const char *model, const char *name) {
     glia_err err;
@@ -183,8 +183,8 @@ static json_t *load(const char *model, const char *name) {
     return tree;
 }
 
-/* A file with the tensors of `list` that `map` puts into `shard` (all, without
- * a map), whose bytes are a hole. Returns how many bytes. */
+/* Write a sparse file with the tensors of `list` that `map` assigns to `shard`; all
+ * tensors if `map` is NULL. Returns the number of tensor bytes. */
 static size_t write_hole(const char *dir, const char *shard, const json_t *list, const json_t *map) {
     const char *name;
     json_t *entry, *header = json_object();

@@ -10,8 +10,8 @@
 #include "format/config.h"
 #include "format/json.h"
 
-/* Small models, complete, to be changed by patches: objects whose members
- * replace the base's, and the string "-" takes a member away. */
+/* Complete configurations of small models. A patch is an object whose members replace
+ * those of the configuration; the value "-" removes a member. */
 static const char qwen3[] =
     "{\"architectures\":[\"Qwen3ForCausalLM\"],\"model_type\":\"qwen3\",\"hidden_size\":64,\"head_dim\":32,"
     "\"intermediate_size\":96,\"num_hidden_layers\":4,\"num_attention_heads\":4,\"num_key_value_heads\":2,"
@@ -42,7 +42,7 @@ static void warn(void *user, const char *sentence) {
     snprintf(warnings + used, sizeof warnings - used, "%s\n", sentence);
 }
 
-/* `base` as changed by `patch`; messages say "x". */
+/* Parse `base` as changed by `patch`; messages call it "x". */
 static glia_status parse(glia_model_config *c, const char *base, const char *patch, glia_err *err) {
     glia_err why;
     json_t *tree, *changes, *value;
@@ -229,7 +229,7 @@ static void test_refusals(void **state) {
 
 /* clang-format off */
 static const struct {
-    const char *base, *patch, *words; /* "": none */
+    const char *base, *patch, *words; /* words: a substring of the warning; "": no warning */
 } odd[] = {
     {Q, "{}", ""},
     {S, "{\"pretraining_tp\":2,\"max_window_layers\":28,\"use_cache\":false,\"partial_rotary_factor\":1.0,\"quantization_config\":null,\"num_experts\":0}", ""},
@@ -266,7 +266,7 @@ static void test_warnings(void **state) {
               warnings);
         glia_model_config_free(&c);
     }
-    glia_model_config c; /* and with nobody to hear it */
+    glia_model_config c; /* without a warning function */
     const char *text = "{\"model_type\":\"qwen3\",\"spice\":1}";
     assert_int_equal(glia_model_config_parse(&c, text, strlen(text), "x", NULL, NULL, NULL), GLIA_OK);
     glia_model_config_free(&c);
@@ -276,7 +276,7 @@ static void test_warnings(void **state) {
 
 /* clang-format off */
 static const struct {
-    const char *base, *patch, *rope; /* one digit a layer */
+    const char *base, *patch, *rope; /* rope: one digit per layer */
     int window[5];
 } layers[] = {
     {Q, "{}", "1111", {0}},
@@ -293,7 +293,7 @@ static const struct {
     {S, "{\"no_rope_layer_interval\":1}", "00000", {0}},
     {S, "{\"no_rope_layer_interval\":9}", "11111", {0}},
     {S, "{\"no_rope_layers\":[0,1,1,0,1]}", "01101", {0}},
-    {S, "{\"no_rope_layers\":[0,1,1,0,1,0,0]}", "01101", {0}}, /* transformers reads the first ones */
+    {S, "{\"no_rope_layers\":[0,1,1,0,1,0,0]}", "01101", {0}}, /* transformers ignores the surplus */
     {S, "{\"no_rope_layers\":[false,true,true,false,true]}", "01101", {0}},
     {S, "{\"no_rope_layers\":null,\"no_rope_layer_interval\":3}", "11011", {0}},
     {S, "{\"use_sliding_window\":true}", "11101", {0}},
@@ -407,7 +407,7 @@ static void test_spellings(void **state) {
         glia_model_config_free(&a);
         glia_model_config_free(&b);
     }
-    glia_err err; /* same_config() itself can tell */
+    glia_err err; /* first: same_config() sees a difference */
     glia_model_config a, b;
     assert_int_equal(parse(&a, S, "{\"rope_scaling\":{" LONG ",\"factor\":4}}", &err), GLIA_OK);
     assert_int_equal(parse(&b, S, "{\"rope_scaling\":{" LONG ",\"factor\":5}}", &err), GLIA_OK);
@@ -459,7 +459,7 @@ static void test_ropes(void **state) {
     }
 }
 
-/* What transformers fills in for keys left out. */
+/* transformers' defaults for absent keys. */
 static void test_defaults(void **state) {
     (void)state;
     glia_err err;

@@ -1,4 +1,4 @@
-/* check_detok.c - ids to text a piece at a time: nothing lost, nothing half. */
+/* check_detok.c - streaming ids to text: no character is lost or split. */
 #include "check.h"
 #include "tiny_tokenizer.h"
 
@@ -17,7 +17,7 @@ static glia_tokenizer *tiny(void) {
     return t;
 }
 
-/* Examples of Unicode 3.9, tables 3-8 to 3-11, and of the ends of texts. */
+/* The examples of Unicode 3.9, tables 3-8 to 3-11, and texts that end inside a character. */
 static void test_replacement(void **state) {
     (void)state;
     static const struct {
@@ -45,8 +45,8 @@ static void test_replacement(void **state) {
     glia_tokenizer_free(t);
 }
 
-/* Random bytes and characters as ids, cut anywhere: each piece is valid UTF-8,
- * all together are the whole decoding, and no piece needs memory. */
+/* Random bytes and characters as ids, cut anywhere: each piece is valid UTF-8, the
+ * joined pieces equal the whole decoding, and no piece allocates. */
 static void test_any_cut(void **state) {
     (void)state;
     glia_tokenizer *t = tiny();
@@ -61,7 +61,7 @@ static void test_any_cut(void **state) {
             const size_t len = glia_utf8_put(c, kind < 4 ? 0x1f600 + any % 64 : 0x4e00 + any % 64);
             for (size_t k = 0; k < len && kind < 6; k++)
                 if (check_u32() % 16) ids[n++] = (unsigned char)c[k];
-            if (kind >= 6) ids[n++] = (int32_t)(any % 264) - 2; /* with some that are no token */
+            if (kind >= 6) ids[n++] = (int32_t)(any % 264) - 2; /* some ids have no token */
         }
         const bool skip = check_u32() % 2;
         glia_buf whole = {0}, pieces = {0};

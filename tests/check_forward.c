@@ -1,12 +1,11 @@
 /* check_forward.c - the whole forward pass, against Transformers in float64.
  *
- * Each folder of tests/golden/forward is a small model of one configuration with
- * the logits it must give (tools/gen_forward_goldens.py). On every rung that this
- * machine has and in both number formats, over all models together, our mean error
- * may be at most that of Transformers in the same format, and our largest at most
- * 1.25 times theirs. One model alone has few logits, and its numbers are partly
- * chance: its mean may be 1.25 times theirs. tools/fidelity.py holds the strict
- * bounds for each of larger models. */
+ * Each folder of tests/golden/forward is a small model of one configuration with its
+ * expected logits (tools/gen_forward_goldens.py). Bounds, on every rung of this
+ * machine and in both number formats, over all models together: our mean error is at
+ * most that of Transformers in the same format, and our largest error at most 1.25
+ * times theirs. A single model has few logits, so its mean error may be 1.25 times
+ * theirs. tools/fidelity.py checks the strict bounds on larger models. */
 #include "check.h"
 
 #include <dirent.h>
@@ -44,7 +43,7 @@ static golden golden_load(const char *name) {
     for (size_t i = 0; i < g.n_ids; i++) g.ids[i] = (int32_t)json_integer_value(json_array_get(ids, i));
     snprintf(path, sizeof path, "%s/logits.f64", g.dir);
     size_t len;
-    g.truth = (double *)(void *)check_read_file(path, &len); /* little-endian, as this machine */
+    g.truth = (double *)(void *)check_read_file(path, &len); /* little-endian, like this machine */
     g.n_logits = len / sizeof *g.truth;
     return g;
 }
@@ -69,7 +68,7 @@ static void add_errors(void *user, size_t position, const float *logits) {
     for (size_t i = 0; i < t->vocab; i++) {
         const double error = fabs((double)logits[i] - t->g->truth[position * t->vocab + i]);
         t->sum += error;
-        if (!(error <= t->max)) t->max = error; /* a NaN becomes the largest */
+        if (!(error <= t->max)) t->max = error; /* this form keeps a NaN */
     }
 }
 
@@ -80,7 +79,7 @@ static double theirs(const golden *g, glia_dtype dtype, const char *what) {
     return json_real_value(json_object_get(json_object_get(all, dtype_name(dtype)), what));
 }
 
-/* Sums and maxima over all models, one of each per number format. */
+/* The sum and the maximum over all models, per number format. */
 typedef struct {
     double our_sum, their_sum, our_max, their_max;
 } totals;

@@ -1,10 +1,10 @@
-/* check_generate.c - the demo models say what Transformers says, token for token:
- * greedy generations of 4 x 1,024 in one batch and 1 x 8,192 in float32, and the
+/* check_generate.c - the demo models give the tokens of Transformers: greedy
+ * generations of 4 x 1,024 tokens in one batch and of 1 x 8,192 in float32, and the
  * logits of a text against float64.
  *
- * tests/golden/generate-*.json name the command and versions that made them. A
- * step whose two best logits lie within 1e-5 of each other in the reference may
- * be decided otherwise; then the test names the tie and ends there. */
+ * tests/golden/generate-*.json name the command and versions that made them. If the
+ * reference's two largest logits of a step differ by less than 1e-5, another choice
+ * is allowed; then the test reports the tie and stops this generation. */
 #include "check.h"
 
 #include <math.h>
@@ -18,7 +18,7 @@
 #include "format/safetensors.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { TOKENS_MAX = 48 }; /* of a generation: the instrumented kernels take a hundred times as long */
+enum { TOKENS_MAX = 48 }; /* per generation: instrumented kernels are a hundred times slower */
 #else
 enum { TOKENS_MAX = 8192 };
 #endif
@@ -28,7 +28,7 @@ typedef struct {
     const char *model, *name;
     int32_t want[TOKENS_MAX];
     size_t n, got;
-    double gap; /* of the reference's two best logits at the first difference; -1: no tie */
+    double gap; /* of the reference's two largest logits at the first difference; -1: no tie */
     bool wrong;
     const json_t *ties;
 } generation;
@@ -76,7 +76,7 @@ static void submit(glia_engine *e, const glia_model *m, generation *g, const jso
     if (glia_engine_submit(e, prompt, n, &s, on_event, g, NULL, &err) != GLIA_OK) fail_msg("%s", err.msg);
 }
 
-/* All cases of `name` whose generations are (not) long, in one batch. */
+/* Run all cases of `name` whose generations are long, or all that are not, in one batch. */
 static void run(const glia_model *m, const char *name, const json_t *cases, bool is_long) {
     static generation g[CASES_MAX];
     glia_engine *e;
@@ -135,7 +135,7 @@ static void test_smollm3(void **state) {
 /* ---- logits --------------------------------------------------------------- */
 
 typedef struct {
-    const char *want; /* float64 [n, vocab], at any address */
+    const char *want; /* float64 [n, vocab], not aligned */
     size_t vocab;
     double worst;
 } comparison;
@@ -146,11 +146,11 @@ static void on_logits(void *user, size_t position, const float *logits) {
         double want;
         memcpy(&want, c->want + (position * c->vocab + i) * sizeof want, sizeof want);
         const double off = fabs((double)logits[i] - want);
-        if (!(off <= c->worst)) c->worst = off; /* NaN too */
+        if (!(off <= c->worst)) c->worst = off; /* this form keeps a NaN */
     }
 }
 
-/* Transformers in float32 is up to 1.3e-5 away from these (docs/DEMO.md). */
+/* Transformers' own float32 logits differ by up to 1.3e-5 (docs/DEMO.md). */
 static void test_logits(void **state) {
     (void)state;
     static const char *const names[] = {"qwen3", "smollm3"};

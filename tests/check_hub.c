@@ -1,4 +1,4 @@
-/* check_hub.c - directories, Hub ids, revisions, and caches in every state. */
+/* check_hub.c - finding models: directories, Hub ids, revisions, and all states of a cache. */
 #include "check.h"
 
 #include <stdio.h>
@@ -60,7 +60,7 @@ static void make_cache(void) {
 static const struct {
     const char *model;
     glia_status status;
-    const char *words; /* GLIA_OK: the end of the path */
+    const char *words; /* a substring of the message; with GLIA_OK, the end of the path */
 } rows[] = {
     {"org/one", GLIA_OK, "/models--org--one/snapshots/" COMMIT_B},
     {"org/one@main", GLIA_OK, "/models--org--one/snapshots/" COMMIT_B},

@@ -1,4 +1,4 @@
-/* check_install.c - the example program, built by hand against an installed copy. */
+/* check_install.c - builds and runs the example program against an installed copy. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -17,7 +17,7 @@ static const bool sanitized = false;
 
 static const char *build = "build";
 
-/* Run a shell command; its output, NUL-terminated, and its exit status. */
+/* Run a shell command. `out` gets its output, NUL-terminated; returns its exit status. */
 static int run(char *out, size_t size, const char *command) {
     FILE *p = popen(command, "r");
     assert_non_null(p);
@@ -34,7 +34,7 @@ static void test_example(void **state) {
     if (!glia_dir_exists("models/qwen3-demo")) check_skip("the demo model is not here");
     if (run(out, sizeof out, "command -v pkg-config ${CC:-cc}")) check_skip("no pkg-config or no C compiler");
     const char *to = check_temp_dir();
-    /* "-o all": what stands in `build` is installed, whatever flags it was built with. */
+    /* "-o all": install the files in `build` without building them again with other flags. */
     snprintf(command, sizeof command, "make -s -o all install B='%s' DESTDIR= PREFIX='%s' 2>&1", build, to);
     if (run(out, sizeof out, command)) fail_msg("%s: %s", command, out);
     snprintf(command, sizeof command, "%s/lib/pkgconfig", to);

@@ -1,5 +1,5 @@
-/* check_jinja.c - the interpreter against real Jinja2 (tests/golden/jinja.jsonl),
- * its limits against hostile templates, and the errors of its two calls. */
+/* check_jinja.c - the interpreter against Jinja2 (tests/golden/jinja.jsonl), its
+ * limits against hostile templates, and the errors of its two functions. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -12,7 +12,7 @@
 
 #define NOW "2025-07-08T12:00:00"
 
-/* Compile and render; the rendered text or the error, to be freed. */
+/* Compile and render. Returns the text or the error; the caller frees it. */
 static char *run(const char *source, size_t len, const json_t *context, const glia_template_options *options,
                  glia_status *status) {
     glia_template *t;
@@ -31,7 +31,8 @@ static char *run(const char *source, size_t len, const json_t *context, const gl
     return text;
 }
 
-/* "chat template, line 3: UndefinedError: 'x' is undefined"; no line where the golden has none. */
+/* Compare with "chat template, line 3: UndefinedError: 'x' is undefined", without a
+ * line if the golden has none. */
 static bool same_error(const json_t *golden, const char *got) {
     char want[600];
     const json_t *line = json_object_get(golden, "line");
@@ -148,7 +149,7 @@ static void test_limits(void **state) {
            "<Namespace {'a': [<Namespace {...}>]}>");
 }
 
-/* `open` n times, then `close` n times. */
+/* Render `open` n times followed by `close` n times. */
 static void expect_repeated(const char *open, const char *close, int n, glia_status want, const char *words) {
     glia_buf b = {0};
     glia_buf_puts(&b, "{{ ");
@@ -224,7 +225,7 @@ static void test_errors(void **state) {
     free(large);
 }
 
-/* What goes in by JSON comes out as Python would print it. */
+/* Values from JSON are printed as Python prints them. */
 static void test_values(void **state) {
     (void)state;
     json_error_t where;

@@ -1,6 +1,6 @@
-/* check_mpi_streams.c - `mpirun glia ...`: what processes say on standard output is
- * what threads say, for every way to draw, and rank 0 alone reads standard input.
- * Commands that are no task for several processes say so. */
+/* check_mpi_streams.c - `mpirun glia ...`: MPI ranks print the same as thread ranks,
+ * for every kind of sampling, and only rank 0 reads standard input. Commands that
+ * cannot run as several processes say so. */
 #define _GNU_SOURCE
 #include "mpirun.h"
 
@@ -18,7 +18,8 @@ static void set_up(void) {
     for (int up = 0; up < 2 && (slash = strrchr(program, '/')); up++) *slash = '\0'; /* BUILD */
 }
 
-/* glia of this build, alone or as `ranks` processes; mpirun makes a terminal of its output. */
+/* Run this build's glia, alone or as `ranks` processes. mpirun gives it a terminal as
+ * standard output. */
 static int glia(int ranks, const char *input, const char *args, const char *then) {
     char command[2048], launch[200] = "";
     if (ranks) snprintf(launch, sizeof launch, "timeout -k 1 300 mpirun " MPI_PATIENCE " -n %d ", ranks);
@@ -69,7 +70,7 @@ static void test_bench(void **state) {
     assert_int_equal(glia(1, "", "generate " MODEL " -p Hi --greedy -n 4", ""), 0);
 }
 
-/* Commands that processes do not share say so. */
+/* Commands that cannot run as several processes say so. */
 static void test_alone(void **state) {
     (void)state;
     set_up();

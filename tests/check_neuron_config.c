@@ -1,7 +1,7 @@
-/* check_neuron_config.c - neuron_config.json: every key of the table, both forms
- * of the file, what keys say together, and the table that docs/CONFIG.md shows.
+/* check_neuron_config.c - neuron_config.json: every key of the table, both forms of
+ * the file, rules for several keys, and the copy of the table in docs/CONFIG.md.
  *
- * `check_neuron_config --write` writes that table anew. */
+ * `check_neuron_config --write` rewrites that copy. */
 #include "check.h"
 
 #include <math.h>
@@ -35,8 +35,7 @@ static bool says_nothing(const glia_neuron_config *c) {
 
 /* ---- every row ------------------------------------------------------------- */
 
-/* {"key": value}, or {"object": {"key": value}} for a key with a dot; `more`
- * stands beside the key. */
+/* Parse {"key": value, more}; for a key with a dot {"object": {"key": value, more}}. */
 static glia_status parse_one(glia_neuron_config *c, const char *key, const char *value, const char *more,
                              glia_err *err) {
     char text[400];
@@ -144,7 +143,7 @@ static void test_every_key(void **state) {
 
 /* ---- keys together --------------------------------------------------------- */
 
-/* What ids must have; a NULL key: none. */
+/* The expected value of an id; key NULL: the id is not set. */
 typedef struct {
     glia_neuron_id id;
     const char *key;
@@ -275,8 +274,8 @@ static void test_together(void **state) {
 
 /* ---- files as the two programs write them ---------------------------------- */
 
-/* Optimum's form with the values of its documented exports: Llama and Qwen3
- * decoders on inf2 and trn1, tensor parallelism taken down to one rank. */
+/* Optimum's form, with values of its documented exports of Llama and Qwen3 decoders
+ * on inf2 and trn1, but one rank. */
 static const char optimum[] =
     "{\n  \"_serialized_key\": \"NxDNeuronConfig\",\n  \"batch_size\": 4,\n  \"capacity_factor\": null,\n"
     "  \"checkpoint_id\": \"Qwen/Qwen3-0.6B\",\n  \"checkpoint_revision\": \"c1899de\",\n"
@@ -289,7 +288,8 @@ static const char optimum[] =
     "  \"start_rank_id\": 0,\n  \"target\": \"trn1\",\n  \"torch_dtype\": \"bfloat16\",\n  \"tp_degree\": "
     "1\n}\n";
 
-/* NxD Inference's: the model's configuration with the keys inside, every float that Python can write. */
+/* NxD Inference's form: the model's configuration with the keys inside, and every
+ * kind of float that Python writes. */
 static const char nxdi[] =
     "{\"model_type\": \"qwen3\", \"hidden_size\": 1024, \"architectures\": [\"Qwen3ForCausalLM\"],"
     " \"fused_spec_config\": null, \"metadata\": null, \"neuron_config\": {\"batch_size\": 2, \"seq_len\": "

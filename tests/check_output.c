@@ -1,4 +1,4 @@
-/* check_output.c - stop strings, hold-back and thinking, however tokens cut the text. */
+/* check_output.c - stop strings, held-back text and thinking, wherever tokens cut the text. */
 #include "check.h"
 
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static void collect(void *user, glia_piece piece, const char *text, size_t len) 
     glia_buf_add(piece == GLIA_PIECE_THINKING ? &s->thinking : &s->content, text, len);
 }
 
-/* One token for each byte: the byte-level vocabulary has all 256, so any text can be cut anywhere. */
+/* One token per byte, so that a text can be cut anywhere. */
 static const char vocabulary[] =
     "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[],\"normalizer\":null,"
     "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
@@ -29,7 +29,7 @@ static const char vocabulary[] =
 
 static glia_tokenizer *tokenizer;
 
-/* GPT-2's byte spelling: printable bytes are themselves, the others follow U+0100. */
+/* GPT-2's spelling of bytes: a printable byte is itself, the others follow from U+0100 on. */
 static void spell(glia_buf *b, int byte, int *next) {
     const bool plain = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
     const int c = plain ? byte : 256 + (*next)++;
@@ -64,11 +64,11 @@ static const row rows[] = {
     {"plain text", {NULL}, false, false, "plain text", "", NULL},
     {"an end and more", {"end"}, false, false, "an ", "", "end"},
     {"an end and more", {"end"}, true, false, "an end", "", "end"},
-    {"an en", {"end"}, false, false, "an en", "", NULL}, /* what was held back comes in the end */
+    {"an en", {"end"}, false, false, "an en", "", NULL}, /* text held back is emitted at the end */
     {"aab", {"ab"}, false, false, "a", "", "ab"},
     {"ababac.", {"abac"}, false, false, "ab", "", "abac"},
-    {"xyz", {"yz", "xyz"}, false, false, "", "", "xyz"},        /* both end here: the longest */
-    {"one two", {"two", "e t"}, false, false, "on", "", "e t"}, /* the first to end */
+    {"xyz", {"yz", "xyz"}, false, false, "", "", "xyz"},        /* both end here: the longest wins */
+    {"one two", {"two", "e t"}, false, false, "on", "", "e t"}, /* the first to end wins */
     {"stop", {"stopped", "st", "to"}, false, false, "", "", "st"},
     {"caf\xc3\xa9 \xf0\x9f\x98\x80!", {"\xc3\xa9 "}, false, false, "caf", "", "\xc3\xa9 "},
     {"\xc3\xa8 \xc3\xa9", {"\xc3\xa9"}, false, false, "\xc3\xa8 ", "", "\xc3\xa9"},
@@ -78,7 +78,7 @@ static const row rows[] = {
     {"<think>open", {NULL}, false, false, "", "open", NULL},
 };
 
-/* Push ids; ended by a stop string, or flushed at the last. */
+/* Push ids until a stop string ends the output; else flush after the last id. */
 static void push_all(glia_output *o, const int32_t *ids, size_t n, shown *s) {
     for (size_t i = 0; i < n; i++)
         if (glia_output_push(o, ids[i], true, i + 1 == n, collect, s)) return;
@@ -118,7 +118,8 @@ static void test_rows(void **state) {
     }
 }
 
-/* Before min_tokens a stop string is text; one that ends after it counts, though it began before. */
+/* A stop string that ends before min_tokens is text. One that ends after min_tokens
+ * stops the output, even if it began before. */
 static void test_too_early(void **state) {
     (void)state;
     static const char *const stop[] = {"ab"};
@@ -140,7 +141,7 @@ static void test_too_early(void **state) {
     }
 }
 
-/* Nothing is held back that no stop string can begin with. */
+/* Text is held back only if a stop string can begin with it. */
 static void test_no_delay(void **state) {
     (void)state;
     static const char *const stop[] = {"\n\nUser:"};

@@ -1,12 +1,12 @@
-/* check_quantize.c - what int8 costs, and that it costs no more than that.
+/* check_quantize.c - the error of quantised layers, and the cost of quantisation.
  *
  * Truth: small models of tests/golden/forward with quantised layers, in float64
- * (tools/gen_quantized_goldens.py). Weights as int8 leave no other error than
- * that of their number format, so they are held to what Transformers errs in it
- * without quantisation (1.25 times it, since four models have few logits). Rows as
- * int8 fall on the other side of a step by a rounding error before, so w8a8 may
- * add a share of what quantising changes: a hundredth in float32, a quarter in
- * bfloat16, whose errors are a good part of a step.
+ * (tools/gen_quantized_goldens.py). int8 weights add no error to that of the number
+ * format, so the bound is 1.25 times the error of Transformers in that format without
+ * quantisation (1.25 because four models have few logits). With int8 rows, an earlier
+ * rounding error can move a value to the next quantisation step. So w8a8 may also add
+ * a fraction of the change that quantisation makes: 1/100 in float32, 1/4 in bfloat16,
+ * whose rounding errors are a large fraction of a step.
  *
  * Cost: perplexity of the held-out conversations under both demo models. */
 #include "check.h"
@@ -63,7 +63,7 @@ static double number(const json_t *root, const char *a, const char *b) {
     return json_real_value(json_object_get(json_object_get(root, a), b));
 }
 
-/* Mean |logit - truth| of one model. */
+/* The mean of |logit - truth| over one model. */
 static double error_of(const char *model, size_t scheme, glia_dtype dtype, const char *rung,
                        const json_t *ids) {
     char path[256];
@@ -87,7 +87,7 @@ static double error_of(const char *model, size_t scheme, glia_dtype dtype, const
     glia_model_get_info(m, &info);
     assert_int_equal(info.quantization, o.quantization);
     snprintf(path, sizeof path, QUANTIZED "%s.%s.f64", model, schemes[scheme].name);
-    char *truth = check_read_file(path, &len); /* little-endian, as this machine */
+    char *truth = check_read_file(path, &len); /* little-endian, like this machine */
     tally t = {.truth = (const double *)(const void *)truth, .vocab = (size_t)info.vocab_size};
     assert_int_equal(len, json_array_size(ids) * t.vocab * sizeof(double));
     if (glia_engine_score(e, token, json_array_size(ids), add_errors, &t, &err)) fail_msg("%s", err.msg);
@@ -156,7 +156,7 @@ static void add_logprob(void *user, size_t position, const float *logits) {
     s->counted++;
 }
 
-/* Perplexity of every third conversation of models/heldout.jsonl, whole. */
+/* The perplexity of every third conversation of models/heldout.jsonl. */
 static double perplexity(const char *dir, glia_quantization scheme) {
     const glia_options o = {.quantization = scheme, .threads = 1, .sequence_length = 1024};
     glia_model *m;

@@ -1,4 +1,4 @@
-/* check_regex.c - Oniguruma's dialect in PCRE2: translations, refusals, limits, long runs. */
+/* check_regex.c - Oniguruma patterns in PCRE2: translations, refusals, limits, long texts. */
 #include "check.h"
 
 #include <stdlib.h>
@@ -140,12 +140,12 @@ static glia_status run(const char *pattern, const char *text, size_t len, tally 
 static const char qwen[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
                            " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-/* Four megabytes of one thing: linear in time, and no byte lost. */
+/* Four megabytes of one repeated unit: the time is linear, and no byte is lost. */
 static void test_long_runs(void **state) {
     (void)state;
     static const struct {
         const char *unit;
-        size_t words_per_megabyte; /* of units; 0: one word in all */
+        size_t words_per_megabyte; /* per million units; 0: the whole text is one word */
     } rows[] = {{" ", 0},        {"a", 0}, {"\n", 0},  {"!", 0},   {"\xe4\xb8\xad", 0},
                 {"\xcc\x81", 0}, {"'", 0}, {" \n", 0}, {"\t ", 0}, {"a ", 1}};
     const size_t units = 1 << 20;
@@ -166,8 +166,8 @@ static void test_long_runs(void **state) {
     }
 }
 
-/* A pattern that needs a frame per character gets a larger stack; one that
- * tries everything is stopped. */
+/* A pattern that needs a stack frame per character gets a larger stack. A pattern
+ * with exponential backtracking is stopped. */
 static void test_limits(void **state) {
     (void)state;
     const size_t len = 1 << 20;

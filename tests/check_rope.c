@@ -1,9 +1,9 @@
 /* check_rope.c - RoPE frequencies and tables against Transformers'.
  *
  * tests/golden/rope.json (tools/gen_rope_goldens.py) has every rope type at real
- * sizes. Both sides take the same float32 steps; torch's power may be off by one
- * unit in the last place where ours is correctly rounded, and what follows may
- * round once more: hence two units. */
+ * sizes. Both sides compute the same float32 steps. torch's power may be off by one
+ * unit in the last place, while ours is correctly rounded; the next step may round
+ * once more. So the bound is two units. */
 #include "check.h"
 
 #include <float.h>
@@ -55,8 +55,9 @@ static void test_frequencies(void **state) {
     json_decref(cases);
 }
 
-/* Against the exact angle: off by the angle's own rounding to float32, and by
- * the two roundings of the entry. A table filled in parts is the table filled whole. */
+/* Compare with the exact angle. The bound is the rounding of the angle to float32 plus
+ * two roundings of the entry. A table filled in several calls equals a table filled in
+ * one call. */
 static void test_table(void **state) {
     (void)state;
     enum { PAIRS = 3, POSITIONS = 200 };

@@ -1,5 +1,5 @@
-/* check_safetensors.c - a table of lies about tensors, each with the status and
- * the words a user gets; the published layouts; files written and read back. */
+/* check_safetensors.c - broken files with their status and message; published
+ * layouts; files written and read back. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -18,7 +18,7 @@
     "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 /* clang-format off */
-/* Whole files: what the length field can get wrong. */
+/* Whole files: errors of the length field. */
 static const struct {
     const char *name, *bytes;
     size_t len;
@@ -42,7 +42,7 @@ static const struct {
     {"NUL inside", BYTES("\3\0\0\0\0\0\0\0{\0}"), GLIA_ERR_FORMAT, "header: line 1"},
 };
 
-/* Headers before `data` bytes: what the JSON can get wrong. */
+/* Headers before `data` bytes: errors of the JSON. */
 static const struct {
     const char *name, *header;
     size_t data;
@@ -114,7 +114,8 @@ static const char *temp_dir(void) {
     return dir;
 }
 
-/* From a file and from memory that ends at an unreadable page, with equal outcome. */
+/* Parse from a file and from memory that ends at an unreadable page; both must give
+ * the same result. */
 static void check_one(const char *name, const char *bytes, size_t len, glia_status status,
                       const char *words) {
     glia_err err = {GLIA_OK, ""}, again = {GLIA_OK, ""};
@@ -252,7 +253,7 @@ static void test_write(void **state) {
     }
     size_t len;
     char *old = check_read_file(path, &len);
-    assert_int_equal(len, 3); /* until finish the old file stands */
+    assert_int_equal(len, 3); /* the old file stays until glia_safetensors_finish() */
     free(old);
     assert_int_equal(files_in(dir, "w"), 2);
     assert_int_equal(glia_safetensors_finish(w, &err), GLIA_OK);
@@ -319,7 +320,7 @@ static void test_write_refused(void **state) {
     assert_int_equal(files_in(temp_dir(), "moved"), 1);
 }
 
-/* A limit on the size of files stands for a full disk. */
+/* A limit on file size simulates a full disk. */
 static void test_write_full(void **state) {
     (void)state;
     glia_err err;

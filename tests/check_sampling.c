@@ -1,5 +1,5 @@
-/* check_sampling.c - draws and filters, against Random123's vectors,
- * Transformers' processors and the distributions themselves. */
+/* check_sampling.c - draws and filters, against Random123's test vectors,
+ * Transformers' processors, and the distributions. */
 #include "check.h"
 
 #include <jansson.h>
@@ -92,7 +92,7 @@ static void check_golden(const json_t *c, size_t index, int32_t *eos, size_t n_e
           index, n, n_want);
     const json_t *probs = json_object_get(c, "probs");
     for (int i = 0; i < n && (size_t)i < n_want; i++) {
-        /* A float32 logit is rounded by at most 6 operations of 2^-24 each, of values below 200. */
+        /* At most 6 operations round a float32 logit, each by 2^-24 of a value below 200. */
         const double w = json_number_value(json_array_get(probs, (size_t)i));
         CHECK(fabs(s.p[i] - w) <= w * 200 * 6 * 0x1p-24, "case %zu token %d: %.9g want %.9g", index, s.id[i],
               s.p[i], w);
@@ -146,7 +146,7 @@ static void test_draws(void **state) {
     free(s.p);
 }
 
-/* A large vocabulary against a plain sort of it. */
+/* A large vocabulary, compared with a plain sort. */
 static int by_logit_down(const void *a, const void *b) {
     const float x = *(const float *)a, y = *(const float *)b;
     return (x < y) - (x > y);
@@ -180,7 +180,7 @@ static void test_thresholds(void **state) {
         for (want = 0; mass < (double)p.top_p * sum; want++)
             mass += exp((double)sorted[want] - (double)sorted[0]);
         const int kept = glia_distribution(&s, logits, &d);
-        /* Another order of additions moves the crossing by a token at most. */
+        /* Another order of additions may move the threshold by one token. */
         CHECK(abs(kept - want) <= 1, "turn %d: top-p kept %d, want %d", turn, kept, want);
     }
     free(logits);
@@ -196,7 +196,7 @@ static void test_greedy_and_bad(void **state) {
     const int32_t tokens[] = {0, 1, 1}, forbidden[] = {1, 3};
     glia_draw d = {.params = &p, .tokens = tokens, .n_prompt = 1, .n_tokens = 3};
     p.do_sample = false;
-    assert_int_equal(glia_sample(&s, logits, &d), 1); /* lowest of equals */
+    assert_int_equal(glia_sample(&s, logits, &d), 1); /* the lowest id of equal logits */
     p.do_sample = true;
     p.temperature = 0;
     assert_int_equal(glia_sample(&s, logits, &d), 1);
@@ -206,7 +206,7 @@ static void test_greedy_and_bad(void **state) {
     d.n_forbidden = 2;
     assert_int_equal(glia_sample(&s, logits, &d), 4);
 
-    const float equal[5] = {0, -50, 0, 0, 0}; /* top-p parts equals: lower ids stay */
+    const float equal[5] = {0, -50, 0, 0, 0}; /* top-p splits equal logits: lower ids stay */
     p = plain;
     d.n_forbidden = 0;
     p.top_p = 0.5f;
@@ -331,7 +331,8 @@ static void bench(void) {
     free(s.p);
 }
 
-/* A row cut over ranks draws what the whole row draws: ties, infinities, NaN, odd cuts. */
+/* A row sharded over ranks gives the draw of the whole row: ties, infinities, NaN,
+ * shards of any size. */
 static void test_parts(void **state) {
     (void)state;
     enum { VOCAB = 203, RANKS = 8, ROUNDS = 20000, ROOM = 64 };
@@ -377,13 +378,13 @@ static void test_parts(void **state) {
         CHECK(got == want || (got == GLIA_DRAW_WHOLE && p.do_sample),
               "round %d: vocabulary %d, %d ranks, best %d: %d, want %d", round, vocab, ranks, k, got, want);
     }
-    assert_true(whole > 0 && drawn > ROUNDS / 2 && whole < drawn / 2); /* few, though ties are many here */
+    assert_true(whole > 0 && drawn > ROUNDS / 2 && whole < drawn / 2); /* rare, even with many ties */
     free(parts);
     free(s.p);
     free(mine.p);
 }
 
-/* What needs the whole row says so. */
+/* Requests that need the whole row. */
 static void test_parts_need(void **state) {
     (void)state;
     static const glia_logit_bias bias = {3, 1};

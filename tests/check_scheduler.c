@@ -1,5 +1,5 @@
-/* check_scheduler.c - random traffic through the scheduler, over a cache that
- * holds, instead of keys and values, the whole history they would depend on. */
+/* check_scheduler.c - random traffic through the scheduler. The cache holds a hash of
+ * the history in place of keys and values, so a wrong block shows. */
 #include "check.h"
 
 #include <stdlib.h>
@@ -52,7 +52,7 @@ static void submit(world *w, request *r) {
     r->seq.max_tokens = r->seq.n_prompt + 1 + (int)(check_u32() % (uint32_t)(MAX_TOKENS - r->seq.n_prompt));
     r->stop_at = r->seq.n_prompt + 1 + (int)(check_u32() % 40);
     r->seq.blocks.salt = check_u32() % 8 == 0;
-    /* Long runs of one token make prefixes of every length common. */
+    /* Long runs of one token make equal prefixes of every length likely. */
     for (int i = 0; i < r->seq.n_prompt; i++) r->tokens[i] = check_u32() % 24 == 0;
     glia_scheduler_add(&w->s, &r->seq);
 }
@@ -61,7 +61,7 @@ static uint64_t extend(uint64_t history, int32_t token) {
     return (history ^ (uint64_t)(token + 1)) * UINT64_C(0x9e3779b97f4a7c15) + 1;
 }
 
-/* What one step of a model would do: write the rows, having read all before them. */
+/* Simulate one step of a model: write each row after reading all rows before it. */
 static void compute(world *w, const glia_seq *seq) {
     uint64_t h = (uint64_t)seq->blocks.salt * 1000003;
     for (int i = 0; i < seq->n_computed + seq->rows; i++) {
@@ -94,7 +94,7 @@ static void check_rows(const world *w, int rows) {
 
 static int32_t random_token(void) { return check_u32() % 24 == 0; }
 
-/* Guesses for what generates; most come true. */
+/* Propose draft tokens for sequences that generate; most of them are accepted. */
 static void propose(world *w) {
     for (int i = 0; i < w->s.n_running; i++) {
         glia_seq *seq = w->s.running[i];
@@ -105,7 +105,7 @@ static void propose(world *w) {
     }
 }
 
-/* Tokens for `draws` rows, as long as the drafts are right; true when the request ended. */
+/* Draw tokens for `draws` rows until a draft is wrong. Returns true if the request ended. */
 static bool deliver(world *w, request *r, int draws) {
     for (int k = 0; k < draws; k++) {
         const int32_t draft = r->tokens[r->seq.n_tokens], token = random_token();
@@ -123,7 +123,7 @@ static bool deliver(world *w, request *r, int draws) {
     return false;
 }
 
-/* One step; returns how many requests ended. */
+/* Run one step. Returns how many requests ended. */
 static int step(world *w, bool drafts) {
     if (drafts) propose(w);
     const int rows = glia_scheduler_plan(&w->s);
@@ -137,7 +137,7 @@ static int step(world *w, bool drafts) {
         compute(w, seqs[i]);
     }
     glia_scheduler_advance(&w->s);
-    for (int i = 0; i < n; i++) /* seq is the first member of a request */
+    for (int i = 0; i < n; i++) /* seq is the first field of request */
         if (draws[i]) ended += deliver(w, (request *)seqs[i], draws[i]);
     return ended;
 }
@@ -151,7 +151,7 @@ static void traffic(int batch, int chunk, int block_size, bool caching, bool dra
     while (ended < SEQS) {
         while (submitted < SEQS && check_u32() % 3) submit(&w, &r[submitted++]);
         if (!w.s.n_running && !w.s.first) continue;
-        if (check_u32() % 16 == 0) { /* a user gives up, whether it runs or waits */
+        if (check_u32() % 16 == 0) { /* abort a running or waiting request */
             glia_seq *seq = w.s.first && check_u32() % 2 ? w.s.last : w.s.n_running ? w.s.running[0] : NULL;
             if (seq) {
                 glia_scheduler_remove(&w.s, seq);
@@ -184,7 +184,7 @@ static void test_traffic(void **state) {
         traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27);
 }
 
-/* Two prompts and a chunk of 4, step by step. */
+/* Two prompts with chunks of 4, step by step. */
 static void test_order(void **state) {
     (void)state;
     world w;

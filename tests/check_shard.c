@@ -1,5 +1,5 @@
-/* check_shard.c - shard arithmetic, by hand-made tables and by brute force: what
- * ranks compute from their spans adds up to what one rank computes, exactly. */
+/* check_shard.c - shard arithmetic, by hand-made tables and by brute force: the sum of
+ * what ranks compute from their spans equals exactly what one rank computes. */
 #include "check.h"
 
 #include <stdio.h>
@@ -29,13 +29,13 @@ static void test_even(void **state) {
         }
 }
 
-/* The examples that the reference gives, and those that its predecessor got wrong. */
+/* Examples of Optimum Neuron, and cases that NxD Inference gets wrong. */
 static void test_head_rules(void **state) {
     (void)state;
     static const struct {
         int heads, kv_heads, ranks;
         glia_head_rule rule;
-        int q, kv; /* of a rank */
+        int q, kv; /* heads of one rank */
         const char *q_places, *kv_places;
     } rows[] = {
         {16, 8, 1, GLIA_HEADS_CUT, 16, 8, "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15", "0 1 2 3 4 5 6 7"},
@@ -70,7 +70,8 @@ static void test_head_rules(void **state) {
 
 /* ---- spans ------------------------------------------------------------------- */
 
-/* Rows of the part as spans say, -1 where none does; checks order and bounds. */
+/* The row at each position of the shard, from its spans; -1: padding. Checks order and
+ * bounds of the spans. */
 static size_t rows_of(const glia_shard *s, ptrdiff_t *row) {
     glia_span span = {0};
     size_t read = 0, end = s->at, before_from = 0, before_n = 0;
@@ -131,8 +132,8 @@ static void test_spans(void **state) {
 
 /* ---- attention, exactly --------------------------------------------------------- */
 
-/* Attention without its softmax is a sum of products of integers; in its place
- * the weight of a key is q . k + 1, so that keys of zeros still weigh. */
+/* Attention over integers, where q . k + 1 replaces the softmax weight of a key. The
+ * sum is exact, and a key of zeros still has a weight. */
 enum { DIM = 2, HIDDEN = 3, ROWS = 5, HEADS_MAX = 64, COLUMNS = HEADS_MAX * DIM * 3 };
 
 typedef struct {
@@ -152,7 +153,8 @@ static int dot(const int *a, const int *b, int n) {
     return sum;
 }
 
-/* o [q_heads * DIM] of row t over the keys that `keep` wants; qkv [ROWS][q; k; v]. */
+/* o [q_heads * DIM]: the attention of row t over the keys that `keep` accepts.
+ * qkv [ROWS][q; k; v]. */
 static void attend(long *o, int t, int qkv[ROWS][COLUMNS], int q_heads, int kv_heads,
                    bool (*keep)(int position, const void *arg), const void *arg) {
     const int k0 = q_heads * DIM, v0 = k0 + kv_heads * DIM;
@@ -167,7 +169,7 @@ static void attend(long *o, int t, int qkv[ROWS][COLUMNS], int q_heads, int kv_h
     }
 }
 
-/* A rank's fused rows: qkv [ROWS][size of q; k; v], read by spans alone. */
+/* The rank's fused rows qkv [ROWS][q; k; v], computed from its spans alone. */
 static void project(int qkv[ROWS][COLUMNS], const toy *m, const glia_head_cut *c, int rank) {
     const int(*weight[])[HIDDEN] = {m->w_q, m->w_k, m->w_v};
     size_t at = 0;
@@ -189,7 +191,7 @@ static void project(int qkv[ROWS][COLUMNS], const toy *m, const glia_head_cut *c
     }
 }
 
-/* y [HIDDEN] += the rank's columns of o_proj times o [its q heads * DIM]. */
+/* y [HIDDEN] += the rank's columns of o_proj times o [the rank's q heads * DIM]. */
 static void add_output(long *y, const toy *m, const glia_head_cut *c, int rank, const long *o) {
     const glia_shard s = {.kind = GLIA_SHARD_Q,
                           .n = (size_t)m->heads * DIM,
@@ -245,8 +247,8 @@ static bool mine(int position, const void *arg) {
     return glia_turn_of((size_t)position, s->unit, s->group) == s->member;
 }
 
-/* Each member attends with all of its group's query heads over its own
- * positions; the group's sum goes back to the heads' ranks. */
+/* Flash decoding: each rank of a group computes attention of all query heads of the
+ * group over its own positions. The sum over the group goes to the ranks of the heads. */
 static void flash(long y[ROWS][HIDDEN], const toy *m, const glia_head_cut *c, size_t unit) {
     static int qkv[ROWS][COLUMNS], one[ROWS][COLUMNS];
     const int group = glia_flash_group(c), q = c->q * DIM;
@@ -254,7 +256,7 @@ static void flash(long y[ROWS][HIDDEN], const toy *m, const glia_head_cut *c, si
     memset(y, 0, ROWS * sizeof *y);
     for (int first = 0; first < c->ranks; first += group) {
         memset(qkv, 0, sizeof qkv);
-        for (int i = 0; i < group; i++) { /* query heads gathered, K and V of the one head */
+        for (int i = 0; i < group; i++) { /* gather the query heads; all ranks have the same K and V */
             project(one, m, c, first + i);
             for (int t = 0; t < ROWS; t++) {
                 memcpy(&qkv[t][i * q], one[t], (size_t)q * sizeof(int));
@@ -347,13 +349,13 @@ static void test_context_rows(void **state) {
                 for (size_t n = (size_t)ranks; n < 200; n += (size_t)ranks) {
                     bool seen[200] = {false};
                     check_rank_order(strided, n, ranks, degree);
-                    for (size_t i = 0; i < n; i++) { /* each row once */
+                    for (size_t i = 0; i < n; i++) { /* each row occurs once */
                         const size_t at = glia_cp_index(strided, n, ranks, degree, i);
                         assert_true(at < n && !seen[at]);
                         seen[at] = true;
                     }
                 }
-    /* 12 rows over 4 ranks, 2 of which part rows. */
+    /* 12 rows over 4 ranks with context parallelism of degree 2. */
     assert_int_equal(glia_cp_index(false, 12, 4, 2, 6), 3); /* rank 1: rows 6, 7, 8 */
     assert_int_equal(glia_cp_index(false, 12, 4, 2, 3), 6); /* rank 2: rows 3, 4, 5 */
     assert_int_equal(glia_cp_index(true, 12, 4, 2, 1), 3);  /* rank 1: rows 1, 3, 5 */
@@ -370,14 +372,14 @@ static void test_context_groups(void **state) {
         }
 }
 
-/* KV heads that a union must hold, so that all unions hold as many: by rule, by eye. */
+/* The number of KV heads in a union, the same for all unions, derived by hand from the rule. */
 static int heads_of_union(const glia_head_cut *c, int degree) {
-    const int group = c->ranks / c->kv_heads; /* of ranks with copies */
+    const int group = c->ranks / c->kv_heads; /* ranks that hold a copy of one KV head */
     if (c->rule != GLIA_HEADS_REPLICATE) return degree * c->kv;
     return group % degree == 0 ? 1 : degree % group == 0 ? degree / group : degree;
 }
 
-/* Every query head of every union attends with the head it has in its own shard. */
+/* Every query head of a union uses the KV head that it uses in its rank's shard. */
 static void test_unions(void **state) {
     (void)state;
     int shared = 0, copied = 0;

@@ -9,9 +9,10 @@
 
 #include "text/chat.h"
 
-/* The conversation rendered by this source, or the error; to be freed. */
+/* Render the conversation by this source. Returns the text or the error; the caller
+ * frees it. */
 static char *render(const char *source, const json_t *conversation, const char *now, glia_status *status) {
-    static glia_chat *chat; /* of an empty directory: no special tokens */
+    static glia_chat *chat; /* from an empty directory: no special tokens */
     glia_err err;
     glia_buf out = {0};
     const glia_template_options options = {.now = now};
@@ -55,7 +56,7 @@ static void test_published(void **state) {
     free(text);
 }
 
-/* Python's repr of a list of tools and JSON of it, made alike. */
+/* Make Python's repr of a list of tools and its JSON equal. */
 static void blur_quotes(char *s) {
     char *to = s;
     for (; *s; s++) {
@@ -64,7 +65,7 @@ static void blur_quotes(char *s) {
     *to = '\0';
 }
 
-/* As huggingface.js renders: `tools` and `documents` are not there unless given. */
+/* Render like huggingface.js: `tools` and `documents` are undefined unless given. */
 static char *render_plain(const char *source, const json_t *context, const char *now, glia_status *status) {
     glia_template *t;
     glia_err err;
@@ -89,8 +90,8 @@ static void test_huggingface_js(void **state) {
         glia_status status;
         char *got = render_plain(source, json_object_get(one, "data"), "2025-07-10T00:00:00", &status);
         if (strcmp(name, "MadeAgents/Hammer2.1") == 0) {
-            /* Its template prints a list of tools. huggingface.js prints JSON;
-             * Jinja2 prints Python's repr, as transformers does, and so do we. */
+            /* This template prints a list of tools. huggingface.js prints it as JSON;
+             * transformers and Glia print Python's repr. */
             assert_non_null(strstr(target, "[{\"type\": \"function\","));
             assert_non_null(strstr(got, "[{'type': 'function',"));
             blur_quotes(target);

@@ -48,7 +48,7 @@ static bool equals(const glia_buf *out, const json_t *want) {
     return out->len == json_string_length(want) && memcmp(out->data, json_string_value(want), out->len) == 0;
 }
 
-/* Pushed token by token, and with every token cut in two at `cut`. */
+/* Decode token by token, and again with every token cut in two at `cut`. */
 static void check_streamed(const glia_tokenizer *t, const int32_t *ids, size_t n, size_t cut,
                            const json_t *want) {
     glia_detok d;
@@ -122,7 +122,7 @@ static void test_golden_smollm3(void **state) {
     golden("smollm3", "data/golden/tokenizer-smollm3.jsonl");
 }
 
-/* Rendered chat templates: each with the tokenizer of its family. */
+/* Rendered chat templates, each with its model's tokenizer. */
 static void test_golden_templates(void **state) {
     (void)state;
     glia_tokenizer *qwen3 = load("qwen3"), *smollm3 = load("smollm3");
@@ -172,7 +172,7 @@ static void test_llamacpp(void **state) {
     llamacpp("smollm3", "llama-bpe");
 }
 
-/* Odd tokenizers, made and answered by tools/gen_tokenizer_goldens.py. */
+/* Unusual tokenizers, with expected ids; tools/gen_tokenizer_goldens.py made both. */
 static void check_row(const glia_tokenizer *t, size_t i, const json_t *row) {
     glia_err err;
     const json_t *text = json_object_get(row, "text"), *want = json_object_get(row, "ids");
@@ -218,7 +218,7 @@ static void test_odd_tokenizers(void **state) {
     json_decref(file);
 }
 
-/* What a post-processor adds, on published files. */
+/* Tokens that the post-processors of published files add. */
 static void test_special(void **state) {
     (void)state;
     static const struct {
@@ -242,7 +242,7 @@ static void test_special(void **state) {
     }
 }
 
-/* One tokenizer, several threads. */
+/* One tokenizer used by several threads. */
 typedef struct {
     glia_tokenizer *t;
     const char *text;
@@ -284,8 +284,8 @@ static void test_threads(void **state) {
     free(json);
 }
 
-/* --bench DIR FILE: one line of JSON for bench/tokenizer.py. The file's
- * documents end with a NUL each. */
+/* --bench DIR FILE: print one line of JSON for bench/tokenizer.py. Each document in
+ * the file ends with a NUL. */
 static int bench(const char *dir, const char *file) {
     glia_err err;
     glia_tokenizer *t;

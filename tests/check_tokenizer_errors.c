@@ -1,5 +1,4 @@
-/* check_tokenizer_errors.c - each way a tokenizer's files or a text can be wrong, with the words a user gets.
- */
+/* check_tokenizer_errors.c - errors in a tokenizer's files and in texts, with their messages. */
 #include "check.h"
 #include "tiny_tokenizer.h"
 
@@ -9,7 +8,7 @@
 
 #include "text/tokenizer.h"
 
-/* `text` with the first `from` replaced by `to`; the caller frees it. */
+/* A copy of `text` in which the first `from` is replaced by `to`; the caller frees it. */
 static char *replaced(const char *text, const char *from, const char *to) {
     glia_buf out = {0};
     const char *at = strstr(text, from);
@@ -131,7 +130,7 @@ static void test_lies(void **state) {
     free(good);
 }
 
-/* A file cut anywhere is an error, never a tokenizer. */
+/* A truncated file is an error, wherever it is cut. */
 static void test_cut_short(void **state) {
     (void)state;
     char *good = tiny_tokenizer();

@@ -1,5 +1,5 @@
-/* check_tokenizer_tables.c - tables read back are those made from tokenizer.json, and
- * tables that are anything else are passed over. */
+/* check_tokenizer_tables.c - tables read from a file equal those built from
+ * tokenizer.json, and any other file is ignored. */
 #define _GNU_SOURCE /* memmem */
 #include "check.h"
 
@@ -16,7 +16,7 @@
 
 static char dir[300], tables[400];
 
-/* A directory with weights/, and the tables of `source` in it. */
+/* Make a directory with weights/ and write the tables of `source` into it. */
 static void make(const char *source) {
     glia_err err;
     snprintf(dir, sizeof dir, "%s", check_temp_dir());
@@ -69,7 +69,7 @@ static void test_equal_published(void **state) {
     compare(check_shared("data/tokenizers/smollm3"));
 }
 
-/* Through the tokenizer: the same ids, with tables and without. */
+/* The tokenizer gives the same ids with tables and without. */
 static void test_tokenizer(void **state) {
     (void)state;
     static const char text[] =
@@ -96,7 +96,7 @@ static void test_tokenizer(void **state) {
     }
 }
 
-/* ---- what is passed over ---------------------------------------------------------- */
+/* ---- files that are ignored --------------------------------------------------------- */
 
 static bool is_read(const char *text, size_t len) {
     glia_bpe b = {0};
@@ -108,7 +108,7 @@ static bool is_read(const char *text, size_t len) {
     return read;
 }
 
-/* The file with `bytes` written at `at`, and its hash made right again where `rehash`. */
+/* Write the file with `bytes` at offset `at`; with `rehash`, also correct its hash. */
 static void spoil(const char *file, size_t len, size_t at, const void *bytes, size_t n, bool rehash) {
     glia_safetensors st;
     glia_err err;
@@ -148,7 +148,7 @@ static void test_passed_over(void **state) {
     json[json_len / 2] ^= 1; /* another tokenizer.json */
     assert_false(is_read(json, json_len));
     json[json_len / 2] ^= 1;
-    for (size_t at = 0; at < len; at += 997) { /* every byte counts */
+    for (size_t at = 0; at < len; at += 997) { /* the hash covers every byte */
         spoil(file, len, at, &(char){(char)(file[at] ^ 16)}, 1, false);
         CHECK(!is_read(json, json_len), "byte %zu", at);
     }
@@ -158,21 +158,21 @@ static void test_passed_over(void **state) {
         for (size_t word = 0; word < 2; word++) {
             size_t at = place_of(file, len, outside[i]) + 4 * word;
             uint32_t rank;
-            if (i == 1) /* the first merge that is one */
+            if (i == 1) /* skip empty slots */
                 while (memcpy(&rank, file + at - 4 * word + 8, 4), rank == UINT32_MAX) at += 16;
             const bool tag = i == 0 && word == 0;
             spoil(file, len, at, &big, 4, true);
             CHECK(is_read(json, json_len) == tag, "%s, word %zu", outside[i], word);
         }
     const size_t slots = place_of(file, len, "slots"), merges = place_of(file, len, "merges");
-    char *full = calloc(1, merges - slots); /* no slot is empty: a search would not end */
+    char *full = calloc(1, merges - slots); /* no slot is empty, so a search would not end */
     assert_non_null(full);
     spoil(file, len, slots, full, merges - slots, true);
     assert_false(is_read(json, json_len));
     free(full);
-    spoil(file, len, place_of(file, len, "rest"), &zero, 4, true); /* no JSON */
+    spoil(file, len, place_of(file, len, "rest"), &zero, 4, true); /* not JSON */
     assert_false(is_read(json, json_len));
-    spoil(file, len, 0, file, 1, false); /* as it was */
+    spoil(file, len, 0, file, 1, false); /* unchanged */
     assert_true(is_read(json, json_len));
     assert_int_equal(truncate(tables, 100), 0);
     assert_false(is_read(json, json_len));

@@ -1,4 +1,4 @@
-/* check_unicode.c - UTF-8, classes, normal forms. */
+/* check_unicode.c - UTF-8, character classes, normal forms. */
 #include "check.h"
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static void test_utf8_round_trip(void **state) {
     }
 }
 
-/* Random bytes, near-valid on purpose, against utf8proc's reader. */
+/* Random, mostly valid bytes, compared with utf8proc's decoder. */
 static void test_utf8_check(void **state) {
     (void)state;
     static const unsigned char pool[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
@@ -95,7 +95,7 @@ static void check_forms(const char *text, size_t len) {
     }
 }
 
-/* A character that normalization cares about, more often than not. */
+/* A random character, usually one that normalization changes. */
 static uint32_t draw(void) {
     static const uint32_t from[] = {0x20,   0xa0,   0x300,  0x340,   0x900,   0xe30,  0x1100,
                                     0x1161, 0x11a7, 0x1e00, 0x2000,  0x2100,  0x3040, 0x3099,
@@ -120,7 +120,7 @@ static void test_forms(void **state) {
     }
 }
 
-/* A megabyte of marks out of order: sorting must not be quadratic. */
+/* A megabyte of unsorted combining marks: the time must not be quadratic. */
 static void test_hostile_marks(void **state) {
     (void)state;
     const size_t n = 500000;

@@ -1,8 +1,8 @@
-/* guard_malloc.c - linked into every test program: an allocation on a thread
- * that is inside glia_guard_enter()/leave() (base/arena.h) ends the program.
+/* guard_malloc.c - linked into every test program: ends the program if a thread
+ * allocates between glia_guard_enter() and glia_guard_leave() (base/arena.h).
  *
- * The names below come before libc's in symbol lookup; sanitizers bring their
- * own malloc, so under them this file is empty. */
+ * Symbol lookup finds the functions below before libc's. Sanitizers have their own
+ * malloc, so with them this file is empty. */
 #define _GNU_SOURCE
 #include "base/arena.h"
 

@@ -1,4 +1,4 @@
-/* mpirun.h - tests that start programs under mpirun: run a command, keep what it printed. */
+/* mpirun.h - for tests that start programs under mpirun: run a command and keep its output. */
 #ifndef GLIA_TEST_MPIRUN_H
 #define GLIA_TEST_MPIRUN_H
 
@@ -10,15 +10,16 @@
 
 #include "check.h"
 
-/* Seconds a process may take to say its last words on a busy machine; of Open MPI 1. */
+/* Seconds that mpirun waits for a process to end before it kills the process. Open
+ * MPI's default, 1, is too short on a busy machine. */
 #define MPI_PATIENCE "--mca odls_base_sigkill_timeout 2"
 
-/* Of the last command: everything it printed, and seconds. */
+/* The output of the last command, and its time in seconds. */
 static char mpi_lines[1 << 16];
 static double mpi_took;
 
-/* Take out what Open MPI's launcher says where it is late to put its child, already another program, into a
- * group of its own: setpgid(2) gives EACCES then, and nothing comes of it. */
+/* Remove a harmless warning of Open MPI's launcher: it calls setpgid(2) on its child,
+ * which gives EACCES if the child has already called exec. */
 static inline void mpi_drop_warnings(void) {
     for (char *at; (at = strstr(mpi_lines, "plm:rsh: Warning: setpgid(")) != NULL;) {
         char *end = at + strcspn(at, "\n");
@@ -41,7 +42,7 @@ static inline int mpi_run(const char *command) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* `ranks` processes of a command on this machine. */
+/* Run `ranks` processes of a program on this machine. */
 static inline int mpi_start(int ranks, const char *options, const char *program) {
     char command[8192];
     snprintf(command, sizeof command,
@@ -52,7 +53,7 @@ static inline int mpi_start(int ranks, const char *options, const char *program)
     return mpi_run(command);
 }
 
-/* Each on `hosts` machines that are network namespaces: what crosses them is TCP. */
+/* Run `each` processes on each of `hosts` network namespaces, which communicate by TCP. */
 static inline int mpi_start_on(int hosts, int each, const char *options, const char *program) {
     char command[8192];
     snprintf(command, sizeof command,
@@ -74,7 +75,7 @@ static inline void mpi_need_hosts(void) {
     if (mpi_run("tests/hosts --check 2>&1") != 0) check_skip("%s", strtok(mpi_lines, "\n"));
 }
 
-/* This test's own file. */
+/* The path of this test program. */
 static inline void mpi_find_self(char *path, size_t size) {
     const ssize_t n = readlink("/proc/self/exe", path, size - 1);
     path[n > 0 ? n : 0] = '\0';

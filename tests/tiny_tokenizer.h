@@ -1,11 +1,12 @@
-/* tiny_tokenizer.h - a valid tokenizer.json of 260 tokens, for tests that change one thing in it. */
+/* tiny_tokenizer.h - a valid tokenizer.json of 260 tokens; tests change single values in it. */
 #ifndef GLIA_TEST_TINY_TOKENIZER_H
 #define GLIA_TEST_TINY_TOKENIZER_H
 
 #include "base/buf.h"
 #include "text/unicode.h"
 
-/* The 256 bytes as GPT-2 spells them have ids 0 to 255; then "ab", "abc", "\u0120a" (a space and an a). */
+/* Append the vocabulary: ids 0 to 255 are the bytes in GPT-2's spelling; then "ab",
+ * "abc", and "\u0120a" (a space and an a). */
 static inline void tiny_vocab(glia_buf *out) {
     unsigned other = 256;
     for (unsigned byte = 0; byte < 256; byte++) {
@@ -18,7 +19,7 @@ static inline void tiny_vocab(glia_buf *out) {
     glia_buf_puts(out, "\"ab\":256,\"abc\":257,\"\\u0120a\":258");
 }
 
-/* The caller frees it. */
+/* The text of the file; the caller frees it. */
 static inline char *tiny_tokenizer(void) {
     glia_buf out = {0};
     glia_buf_puts(&out,

@@ -1,5 +1,5 @@
-/* fuzz_config.c - any text as config.json and as generation_config.json: a
- * status, or values in the ranges that the headers promise. */
+/* fuzz_config.c - any text as config.json and as generation_config.json gives a
+ * failure, or values in the ranges that the headers promise. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

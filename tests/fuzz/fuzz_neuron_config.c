@@ -1,5 +1,5 @@
-/* fuzz_neuron_config.c - any text as neuron_config.json: a status, or values in
- * the ranges that the header promises, which writing and reading keep. */
+/* fuzz_neuron_config.c - any text as neuron_config.json gives a failure, or values in
+ * the ranges that the header promises. Writing and reading again gives the same values. */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

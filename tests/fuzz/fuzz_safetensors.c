@@ -1,5 +1,5 @@
-/* fuzz_safetensors.c - any bytes as a .safetensors file: a status, or views that
- * lie inside the bytes and add up to them. */
+/* fuzz_safetensors.c - any bytes as a .safetensors file give a failure, or views that
+ * are inside the bytes and cover them. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* fuzz_template.c - any bytes as a template over a fixed conversation, and as an
- * answer split in pieces: no crash, no hang, no leak, limits kept. */
+/* fuzz_template.c - any bytes as a template for a fixed conversation, and as a
+ * streamed answer: no crash, no hang, no leak, no limit exceeded. */
 #include <stdlib.h>
 #include <string.h>
 

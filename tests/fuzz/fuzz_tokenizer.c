@@ -1,8 +1,8 @@
 /* fuzz_tokenizer.c - hostile tokenizer files, patterns and texts.
  *
- * The first byte chooses: '{' the input is a tokenizer.json; 'r' a regex up to a
- * newline, then a text to cut with it; anything else a text for the tiny
- * tokenizer, whose decoding must give back the same, whole or cut. */
+ * The first byte selects the target. '{': the input is a tokenizer.json. 'r': a regex
+ * up to a newline, then a text to split by it. Anything else: a text for the tiny
+ * tokenizer; decoding its ids must give the text back, whole or streamed. */
 #define _GNU_SOURCE /* memmem */
 #include <stdint.h>
 #include <stdlib.h>
@@ -78,7 +78,7 @@ static void fuzz_regex(const char *pattern, size_t len) {
                 (behavior == GLIA_SPLIT_REMOVED ? bytes <= text_len : bytes == text_len));
         glia_matcher_free(m);
         glia_pretokenizer_free(&p);
-        if (status != GLIA_OK) return; /* a search that was stopped: once is enough */
+        if (status != GLIA_OK) return; /* the regex reached a limit; searching again would take as long */
     }
 }
 
