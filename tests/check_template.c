@@ -15,9 +15,8 @@ static char *render(const char *source, const json_t *conversation, const char *
     static glia_chat *chat; /* from an empty directory: no special tokens */
     glia_err err;
     glia_buf out = {0};
-    const glia_template_options options = {.now = now};
     if (!chat) assert_int_equal(glia_chat_open(&chat, check_temp_dir(), &err), GLIA_OK);
-    *status = glia_chat_render(chat, conversation, source, &options, &out, &err);
+    *status = glia_chat_render(chat, conversation, source, now, &out, &err);
     if (*status != GLIA_OK) glia_buf_puts(&out, err.msg);
     glia_buf_puts(&out, "");
     char *text = glia_buf_steal(&out);

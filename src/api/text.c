@@ -46,8 +46,7 @@ GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversat
     if (!root)
         return glia_fail(err, GLIA_ERR_FORMAT, "the conversation is not JSON: %s, byte %d", why.text,
                          why.position);
-    const glia_template_options options = {.now = now};
-    glia_status status = glia_chat_render(m->chat, root, chat_template, &options, &b, err);
+    glia_status status = glia_chat_render(m->chat, root, chat_template, now, &b, err);
     json_decref(root);
     if (!status) status = give(&b, text, NULL, err);
     glia_buf_free(&b);

@@ -331,7 +331,8 @@ static json_t *make_context(const glia_chat *c, const json_t *conversation) {
 }
 
 glia_status glia_chat_render(const glia_chat *c, const json_t *conversation, const char *chat_template,
-                             const glia_template_options *options, glia_buf *out, glia_err *err) {
+                             const char *now, glia_buf *out, glia_err *err) {
+    const glia_template_options options = {.now = now};
     const named_template *chosen = NULL;
     glia_template *own = NULL;
     glia_status status = check_conversation(conversation, err);
@@ -345,7 +346,7 @@ glia_status glia_chat_render(const glia_chat *c, const json_t *conversation, con
     if (status) return status;
     if (chosen && !chosen->t) return glia_fail(err, chosen->err.status, "%s", chosen->err.msg);
     json_t *context = make_context(c, conversation);
-    status = context ? glia_template_render(own ? own : chosen->t, context, options, out, err)
+    status = context ? glia_template_render(own ? own : chosen->t, context, &options, out, err)
                      : glia_fail_nomem(err, 0, "a template's variables");
     json_decref(context);
     glia_template_free(own);
