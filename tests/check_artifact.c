@@ -96,7 +96,7 @@ static const char *compile(const char *model, const glia_options *o) {
     static char dir[600];
     glia_err err;
     snprintf(dir, sizeof dir, "%.500s", new_dir());
-    if (glia_compile(model, NULL, dir, o, &err) != GLIA_OK) fail_msg("%s: %s", model, err.msg);
+    if (glia_compile(model, NULL, dir, o, &err)) fail_msg("%s: %s", model, err.msg);
     return dir;
 }
 
@@ -592,12 +592,12 @@ static logits score(const char *dir, const glia_options *o) {
     glia_engine *e;
     glia_model_info info;
     glia_err err;
-    if (glia_model_load(&m, dir, NULL, o, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    if (glia_model_load(&m, dir, NULL, o, &err)) fail_msg("%s", err.msg);
     glia_model_get_info(m, &info);
     logits l = {.at = malloc(N * (size_t)info.vocab_size * sizeof *l.at), .vocab = (size_t)info.vocab_size};
     assert_non_null(l.at);
-    if (glia_engine_create(&e, m, &err) != GLIA_OK) fail_msg("%s", err.msg);
-    if (glia_engine_score(e, ids, N, keep_logits, &l, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    if (glia_engine_create(&e, m, &err)) fail_msg("%s", err.msg);
+    if (glia_engine_score(e, ids, N, keep_logits, &l, &err)) fail_msg("%s", err.msg);
     glia_engine_free(e);
     glia_model_free(m);
     return l;
@@ -674,7 +674,7 @@ static void test_hash(void **state) {
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     glia_err err;
-    if (glia_team_create(&team, 2, &err) != GLIA_OK) return 1;
+    if (glia_team_create(&team, 2, &err)) return 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_element), cmocka_unit_test(test_ranks),
         cmocka_unit_test(test_refusals),      cmocka_unit_test(test_other_ranks),

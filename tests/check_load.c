@@ -1,4 +1,4 @@
-/* check_load.c - specs count what checkpoints hold, and the loader says what is wrong with one. */
+/* check_load.c - specs agree with published lists of tensors, and the loader refuses broken checkpoints. */
 #include "check.h"
 
 #include <math.h>
@@ -19,7 +19,7 @@ static const char *const published[] = {
     "Qwen3-Embedding-0.6B", "Qwen3-Reranker-0.6B", "SmolLM3-3B",
 };
 
-/* {"tensors": {name: shape}} or {name: shape}: every weight of the spec is there, with its shape. */
+/* Every weight of the spec is in {"tensors": {name: shape}} or {name: shape}, with its shape. */
 static void compare(const char *model, const json_t *list, const glia_model_config *c) {
     const glia_model_spec *spec = glia_spec_find(c->architecture);
     glia_weight w;
@@ -62,7 +62,7 @@ static void test_published(void **state) {
     }
 }
 
-/* Architectures as format/config.c knows them: each has a table here, and which biases. */
+/* Every architecture that format/config.c knows has a table, with the right norms and biases. */
 static void test_architectures(void **state) {
     (void)state;
     static const struct {
@@ -82,7 +82,7 @@ static void test_architectures(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         glia_model_config c;
         glia_err err;
-        if (glia_model_config_parse(&c, rows[i].text, strlen(rows[i].text), "x", NULL, NULL, &err) != GLIA_OK)
+        if (glia_model_config_parse(&c, rows[i].text, strlen(rows[i].text), "x", NULL, NULL, &err))
             fail_msg("%s", err.msg);
         const glia_model_spec *s = glia_spec_find(c.architecture);
         assert_non_null(s);
@@ -98,7 +98,7 @@ static void test_architectures(void **state) {
     assert_null(glia_spec_find("GemmaForCausalLM"));
 }
 
-/* ---- a small checkpoint, and what can be wrong with it -------------------- */
+/* ---- a small checkpoint ---------------------------------------------------- */
 
 static const char config_text[] =
     "{\"architectures\": [\"Qwen3ForCausalLM\"], \"hidden_size\": 12, \"intermediate_size\": 20, "
@@ -112,7 +112,7 @@ static void make_config(glia_model_config *c, bool tied, bool bias) {
     char text[800];
     glia_err err;
     snprintf(text, sizeof text, config_text, tied ? "true" : "false", bias ? "true" : "false");
-    if (glia_model_config_parse(c, text, strlen(text), "config.json", NULL, NULL, &err) != GLIA_OK)
+    if (glia_model_config_parse(c, text, strlen(text), "config.json", NULL, NULL, &err))
         fail_msg("%s", err.msg);
 }
 
@@ -142,9 +142,9 @@ static glia_tensor_spec *tensor_named(tensor_list *l, const char *name) {
     return NULL;
 }
 
-/* Element i of tensor t: distinct, small, exact in every format. */
+/* Element i of tensor t: small, exact in every format, and unlike its neighbours. */
 static float value_of(size_t t, size_t i) { return (float)((t * 31 + i) % 200) / 64.0f - 1.0f; }
-static size_t spoilt = SIZE_MAX; /* a tensor whose element 7 is infinite */
+static size_t spoilt = SIZE_MAX; /* the tensor whose element 7 is infinite */
 
 static const char *write_checkpoint(const tensor_list *l) {
     static char path[512];
@@ -152,7 +152,7 @@ static const char *write_checkpoint(const tensor_list *l) {
     glia_err err;
     glia_safetensors_writer *w;
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
-    if (glia_safetensors_create(&w, path, l->tensor, l->n, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    if (glia_safetensors_create(&w, path, l->tensor, l->n, &err)) fail_msg("%s", err.msg);
     for (size_t t = 0; t < l->n; t++) {
         int64_t n = 1;
         for (int d = 0; d < l->tensor[t].n_dims; d++) n *= l->tensor[t].shape[d];
@@ -167,7 +167,7 @@ static const char *write_checkpoint(const tensor_list *l) {
                 glia_safetensors_append(w, wide ? (const void *)&f : &h, wide ? 4 : 2, &err);
         }
     }
-    if (glia_safetensors_finish(w, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    if (glia_safetensors_finish(w, &err)) fail_msg("%s", err.msg);
     return dir;
 }
 
@@ -215,7 +215,7 @@ static void test_fuses(void **state) {
             assert_int_equal(glia_team_create(&team, threads, &err), GLIA_OK);
             make_config(&c, false, bias);
             list_tensors(&l, &c);
-            if (load(&w, write_checkpoint(&l), &c, team, false, &err) != GLIA_OK) fail_msg("%s", err.msg);
+            if (load(&w, write_checkpoint(&l), &c, team, false, &err)) fail_msg("%s", err.msg);
             check_fused(&l, w);
             if (bias) {
                 const size_t k = index_of(&l, "model.layers.0.self_attn.k_proj.bias");
@@ -243,7 +243,7 @@ static void test_bare_and_redundant_names(void **state) {
     for (size_t i = 0; i < l.n; i++) l.tensor[i].name += 6; /* Qwen3-Embedding: no "model." */
     l.tensor[l.n++] = (glia_tensor_spec){"lm_head.weight", GLIA_TENSOR_F32, 2, {18, 12}};
     l.tensor[l.n++] = (glia_tensor_spec){"layers.0.self_attn.rotary_emb.inv_freq", GLIA_TENSOR_F32, 1, {3}};
-    if (load(&w, write_checkpoint(&l), &c, team, false, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    if (load(&w, write_checkpoint(&l), &c, team, false, &err)) fail_msg("%s", err.msg);
     assert_ptr_equal(w->head.panels, w->embed.panels);
     glia_weights_free(w);
     glia_model_config_free(&c);
@@ -256,7 +256,7 @@ static void test_bare_and_redundant_names(void **state) {
 
 typedef struct {
     const char *what, *tensor;
-    glia_tensor_spec instead; /* name NULL: leave it out */
+    glia_tensor_spec instead; /* name NULL: the tensor is left out */
     glia_status status;
     const char *words;
 } lie;
@@ -343,7 +343,7 @@ static void quantized(glia_weights **w, const char *dir, const glia_model_config
     glia_team_free(team);
 }
 
-/* Element k of tensor t's row, as int8 in steps of `scale`. */
+/* An element of tensor t as int8 in steps of `scale`. */
 static int8_t step_of(size_t t, size_t row, size_t k, float scale) {
     return (int8_t)rintf(value_of(t, row * 12 + k) / scale);
 }
@@ -362,7 +362,7 @@ static void check_steps(const glia_matrix *m, size_t column, size_t t, size_t ro
         assert_int_equal(panel[k / 4 * 64 + column % GLIA_PANEL * 4 + k % 4], step_of(t, row, k, scale));
 }
 
-/* Fused tensors keep scales of their own; padding and what is not named stay. */
+/* Each fused tensor has its own scales, padding stays zero, and other matrices stay float32. */
 static void test_quantizes(void **state) {
     (void)state;
     for (int turn = 0; turn < 6; turn++) {
@@ -392,7 +392,8 @@ static void test_quantizes(void **state) {
         assert_int_equal(w->layer[1].o.dtype, GLIA_DTYPE_F32);
         assert_false(w->layer[1].o.quantize_rows);
         assert_int_equal(w->embed.dtype, GLIA_DTYPE_F32);
-        assert_int_equal(w->head.dtype, GLIA_DTYPE_I8); /* of its own though tied; its rows are not int8 */
+        /* the head is a second matrix, though tied, and its rows stay float32 */
+        assert_int_equal(w->head.dtype, GLIA_DTYPE_I8);
         assert_false(w->head.quantize_rows);
         check_steps(&w->head, 17, index_of(&l, "model.embed_tokens.weight"), 17,
                     per_tensor ? scale_of(index_of(&l, "model.embed_tokens.weight"), 0, 18 * 12)
@@ -467,7 +468,7 @@ static void test_quantize_nan(void **state) {
     glia_model_config_free(&c);
 }
 
-/* The same seed gives the same dummy for every team. */
+/* A dummy depends on its seed, not on the number of threads. */
 static void test_dummy(void **state) {
     (void)state;
     glia_model_config c;

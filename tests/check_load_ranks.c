@@ -1,8 +1,8 @@
-/* check_load_ranks.c - every element that every rank holds is the model's, or zero.
+/* check_load_ranks.c - every element that a rank holds is the model's element, or zero.
  *
- * The rows and columns of a rank are told here once more, head by head and part
- * by part, from docs/PARALLEL.md; values come from the checkpoint itself, dummies'
- * and int8 scales from the weights of one rank, which hold the whole model. */
+ * This file states again, from docs/PARALLEL.md, which rows and columns a rank
+ * holds: it does not use model/fused.h. Values come from the checkpoint. Those of
+ * dummies, and int8 scales, come from the weights of a single rank. */
 #include "check.h"
 
 #include <math.h>
@@ -21,24 +21,24 @@
 static const int degrees[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32};
 enum { N_DEGREES = sizeof degrees / sizeof *degrees };
 
-static glia_team *team, *three; /* of one thread and of three, which pack at tp 3 */
+static glia_team *team, *three; /* of one thread, and of three threads, which pack at tp 3 */
 
 /* ---- the whole model ------------------------------------------------------- */
 
 typedef struct {
     const glia_model_config *config;
-    const glia_checkpoint *checkpoint; /* NULL: `whole` */
-    const glia_weights *whole;         /* of one rank */
+    const glia_checkpoint *checkpoint; /* NULL: values come from `whole` */
+    const glia_weights *whole;         /* the weights of a single rank */
 } model;
 
-/* What glia_preshard says of the weight, NULL: nothing. */
+/* The preshard row of the weight, or NULL. */
 static const glia_preshard *preshard_of(const model *m, glia_weight_id id) {
     for (size_t i = 0; i < m->whole->spec->n_preshards; i++)
         if (m->whole->spec->preshard[i].id == id) return &m->whole->spec->preshard[i];
     return NULL;
 }
 
-/* Which matrix or bias holds a weight, and where its part of the fused columns begins. */
+/* The matrix or vector that holds a weight, and the column where the weight begins. */
 typedef struct {
     const glia_matrix *m;
     const float *vector;
@@ -76,7 +76,7 @@ static place place_of(const glia_weights *w, int layer, glia_weight_id id) {
     return (place){0};
 }
 
-/* Of a shard of heads that is one of several: attention's weights as context parallelism has them. */
+/* The same with context parallelism, where a rank holds several shards of heads. */
 static place place_in_union(const glia_weights *w, int layer, glia_weight_id id, int shard) {
     const glia_layer_weights *l = &w->layer[layer];
     switch ((int)id) {
@@ -131,7 +131,7 @@ static float stored(const model *m, const glia_weight *w, size_t row, size_t col
     return x[col];
 }
 
-/* Element [row, col] of the model's weight, as the matrix `to` holds it. */
+/* Element [row, col] of the model's weight, in the format of the matrix `to`. */
 static float expected(const model *m, const glia_weight *w, const place *to, size_t row, size_t col) {
     const place p = place_of(m->whole, w->layer, w->spec->id);
     if (!m->checkpoint) return held(&p, row, col);
@@ -149,7 +149,7 @@ typedef struct {
     glia_dim dim;
 } axis;
 
-/* The model's index that is the rank's i-th; -1: zeros. */
+/* The model's index of the rank's i-th row or column; -1: zeros. */
 static ptrdiff_t index_of(const model *m, const glia_parallel *p, const axis *a, size_t i) {
     const glia_head_cut cut = glia_cut_heads(m->config->heads, m->config->kv_heads, p->tp);
     const size_t hd = (size_t)m->config->head_dim;
@@ -183,7 +183,7 @@ static void axes_of(const model *m, const glia_parallel *p, const glia_weight *w
 
 /* ---- one rank -------------------------------------------------------------- */
 
-/* Everything that is in no weight is zero: set a mark for what is. */
+/* For each column of a matrix, how many rows of weights it holds: all zero at first. */
 static unsigned char *marks_of(const glia_matrix *m) { return calloc(glia_panels(m->columns), GLIA_PANEL); }
 
 static void check_scale(const model *m, const glia_weight *w, const place *p, size_t row, ptrdiff_t from,
@@ -193,7 +193,8 @@ static void check_scale(const model *m, const glia_weight *w, const place *p, si
     if (p->m->scale[column_of(p, row)] != scale) ++*wrong;
 }
 
-/* `shard`: which of those that the rank holds; 0 where it holds one. */
+/* Compare a weight and count its columns in `marks`. `shard`: one of those that the rank holds, 0 without
+ * context parallelism. */
 static void check_weight(const model *m, const glia_weights *w, const glia_weight *weight, int shard,
                          unsigned char *marks) {
     const bool in_union = w->parallel.cp_degree > 1;
@@ -222,7 +223,7 @@ static void check_weight(const model *m, const glia_weights *w, const glia_weigh
           p.m ? p.m->k : 1, cols.size);
 }
 
-/* Columns that are no weight's, and what fills the last group along K. */
+/* Columns that hold no row of a weight are zero, and so is what fills the last group along K. */
 static void check_zeros(const glia_matrix *m, const unsigned char *marks, const char *name) {
     const size_t group = m->dtype == GLIA_DTYPE_F32 ? 1 : m->dtype == GLIA_DTYPE_BF16 ? 2 : 4;
     size_t wrong = 0;
@@ -235,7 +236,7 @@ static void check_zeros(const glia_matrix *m, const unsigned char *marks, const 
     CHECK(!wrong, "%s: %zu columns or elements that stand for nothing are something", name, wrong);
 }
 
-/* A matrix and the weights that are fused in it. */
+/* The weights that are fused in a matrix. */
 typedef struct {
     glia_weight_id id[3];
     int n;
@@ -298,7 +299,7 @@ static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
         if (marks) check_zeros(p.m, marks, x.name);
         free(marks);
         if (!c->tied_head || x.spec->id != W_EMBED) continue;
-        x.spec = &glia_output_head; /* the embedding's values, by its name */
+        x.spec = &glia_output_head; /* the name still gives the embedding's values */
         check_weight(m, w, &x, 0, NULL);
     }
 }
@@ -318,7 +319,7 @@ static void check_ranks(const model *m, const char *dir, const glia_weights_opti
     }
 }
 
-/* Ranks that part rows: each union's heads, with and without flash decoding. */
+/* Context parallelism, with and without flash decoding. */
 static void check_context(const model *m, const char *dir, const glia_weights_options *o) {
     static const int tps[] = {2, 4, 8, 12, 16};
     for (size_t i = 0; i < sizeof tps / sizeof *tps; i++)
@@ -402,7 +403,7 @@ static void test_dummies(void **state) {
     }
 }
 
-/* Integers and scales are those of one rank, whatever the scheme. */
+/* Integers and scales equal those of a single rank, in both schemes. */
 static void check_int8(const glia_model_config *c, const char *dir, const glia_model_spec *spec,
                        const glia_checkpoint *checkpoint) {
     for (int per_tensor = 0; per_tensor < 2; per_tensor++) {
@@ -440,7 +441,7 @@ static void test_int8(void **state) {
 
 /* ---- memory ---------------------------------------------------------------- */
 
-/* Of each kind, is there something where there must be? */
+/* Each kind of replica is counted if and only if it must exist. */
 static void check_kinds(const uint64_t *r, const glia_model_config *c, const glia_parallel *p, bool i8) {
     const glia_head_cut cut = glia_cut_heads(c->heads, c->kv_heads, p->tp);
     const bool many = p->tp > 1;
@@ -454,7 +455,7 @@ static void check_kinds(const uint64_t *r, const glia_model_config *c, const gli
     CHECK((r[GLIA_REPLICA_HEAD] > 0) == (many && c->tied_head && !i8 && !p->vocab_parallel), "second head");
 }
 
-/* The sum over ranks is one rank's and what is listed. */
+/* All ranks hold what a single rank holds, plus the replicas. */
 static void check_sum(const glia_model_config *c, glia_parallel p, glia_dtype dtype, const glia_quantize *q,
                       bool i8) {
     glia_plan alone = {0}, rank = {0};
@@ -508,7 +509,7 @@ static int64_t number(const json_t *o, const char *key) {
     return json_integer_value(json_object_get(o, key));
 }
 
-/* What inspect says of a rank is what a rank has. */
+/* inspect prints the bytes and shapes of a rank. */
 static void test_inspect(void **state) {
     (void)state;
     static const char dir[] = "models/smollm3-demo";
@@ -554,8 +555,8 @@ static void test_inspect(void **state) {
 
 /* ---- preshard -------------------------------------------------------------- */
 
-/* q and k as the first Llama checkpoints store them: the two of a RoPE pair
- * beside each other, where Transformers has them half a head apart. */
+/* q and k as the first Llama checkpoints store them: the two elements of a RoPE pair
+ * are neighbours; in Transformers they are half a head apart. */
 static int64_t paired_row(const glia_model_config *c, int64_t row) {
     const int64_t head = row / c->head_dim * c->head_dim, i = row - head, half = c->head_dim / 2;
     return head + i % half * 2 + i / half;
@@ -566,7 +567,7 @@ static void add_one(const glia_model_config *c, int64_t row, float *x, int64_t n
     (void)c, (void)row;
     for (int64_t i = 0; i < n; i++) x[i] += 1;
 }
-/* A factor for each input, taken into the weight that reads them. */
+/* A factor for each input, multiplied into the weight that reads the inputs. */
 static void scale_inputs(const glia_model_config *c, int64_t row, float *x, int64_t n) {
     (void)c;
     for (int64_t i = 0; i < n; i++) x[i] *= (float)(1 + i % 3) + (float)(row % 2);

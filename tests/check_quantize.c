@@ -27,8 +27,8 @@
 static glia_engine *start(glia_model **m, const char *dir, const glia_options *o) {
     glia_engine *e;
     glia_err err;
-    if (glia_model_load(m, dir, NULL, o, &err) != GLIA_OK) fail_msg("%s: %s", dir, err.msg);
-    if (glia_engine_create(&e, *m, &err) != GLIA_OK) fail_msg("%s: %s", dir, err.msg);
+    if (glia_model_load(m, dir, NULL, o, &err)) fail_msg("%s: %s", dir, err.msg);
+    if (glia_engine_create(&e, *m, &err)) fail_msg("%s: %s", dir, err.msg);
     return e;
 }
 
