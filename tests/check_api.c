@@ -1,4 +1,4 @@
-/* check_api.c - glia.h around the engine: loading, options, text, inspect. */
+/* check_api.c - glia.h without the engine: loading, options, text, inspect. */
 #include "check.h"
 
 #include <glia.h>
@@ -19,7 +19,7 @@ static const char config[] =
     "\"rope_theta\":10000.0,\"tie_word_embeddings\":false,\"attention_bias\":false,"
     "\"hidden_act\":\"silu\",\"eos_token_id\":[3,131],\"torch_dtype\":\"bfloat16\"%s}";
 
-/* A new directory with only a config.json; `more`: further keys, ", \"k\": v". */
+/* A new directory with only a config.json. `more` adds keys: ", \"k\": v". */
 static const char *config_dir(const char *more) {
     char text[2048];
     const int n = snprintf(text, sizeof text, config, more);
@@ -108,7 +108,7 @@ static void count(void *user, const char *sentence) {
     *(int *)user += strstr(sentence, "eos_token_id 131 can never come") != NULL;
 }
 
-/* A directory of one file, and random weights. */
+/* A directory with only a config.json, loaded with random weights. */
 static void test_dummy(void **state) {
     (void)state;
     glia_model *m;
@@ -175,7 +175,7 @@ static int height(const char *rung) {
     return -1;
 }
 
-/* What inspect prints is what is allocated. */
+/* inspect prints the sizes that are allocated. */
 static void check_inspect(const char *dir, glia_options o) {
     char *json;
     glia_model *m;
@@ -195,7 +195,7 @@ static void check_inspect(const char *dir, glia_options o) {
     assert_int_equal(sum_of(json_object_get(memory, "plan")), stats.plan_bytes);
     assert_int_equal(sum_of(json_object_get(memory, "weights")), stats.weight_bytes);
     const int64_t messages = number(memory, "plan_bytes_between_machines") - number(memory, "plan_bytes");
-    assert_int_equal(messages, 0); /* one rank sends none */
+    assert_int_equal(messages, 0); /* a single rank needs no messages */
 
     int64_t parameters = 0;
     const json_t *tensors = json_object_get(root, "tensors");
@@ -332,7 +332,7 @@ static const char neuron[] =
     "\"self_attn\"],"
     "\"on_device_sampling_config\":{\"do_sample\":true,\"top_k\":7}}";
 
-/* Flags win over the file, the file over what the task needs, that over the defaults. */
+/* Flags win over the file, the file over the task's needs, and these over the defaults. */
 static void test_neuron_config(void **state) {
     (void)state;
     const char *dir = config_dir("");
@@ -370,7 +370,7 @@ static void test_neuron_config(void **state) {
     expect_setting(root, "quantization_type", "\"value\":\"per_tensor_symmetric\",\"source\":\"file\"");
     expect_setting(root, "modules_to_not_convert", "\"value\":\"lm_head,self_attn\",\"source\":\"file\"");
 
-    /* The file it would write says the same. */
+    /* The neuron_config.json that inspect prints has the same settings. */
     char *text = json_dumps(json_object_get(root, "neuron_config"), 0);
     const char *again = config_dir("");
     check_write_file(again, "neuron_config.json", text, strlen(text));
@@ -413,7 +413,7 @@ static void test_neuron_config(void **state) {
     json_decref(root);
 }
 
-/* How ranks share a model: by default, by the file, by flags, which win. */
+/* Settings of ranks: defaults, the file, and flags, which win. */
 static void test_parallel_settings(void **state) {
     (void)state;
     static const struct {

@@ -1,8 +1,7 @@
-/* check_batch.c - a step as words: runs in, the same rows out.
+/* check_batch.c - a batch as words: runs are written, and the same rows are read.
  *
- * The expectation is made row by row from the runs, by other code than the
- * library's, and every number in the words is checked to be where a reader
- * looks for it. */
+ * Code of the test derives the expected rows from the runs, row by row, and checks
+ * that each number in the words is where a reader looks for it. */
 #include "check.h"
 
 #include <stdlib.h>
@@ -45,7 +44,7 @@ static void check_wanted(const row *want, int rows, unsigned bit, const int32_t 
     CHECK(at == n, "%d rows of want %u, expected %d", n, bit, at);
 }
 
-/* Write, read, compare; returns the words of the step. */
+/* Write, read and compare a batch. Returns its number of words. */
 static size_t round_trip(const glia_run *run, int n) {
     static row want[ROWS];
     const int rows = expand(want, run, n);
@@ -84,7 +83,7 @@ static size_t round_trip(const glia_run *run, int n) {
 
 static int32_t tokens[ROWS];
 
-/* What a step costs: a word a prompt row, seven words a decoding sequence at the most. */
+/* The size of a batch: one word per prompt row, at most seven per decoding sequence. */
 static void test_cost(void **state) {
     (void)state;
     const glia_run decode = {.position = 77, .slot = 77, .n = 1, .want = GLIA_WANT_LOGITS, .token = tokens};
@@ -93,12 +92,13 @@ static void test_cost(void **state) {
     prompt.n = 512;
     prompt.last = true;
     assert_int_equal(round_trip(&prompt, 1), 2 + 4 + 512);
-    glia_run draft = decode; /* a chain of drafts needs no words but its tokens */
+    glia_run draft = decode; /* a chain of drafts adds only its tokens */
     draft.n = 5;
     assert_int_equal(round_trip(&draft, 1), 2 + 4 + 5);
 }
 
-/* Three branches from one root, each a run: siblings share positions, slots go on. */
+/* Three branches from one root, each a run. Siblings have equal positions and
+ * different slots. */
 static void test_tree(void **state) {
     (void)state;
     const glia_run tree[] = {
@@ -139,7 +139,8 @@ static void test_tree(void **state) {
     assert_true(b.n_logits == 9 && b.n_hidden == 1 && b.n_residual == 1 && b.hidden_row[0] == 11);
 }
 
-/* Several runs of one sequence: a prompt whose last row alone has logits, all rows their residual stream. */
+/* Several runs of one sequence: a prompt with logits of the last row and residual
+ * streams of all rows. */
 static void test_split_prompt(void **state) {
     (void)state;
     const glia_run split[] = {
@@ -154,7 +155,8 @@ static void test_split_prompt(void **state) {
     round_trip(split, 2);
 }
 
-/* Any runs; with one row a run, the words are those that glia_batch_words() allows for. */
+/* Random runs. With one row per run, the number of words is at most
+ * glia_batch_words(). */
 static void test_random(void **state) {
     (void)state;
     size_t most = 0;
@@ -182,7 +184,7 @@ static void test_random(void **state) {
     assert_in_range(most, glia_batch_words(RUNS) * 3 / 4, glia_batch_words(RUNS));
 }
 
-/* The longest step that fits. */
+/* The largest batch that fits. */
 static void test_limit(void **state) {
     (void)state;
     glia_run run[ROWS];

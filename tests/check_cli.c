@@ -1,6 +1,6 @@
-/* check_cli.c - the program `glia` as its users meet it: exit status, what is on
- * standard output, what is on standard error. Runs the binary beside this test's
- * build directory on the bundled demo models, through files, pipes and a terminal. */
+/* check_cli.c - the program `glia` from outside: exit status, standard output and
+ * standard error. Runs the binary of this build on the bundled demo models, through
+ * files, pipes and a terminal. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -26,7 +26,7 @@ enum { N_MODELS = sizeof models / sizeof *models, ARGS_MAX = 32 };
 /* ---- running it ------------------------------------------------------------ */
 
 typedef struct {
-    int status; /* of exit; 1000 + signal */
+    int status; /* the exit status, or 1000 + the signal */
     char *out, *err;
     size_t out_len;
 } outcome;
@@ -41,7 +41,7 @@ static void find_program(void) {
     strcat(program, "/glia");
 }
 
-/* Split at blanks; 'quotes' keep a word together. Writes into `line`. */
+/* Split `line` in place at blanks; 'quotes' keep a word together. */
 static void split(char *line, char **argv) {
     int n = 0;
     argv[n++] = program;
@@ -59,7 +59,7 @@ static void split(char *line, char **argv) {
 
 static int decode(int status) { return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status); }
 
-/* A nameless file holding `len` bytes, at its start. */
+/* An unnamed file with `len` bytes, positioned at its start. */
 static int file_of(const char *bytes, size_t len) {
     FILE *f = tmpfile();
     assert_non_null(f);
@@ -120,7 +120,7 @@ static void done(outcome *o) {
     *o = (outcome){0};
 }
 
-/* Success, and standard output as JSON; the caller owns it. */
+/* Expect success and parse standard output as JSON; the caller owns the result. */
 static json_t *json_of(outcome *o) {
     json_error_t why;
     CHECK(o->status == 0, "exit %d: %s", o->status, o->err);
@@ -136,7 +136,7 @@ static json_t *json_of(outcome *o) {
 static const struct {
     const char *args;
     int status;
-    const char *words; /* in the one line on standard error */
+    const char *words; /* a substring of the one line on standard error */
 } refused[] = {
     {"", 2, "a command is missing"},
     {"rnu x", 2, "no command 'rnu'; did you mean 'run'?"},
@@ -369,7 +369,7 @@ static void lines_that_fail(void **state) {
     done(&back);
 }
 
-/* Bytes that arrive on `fd` before `needle`, or before a minute passes. */
+/* Read from `fd` into `seen` until `needle` arrives; false after a minute. */
 static bool wait_for(int fd, char *seen, size_t cap, const char *needle) {
     size_t n = strlen(seen);
     const double until = check_seconds() + 60;
@@ -384,7 +384,7 @@ static bool wait_for(int fd, char *seen, size_t cap, const char *needle) {
     return strstr(seen, needle) != NULL;
 }
 
-/* A program that talks with us line by line gets each answer before its next question. */
+/* A program that writes line by line gets each answer before it writes the next line. */
 static void line_by_line(void **state) {
     int to[2], from[2], status;
     char seen[256] = "";
@@ -493,8 +493,8 @@ static void seeds(void **state) {
     for (int i = 0; i < 3; i++) json_decref(root[i]);
 }
 
-/* The sum over a text and its greedy continuation is the sum over the text and
- * what the continuation's tokens were given when they were generated. */
+/* The score of a text with its greedy continuation equals the score of the text plus
+ * the log-probabilities reported while generating the continuation. */
 static void scores(void **state) {
     (void)state;
     for (int m = 0; m < N_MODELS; m++) {
@@ -633,7 +633,7 @@ static void chat(void **state) {
     }
 }
 
-/* A prompt that does not fit is told, and the chat goes on without it. */
+/* A prompt that does not fit is reported, and the chat continues without it. */
 static void chat_too_long(void **state) {
     char input[4096] = "";
     (void)state;
@@ -662,7 +662,7 @@ static void interrupts(void **state) {
     *seen = '\0';
     assert_int_equal(write(terminal, "Hello\n", 6), 6);
     CHECK(wait_for(terminal, seen, sizeof seen, "Hello\r\n"), "no echo: %s", seen);
-    usleep(300000); /* some of the answer */
+    usleep(300000); /* let the answer begin */
     assert_int_equal(write(terminal, "\003", 1), 1);
     CHECK(wait_for(terminal, seen, sizeof seen, "abort]"), "the answer went on: %.2000s", seen);
     CHECK(wait_for(terminal, seen, sizeof seen, "> "), "no prompt after an answer: %.2000s", seen);
@@ -677,7 +677,7 @@ static void interrupts(void **state) {
     close(terminal);
 }
 
-/* With -p, Ctrl-C ends the answer and the program says so by its status. */
+/* With -p, Ctrl-C ends the answer, and the exit status shows the interrupt. */
 static void interrupted_prompt(void **state) {
     int status;
     (void)state;
@@ -704,7 +704,7 @@ static void interrupted_prompt(void **state) {
     close(out);
 }
 
-/* ---- surroundings --------------------------------------------------------------- */
+/* ---- environment ------------------------------------------------------------------ */
 
 static int run_to(int out, const char *command) {
     int status;
@@ -739,7 +739,7 @@ static void output_that_goes_nowhere(void **state) {
     CHECK(run_to(-1, "run --help") == 0, "a closed standard output is an error");
 }
 
-/* The Hub cache is found by each of the variables that Hugging Face's tools read. */
+/* Each variable that Hugging Face's tools read locates the Hub cache. */
 static void hub_cache(void **state) {
     static const struct {
         const char *variable, *below;

@@ -1,4 +1,4 @@
-/* check_comm.c - collectives among thread ranks: bits, groups, failures. */
+/* check_comm.c - collectives between thread ranks: bits, groups, failures. */
 #define _GNU_SOURCE
 #include "comm.h"
 
@@ -8,7 +8,8 @@ enum { RANKS_MAX = 9 };
 
 static const int everyone[] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 
-/* A world of n ranks with areas, split into teams of `threads` by colour. */
+/* A world of n ranks with shared areas, split into groups by colour; each rank has
+ * `threads` threads. */
 typedef struct {
     glia_comm *world[RANKS_MAX];
     comm_rank rank[RANKS_MAX];
@@ -62,7 +63,7 @@ static void test_every_size(void **state) {
         }
 }
 
-/* Teams need not be equal. */
+/* Ranks may have different numbers of threads. */
 static void test_uneven_teams(void **state) {
     (void)state;
     glia_err err;
@@ -95,7 +96,7 @@ static void test_groups(void **state) {
     tear_down(&f);
 }
 
-/* One rank uses two groups and the world in turns, as attention and MLP may. */
+/* Each rank alternates between two groups and the world, as attention and MLP do. */
 static glia_comm *rows[6], *columns[6];
 static void cross(comm_rank *r, int thread) {
     static const int row[3][2] = {{0, 1}, {2, 3}, {4, 5}}, column[2][3] = {{0, 2, 4}, {1, 3, 5}};
@@ -106,7 +107,7 @@ static void cross(comm_rank *r, int thread) {
         r->c = rows[me];
         r->member = row[me / 2];
         comm_try_all_reduce(r, thread, round + 1, 300, true);
-        glia_comm_barrier(all, thread); /* the next buffer's last reader may be in another row */
+        glia_comm_barrier(all, thread); /* the last reader of the next buffer may be in another group */
         r->c = columns[me];
         r->member = column[me % 2];
         comm_try_gather(r, thread, round + 2, 3, 90, -1);
@@ -135,7 +136,7 @@ static void test_crossing_groups(void **state) {
     tear_down(&f);
 }
 
-/* Bytes are those of the formulas in docs/PARALLEL.md. */
+/* The byte counts follow the formulas in docs/PARALLEL.md. */
 static void count_bytes(comm_rank *r, int thread) {
     float *in = glia_comm_area(r->c);
     glia_comm_all_reduce(r->c, thread, r->out, in, 1000, false);
@@ -171,7 +172,7 @@ static void test_costs(void **state) {
     tear_down(&f);
 }
 
-/* Rank 2 fails in its fifth round; all others come back, and all know why. */
+/* Rank 2 fails in its fifth round: the calls of all other ranks return with the reason. */
 static void fail_in_the_middle(comm_rank *r, int thread) {
     float *in = glia_comm_area(r->c);
     for (int round = 0; round < 50; round++) {
@@ -278,7 +279,7 @@ static void test_arguments(void **state) {
     glia_comm_free(NULL);
 }
 
-/* The plan of an area is what the area takes. */
+/* glia_comm_memory() is the memory that an area needs. */
 static void test_memory(void **state) {
     (void)state;
     enum { BYTES = 24 << 20, SLACK = 1 << 20 };
@@ -291,7 +292,7 @@ static void test_memory(void **state) {
     const size_t took = comm_mapped_bytes() - before, plan = glia_comm_memory(GLIA_COMM_THREADS, 1, BYTES);
     CHECK(took <= plan + SLACK && plan <= took + SLACK, "%zu bytes mapped, %zu planned", took, plan);
     glia_comm_free(c);
-    /* Messages take the area twice: itself and the staging. */
+    /* With messages the area exists twice: itself and the staging buffer. */
     const size_t shared = glia_comm_memory(GLIA_COMM_SHARED, 8, BYTES);
     assert_true(shared >= BYTES && shared <= BYTES + 2 * 4096);
     assert_true(glia_comm_memory(GLIA_COMM_MESSAGES, 8, BYTES) >= shared + BYTES);

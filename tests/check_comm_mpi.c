@@ -1,8 +1,8 @@
-/* check_comm_mpi.c - collectives among MPI ranks, and how they end: this program
- * starts itself under mpirun, once for each case.
+/* check_comm_mpi.c - collectives between MPI ranks, and their failures. This program
+ * starts itself under mpirun, once per case.
  *
- * As a rank (`--rank CASE`) it prints one line, "rank N: ...", and cmocka sees
- * only what the ranks printed. */
+ * As a rank (`--rank CASE`) it prints one line, "rank N: ...". The test sees only what
+ * the ranks print. */
 #define _GNU_SOURCE
 #include "comm.h"
 #include "mpirun.h"
@@ -15,7 +15,7 @@
 #include <mpi.h>
 #endif
 
-/* ---- as a rank ---------------------------------------------------------------- */
+/* ---- the rank ------------------------------------------------------------------ */
 
 static int report(const glia_comm *c, int rank, glia_status status, const glia_err *err) {
     if (status == GLIA_OK)
@@ -31,7 +31,7 @@ static int my_rank(void) {
     return text ? atoi(text) : 0;
 }
 
-/* Where MPI holds the rank's thread: say the same, and go. */
+/* Called while the rank's thread is blocked in MPI: print the same line and exit. */
 static void end_at_once(const char *sentence) {
     glia_err err;
     _exit(report(NULL, my_rank(), glia_fail(&err, GLIA_ERR_IO, "%s", sentence), &err));
@@ -39,7 +39,7 @@ static void end_at_once(const char *sentence) {
 
 static void battery(comm_rank *r, int thread) { comm_battery(r, thread, 1); }
 
-/* Rank 1 ends in the middle: killed, or saying why. */
+/* Rank 1 ends in the middle: it is killed, or it fails and says why. */
 static bool rank_is_killed, rank_says_why;
 static void end_in_the_middle(comm_rank *r, int thread) {
     float *in = glia_comm_area(r->c);
@@ -49,13 +49,13 @@ static void end_in_the_middle(comm_rank *r, int thread) {
             if (rank_says_why) glia_comm_fail(r->c, "out of luck");
         }
         glia_comm_all_reduce(r->c, thread, r->out, in, 5000, false);
-        pthread_barrier_wait(&r->team); /* the team leaves together, by one thread's word */
+        pthread_barrier_wait(&r->team); /* thread 0 decides, and all threads leave together */
         if (thread == 0 && glia_comm_check(r->c, NULL) != GLIA_OK) atomic_store(&r->done, 1);
         pthread_barrier_wait(&r->team);
     }
 }
 
-/* An area takes what the plan says: this rank's, and the windows of its neighbours, which it maps too. */
+/* The memory of an area equals the plan. A rank also maps the areas of its neighbours. */
 static int run_memory(glia_comm *world, int neighbours) {
     enum { BYTES = 8 << 20, SLACK = 3 << 20 };
     glia_err err = {0};
@@ -104,7 +104,7 @@ static int run_ranks(glia_comm *world, const char *name) {
 }
 
 #ifdef GLIA_HAVE_MPI
-/* A rank of another version of Glia, as far as it comes. */
+/* A rank of another version of Glia, up to the exchange of versions. */
 static int run_other_version(void) {
     char mine[32] = "0.0.9", all[32 * 8];
     MPI_Comm comm;
@@ -141,11 +141,11 @@ static int run_rank(const char *name) {
     return code;
 }
 
-/* ---- as the test ----------------------------------------------------------------- */
+/* ---- the test -------------------------------------------------------------------- */
 
 static char program[4096];
 
-/* `--bench`: two ranks, by shared memory and by messages. */
+/* `--bench`: two ranks, over shared memory and over messages. */
 static int bench(void) {
     static const char *const names[] = {"bench", "messages-bench"};
     for (int i = 0; i < 2; i++) {
@@ -158,14 +158,14 @@ static int bench(void) {
     return 0;
 }
 
-/* This program as a rank. */
+/* The command that runs this program as a rank. */
 static const char *as_rank(const char *name) {
     static char command[sizeof program + 64];
     snprintf(command, sizeof command, "%s --rank %s", program, name);
     return command;
 }
 
-/* Every rank but `except` printed this line. */
+/* Check that every rank except `except` printed this line. */
 static void expect_all(int ranks, int except, const char *text) {
     char want[700];
     for (int r = 0; r < ranks; r++) {
@@ -200,12 +200,12 @@ static void test_well(void **state) {
     }
 }
 
-/* However it goes wrong, every rank says the same and ends in time. */
+/* After any failure, every rank prints the same reason and ends in time. */
 static void test_failures(void **state) {
     (void)state;
     static const struct {
         const char *options, *name;
-        int except; /* a rank that cannot say it */
+        int except; /* the rank that cannot print the reason */
         const char *text;
     } rows[] = {
         {"", "killed", 1, "failed: rank 1 (process "},
@@ -224,11 +224,11 @@ static void test_failures(void **state) {
     }
 }
 
-/* Machines that are network namespaces: what crosses them is TCP. */
+/* Network namespaces act as machines, which communicate by TCP. */
 static void test_hosts(void **state) {
     (void)state;
     static const struct {
-        int hosts, each; /* ranks on each */
+        int hosts, each; /* each: ranks per host */
         const char *name;
         int except;
         const char *text;

@@ -1,5 +1,5 @@
-/* check_engine.c - requests through the engine, over the demo models: the same
- * answers in any company, every way to end, the cache, scores, abuse. */
+/* check_engine.c - requests through the engine with the demo models: the same answers
+ * in any batch, every way to finish, the prefix cache, scores, misuse. */
 #include "check.h"
 
 #include <glia.h>
@@ -15,7 +15,7 @@
 enum { TOKENS = 256 };
 static const char model_dir[] = "models/qwen3-demo";
 
-/* What a request's events said. */
+/* The answer that a request's events reported. */
 typedef struct {
     int n, events, ends, abort_after, first_position;
     int32_t token[TOKENS], top[TOKENS];
@@ -111,7 +111,7 @@ static const char *const texts[] = {
 };
 enum { TEXTS = sizeof texts / sizeof *texts };
 
-/* Greedy and seeded answers, alone in a plain engine. */
+/* Compute greedy and seeded answers, one request at a time in an engine with default options. */
 static void reference(answer want[TEXTS][2]) {
     glia_model *m = load(&(glia_options){.threads = 1, .sequence_length = 300, .no_prefix_cache = true});
     glia_engine *e = engine_of(m);
@@ -148,7 +148,7 @@ static void test_any_company(void **state) {
     };
     answer want[TEXTS][2] = {0}, got[TEXTS][2] = {0};
     reference(want);
-    bool differ = false; /* a temperature that changes nothing would test nothing */
+    bool differ = false; /* sampling must change an answer, or this tests nothing */
     for (int i = 0; i < TEXTS; i++)
         differ |= memcmp(want[i][0].token, want[i][1].token, sizeof(int32_t) * 8) != 0;
     assert_true(differ);
@@ -167,7 +167,7 @@ static void test_any_company(void **state) {
                 s.seed = 99;
                 submit(e, &p, &s, &got[i][sampled]);
                 if (check_u32() % 2) assert_int_equal(glia_engine_step(e, &left, NULL), GLIA_OK);
-                glia_free(p.ids); /* the engine has its copy */
+                glia_free(p.ids); /* the engine has copied the prompt */
             }
         finish_all(e);
         for (int i = 0; i < TEXTS; i++)
@@ -192,12 +192,12 @@ static void test_endings(void **state) {
     ask(e, &p, &s, &plain);
     assert_true(plain.finish == GLIA_FINISH_LENGTH && plain.n == 24 && plain.first_position == (int)p.n);
 
-    char *whole; /* the pieces are the text of the tokens */
+    char *whole; /* the joined pieces equal the decoded tokens */
     size_t len;
     assert_int_equal(glia_detokenize(m, plain.token, (size_t)plain.n, true, &whole, &len, NULL), GLIA_OK);
     assert_string_equal(plain.text.data, whole);
 
-    /* A stop string of four characters anywhere: the answer is what stands before it. */
+    /* A stop string of four characters anywhere: the answer is the text before it. */
     for (size_t at = 3; at + 4 < len; at += 5) {
         char stop[8] = {0};
         memcpy(stop, whole + at, 4);
@@ -222,14 +222,14 @@ static void test_endings(void **state) {
     while (plain.token[first] != plain.token[9]) first++;
     ask(e, &p, &s, &a);
     assert_true(a.finish == GLIA_FINISH_STOP && a.n == first + 1 && !a.stop_reason[0]);
-    s.min_tokens = first + 4; /* forbidden so long */
+    s.min_tokens = first + 4; /* the token is forbidden until then */
     ask(e, &p, &s, &a);
     assert_true(a.n >= s.min_tokens);
     for (int i = 0; i < s.min_tokens; i++) assert_int_not_equal(a.token[i], plain.token[9]);
     s.min_tokens = 0;
     s.n_stop_token_ids = 0;
 
-    s.max_tokens = 0; /* up to the sequence length */
+    s.max_tokens = 0; /* the limit is the sequence length */
     ask(e, &p, &s, &a);
     assert_true(a.finish == GLIA_FINISH_LENGTH && a.n == 64 - (int)p.n);
     s.max_tokens = 1000;
@@ -274,7 +274,7 @@ static void test_abort(void **state) {
     assert_true(b.finish == GLIA_FINISH_ABORT && b.n == 0);
     assert_true(c.finish == GLIA_FINISH_LENGTH && c.n == 3);
     clear(&a), clear(&b), clear(&c);
-    submit(e, &p, &s, &a); /* left behind: the engine frees what it owns */
+    submit(e, &p, &s, &a); /* unfinished: glia_engine_free() must free it */
     submit(e, &p, &s, &b);
     glia_engine_step(e, &left, NULL);
     glia_engine_free(e);
@@ -302,7 +302,7 @@ static void test_cache_and_stats(void **state) {
     glia_engine_get_stats(e, &stats);
     assert_int_equal(stats.cached_tokens, 96);
 
-    prompt turn = {malloc(140 * sizeof *p.ids), 140}; /* a chat's next turn: prompt, answer, more */
+    prompt turn = {malloc(140 * sizeof *p.ids), 140}; /* the next turn of a chat: prompt, answer, more text */
     memcpy(turn.ids, p.ids, 100 * sizeof *p.ids);
     memcpy(turn.ids + 100, first.token, 30 * sizeof *p.ids);
     for (size_t i = 130; i < 140; i++) turn.ids[i] = 5;
@@ -334,7 +334,7 @@ static void on_logits(void *user, size_t position, const float *logits) {
         s->logprob[position] = (float)((double)logits[s->ids[position + 1]] - best - log(sum));
 }
 
-/* Scores of prompt and answer are the log-probabilities told while generating. */
+/* Scoring prompt and answer gives the log-probabilities reported while generating. */
 static void test_score(void **state) {
     (void)state;
     glia_model *m = load(&(glia_options){.sequence_length = 100, .prefill_chunk_size = 7});
@@ -405,7 +405,7 @@ static void test_refusals(void **state) {
     assert_int_equal(glia_engine_score(e, ids, 3, on_logits, NULL, &err), GLIA_ERR_ARGUMENT);
     assert_non_null(strstr(err.msg, "token 0 to score is -5"));
 
-    answer a = {0}; /* beside a running request there is no room for 32 more positions */
+    answer a = {0}; /* with a running request, 32 more positions do not fit */
     glia_sampling longest = greedy(m, 0);
     longest.ignore_eos = true;
     size_t left;
@@ -420,7 +420,7 @@ static void test_refusals(void **state) {
     glia_model_free(m);
 }
 
-/* A model whose last norm is broken: the step says so and the request ends. */
+/* A model with a broken last norm: the step fails with a message and the request ends. */
 static void test_bad_logits(void **state) {
     (void)state;
     static const char *const files[] = {"config.json", "model.safetensors"};

@@ -1,11 +1,10 @@
-/* check_hidden.c - what a step gives besides logits: the hidden state after the
- * last norm, and the residual stream after chosen layers.
+/* check_hidden.c - outputs of a step besides logits: the hidden state after the last
+ * norm, and the residual stream after chosen layers.
  *
- * Held to what they must be: the residual stream after layer i of a model is the
- * last one of the model cut off behind layer i, bit for bit; its norm is the
- * hidden state; the hidden state times the head is the logits. Then over ranks,
- * with rows held by all, spread or parted: every rank has the same bits, and the
- * schedule changes none. */
+ * Checks: the residual stream after layer i equals, bit for bit, the last one of the
+ * model truncated after layer i; its norm is the hidden state; the hidden state times
+ * the head gives the logits. Over ranks, with sequence and context parallelism, every
+ * rank has the same bits, whatever the schedule. */
 #define _GNU_SOURCE
 #include "ranks.h"
 
@@ -45,7 +44,7 @@ static float *nan_floats(size_t n) {
     return x;
 }
 
-/* Run the script and keep everything; residual streams after every layer. */
+/* Run the script and keep all outputs, with the residual stream after every layer. */
 static outputs play(int layers, glia_dtype dtype, glia_quantization scheme, glia_parallel p, int threads,
                     const ranks_step *step, int n_steps) {
     outputs o = {.dtype = dtype, .tp = p.tp};
@@ -109,7 +108,7 @@ static glia_weights *load(const glia_model_config *c, glia_dtype dtype) {
     return w;
 }
 
-/* Norm and head in float64 from what one rank alone keeps. */
+/* Compare with norm and head computed in float64 from one rank's residual stream. */
 static void check_truth(const outputs *o) {
     glia_weights *w = load(&o->config, o->dtype);
     glia_kernels k;
@@ -152,7 +151,7 @@ static void test_truth(void **state) {
     for (int t = 0; t < 2; t++) {
         outputs o = play(LAYERS, dtypes[t], GLIA_QUANTIZATION_NONE, glia_alone, 2, whole, N_WHOLE);
         check_truth(&o);
-        for (int n = 1; n < LAYERS; n++) { /* the model that ends behind layer n - 1 */
+        for (int n = 1; n < LAYERS; n++) { /* the model truncated to n layers */
             outputs cut = play(n, dtypes[t], GLIA_QUANTIZATION_NONE, glia_alone, 1, whole, N_WHOLE);
             check_truth(&cut);
             for (int q = 0; q < 2; q++)
@@ -166,7 +165,7 @@ static void test_truth(void **state) {
     }
 }
 
-/* Rank r's outputs of `got` and rank 0's of `want`: equal bits. */
+/* Check that rank r's outputs in `got` have the bits of rank 0's in `want`. */
 static void compare(const outputs *got, int r, const outputs *want, const char *what) {
     for (int q = 0; q < 2; q++)
         for (int t = 0; t < lengths[q]; t++) {
@@ -197,7 +196,7 @@ static void test_ranks(void **state) {
     outputs alone = play(LAYERS, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, glia_alone, 1, whole, N_WHOLE);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
         glia_parallel plain = modes[i].p;
-        plain.sequence_parallel = false; /* and so few rows that no rank parts them */
+        plain.sequence_parallel = false; /* and too few rows for context parallelism */
         outputs got = play(LAYERS, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, modes[i].p, 2, whole, N_WHOLE);
         outputs want =
             play(LAYERS, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, plain, 1, single, LENGTH + SECOND);

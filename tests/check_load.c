@@ -435,7 +435,7 @@ static void test_quantize_refusals(void **state) {
         CHECK(status == GLIA_ERR_ARGUMENT, "%s: status %d", refusals[i].words, (int)status);
         CHECK(strstr(err.msg, refusals[i].words), "\"%s\" lacks \"%s\"", err.msg, refusals[i].words);
     }
-    c.ffn = 1 << 18; /* an int32 cannot hold these sums */
+    c.ffn = 1 << 18; /* sums over K overflow an int32 */
     assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, 0, NULL, &c, &err),
                      GLIA_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "down_proj.weight has rows of 262144, limit is 133144"));

@@ -141,11 +141,11 @@ static float expected(const model *m, const glia_weight *w, const place *to, siz
     return rintf(f / p.m->scale[column_of(&p, row)]);
 }
 
-/* ---- which of its rows and columns a rank holds ---------------------------- */
+/* ---- rows and columns of a rank --------------------------------------------- */
 
 typedef struct {
     bool is_cut;
-    size_t n, size; /* of the model, of the rank */
+    size_t n, size; /* size in the model; size in the rank */
     glia_dim dim;
 } axis;
 
@@ -304,7 +304,7 @@ static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
     }
 }
 
-/* Load every rank, compare everything. */
+/* Load every rank and compare all elements. */
 static void check_ranks(const model *m, const char *dir, const glia_weights_options *given, glia_parallel p) {
     glia_err err;
     for (p.rank = 0; p.rank < p.tp; p.rank++) {
@@ -562,7 +562,7 @@ static int64_t paired_row(const glia_model_config *c, int64_t row) {
     return head + i % half * 2 + i / half;
 }
 static int64_t last_first(const glia_model_config *c, int64_t row) { return c->hidden - 1 - row; }
-/* Norms as Gemma stores them. */
+/* Norm weights as Gemma stores them: minus one. */
 static void add_one(const glia_model_config *c, int64_t row, float *x, int64_t n) {
     (void)c, (void)row;
     for (int64_t i = 0; i < n; i++) x[i] += 1;

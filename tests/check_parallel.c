@@ -1,14 +1,14 @@
-/* check_parallel.c - parallel layers: the truth, and the same bits whatever the schedule.
+/* check_parallel.c - parallel layers: accuracy, and the same bits whatever the schedule.
  *
  * Truth: small models of both families with every relation of heads to ranks
- * (tests/golden/ranks, Transformers in float64), over 1 to 32 thread ranks with
- * every feature alone and in pairs. Their mean error over all models may be at
- * most FACTOR times that of one rank: a sum cut over ranks is rounded between
- * the parts and not within, so it is no longer, only another.
+ * (tests/golden/ranks, Transformers in float64), on 1 to 32 thread ranks, with every
+ * feature alone and in pairs. The bound of the mean error over all models is FACTOR
+ * times that of one rank: a sum over ranks has the same number of roundings in another
+ * order.
  *
- * Bits: at a fixed number of ranks, token by token on one thread each, against
- * chunks, mixtures of sequences and more threads, with the residual stream held
- * by all or spread, the embedding cut either way, rows parted or not. */
+ * Bits: at a fixed number of ranks, the reference runs token by token on one thread
+ * per rank. It is compared with chunks, mixtures of sequences and more threads, with
+ * and without sequence, vocabulary and context parallelism. */
 #define _GNU_SOURCE
 #include "ranks.h"
 
@@ -73,7 +73,7 @@ static void free_goldens(void) {
 
 /* ---- truth ---------------------------------------------------------------- */
 
-/* The mean error of one model's logits. */
+/* The mean error of a model's logits. */
 static double error_of(golden *g, glia_parallel p, glia_dtype dtype, int threads) {
     const ranks_model m = {.dir = g->dir,
                            .config = &g->config,
@@ -88,11 +88,11 @@ static double error_of(golden *g, glia_parallel p, glia_dtype dtype, int threads
                            .logits = {g->logits}};
     ranks_step step[32];
     int n = 0;
-    step[n++] = (ranks_step){{40}}; /* a chunk, one behind it, and tokens one by one */
+    step[n++] = (ranks_step){{40}}; /* two chunks, then single tokens */
     step[n++] = (ranks_step){{g->n - 40 - 8}};
     while (n < 10) step[n++] = (ranks_step){{1}};
     const size_t count = (size_t)g->n * (size_t)g->config.vocab;
-    memset(g->logits, 0xff, count * sizeof *g->logits); /* NaN where nobody writes */
+    memset(g->logits, 0xff, count * sizeof *g->logits); /* NaN: a logit that nobody writes shows */
     if (!ranks_play(&m, step, n)) return INFINITY;
     double sum = 0;
     for (size_t i = 0; i < count; i++) sum += fabs((double)g->logits[i] - g->truth[i]);
@@ -122,7 +122,8 @@ static const mode modes[] = {
     {.name = "context-parallel 4, flash, spread", .flash = true, .spread = true, .cp = 4},
 };
 
-/* Under sanitizers, ten times as slow, a part; float32 has all of it, bfloat16 a quarter. */
+/* Sanitizers are ten times slower, so they run a subset. float32 runs all cases,
+ * bfloat16 a quarter. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 static const bool fewer = true;
 #else
@@ -133,7 +134,7 @@ static void test_truth(void **state) {
     (void)state;
     static const int ranks[] = {2, 3, 4, 5, 6, 7, 8, 12, 16, 32};
     static const glia_dtype dtypes[] = {GLIA_DTYPE_F32, GLIA_DTYPE_BF16};
-    const int step = fewer ? 3 : 1; /* of the models */
+    const int step = fewer ? 3 : 1; /* every step-th model */
     for (int t = 0; t < 2; t++) {
         double alone = 0;
         for (int i = 0; i < n_models; i += step) alone += error_of(&model[i], glia_alone, dtypes[t], 2);
@@ -186,7 +187,7 @@ static const struct {
     {"w8a8", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8},
 };
 
-/* Up to `most` rows in each step, of any sequences, until all are done. */
+/* Random steps of up to `most` rows of any sequences, until all sequences are done. */
 static int random_steps(ranks_step *step, const int *length, int most) {
     int done[RANKS_SEQS] = {0}, n = 0;
     for (bool left = true; left; n++) {
@@ -237,7 +238,8 @@ static void same_bits(const glia_model_config *config, const mode *o, int tp, in
     int n = 0;
     for (int q = 0; q < RANKS_SEQS; q++)
         for (int i = 0; i < length[q]; i++) step[n++] = (ranks_step){.n = {q == 0, q == 1, q == 2}};
-    if (!o->flash) m.parallel.vocab_parallel = false, m.parallel.cp_degree = 1; /* the same bits, too */
+    if (!o->flash)
+        m.parallel.vocab_parallel = false, m.parallel.cp_degree = 1; /* must not change bits either */
     ranks_play(&m, step, n);
     m.parallel.vocab_parallel = o->vocab;
     m.parallel.cp_degree = o->cp;

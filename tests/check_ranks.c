@@ -1,5 +1,5 @@
-/* check_ranks.c - a model shared by thread ranks: the same tokens at every tp,
- * requests of all kinds together, how they end, and ranks that fail. */
+/* check_ranks.c - a model on several thread ranks: the same tokens at every tp,
+ * requests of all kinds together, how they finish, and ranks that fail. */
 #include "check.h"
 
 #include <glia.h>
@@ -77,7 +77,8 @@ static void finish_all(const running *r) {
         if (glia_engine_step(r->e, &left, &err)) fail_msg("%s", err.msg);
 }
 
-/* Every way to draw: by the best of each rank, by the whole row, and mixed with both. */
+/* Every way to draw: from the largest logits of each rank, from the whole row, and both
+ * in one batch. */
 static const struct {
     const char *name, *text;
     glia_sampling s;
@@ -144,8 +145,8 @@ static void ask_all(const running *r, answer *got) {
     finish_all(r);
 }
 
-/* The demo models run in float32, where the sums of ranks differ in the last bits
- * alone: a draw that would tell them apart has not been seen and is not to be. */
+/* The demo models run in float32, where sums over ranks differ in the last bits only.
+ * A draw that these bits change has never been seen, and must not occur. */
 static void test_same_tokens(void **state) {
     (void)state;
     static const glia_options rows[] = {
@@ -184,7 +185,7 @@ static void test_same_tokens(void **state) {
     }
 }
 
-/* Schedules change no bit at one tp: one by one, in small chunks, or all together. */
+/* At one tp the schedule changes no bit: one by one, in small chunks, or all together. */
 static void test_same_bits(void **state) {
     (void)state;
     answer want[KINDS] = {0}, got[KINDS] = {0};
@@ -242,7 +243,7 @@ static void test_score(void **state) {
         double worst = 0;
         for (size_t i = 0; want && i < N * s.vocab; i++)
             worst = fmax(worst, fabs((double)s.logits[i] - (double)want[i]));
-        CHECK(worst < 1e-3, "tp %d: logits differ by %g", tp, worst); /* of values up to 30 */
+        CHECK(worst < 1e-3, "tp %d: logits differ by %g", tp, worst); /* logits are up to 30 */
         if (want)
             free(s.logits);
         else
@@ -252,7 +253,7 @@ static void test_score(void **state) {
     free(want);
 }
 
-/* The ways to end, the prefix cache, counts. */
+/* Ways to finish, the prefix cache, counters. */
 static void test_requests(void **state) {
     (void)state;
     running r = start(models[0], &(glia_options){.tensor_parallel_size = 2,
@@ -295,14 +296,14 @@ static void test_requests(void **state) {
     glia_buf_free(&a.text);
     glia_buf_free(&b.text);
     glia_buf_free(&other.text);
-    stop(&r); /* also with a request that waits */
+    stop(&r); /* with a request still waiting */
     r = start(models[0], &(glia_options){.tensor_parallel_size = 2, .threads = 1, .sequence_length = 64});
     submit(&r, "Hello", &s, &other);
     stop(&r);
     glia_buf_free(&other.text);
 }
 
-/* Weights of zero make every logit equal: the best of a rank are then not enough. */
+/* Zero weights make all logits equal, so the largest of each rank are not enough. */
 static void test_ties(void **state) {
     (void)state;
     answer want = {0}, got = {0}, lowest = {0};
@@ -338,8 +339,8 @@ static void *fail_later(void *arg) {
     return NULL;
 }
 
-/* A rank that fails, between steps or in the middle of one: every request ends,
- * every call says why, and nothing hangs. */
+/* A rank fails between steps or within a step: every request ends, every call returns
+ * the reason, and nothing hangs. */
 static void test_failure(void **state) {
     (void)state;
     for (int round = 0; round < 12; round++) {
@@ -362,7 +363,7 @@ static void test_failure(void **state) {
             fail_later(of);
         while (!status && left) status = glia_engine_step(r.e, &left, &err);
         if (round % 2) pthread_join(thread, NULL);
-        if (left == 0 && !status) { /* it was too late */
+        if (left == 0 && !status) { /* all requests ended before the failure */
             stop(&r);
             for (int i = 0; i < 3; i++) glia_buf_free(&a[i].text);
             continue;
@@ -370,7 +371,7 @@ static void test_failure(void **state) {
         char want[64];
         snprintf(want, sizeof want, "rank %d: out of luck", round % 3);
         assert_true(status == GLIA_ERR_IO && !strcmp(err.msg, want) && left == 0);
-        for (int i = 0; i < 3; i++) /* one may have come to its end before */
+        for (int i = 0; i < 3; i++) /* a request may have finished before */
             assert_true(a[i].ends == 1 && (a[i].finish == GLIA_FINISH_ABORT || round % 2));
         for (int again = 0; again < 2; again++) {
             err.msg[0] = '\0';
@@ -389,7 +390,7 @@ static void test_failure(void **state) {
     }
 }
 
-/* What cannot be: said at once, nothing held. */
+/* Impossible settings fail at once, and leave nothing allocated. */
 static void test_errors(void **state) {
     (void)state;
     glia_model *m;
@@ -407,14 +408,14 @@ static void test_errors(void **state) {
         start(models[0], &(glia_options){.tensor_parallel_size = 2, .threads = 1, .sequence_length = 64});
     assert_int_equal(glia_engine_follow(r.e, &err), GLIA_ERR_ARGUMENT);
     assert_string_equal(err.msg, "this process is rank 0, which leads and does not follow");
-    running second = {.m = r.m}; /* thread ranks: as many engines as one likes */
+    running second = {.m = r.m}; /* with thread ranks a model serves any number of engines */
     assert_int_equal(glia_engine_create(&second.e, r.m, &err), GLIA_OK);
     glia_engine_free(second.e);
     stop(&r);
 }
 
-/* Bytes that rank 0 has from others in a step of m rows, one of which has logits: docs/PARALLEL.md, "A step".
- */
+/* The bytes that rank 0 gets from other ranks in a step of m rows, one of them with
+ * logits; see docs/PARALLEL.md, "A step". */
 static uint64_t step_bytes(const glia_engine *e, const glia_parallel *p, size_t row_bytes, size_t m) {
     const glia_model_config *c = e->model;
     const uint64_t others = (uint64_t)p->tp - 1, layers = (uint64_t)c->layers;
@@ -446,7 +447,7 @@ static void count_bytes(const glia_options *o) {
     const bool narrow = k.narrow && w->dtype == GLIA_DTYPE_BF16;
     const bool i8 = o->quantization == GLIA_QUANTIZATION_W8A8;
     size_t row_bytes = i8 ? glia_i8_stride(hidden) : sizeof(float) * glia_row_stride(hidden);
-    if (narrow) row_bytes = ((i8 ? 1 : 2) * hidden + 63) / 64 * 64; /* whole steps */
+    if (narrow) row_bytes = ((i8 ? 1 : 2) * hidden + 63) / 64 * 64; /* a row is padded to whole steps */
     if (i8) row_bytes += sizeof(float);
     assert_int_equal(glia_engine_submit(r.e, ids, prompt, &s, on_event, &a, NULL, &err), GLIA_OK);
     glia_engine_get_stats(r.e, &before);

@@ -1,8 +1,8 @@
-/* check_ranks_mpi.c - the program `glia` as several processes: the same answers as
- * ranks of one process, and however one of them goes wrong, every one of them says
- * why in one sentence and ends.
+/* check_ranks_mpi.c - the program `glia` as several MPI ranks: the same answers as
+ * thread ranks, and after any failure of a process every process prints the reason in
+ * one sentence and ends.
  *
- * Each process is started by a script of the case's own, which knows its rank. */
+ * A script, written for each case, starts the processes and knows their ranks. */
 #define _GNU_SOURCE
 #include "mpirun.h"
 
@@ -13,8 +13,8 @@
 #define MODEL "models/qwen3-demo"
 
 static char build[512], script[600];
-static const char *dir; /* of the script, and what it leaves */
-static double start_s;  /* a whole run in which nothing goes wrong takes so long */
+static const char *dir; /* of the script and the files that it writes */
+static double start_s;  /* seconds of a run without a failure */
 
 static void set_up(void) {
     char *slash;
@@ -26,8 +26,8 @@ static void set_up(void) {
     snprintf(script, sizeof script, "%s/rank", dir);
 }
 
-/* What a process does: leave its ids, choose by rank, become glia. `special` are
- * assignments of p(rogram), m(odel), o(ptions) and t(ask) by $r. */
+/* Write the script of a process: store its process id, choose values by rank, exec
+ * glia. `special` assigns p(rogram), m(odel), o(ptions) and t(ask) depending on $r. */
 static void write_script(const char *task, const char *special) {
     char text[4096];
     snprintf(text, sizeof text,
@@ -63,8 +63,8 @@ static void check_answer(const char *task, int hosts, int ranks) {
           hosts, code, mpi_lines, want);
 }
 
-/* Token by token, in batches and prompts that ranks share by rows, and the sum of
- * all logits' logarithms to nine digits. */
+/* Compare tokens, in batches and in prompts with context parallelism, and the sum of
+ * all log-probabilities to nine digits. */
 static void check_answers(int hosts, const int *ranks, int n) {
     static const char *const tasks[] = {"generate -p Hello --max-tokens 40 --greedy",
                                         "generate --ids %s/batch.json --max-tokens 12 --seed 7",
@@ -97,14 +97,16 @@ static void test_answers_of_hosts(void **state) {
 
 /* ---- failures ----------------------------------------------------------------- */
 
-/* Shared memory of the last run: Open MPI has the job's number in its names. */
+/* True if the last run left shared memory behind. Open MPI puts the job's number into
+ * its names. */
 static bool left_behind(void) {
     char command[700];
     snprintf(command, sizeof command, "ls /dev/shm | grep -F \"$(printf .%%x. $(cat %s/job))\"", dir);
     return mpi_run(command) == 0;
 }
 
-/* Lines of rank r's standard error that begin with "glia: ", and of them those that say `text`. */
+/* The number of lines of rank r's standard error that begin with "glia: "; *saying is
+ * the number of those that contain `text`. */
 static int count_lines(const char *all, int r, const char *text, int *saying) {
     char start_of[64];
     int n = 0;
@@ -118,7 +120,7 @@ static int count_lines(const char *all, int r, const char *text, int *saying) {
     return n;
 }
 
-/* The process whose id stands in the file runs. */
+/* True if the process whose id is in the file is running. */
 static bool runs(const char *path) {
     char *text = NULL, stat[64];
     size_t len;
@@ -131,7 +133,7 @@ static bool runs(const char *path) {
     return yes;
 }
 
-/* All processes are gone, or are within 5 s of mpirun's end. */
+/* True if all processes end within 5 s after mpirun. */
 static bool all_gone(int ranks) {
     bool gone = true;
     for (int r = 0; r < ranks; r++) {
@@ -149,11 +151,11 @@ enum { ALL = -1, LEADER_ALONE = -2 };
 typedef struct {
     const char *what;
     int hosts, ranks; /* hosts 0: this machine, without a network */
-    int speakers;     /* ALL, LEADER_ALONE, or all but this rank */
+    int speakers;     /* ranks that print the reason: ALL, LEADER_ALONE, or all but this rank */
     const char *special, *text;
 } failing;
 
-/* In the middle of an answer, which rank 0 streams to a file. */
+/* Kill a rank in the middle of an answer, which rank 0 streams to a file. */
 #define KILL(rank)                                                                                           \
     "t='run -p Hello --max-tokens 3000 --ignore-eos'\n"                                                      \
     "[ $r != " #rank                                                                                         \
@@ -164,7 +166,8 @@ static const failing rows[] = {
     {"broken model", 0, 2, ALL, "[ $r != 1 ] || m=$d/broken", "rank 1: "},
     {"broken model", 2, 1, ALL, "[ $r != 1 ] || m=$d/broken", "model.safetensors: "},
     {"no model", 0, 4, ALL, "[ $r != 3 ] || m=$d/none", "rank 3: "},
-    {"no tokenizer", 0, 2, LEADER_ALONE, "[ $r != 0 ] || m=$d/none", "no such directory"}, /* before MPI */
+    {"no tokenizer", 0, 2, LEADER_ALONE, "[ $r != 0 ] || m=$d/none",
+     "no such directory"}, /* fails before MPI starts */
     {"options", 0, 2, ALL, "[ $r != 1 ] || o='--block-size 128'",
      "rank 1 is configured as block 128, rank 0 as block 64"},
     {"options", 2, 1, ALL, "[ $r != 1 ] || o='--dtype float32'",
@@ -180,7 +183,7 @@ static const failing rows[] = {
     {"killed", 2, 2, 3, KILL(3), "rank 3 (process "},
 };
 
-/* Those who speak, speak once and say it. */
+/* True if each speaking rank prints one line, with the reason. */
 static bool says_why(const failing *f, const char *said, int ranks) {
     bool well = true;
     for (int r = 0; r < ranks; r++) {
@@ -190,8 +193,9 @@ static bool says_why(const failing *f, const char *said, int ranks) {
     return well;
 }
 
-/* When a process was killed, mpirun kills the others after two seconds and closes their streams: on two
- * cores, under AddressSanitizer, a sentence was lost once. So a case may be tried again. */
+/* mpirun kills the other processes two seconds after a process was killed, and closes
+ * their streams. On two cores with AddressSanitizer this lost a line once. So a case
+ * may be tried again. */
 enum { TRIES = 3 };
 
 static void check_failing(const failing *f) {
@@ -213,7 +217,7 @@ static void check_failing(const failing *f) {
     CHECK(says_why(f, said, ranks), "%s: \"%s\" is not said once by each, in\n%s", f->what, f->text, said);
 }
 
-/* A copy of the demo model whose weights end too early. */
+/* Make a copy of the demo model with a truncated weights file. */
 static void break_model(void) {
     char command[2048];
     snprintf(command, sizeof command,

@@ -1,12 +1,12 @@
 /* check_schedule.c - the same bits whatever the schedule (DESIGN 1.1).
  *
- * Sequences run once alone, token by token, on one thread. Then random
- * schedules: chunks of any length, any mixture of sequences in a step, drafted
- * trees, blocks scattered and shared between equal prefixes, other block sizes,
- * one to three threads. Every logit of every row must have the same bits. Over
- * small random models that have everything configurable, and the demo models;
- * every rung of this machine, both dtypes of weights and cache, int8 weights with
- * float and with int8 rows. --long: more. */
+ * The reference: each sequence alone, token by token, on one thread. It is compared
+ * with random schedules: chunks of any length, any mixture of sequences in a step,
+ * trees of drafts, scattered blocks, blocks shared by equal prefixes, other block
+ * sizes, one to three threads. Every logit of every row must have the same bits. The
+ * models are small random ones with all configurable features, and the demo models,
+ * on every rung of this machine, with both dtypes of weights and cache, and with int8
+ * weights with float and int8 rows. --long runs more schedules. */
 #include "check.h"
 
 #include <stdio.h>
@@ -24,23 +24,23 @@ typedef struct {
     glia_dtype kv_dtype;
     glia_quantization scheme;
     unsigned cpu_flags;
-    int vocab, length[SEQS], shared; /* the first `shared` tokens of all are equal */
+    int vocab, length[SEQS], shared; /* the first `shared` tokens of all sequences are equal */
     int32_t *tokens[SEQS];
     float *want[SEQS]; /* [length, vocab] */
     char name[96];
 } subject;
 
-/* A decoder with the tables of its sequences. */
+/* A decoder and the block tables of its sequences. */
 typedef struct {
     const subject *s;
     glia_team *team;
     glia_decoder *d;
     int block_size, max_blocks, n_blocks;
-    int32_t *table; /* [SEQS + 1, max_blocks]; the last is scratch */
+    int32_t *table; /* [SEQS + 1, max_blocks]; the last row is a scratch sequence */
     int computed[SEQS];
 } bench_run;
 
-static int more = 1, longest_run = 1100; /* --long: schedules; positions of a sequence */
+static int more = 1, longest_run = 1100; /* factor of schedules (--long); positions of a sequence */
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -56,7 +56,7 @@ static bench_run start(const subject *s, int threads, int block_size, int rows, 
     r.max_blocks = (positions + block_size - 1) / block_size;
     r.n_blocks = (SEQS + 1) * r.max_blocks;
     r.table = calloc((size_t)r.n_blocks, sizeof *r.table);
-    for (int i = 0; i < r.n_blocks; i++) { /* Fisher and Yates */
+    for (int i = 0; i < r.n_blocks; i++) { /* Fisher-Yates shuffle */
         const int j = scatter ? (int)(check_u32() % (uint32_t)(i + 1)) : i;
         r.table[i] = r.table[j];
         r.table[j] = i;
@@ -113,7 +113,7 @@ static void step(const bench_run *r, rows *b) {
     glia_guard_leave();
 }
 
-/* One token alone; its logits. */
+/* Run one token alone. Returns its logits. */
 static const float *single(const bench_run *r, int seq, int32_t token, int position) {
     rows b = {0};
     add_row(&b, seq, token, position, position, -1);
@@ -134,10 +134,10 @@ static void compare(const subject *s, const float *got, const float *want, int s
 
 typedef struct {
     int n, base, seq, first_row;
-    int parent[TREE]; /* node */
+    int parent[TREE]; /* node index */
     int depth[TREE];
     int32_t token[TREE];
-    bool right[TREE]; /* on the sequence's own path */
+    bool right[TREE]; /* the node is on the sequence's own path */
 } tree;
 
 static tree grow_tree(const bench_run *r, int seq, int first_row) {
@@ -166,7 +166,8 @@ static void add_tree(rows *b, const tree *t) {
                 i ? t->first_row + t->parent[i] : -1);
 }
 
-/* Logits of a node as if its branch had come token by token, in the reference's scratch sequence. */
+/* The logits of a node, from its branch run token by token in the reference's scratch
+ * sequence. */
 static const float *branch(bench_run *ref, const tree *t, int node) {
     int path[TREE], n = 0;
     int32_t *own = ref->table + (size_t)t->seq * (size_t)ref->max_blocks;
@@ -184,7 +185,7 @@ static const float *branch(bench_run *ref, const tree *t, int node) {
     return logits;
 }
 
-/* Keep the right path: its keys and values move to their own positions. */
+/* Accept the right path: its keys and values move to their own positions. */
 static void accept(bench_run *r, const tree *t) {
     const int32_t *table = r->table + (size_t)t->seq * (size_t)r->max_blocks;
     for (int i = 0; i < t->n; i++) {
@@ -199,7 +200,7 @@ static void accept(bench_run *r, const tree *t) {
 
 /* ---- schedules ------------------------------------------------------------ */
 
-/* A prefix-cache hit: take over the blocks of an equal prefix that another sequence has. */
+/* A prefix-cache hit: share the blocks of an equal prefix of another sequence. */
 static void share_prefix(bench_run *r, int seq) {
     const int other = (seq + 1 + (int)(check_u32() % (SEQS - 1))) % SEQS;
     int common = r->computed[other] < r->s->shared ? r->computed[other] : r->s->shared;
@@ -310,7 +311,7 @@ static void load(subject *s, const glia_model_config *config, const char *dir, g
     if (status) fail_msg("%s", err.msg);
 }
 
-/* All number formats at one rung. */
+/* Check all number formats at one rung. */
 static void check_model(const glia_model_config *config, const char *dir, const char *rung, int longest,
                         int schedules) {
     static const struct {
@@ -399,7 +400,7 @@ int main(int argc, char **argv) {
     };
     check_begin(argc, argv);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    longest_run = 90; /* an eighth of the speed; the bits are compared in the plain build */
+    longest_run = 90; /* sanitizers have an eighth of the speed, and the plain build compares the bits */
 #endif
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--long")) more = 10;
@@ -412,7 +413,7 @@ int main(int argc, char **argv) {
         if (!strcmp(k.rung, name)) rungs[n_rungs++] = name;
     }
 #ifdef __SANITIZE_THREAD__
-    rungs[0] = rungs[n_rungs - 1]; /* slower still, and threads meet in the same places on every rung */
+    rungs[0] = rungs[n_rungs - 1]; /* still slower, and synchronisation is the same on every rung */
     n_rungs = 1;
 #endif
     return check_run_group("schedule", tests);

@@ -1,4 +1,4 @@
-/* check_team.c - every thread runs every job, and a barrier is one. */
+/* check_team.c - every thread runs every job, and barriers and work sharing work. */
 #include "check.h"
 
 #include <limits.h>
@@ -11,7 +11,7 @@
 
 typedef struct {
     glia_team *team;
-    int cell[16]; /* plain memory: ThreadSanitizer sees a barrier that is none */
+    int cell[16]; /* not atomic, so that ThreadSanitizer reports a barrier that does not order memory */
     int rounds;
     atomic_int wrong;
 } job;
@@ -62,14 +62,14 @@ typedef struct {
     atomic_int wrong;
 } shared;
 
-/* One sharing after the other without a barrier; thread 0 dawdles now and then. */
+/* One round of work sharing after another without a barrier; thread 0 is slow at times. */
 static void take_all(void *arg, int thread) {
     shared *s = arg;
     const int n = glia_team_size(s->team);
     for (size_t k = 0; k < SHARINGS; k++) {
         const size_t things = k * 7 % (THINGS + 1), grain = 1 + k % 5;
         glia_team_begin(s->team, thread);
-        for (int i = 0; i < n && i <= 2; i++) { /* of the next two */
+        for (int i = 0; i < n && i <= 2; i++) { /* its own range, then those of the next two threads */
             const int owner = (thread + i) % n;
             size_t first, end, from, to;
             glia_share(things, owner, n, &first, &end);
@@ -111,7 +111,7 @@ static void test_arguments(void **state) {
     glia_team_free(NULL);
 }
 
-/* What a cgroup's files look like, below a directory of their own. */
+/* Write a file of a simulated cgroup below `root`. */
 static void put_file(const char *root, const char *path, const char *text) {
     char command[1200];
     snprintf(command, sizeof command, "mkdir -p %s/$(dirname %s) && printf '%%b\\n' '%s' > %s/%s", root, path,

@@ -1,8 +1,8 @@
-/* comm.h - every collective on every size, as one rank's threads run it: shared
- * by the tests of thread ranks and of MPI ranks.
+/* comm.h - runs every collective with many sizes on the threads of one rank, for
+ * tests of thread ranks and of MPI ranks.
  *
- * What a rank contributes is a function of rank, place and round, so each rank
- * knows what must come out, bit for bit: sums in the order of ranks. */
+ * Each operand is a function of rank, index and round. So each rank can compute the
+ * expected result bit for bit; sums add in rank order. */
 #ifndef GLIA_TEST_COMM_H
 #define GLIA_TEST_COMM_H
 
@@ -19,13 +19,13 @@
 
 enum { COMM_HALF = 1 << 19, COMM_BENCH_HALF = 1 << 22 };
 
-/* Bytes of half an area; more to measure. */
+/* Bytes of half an area; --bench uses more. */
 static size_t comm_half = COMM_HALF;
 
 typedef struct {
     glia_comm *c;       /* the group under test */
-    const int *member;  /* [size] world ranks of its members */
-    int threads, round; /* round: this thread's copy counts on */
+    const int *member;  /* [size] world ranks of the group */
+    int threads, round; /* round: the first round; each thread counts on a copy */
     float *out;         /* [comm_half / 4] of this rank */
     pthread_barrier_t team;
     atomic_int wrong, done;
@@ -39,7 +39,7 @@ static inline float comm_value(int rank, size_t i, int round) {
     return (float)(int32_t)h * (1.0f / 0x1p31f);
 }
 
-/* Operand `part` of a rank, as if each were a rank's own. */
+/* Element i of operand `part` of rank p. Each operand has the values of a separate rank. */
 static inline float comm_part_value(const comm_rank *r, int p, int parts, int part, size_t i, int round) {
     return comm_value(r->member[p] * parts + part, i, round);
 }
@@ -55,7 +55,7 @@ static inline float comm_sum(const comm_rank *r, size_t i, int round) {
     return comm_sum_parts(r, 1, i, round);
 }
 
-/* The half of the area whose turn it is. */
+/* The half of the area that this round uses. */
 static inline float *comm_in(const comm_rank *r, int round) {
     return (float *)glia_comm_area(r->c) + (round % 2 ? comm_half / sizeof(float) : 0);
 }
@@ -64,7 +64,7 @@ static inline void comm_expect(comm_rank *r, float got, float want) {
     if (memcmp(&got, &want, sizeof got) != 0) atomic_fetch_add(&r->wrong, 1);
 }
 
-/* Fill [n] floats of `in`, each thread its share. */
+/* Fill `in` [n]; each thread fills a range. */
 static inline float *comm_fill(comm_rank *r, int thread, int round, size_t n) {
     float *in = comm_in(r, round);
     size_t from, to;
@@ -98,13 +98,14 @@ static inline void comm_try_reduce_scatter(comm_rank *r, int thread, int round, 
     pthread_barrier_wait(&r->team);
 }
 
-/* Both sums, of operands that stand apart: the all-reduce of n floats added to what is there. */
+/* Reduce-scatter and all-reduce of several operands per rank, `stride` floats apart.
+ * The all-reduce adds to the output. */
 static inline void comm_try_parts(comm_rank *r, int thread, int round, size_t n, int parts) {
     const size_t stride = n + 5, unit = n % 7 + 1;
     glia_sum s = {.n = n, .parts = parts, .stride = stride, .add = true};
     float *in = comm_in(r, round);
     size_t from, to, first, last;
-    for (int again = 0; again < 2; again++) { /* all-reduce loses its operands */
+    for (int again = 0; again < 2; again++) { /* all-reduce overwrites its operands: fill them again */
         glia_share(n, thread, r->threads, &from, &to);
         for (int k = 0; k < parts; k++)
             for (size_t i = from; i < to; i++)
@@ -130,11 +131,11 @@ static inline void comm_try_parts(comm_rank *r, int thread, int round, size_t n,
             const float sum = comm_sum_parts(r, parts, first + i, round);
             comm_expect(r, r->out[i], s.add ? (float)(i % 5) + sum : sum);
         }
-        glia_comm_barrier(r->c, thread); /* before the same buffer is filled again */
+        glia_comm_barrier(r->c, thread); /* all ranks have read the buffer that is filled next */
     }
 }
 
-/* Whole [rows, n units], gathered with wider strides on both sides, by all or (root >= 0) one. */
+/* Gather [rows, n units] with wider strides on both sides, on all ranks or on `root` (>= 0). */
 static inline void comm_try_gather(comm_rank *r, int thread, int round, size_t rows, size_t n, int root) {
     enum { UNIT = 3, WIDER = 5 };
     size_t first, last, from, to;
@@ -166,7 +167,7 @@ static inline void comm_try_gather(comm_rank *r, int thread, int round, size_t r
     pthread_barrier_wait(&r->team);
 }
 
-/* Blocks of n floats for each rank, `n + 3` apart. */
+/* All-to-all of blocks of n floats, `n + 3` floats apart. */
 static inline void comm_try_exchange(comm_rank *r, int thread, int round, size_t n) {
     const size_t ld = n + 3, size = (size_t)glia_comm_size(r->c), me = (size_t)glia_comm_rank(r->c);
     size_t from, to;
@@ -188,7 +189,7 @@ static inline void comm_try_broadcast(comm_rank *r, int thread, int round, size_
     for (size_t i = from; i < to; i++) comm_expect(r, buf[i], comm_value(r->member[root], i, round));
 }
 
-/* All of it, by one thread of a rank; every thread of every rank calls this. */
+/* Run all collectives. Every thread of every rank calls this. */
 static inline void comm_battery(comm_rank *r, int thread, int rounds) {
     static const size_t sizes[] = {0, 1, 2, 15, 16, 17, 100, 2048, 4097, 30000, 65536};
     enum { N = sizeof sizes / sizeof *sizes };
@@ -208,12 +209,12 @@ static inline void comm_battery(comm_rank *r, int thread, int rounds) {
             comm_try_broadcast(r, thread, ++round, sizes[s], (int)s % glia_comm_size(r->c));
             glia_comm_barrier(r->c, thread);
         }
-    comm_try_reduce_scatter(r, thread, ++round, 1, COMM_HALF / sizeof(float)); /* one rank has it all */
+    comm_try_reduce_scatter(r, thread, ++round, 1, COMM_HALF / sizeof(float)); /* one rank gets all */
     atomic_fetch_add(&r->done, 1);
 }
 
-/* Time of each collective by payload, printed by rank 0: microseconds a call, and
- * what a rank reads from the others in that time. */
+/* Print, on rank 0, the time of each collective by payload: microseconds per call, and
+ * the rate at which a rank reads from the others. */
 static inline void comm_bench(comm_rank *r, int thread) {
     static const char *const names[] = {"all-reduce", "reduce-scatter", "all-gather", "broadcast", "barrier"};
     for (int op = 0; op < 5; op++)
@@ -241,7 +242,7 @@ static inline void comm_bench(comm_rank *r, int thread) {
     atomic_fetch_add(&r->done, 1);
 }
 
-/* Address space of this process. */
+/* The size of this process' address space. */
 static inline size_t comm_mapped_bytes(void) {
     unsigned long long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
@@ -251,7 +252,7 @@ static inline size_t comm_mapped_bytes(void) {
     return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* A rank's threads, run as `fn(rank, thread)` on plain pthreads. */
+/* The function that each thread of a rank runs. */
 typedef void comm_fn(comm_rank *r, int thread);
 typedef struct {
     comm_rank *rank;

@@ -1,9 +1,9 @@
-/* ranks.h - one model over several thread ranks, step by step: shared by the
- * tests of parallel layers.
+/* ranks.h - runs one model on several thread ranks, step by step, for tests of
+ * parallel layers.
  *
- * A script is a list of batches over sequences of tokens. Each rank loads its
- * share, takes every step with its own team, and puts its part of the
- * vocabulary into the logits of the position that a row is. */
+ * A script is a list of batches over sequences of tokens. Each rank loads its shards,
+ * runs every step with its own team, and writes its shard of the vocabulary into the
+ * logits of each row's position. */
 #ifndef GLIA_TEST_RANKS_H
 #define GLIA_TEST_RANKS_H
 
@@ -23,19 +23,19 @@ typedef struct {
     glia_dtype dtype, kv_dtype;
     glia_quantization scheme;
     unsigned cpu_flags;
-    glia_parallel parallel; /* its rank is filled in */
-    int threads;            /* of each rank */
+    glia_parallel parallel; /* `rank` is ignored */
+    int threads;            /* per rank */
     int block_size;
     const int32_t *tokens[RANKS_SEQS];
     int length[RANKS_SEQS];    /* 0: no such sequence */
-    float *logits[RANKS_SEQS]; /* [length, vocab] to be filled */
-    /* To be filled by every rank, or NULL: of every row; and of rows at odd positions after some layers. */
+    float *logits[RANKS_SEQS]; /* [length, vocab] output */
+    /* More outputs, or NULL; every rank fills its own. `residual` is filled at odd positions. */
     float *hidden[RANKS_SEQS];   /* [tp, length, hidden] */
     float *residual[RANKS_SEQS]; /* [tp, layers, length, hidden] */
     int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX];
 } ranks_model;
 
-/* One step: so many next tokens of each sequence. */
+/* One step: the number of next tokens of each sequence. */
 typedef struct {
     int n[RANKS_SEQS];
 } ranks_step;
@@ -55,7 +55,8 @@ typedef struct {
     glia_err err;
 } ranks_rank;
 
-/* With flash decoding a block's number says which member holds it (model/decoder.h). */
+/* The number of ranks in a flash decoding group; a block's number says which of them
+ * holds the block (model/decoder.h). */
 static inline int ranks_flash_group(const ranks_model *m) {
     return glia_local_of(m->config, &m->parallel).members;
 }
@@ -72,7 +73,7 @@ static inline void ranks_fill_table(ranks_run *r) {
         if (next[i] * group > r->n_blocks) r->n_blocks = next[i] * group;
 }
 
-/* Copy what the last step kept of the batch's rows. */
+/* Copy the outputs that the last step kept for the batch's rows. */
 static inline void ranks_keep(const ranks_rank *k, const glia_decoder *d, const glia_batch *b) {
     const ranks_model *m = k->run->m;
     const size_t hidden = (size_t)m->config->hidden, rank = (size_t)k->rank;
@@ -167,7 +168,7 @@ static inline glia_status ranks_prepare(ranks_rank *k, glia_weights **w, glia_te
     if (!status)
         status = glia_comm_share(
             k->world, RANKS_AREA_OFFSET + glia_decoder_area_bytes(m->config, &parallel, &limits), &k->err);
-    pthread_barrier_wait(&k->run->ready); /* all areas are there */
+    pthread_barrier_wait(&k->run->ready); /* the areas of all ranks exist */
     if (!status)
         status =
             glia_decoder_create(d, *w, &limits, m->cpu_flags, *team, k->world, RANKS_AREA_OFFSET, &k->err);
@@ -181,14 +182,14 @@ static inline void *ranks_main(void *arg) {
     glia_decoder *d = NULL;
     if (ranks_prepare(k, &w, &team, &d)) glia_comm_fail(k->world, k->err.msg);
     if (d) ranks_take_steps(k, d);
-    pthread_barrier_wait(&k->run->ready); /* nobody is in a collective */
+    pthread_barrier_wait(&k->run->ready); /* no rank is in a collective */
     glia_decoder_free(d);
     glia_team_free(team);
     glia_weights_free(w);
     return NULL;
 }
 
-/* Run the script; false and a failed check where a rank cannot. */
+/* Run the script. Returns false, with a failed check, if a rank fails. */
 static inline bool ranks_play(const ranks_model *m, const ranks_step *step, int n_steps) {
     const int tp = m->parallel.tp;
     ranks_run r = {.m = m, .step = step, .n_steps = n_steps};
