@@ -2,7 +2,7 @@
  * standard error. Runs the binary of this build on the bundled demo models, through
  * files, pipes and a terminal. */
 #define _GNU_SOURCE
-#include "check.h"
+#include "cli.h"
 
 #include <fcntl.h>
 #include <jansson.h>
@@ -18,118 +18,6 @@
 #include <unistd.h>
 
 #include "format/safetensors.h"
-
-static char program[600];
-static const char *const models[] = {"models/qwen3-demo", "models/smollm3-demo"};
-enum { N_MODELS = sizeof models / sizeof *models, ARGS_MAX = 32 };
-
-/* ---- running it ------------------------------------------------------------ */
-
-typedef struct {
-    int status; /* the exit status, or 1000 + the signal */
-    char *out, *err;
-    size_t out_len;
-} outcome;
-
-static void find_program(void) {
-    const ssize_t n = readlink("/proc/self/exe", program, 512);
-    program[n > 0 ? n : 0] = '\0';
-    for (int up = 0; up < 2; up++) { /* BUILD/tests/check_cli -> BUILD */
-        char *slash = strrchr(program, '/');
-        if (slash) *slash = '\0';
-    }
-    strcat(program, "/glia");
-}
-
-/* Split `line` in place at blanks; 'quotes' keep a word together. */
-static void split(char *line, char **argv) {
-    int n = 0;
-    argv[n++] = program;
-    while (*line && n < ARGS_MAX - 1) {
-        while (*line == ' ') line++;
-        if (!*line) break;
-        const char end = *line == '\'' ? '\'' : ' ';
-        if (end == '\'') line++;
-        argv[n++] = line;
-        line += strcspn(line, end == ' ' ? " " : "'");
-        if (*line) *line++ = '\0';
-    }
-    argv[n] = NULL;
-}
-
-static int decode(int status) { return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status); }
-
-/* An unnamed file with `len` bytes, positioned at its start. */
-static int file_of(const char *bytes, size_t len) {
-    FILE *f = tmpfile();
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, len, f), len);
-    fflush(f);
-    const int fd = dup(fileno(f));
-    fclose(f);
-    lseek(fd, 0, SEEK_SET);
-    return fd;
-}
-
-static char *contents(int fd, size_t *len) {
-    struct stat info;
-    fstat(fd, &info);
-    char *text = malloc((size_t)info.st_size + 1);
-    assert_non_null(text);
-    const ssize_t n = pread(fd, text, (size_t)info.st_size, 0);
-    assert_int_equal(n, info.st_size);
-    text[n] = '\0';
-    if (len) *len = (size_t)n;
-    close(fd);
-    return text;
-}
-
-static outcome glia_in(const char *input, size_t len, const char *args) {
-    outcome o = {0};
-    char line[1024], *argv[ARGS_MAX];
-    snprintf(line, sizeof line, "%s", args);
-    split(line, argv);
-    const int in = file_of(input, len), out = file_of("", 0), err = file_of("", 0);
-    const pid_t child = fork();
-    if (child == 0) {
-        dup2(in, 0);
-        dup2(out, 1);
-        dup2(err, 2);
-        check_exec((const char *const *)argv);
-    }
-    waitpid(child, &o.status, 0);
-    o.status = decode(o.status);
-    close(in);
-    o.out = contents(out, &o.out_len);
-    o.err = contents(err, NULL);
-    return o;
-}
-
-__attribute__((format(printf, 2, 3))) static outcome glia(const char *input, const char *fmt, ...) {
-    char line[1024];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof line, fmt, ap);
-    va_end(ap);
-    return glia_in(input, strlen(input), line);
-}
-
-static void done(outcome *o) {
-    free(o->out);
-    free(o->err);
-    *o = (outcome){0};
-}
-
-/* Expect success and parse standard output as JSON; the caller owns the result. */
-static json_t *json_of(outcome *o) {
-    json_error_t why;
-    CHECK(o->status == 0, "exit %d: %s", o->status, o->err);
-    json_t *root = json_loads(o->out, JSON_DECODE_ANY, &why);
-    CHECK(root != NULL, "%s in '%s'", why.text, o->out);
-    assert_non_null(root);
-    done(o);
-    return root;
-}
 
 /* ---- the command line itself ------------------------------------------------ */
 
@@ -213,16 +101,6 @@ static const struct {
     {"run a --vocab-parallel yes", 2, "--vocab-parallel takes one of on|off"},
     {"tokenize no/such-model", 1, "no/such-model: no such directory, and not in the Hugging Face cache"},
 };
-
-static void check_refused(const char *args, const char *input, int status, const char *words) {
-    outcome o = glia(input, "%s", args);
-    CHECK(o.status == status, "'%s': exit %d, wanted %d", args, o.status, status);
-    CHECK(strstr(o.err, words) != NULL, "'%s' said: %s, wanted: %s", args, o.err, words);
-    CHECK(strncmp(o.err, "glia: ", 6) == 0 && strchr(o.err, '\n') == o.err + strlen(o.err) - 1,
-          "'%s' did not say one line: %s", args, o.err);
-    CHECK(o.out_len == 0, "'%s' wrote to standard output: %s", args, o.out);
-    done(&o);
-}
 
 static void usage_errors(void **state) {
     (void)state;
@@ -704,67 +582,6 @@ static void interrupted_prompt(void **state) {
     close(out);
 }
 
-/* ---- environment ------------------------------------------------------------------ */
-
-static int run_to(int out, const char *command) {
-    int status;
-    char line[256], *argv[ARGS_MAX];
-    snprintf(line, sizeof line, "%s", command);
-    split(line, argv);
-    const pid_t child = fork();
-    if (child == 0) {
-        const int nothing = open("/dev/null", O_RDWR);
-        dup2(nothing, 0);
-        dup2(nothing, 2);
-        if (out >= 0)
-            dup2(out, 1);
-        else
-            close(1);
-        check_exec((const char *const *)argv);
-    }
-    waitpid(child, &status, 0);
-    return decode(status);
-}
-
-static void output_that_goes_nowhere(void **state) {
-    int ends[2];
-    (void)state;
-    assert_int_equal(pipe(ends), 0);
-    close(ends[0]);
-    CHECK(run_to(ends[1], "run --help") == 1000 + SIGPIPE, "a closed pipe does not end it");
-    close(ends[1]);
-    const int full = open("/dev/full", O_WRONLY);
-    CHECK(run_to(full, "run --help") == 1, "a full disk goes unnoticed");
-    close(full);
-    CHECK(run_to(-1, "run --help") == 0, "a closed standard output is an error");
-}
-
-/* Each variable that Hugging Face's tools read locates the Hub cache. */
-static void hub_cache(void **state) {
-    static const struct {
-        const char *variable, *below;
-    } places[] = {{"HF_HUB_CACHE", ""},
-                  {"HF_HOME", "hub"},
-                  {"XDG_CACHE_HOME", "huggingface/hub"},
-                  {"HOME", ".cache/huggingface/hub"}};
-    char demo[400], command[1024];
-    (void)state;
-    assert_non_null(realpath(models[0], demo));
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        const char *root = check_temp_dir();
-        snprintf(command, sizeof command,
-                 "d='%s/%s/models--demo--qwen3'; mkdir -p \"$d/refs\" \"$d/snapshots\" && "
-                 "printf abc123 > \"$d/refs/main\" && ln -s '%s' \"$d/snapshots/abc123\"",
-                 root, places[i].below, demo);
-        assert_int_equal(system(command), 0);
-        for (size_t k = 0; k < sizeof places / sizeof *places; k++) unsetenv(places[k].variable);
-        setenv(places[i].variable, root, 1);
-        outcome o = glia("\"hi\"\n", "tokenize demo/qwen3");
-        CHECK(o.status == 0, "%s: exit %d: %s", places[i].variable, o.status, o.err);
-        done(&o);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(usage_errors),
@@ -783,8 +600,6 @@ int main(void) {
         cmocka_unit_test(chat_too_long),
         cmocka_unit_test(interrupts),
         cmocka_unit_test(interrupted_prompt),
-        cmocka_unit_test(output_that_goes_nowhere),
-        cmocka_unit_test(hub_cache),
     };
     signal(SIGPIPE, SIG_IGN);
     find_program();

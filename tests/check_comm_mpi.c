@@ -253,7 +253,9 @@ static void test_without_mpi(void **state) {
     glia_comm *c;
     glia_err err;
     assert_int_equal(glia_comm_mpi(&c, false, NULL, &err), GLIA_ERR_UNSUPPORTED);
-    assert_string_equal(err.msg, "this build of Glia has no MPI; build it where an MPI is installed");
+    assert_string_equal(err.msg,
+                        "this build of Glia has no MPI, so processes cannot be ranks: install an MPI and "
+                        "build again, or let one process have several ranks (tensor_parallel_size)");
 }
 #endif
 

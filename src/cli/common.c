@@ -99,8 +99,9 @@ static glia_switch switch_of(const char *name) {
 /* How many processes the launcher started, and which this one is. */
 static int launched(int *rank) {
     static const char *const names[][2] = {
-        {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, /* Open MPI */
-        {"PMI_SIZE", "PMI_RANK"},                         /* MPICH and what descends from it */
+        {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, /* Open MPI's mpirun */
+        {"PMI_SIZE", "PMI_RANK"},                         /* MPICH's mpirun; srun --mpi=pmi2 */
+        {"SLURM_STEP_NUM_TASKS", "PMIX_RANK"},            /* srun --mpi=pmix */
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *size = getenv(names[i][0]), *at = getenv(names[i][1]);

@@ -24,10 +24,10 @@ void cli_options(const cli_args *args, glia_options *o);
  * returned; 0: loaded. `text_only`: the tokenizer and the template. */
 int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool text_only);
 
-/* Processes that mpirun started together. */
+/* Number of processes that mpirun or srun started as ranks; 1 without a launcher. */
 int cli_processes(void);
-/* Is this a process that mpirun started beside rank 0? Then it reads nothing,
- * says nothing, and takes the steps of rank 0, whatever the command. */
+/* Whether a launcher started this process as another rank than 0. Such a process
+ * reads and prints nothing, and takes the steps of rank 0, whatever the command. */
 bool cli_follows(void);
 /* Load MODEL and follow until rank 0 has ended. Returns the exit status. */
 int cli_follow(const cli_args *args, const glia_options *o);

@@ -1,4 +1,5 @@
 /* main.c - the one binary: finds the command and hands it the rest of the line. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,6 +20,26 @@ static void open_standard_files(void) {
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) _exit(EXIT_FAILED);
 }
 
+/* Writes what stdout has buffered, and keeps the first error: later calls change errno. */
+static ssize_t write_output(void *first_error, const char *bytes, size_t n) {
+    int *why = first_error;
+    for (size_t done = 0; done < n;) {
+        const ssize_t k = write(STDOUT_FILENO, bytes + done, n - done);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0 && !*why) *why = errno;
+        if (k < 0) return 0; /* fopencookie(3): an error */
+        done += (size_t)k;
+    }
+    return (ssize_t)n;
+}
+
+static void keep_first_error(int *why) {
+    FILE *out = fopencookie(why, "w", (cookie_io_functions_t){.write = write_output});
+    if (!out) return;
+    setvbuf(out, NULL, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF, BUFSIZ);
+    stdout = out;
+}
+
 static int run_command(int argc, char **argv) {
     const cli_command *command = cli_find_command(argv[1]);
     if (!command) {
@@ -29,7 +50,7 @@ static int run_command(int argc, char **argv) {
     cli_args args;
     int status = cli_parse(&args, command, argc - 2, argv + 2);
     if (status < 0 && cli_processes() > 1 && !(command->bit & (C_RUN | C_GENERATE | C_SCORE | C_BENCH)))
-        status = cli_usage("%s is not shared by processes: start it without mpirun", command->name);
+        status = cli_usage("%s is not shared by processes: start it without mpirun or srun", command->name);
     if (status < 0) status = command->run(&args);
     cli_args_free(&args);
     return status;
@@ -37,7 +58,9 @@ static int run_command(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     int status = EXIT_OK;
+    static int why; /* stdout has its address until the process ends */
     open_standard_files();
+    keep_first_error(&why);
     signal(SIGPIPE, SIG_DFL); /* `glia ... | head` ends quietly, also where a parent ignores the signal */
     if (argc < 2)
         status = cli_usage("a command is missing; 'glia --help' lists them");
@@ -48,7 +71,7 @@ int main(int argc, char **argv) {
     else
         status = run_command(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "glia: standard output: %s\n", strerror(errno));
+        fprintf(stderr, "glia: standard output: %s\n", strerror(why ? why : errno));
         if (status == EXIT_OK) status = EXIT_FAILED;
     }
     return status;

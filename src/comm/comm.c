@@ -185,7 +185,8 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_
     (void)last_words;
     *out = NULL;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED,
-                     "this build of Glia has no MPI; build it where an MPI is installed");
+                     "this build of Glia has no MPI, so processes cannot be ranks: install an MPI and build "
+                     "again, or let one process have several ranks (tensor_parallel_size)");
 }
 #endif
 
