@@ -1,22 +1,22 @@
-/* check_kernel_attend.c - attention over a span, merging and the cache's tiles,
- * every twin against float64, and against itself in other company and beside
- * other garbage. --bench times what was just proved. */
+/* check_kernel_attend.c - attention over a span, merging, and the cache's tiles. Every
+ * twin is compared with float64, and with itself in other batches and with other
+ * garbage in unused positions. --bench times the same calls. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
 #include "kernel/kv_tile.h"
 
 typedef struct {
-    const char *rung, *name; /* of the cache's type */
+    const char *rung, *name; /* name: the cache's dtype */
     const glia_kernels *kernels;
     glia_attend_fn *attend;
     glia_dtype dtype;
-    double rounding; /* of queries and weights: 2^-8 where they become bfloat16, else 0 */
+    double rounding; /* of queries and weights: 2^-8 if they are rounded to bfloat16, else 0 */
 } twin;
 
 enum { MAX_D = GLIA_HEAD_DIM_MAX, N = GLIA_QUERIES_MAX, TILES = GLIA_SPAN_TILES + GLIA_TILES_AHEAD };
 
-/* Part of a span: keys and values, as float32 that the cache's type can hold, and as tiles. */
+/* Keys and values of a span, as float32 that the cache's dtype can hold, and as tiles. */
 typedef struct {
     size_t d, n;  /* head_dim, positions */
     float *k, *v; /* [n, d] */
@@ -39,7 +39,7 @@ static span make_span(const twin *t, size_t d, size_t tiles, float spread) {
     s.v = bench_memory(s.n * d * sizeof(float));
     s.tiles = check_guarded(tiles * s.tile_bytes);
     for (size_t i = 0; i < tiles; i++) s.tile[i] = s.tiles + i * s.tile_bytes;
-    memset(s.tiles, 0xff, tiles * s.tile_bytes); /* NaN, pads included */
+    memset(s.tiles, 0xff, tiles * s.tile_bytes); /* NaN, padding included */
     for (size_t i = 0; i < s.n * d; i++) {
         s.k[i] = to_bf16(check_uniform() * spread);
         s.v[i] = to_bf16(check_uniform());
@@ -53,7 +53,8 @@ static void free_span(span *s) {
     check_guarded_free(s->tiles, s->n / GLIA_KV_TILE * s->tile_bytes);
 }
 
-/* Overwrite the positions outside [lo, hi) with `byte`s: what an earlier user of the block left there. */
+/* Fill the positions outside [lo, hi) with `byte`, as an earlier user of the block may
+ * have left them. */
 static void spoil(const twin *t, const span *s, size_t lo, size_t hi, int byte) {
     float k[MAX_D], v[MAX_D];
     memset(k, byte, sizeof k);
@@ -67,7 +68,7 @@ typedef struct {
     size_t ldo, bytes;
 } result;
 
-/* Rows of whole panels, `gap` floats between them. */
+/* Result rows of whole panels, with `gap` floats between rows. */
 static result make_result(size_t n, size_t d, size_t gap) {
     const size_t wide = (d + 15) / 16 * 16;
     result r = {.ldo = wide + gap, .bytes = ((n - 1) * (wide + gap) + wide) * sizeof(float)};
@@ -80,10 +81,11 @@ static result make_result(size_t n, size_t d, size_t gap) {
 static glia_softmax softmax_of(result *r) { return (glia_softmax){r->m, r->l, r->o, r->ldo}; }
 static void free_result(result *r) { check_guarded_free(r->o, r->bytes); }
 
-/* m, l and o / l against float64. A score is off by g(d) sum |q k| scale and two
- * roundings, so p by that much relatively and 2 ulp of exp; l has as many roundings
- * as keys; o / l is a mean with weights p, so twice that times the largest |v|, and
- * its own roundings twice. AMX rounds q and p to bfloat16 first. */
+/* Compare m, l and o / l with float64. Bounds: a score has an error of
+ * g(d) sum |q k| scale and two roundings. A weight p has this relative error plus 2 ulp
+ * of exp. l adds one rounding per key. o / l is a mean with weights p, so its error is
+ * twice that of p times the largest |v|, plus its own roundings twice. AMX first rounds
+ * q and p to bfloat16. */
 static void check_query(const twin *t, const span *p, const result *r, size_t i, const float *q, size_t lo,
                         size_t hi, float scale) {
     static double s[GLIA_SPAN];
@@ -131,7 +133,7 @@ static bool same_query(const result *a, size_t i, const result *b, size_t j, siz
            same_bits(a->o + i * a->ldo, b->o + j * b->ldo, d);
 }
 
-/* Alone, with only its tiles present and all else spoilt, a query gets the bits it got among others. */
+/* A query alone, with all tiles but its own overwritten, gets the same bits as in the batch. */
 static void check_alone(const twin *t, const span *s, const result *all, size_t i, const float *q, int16_t lo,
                         int16_t hi, float scale) {
     const void *tile[TILES] = {0};
@@ -143,7 +145,7 @@ static void check_alone(const twin *t, const span *s, const result *all, size_t 
     free_result(&one);
 }
 
-/* A key and value of `byte`s changes nothing for those who do not see it. */
+/* Keys and values filled with `byte` change nothing for queries that do not see them. */
 static void check_apart(const twin *t, const span *s, const result *all, const float *q, size_t ldq, size_t n,
                         const int16_t *lo, const int16_t *hi, float scale, int byte) {
     const size_t at = check_u32() % s->n;
@@ -190,7 +192,7 @@ static void check_span(const twin *t, size_t d, size_t n, size_t tiles, enum mas
     }
     check_apart(t, &p, &r, q, ldq, n, lo, hi, scale, 0xff);
     check_apart(t, &p, &r, q, ldq, n, lo, hi, scale, 0x7f);
-    for (size_t i = 0; i < n; i += some) { /* unseen columns: inf, NaN, and what is neither */
+    for (size_t i = 0; i < n; i += some) { /* unseen columns hold NaN, infinity or finite numbers */
         spoil(t, &p, (size_t)lo[i], (size_t)hi[i], i % 3 == 0 ? 0xff : i % 3 == 1 ? 0x7f : 0x80);
         check_alone(t, &p, &r, i, q + i * ldq, lo[i], hi[i], scale);
         store_all(t, &p);
@@ -203,7 +205,7 @@ static void check_span(const twin *t, size_t d, size_t n, size_t tiles, enum mas
     check_guarded_free(q, qn);
 }
 
-/* Merging: empty on either side changes nothing; the rest against float64. */
+/* Merging with an empty state changes nothing; other merges are compared with float64. */
 static void check_merge(const char *rung, glia_merge_fn *merge) {
     static const size_t dims[] = {2, 24, 64, 80, 128, 512};
     static const float gap[] = {0, 1e-3f, -3, 20, -100, 300, -INFINITY};
@@ -218,7 +220,7 @@ static void check_merge(const char *rung, glia_merge_fn *merge) {
         }
         for (size_t k = 0; k < d; k++)
             a.o[(n - 1) * a.ldo + k] *= k % 2 ? 1.0f : -0.0f, b.o[(n - 1) * b.ldo + k] = 0;
-        b.l[n - 1] = 0; /* as attention leaves an empty part */
+        b.l[n - 1] = 0; /* the empty state, as attention writes it */
         memcpy(before.o, a.o, a.bytes), memcpy(before.m, a.m, sizeof a.m), memcpy(before.l, a.l, sizeof a.l);
         merge(softmax_of(&a), softmax_of(&b), n, d);
         CHECK(same_query(&a, n - 1, &before, n - 1, d), "%s d=%zu: merging an empty part changed bits", rung,
@@ -246,7 +248,7 @@ static void check_merge(const char *rung, glia_merge_fn *merge) {
     }
 }
 
-/* kv_store writes its position and nothing else; kv_copy moves bits, NaN included. */
+/* kv_store writes only its position; kv_copy copies bits, NaN included. */
 static void check_store(const glia_kernels *k, const char *rung, glia_dtype dtype) {
     const bool exact = dtype == GLIA_DTYPE_F32;
     for (size_t d = 2; d <= 130; d += 2) {
@@ -276,8 +278,8 @@ static void check_store(const glia_kernels *k, const char *rung, glia_dtype dtyp
     }
 }
 
-/* int8 tiles: the bytes of the reference, whose elements are off by half a scale at
- * most; widened to the bits of the reference. A key that is not finite is NaN, a tiny one 0. */
+/* int8 tiles have the reference's bytes, and widen to the reference's bits. An element's
+ * error is at most half a scale. A key that is not finite becomes NaN, a tiny one 0. */
 static void check_int8(const glia_kernels *k, const char *rung) {
     glia_kernels ref;
     glia_kernels_init(&ref, 0);
@@ -330,7 +332,7 @@ static double tile_peak_now(const glia_kernels *k) {
     return (double)flops / (cpu_seconds() - t0);
 }
 
-/* Queries of one head against a cache of `spans` spans: attend and merge. */
+/* Time attend and merge for queries of one head over a cache of `spans` spans. */
 static void bench(const twin *t, size_t d, size_t n, size_t spans) {
     enum { ROUNDS = 9 };
     const size_t tile_bytes = glia_kv_tile_bytes(t->dtype, d), bytes = spans * GLIA_SPAN_TILES * tile_bytes;

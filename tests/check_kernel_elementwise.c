@@ -1,5 +1,5 @@
-/* check_kernel_elementwise.c - norm, rotation, activation, sum and exp of every
- * rung against float64, in place and not, with tails that end at a page. */
+/* check_kernel_elementwise.c - norm, RoPE, activation, sum and exp of every rung,
+ * compared with float64, in place and not, with buffers that end at a page. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
@@ -10,7 +10,7 @@ typedef struct {
     glia_kernels k;
 } table;
 
-/* An ulp of `v`, or the spacing of what lies below the normal range. */
+/* One ulp of `v`; below the normal range, the spacing of denormals. */
 static double ulp(double v) {
     const double a = fabs(v);
     return a < 0x1p-126 ? 0x1p-149 : ldexp(1, ilogb(a) - 23);
@@ -23,7 +23,8 @@ static float *fresh(size_t n, enum fill f) {
 }
 static void release(float *p, size_t n) { check_guarded_free(p, n * sizeof *p); }
 
-/* The float64 value, rounded once: 0.5 ulp, and a hair for the float64 steps. */
+/* The bound is one rounding of the float64 value: 0.5 ulp, and a little for the float64
+ * steps. */
 static void check_rmsnorm(const table *t, size_t n, enum fill f) {
     float *x = fresh(n, f), *w = fresh(n, RANDOM), *y = check_guarded(n * sizeof *y);
     const float eps = f == ZERO ? 1e-5f : 1e-6f;
@@ -43,7 +44,7 @@ static void check_rmsnorm(const table *t, size_t n, enum fill f) {
     release(x, n), release(w, n), release(y, n);
 }
 
-/* Two products and a sum: 2 u of each product's size. */
+/* Two products and a sum: the bound is 2 u of each product's size. */
 static void check_rope(const table *t, size_t half) {
     const size_t n = half * 2;
     float *x = fresh(n, RANDOM), *c = fresh(half, RANDOM), *s = fresh(half, RANDOM), *was = fresh(n, ZERO);
@@ -59,8 +60,8 @@ static void check_rope(const table *t, size_t half) {
     release(x, n), release(c, half), release(s, half), release(was, n);
 }
 
-/* g in a range that crosses every branch of exp; exp(-g) is off by 2 ulp, then a
- * sum, a quotient, a product: 5 ulp; below exp's range the result vanishes. */
+/* g covers every branch of exp. exp(-g) has an error of 2 ulp; a sum, a quotient and a
+ * product follow, so the bound is 5 ulp. Below exp's range the result is 0. */
 static void check_swiglu(const table *t, size_t n, float range) {
     float *g = fresh(n, RANDOM), *u = fresh(n, RANDOM), *y = check_guarded(n * sizeof *y);
     for (size_t i = 0; i < n; i++) g[i] *= range;
@@ -100,9 +101,9 @@ static void check_divide(const table *t, size_t n) {
     release(x, n), release(y, n);
 }
 
-/* exp itself, seen through attention: with q = e0, k_j = x_j e0, v_j = e_j and a
- * largest score of 0, o is exp(x_j). Every rung's within 2 ulp over a stride of
- * the floats in [-110, 0], exactly 1 at 0 and 0 far below. merge's likewise. */
+/* Check exp by means of attention: with q = e0, k_j = x_j e0, v_j = e_j and a largest
+ * score of 0, o is exp(x_j). On every rung it is within 2 ulp for a stride of the
+ * floats in [-110, 0], exactly 1 at 0, and 0 far below. The same for merge's exp. */
 static void check_exp(const table *t) {
     enum { D = 2 * GLIA_KV_TILE };
     const size_t bytes = glia_kv_tile_bytes(GLIA_DTYPE_F32, D);
@@ -129,7 +130,7 @@ static void check_exp(const table *t) {
             const double want = exp((double)x[j]);
             const double off = fabs((double)o[j] - want) / ulp(want),
                          off0 = fabs((double)l0 - want) / ulp(want);
-            if (!(off <= worst)) worst = off; /* NaN too */
+            if (!(off <= worst)) worst = off; /* this form keeps a NaN */
             if (!(off0 <= worst)) worst = off0;
         }
         CHECK(m == 0 && o[0] == 1, "%s: exp(0) is %.9g", t->rung, (double)o[0]);
@@ -140,7 +141,7 @@ static void check_exp(const table *t) {
     check_guarded_free(tiles, 2 * bytes);
 }
 
-/* Where exp(-g) is 1, infinite, or not a number. */
+/* Values of g for which exp(-g) is 1, infinite, or NaN. */
 static void check_edges(const table *t) {
     static const float g[] = {0,   -0.0f, 1e-30f, -1e-30f, 88,    -88,    89,       -89,
                               104, -104,  1000,   -1000,   3e38f, -3e38f, INFINITY, NAN};

@@ -1,6 +1,6 @@
-/* check_kernel_linear.c - every linear twin, the reference included: against
- * float64 within the bound of kernels.h, and against itself bit for bit in
- * other company. --bench times what was just proved, as shares of the ceilings. */
+/* check_kernel_linear.c - every linear twin, the reference included: compared with
+ * float64 within the bound of kernels.h, and with itself, bit for bit, in other batches.
+ * --bench times the same calls, as fractions of the ceilings. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
@@ -25,7 +25,7 @@ static void run(const twin *t, float *y, size_t ldy, const float *x, size_t ldx,
     run_f32(t->gemm, y, ldy, x, ldx, panels, NULL, k, n_panels, m);
 }
 
-/* Panels of random columns; w keeps the values, [columns, k]. The last column is zero. */
+/* Fill panels with random columns; w [columns, k] gets the values. The last column is zero. */
 static void fill_panels(void *panels, float *w, const twin *t, const shape *s) {
     const size_t columns = s->n_panels * GLIA_PANEL;
     for (size_t c = 0; c < columns; c++)
@@ -51,13 +51,14 @@ static void check_value(const twin *t, const shape *s, const float *x, const flo
         magnitude += fabs(term);
     }
     const double nu = (double)s->k * 0x1p-24;
-    const double bound = nu / (1 - nu) * magnitude + (double)s->k * 0x1p-149; /* and room for underflow */
+    const double bound =
+        nu / (1 - nu) * magnitude + (double)s->k * 0x1p-149; /* the last term is for underflow */
     CHECK(fabs((double)y - exact) <= bound,
           "%s %s k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %.9g want %.9g +- %.2g", t->rung, name_of(t),
           s->k, s->n_panels, s->m, (int)s->fill, row, column, (double)y, exact, bound);
 }
 
-/* Each row alone, and each panel alone, from the other end: the same bits. */
+/* Each row alone and each panel alone, in reverse order, give the same bits. */
 static void check_company(const twin *t, const shape *s, const float *y, size_t ldy, const float *x,
                           size_t ldx, const char *panels) {
     const size_t columns = s->n_panels * GLIA_PANEL, panel_bytes = glia_panel_bytes(t->format, s->k);
@@ -84,10 +85,10 @@ static void check_shape(const twin *t, shape s) {
     fill_panels(panels, w, t, &s);
     for (size_t i = 0; i < xn / sizeof *x; i++)
         x[i] = fill_value(s.fill == SPIKE ? RANDOM : s.fill, i, 0, i ? x[i - 1] : 0);
-    if (s.fill == CANCEL) /* terms cancel only where x repeats itself */
+    if (s.fill == CANCEL) /* the terms of w cancel only if all x are equal */
         for (size_t i = 1; i < xn / sizeof *x; i++) x[i] = x[0];
 
-    memset(y, 0xff, yn); /* NaN: an unwritten element shows, and so does one too many */
+    memset(y, 0xff, yn); /* NaN: an unwritten element shows, and so does a write outside */
     run(t, y, ldy, x, ldx, panels, s.k, s.n_panels, s.m);
     for (size_t r = 0; r < s.m; r++) {
         for (size_t c = 0; c<columns; c += s.k> 600 ? 7 : 1)
@@ -102,7 +103,7 @@ static void check_shape(const twin *t, shape s) {
     check_guarded_free(y, yn);
 }
 
-/* bfloat16 weights are the float32 weights that they widen to, to the last bit. */
+/* bfloat16 weights give the same bits as the float32 weights that they widen to. */
 static void check_widening(const glia_kernels *k, const char *rung) {
     const shape s = {1037, 3, 7, RANDOM};
     const twin narrow = {rung, k, k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store, GLIA_WEIGHT_BF16},
@@ -124,10 +125,10 @@ static void check_widening(const glia_kernels *k, const char *rung) {
     free(w), free(x), free(y), free(a), free(b);
 }
 
-/* Random data: a sum whose partial sums have n terms of spread s is off by about
- * n^(1/2) s u at each addition, so the three levels of kernel/panel.h err by
- * s u (k (CHAIN + RUN / CHAIN + k / RUN) / 2)^(1/2) and one chain by s u k / 2^(1/2),
- * which at this k is eight times as much. */
+/* The error for random data. An addition to a partial sum of n terms of spread s has an
+ * error of about n^(1/2) s u. So the three levels of kernel/panel.h have an error of
+ * s u (k (CHAIN + RUN / CHAIN + k / RUN) / 2)^(1/2). One chain would have
+ * s u k / 2^(1/2), eight times as much at this k. */
 static void check_spread(const twin *t) {
     enum { K = 8192, N_PANELS = 4, M = 8, COLUMNS = N_PANELS * GLIA_PANEL };
     const shape s = {K, N_PANELS, M, RANDOM};
@@ -144,7 +145,8 @@ static void check_spread(const twin *t) {
             for (size_t i = 0; i < K; i++) exact += (double)x[r * K + i] * (double)w[c * K + i];
             square += (exact - (double)y[r * COLUMNS + c]) * (exact - (double)y[r * COLUMNS + c]);
         }
-    const double got = sqrt(square / (M * COLUMNS)), spread = 1.0 / 3; /* of the product of two uniforms */
+    const double got = sqrt(square / (M * COLUMNS)),
+                 spread = 1.0 / 3; /* the spread of a product of two uniforms */
     const double levels = GLIA_CHAIN + (double)GLIA_RUN / GLIA_CHAIN + (double)K / GLIA_RUN;
     const double bound = 0x1p-24 * spread * sqrt(K * levels / 2);
     CHECK(got <= bound, "%s %s: error of random sums is %.3g, three levels give at most %.3g", t->rung,
@@ -154,7 +156,7 @@ static void check_spread(const twin *t) {
 
 static void check_twin(const twin *t) {
     static const size_t long_k[] = {255, 256, 257, 511, 512, 513, 1024, 1030, 2047};
-    for (size_t k = 1; k <= 67; k++) /* every tail, twice over */
+    for (size_t k = 1; k <= 67; k++) /* every tail, at least twice */
         for (int f = 0; f < FILLS; f++) check_shape(t, (shape){k, 1 + k % 5, 1 + k % 14, (enum fill)f});
     for (size_t m = 1; m <= 40; m++) check_shape(t, (shape){33, 1 + m % 9, m, RANDOM});
     for (size_t i = 0; i < sizeof long_k / sizeof *long_k; i++)
@@ -166,8 +168,9 @@ static void check_twin(const twin *t) {
 
 enum { ROUNDS = 9, DECODE_BYTES = 256 << 20 };
 
-/* Median shares of both ceilings, each round beside its own; weights come from memory where the
- * ceiling of reading is measured on the same bytes, `read_from`. */
+/* Print median fractions of both ceilings, which are measured next to each round. If
+ * `read_from` is given, weights come from memory, and the read ceiling is measured on
+ * the same bytes. */
 static void bench(const twin *t, size_t k, size_t n_panels, size_t m, const void *w, const void *read_from) {
     float *x = bench_memory(m * k * sizeof *x), *y = bench_memory(m * n_panels * 64);
     double rate[ROUNDS], of_peak[ROUNDS], of_read[ROUNDS];

@@ -1,5 +1,5 @@
-/* check_kernel_pack.c - panels of every rung, byte for byte those of the
- * definition below, and columns back out of them. --bench times the loading. */
+/* check_kernel_pack.c - packing: every rung's panels equal the definition below, byte
+ * for byte, and unpacking gives the columns back. --bench times packing. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
@@ -22,8 +22,8 @@ static float value_at(const void *row, glia_dtype d, size_t i) {
     return d == GLIA_DTYPE_F16 ? glia_f16_to_f32(half_at(row, i)) : glia_bf16_to_f32(half_at(row, i));
 }
 
-/* Any bits: infinities, NaN, denormals and ties of rounding among them. float16's
- * signalling NaN are left out: hardware makes them quiet. */
+/* Random bits, including infinities, NaN, denormals and ties of rounding. float16's
+ * signalling NaN are left out, because hardware makes them quiet. */
 static void fill_row(char *row, glia_dtype d, size_t k) {
     for (size_t i = 0; i < k; i++) {
         uint32_t bits = check_u32();
@@ -41,7 +41,7 @@ static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, 
     const size_t row_bytes = k * size_of(dtypes[from]) + k % 2, panel_bytes = glia_lines_bytes(to, k);
     char *row[GLIA_PANEL], *panel = check_guarded(panel_bytes);
     const void *rows[GLIA_PANEL];
-    for (size_t c = 0; c < GLIA_PANEL; c++) { /* each at its own page's end, or a byte before it */
+    for (size_t c = 0; c < GLIA_PANEL; c++) { /* each row ends at a page, or one byte before it */
         row[c] = check_guarded(row_bytes);
         fill_row(row[c], dtypes[from], k);
         rows[c] = k % 5 == c % 5 ? NULL : row[c];
