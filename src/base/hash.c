@@ -1,6 +1,8 @@
 /* hash.c - see hash.h. */
 #include "base/hash.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LANES = 8, BLOCK = LANES * 8 };
@@ -44,4 +46,8 @@ uint64_t glia_hash(const void *bytes, size_t n, uint64_t seed) {
     uint64_t sum = spread(seed ^ (uint64_t)n);
     for (unsigned i = 0; i < LANES; i++) sum = spread(step(sum, lane[i]));
     return sum;
+}
+
+void glia_hash_hex(char hex[GLIA_HASH_HEX], uint64_t hash) {
+    snprintf(hex, GLIA_HASH_HEX, "%016" PRIx64, hash);
 }

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -73,13 +74,8 @@ static void on_event(void *user, const glia_event *e) {
     p->last = now;
 }
 
-/* splitmix64: Steele, Lea and Flood, Fast Splittable Pseudorandom Number Generators (2014). */
-static uint64_t draw(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
+/* The next number of SplitMix64. */
+static uint64_t draw(uint64_t *state) { return glia_mix64(*state += 0x9e3779b97f4a7c15u); }
 
 /* Every request to its end; on a terminal, with a line that tells how far runs of seconds are. */
 static glia_status finish(bench *b, size_t prompt, size_t output, glia_err *err) {

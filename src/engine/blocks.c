@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/team.h"
 
 static uint32_t buckets_for(int n_blocks) {
@@ -82,16 +83,9 @@ void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, 
 
 /* ---- what the cache knows ------------------------------------------------- */
 
-/* Finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014). */
-static uint64_t mix(uint64_t x) {
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
 static uint64_t hash_block(int32_t parent, const int32_t *tokens, int n) {
-    uint64_t h = mix((uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
-    for (int i = 0; i < n; i++) h = mix(h + (uint32_t)tokens[i] + UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t h = glia_mix64((uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
+    for (int i = 0; i < n; i++) h = glia_mix64(h + (uint32_t)tokens[i] + UINT64_C(0x9e3779b97f4a7c15));
     return h;
 }
 

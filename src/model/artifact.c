@@ -3,7 +3,6 @@
 #include "model/artifact.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +15,7 @@
 #include "model/fused.h"
 #include "model/pack.h"
 
-enum { PAGE = 4096, HEX = 17, CONFIG_MAX = 16 << 20 };
+enum { PAGE = 4096, CONFIG_MAX = 16 << 20 };
 
 static const char layout_key[] = "glia_layout", hashes_name[] = "hashes";
 
@@ -187,14 +186,14 @@ glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, g
     return GLIA_OK;
 }
 
-static glia_status hash_config(char hex[HEX], const char *dir, glia_err *err) {
+static glia_status hash_config(char hex[GLIA_HASH_HEX], const char *dir, glia_err *err) {
     char *text, *path = glia_path_join(dir, "config.json");
     size_t len;
     if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
     const glia_status status = glia_read_file(&text, &len, path, CONFIG_MAX, err);
     free(path);
     if (status) return status;
-    snprintf(hex, HEX, "%016" PRIx64, glia_hash(text, len, 0));
+    glia_hash_hex(hex, glia_hash(text, len, 0));
     free(text);
     return GLIA_OK;
 }
@@ -241,9 +240,9 @@ static const char *byte_order(void) { return __BYTE_ORDER__ == __ORDER_LITTLE_EN
 
 static json_t *make_metadata(const glia_weights *w, const char *config_hash, uint64_t source_hash) {
     fact facts[N_FACTS];
-    char layout[16], source[HEX];
+    char layout[16], source[GLIA_HASH_HEX];
     snprintf(layout, sizeof layout, "%d", GLIA_ARTIFACT_LAYOUT);
-    snprintf(source, sizeof source, "%016" PRIx64, source_hash);
+    glia_hash_hex(source, source_hash);
     json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "glia", layout_key, layout,
                           "byte_order", byte_order(), "architecture", w->config->architecture, "config_hash",
                           config_hash, "source_hash", source);
@@ -282,7 +281,7 @@ static glia_status write_file(const glia_weights *w, const tensor_list *l, json_
 glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, uint64_t source_hash,
                                 const char *dir, glia_team *team, glia_err *err) {
     tensor_list l = {0};
-    char config_hash[HEX];
+    char config_hash[GLIA_HASH_HEX];
     char *path = rank_path(dir, w->parallel.rank);
     json_t *metadata = NULL;
     glia_status status = path ? hash_config(config_hash, config_dir, err) : glia_fail_nomem(err, 0, "a path");
@@ -340,7 +339,7 @@ static glia_status check_header(const glia_weights *w, const char *path, glia_er
 static glia_status check_facts(const glia_weights *w, const char *dir, const char *path,
                                const glia_weights_options *o, glia_err *err) {
     fact facts[N_FACTS];
-    char config_hash[HEX];
+    char config_hash[GLIA_HASH_HEX];
     set_facts(facts, &w->parallel, o->dtype, o->quantize);
     for (int i = 0; i < N_FACTS; i++)
         if (strcmp(said(w, facts[i].key), facts[i].value) != 0)

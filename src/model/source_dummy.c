@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/hash.h"
+
 typedef struct {
     glia_row_source base; /* first, so that pointers to both are equal */
     const glia_model_spec *spec;
@@ -10,16 +12,10 @@ typedef struct {
     uint64_t seed;
 } dummy;
 
-static uint64_t mix(uint64_t x) { /* the finalizer of SplitMix64, Steele et al. 2014 */
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 /* Columns [from, to) of row `row`: uniform with the standard deviation 0.02 of a freshly initialised model.
  */
 static void draw_row(float *y, uint64_t key, size_t row, size_t from, size_t to) {
-    const uint64_t start = mix(key ^ mix(row + 1));
+    const uint64_t start = glia_mix64(key ^ glia_mix64(row + 1));
     for (size_t i = from; i < to; i++) {
         uint32_t h = (uint32_t)(start >> 32) + (uint32_t)i * 0x9e3779b9u;
         h = (h ^ h >> 16) * 0x7feb352du; /* Wellons' low-bias 32-bit finalizer */

@@ -4,7 +4,6 @@
  * file. Tokens and their bytes are copied, because added tokens may follow. */
 #include "text/tokenizer_tables.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,7 @@
 #include "format/safetensors.h"
 #include "text/tokenizer_read.h"
 
-enum { HEX = 17, ALIGN = 64 };
+enum { ALIGN = 64 };
 
 /* Tables in file order. The sizes of all but the last three are multiples of ALIGN. */
 enum { T_SLOTS, T_MERGES, T_TOKENS, T_BYTE_IDS, T_COUNTS, T_BYTES, T_REST, T_HASH, N_TABLES };
@@ -77,21 +76,17 @@ static glia_status write_tables(const glia_bpe *b, const char *rest, const char 
     return status;
 }
 
-static void hash_text(char hex[HEX], const char *text, size_t len) {
-    snprintf(hex, HEX, "%016" PRIx64, glia_hash(text, len, 0));
-}
-
 glia_status glia_tokenizer_tables_write(const char *dir, const char *path, glia_err *err) {
     glia_map m = {0};
     glia_bpe b = {0};
     json_t *rest = NULL;
-    char hex[HEX], *text = NULL, *from = glia_path_join(dir, "tokenizer.json");
+    char hex[GLIA_HASH_HEX], *text = NULL, *from = glia_path_join(dir, "tokenizer.json");
     glia_status status = from ? glia_map_open(&m, from, err) : glia_fail_nomem(err, strlen(dir), "a path");
     if (!status) status = glia_tokenizer_read(&b, &rest, (const char *)m.data, m.len, from, err);
     if (!status && !(text = json_dumps(rest, JSON_COMPACT)))
         status = glia_fail_nomem(err, 0, "the tokenizer");
     if (!status) {
-        hash_text(hex, (const char *)m.data, m.len);
+        glia_hash_hex(hex, glia_hash((const char *)m.data, m.len, 0));
         status = write_tables(&b, text, hex, path, err);
     }
     free(text);
@@ -125,7 +120,7 @@ static bool have_shapes(const glia_tensor_view *t) {
 
 /* True if the file has this layout, belongs to this tokenizer.json and is unchanged. */
 static bool holds(const glia_safetensors *file, const char *text, size_t len) {
-    char layout[16], hex[HEX];
+    char layout[16], hex[GLIA_HASH_HEX];
     uint64_t sum, stored;
     snprintf(layout, sizeof layout, "%d", GLIA_TOKENIZER_TABLES_LAYOUT);
     if (!says(file, layout_key, layout) || file->n != N_TABLES) return false;
@@ -136,7 +131,7 @@ static bool holds(const glia_safetensors *file, const char *text, size_t len) {
     for (int i = 0; i < T_HASH; i++) sum = glia_hash(file->tensor[i].data, file->tensor[i].bytes, sum);
     memcpy(&stored, file->tensor[T_HASH].data, sizeof stored);
     if (sum != stored) return false;
-    hash_text(hex, text, len);
+    glia_hash_hex(hex, glia_hash(text, len, 0));
     return says(file, hash_key, hex);
 }
 
