@@ -425,7 +425,7 @@ static uint64_t step_bytes(const glia_engine *e, const glia_parallel *p, size_t 
     const uint64_t part = sizeof(float) * glia_even_size((size_t)c->hidden, p->tp);
     const uint64_t embedding = p->vocab_parallel ? sum : others * m * part;
     const uint64_t layer = 2 * sum + (spread ? 2 * (m - own) * row_bytes : 0);
-    const uint64_t head = spread ? others * stride : 0, best = others * glia_part_bytes(1);
+    const uint64_t head = spread ? others * stride : 0, best = others * glia_shard_top_bytes(1);
     return embedding + layers * layer + head + best;
 }
 

@@ -339,8 +339,8 @@ static void test_parts(void **state) {
     float x[VOCAB];
     int whole = 0, drawn = 0, tokens[VOCAB] = {0};
     glia_sampler s = new_sampler(VOCAB), mine = new_sampler(VOCAB);
-    const size_t stride = glia_part_bytes(ROOM);
-    char *parts = calloc(RANKS, stride);
+    const size_t stride = glia_shard_top_bytes(ROOM);
+    char *tops = calloc(RANKS, stride);
     for (int round = 0; round < ROUNDS; round++) {
         const int vocab = 1 + (int)(check_u32() % VOCAB), ranks = 1 + round % RANKS;
         const int size = (vocab + ranks - 1) / ranks;
@@ -368,18 +368,18 @@ static void test_parts(void **state) {
         for (int r = 0; r < ranks; r++) {
             const int from = r * size < vocab ? r * size : vocab;
             const int to = from + size < vocab ? from + size : vocab;
-            glia_part *part = (glia_part *)(void *)(parts + (size_t)r * stride);
-            glia_part_find(part, &mine, x + from, to - from, from, k, glia_draw_divisor(&d));
+            glia_shard_top *top = (glia_shard_top *)(void *)(tops + (size_t)r * stride);
+            glia_shard_top_find(top, &mine, x + from, to - from, from, k, glia_draw_divisor(&d));
         }
         s.vocab = vocab;
-        const int32_t got = glia_sample_parts(&mine, parts, stride, ranks, &d), want = glia_sample(&s, x, &d);
+        const int32_t got = glia_sample_shards(&mine, tops, stride, ranks, &d), want = glia_sample(&s, x, &d);
         drawn++;
         whole += got == GLIA_DRAW_WHOLE;
         CHECK(got == want || (got == GLIA_DRAW_WHOLE && p.do_sample),
               "round %d: vocabulary %d, %d ranks, best %d: %d, want %d", round, vocab, ranks, k, got, want);
     }
     assert_true(whole > 0 && drawn > ROUNDS / 2 && whole < drawn / 2); /* rare, even with many ties */
-    free(parts);
+    free(tops);
     free(s.p);
     free(mine.p);
 }
@@ -391,7 +391,7 @@ static void test_parts_need(void **state) {
     static const int32_t forbidden = 1;
     const struct {
         glia_sampling p;
-        size_t n_forbidden, part;
+        size_t n_forbidden, shard;
         int best;
     } rows[] = {
         {{.repetition_penalty = 1, .logprobs = -1}, 0, 10, 1},
@@ -423,7 +423,7 @@ static void test_parts_need(void **state) {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const glia_draw d = {
             .params = &rows[i].p, .forbidden = &forbidden, .n_forbidden = rows[i].n_forbidden};
-        CHECK(glia_draw_best(&d, rows[i].part) == rows[i].best, "row %zu", i);
+        CHECK(glia_draw_best(&d, rows[i].shard) == rows[i].best, "row %zu", i);
     }
 }
 

@@ -315,19 +315,19 @@ int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
 
 /* ---- when each rank has one shard of the logits ------------------------------ */
 
-int glia_draw_best(const glia_draw *d, size_t part) {
+int glia_draw_best(const glia_draw *d, size_t shard) {
     const glia_sampling *p = d->params;
     if (has_processors(d) || p->logprobs >= 0) return 0;
     if (glia_sampling_greedy(p)) return 1;
-    return p->top_k <= GLIA_BEST_MAX && 2 * (size_t)p->top_k <= part ? p->top_k : 0;
+    return p->top_k <= GLIA_BEST_MAX && 2 * (size_t)p->top_k <= shard ? p->top_k : 0;
 }
 
 float glia_draw_divisor(const glia_draw *d) {
     return glia_sampling_greedy(d->params) ? 1.0f : d->params->temperature;
 }
 
-/* Fast path of glia_part_find() for k = 1 and divisor 1: no histogram, no copy. */
-static void find_best(glia_part *out, const float *x, int n, int32_t first, float best) {
+/* Fast path of glia_shard_top_find() for k = 1 and divisor 1: no histogram, no copy. */
+static void find_best(glia_shard_top *out, const float *x, int n, int32_t first, float best) {
     int at = 0;
     while (x[at] != best) at++;
     out->n = 1;
@@ -335,10 +335,10 @@ static void find_best(glia_part *out, const float *x, int n, int32_t first, floa
     for (at++; at < n && !out->more; at++) out->more = x[at] == best;
 }
 
-void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n, int32_t first, int k,
-                    float divisor) {
+void glia_shard_top_find(glia_shard_top *out, glia_sampler *s, const float *logits, int n, int32_t first,
+                         int k, float divisor) {
     assert(k >= 1 && n <= s->vocab);
-    *out = (glia_part){0};
+    *out = (glia_shard_top){0};
     float best;
     out->bad = !largest(&best, logits, n);
     if (n == 0 || out->bad) return;
@@ -361,15 +361,15 @@ void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n,
     }
 }
 
-int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int n_parts,
-                          const glia_draw *d) {
+int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int n_shards,
+                           const glia_draw *d) {
     int n = 0, best = 0;
-    for (int r = 0; r < n_parts; r++) {
-        const glia_part *part = (const void *)((const char *)parts + (size_t)r * stride);
-        if (part->bad) return -1;
-        for (int i = 0; i < part->n; i++, n++) {
-            s->x[n] = part->best[i].x;
-            s->id[n] = part->best[i].id;
+    for (int r = 0; r < n_shards; r++) {
+        const glia_shard_top *shard = (const void *)((const char *)tops + (size_t)r * stride);
+        if (shard->bad) return -1;
+        for (int i = 0; i < shard->n; i++, n++) {
+            s->x[n] = shard->best[i].x;
+            s->id[n] = shard->best[i].id;
             if (s->x[n] > s->x[best]) best = n;
         }
     }
@@ -378,12 +378,12 @@ int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int
     if (glia_sampling_greedy(d->params)) return s->id[best];
     double unused;
     const uint32_t least = threshold(s->x, NULL, n, d->params->top_k, &unused);
-    for (int r = 0; r < n_parts; r++) {
-        const glia_part *part = (const void *)((const char *)parts + (size_t)r * stride);
+    for (int r = 0; r < n_shards; r++) {
+        const glia_shard_top *shard = (const void *)((const char *)tops + (size_t)r * stride);
         uint32_t lowest = UINT32_MAX; /* a rank drops only values equal to its smallest */
-        for (int i = 0; i < part->n; i++)
-            if (ordered(part->best[i].x) < lowest) lowest = ordered(part->best[i].x);
-        if (part->more && lowest == least) return GLIA_DRAW_WHOLE;
+        for (int i = 0; i < shard->n; i++)
+            if (ordered(shard->best[i].x) < lowest) lowest = ordered(shard->best[i].x);
+        if (shard->more && lowest == least) return GLIA_DRAW_WHOLE;
     }
     return draw_of(s, weigh(s, compact(s, n, least), top, d->params), d);
 }

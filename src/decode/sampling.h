@@ -67,25 +67,27 @@ typedef struct {
     bool bad;  /* the shard has a NaN or +inf */
     bool more; /* the shard has more logits equal to the smallest of best[] */
     glia_candidate best[];
-} glia_part;
+} glia_shard_top;
 
-static inline size_t glia_part_bytes(int k) { return sizeof(glia_part) + (size_t)k * sizeof(glia_candidate); }
+static inline size_t glia_shard_top_bytes(int k) {
+    return sizeof(glia_shard_top) + (size_t)k * sizeof(glia_candidate);
+}
 
 /* How many of the largest logits of each shard this draw needs, if the largest
- * shard has `part` logits. 0: the draw needs the whole row, because every token can
+ * shard has `shard` logits. 0: the draw needs the whole row, because every token can
  * be drawn, or because logits are processed or reported. */
-int glia_draw_best(const glia_draw *draw, size_t part);
+int glia_draw_best(const glia_draw *draw, size_t shard);
 /* Divide a shard's logits by this for this draw: the temperature, or 1 if greedy. */
 float glia_draw_divisor(const glia_draw *draw);
-/* Fill *out [glia_part_bytes(k) bytes] from the shard logits [n], which begins at
+/* Fill *out [glia_shard_top_bytes(k) bytes] from the shard logits [n], which begins at
  * token id `first`. Among equal logits lower ids win. Needs s->vocab >= n. */
-void glia_part_find(glia_part *out, glia_sampler *s, const float *logits, int n, int32_t first, int k,
-                    float divisor);
+void glia_shard_top_find(glia_shard_top *out, glia_sampler *s, const float *logits, int n, int32_t first,
+                         int k, float divisor);
 /* The same token as glia_sample() on the whole row, bit for bit, from the messages
  * of all ranks, in rank order, `stride` bytes apart. Returns GLIA_DRAW_WHOLE if the
  * messages lack a token that glia_sample() could draw; then use the whole row. */
-int32_t glia_sample_parts(glia_sampler *s, const void *parts, size_t stride, int n_parts,
-                          const glia_draw *draw);
+int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int n_shards,
+                           const glia_draw *draw);
 
 /* The tokens that sampling can draw, in s->id in ascending order, and their
  * probabilities, which sum to 1, in s->p. Returns the number of tokens; 0 for bad

@@ -157,7 +157,7 @@ static void draw(const glia_leader *l, int i, glia_sampler *sampler) {
     const glia_draw d = glia_request_draw(r, drawn->ahead);
     if (l->use[i].best && !drawn->whole) {
         drawn->token =
-            glia_sample_parts(sampler, glia_rank_parts(rank, i), rank->found_bytes, rank->ranks, &d);
+            glia_sample_shards(sampler, glia_rank_tops(rank, i), rank->found_bytes, rank->ranks, &d);
         return;
     }
     const float *logits = glia_rank_logits(rank, i);

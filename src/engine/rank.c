@@ -12,7 +12,7 @@ static size_t whole_lines(size_t bytes) { return (bytes + GLIA_ALIGN - 1) / GLIA
 static size_t found_bytes(const glia_model_config *c, int ranks, const glia_engine_limits *l) {
     const size_t half = glia_even_size((size_t)c->vocab, ranks) / 2;
     const int most = half > GLIA_BEST_MAX ? GLIA_BEST_MAX : half > 0 ? (int)half : 1;
-    return whole_lines(glia_limit_draws(l) * glia_part_bytes(most) + sizeof(glia_ceilings));
+    return whole_lines(glia_limit_draws(l) * glia_shard_top_bytes(most) + sizeof(glia_ceilings));
 }
 
 static size_t order_bytes(const glia_model_config *c, const glia_engine_limits *l) {
@@ -136,7 +136,7 @@ static void keep_uses(glia_rank *r, const glia_order *o) {
     r->found_bytes = 0;
     for (int i = 0; i < r->n_logits; i++) {
         r->found_at[i] = r->found_bytes;
-        r->found_bytes += r->use[i].best ? glia_part_bytes(r->use[i].best) : 0;
+        r->found_bytes += r->use[i].best ? glia_shard_top_bytes(r->use[i].best) : 0;
     }
 }
 
@@ -144,9 +144,9 @@ static void keep_uses(glia_rank *r, const glia_order *o) {
 static void find(glia_rank *r, int i, glia_sampler *s) {
     const glia_logits_use *use = &r->use[i];
     if (!use->best) return;
-    glia_part *part = (glia_part *)(void *)(r->found + r->found_at[i]);
-    glia_part_find(part, s, glia_decoder_logits(r->decoder, i), (int)r->vocab, (int32_t)r->first, use->best,
-                   use->divisor);
+    glia_shard_top *top = (glia_shard_top *)(void *)(r->found + r->found_at[i]);
+    glia_shard_top_find(top, s, glia_decoder_logits(r->decoder, i), (int)r->vocab, (int32_t)r->first,
+                        use->best, use->divisor);
 }
 
 static void find_share(void *arg, int thread) {
@@ -247,7 +247,7 @@ const float *glia_rank_logits(const glia_rank *r, int i) {
     return r->logits + (size_t)i * (size_t)r->ranks * r->part;
 }
 
-const void *glia_rank_parts(const glia_rank *r, int i) { return r->gathered + r->found_at[i]; }
+const void *glia_rank_tops(const glia_rank *r, int i) { return r->gathered + r->found_at[i]; }
 
 const glia_ceilings *glia_rank_ceilings(const glia_rank *r, int i) {
     return r->config.world ? (const glia_ceilings *)(const void *)r->gathered + i : &r->ceilings;

@@ -70,8 +70,8 @@ glia_status glia_rank_lead(glia_rank *r, glia_err *err);
 
 /* Row i of the last step's logits [vocab], where the whole row was wanted or ordered since. */
 const float *glia_rank_logits(const glia_rank *r, int i);
-/* Rank 0's glia_part of row i; the next rank's is found_bytes further. */
-const void *glia_rank_parts(const glia_rank *r, int i);
+/* Rank 0's glia_shard_top of row i; the next rank's is found_bytes further. */
+const void *glia_rank_tops(const glia_rank *r, int i);
 /* After ORDER_MEASURE: rank i's ceilings. */
 const glia_ceilings *glia_rank_ceilings(const glia_rank *r, int i);
 
