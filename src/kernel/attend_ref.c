@@ -1,5 +1,5 @@
-/* attend_ref.c - attention over one span, and merging, in plain C: what
- * kernels.h means. Sums of values and weights take 16 positions at a time from zero. */
+/* attend_ref.c - the definition of `attend` and `merge` in plain C. Values and
+ * weights are accumulated in chains of 16 positions, each from zero. */
 #include <math.h>
 
 #include "kernel/exp_ref.h"

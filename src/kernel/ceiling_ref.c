@@ -1,4 +1,4 @@
-/* ceiling_ref.c - what the machine can do at most, in plain C: read, multiply-add. */
+/* ceiling_ref.c - the ceilings of bench in plain C: reading and multiply-adds. */
 #include "kernel/panel.h"
 
 #include <string.h>
@@ -30,7 +30,7 @@ uint64_t glia_peak_f32_ref(uint64_t rounds) {
         for (int i = 0; i < LANES; i++) sum[i] = sum[i] * 0.5f + 1.0f;
     float total = 0;
     for (int i = 0; i < LANES; i++) total += sum[i];
-    volatile float sink = total; /* keeps the loop */
+    volatile float sink = total; /* without this the compiler would remove the loop */
     (void)sink;
     return rounds * LANES * 2;
 }

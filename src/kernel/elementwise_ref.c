@@ -1,5 +1,6 @@
-/* elementwise_ref.c - norm, rotation, activation and sum of single rows, in
- * plain C: what kernels.h means. The norm is taken in float64 and rounded once. */
+/* elementwise_ref.c - the definitions of the operations on single rows in plain C:
+ * norm, rotation, activation, sum, division. The norm is computed in float64 and
+ * rounded once. */
 #include "kernel/kernels.h"
 
 #include <math.h>

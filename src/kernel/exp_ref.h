@@ -1,9 +1,10 @@
-/* exp_ref.h - exp(x) in float32 without libm, so that its bits are ours.
+/* exp_ref.h - exp(x) in float32 without libm: the bits do not depend on a C library.
  *
- * x = n ln 2 + r with |r| <= ln(2) / 2; exp(r) by its Taylor series to r^7, whose
- * rest is below 0.1 ulp; times 2^n in two steps, so that results below the
- * normal range round once. ln 2 is cut in two: n times the first part is exact.
- * Within 2 ulp; exp(0) is 1; -104 and below give 0, 89 and above inf; NaN stays. */
+ * x = n ln 2 + r with |r| <= ln(2) / 2. exp(r) is its Taylor series to r^7, whose
+ * remainder is below 0.1 ulp. Two factors make 2^n, so that a subnormal result is
+ * rounded once. ln 2 is a sum of two constants; n times the first is exact.
+ * The error is at most 2 ulp. exp(0) is 1, exp(NaN) is NaN; x <= -104 gives 0 and
+ * x >= 89 infinity. */
 #ifndef GLIA_KERNEL_EXP_REF_H
 #define GLIA_KERNEL_EXP_REF_H
 
@@ -15,7 +16,7 @@
 #define GLIA_LOG2_E 1.44269504f
 #define GLIA_LN2_HIGH 0.693359375f /* 355 / 512 */
 #define GLIA_LN2_LOW (-2.12194440e-4f)
-#define GLIA_ROUND 12582912.0f /* 1.5 * 2^23: adding and subtracting it rounds to an integer */
+#define GLIA_ROUND 12582912.0f /* c = 1.5 * 2^23: (x + c) - c is x rounded to an integer */
 
 static inline float glia_exp2_int(int n) {
     const uint32_t bits = (uint32_t)(n + 127) << 23;

@@ -1,4 +1,4 @@
-/* kv_ref.c - one position into a tile of the KV cache and from tile to tile, in plain C. */
+/* kv_ref.c - the definitions of `kv_store`, `kv_copy` and `kv_widen` in plain C. */
 #include "kernel/kv_tile.h"
 
 #include <string.h>
@@ -37,7 +37,7 @@ void glia_kv_store_ref(void *tile, glia_dtype dtype, size_t at, const float *k, 
         glia_panel_set(k_panel, dtype, d, at % GLIA_PANEL, 0);
 }
 
-/* Bytes of an element, and where it lies in its panel. */
+/* Bytes of an element, and its index in its panel. */
 static inline void copy_element(char *to, size_t i, const char *from, size_t j, size_t bytes) {
     memcpy(to + i * bytes, from + j * bytes, bytes);
 }

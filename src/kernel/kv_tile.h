@@ -1,4 +1,4 @@
-/* kv_tile.h - where a position's elements lie in a tile of the KV cache. */
+/* kv_tile.h - addresses of a position's elements in a tile of the KV cache. */
 #ifndef GLIA_KERNEL_KV_TILE_H
 #define GLIA_KERNEL_KV_TILE_H
 
@@ -6,24 +6,24 @@
 
 #include "kernel/panel.h"
 
-/* The K panel that holds position `at`, as its column at % 16. */
+/* The K panel whose column at % 16 is position `at`. */
 static inline char *glia_k_panel(void *tile, glia_dtype dtype, size_t head_dim, size_t at) {
     return (char *)tile + at / GLIA_PANEL * glia_k_panel_bytes(dtype, head_dim);
 }
 
-/* The V panel that holds dimension d, as its column d % 16. */
+/* The V panel whose column d % 16 is dimension d. */
 static inline char *glia_v_panel(void *tile, glia_dtype dtype, size_t head_dim, size_t d) {
     return (char *)tile + 2 * glia_k_panel_bytes(dtype, head_dim) +
            d / GLIA_PANEL * glia_v_panel_bytes(dtype);
 }
 
-/* Of an int8 tile: 32 scales of keys, then 32 of values. */
+/* The scales of an int8 tile: 32 for keys, then 32 for values. */
 static inline float *glia_kv_scales(void *tile, size_t head_dim) {
     char *at = (char *)tile + glia_kv_tile_bytes(GLIA_DTYPE_I8, head_dim) - 2 * GLIA_KV_TILE * sizeof(float);
     return (float *)(void *)at;
 }
 
-/* The scale of one head's n elements; *factor is what makes int8 of them. */
+/* The scale of one head's n elements; an element times *factor, rounded, is its int8. */
 static inline float glia_kv_scale(const float *x, size_t n, float *factor) {
     float top = 0;
     bool finite = true;

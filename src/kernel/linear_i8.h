@@ -1,16 +1,16 @@
-/* linear_i8.h - float32 rows through int8 panels where rows are many: GROUP panels
- * of one run are widened to float32 in the second cache and go through the
- * rung's float32 kernel, whose sums of one run these are. Runs are added in y,
- * as there. Included by the rungs, each with its own widening and kernel. */
+/* linear_i8.h - many float32 rows through int8 panels. One run of GROUP panels is
+ * widened to float32 in L2, and the rung's float32 kernel multiplies it: the sums
+ * of a run are that kernel's. Runs are added in y, in the order of that kernel.
+ * Each rung includes this file and passes its own widening and kernel. */
 #ifndef GLIA_KERNEL_LINEAR_I8_H
 #define GLIA_KERNEL_LINEAR_I8_H
 
 #include "kernel/panel.h"
 
-/* A panel's lines [groups] of 4 k as float32 panels. */
+/* Convert `groups` lines, each 4 k of 16 columns, to float32 lines. */
 typedef void glia_widen_fn(float *to, const char *lines, size_t groups);
 
-/* y (+)= t, and times scale after the last run. */
+/* Add the sums t of one run to y; multiply by scale after the last run. */
 static inline void glia_add_run(float *y, const float *t, const float *scale, bool first, bool last,
                                 size_t panels) {
     for (size_t p = 0; p < panels; p++, y += GLIA_PANEL, t += GLIA_PANEL, scale += GLIA_PANEL)
@@ -20,7 +20,7 @@ static inline void glia_add_run(float *y, const float *t, const float *scale, bo
         }
 }
 
-/* `f32`: the rung's kernel of float32 weights and rows. */
+/* `f32` is the rung's kernel for float32 weights and rows. */
 static inline void glia_linear_i8_many(const glia_gemm *g, glia_widen_fn *widen, glia_gemm_fn *f32) {
     enum { GROUP = 4, ROWS = 48 };
     float wide[GROUP * GLIA_RUN * GLIA_PANEL] __attribute__((aligned(64)));

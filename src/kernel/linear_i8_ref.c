@@ -1,4 +1,4 @@
-/* linear_i8_ref.c - int8 rows through int8 panels, in plain C: what kernels.h means. */
+/* linear_i8_ref.c - the definition of the product of int8 rows and int8 panels in plain C. */
 #include "kernel/panel.h"
 
 glia_gemm_fn glia_gemm_i8_i8_ref;

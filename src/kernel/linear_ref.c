@@ -1,5 +1,5 @@
-/* linear_ref.c - rows through panels, in plain C: what kernels.h means. The
- * sums have the three levels of panel.h; only here without fused multiply-adds. */
+/* linear_ref.c - the definition of the product of float32 rows and panels in plain
+ * C. Sums have the three levels of panel.h. This rung alone has no fused multiply-add. */
 #include "kernel/panel.h"
 
 glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_i8_f32_ref;

@@ -1,16 +1,18 @@
 /* linear_w8a8.h - int8 rows through int8 panels: the loops that all rungs share.
  *
- * A rung defines, before it includes this:
+ * A rung defines the following before it includes this file:
  *   glia_sums             16 int32 sums, one for each column
- *   glia_line             a line of a panel, made ready for products by
- *   glia_line_ready()     from its address
- *   glia_dot()            sums + the products of four k: a line and 4 bytes of a row
- *   glia_sums_start()     zero, or less what glia_dot() will add too much for a row
- *   glia_sums_load/store  from and to memory; glia_sums_finish: times scales, to float32
- *   TILE_ROWS, TILE_PANELS of a tile of many rows, FEW_PANELS of one row
+ *   glia_line             a line of a panel, converted for products
+ *   glia_line_ready()     loads and converts a line
+ *   glia_dot()            adds the products of four k: a line and 4 bytes of a row
+ *   glia_sums_start()     the initial sums: zero, or minus a row's excess in glia_dot()
+ *   glia_sums_load/store  from and to memory
+ *   glia_sums_finish()    multiplies by the scales and stores float32
+ *   TILE_ROWS, TILE_PANELS  size of a tile for many rows
+ *   FEW_PANELS            panels of a tile for one row
  *
- * Integer sums are exact, so their order is free: between blocks of K they wait
- * in y as int32. Blocks keep GROUP panels in the second cache while rows pass. */
+ * Integer sums are exact, so their order is free. Between blocks of K they are kept
+ * in y as int32. A block of K of GROUP panels stays in L2 while all rows use it. */
 #ifndef GLIA_KERNEL_LINEAR_W8A8_H
 #define GLIA_KERNEL_LINEAR_W8A8_H
 
@@ -24,7 +26,7 @@ typedef struct {
     size_t ldy, ldx, panel_bytes, k;
 } product;
 
-/* R rows through P panels, k in [begin, end); begin is a multiple of 4. */
+/* One tile: R rows and P panels, k in [begin, end). begin is a multiple of 4. */
 GLIA_INLINE void one_tile(const product *t, size_t begin, size_t end, const int R, const int P) {
     glia_sums sum[R * P];
     GLIA_UNROLL for (int r = 0; r < R; r++) {

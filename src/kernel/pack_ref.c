@@ -1,4 +1,4 @@
-/* pack_ref.c - into panels and out of them, in plain C: what kernels.h means. */
+/* pack_ref.c - the definitions of `pack` and `unpack` in plain C. */
 #include "kernel/panel.h"
 
 #include <string.h>
@@ -6,7 +6,7 @@
 glia_pack_fn glia_pack_ref;
 glia_unpack_fn glia_unpack_ref;
 
-static uint16_t half_at(const void *row, size_t i) { /* rows of a file need not be aligned */
+static uint16_t half_at(const void *row, size_t i) { /* a checkpoint does not align its rows */
     uint16_t bits;
     memcpy(&bits, (const char *)row + i * sizeof bits, sizeof bits);
     return bits;
@@ -25,7 +25,7 @@ void glia_pack_ref(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL
     memset(panel, 0, glia_lines_bytes(to, k));
     for (size_t c = 0; c < GLIA_PANEL; c++)
         for (size_t i = 0; rows[c] && i < k; i++)
-            if (to == from && to == GLIA_DTYPE_BF16) /* bits, so that a NaN keeps its payload */
+            if (to == from && to == GLIA_DTYPE_BF16) /* copies bits, so that a NaN keeps its payload */
                 ((uint16_t *)panel)[glia_bf16_at(i, c)] = half_at(rows[c], i);
             else
                 glia_panel_set(panel, to, i, c, element(rows[c], from, i));

@@ -1,10 +1,10 @@
-/* panel.h - one element of a panel, and the order in which sums are taken.
+/* panel.h - one element of a panel, and the order of additions.
  *
- * Every long sum of this folder has three levels, the same in every rung: an
+ * Every long sum in this folder has three levels, the same on every rung: an
  * element is a sum of runs of GLIA_RUN products, a run is a sum of chains of
- * GLIA_CHAIN, a chain adds its products one by one; each level in rising k from
- * zero. The error of random data grows with CHAIN + RUN / CHAIN + k / RUN where
- * one long chain's grows with k; docs/SPEED.md has both measured. */
+ * GLIA_CHAIN products, and a chain adds its products one by one. Each level starts
+ * from zero and goes up in k. The error on random data grows with
+ * CHAIN + RUN / CHAIN + k / RUN; the error of one long chain grows with k. */
 #ifndef GLIA_KERNEL_PANEL_H
 #define GLIA_KERNEL_PANEL_H
 
@@ -14,13 +14,13 @@
 
 enum { GLIA_CHAIN = 16, GLIA_RUN = 512 };
 
-/* Index, in elements of a bfloat16 panel, of row k and column c. */
+/* Index of the element at k and column c in a bfloat16 panel. */
 static inline size_t glia_bf16_at(size_t k, size_t c) { return k / 2 * 32 + c * 2 + k % 2; }
 
-/* The same of an int8 panel. */
+/* The same in an int8 panel. */
 static inline size_t glia_i8_at(size_t k, size_t c) { return k / 4 * 64 + c * 4 + k % 4; }
 
-/* An int8 element is the integer; its column's scale is the caller's. */
+/* One element as float32. The caller multiplies an int8 element by its column's scale. */
 static inline float glia_panel_get(const void *panel, glia_dtype element, size_t k, size_t c) {
     if (element == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];
     if (element == GLIA_DTYPE_I8) return ((const int8_t *)panel)[glia_i8_at(k, c)];
@@ -34,8 +34,8 @@ static inline void glia_panel_set(void *panel, glia_dtype element, size_t k, siz
         ((uint16_t *)panel)[glia_bf16_at(k, c)] = glia_f32_to_bf16(value);
 }
 
-/* Where P panels are read side by side, each `at` bytes in: where the line stands that the
- * first of them needs then. Past its end that is the first of the next P. */
+/* For P consecutive panels that are read side by side: the offset of the line that the first panel
+ * reads at byte `at`. Past that panel's end it is a line of the first of the next P panels. */
 static inline size_t glia_side_by_side(size_t at, size_t panel_bytes, int P) {
     return at < panel_bytes ? at : at + (size_t)(P - 1) * panel_bytes;
 }

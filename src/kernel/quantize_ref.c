@@ -1,4 +1,4 @@
-/* quantize_ref.c - weights and rows to int8, in plain C: what kernels.h means. */
+/* quantize_ref.c - the definitions of `absmax`, `pack_i8` and `quantize` in plain C. */
 #include "kernel/panel.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@ glia_absmax_fn glia_absmax_ref;
 glia_pack_i8_fn glia_pack_i8_ref;
 glia_quantize_fn glia_quantize_ref;
 
-/* Element i of a row whose steps of 64 bytes are `step` bytes apart; rows of a file need not be aligned. */
+/* Element i of a row whose steps of 64 bytes are `step` bytes apart, at any alignment. */
 static float element(const void *row, size_t step, glia_dtype from, size_t i) {
     const size_t size = from == GLIA_DTYPE_F32 ? 4 : 2, at = i * size;
     const char *element = (const char *)row + at / 64 * step + at % 64;
@@ -22,7 +22,7 @@ static float element(const void *row, size_t step, glia_dtype from, size_t i) {
     return from == GLIA_DTYPE_BF16 ? glia_bf16_to_f32(bits) : glia_f16_to_f32(bits);
 }
 
-/* As bits, magnitudes of floats are in order: NaN above infinity above all numbers. */
+/* The bits of magnitudes, compared as integers, have the order of the floats: NaN is above infinity. */
 static float largest(const void *row, size_t step, glia_dtype from, size_t k) {
     uint32_t most = 0;
     for (size_t i = 0; i < k; i++) {
@@ -53,7 +53,7 @@ void glia_quantize_ref(int8_t *q, size_t q_step, float *scale, const void *x, si
     const float most = largest(x, x_step, from, k);
     const float steps = most >= 0x1p-120f ? GLIA_I8_MAX / most : 0; /* false for NaN too */
     *scale = isnan(most) ? most : steps > 0 ? most / GLIA_I8_MAX : 0;
-    for (size_t i = 0; i < k; i++) { /* a NaN has no integer */
+    for (size_t i = 0; i < k; i++) { /* a NaN cannot be converted to an integer */
         const float v = steps > 0 ? element(x, x_step, from, i) * steps : 0;
         q[i / 64 * q_step + i % 64] = (int8_t)rintf(v);
     }

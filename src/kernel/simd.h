@@ -1,12 +1,12 @@
-/* simd.h - what the vector rungs tell the compiler: copy this body with these
- * constants, and write this loop out so that its accumulators stay in registers. */
+/* simd.h - how the vector rungs make the compiler specialise a function for constants
+ * and unroll a loop, so that accumulators stay in registers. */
 #ifndef GLIA_KERNEL_SIMD_H
 #define GLIA_KERNEL_SIMD_H
 
 #define GLIA_INLINE static inline __attribute__((always_inline))
 
-/* The statement for the n rows at hand, LEAST to MOST of 1 to 6 (12), with R a constant:
- * a body copied for each. (Clang does not unroll loops within an unrolled loop over R.) */
+/* Run the statement with the constant R = n, for n from LEAST to MOST within 1 to 6 (or 12). Each
+ * R is a copy of the statement: Clang does not unroll a loop inside an unrolled loop over R. */
 /* clang-format off */
 #define GLIA_CASE(N, LEAST, MOST, ...) case N: if (N >= LEAST && N <= MOST) { enum { R = N }; __VA_ARGS__; } break;
 #define GLIA_3_CASES(N, ...) GLIA_CASE(N, __VA_ARGS__) GLIA_CASE(N + 1, __VA_ARGS__) GLIA_CASE(N + 2, __VA_ARGS__)

@@ -1,24 +1,23 @@
-/* attend_amx.c - attention over a span on AMX tiles, the softmax between its two
- * products in AVX-512, both at the same time.
+/* attend_amx.c - attention over a span: both products on AMX tiles, and the softmax
+ * between them in AVX-512 at the same time.
  *
- * Queries are taken 32 (or 16) at a time and keys in steps of 128 at absolute
- * positions: scores of a step in tiles, weights p = exp(score - m), o += p V. m
- * moves to the step's largest score only when that exceeds it by 8, which is
- * when o and l are scaled down: rare, and a matter of the query's own keys.
- * Three steps are in hand at once, the scores of the next, the softmax of this
- * and the values of the last, instruction by instruction in turns (turn()), so
- * that the tile unit does not wait for the vector units.
+ * A block is up to 32 queries, and a step is 128 keys at an absolute position. A step computes scores in
+ * tiles, then the weights p = exp(score - m), then o += p V. m moves to the step's largest score only if that
+ * score exceeds m by 8; o and l are then scaled down. This is rare, and it depends on the query's own keys
+ * alone. Three steps are pipelined: turn() interleaves the score instructions of the next step, the softmax
+ * of this step and the value instructions of the last step, so that the tile unit does not wait for the
+ * vector units.
  *
- * Queries and weights are rounded to bfloat16; l sums the rounded weights, so
- * that what multiplies the values sums to one. exp has an error of 2^-13.7, a
- * thirtieth of that rounding. The orders of additions are the instruction's
- * (linear_amx.c): scores 32 dimensions at a time, values 32 positions at a time.
- * A tile row is a query, so the sums are those of a query alone.
+ * Queries and weights are rounded to bfloat16. l sums the rounded weights, so the
+ * factors of the values sum to one. The error of exp is 2^-13.7, a thirtieth of
+ * that rounding. The order of additions is that of the instruction (linear_amx.c):
+ * scores 32 dimensions at a time, values 32 positions at a time. A query is one row
+ * of a tile, so its sums do not depend on the other queries.
  *
- * Unseen weights are zero and their products are added; that changes nothing as
- * long as the values are finite. So positions that no query sees are zeroed in a
- * copy, and where queries see different keys of a step with a value that is not
- * finite, each goes alone. */
+ * The weight of an unseen key is zero, and its product with the value is added. That
+ * changes nothing if the value is finite. So positions that no query of the block
+ * sees are zeroed in a copy. If queries of a block see different keys of a step and
+ * a value is not finite, the step's values are computed for one query at a time. */
 #include <math.h>
 #include <string.h>
 
@@ -32,28 +31,29 @@ glia_narrow_fn glia_narrow_amx;
 
 enum {
     ROWS = 2 * GLIA_AMX_ROWS, /* queries of a block */
-    KEYS = 128,               /* of a step */
+    KEYS = 128,               /* keys of a step */
     STEP_TILES = KEYS / GLIA_KV_TILE,
-    LINES = KEYS / GLIA_PANEL, /* registers of a step's scores */
+    LINES = KEYS / GLIA_PANEL, /* registers for the scores of one query in a step */
     DIM_MAX = GLIA_HEAD_DIM_MAX,
     VALUES_MAX = DIM_MAX / GLIA_PANEL * GLIA_AMX_BYTES, /* V panels of a cache tile */
 };
 
-/* A block of queries: which, what they see, and their state. Three can be in hand. */
+/* A block of queries: their indices, the keys that they see, and their state. Three blocks are in use at
+ * once. */
 typedef struct {
     size_t first, rows;
-    int lo, hi, all_lo, all_hi;              /* what any of them sees, what all see */
+    int lo, hi, all_lo, all_hi;              /* keys that any query sees; keys that all see */
     _Alignas(64) uint16_t q[ROWS * DIM_MAX]; /* [ROWS, dims] */
     float o[ROWS * DIM_MAX];                 /* [ROWS, columns] */
-    float l[ROWS][GLIA_PANEL];               /* l in 16 parts */
-    float m[ROWS];                           /* of scores that are not scaled yet */
+    float l[ROWS][GLIA_PANEL];               /* l as 16 partial sums */
+    float m[ROWS];                           /* of scores before they are scaled */
 } block;
 
-/* What the stages of one step hand on. Two steps share each kind at a time. */
+/* What one stage of a step passes to the next. Two of these are in use at once. */
 typedef struct {
     _Alignas(64) float s[ROWS][KEYS];
     uint16_t p[ROWS][KEYS];
-    float shrink[ROWS]; /* factors on o, of the rows in `moved` */
+    float shrink[ROWS]; /* factors on o for the rows in `moved` */
     uint32_t moved;
 } stage;
 
@@ -61,28 +61,28 @@ typedef struct {
 typedef struct {
     block *b;
     stage *s;
-    int at;             /* its first key */
+    int at;             /* first key */
     size_t first, last; /* cache tiles that any query sees */
-    bool fresh, done;   /* the block's first step, its last */
+    bool fresh, done;   /* this is the block's first step; its last step */
 } job;
 
 typedef struct {
     glia_softmax out;
     const float *q;
     size_t ldq, n, head_dim;
-    size_t dims, panels, k_panel_bytes; /* dims: head_dim in whole tiles */
+    size_t dims, panels, k_panel_bytes; /* dims: head_dim rounded up to whole tiles */
     const void *const *tile;
     const int16_t *lo, *hi;
     float scale, margin;
-    size_t rows; /* of a block in tiles: all of few queries, else ROWS */
+    size_t rows; /* rows of a block's tiles: n if n is at most 16, else ROWS */
     stage stage[2];
     block block[3];
-    _Alignas(64) char edge[2][VALUES_MAX]; /* V panels of the outermost tiles, the unseen zeroed */
+    _Alignas(64) char edge[2][VALUES_MAX]; /* V panels of the first and last tile, unseen positions zeroed */
 } work;
 
 /* ---- softmax -------------------------------------------------------------- */
 
-/* 2^t: a polynomial of t less its floor, times 2^floor(t); -inf gives 0, NaN stays. */
+/* 2^t: a polynomial of t - floor(t), times 2^floor(t). -inf gives 0, NaN gives NaN. */
 static inline __m512 exp2_fast(__m512 t) {
     const __m512 f = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     __m512 p = _mm512_set1_ps(0.0780245215f);
@@ -92,7 +92,7 @@ static inline __m512 exp2_fast(__m512 t) {
     return _mm512_scalef_ps(p, t);
 }
 
-/* The rare case: m moves to the largest of `top`; what was summed so far shrinks. */
+/* The rare case: m becomes the largest of `top`, and the sums so far are scaled down. */
 static __attribute__((noinline)) void move(const work *w, const job *j, size_t r, __m512 top) {
     block *b = j->b;
     const float before = b->m[r];
@@ -105,7 +105,7 @@ static __attribute__((noinline)) void move(const work *w, const job *j, size_t r
 
 static inline __mmask16 below(int n) { return (__mmask16)(n <= 0 ? 0 : n >= 16 ? 0xffff : (1 << n) - 1); }
 
-/* Row r's scores to weights; [lo, hi): the keys it sees, if not all. */
+/* Convert the scores of row r to weights. The row sees the keys [lo, hi) of the step unless `all` is set. */
 GLIA_INLINE void soften(const work *w, const job *j, size_t r, int lo, int hi, const bool all) {
     const __m512 none = _mm512_set1_ps(-INFINITY);
     block *b = j->b;
@@ -133,13 +133,13 @@ GLIA_INLINE void soften(const work *w, const job *j, size_t r, int lo, int hi, c
     _mm512_store_ps(b->l[r], sum);
 }
 
-/* The softmax of a step, some rows at a time. */
+/* The softmax of a step, whose rows are interleaved with tile instructions. */
 typedef struct {
     const work *w;
     const job *j;
     size_t row, rows;
-    bool all; /* its queries see the whole step */
-    bool two; /* rows at a time */
+    bool all; /* every query sees every key of the step */
+    bool two; /* two rows at a time, else one */
 } softmax;
 
 static softmax softmax_of(const work *w, const job *j) {
@@ -171,7 +171,7 @@ GLIA_INLINE void soften_row(softmax *x) {
 
 static __attribute__((noinline)) void soften_another(softmax *x) { soften_row(x); }
 
-/* A row between two steps of the tiles; heads of few dimensions have fewer steps than rows. */
+/* Compute one or two rows between two tile steps: heads of few dimensions have fewer tile steps than rows. */
 GLIA_INLINE void pump(softmax *x) {
     if (x->row < x->rows) soften_row(x);
     if (x->two && x->row < x->rows) soften_another(x);
@@ -179,14 +179,14 @@ GLIA_INLINE void pump(softmax *x) {
 
 /* ---- the two products ----------------------------------------------------- */
 
-/* Bytes that will be read a step from now. */
+/* Prefetch the tile that the next step reads. */
 GLIA_INLINE void fetch(const char *p) {
     GLIA_UNROLL for (int i = 0; i < GLIA_AMX_BYTES; i += 64) _mm_prefetch(p + i, _MM_HINT_T1);
 }
 
-/* Where the four sums of a 2 x 2 block of tiles lie; NULL: nowhere. A block's
- * sums are stored while the next block begins, each just before its tile is
- * needed again: stores in a row would hold the tiles up. */
+/* Addresses of the four sums of a 2 x 2 block of tiles; NULL: not stored. The sums of
+ * a block are stored while the next block begins, each just before its tile is
+ * needed again: four stores in a row would stall the tile unit. */
 typedef struct {
     float *sum[4];
     size_t stride;
@@ -200,7 +200,7 @@ GLIA_INLINE void store_sums(const place *p, const int tile) {
     if (tile == 3) _tile_stored(3, p->sum[3], p->stride);
 }
 
-/* Let go of a tile and begin again from zero, or from `from`. */
+/* Store a tile's sum to `before`, then start the tile from zero or from `from`. */
 GLIA_INLINE void begin_sums(const place *before, const place *from, const int tile) {
     store_sums(before, tile);
     if (from && from->sum[tile]) {
@@ -216,8 +216,8 @@ GLIA_INLINE void begin_sums(const place *before, const place *from, const int ti
     }
 }
 
-/* One step of a block: T tiles of rows at a and a1, two panels at b0 and b1, which are not worth the first
- * cache: no other step of these rows reads them. */
+/* One step of a block: T tiles of rows at a and a1, and two panels at b0 and b1. The panels bypass L1: no
+ * other step of these rows reads them. */
 GLIA_INLINE void multiply(const void *a, const void *a1, size_t stride, const char *b0, const char *b1,
                           const int T, const bool begin, const place *before, const place *from) {
     _tile_loadd(4, a, stride);
@@ -243,7 +243,7 @@ GLIA_INLINE void flush_sums(const place *p, const int T) {
     store_sums(p, 3);
 }
 
-/* s = q k of T times 16 queries. */
+/* s = q k for T * 16 queries. */
 GLIA_INLINE void scores(const work *w, const job *j, softmax *x, const int T) {
     const size_t stride = w->dims * sizeof(uint16_t);
     const uint16_t *q0 = j->b->q, *q1 = q0 + GLIA_AMX_ROWS * w->dims;
@@ -271,7 +271,7 @@ GLIA_INLINE void scores(const work *w, const job *j, softmax *x, const int T) {
     flush_sums(&before, T);
 }
 
-/* o += p v of T times 16 queries; v [STEP_TILES] the V panels of the step's tiles. */
+/* o += p v for T * 16 queries. v [STEP_TILES] are the V panels of the step's tiles. */
 GLIA_INLINE void values(const work *w, const job *j, const char *const v[STEP_TILES], float *o, softmax *x,
                         const int T) {
     const size_t columns = w->panels * GLIA_PANEL, ld = sizeof j->s->p[0];
@@ -305,7 +305,7 @@ static const char *values_of(const work *w, size_t t) {
     return (const char *)w->tile[t] + 2 * w->k_panel_bytes;
 }
 
-/* Copy the V panels of tile t with the positions outside [lo, hi) of the span zeroed. */
+/* Copy the V panels of cache tile t and zero the positions outside [lo, hi) of the span. */
 static const char *zero_unseen(const work *w, char *to, size_t t, int lo, int hi) {
     const char *from = values_of(w, t);
     for (size_t line = 0; line < w->panels * 16; line++) {
@@ -318,7 +318,7 @@ static const char *zero_unseen(const work *w, char *to, size_t t, int lo, int hi
     return to;
 }
 
-/* The V panels of a step's tiles as queries that see [lo, hi) of the span may multiply them. */
+/* Set v to the V panels of a step's cache tiles, with positions outside [lo, hi) of the span zeroed. */
 static void find_values(work *w, const job *j, int lo, int hi, const char *v[STEP_TILES]) {
     for (size_t t = j->first; t <= j->last; t++) {
         const int at = (int)t * GLIA_KV_TILE, end = at + GLIA_KV_TILE;
@@ -338,7 +338,7 @@ static bool all_finite(const work *w, const job *j) {
     return bad == 0;
 }
 
-/* values() for queries that see different keys, some of whose values are not finite: one by one. */
+/* values() for one query at a time: queries see different keys, and a value is not finite. */
 static __attribute__((noinline)) void values_apart(work *w, const job *j) {
     float before[ROWS * DIM_MAX], sum[ROWS * DIM_MAX];
     const size_t columns = w->panels * GLIA_PANEL;
@@ -362,7 +362,7 @@ static __attribute__((noinline)) void values_apart(work *w, const job *j) {
 
 /* ---- blocks and steps ------------------------------------------------------ */
 
-/* The block of queries from `first` on, into b. False where none of them sees a key. */
+/* Set b to the block of queries from `first` on. Returns false if none of them sees a key. */
 static bool begin_block(const work *w, block *b, size_t first) {
     b->first = first;
     b->rows = glia_min(w->n - first, ROWS);
@@ -391,7 +391,8 @@ static bool begin_block(const work *w, block *b, size_t first) {
     return true;
 }
 
-/* The step after `j`, or the first one where j->b is NULL; its block goes where j's is not. */
+/* Set *next to the step after `j`, or to the first step if j->b is NULL. A new block uses other memory than
+ * j->b. */
 static bool next_job(work *w, const job *j, job *next) {
     block *b = j->b;
     int at = j->at + KEYS;
@@ -435,7 +436,7 @@ static void end_values(const work *w, const block *b) {
                              _mm512_load_ps(b->o + r * columns + c));
 }
 
-/* What a step's values need first: earlier sums shrunk, unseen positions zeroed. False: done already. */
+/* Scale earlier sums down and find the V panels. Returns false if the values are computed already. */
 static bool prepare_values(work *w, const job *j, const char *v[STEP_TILES]) {
     const size_t columns = w->panels * GLIA_PANEL;
     const block *b = j->b;
@@ -456,12 +457,12 @@ static bool prepare_values(work *w, const job *j, const char *v[STEP_TILES]) {
     return true;
 }
 
-/* Three steps in hand: scores of `next`, softmax of `now`, values of `last`. */
+/* Interleave the scores of `next`, the softmax of `now` and the values of `last`. */
 GLIA_INLINE void turn(work *w, const job *next, const job *now, const job *last, const int T) {
     softmax x = softmax_of(w, now);
     const char *v[STEP_TILES];
     const bool some = last && prepare_values(w, last, v);
-    __asm__ volatile("" : : : "memory"); /* what was stored is there before tiles load it */
+    __asm__ volatile("" : : : "memory"); /* the compiler must store before tiles load */
     if (next) scores(w, next, &x, T);
     if (some) values(w, last, v, last->b->o, &x, T);
     while (x.row < x.rows) soften_row(&x);

@@ -1,5 +1,5 @@
-/* attend_avx2.c - the AVX2 twins of attend_ref.c: two panel products around a
- * softmax. See attend_avx512.c for the shape; three queries at a time. */
+/* attend_avx2.c - the AVX2 twins of attend_ref.c: a panel product, a softmax, a panel
+ * product. The structure is that of attend_avx512.c, with three queries at a time. */
 #include <math.h>
 
 #include "kernel/x86/exp_avx2.h"
@@ -19,7 +19,7 @@ typedef struct {
     float scale;
 } span;
 
-/* p[r] = scores of R queries with all positions of the tiles that [lo, hi) touches. */
+/* p[r] = scores of query r with all positions of the cache tiles that [lo, hi) touches. */
 GLIA_INLINE void scores(float p[ROWS][GLIA_SPAN], const span *a, const float *q, size_t lo, size_t hi,
                         const int R, const glia_dtype dtype) {
     const size_t panel = glia_k_panel_bytes(dtype, a->head_dim);
@@ -41,7 +41,8 @@ static inline __m256 seen(size_t at, size_t lo, size_t hi) {
                                                 _mm256_cmpgt_epi32(_mm256_set1_epi32((int)hi), j)));
 }
 
-/* Scores to weights, in place, lo < hi; unseen positions of the touched half-lines get 0. */
+/* Convert scores to weights in place, lo < hi. Unseen positions of the half-lines that [lo, hi) touches get
+ * 0. */
 static inline void softmax(float p[GLIA_SPAN], float *m, float *l, float scale, size_t lo, size_t hi) {
     const __m256 none = _mm256_set1_ps(-INFINITY);
     const size_t begin = lo / 8 * 8;
@@ -65,7 +66,7 @@ static inline void softmax(float p[GLIA_SPAN], float *m, float *l, float scale, 
     *l = ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
-/* o += p v of R queries over positions [from, to), from head dimension d on, H half-lines. */
+/* o += p v for R queries, positions [from, to) and H half-lines of head dimensions from d on. */
 GLIA_INLINE void values(float *o_out, size_t ldo, const float (*p)[GLIA_SPAN], const span *a, size_t from,
                         size_t to, size_t d, const int R, const int H, const glia_dtype dtype) {
     const size_t panel = glia_v_panel_bytes(dtype);
@@ -95,11 +96,11 @@ GLIA_INLINE void all_values(float *o, size_t ldo, const float (*p)[GLIA_SPAN], c
     for (; d < a->head_dim; d += GLIA_PANEL) values(o, ldo, p, a, from, to, d, R, 2, dtype);
 }
 
-/* R queries from i on, each of which sees something. */
+/* Attention of queries [i, i + R), each of which sees a key. */
 GLIA_INLINE void some(const span *a, size_t i, const int R, const glia_dtype dtype) {
     _Alignas(64) float p[ROWS][GLIA_SPAN];
     float *o = a->out.o + i * a->out.ldo;
-    size_t lo = GLIA_SPAN, hi = 0, all_lo = 0, all_hi = GLIA_SPAN; /* what any sees, what all see */
+    size_t lo = GLIA_SPAN, hi = 0, all_lo = 0, all_hi = GLIA_SPAN; /* keys that any sees; that all see */
     for (size_t r = i; r < i + (size_t)R; r++) {
         lo = glia_min(lo, (size_t)a->lo[r]);
         all_hi = glia_min(all_hi, (size_t)a->hi[r]);

@@ -1,10 +1,10 @@
-/* attend_avx512.c - the AVX-512 twins of attend_ref.c: two panel products
- * around a softmax.
+/* attend_avx512.c - the AVX-512 twins of attend_ref.c: a panel product, a softmax, a
+ * panel product.
  *
- * Four queries at a time, else one by one; a query's sums are the same either
- * way. Scores of unseen columns are computed and thrown away before anything is
- * added to them. Unseen values are never multiplied: where four queries see
- * different keys, the ends of what they see go one by one. */
+ * Queries are computed four at a time, the last ones one by one; a query's sums are
+ * the same either way. Scores of unseen keys are computed and dropped before the
+ * softmax. Unseen values are never multiplied: four queries share the positions that
+ * all of them see, and each query adds its remaining positions alone. */
 #include "kernel/x86/softmax_avx512.h"
 #include "kernel/x86/tile_avx512.h"
 
@@ -13,7 +13,7 @@ glia_merge_fn glia_merge_avx512;
 
 enum { ROWS = 4, PANELS = 4 };
 
-/* One call's arguments. */
+/* The arguments of one call. */
 typedef struct {
     glia_softmax out;
     const float *q;
@@ -23,7 +23,7 @@ typedef struct {
     float scale;
 } span;
 
-/* p[r] = scores of R queries with all positions of the tiles that [lo, hi) touches. */
+/* p[r] = scores of query r with all positions of the cache tiles that [lo, hi) touches. */
 GLIA_INLINE void scores(float p[ROWS][GLIA_SPAN], const span *a, const float *q, size_t lo, size_t hi,
                         const int R, const glia_dtype dtype) {
     const size_t last = (hi - 1) / GLIA_KV_TILE, panel = glia_k_panel_bytes(dtype, a->head_dim);
@@ -41,7 +41,7 @@ GLIA_INLINE void scores(float p[ROWS][GLIA_SPAN], const span *a, const float *q,
     }
 }
 
-/* o += p v of R queries over positions [from, to), panels c .. c + P - 1 of the values. */
+/* o += p v for R queries, positions [from, to) and V panels [c, c + P). */
 GLIA_INLINE void values(float *o_out, size_t ldo, const float (*p)[GLIA_SPAN], const span *a, size_t from,
                         size_t to, size_t c, const int R, const int P, const glia_dtype dtype) {
     const size_t panel = glia_v_panel_bytes(dtype);
@@ -70,11 +70,11 @@ GLIA_INLINE void all_values(float *o, size_t ldo, const float (*p)[GLIA_SPAN], c
     for (; c < panels; c++) values(o, ldo, p, a, from, to, c, R, 1, dtype);
 }
 
-/* R queries from i on, each of which sees something. */
+/* Attention of queries [i, i + R), each of which sees a key. */
 GLIA_INLINE void some(const span *a, size_t i, const int R, const glia_dtype dtype) {
     _Alignas(64) float p[ROWS][GLIA_SPAN];
     float *o = a->out.o + i * a->out.ldo;
-    size_t lo = GLIA_SPAN, hi = 0, all_lo = 0, all_hi = GLIA_SPAN; /* what any sees, what all see */
+    size_t lo = GLIA_SPAN, hi = 0, all_lo = 0, all_hi = GLIA_SPAN; /* keys that any sees; that all see */
     for (size_t r = i; r < i + (size_t)R; r++) {
         lo = glia_min(lo, (size_t)a->lo[r]);
         all_hi = glia_min(all_hi, (size_t)a->hi[r]);

@@ -1,12 +1,12 @@
-/* ceiling_amx.c - the bfloat16 and int8 peaks of AMX: 2 x 2 tiles, nothing loaded in between. */
+/* ceiling_amx.c - the bfloat16 and int8 peaks of AMX: 2 x 2 tiles without loads. */
 #include "kernel/kernels.h"
 #include "kernel/x86/tile_amx.h"
 
 glia_peak_fn glia_peak_bf16_amx, glia_peak_i8_amx;
 
-/* Operands are numbers as a model has them: on zeros the unit draws less power and runs up to 1.35 times as
- * fast as on any others (docs/SPEED.md). Of each drawn 8 bytes, `mask` is kept and `set` is set. Returns the
- * operations of `rounds` rounds whose tile instruction takes `k` at a time. */
+/* Fill the operand tiles with numbers like a model's: on zeros the unit draws less power and runs up to 1.35
+ * times as fast. Each random group of 8 bytes is ANDed with `mask` and ORed with `set`. Returns the number of
+ * operations in `rounds` rounds of a tile instruction that multiplies `k` elements. */
 static uint64_t begin(uint64_t rounds, uint64_t k, uint64_t mask, uint64_t set) {
     uint64_t drawn[GLIA_AMX_BYTES / sizeof(uint64_t)] __attribute__((aligned(64))), state = 1;
     for (size_t i = 0; i < sizeof drawn / sizeof *drawn; i++) {

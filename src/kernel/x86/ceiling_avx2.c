@@ -1,4 +1,4 @@
-/* ceiling_avx2.c - the AVX2 twin of ceiling_ref.c. */
+/* ceiling_avx2.c - the AVX2 twins of ceiling_ref.c. */
 #include <immintrin.h>
 
 #include "kernel/kernels.h"
@@ -37,14 +37,15 @@ uint64_t glia_read_avx2(const void *p, size_t bytes, int streams, size_t prefetc
 }
 
 uint64_t glia_peak_f32_avx2(uint64_t rounds) {
-    enum { CHAINS = 12 }; /* two units, four or five cycles each: ten at least */
+    enum { CHAINS = 12 }; /* two units of four or five cycles latency: at least ten */
     const __m256 half = _mm256_set1_ps(0.5f), one = _mm256_set1_ps(1.0f);
     __m256 sum[CHAINS];
     GLIA_UNROLL for (int i = 0; i < CHAINS; i++) sum[i] =
-        _mm256_set1_ps((float)i); /* equal chains would be one */
+        _mm256_set1_ps((float)i); /* the compiler would merge equal chains */
     for (uint64_t r = 0; r < rounds; r++) {
         GLIA_UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = _mm256_fmadd_ps(sum[i], half, one);
     }
-    GLIA_UNROLL for (int i = 0; i < CHAINS; i++) __asm__ volatile("" ::"x"(sum[i])); /* keeps the loop */
+    /* without this the compiler would remove the loop */
+    GLIA_UNROLL for (int i = 0; i < CHAINS; i++) __asm__ volatile("" ::"x"(sum[i]));
     return rounds * CHAINS * 8 * 2;
 }

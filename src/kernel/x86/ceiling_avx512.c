@@ -1,4 +1,4 @@
-/* ceiling_avx512.c - the AVX-512 twin of ceiling_ref.c. */
+/* ceiling_avx512.c - the AVX-512 twins of ceiling_ref.c. */
 #include <immintrin.h>
 
 #include "kernel/kernels.h"
@@ -33,14 +33,15 @@ uint64_t glia_read_avx512(const void *p, size_t bytes, int streams, size_t prefe
 }
 
 uint64_t glia_peak_f32_avx512(uint64_t rounds) {
-    enum { CHAINS = 16 }; /* two units, four cycles each: eight at least */
+    enum { CHAINS = 16 }; /* two units of four cycles latency: at least eight */
     const __m512 half = _mm512_set1_ps(0.5f), one = _mm512_set1_ps(1.0f);
     __m512 sum[CHAINS];
     GLIA_UNROLL for (int i = 0; i < CHAINS; i++) sum[i] =
-        _mm512_set1_ps((float)i); /* equal chains would be one */
+        _mm512_set1_ps((float)i); /* the compiler would merge equal chains */
     for (uint64_t r = 0; r < rounds; r++) {
         GLIA_UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = _mm512_fmadd_ps(sum[i], half, one);
     }
-    GLIA_UNROLL for (int i = 0; i < CHAINS; i++) __asm__ volatile("" ::"v"(sum[i])); /* keeps the loop */
+    /* without this the compiler would remove the loop */
+    GLIA_UNROLL for (int i = 0; i < CHAINS; i++) __asm__ volatile("" ::"v"(sum[i]));
     return rounds * CHAINS * 16 * 2;
 }

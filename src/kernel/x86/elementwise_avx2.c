@@ -1,5 +1,5 @@
-/* elementwise_avx2.c - the AVX2 twins of elementwise_ref.c. One masked step
- * serves body and tail: lanes past n load as zero and are not stored. */
+/* elementwise_avx2.c - the AVX2 twins of elementwise_ref.c. Body and tail are the
+ * same masked step: lanes past n are loaded as zero and not stored. */
 #include <math.h>
 
 #include "kernel/x86/exp_avx2.h"
@@ -13,7 +13,7 @@ glia_swiglu_fn glia_swiglu_avx2;
 glia_add_fn glia_add_avx2;
 glia_divide_fn glia_divide_avx2;
 
-/* The squares of lanes of x, added up in float64. */
+/* The sum of the squares of x's lanes, in float64. */
 static inline __m256d add_squares(__m256d sum, __m128 x) {
     const __m256d v = _mm256_cvtps_pd(x);
     return _mm256_fmadd_pd(v, v, sum);

@@ -1,5 +1,5 @@
-/* elementwise_avx512.c - the AVX-512 twins of elementwise_ref.c. One masked step
- * serves body and tail: lanes past n load as zero and are not stored. */
+/* elementwise_avx512.c - the AVX-512 twins of elementwise_ref.c. Body and tail are the
+ * same masked step: lanes past n are loaded as zero and not stored. */
 #include <math.h>
 
 #include "kernel/x86/exp_avx512.h"
@@ -15,7 +15,7 @@ glia_divide_fn glia_divide_avx512;
 
 static inline __mmask16 lanes(size_t left) { return (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1); }
 
-/* The squares of lanes of x, added up in float64. */
+/* The sum of the squares of x's lanes, in float64. */
 static inline __m512d add_squares(__m512d sum, __m256 x) {
     const __m512d v = _mm512_cvtps_pd(x);
     return _mm512_fmadd_pd(v, v, sum);

@@ -1,4 +1,4 @@
-/* exp_avx2.h - exp_ref.h for 8 values at once, with fused multiply-adds. */
+/* exp_avx2.h - exp_ref.h for 8 values, with fused multiply-adds. */
 #ifndef GLIA_KERNEL_EXP_AVX2_H
 #define GLIA_KERNEL_EXP_AVX2_H
 
@@ -11,8 +11,8 @@ static inline __m256 glia_exp2_int_avx2(__m256i n) {
 }
 
 static inline __m256 glia_exp_avx2(__m256 x) {
-    x = _mm256_max_ps(_mm256_set1_ps(GLIA_EXP_MIN), x); /* the second operand of these two is the one */
-    x = _mm256_min_ps(_mm256_set1_ps(GLIA_EXP_MAX), x); /* that stays when it is NaN */
+    x = _mm256_max_ps(_mm256_set1_ps(GLIA_EXP_MIN), x); /* of max and min, the second operand */
+    x = _mm256_min_ps(_mm256_set1_ps(GLIA_EXP_MAX), x); /* is the result if it is NaN */
     const __m256 n = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(GLIA_LOG2_E)),
                                      _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(GLIA_LN2_HIGH), x);
@@ -30,7 +30,7 @@ static inline __m256 glia_exp_avx2(__m256 x) {
     return _mm256_mul_ps(p, glia_exp2_int_avx2(_mm256_sub_epi32(i, half)));
 }
 
-/* Lanes below n, for masked loads and stores of tails. */
+/* A mask of the lanes below n, for loads and stores of tails. */
 static inline __m256i glia_lanes_avx2(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n > 8 ? 8 : (int)n),
                               _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

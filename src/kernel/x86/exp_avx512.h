@@ -1,5 +1,5 @@
-/* exp_avx512.h - exp_ref.h for 16 values at once, with fused multiply-adds, and
- * what is built on it or stands beside it in the epilogues of linear layers. */
+/* exp_avx512.h - exp_ref.h for 16 values, with fused multiply-adds, and SwiGLU, which
+ * the epilogues of linear layers use. */
 #ifndef GLIA_KERNEL_EXP_AVX512_H
 #define GLIA_KERNEL_EXP_AVX512_H
 
@@ -8,8 +8,8 @@
 #include "kernel/exp_ref.h"
 
 static inline __m512 glia_exp_avx512(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(GLIA_EXP_MIN), x); /* the second operand of these two is the one */
-    x = _mm512_min_ps(_mm512_set1_ps(GLIA_EXP_MAX), x); /* that stays when it is NaN */
+    x = _mm512_max_ps(_mm512_set1_ps(GLIA_EXP_MIN), x); /* of max and min, the second operand */
+    x = _mm512_min_ps(_mm512_set1_ps(GLIA_EXP_MAX), x); /* is the result if it is NaN */
     const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(GLIA_LOG2_E)),
                                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(GLIA_LN2_HIGH), x);
@@ -22,7 +22,7 @@ static inline __m512 glia_exp_avx512(__m512 x) {
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 2));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n); /* rounds once, below the normal range too */
+    return _mm512_scalef_ps(p, n); /* rounds a subnormal result once, too */
 }
 
 /* silu(g) * u */

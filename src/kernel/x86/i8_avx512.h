@@ -1,4 +1,4 @@
-/* i8_avx512.h - a line of an int8 panel as four registers of float32. */
+/* i8_avx512.h - convert a line of an int8 panel to four registers of float32. */
 #ifndef GLIA_KERNEL_I8_AVX512_H
 #define GLIA_KERNEL_I8_AVX512_H
 
@@ -7,9 +7,10 @@
 #include "kernel/panel.h"
 #include "kernel/simd.h"
 
-/* w[j] = the integers of k + j, exactly. A byte put into the fraction of 2^23 (or,
- * a byte higher, of 2^15) is that number plus the byte; flipping the sign bit on
- * the way makes the byte value + 128. Two operations a register, one shift a line. */
+/* w[j] = the 16 integers at k + j, exactly. A byte in the low 8 bits of the fraction of
+ * 2^23 makes the float 2^23 + byte; one byte higher in 2^15 it makes 2^15 + byte.
+ * Flipping the sign bit makes the byte value + 128. So a register takes two
+ * operations, and a line one shift more. */
 GLIA_INLINE void glia_widen_i8(__m512 w[4], __m512i line) {
     enum { AND_XOR = 0x6a }; /* (a & b) ^ c */
     const __m512i low = _mm512_set1_epi32(0xff), high = _mm512_set1_epi32(0xff00);

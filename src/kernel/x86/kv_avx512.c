@@ -1,6 +1,6 @@
-/* kv_avx512.c - the AVX-512 twins of kv_ref.c: a key's 4-byte groups scattered to
- * the lines of its column, a value's elements stored under a mask, so that no byte
- * of another position is written: other threads store those. */
+/* kv_avx512.c - the AVX-512 twins of kv_ref.c. The 4-byte groups of a key are scattered
+ * to the lines of its column; the elements of a value are stored under a mask. No byte
+ * of another position is written, because other threads store those positions. */
 #include <immintrin.h>
 
 #include "kernel/kv_tile.h"
@@ -9,13 +9,13 @@
 glia_kv_store_fn glia_kv_store_avx512;
 glia_kv_widen_fn glia_kv_widen_avx512;
 
-/* Sixteen floats from d on, zeros behind head_dim. */
+/* Sixteen floats from d on, zeros from head_dim on. */
 static inline __m512 take(const float *x, size_t d, size_t head_dim) {
     const size_t left = head_dim > d ? head_dim - d : 0;
     return _mm512_maskz_loadu_ps((__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1), x + d);
 }
 
-/* As glia_f32_to_bf16, in the low halves. */
+/* glia_f32_to_bf16 of each lane, in its low half. */
 static inline __m512i narrow(__m512 v) {
     const __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
     const __m512i even =
@@ -25,7 +25,7 @@ static inline __m512i narrow(__m512 v) {
                                 _mm512_set1_epi32(0x40));
 }
 
-/* Store groups [0, n) of 4 bytes to one column of n lines. */
+/* Store n groups of 4 bytes to one column of n lines. */
 static inline void scatter(char *column, __m512i groups, size_t n) {
     const __m512i lines =
         _mm512_slli_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 4);
@@ -45,7 +45,7 @@ static void store_f32(void *tile, size_t at, const float *k, const float *v, siz
 
 static void store_bf16(void *tile, size_t at, const float *k, const float *v, size_t head_dim) {
     char *column = glia_k_panel(tile, GLIA_DTYPE_BF16, head_dim, at) + at % GLIA_PANEL * 4;
-    for (size_t d = 0; d < head_dim; d += 32) { /* with the zeros behind head_dim */
+    for (size_t d = 0; d < head_dim; d += 32) { /* up to the panel's end: zeros from head_dim on */
         const __m256i low = _mm512_cvtepi32_epi16(narrow(take(k, d, head_dim))),
                       high = _mm512_cvtepi32_epi16(narrow(take(k, d + 16, head_dim)));
         scatter(column + d * 32, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), 16);
@@ -60,7 +60,7 @@ static void store_bf16(void *tile, size_t at, const float *k, const float *v, si
     }
 }
 
-/* Sixteen elements as int8 in 32 bits each. */
+/* Sixteen elements as int8, each in 32 bits. */
 static inline __m512i quantise(__m512 x, float factor) {
     return _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(factor)));
 }
@@ -99,13 +99,13 @@ void glia_kv_store_avx512(void *tile, glia_dtype dtype, size_t at, const float *
         store_i8(tile, at, k, v, head_dim);
 }
 
-/* Byte b of each 4, times its scale. */
+/* Byte b of each 4-byte group, times its scale. */
 static inline __m512 widen(__m512i bytes, int b, __m512 scale) {
     const __m512i left = _mm512_sll_epi32(bytes, _mm_cvtsi32_si128(24 - 8 * b));
     return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32(left, 24)), scale);
 }
 
-/* One line of int8, 4 k of 16 columns, as 4 lines of float32 or 2 of bfloat16. */
+/* Convert one int8 line, 4 k of 16 columns, to 4 float32 lines or 2 bfloat16 lines. */
 GLIA_INLINE void widen_line(char *to, const char *from, const __m512 scale[4], const glia_dtype dtype) {
     const __m512i bytes = _mm512_loadu_si512(from);
     __m512 x[4];
@@ -122,7 +122,7 @@ GLIA_INLINE void widen_line(char *to, const char *from, const __m512 scale[4], c
 
 GLIA_INLINE void widen_tile(char *to, const char *from, size_t head_dim, const glia_dtype dtype) {
     const float *scales = glia_kv_scales((void *)(uintptr_t)from, head_dim);
-    const size_t out = dtype == GLIA_DTYPE_F32 ? 256 : 128; /* bytes of 4 k */
+    const size_t out = dtype == GLIA_DTYPE_F32 ? 256 : 128; /* bytes of 4 k after conversion */
     for (size_t p = 0; p < 2; p++) {
         const __m512 s = _mm512_loadu_ps(scales + p * GLIA_PANEL), scale[4] = {s, s, s, s};
         const char *panel = from + p * glia_k_panel_bytes(GLIA_DTYPE_I8, head_dim);

@@ -1,5 +1,5 @@
-/* ladder.c - see ladder.h. Each rung overwrites what it runs faster than the rung
- * below. An entry that a rung leaves alone was measured: the rung below is faster. */
+/* ladder.c - see ladder.h. Each rung overwrites the entries that it runs faster than
+ * the rung below. The rung below is no slower in the entries that a rung keeps. */
 #include "kernel/x86/ladder.h"
 
 #include "base/cpu.h"

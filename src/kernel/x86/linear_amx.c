@@ -1,28 +1,28 @@
-/* linear_amx.c - rows through panels on AMX tiles; one or two rows with AVX-512:
- * bfloat16 through bfloat16, bfloat16 through int8, int8 through int8.
+/* linear_amx.c - rows through panels on AMX tiles, and one or two rows with AVX-512.
+ * The pairs of formats (rows, weights): bfloat16 and bfloat16, bfloat16 and int8,
+ * int8 and int8.
  *
- * TDPBF16PS adds, for every element, the products of 16 even and of 16 odd k in
- * two chains from zero, then their sum to the element, rounding to nearest and
- * treating denormals as zero (Intel SDM, TDPBF16PS). That is this rung's order
- * of additions: 32 products at a time in rising k. It does not depend on the
- * rows of a tile, and few_rows() repeats it step by step with AVX-512, which
+ * For every element, TDPBF16PS adds the products of 16 even and of 16 odd k in two
+ * chains from zero, then adds the sum of both chains to the element. It rounds to
+ * nearest and treats denormals as zero (Intel SDM, TDPBF16PS). That is this rung's
+ * order of additions: 32 products at a time in rising k. The order does not depend
+ * on the number of rows in a tile. few_rows() repeats the order with AVX-512, which
  * reads weights from memory faster than tiles of one row do.
  *
- * A block is 32 rows and a pair of panels, 2 x 2 sums in tiles. A part of the
- * pair, PART steps of K, stays in the first cache while all rows pass it, read
- * past that cache (TILELOADDT1); the sums of the parts before wait in scratch.
- * The rows taken together, and the K taken at once, fill at most half of the
- * second cache (X_BYTES) and stay there while the panels pass; a pair of panels
- * comes from memory once for all of them, fetched while the pair before is
- * multiplied. The epilogue of a block runs between the tile instructions of
- * the next one, in whose shadow it costs almost nothing; where there is none,
- * sums are stored from tiles where they belong.
+ * A block is 32 rows and a pair of panels: 2 x 2 sums in tiles. A part is up to PART
+ * steps of K of such a pair. It stays in L1 while all rows are multiplied by it; the
+ * rows bypass L1 (TILELOADDT1), and the sums of earlier parts are kept in scratch. A
+ * group of rows, limited in K, fills at most half of L2 (X_BYTES) and stays there
+ * while all panels are multiplied. So a pair of panels is read from memory once per
+ * group; the lines of the next pair are prefetched meanwhile. The epilogue of a block
+ * runs between the tile instructions of the next block, which hides almost all of its
+ * time. Without an epilogue, tiles store sums directly to the output.
  *
- * int8 panels under bfloat16 rows are widened to bfloat16, which holds them
- * exactly, a step ahead of their first block; the blocks after it find them in
- * the first cache. int8 under int8 differs in the tile instruction alone: a
- * step is 64 bytes of a row either way, and TDPBSSD's int32 sums are exact.
- * Scales come first in the epilogue. */
+ * int8 panels under bfloat16 rows are widened to bfloat16, which is exact, one step
+ * ahead of their first block; later blocks find the widened panels in L1. int8 panels
+ * under int8 rows differ in the tile instruction alone: a step is 64 bytes of a row
+ * in both cases, and the int32 sums of TDPBSSD are exact. Scales are the first
+ * operation of the epilogue. */
 #include <assert.h>
 #include <string.h>
 
@@ -31,39 +31,39 @@
 #include "kernel/x86/tile_amx.h"
 
 glia_gemm_fn glia_gemm_bf16_bf16_amx, glia_gemm_i8_bf16_amx, glia_gemm_i8_i8_amx;
-/* linear_i8_amx.c: up to FEW rows, scales left out */
+/* linear_i8_amx.c: up to FEW rows, without scales */
 void glia_linear_sums_i8_amx(float *y, size_t ldy, const uint16_t *x, size_t ldx, const void *w, size_t k,
                              size_t n_panels, size_t m);
 glia_gemm_fn glia_gemm_i8_i8_vnni;
 glia_narrow_fn glia_narrow_amx;
 
 enum {
-    STEP_BYTES = 64, /* of a row: 32 bfloat16 or 64 int8 */
+    STEP_BYTES = 64, /* bytes of a row in a step: 32 bfloat16 or 64 int8 */
     TILE_ROWS = GLIA_AMX_ROWS,
     TILE_BYTES = GLIA_AMX_BYTES,
     BLOCK_ROWS = 2 * TILE_ROWS,
     PAIR = 2 * GLIA_PANEL, /* columns of a block */
     BLOCK_FLOATS = BLOCK_ROWS * PAIR,
-    PART = 16, /* steps of a pair of panels at most that stay in the first cache: 32 KiB */
+    PART = 16, /* most steps of a pair of panels that stay in L1: 32 KiB */
     X_BYTES = 1 << 20,
-    ROWS = 256,  /* at most, where K does not fit at once */
-    PANELS = 16, /* whose partial sums fit GLIA_NARROW_SCRATCH then */
-    RING = 4,    /* steps of a lone block that are widened at a time */
+    ROWS = 256,  /* rows of a group whose K does not fit */
+    PANELS = 16, /* whose partial sums then fit GLIA_GEMM_SCRATCH */
+    RING = 4,    /* widened steps that are kept if there is one block of rows */
     FEW = 2,
-    FEW_PANELS = 64, /* of few rows, whose sums wait in scratch */
+    FEW_PANELS = 64, /* panels whose sums for few rows are kept in scratch */
     WIDE = 8,
-    AHEAD = 2048, /* bytes fetched ahead in a panel where rows are few, */
-    FAR = 4096,   /* and into the second cache */
+    AHEAD = 2048, /* prefetch distance in a panel for few rows, bytes: into L1, */
+    FAR = 4096,   /* and into L2 */
     AHEAD_STEPS = 4,
 };
 
 /* ---- epilogue -------------------------------------------------------------- */
 
-/* Where sums go: their scales first, then the caller's epilogue. */
+/* What happens to sums: scales first, then the caller's epilogue. */
 typedef struct {
     const glia_linear_out *out;
-    const float *w_scale, *x_scale; /* of int8 panels, of int8 rows (then sums are int32); or NULL */
-    size_t step;                    /* floats of y from a pair of panels to the next */
+    const float *w_scale, *x_scale; /* scales of int8 panels; of int8 rows, whose sums are int32; or NULL */
+    size_t step;                    /* floats of y between the columns of two consecutive pairs of panels */
 } target;
 
 GLIA_INLINE __m512 scaled(const target *to, size_t row, size_t column, __m512 sum) {
@@ -73,7 +73,7 @@ GLIA_INLINE __m512 scaled(const target *to, size_t row, size_t column, __m512 su
     return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_castps_si512(sum)), scale);
 }
 
-/* Row `row` of the pair of panels at `panel`; b is not there where the pair is one panel. */
+/* Finish row `row` of the pair of panels at `panel`. Without `pair` there is one panel, and b is ignored. */
 GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pair, __m512 a, __m512 b) {
     const glia_linear_out *out = to->out;
     float *y = out->y + row * out->ldy;
@@ -106,7 +106,7 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
     if (pair) _mm512_storeu_ps(y + GLIA_PANEL, b);
 }
 
-/* A block whose sums are complete and whose rows from `done` on wait for their epilogue. */
+/* A block whose sums are complete. The epilogue of its rows from `done` on is still to run. */
 typedef struct {
     const target *to;
     const float *sums; /* [rows, PAIR] */
@@ -122,12 +122,12 @@ GLIA_INLINE void finish_next(pending *e) {
 
 /* ---- weights ahead --------------------------------------------------------- */
 
-/* Lines of a pair of panels in the order of their use, both panels side by side. */
+/* The lines of a pair of panels in the order of their use, both panels side by side. */
 typedef struct {
-    const char *pair;          /* first panel, at the first k of the block */
-    size_t panel_bytes, bytes; /* from panel to panel; of each that are used */
-    size_t at;                 /* next */
-    size_t left;               /* pairs to go on with behind this one */
+    const char *pair;          /* first panel of the pair, at the first k of the block */
+    size_t panel_bytes, bytes; /* bytes of a panel; bytes of it that are used */
+    size_t at;                 /* offset of the next line */
+    size_t left;               /* pairs that follow this one */
 } ahead;
 
 static inline void fetch(ahead *a, size_t lines) {
@@ -146,7 +146,7 @@ static inline void fetch(ahead *a, size_t lines) {
 
 /* ---- tiles ----------------------------------------------------------------- */
 
-/* Tiles 0-3 sums, 4-5 rows of x, 6-7 panels. */
+/* Tiles 0-3 hold sums, 4-5 rows of x, 6-7 panels. */
 static void configure(size_t rows) {
     const size_t first = glia_min(rows, TILE_ROWS), second = rows > TILE_ROWS ? rows - TILE_ROWS : TILE_ROWS;
     glia_tile_config c = glia_tile_config_full();
@@ -157,21 +157,21 @@ static void configure(size_t rows) {
 
 typedef struct {
     const char *x;      /* at the first row and the first k of the block */
-    const char *w[2];   /* panels, at the first k of the block; the first twice where there is one */
+    const char *w[2];   /* panels at the first k of the block; a single panel stands twice */
     size_t ldx, x_step; /* bytes */
-    size_t steps;       /* with the last, partial one */
-    size_t last_lines;  /* of the last step in a panel, 1 .. lines; zeros behind them */
-    char *wide;         /* [steps or RING][2][TILE_BYTES] of panels to widen, else NULL */
-    size_t slots;       /* mask of a step's place in wide */
-    bool widen;         /* this block is the first to see them */
-    const float *from;  /* [rows, PAIR] sums of the K before, or NULL */
+    size_t steps;       /* includes the last, partial step */
+    size_t last_lines;  /* lines of a panel's last step, at least 1; the rest of it counts as zeros */
+    char *wide;         /* [steps or RING][2][TILE_BYTES] widened panels, or NULL */
+    size_t slots;       /* mask that makes a step's index in `wide` */
+    bool widen;         /* this block is the first that uses the part: widen it */
+    const float *from;  /* [rows, PAIR] sums of the earlier parts, or NULL */
     float *to;          /* [rows], ldt floats apart */
     size_t ldt;
-    size_t fetch;  /* lines to fetch ahead in a step of each panel */
-    size_t finish; /* rows of the pending epilogue to take in a step */
+    size_t fetch;  /* lines of each panel to prefetch in a step */
+    size_t finish; /* rows of the pending epilogue to finish in a step */
 } block;
 
-/* A line of 4 k as two of bfloat16 pairs. */
+/* Convert a line of 4 k to two lines of bfloat16 pairs. */
 GLIA_INLINE void widen_line(char *to, const char *line) {
     const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
     enum { AND_OR = 0xea }; /* (a & b) | c */
@@ -184,7 +184,7 @@ GLIA_INLINE void widen_line(char *to, const char *line) {
                        _mm512_ternarylogic_epi32(bits[3], upper, _mm512_srli_epi32(bits[2], 16), AND_OR));
 }
 
-/* Step s of both panels, widened. */
+/* Widen step s of both panels. */
 static void widen_step(const block *b, size_t s) {
     enum { LINES = 8 };
     const size_t lines = s + 1 < b->steps ? LINES : b->last_lines;
@@ -200,7 +200,7 @@ static void widen_step(const block *b, size_t s) {
     }
 }
 
-/* The panels at step s, widened; of a last, partial step a copy. */
+/* Set p to both panels at step s: widened if `wide`, a copy with zeros for a last, partial step. */
 GLIA_INLINE void panels_at(const block *b, size_t s, char last[2][TILE_BYTES], const char *p[2],
                            const bool wide) {
     if (wide && b->widen && s == 0) widen_step(b, 0);
@@ -221,7 +221,7 @@ GLIA_INLINE void panels_at(const block *b, size_t s, char last[2][TILE_BYTES], c
     else                                                                                                     \
         _tile_dpbf16ps(to, x, w)
 
-/* One block of up to 16 rows, or (two) of 17 to 32, whose rows of x are not worth the first cache. */
+/* Multiply one block of up to 16 rows, or with `two` of 17 to 32 rows, which then bypass L1. */
 GLIA_INLINE void multiply(const block *b, ahead *next, pending *e, const bool two, const bool i8,
                           const bool wide) {
     enum { PAIR_BYTES = PAIR * sizeof(float), LOWER = TILE_ROWS * PAIR };
@@ -266,15 +266,15 @@ GLIA_INLINE void multiply(const block *b, ahead *next, pending *e, const bool tw
 typedef struct {
     target to;
     const char *x, *w;
-    size_t ldx, x_step, k, panel_bytes; /* the first two in bytes */
-    size_t step, w_lines;               /* k of a step, its lines in a panel */
+    size_t ldx, x_step, k, panel_bytes; /* ldx, x_step: bytes */
+    size_t step, w_lines;               /* k in a step; lines of a panel in a step */
     bool i8;                            /* int8 rows */
-    float *partial;                     /* GLIA_NARROW_SCRATCH */
+    float *partial;                     /* [GLIA_GEMM_SCRATCH] bytes */
     char *wide;                         /* [PART][2][TILE_BYTES], or NULL */
     pending e;
-    float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* in turns: finished while the other fills */
+    float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* one is finished while the other is filled */
     int turn;
-    size_t configured; /* rows that tiles are configured for */
+    size_t configured; /* rows that the tiles are configured for */
 } product;
 
 static size_t steps_of(const product *t) { return (t->k + t->step - 1) / t->step; }
@@ -291,7 +291,7 @@ static void multiply_rows(product *t, const block *b, ahead *next, size_t rows) 
     }
 }
 
-/* Where the sums of a block go that ends at K's end: to wait for their epilogue, if they have one. */
+/* Set the destination of a block's complete sums: the output, or a buffer if they have an epilogue. */
 static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
     const glia_linear_out *out = t->to.out;
     if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale) {
@@ -302,8 +302,8 @@ static void set_target(product *t, block *b, size_t row, size_t panel, bool pair
     b->to = t->sums[t->turn];
 }
 
-/* Rows [row, row + rows) through the pair of panels b->w: b->steps of K, `before` and `behind` which are
- * others; of all but the last the sums wait in `partial`. */
+/* Multiply rows [row, row + rows) by one part of the pair of panels b->w: b->steps of K. `before` and
+ * `behind` say whether other parts precede and follow; the sums of all but the last part go to `partial`. */
 static void sweep_rows(product *t, block *b, ahead *next, size_t row, size_t rows, size_t panel,
                        float *partial, bool before, bool behind) {
     const bool pair = b->w[0] != b->w[1];
@@ -325,7 +325,7 @@ static void sweep_rows(product *t, block *b, ahead *next, size_t row, size_t row
     }
 }
 
-/* Rows [row, row + rows) through panels [first, first + panels), steps [at, end) of K. */
+/* Multiply rows [row, row + rows) by panels [first, first + panels), steps [at, end) of K. */
 static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
     const size_t all = steps_of(t), per_line = t->step / t->w_lines, step_bytes = t->w_lines * 64;
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
@@ -340,10 +340,10 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
     for (size_t p = 0; p < panels; p += 2) {
         const char *w = t->w + (first + p) * t->panel_bytes;
         const bool pair = p + 1 < panels, some = end - at < all;
-        /* of one pair alone there are at most X_BYTES / 1024 rows where K has parts */
+        /* without `some`, a K of several parts means at most X_BYTES / 1024 rows: one pair's sums fit */
         float *partial = t->partial + (some ? p / 2 * rows * PAIR : 0);
         const size_t left = (panels - 1 - p) / 2;
-        if (p == 0 || blocks > 1) { /* of many rows the next pair; of few a little further on */
+        if (p == 0 || blocks > 1) { /* one block of rows prefetches AHEAD_STEPS on; more, the next pair */
             next.left = blocks > 1 ? 0 : left;
             next.pair = w + at * step_bytes + (left && blocks > 1 ? 2 * t->panel_bytes : 0);
             next.at = blocks > 1 ? 0 : glia_min(AHEAD_STEPS, end - at - 1) * step_bytes;
@@ -367,7 +367,7 @@ static inline __m512 odd(__m512i pairs) {
     return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-/* R rows through P panels from `panel` on, whole K, in the order of TDPBF16PS. */
+/* Multiply R rows by P panels from `panel` on, over the whole K, in TDPBF16PS's order of additions. */
 static inline __attribute__((always_inline)) void few_rows(const product *t, size_t panel, const int R,
                                                            const int P) {
     __m512 sum[FEW * WIDE], e[FEW * WIDE], o[FEW * WIDE];
@@ -430,7 +430,7 @@ static void sweep_few(const product *t, size_t n_panels, size_t rows) {
     }
 }
 
-/* Few rows, row-major, through int8 panels: their sums, then the epilogue. */
+/* Multiply few row-major rows by int8 panels: sums first, then the epilogue. */
 static void sweep_few_i8(const product *t, size_t n_panels, size_t rows) {
     const size_t ld = FEW_PANELS * GLIA_PANEL;
     float *sums = t->partial;
@@ -461,7 +461,7 @@ static void sweep_few_i8(const product *t, size_t n_panels, size_t rows) {
 
 static void sweep_tiles(product *t, size_t n_panels, size_t m) {
     const size_t steps = steps_of(t), row_bytes = steps * STEP_BYTES;
-    const size_t fit = X_BYTES / row_bytes, most = fit > ROWS ? fit : ROWS; /* rows of whole K */
+    const size_t fit = X_BYTES / row_bytes, most = fit > ROWS ? fit : ROWS; /* rows whose whole K fits */
     const size_t groups = (m + most - 1) / most;
     const size_t rows = ((m + groups - 1) / groups + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
     const size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
@@ -476,7 +476,7 @@ static void sweep_tiles(product *t, size_t n_panels, size_t m) {
 }
 
 static void run(product *t, size_t n_panels, size_t m) {
-    enum { FLUSH = 0x8040 }; /* FTZ and DAZ, as the tiles do */
+    enum { FLUSH = 0x8040 }; /* FTZ and DAZ: tiles treat denormals as zero, too */
     const unsigned csr = _mm_getcsr();
     assert(t->to.out->epilogue != GLIA_SWIGLU || n_panels % 2 == 0);
     assert(!t->to.w_scale || m > FEW || t->x_step == STEP_BYTES);
@@ -488,7 +488,7 @@ static void run(product *t, size_t n_panels, size_t m) {
         sweep_few_i8(t, n_panels, m);
     else
         sweep_few(t, n_panels, m);
-    _mm256_zeroupper(); /* GCC leaves it out here, and libm's exp then takes 30 times as long */
+    _mm256_zeroupper(); /* GCC omits it here; libm's exp would then take 30 times as long */
     _mm_setcsr(csr);
 }
 

@@ -1,13 +1,13 @@
-/* linear_avx2.c - the AVX2 twin of linear_ref.c: a line is two half-lines. See
- * linear_avx512.c for the shape; 16 registers hold 12 chains, of one panel where
- * rows are more than three. */
+/* linear_avx2.c - the AVX2 twin of linear_ref.c. A line is two half-lines of one
+ * register each. The structure is that of linear_avx512.c; 16 registers hold 12
+ * chains, all of one panel if there are more than three rows. */
 #include "kernel/x86/tile_avx2.h"
 
 enum {
-    TALL = 6,         /* rows of a tile of one panel at most */
-    FEW = 36,         /* rows that take weights as they come */
-    BLOCK_ROWS = 256, /* rows whose run of x stays in the second cache: 512 KiB */
-    SLICE = 256,      /* k's of a panel: 16 KiB */
+    TALL = 6,         /* most rows of a tile of one panel */
+    FEW = 36,         /* up to this many rows read the panels as they are stored */
+    BLOCK_ROWS = 256, /* rows whose run of x stays in L2: 512 KiB */
+    SLICE = 256,      /* k of one panel: 16 KiB */
 };
 
 glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2;
@@ -19,7 +19,7 @@ typedef struct {
     size_t ldy, ldx, panel_bytes;
 } product;
 
-/* The run that comes next; `step` lines of it are fetched with every tile. */
+/* The next run; every tile prefetches `step` lines of it. */
 typedef struct {
     const char *at, *end;
     size_t step;
@@ -29,17 +29,17 @@ static void fetch(lines *l) {
     for (size_t i = 0; i < l->step && l->at < l->end; i++, l->at += 64) _mm_prefetch(l->at, _MM_HINT_T1);
 }
 
-/* A piece [begin, end) of a run, and where the sums of earlier pieces are. */
+/* A slice of a run: k in [begin, end). */
 typedef struct {
     size_t begin, end;
-    __m256 *run;       /* sums of this run's earlier pieces, or room for them */
-    bool first, last;  /* piece of the run */
+    __m256 *run;       /* sums of this run's earlier slices: read unless `first`, written unless `last` */
+    bool first, last;  /* the first slice of the run; the last one */
     bool more;         /* y holds the sums of earlier runs */
     size_t apart, top; /* panel p of the tile is panel min(p * apart, top) */
-    lines *next;       /* what to fetch meanwhile */
-} piece;
+    lines *next;       /* lines to prefetch, or NULL */
+} slice;
 
-GLIA_INLINE void tile(const product *t, const piece *a, const int R, const int P, const glia_dtype dtype,
+GLIA_INLINE void tile(const product *t, const slice *a, const int R, const int P, const glia_dtype dtype,
                       const glia_ahead ahead) {
     const int H = 2 * P;
     glia_operands o = {.x = t->x, .ldx = t->ldx};
@@ -65,8 +65,8 @@ GLIA_INLINE void tile(const product *t, const piece *a, const int R, const int P
     }
 }
 
-/* m rows in tiles of even height, LEAST to MOST rows, through one piece of the panels at hand. */
-GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const int MOST, const int P,
+/* Multiply m rows by one slice of P panels, in tiles of about equal height, LEAST to MOST rows. */
+GLIA_INLINE void all_rows(product t, slice a, size_t m, const int LEAST, const int MOST, const int P,
                           const glia_dtype dtype, const glia_ahead ahead) {
     const size_t most = (size_t)MOST;
     size_t rows;
@@ -80,10 +80,10 @@ GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const i
     }
 }
 
-/* P streams of panels; what is left over passes side by side, the last panel more than once. */
+/* P streams of panels. The panels left over are one tile, in which the last panel stands more than once. */
 GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int LEAST, const int MOST,
                      const int P, const glia_dtype dtype) {
-    piece a = {.first = true, .last = true, .apart = n_panels / (size_t)P, .top = SIZE_MAX};
+    slice a = {.first = true, .last = true, .apart = n_panels / (size_t)P, .top = SIZE_MAX};
     for (size_t done = 0, width; done < n_panels; done += width) {
         width = glia_min(n_panels - done, (size_t)P);
         if (width < (size_t)P) {
@@ -102,7 +102,7 @@ GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int L
     }
 }
 
-/* n lines of a bfloat16 panel as 2 n lines of a float32 panel. */
+/* Convert n lines of a bfloat16 panel to 2 n lines of a float32 panel. */
 static void widen(char *to, const char *from, size_t n) {
     const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
     for (size_t i = 0; i < 2 * n; i++) {
@@ -113,8 +113,8 @@ static void widen(char *to, const char *from, size_t n) {
     }
 }
 
-/* BLOCK_ROWS rows at most through one run of n k's. */
-GLIA_INLINE void slices(product t, piece a, size_t n, size_t m) {
+/* Multiply up to BLOCK_ROWS rows by one run of n k. */
+GLIA_INLINE void slices(product t, slice a, size_t n, size_t m) {
     __m256 run[2 * BLOCK_ROWS];
     a.run = run;
     for (a.begin = 0; a.begin < n; a.begin = a.end) {
@@ -140,7 +140,7 @@ GLIA_INLINE void many(product t, size_t k, size_t n_panels, size_t m, const glia
                 widen(wide, w, bytes / 64);
                 at.w = wide;
             }
-            slices(at, (piece){.more = begin > 0, .apart = 1, .next = &next}, n, m);
+            slices(at, (slice){.more = begin > 0, .apart = 1, .next = &next}, n, m);
         }
     }
 }

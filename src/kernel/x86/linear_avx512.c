@@ -1,21 +1,21 @@
-/* linear_avx512.c - the AVX-512 twin of linear_ref.c: a line is a register.
+/* linear_avx512.c - the AVX-512 twin of linear_ref.c. A line is one register.
  *
- * A tile of R rows and P panels keeps one chain per output line in a register;
- * finished chains go to `run` on the stack, finished runs to y. Which tile a row
- * falls into changes no sum.
+ * A tile of R rows and P panels keeps one chain per output line in a register.
+ * Complete chains are added to `run` on the stack, complete runs to y. A row has the
+ * same sums in every tile.
  *
- * Few rows are bound by memory: every panel passes once, and the P panels side by
- * side are P streams that each run on from panel to panel, so that fetching ahead
- * does not end where a panel does. Many rows are bound by multiplication: a run of
- * two panels is widened once, and slices of it stay in the first cache while all
- * rows pass; meanwhile the next run is fetched. */
+ * Few rows are bound by memory. Every panel is read once, and the P panels of a tile
+ * are P streams, each of consecutive panels, so that prefetching continues across
+ * the end of a panel. Many rows are bound by multiplication. A run of two panels is
+ * widened once, and a slice of it stays in L1 while all rows are multiplied by it;
+ * the next run is prefetched meanwhile. */
 #include "kernel/x86/tile_avx512.h"
 
 enum {
-    TALL = 7,         /* rows of a tile where many are; their runs fit the registers too */
-    FEW = 36,         /* rows that take weights as they come */
-    BLOCK_ROWS = 256, /* rows whose run of x stays in the second cache: 512 KiB */
-    SLICE = 128,      /* k's of two panels: 16 KiB */
+    TALL = 7,         /* rows of a tile for many rows; the runs fit in registers, too */
+    FEW = 36,         /* up to this many rows read the panels as they are stored */
+    BLOCK_ROWS = 256, /* rows whose run of x stays in L2: 512 KiB */
+    SLICE = 128,      /* k of two panels: 16 KiB */
 };
 
 glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512;
@@ -27,7 +27,7 @@ typedef struct {
     size_t ldy, ldx, panel_bytes;
 } product;
 
-/* The run that comes next, of two panels; `step` lines of each are fetched with every tile. */
+/* The next run of two panels; every tile prefetches `step` lines of each. */
 typedef struct {
     const char *at, *end;
     size_t panel_bytes, step;
@@ -40,17 +40,17 @@ static void fetch(lines *l) {
     }
 }
 
-/* A piece [begin, end) of a run, and where the sums of earlier pieces are. */
+/* A slice of a run: k in [begin, end). */
 typedef struct {
     size_t begin, end;
-    __m512 *run;       /* sums of this run's earlier pieces, or room for them */
-    bool first, last;  /* piece of the run */
+    __m512 *run;       /* sums of this run's earlier slices: read unless `first`, written unless `last` */
+    bool first, last;  /* the first slice of the run; the last one */
     bool more;         /* y holds the sums of earlier runs */
     size_t apart, top; /* panel p of the tile is panel min(p * apart, top) */
-    lines *next;       /* what to fetch meanwhile */
-} piece;
+    lines *next;       /* lines to prefetch, or NULL */
+} slice;
 
-GLIA_INLINE void tile(const product *t, const piece *a, const int R, const int P, const glia_dtype dtype,
+GLIA_INLINE void tile(const product *t, const slice *a, const int R, const int P, const glia_dtype dtype,
                       const glia_ahead ahead) {
     glia_operands o = {.x = t->x, .ldx = t->ldx};
     __m512 run[GLIA_TILE_MAX];
@@ -74,8 +74,8 @@ GLIA_INLINE void tile(const product *t, const piece *a, const int R, const int P
     }
 }
 
-/* m rows in tiles of even height, LEAST to MOST rows, through one piece of the panels at hand. */
-GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const int MOST, const int P,
+/* Multiply m rows by one slice of P panels, in tiles of about equal height, LEAST to MOST rows. */
+GLIA_INLINE void all_rows(product t, slice a, size_t m, const int LEAST, const int MOST, const int P,
                           const glia_dtype dtype, const glia_ahead ahead) {
     const size_t most = (size_t)MOST;
     size_t rows;
@@ -89,10 +89,10 @@ GLIA_INLINE void all_rows(product t, piece a, size_t m, const int LEAST, const i
     }
 }
 
-/* P streams of panels; what is left over passes side by side, the last panel more than once. */
+/* P streams of panels. The panels left over are one tile, in which the last panel stands more than once. */
 GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int LEAST, const int P,
                      const glia_dtype dtype) {
-    piece a = {.first = true, .last = true, .apart = n_panels / (size_t)P, .top = SIZE_MAX};
+    slice a = {.first = true, .last = true, .apart = n_panels / (size_t)P, .top = SIZE_MAX};
     for (size_t done = 0, width; done < n_panels; done += width) {
         width = glia_min(n_panels - done, (size_t)P);
         if (width < (size_t)P) {
@@ -111,7 +111,7 @@ GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int L
     }
 }
 
-/* n lines of a bfloat16 panel as 2 n lines of a float32 panel. */
+/* Convert n lines of a bfloat16 panel to 2 n lines of a float32 panel. */
 static void widen(char *to, const char *from, size_t n) {
     const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
     for (size_t i = 0; i < n; i++) {
@@ -121,8 +121,8 @@ static void widen(char *to, const char *from, size_t n) {
     }
 }
 
-/* BLOCK_ROWS rows at most through one run of n k's. */
-GLIA_INLINE void slices(product t, piece a, size_t n, size_t m) {
+/* Multiply up to BLOCK_ROWS rows by one run of n k. */
+GLIA_INLINE void slices(product t, slice a, size_t n, size_t m) {
     __m512 run[2 * BLOCK_ROWS];
     a.run = run;
     for (a.begin = 0; a.begin < n; a.begin = a.end) {
@@ -144,7 +144,7 @@ GLIA_INLINE void many(product t, size_t k, size_t n_panels, size_t m, const glia
                 p + 2 < n_panels ? w + 2 * t.panel_bytes : t.w + glia_lines_bytes(dtype, begin + n);
             lines next = {after, after + bytes, t.panel_bytes, (bytes / 64 + tiles - 1) / tiles};
             product at = {t.y + p * GLIA_PANEL, t.x + begin, w, t.ldy, t.ldx, t.panel_bytes};
-            piece a = {.more = begin > 0, .apart = 1, .top = glia_min(n_panels - p, 2) - 1, .next = &next};
+            slice a = {.more = begin > 0, .apart = 1, .top = glia_min(n_panels - p, 2) - 1, .next = &next};
             if (dtype == GLIA_DTYPE_BF16) {
                 for (size_t i = 0; i <= a.top; i++) widen(wide[i], w + i * t.panel_bytes, bytes / 64);
                 at.w = wide[0];

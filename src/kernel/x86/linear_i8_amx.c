@@ -1,6 +1,6 @@
-/* linear_i8_amx.c - one or two bfloat16 rows through int8 panels, scales left to
- * linear_amx.c, in its order of additions: per 32 k a chain of the even and one
- * of the odd k from zero. */
+/* linear_i8_amx.c - one or two bfloat16 rows through int8 panels, in the order of
+ * additions of linear_amx.c: for each 32 k a chain of the even and a chain of the odd
+ * k, both from zero. linear_amx.c multiplies by the scales. */
 #include <string.h>
 
 #include "kernel/x86/i8_avx512.h"
@@ -17,7 +17,7 @@ typedef struct {
     size_t ldy, ldx, panel_bytes, lines;
 } product;
 
-/* R rows through P panels, whole K. */
+/* Multiply R rows by P panels over the whole K. */
 GLIA_INLINE void few(const product *t, const int R, const int P) {
     __m512 sum[R * P], chain[2][R * P];
     GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();

@@ -1,5 +1,5 @@
-/* linear_i8_avx2.c - the AVX2 twin of linear_i8_ref.c for float32 rows: as
- * linear_i8_avx512.c, a line in two halves. */
+/* linear_i8_avx2.c - float32 rows through int8 panels with AVX2: as
+ * linear_i8_avx512.c, with a line in two halves. */
 #include <immintrin.h>
 
 #include "kernel/linear_i8.h"
@@ -10,7 +10,7 @@ enum { FEW = 3, AHEAD = 2048 };
 glia_gemm_fn glia_gemm_i8_f32_avx2;
 glia_gemm_fn glia_gemm_f32_f32_avx2;
 
-/* As glia_widen_i8() of i8_avx512.h, of 8 columns. */
+/* As glia_widen_i8() of i8_avx512.h, for 8 columns. */
 GLIA_INLINE void widen_half(__m256 w[4], const char *half) {
     const __m256i low = _mm256_set1_epi32(0xff), high = _mm256_set1_epi32(0xff00);
     const __m256i at23 = _mm256_set1_epi32(0x4b000080), at15 = _mm256_set1_epi32(0x47008000);
@@ -34,7 +34,7 @@ typedef struct {
     size_t ldy, ldx, panel_bytes, k;
 } product;
 
-/* sum += four k, of which the first n (1..4) are there. */
+/* Add the products of the n (1 to 4) k from k on to sum. */
 GLIA_INLINE void step(__m256 *sum, const product *t, size_t k, size_t n, const int R, const int H) {
     GLIA_UNROLL for (int h = 0; h < H; h++) {
         __m256 w[4];
@@ -51,7 +51,7 @@ GLIA_INLINE void step(__m256 *sum, const product *t, size_t k, size_t n, const i
     }
 }
 
-/* R rows through H / 2 panels. */
+/* Multiply R rows by H / 2 panels. */
 GLIA_INLINE void few(const product *t, const int R, const int H) {
     __m256 all[R * H];
     GLIA_UNROLL for (int i = 0; i < R * H; i++) all[i] = _mm256_setzero_ps();

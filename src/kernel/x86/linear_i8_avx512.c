@@ -1,5 +1,5 @@
-/* linear_i8_avx512.c - the AVX-512 twin of linear_i8_ref.c for float32 rows. Up to
- * SOME rows convert weights in registers, once for each pass of rows. */
+/* linear_i8_avx512.c - float32 rows through int8 panels with AVX-512. Up to SOME rows
+ * widen the weights in registers, once for each pass over the rows. */
 #include "kernel/x86/i8_avx512.h"
 #include "kernel/linear_i8.h"
 
@@ -15,7 +15,7 @@ typedef struct {
     size_t ldy, ldx, panel_bytes, k;
 } product;
 
-/* sum += four k, of which the last n (1..4) are there. */
+/* Add the products of the n (1 to 4) k from k on to sum. */
 GLIA_INLINE void step(__m512 *sum, const product *t, size_t k, size_t n, const int R, const int P) {
     const char *ahead = t->w + glia_side_by_side(k * 16 + AHEAD, t->panel_bytes, P);
     GLIA_UNROLL for (int p = 0; p < P; p++) {
@@ -32,7 +32,7 @@ GLIA_INLINE void step(__m512 *sum, const product *t, size_t k, size_t n, const i
     }
 }
 
-/* R rows through P panels: chains and runs as in linear_avx512.c. */
+/* Multiply R rows by P panels, with the chains and runs of linear_avx512.c. */
 GLIA_INLINE void few(const product *t, const int R, const int P) {
     __m512 all[R * P];
     GLIA_UNROLL for (int i = 0; i < R * P; i++) all[i] = _mm512_setzero_ps();
@@ -72,8 +72,8 @@ GLIA_INLINE void rows(product t, size_t panels, const int R, const int P) {
     }
 }
 
-/* 5 to SOME rows: two panels at a time, in passes of even height; the second pass
- * finds them in the second cache. */
+/* Multiply 5 to SOME rows by two panels at a time, in passes of about equal height.
+ * The second pass finds the panels in L2. */
 static void some(product t, size_t n_panels, size_t m) {
     const size_t passes = (m + 7) / 8;
     for (size_t p = 0, n; p < n_panels; p += n) {

@@ -1,6 +1,6 @@
-/* linear_w8a8_avx2.c - the AVX2 twin of glia_gemm_i8_i8_ref. VPMADDUBSW wants one
- * unsigned factor and saturates at 16 bits: magnitudes of weights by rows with
- * the weights' signs, since 2 * 127 * 127 is below 2^15. */
+/* linear_w8a8_avx2.c - the AVX2 twin of glia_gemm_i8_i8_ref. VPMADDUBSW multiplies
+ * unsigned by signed bytes: the magnitudes of the weights by the rows with the
+ * weights' signs. Its 16-bit sums do not saturate, since 2 * 127 * 127 < 2^15. */
 #include <immintrin.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* linear_w8a8_avx512.c - the twin of glia_gemm_i8_i8_ref for AVX-512 without VNNI:
- * as linear_w8a8_avx2.c, the signs as a mask. */
+ * as linear_w8a8_avx2.c, with the signs in a mask. */
 #include <string.h>
 
 #include "kernel/panel.h"

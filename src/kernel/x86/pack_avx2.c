@@ -1,5 +1,5 @@
-/* pack_avx2.c - the AVX2 twin of pack_ref.c: 8x8 transposes of 4-byte units,
- * two beside each other for the 16 columns; see pack_avx512.c. */
+/* pack_avx2.c - the AVX2 twin of pack_ref.c: as pack_avx512.c, with two 8x8 transposes
+ * of 4-byte units for the 16 columns. */
 #include <immintrin.h>
 
 #include "kernel/panel.h"
@@ -7,7 +7,7 @@
 
 glia_pack_fn glia_pack_avx2;
 
-/* Eight float32 as eight bfloat16 in the low halves of 32 bits. As glia_f32_to_bf16. */
+/* glia_f32_to_bf16 of each lane, in its low half. */
 static inline __m256i narrow(__m256 v) {
     const __m256i bits = _mm256_castps_si256(v), upper = _mm256_srli_epi32(bits, 16);
     const __m256i even =
@@ -24,7 +24,7 @@ GLIA_INLINE __m256 wide(const char *p, glia_dtype from) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
-/* The 8 units that begin at p. */
+/* The 8 units from p on. */
 GLIA_INLINE __m256i units(const char *p, glia_dtype to, glia_dtype from) {
     if (to == GLIA_DTYPE_F32) return _mm256_castps_si256(wide(p, from));
     if (from == GLIA_DTYPE_BF16) return _mm256_loadu_si256((const __m256i *)(const void *)p);
@@ -33,7 +33,7 @@ GLIA_INLINE __m256i units(const char *p, glia_dtype to, glia_dtype from) {
     return _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xd8);
 }
 
-/* r[i] = unit i of every row. */
+/* Transpose: r[i] becomes unit i of every row. */
 GLIA_INLINE void transpose(__m256i r[8]) {
     __m256i s[8];
     GLIA_UNROLL for (int i = 0; i < 8; i += 2) {
@@ -53,7 +53,7 @@ GLIA_INLINE void transpose(__m256i r[8]) {
     GLIA_UNROLL for (int i = 0; i < 8; i++) r[i] = s[i];
 }
 
-/* 8 lines, or `lines`, of 8 columns each. */
+/* Write `lines` (at most 8) half-lines of 8 columns. */
 GLIA_INLINE void block(char *half, const char *const from_row[8], size_t lines, const glia_dtype to,
                        const glia_dtype from) {
     __m256i r[8];

@@ -1,12 +1,12 @@
 /* pack_avx512.c - the AVX-512 twin of pack_ref.c. In both dtypes a line is 16
- * columns of 4 bytes, so a panel is made of 16x16 transposes of 4-byte units:
- * one float32, or two bfloat16 that follow one another in a row. Lines are streamed
- * past the caches: a model's weights do not fit them. */
+ * columns of 4 bytes, so a panel is made by 16x16 transposes of 4-byte units. A unit
+ * is one float32, or two consecutive bfloat16 of a row. Stores bypass the caches,
+ * because a model's weights do not fit in them. */
 #include "kernel/x86/rows_avx512.h"
 
 glia_pack_fn glia_pack_avx512;
 
-/* Round to nearest even; a NaN stays one. As glia_f32_to_bf16. */
+/* Round as glia_f32_to_bf16: to nearest even; a NaN stays a NaN. */
 static inline __m256i narrow(__m512 v) {
     const __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
     const __m512i even =
@@ -16,7 +16,7 @@ static inline __m256i narrow(__m512 v) {
     return _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40)));
 }
 
-/* 16 units of a row from element i on. */
+/* The 16 units of a row from element i on. */
 GLIA_INLINE __m512i units(const char *row, glia_dtype to, glia_dtype from, size_t i, size_t left) {
     if (!row) return _mm512_setzero_si512();
     if (to == GLIA_DTYPE_F32) return _mm512_castps_si512(glia_wide(row, from, i, left));
@@ -58,5 +58,5 @@ void glia_pack_avx512(void *panel, glia_dtype to, const void *const rows[GLIA_PA
         pack(panel, rows, k, GLIA_DTYPE_BF16, GLIA_DTYPE_F16);
     else
         pack(panel, rows, k, GLIA_DTYPE_BF16, GLIA_DTYPE_BF16);
-    _mm_sfence(); /* streamed lines are seen before whatever this thread stores next */
+    _mm_sfence(); /* streamed lines become visible before later stores of this thread */
 }

@@ -1,4 +1,4 @@
-/* quantize_avx512.c - the AVX-512 twin of quantize_ref.c. */
+/* quantize_avx512.c - the AVX-512 twins of quantize_ref.c. */
 #include "kernel/x86/rows_avx512.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@ glia_absmax_fn glia_absmax_avx512;
 glia_pack_i8_fn glia_pack_i8_avx512;
 glia_quantize_fn glia_quantize_avx512;
 
-/* Elements [i, i + 16) of k, of a row whose steps of 64 bytes are `step` bytes apart. */
+/* Elements [i, i + 16) of a row of k whose steps of 64 bytes are `step` bytes apart; zeros from k on. */
 GLIA_INLINE __m512 sixteen(const void *row, size_t step, const glia_dtype from, size_t i, size_t k) {
     const size_t unit = from == GLIA_DTYPE_F32 ? 16 : 32;
     return glia_wide((const char *)row + i / unit * step, from, i % unit, k - i);
@@ -30,10 +30,10 @@ float glia_absmax_avx512(const void *row, glia_dtype from, size_t k) {
                                      : absmax(row, 64, GLIA_DTYPE_F16, k);
 }
 
-/* 16 integers, those nearest to v. */
+/* v rounded to integers. */
 GLIA_INLINE __m128i nearest(__m512 v) { return _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)); }
 
-/* Groups of 4 k of a row from i on. */
+/* 16 groups of 4 k of a row from i on, of which `left` k exist. */
 GLIA_INLINE __m512i units(const void *row, glia_dtype from, size_t i, size_t left, float scale) {
     __m512i r = _mm512_setzero_si512();
     if (!row || !(scale > 0)) return r;
@@ -68,10 +68,10 @@ void glia_pack_i8_avx512(void *panel, const void *const rows[GLIA_PANEL], glia_d
         pack(panel, rows, GLIA_DTYPE_F16, k, scale);
     else
         pack(panel, rows, GLIA_DTYPE_BF16, k, scale);
-    _mm_sfence(); /* as glia_pack_avx512 */
+    _mm_sfence(); /* streamed lines become visible before later stores of this thread */
 }
 
-/* Elements [i, i + 16) of k in steps of 1 / factor; zeros behind the row. */
+/* Elements [i, i + 16) times factor, rounded to int8; zeros from k on. */
 GLIA_INLINE __m128i steps_of(const void *x, size_t x_step, const glia_dtype from, size_t i, size_t k,
                              __m512 factor) {
     return i < k ? nearest(_mm512_mul_ps(sixteen(x, x_step, from, i, k), factor)) : _mm_setzero_si128();
@@ -84,7 +84,7 @@ GLIA_INLINE void quantize(int8_t *q, size_t q_step, float *scale, const void *x,
     const __m512 factor = _mm512_set1_ps(steps);
     *scale = isnan(most) ? most : steps > 0 ? most / GLIA_I8_MAX : 0;
     for (size_t i = 0; i < k; i += 64, q += q_step) {
-        const size_t n = steps > 0 ? k : 0; /* none of a row that is not finite */
+        const size_t n = steps > 0 ? k : 0; /* a row that is not finite becomes zeros */
         __m512i bytes = _mm512_castsi128_si512(steps_of(x, x_step, from, i, n, factor));
         bytes = _mm512_inserti32x4(bytes, steps_of(x, x_step, from, i + 16, n, factor), 1);
         bytes = _mm512_inserti32x4(bytes, steps_of(x, x_step, from, i + 32, n, factor), 2);

@@ -1,4 +1,4 @@
-/* rows_avx512.h - rows of a checkpoint in registers, and from there into a panel. */
+/* rows_avx512.h - load rows of a checkpoint into registers, and transpose them for a panel. */
 #ifndef GLIA_KERNEL_ROWS_AVX512_H
 #define GLIA_KERNEL_ROWS_AVX512_H
 
@@ -7,7 +7,7 @@
 #include "kernel/panel.h"
 #include "kernel/simd.h"
 
-/* Elements i .. i + 15 of a row as float32, zeros from `left` on. */
+/* Elements [i, i + 16) of a row as float32; zeros after the first `left` of them. */
 GLIA_INLINE __m512 glia_wide(const void *at, glia_dtype from, size_t i, size_t left) {
     const char *row = at;
     const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1);
@@ -17,7 +17,7 @@ GLIA_INLINE __m512 glia_wide(const void *at, glia_dtype from, size_t i, size_t l
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-/* r[i] = unit i of every row. Pairs, then fours, then the quarters of registers change places. */
+/* Transpose: r[i] becomes unit i of every row. Pairs, fours and quarters of registers are exchanged. */
 GLIA_INLINE void glia_transpose(__m512i r[16]) {
     __m512i s[16];
     GLIA_UNROLL for (int i = 0; i < 16; i += 2) {

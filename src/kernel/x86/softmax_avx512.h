@@ -8,14 +8,14 @@
 #include "kernel/kernels.h"
 #include "kernel/simd.h"
 
-/* Lanes of the 16 positions from `at` on that lie in [lo, hi). */
+/* A mask of the lanes of positions [at, at + 16) that are in [lo, hi). */
 static inline __mmask16 glia_seen_avx512(size_t at, size_t lo, size_t hi) {
     const unsigned below_hi = hi >= at + 16 ? 0xffffu : (1u << (hi - at)) - 1,
                    below_lo = lo <= at ? 0 : (1u << (lo - at)) - 1;
     return (__mmask16)(below_hi & ~below_lo);
 }
 
-/* Scores to weights, in place, lo < hi; unseen positions of the touched lines get 0. */
+/* Convert scores to weights in place, lo < hi. Unseen positions of the lines that [lo, hi) touches get 0. */
 static inline void glia_softmax_avx512(float p[GLIA_SPAN], float *m, float *l, float scale, size_t lo,
                                        size_t hi) {
     __m512 max = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps();

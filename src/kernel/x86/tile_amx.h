@@ -1,4 +1,4 @@
-/* tile_amx.h - the memory format of LDTILECFG, and loading it. */
+/* tile_amx.h - the configuration that LDTILECFG loads. */
 #ifndef GLIA_KERNEL_TILE_AMX_H
 #define GLIA_KERNEL_TILE_AMX_H
 
@@ -9,7 +9,7 @@ enum {
     GLIA_AMX_STEP = 32,
     GLIA_AMX_ROWS = 16,
     GLIA_AMX_BYTES = 1024
-}; /* bfloat16 k, rows and bytes of a tile */
+}; /* k of bfloat16, rows and bytes of a tile */
 
 typedef struct {
     uint8_t palette, start_row, reserved[14];
@@ -23,8 +23,8 @@ static inline glia_tile_config glia_tile_config_full(void) {
                               .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
 }
 
-/* The barrier makes the compiler store all of the config: the intrinsic says it
- * reads only its first bytes. */
+/* The barrier makes the compiler store the whole configuration: the intrinsic's type
+ * says that it reads only the first bytes. */
 static inline void glia_tile_load(const glia_tile_config *c) {
     __asm__ volatile("" : : "r"(c) : "memory");
     _tile_loadconfig(c);

@@ -1,6 +1,6 @@
 /* tile_avx2.h - one chain of products for a tile of R rows and H half-lines (H / 2
- * panels), the inner loop of linear and attention. R, H and dtype are constants
- * where called. */
+ * panels): the inner loop of linear layers and attention. Callers pass constants for
+ * R, H and dtype. */
 #ifndef GLIA_KERNEL_TILE_AVX2_H
 #define GLIA_KERNEL_TILE_AVX2_H
 
@@ -10,27 +10,27 @@
 #include "kernel/simd.h"
 
 enum {
-    GLIA_TILE_MAX = 12, /* chains of a tile: registers, less those for operands */
-    GLIA_NEAR = 2048,   /* bytes between a line's prefetch into the first cache and its use, */
-    GLIA_FAR = 8192,    /* and into the second */
+    GLIA_TILE_MAX = 12, /* chains of a tile: the registers that operands leave */
+    GLIA_NEAR = 2048,   /* prefetch distance in bytes: into L1, */
+    GLIA_FAR = 8192,    /* and into L2 */
 };
 
-/* Which lines a step fetches ahead. */
+/* Which prefetches a step issues. */
 typedef enum { GLIA_AHEAD_NONE, GLIA_AHEAD_NEAR, GLIA_AHEAD_BOTH } glia_ahead;
 
 typedef struct {
-    const float *x; /* rows, ldx apart */
+    const float *x; /* rows, ldx floats apart */
     size_t ldx;
     const char *w[4]; /* panels */
 } glia_operands;
 
-/* sum + w x in sum's register: left to itself, GCC moves sums about and spills some. */
+/* sum + w x in sum's register. With the intrinsic, GCC moves sums between registers and spills some. */
 GLIA_INLINE __m256 glia_fma(__m256 w, __m256 x, __m256 sum) {
     __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(w), "x"(x));
     return sum;
 }
 
-/* The multiply-adds of one step. What is used most often gets the registers. */
+/* The multiply-adds of one step. The operands that are used most often stay in registers. */
 GLIA_INLINE void glia_madd(__m256 *sum, const __m256 *w, const float *x, size_t ldx, const int R,
                            const int H) {
     if (R > H) {
@@ -66,7 +66,7 @@ GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, co
     glia_madd(sum, w, o->x + k, o->ldx, R, H);
 }
 
-/* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
+/* The two steps of one line. The caller asks for the even (k), the odd (k + 1) or both. */
 GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, const int even, const int odd,
                                 const int R, const int H, const glia_ahead ahead) {
     const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
@@ -84,8 +84,8 @@ GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, c
     }
 }
 
-/* run += the chain of k = begin .. end - 1. Eight steps are written out: a loop of
- * single steps ends in a wrongly guessed branch too often. */
+/* Add the chain of k in [begin, end) to run. Eight steps are unrolled: a loop of
+ * single steps mispredicts its last branch too often. */
 GLIA_INLINE void glia_chain_ahead(__m256 *run, const glia_operands *o, size_t begin, size_t end, const int R,
                                   const int H, const glia_dtype dtype, const glia_ahead ahead) {
     __m256 sum[GLIA_TILE_MAX];

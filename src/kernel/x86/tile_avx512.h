@@ -1,5 +1,5 @@
-/* tile_avx512.h - one chain of products for a tile of R rows and P panels, the
- * inner loop of linear and attention. R, P and dtype are constants where called. */
+/* tile_avx512.h - one chain of products for a tile of R rows and P panels: the inner
+ * loop of linear layers and attention. Callers pass constants for R, P and dtype. */
 #ifndef GLIA_KERNEL_TILE_AVX512_H
 #define GLIA_KERNEL_TILE_AVX512_H
 
@@ -9,21 +9,21 @@
 #include "kernel/simd.h"
 
 enum {
-    GLIA_TILE_MAX = 24, /* chains of a tile: registers, less those for operands */
-    GLIA_NEAR = 2048,   /* bytes between a line's prefetch into the first cache and its use, */
-    GLIA_FAR = 8192,    /* and into the second */
+    GLIA_TILE_MAX = 24, /* chains of a tile: the registers that operands leave */
+    GLIA_NEAR = 2048,   /* prefetch distance in bytes: into L1, */
+    GLIA_FAR = 8192,    /* and into L2 */
 };
 
 typedef struct {
-    const float *x; /* rows, ldx apart */
+    const float *x; /* rows, ldx floats apart */
     size_t ldx;
     const char *w[8]; /* panels */
 } glia_operands;
 
-/* Which lines a step fetches ahead. */
+/* Which prefetches a step issues. */
 typedef enum { GLIA_AHEAD_NONE, GLIA_AHEAD_NEAR, GLIA_AHEAD_BOTH } glia_ahead;
 
-/* sum + w x in sum's register: left to itself, GCC moves sums about and spills some. */
+/* sum + w x in sum's register. With the intrinsic, GCC moves sums between registers and spills some. */
 GLIA_INLINE __m512 glia_fma(__m512 w, __m512 x, __m512 sum) {
     __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
     return sum;
@@ -47,7 +47,7 @@ GLIA_INLINE void glia_step_f32(__m512 *sum, const glia_operands *o, size_t k, co
     }
 }
 
-/* One line, two steps, of which the caller wants the even (k), the odd (k + 1) or both. */
+/* The two steps of one line. The caller asks for the even (k), the odd (k + 1) or both. */
 GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, const int even, const int odd,
                                 const int R, const int P, const glia_ahead ahead) {
     const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
@@ -67,8 +67,8 @@ GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, c
     }
 }
 
-/* run += the chain of k = begin .. end - 1. Eight steps are written out: a loop of
- * single steps ends in a wrongly guessed branch too often. */
+/* Add the chain of k in [begin, end) to run. Eight steps are unrolled: a loop of
+ * single steps mispredicts its last branch too often. */
 GLIA_INLINE void glia_chain_ahead(__m512 *run, const glia_operands *o, size_t begin, size_t end, const int R,
                                   const int P, const glia_dtype dtype, const glia_ahead ahead) {
     __m512 sum[GLIA_TILE_MAX];
