@@ -237,10 +237,10 @@ static void lines_that_fail(void **state) {
           o.out);
     done(&o);
     static const char not_utf8[] = "\"\xff\"\n", zero[] = "\"a\\u0000b\"\n";
-    o = glia_in(not_utf8, sizeof not_utf8 - 1, "tokenize models/qwen3-demo");
+    o = glia_in(not_utf8, sizeof not_utf8 - 1, -1, "tokenize models/qwen3-demo");
     CHECK(o.status == 1 && strstr(o.out, "error"), "exit %d: %s", o.status, o.out);
     done(&o);
-    o = glia_in(zero, sizeof zero - 1, "tokenize models/qwen3-demo");
+    o = glia_in(zero, sizeof zero - 1, -1, "tokenize models/qwen3-demo");
     outcome back = glia(o.out, "detokenize models/qwen3-demo");
     CHECK(strcmp(back.out, zero) == 0, "%s", back.out);
     done(&o);

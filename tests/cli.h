@@ -82,7 +82,8 @@ static inline char *contents(int fd, size_t *len) {
     return text;
 }
 
-static inline outcome glia_in(const char *input, size_t len, const char *args) {
+/* Run it with `len` bytes of input. `to` is its standard output; -1 keeps that for the outcome. */
+static inline outcome glia_in(const char *input, size_t len, int to, const char *args) {
     outcome o = {0};
     char line[1024], *argv[ARGS_MAX];
     snprintf(line, sizeof line, "%s", args);
@@ -91,7 +92,7 @@ static inline outcome glia_in(const char *input, size_t len, const char *args) {
     const pid_t child = fork();
     if (child == 0) {
         dup2(in, 0);
-        dup2(out, 1);
+        dup2(to < 0 ? out : to, 1);
         dup2(err, 2);
         check_exec((const char *const *)argv);
     }
@@ -109,7 +110,7 @@ __attribute__((format(printf, 2, 3))) static inline outcome glia(const char *inp
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    return glia_in(input, strlen(input), line);
+    return glia_in(input, strlen(input), -1, line);
 }
 
 static inline void done(outcome *o) {
