@@ -241,9 +241,8 @@ static json_t *kernels_json(const glia_model *m) {
 
 static json_t *run_json(const glia_model *m) {
     const glia_engine_limits *l = &m->limits;
-    static const char *const schemes[] = {"none", "int8", "w8a8"};
     return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", glia_dtype_name(m->dtype),
-                     "quantization", schemes[m->quantize.scheme], "kv_cache_dtype",
+                     "quantization", glia_quantization_name(m->quantize.scheme), "kv_cache_dtype",
                      glia_dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
                      glia_cpu_rung(m->cpu_flags), "batch_size", l->batch, "sequence_length",
                      l->sequence_length, "prefill_chunk_size", l->chunk, "block_size", l->block_size,

@@ -80,6 +80,7 @@ json_t *glia_settings_file(const glia_model *m, const glia_options *o);
 /* What is not to be quantised, from the options, else the file; NULL: not said. */
 const char *glia_modules_to_keep(const glia_model *m, const glia_options *o);
 
-const char *glia_dtype_name(glia_dtype d); /* "bfloat16" */
+const char *glia_dtype_name(glia_dtype d);               /* "bfloat16" */
+const char *glia_quantization_name(glia_quantization q); /* "none", "int8", "w8a8" */
 
 #endif

@@ -63,6 +63,11 @@ const char *glia_dtype_name(glia_dtype d) {
     return names[d];
 }
 
+const char *glia_quantization_name(glia_quantization q) {
+    static const char *const names[] = {"none", "int8", "w8a8"};
+    return names[q];
+}
+
 bool glia_setting_is_switch(glia_setting_id id) {
     return id == SET_PREFIX_CACHE || id == SET_VOCAB_PARALLEL || id == SET_SEQUENCE_PARALLEL ||
            id == SET_FLASH_DECODING || id == SET_CONTEXT_STRIDED;

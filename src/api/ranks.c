@@ -10,6 +10,7 @@
 
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "model/artifact.h"
 #include "comm/comm.h"
 
@@ -66,39 +67,24 @@ glia_status glia_ranks_join(glia_model *m, glia_options *o, glia_err *err) {
     return status;
 }
 
-/* FNV-1a. */
-static uint64_t hash(uint64_t h, const char *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)bytes[i]) * 0x100000001b3u;
-    return h;
-}
-
-static uint64_t hash_of_config(const glia_model *m) {
-    char *text = NULL, *path = m->dir ? glia_path_join(m->dir, "config.json") : NULL;
-    size_t len = 0;
-    uint64_t h = 0xcbf29ce484222325u;
-    if (path && glia_read_file(&text, &len, path, (size_t)1 << 28, NULL) == GLIA_OK) h = hash(h, text, len);
-    free(text);
-    free(path);
-    return h;
-}
-
 /* What must be equal on all ranks, as a person would say it. */
 static void describe(const glia_model *m, const glia_options *o, char *text, size_t size) {
-    static const char *const schemes[] = {"", "int8, ", "w8a8, "};
     const glia_setting *s = m->setting;
     const char *keep = glia_modules_to_keep(m, o);
-    snprintf(
-        text, size,
-        "config.json %016llx, %s%s%s, cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, "
-        "vocabulary %d, sequence %d, flash %d, context %d %d, keep %.40s %08x, cpu %s, dummy %d %llu",
-        (unsigned long long)hash_of_config(m), schemes[s[SET_QUANTIZATION].value],
-        m->quantize.per_tensor ? "per tensor, " : "", glia_dtype_name(m->dtype),
-        glia_dtype_name(m->limits.kv_dtype), m->limits.batch, m->limits.sequence_length, m->limits.chunk,
-        m->limits.block_size, m->limits.prefix_cache, m->parallel.vocab_parallel,
-        m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
-        m->parallel.cp_strided, keep ? keep : "none",
-        (unsigned)hash(0, keep ? keep : "", keep ? strlen(keep) : 0), glia_cpu_rung(m->cpu_flags), o->dummy,
-        (unsigned long long)(o->dummy ? o->seed : 0));
+    char config[GLIA_HASH_HEX] = "";
+    if (m->dir) glia_config_hash(config, m->dir, NULL);
+    snprintf(text, size,
+             "config.json %s, quantization %s%s, %s, cache %s, batch %d, length %d, chunk %d, block %d, "
+             "prefix cache %d, "
+             "vocabulary %d, sequence %d, flash %d, context %d %d, keep %.40s %08x, cpu %s, dummy %d %llu",
+             config, glia_quantization_name((glia_quantization)s[SET_QUANTIZATION].value),
+             m->quantize.per_tensor ? " per tensor" : "", glia_dtype_name(m->dtype),
+             glia_dtype_name(m->limits.kv_dtype), m->limits.batch, m->limits.sequence_length, m->limits.chunk,
+             m->limits.block_size, m->limits.prefix_cache, m->parallel.vocab_parallel,
+             m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
+             m->parallel.cp_strided, keep ? keep : "none",
+             (unsigned)glia_hash(keep ? keep : "", keep ? strlen(keep) : 0, 0), glia_cpu_rung(m->cpu_flags),
+             o->dummy, (unsigned long long)(o->dummy ? o->seed : 0));
 }
 
 /* ---- weights ---------------------------------------------------------------- */

@@ -16,10 +16,9 @@ static void add(json_t *list, const char *name, json_t *value, const char *sourc
 }
 
 static json_t *value_of(const glia_setting *s, glia_setting_id id) {
-    static const char *const schemes[] = {"none", "int8", "w8a8"};
     static const char *const types[] = {"per_channel_symmetric", "per_channel_symmetric",
                                         "per_tensor_symmetric"};
-    if (id == SET_QUANTIZATION) return json_string(schemes[s->value]);
+    if (id == SET_QUANTIZATION) return json_string(glia_quantization_name((glia_quantization)s->value));
     if (id == SET_QUANTIZATION_TYPE) return json_string(types[s->value]);
     if (id == SET_DTYPE || id == SET_KV_DTYPE) return json_string(glia_dtype_name((glia_dtype)s->value));
     return glia_setting_is_switch(id) ? json_boolean(s->value) : json_integer(s->value);

@@ -138,9 +138,9 @@ typedef struct {
     const int *member; /* NULL: 0, 1, ... */
     size_t at, stride;
     int n, parts;
-} glia_operands;
+} glia_summands;
 
 /* out[i] (+)= operand 0 + operand 1 + ... for i in [0, n). out may be an operand. */
-void glia_comm_add_up(float *out, const glia_operands *src, size_t n, bool add);
+void glia_comm_add_up(float *out, const glia_summands *src, size_t n, bool add);
 
 #endif

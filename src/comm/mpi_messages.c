@@ -135,7 +135,7 @@ static void plan_rounds(const glia_comm *c, sum *s) {
 }
 
 /* Trade a round's operands; *src are those of this rank's part then, from `from` to `to` of a thread's. */
-static bool trade_operands(glia_comm *c, int thread, sum *s, glia_operands *src, size_t *from, size_t *to) {
+static bool trade_operands(glia_comm *c, int thread, sum *s, glia_summands *src, size_t *from, size_t *to) {
     glia_mpi *m = part_of(c);
     s->operand = 0;
     glia_comm_part(round_for(c, s, c->rank).bytes / sizeof(float), thread, c->threads, from, to);
@@ -148,7 +148,7 @@ static bool trade_operands(glia_comm *c, int thread, sum *s, glia_operands *src,
                     p == c->rank ? round_for(c, s, p).p : take_operand(c, s, p).p;
             swap(c, give_operand, take_operand, s);
         }
-    *src = (glia_operands){
+    *src = (glia_summands){
         .base = m->piece, .at = *from * sizeof(float), .n = c->size * s->of->parts, .parts = 1};
     return glia_meet_team(c, thread);
 }
@@ -164,7 +164,7 @@ static range take_theirs(glia_comm *c, const void *arg, int peer) { return part_
 static bool sum_part(glia_comm *c, int thread, float *out, sum *s, bool add) {
     plan_rounds(c, s);
     do {
-        glia_operands src;
+        glia_summands src;
         size_t from, to;
         if (!trade_operands(c, thread, s, &src, &from, &to)) return false;
         glia_comm_add_up(out + s->at + from, &src, to - from, add);
@@ -183,7 +183,7 @@ static void all_reduce(glia_comm *c, int thread, float *out, float *in, const gl
     if (!trade(c, thread, give_mine, take_theirs, &s)) return;
     size_t from, to;
     glia_comm_part(of->n, thread, c->threads, &from, &to);
-    const glia_operands all = {.base = &s.in, .at = from * sizeof(float), .n = 1, .parts = 1};
+    const glia_summands all = {.base = &s.in, .at = from * sizeof(float), .n = 1, .parts = 1};
     glia_comm_add_up(out + from, &all, to - from, of->add);
 }
 

@@ -22,15 +22,15 @@ static void collect(glia_comm *c, int thread, float *out, size_t at, size_t n, b
         glia_comm_part(n, p, c->size, &a, &b);
         if (a < from) a = from;
         if (b > to) b = to;
-        const glia_operands part = {
+        const glia_summands part = {
             .base = c->world->area + c->member[p], .at = at + a * sizeof(float), .n = 1, .parts = 1};
         if (a < b) glia_comm_add_up(out + a, &part, b - a, add);
     }
 }
 
 /* Everyone's operands that begin at `in` in this rank's area. */
-static glia_operands operands(const glia_comm *c, const float *in, const glia_sum *s) {
-    return (glia_operands){.base = c->world->area,
+static glia_summands operands(const glia_comm *c, const float *in, const glia_sum *s) {
+    return (glia_summands){.base = c->world->area,
                            .member = c->member,
                            .at = offset_in_area(c, in),
                            .stride = s->stride * sizeof(float),
@@ -39,7 +39,7 @@ static glia_operands operands(const glia_comm *c, const float *in, const glia_su
 }
 
 static void shared_all_reduce(glia_comm *c, int thread, float *out, float *in, const glia_sum *s) {
-    glia_operands src = operands(c, in, s);
+    glia_summands src = operands(c, in, s);
     const size_t at = src.at, n = s->n;
     size_t from, to, mine, end;
     if (!glia_meet(c, thread)) return;
@@ -58,7 +58,7 @@ static void shared_all_reduce(glia_comm *c, int thread, float *out, float *in, c
 }
 
 static void shared_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, const glia_sum *s) {
-    glia_operands src = operands(c, in, s);
+    glia_summands src = operands(c, in, s);
     size_t first, last, from, to;
     if (!glia_meet(c, thread)) return;
     glia_share(s->n, c->rank, c->size, &first, &last);

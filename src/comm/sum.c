@@ -29,7 +29,7 @@ int glia_comm_holder(const glia_gather *g, int size, size_t col) {
 /* Four floats wherever they stand: what every x86-64 and arm64 adds at once. */
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
-static const float *operand(const glia_operands *src, int i) {
+static const float *operand(const glia_summands *src, int i) {
     const int p = i / src->parts;
     const char *first = src->base[src->member ? src->member[p] : p] + src->at;
     return (const float *)(const void *)(first + (size_t)(i % src->parts) * src->stride);
@@ -57,7 +57,7 @@ static void add_two(float *to, const float *a, const float *b, size_t n, bool ad
     }
 }
 
-void glia_comm_add_up(float *out, const glia_operands *src, size_t n, bool add) {
+void glia_comm_add_up(float *out, const glia_summands *src, size_t n, bool add) {
     const int n_src = src->n * src->parts;
     float sum[CHUNK]; /* of all operands but the last */
     for (size_t i = 0; i < n; i += CHUNK) {

@@ -6,8 +6,8 @@
 #include "engine/measure.h"
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "kernel/kernels.h"
 
 enum { TRIES = 3 };
@@ -26,12 +26,6 @@ typedef struct {
     uint64_t work[GLIA_THREADS_MAX]; /* by thread; keeps the kernels' results alive */
 } measure;
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void read_share(void *arg, int thread) {
     measure *m = arg;
     size_t from, to;
@@ -45,9 +39,9 @@ static void peak_share(void *arg, int thread) {
 }
 
 static double time_run(measure *m, glia_team_fn *fn) {
-    const double start = seconds();
+    const double start = glia_seconds();
     glia_team_run(m->team, fn, m);
-    return seconds() - start;
+    return glia_seconds() - start;
 }
 
 static int compare(const void *a, const void *b) {

@@ -186,7 +186,7 @@ glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, g
     return GLIA_OK;
 }
 
-static glia_status hash_config(char hex[GLIA_HASH_HEX], const char *dir, glia_err *err) {
+glia_status glia_config_hash(char hex[GLIA_HASH_HEX], const char *dir, glia_err *err) {
     char *text, *path = glia_path_join(dir, "config.json");
     size_t len;
     if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
@@ -284,7 +284,8 @@ glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, u
     char config_hash[GLIA_HASH_HEX];
     char *path = rank_path(dir, w->parallel.rank);
     json_t *metadata = NULL;
-    glia_status status = path ? hash_config(config_hash, config_dir, err) : glia_fail_nomem(err, 0, "a path");
+    glia_status status =
+        path ? glia_config_hash(config_hash, config_dir, err) : glia_fail_nomem(err, 0, "a path");
     if (!status) status = list_tensors(&l, w, err);
     if (!status) {
         metadata = make_metadata(w, config_hash, source_hash);
@@ -347,7 +348,7 @@ static glia_status check_facts(const glia_weights *w, const char *dir, const cha
                              "%s: made with %s %.30s, and %s is asked for; compile the model again or give "
                              "the directory of the original",
                              path, facts[i].key, said(w, facts[i].key), facts[i].value);
-    const glia_status status = hash_config(config_hash, dir, err);
+    const glia_status status = glia_config_hash(config_hash, dir, err);
     if (status) return status;
     if (strcmp(said(w, "config_hash"), config_hash) != 0)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED,

@@ -10,6 +10,7 @@
 #ifndef GLIA_MODEL_ARTIFACT_H
 #define GLIA_MODEL_ARTIFACT_H
 
+#include "base/hash.h"
 #include "model/weights.h"
 
 /* The number of the layout of packed bytes. Files with another number are refused. */
@@ -24,6 +25,9 @@ bool glia_artifact_is_ours(const char *dir);
  * tensors are divided into files.
  * Errors: as of glia_checkpoint_open(); GLIA_ERR_NOMEM. */
 glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, glia_err *err);
+
+/* The hash of the bytes of config.json in `dir`. Errors: as of glia_read_file(). */
+glia_status glia_config_hash(char hex[GLIA_HASH_HEX], const char *dir, glia_err *err);
 
 /* Write the file of w's rank below `dir`. The file names the config.json of `config_dir`, a copy of which the
  * caller puts into `dir`.
