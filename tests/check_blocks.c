@@ -126,7 +126,8 @@ static void test_collision(void **state) {
     free(b.block);
 }
 
-/* Ranks share positions: each block is of the member whose turn it is, and members run out apart. */
+/* Flash decoding: blocks are assigned to the ranks of a group round-robin, and each rank
+ * can run out of blocks by itself. */
 static void test_members(void **state) {
     (void)state;
     const glia_blocks_shape shape = {.n_blocks = 9, .block_size = SIZE, .members = 3, .unit = 2};
@@ -140,7 +141,7 @@ static void test_members(void **state) {
     assert_int_equal(run(&b, &x, tokens, 7 * SIZE, 7 * SIZE), 0);
     for (int i = 0; i < 7; i++) assert_int_equal(t0[i] % 3, i / 2 % 3);
     assert_true(b.kind[0].n_unused == 0 && b.kind[1].n_unused == 1 && b.kind[2].n_unused == 1);
-    assert_false(glia_blocks_admit(&b, &y, tokens + 1, 1, SIZE)); /* the first member has no block left */
+    assert_false(glia_blocks_admit(&b, &y, tokens + 1, 1, SIZE)); /* the first rank has no block left */
     assert_true(b.kind[0].n_promised == 0 && b.kind[1].n_promised == 0 && y.n == 0);
     assert_int_equal(run(&b, &y, tokens, 4 * SIZE, 4 * SIZE), 3); /* a prefix, and its last block again */
     assert_memory_equal(t0, t1, 4 * sizeof *t0);

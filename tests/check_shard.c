@@ -325,7 +325,7 @@ static void test_flash_positions(void **state) {
     assert_int_equal(glia_flash_group(&none), 1);
 }
 
-/* As the chunks are drawn: each rank's rows in turn. */
+/* Compare with the definition: the chunks of ranks one after the other, row by row. */
 static void check_rank_order(bool strided, size_t n, int ranks, int degree) {
     const size_t chunk = n / (size_t)ranks, held = n / (size_t)degree;
     size_t at = 0;
