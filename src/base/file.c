@@ -30,7 +30,7 @@ glia_status glia_map_open(glia_map *m, const char *path, glia_err *err) {
     int fd;
     memset(m, 0, sizeof *m);
     const glia_status status = open_regular(&fd, &m->len, path, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     if (m->len > 0) { /* mmap refuses length 0 */
         void *p = mmap(NULL, m->len, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {
@@ -63,7 +63,7 @@ glia_status glia_read_file(char **text, size_t *len, const char *path, size_t ma
     *text = NULL;
     *len = 0;
     glia_status status = open_regular(&fd, &size, path, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     char *bytes = NULL;
     if (size > max_bytes) {
         status = glia_fail(err, GLIA_ERR_LIMIT, "%s: %zu bytes, limit is %zu", path, size, max_bytes);
@@ -88,7 +88,7 @@ glia_status glia_read_file(char **text, size_t *len, const char *path, size_t ma
     *text = bytes;
     *len = got;
 done:
-    if (status != GLIA_OK) free(bytes);
+    if (status) free(bytes);
     close(fd);
     return status;
 }

@@ -195,7 +195,7 @@ glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of,
     }
     memset(t->ranges, 0, ranges);
     if (threads * of > 1) status = place(t, i, of, err);
-    if (status != GLIA_OK) goto fail;
+    if (status) goto fail;
     for (int k = 1; k < threads; k++, t->started++) {
         t->workers[k].team = t;
         t->workers[k].index = k;

@@ -72,6 +72,6 @@ json_t *cli_answer_json(const cli_answer *a) {
 
 glia_status cli_finish_all(glia_engine *e, glia_err *err) {
     glia_status status = GLIA_OK;
-    for (size_t left = 1; left > 0 && status == GLIA_OK;) status = glia_engine_step(e, &left, err);
+    for (size_t left = 1; left > 0 && !status;) status = glia_engine_step(e, &left, err);
     return status;
 }

@@ -85,7 +85,7 @@ static glia_status finish(bench *b, size_t prompt, size_t output, glia_err *err)
     const bool show = isatty(STDERR_FILENO);
     bool told = false;
     glia_engine_get_stats(b->engine, &start);
-    for (size_t left = 1; left > 0 && status == GLIA_OK;) {
+    for (size_t left = 1; left > 0 && !status;) {
         status = glia_engine_step(b->engine, &left, err);
         if (!show || glia_seconds() < shown) continue;
         glia_engine_get_stats(b->engine, &s);
@@ -115,12 +115,12 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
     b->tokens = b->begun = b->early = 0;
     glia_engine_get_stats(b->engine, &b->start);
     *began = glia_seconds();
-    for (size_t i = 0; i < b->batch && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < b->batch && !status; i++) {
         for (size_t k = 0; k < prompt; k++) ids[k] = (int32_t)(draw(&seed) % (uint64_t)b->info.vocab_size);
         probes[i] = (probe){.b = b};
         status = glia_engine_submit(b->engine, ids, prompt, &s, on_event, &probes[i], NULL, err);
     }
-    if (status == GLIA_OK) status = finish(b, prompt, output, err);
+    if (!status) status = finish(b, prompt, output, err);
     free(ids);
     return status;
 }
@@ -175,14 +175,14 @@ static glia_status measure(bench *b, glia_err *err) {
     glia_status status = run_batch(b, b->prompt, few, 1, probes, &began, err);
     b->gaps.len = 0;
     glia_engine_ceilings(b->engine, &b->ceiling[0]);
-    for (size_t i = 0; i < b->runs && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < b->runs && !status; i++) {
         status = run_batch(b, b->prompt, b->output, 1000 * (uint64_t)(i + 2), probes, &began, err);
         glia_engine_stats end;
         glia_engine_get_stats(b->engine, &end);
         glia_engine_ceilings(b->engine, &b->ceiling[i + 1]);
-        if (status == GLIA_OK) judge(b, i, probes, began, &end);
+        if (!status) judge(b, i, probes, began, &end);
     }
-    if (status == GLIA_OK && b->gaps.oom) status = glia_fail_nomem(err, b->gaps.len, "times");
+    if (!status && b->gaps.oom) status = glia_fail_nomem(err, b->gaps.len, "times");
     free(probes);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -334,8 +334,8 @@ static int measure_and_tell(bench *b) {
     b->ceiling = calloc(b->runs + 1, sizeof *b->ceiling);
     glia_status status = b->results && b->ceiling ? glia_engine_create(&b->engine, b->model, &err)
                                                   : glia_fail_nomem(&err, b->runs, "results");
-    if (status == GLIA_OK) status = measure(b, &err);
-    if (status == GLIA_OK) {
+    if (!status) status = measure(b, &err);
+    if (!status) {
         sum_up(b, &r);
         if (b->args->given[F_JSON])
             print_json(b, &r);
@@ -346,7 +346,7 @@ static int measure_and_tell(bench *b) {
     glia_buf_free(&b->gaps);
     free(b->results);
     free(b->ceiling);
-    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return status ? cli_failed(&err) : EXIT_OK;
 }
 
 int cli_bench(const cli_args *args) {
@@ -360,7 +360,7 @@ int cli_bench(const cli_args *args) {
     b.batch = o.batch_size ? (size_t)o.batch_size : 1;
     if (cli_follows()) return cli_follow(args, &o);
     int status = cli_load(&b.model, args, &o, false);
-    if (status == EXIT_OK) status = measure_and_tell(&b);
+    if (!status) status = measure_and_tell(&b);
     glia_model_free(b.model);
     return status;
 }

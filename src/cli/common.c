@@ -133,9 +133,8 @@ int cli_follow(const cli_args *args, const glia_options *o) {
     glia_model *m = NULL;
     glia_engine *e = NULL;
     int status = cli_load(&m, args, o, false);
-    if (status != EXIT_OK) return status;
-    if (glia_engine_create(&e, m, &err) != GLIA_OK || glia_engine_follow(e, &err) != GLIA_OK)
-        status = cli_failed(&err);
+    if (status) return status;
+    if (glia_engine_create(&e, m, &err) || glia_engine_follow(e, &err)) status = cli_failed(&err);
     glia_engine_free(e);
     glia_model_free(m);
     return status;
@@ -179,7 +178,7 @@ int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool t
     const glia_status status = text_only ? glia_model_load_text(m, args->model, cache, o, &err)
                                          : glia_model_load(m, args->model, cache, o, &err);
     free(cache);
-    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return status ? cli_failed(&err) : EXIT_OK;
 }
 
 /* 53 bits, so that a JSON reader keeps them all. */
@@ -283,7 +282,7 @@ static glia_status read_prompts(cli_prompts *p, json_t *root, const char *path, 
         glia_err why = {0};
         cli_prompt *to = &p->prompt[i];
         const glia_status status = cli_ids_of(batch ? json_array_get(root, i) : root, &to->ids, &to->n, &why);
-        if (status != GLIA_OK) return glia_fail(err, status, "%s: prompt %zu: %s", path, i, why.msg);
+        if (status) return glia_fail(err, status, "%s: prompt %zu: %s", path, i, why.msg);
         if (to->n == 0) return glia_fail(err, GLIA_ERR_FORMAT, "%s: prompt %zu has no token", path, i);
         if (to->n > p->longest) p->longest = to->n;
     }
@@ -296,14 +295,14 @@ glia_status cli_read_ids(cli_prompts *p, const char *path, glia_err *err) {
     *p = (cli_prompts){0};
     const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
     const glia_status status = cli_read_all(&text, &len, path, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     json_error_t why;
     json_t *root = json_loadb(text, len, 0, &why);
     free(text);
     if (!root) return glia_fail(err, GLIA_ERR_FORMAT, "%s: line %d: %s", name, why.line, why.text);
     const glia_status read = read_prompts(p, root, name, err);
     json_decref(root);
-    if (read != GLIA_OK) cli_prompts_free(p);
+    if (read) cli_prompts_free(p);
     return read;
 }
 
@@ -312,12 +311,12 @@ int cli_tokenize_prompt(cli_prompts *p, const cli_args *args, const glia_options
     glia_err err = {0};
     glia_model *m;
     const int loaded = cli_load(&m, args, o, true);
-    if (loaded != EXIT_OK) return loaded;
+    if (loaded) return loaded;
     int32_t *ids = NULL;
     size_t n = 0;
     glia_status status = glia_tokenize(m, text, len, true, &ids, &n, &err);
-    if (status == GLIA_OK && n == 0) status = glia_fail(&err, GLIA_ERR_FORMAT, "the prompt has no token");
-    if (status == GLIA_OK) {
+    if (!status && n == 0) status = glia_fail(&err, GLIA_ERR_FORMAT, "the prompt has no token");
+    if (!status) {
         *p = (cli_prompts){.prompt = calloc(1, sizeof *p->prompt), .n = 1, .longest = n};
         if (p->prompt) p->prompt[0] = (cli_prompt){.ids = malloc(n * sizeof *ids), .n = n};
         if (!p->prompt || !p->prompt[0].ids)
@@ -327,7 +326,7 @@ int cli_tokenize_prompt(cli_prompts *p, const cli_args *args, const glia_options
     }
     glia_free(ids);
     glia_model_free(m);
-    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return status ? cli_failed(&err) : EXIT_OK;
 }
 
 void cli_prompts_free(cli_prompts *p) {

@@ -13,7 +13,7 @@ int cli_compile(const cli_args *args) {
     cli_options(args, &o);
     const glia_status status = glia_compile(args->model, cache, args->text[F_OUT], &o, &err);
     free(cache);
-    if (status != GLIA_OK) return cli_failed(&err);
+    if (status) return cli_failed(&err);
     fprintf(stderr, "%s: compiled, every byte read back and compared\n", args->text[F_OUT]);
     return EXIT_OK;
 }

@@ -16,8 +16,7 @@ static int read_prompts(cli_prompts *p, const cli_args *args, const glia_options
     glia_err err = {0};
     if (args->given[F_IDS] == args->given[F_PROMPT])
         return cli_usage("generate needs either --ids FILE or --prompt TEXT");
-    if (args->given[F_IDS])
-        return cli_read_ids(p, args->text[F_IDS], &err) == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    if (args->given[F_IDS]) return cli_read_ids(p, args->text[F_IDS], &err) ? cli_failed(&err) : EXIT_OK;
     return cli_tokenize_prompt(p, args, o, args->text[F_PROMPT], strlen(args->text[F_PROMPT]));
 }
 
@@ -30,7 +29,7 @@ static json_t *text_json(const glia_model *m, const cli_answer *a, const glia_sa
     size_t len = 0;
     const glia_status status = glia_detokenize(m, (const int32_t *)(const void *)a->ids.data,
                                                cli_answer_tokens(a), true, &text, &len, NULL);
-    if (status != GLIA_OK) return json_null();
+    if (status) return json_null();
     const char *cut = NULL, *stop = s->include_stop_str_in_output ? NULL : a->stop_reason;
     for (const char *at = text; stop && (at = memmem(at, len - (size_t)(at - text), stop, strlen(stop)));
          at++)
@@ -87,12 +86,12 @@ static void print_answers(const glia_model *m, const glia_engine *e, const cli_a
 static glia_status generate(glia_engine *e, const cli_prompts *p, const glia_sampling *s, cli_answer *answers,
                             glia_err *err) {
     glia_status status = GLIA_OK;
-    for (size_t i = 0; i < p->n && status == GLIA_OK; i++) {
+    for (size_t i = 0; i < p->n && !status; i++) {
         cli_answer_begin(&answers[i], s->logprobs);
         status = glia_engine_submit(e, p->prompt[i].ids, p->prompt[i].n, s, on_event, &answers[i], NULL, err);
     }
-    if (status == GLIA_OK) status = cli_finish_all(e, err);
-    for (size_t i = 0; i < p->n && status == GLIA_OK; i++)
+    if (!status) status = cli_finish_all(e, err);
+    for (size_t i = 0; i < p->n && !status; i++)
         if (answers[i].oom) status = glia_fail_nomem(err, answers[i].ids.len, "an answer");
     return status;
 }
@@ -108,12 +107,12 @@ static int answer_all(const cli_args *args, const glia_model *m, const cli_promp
     cli_answer *answers = calloc(p->n, sizeof *answers);
     glia_status status =
         answers ? glia_engine_create(&e, m, &err) : glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
-    if (status == GLIA_OK) status = generate(e, p, &s, answers, &err);
-    if (status == GLIA_OK) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
+    if (!status) status = generate(e, p, &s, answers, &err);
+    if (!status) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
     glia_engine_free(e);
     for (size_t i = 0; answers && i < p->n; i++) cli_answer_free(&answers[i]);
     free(answers);
-    return status == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return status ? cli_failed(&err) : EXIT_OK;
 }
 
 int cli_generate(const cli_args *args) {
@@ -127,8 +126,8 @@ int cli_generate(const cli_args *args) {
     int status = read_prompts(&p, args, &o);
     o.batch_size_needed = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
     if (p.longest < INT32_MAX - (size_t)max_tokens) o.sequence_length_needed = (int)p.longest + max_tokens;
-    if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
-    if (status == EXIT_OK) status = answer_all(args, m, &p, max_tokens);
+    if (!status) status = cli_load(&m, args, &o, false);
+    if (!status) status = answer_all(args, m, &p, max_tokens);
     glia_model_free(m);
     cli_prompts_free(&p);
     return status;

@@ -128,7 +128,7 @@ int cli_inspect(const cli_args *args) {
     const glia_status status = settings ? glia_inspect_config(&text, args->model, cache, &o, &err)
                                         : glia_inspect(&text, args->model, cache, &o, &err);
     free(cache);
-    if (status != GLIA_OK) return cli_failed(&err);
+    if (status) return cli_failed(&err);
     if (args->given[F_JSON]) {
         puts(text);
     } else {

@@ -48,7 +48,7 @@ static bool answer(char *line, size_t len, cli_line_fn *fn, void *user, glia_buf
     const size_t before = out->len;
     line[len] = '\0';
     const glia_status status = fn(user, line, len, out, &err);
-    if (status != GLIA_OK && !out->oom) {
+    if (status && !out->oom) {
         json_t *object = json_pack("{s:s}", "error", err.msg);
         char *dumped = object ? json_dumps(object, 0) : NULL;
         out->len = before;
@@ -57,7 +57,7 @@ static bool answer(char *line, size_t len, cli_line_fn *fn, void *user, glia_buf
         json_decref(object);
     }
     glia_buf_putc(out, '\n');
-    return status == GLIA_OK || status == GLIA_ERR_TEMPLATE;
+    return !status || status == GLIA_ERR_TEMPLATE;
 }
 
 static void flush(glia_buf *out) {

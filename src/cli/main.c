@@ -72,7 +72,7 @@ int main(int argc, char **argv) {
         status = run_command(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "glia: standard output: %s\n", strerror(why ? why : errno));
-        if (status == EXIT_OK) status = EXIT_FAILED;
+        if (!status) status = EXIT_FAILED;
     }
     return status;
 }

@@ -73,16 +73,15 @@ static glia_status complete(chat *c, const char *text, bool special, const glia_
     cli_answer_begin(&c->answer, s->logprobs);
     cli_show_begin(&c->show, c->raw);
     interrupted = 0;
-    if (status == GLIA_OK)
-        status = glia_engine_submit(c->engine, ids, *n_prompt, s, on_event, c, &request, err);
+    if (!status) status = glia_engine_submit(c->engine, ids, *n_prompt, s, on_event, c, &request, err);
     glia_free(ids);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     running = request;
     if (interrupted) glia_request_abort(request);
     status = cli_finish_all(c->engine, err);
     running = NULL;
     if (!c->args->given[F_JSON]) cli_show_end(&c->show);
-    if (status == GLIA_OK && c->answer.oom) status = glia_fail_nomem(err, c->answer.ids.len, "an answer");
+    if (!status && c->answer.oom) status = glia_fail_nomem(err, c->answer.ids.len, "an answer");
     return status;
 }
 
@@ -145,10 +144,10 @@ static glia_status turn(chat *c, const char *said, glia_err *err) {
     json_array_append_new(c->messages, message);
     if (!c->raw) status = render(c, &text, err);
     glia_engine_get_stats(c->engine, &before);
-    if (status == GLIA_OK) status = complete(c, c->raw ? said : text, c->raw, &s, &n_prompt, err);
+    if (!status) status = complete(c, c->raw ? said : text, c->raw, &s, &n_prompt, err);
     glia_engine_get_stats(c->engine, &after);
     glia_free(text);
-    if (status == GLIA_OK) {
+    if (!status) {
         const uint64_t cached = after.cached_tokens - before.cached_tokens;
         json_array_append_new(c->messages, message_of(&c->answer));
         if (c->args->given[F_JSON])
@@ -235,7 +234,7 @@ static int interactive(chat *c) {
         const int obeyed = obey(c, message.data);
         if (obeyed == 2) break;
         if (obeyed == 1) continue;
-        if (turn(c, message.data, &err) == GLIA_OK) continue;
+        if (!turn(c, message.data, &err)) continue;
         status = cli_failed(&err);
         if (err.status == GLIA_ERR_LIMIT || err.status == GLIA_ERR_ARGUMENT)
             fputs("/clear makes room by forgetting the history\n", stderr);
@@ -258,14 +257,14 @@ static int converse(chat *c) {
               stderr);
         c->raw = true;
     }
-    if (glia_engine_create(&c->engine, c->model, &err) != GLIA_OK) return cli_failed(&err);
+    if (glia_engine_create(&c->engine, c->model, &err)) return cli_failed(&err);
     main_thread = pthread_self();
     struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: getline returns */
     sigaction(SIGINT, &action, NULL);
     clear(c);
     if (!c->args->given[F_PROMPT]) return interactive(c);
-    const int status = turn(c, c->args->text[F_PROMPT], &err) == GLIA_OK ? EXIT_OK : cli_failed(&err);
-    return status == EXIT_OK && interrupted ? EXIT_INTERRUPTED : status;
+    const int status = turn(c, c->args->text[F_PROMPT], &err) ? cli_failed(&err) : EXIT_OK;
+    return !status && interrupted ? EXIT_INTERRUPTED : status;
 }
 
 int cli_run(const cli_args *args) {
@@ -283,10 +282,10 @@ int cli_run(const cli_args *args) {
     cli_options(args, &o);
     if (cli_follows()) return cli_follow(args, &o);
     int status = cli_read_template(&c.template, args);
-    if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
+    if (!status) status = cli_load(&m, args, &o, false);
     c.messages = json_array();
     c.model = m;
-    if (status == EXIT_OK) status = converse(&c);
+    if (!status) status = converse(&c);
     glia_engine_free(c.engine);
     glia_model_free(m);
     json_decref(c.messages);

@@ -31,7 +31,7 @@ static void on_logits(void *user, size_t position, const float *logits) {
     scores *s = user;
     if (position + 1 < s->prompt->n)
         s->sum += log_probability(logits, s->vocab, s->prompt->ids[position + 1]);
-    if (s->writer && s->status == GLIA_OK)
+    if (s->writer && !s->status)
         s->status = glia_safetensors_append(s->writer, logits, s->vocab * sizeof *logits, &s->err);
 }
 
@@ -44,10 +44,10 @@ static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options 
         return cli_usage("score needs either --ids FILE or --text FILE");
     if (!args->given[F_OUT] && !args->given[F_JSON]) return cli_usage("score needs --out FILE or --json");
     if (args->given[F_IDS]) {
-        if (cli_read_ids(p, args->text[F_IDS], &err) != GLIA_OK) return cli_failed(&err);
+        if (cli_read_ids(p, args->text[F_IDS], &err)) return cli_failed(&err);
         return p->n == 1 ? EXIT_OK : cli_usage("score takes one array of ids, found %zu", p->n);
     }
-    if (cli_read_all(&text, &len, args->text[F_TEXT], &err) != GLIA_OK) return cli_failed(&err);
+    if (cli_read_all(&text, &len, args->text[F_TEXT], &err)) return cli_failed(&err);
     const int status = cli_tokenize_prompt(p, args, o, text, len);
     free(text);
     return status;
@@ -58,14 +58,14 @@ static glia_status score(const cli_args *args, const glia_model *m, scores *s, g
     glia_engine *e = NULL;
     glia_status status = glia_engine_create(&e, m, err);
     const glia_tensor_spec spec = {"logits", GLIA_TENSOR_F32, 2, {(int64_t)s->prompt->n, (int64_t)s->vocab}};
-    if (status == GLIA_OK && args->given[F_OUT])
+    if (!status && args->given[F_OUT])
         status = glia_safetensors_create(&s->writer, args->text[F_OUT], &spec, 1, err);
-    if (status == GLIA_OK) status = glia_engine_score(e, s->prompt->ids, s->prompt->n, on_logits, s, err);
-    if (status == GLIA_OK && s->status != GLIA_OK) {
+    if (!status) status = glia_engine_score(e, s->prompt->ids, s->prompt->n, on_logits, s, err);
+    if (!status && s->status) {
         *err = s->err;
         status = s->status;
     }
-    if (status == GLIA_OK && s->writer)
+    if (!status && s->writer)
         status = glia_safetensors_finish(s->writer, err);
     else
         glia_safetensors_abandon(s->writer);
@@ -85,13 +85,13 @@ int cli_score(const cli_args *args) {
     if (p.longest < INT32_MAX)
         o.sequence_length_needed =
             p.longest < 2 ? 2 : (int)p.longest; /* an engine has room for two at least */
-    if (status == EXIT_OK) status = cli_load(&m, args, &o, false);
-    if (status == EXIT_OK) {
+    if (!status) status = cli_load(&m, args, &o, false);
+    if (!status) {
         glia_model_get_info(m, &info);
         scores s = {.prompt = &p.prompt[0], .vocab = (size_t)info.vocab_size};
-        status = score(args, m, &s, &err) == GLIA_OK ? EXIT_OK : cli_failed(&err);
+        status = score(args, m, &s, &err) ? cli_failed(&err) : EXIT_OK;
         const size_t predicted = p.longest - 1;
-        if (status == EXIT_OK && args->given[F_JSON])
+        if (!status && args->given[F_JSON])
             cli_print_json(json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)p.longest, "predicted",
                                      (json_int_t)predicted, "sum_logprob", cli_json_real(s.sum), "perplexity",
                                      cli_json_real(exp(-s.sum / (double)predicted))));

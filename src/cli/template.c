@@ -21,7 +21,7 @@ static glia_status render(void *user, const char *line, size_t len, glia_buf *ou
     if (strlen(line) != len)
         return glia_fail(err, GLIA_ERR_FORMAT, "not JSON: a zero byte, byte %zu", strlen(line));
     glia_status status = glia_render_chat(j->model, line, j->source, j->now, &text, err);
-    if (status == GLIA_OK) status = cli_put_string(out, text, strlen(text), err);
+    if (!status) status = cli_put_string(out, text, strlen(text), err);
     glia_free(text);
     return status;
 }
@@ -39,7 +39,7 @@ int cli_read_template(char **source, const cli_args *args) {
         return cli_usage("--now takes a time such as 2025-07-08T12:00:00, not '%s'", now);
     if (!path) return EXIT_OK;
     size_t len;
-    return glia_read_file(source, &len, path, TEMPLATE_MAX, &err) == GLIA_OK ? EXIT_OK : cli_failed(&err);
+    return glia_read_file(source, &len, path, TEMPLATE_MAX, &err) ? cli_failed(&err) : EXIT_OK;
 }
 
 int cli_template(const cli_args *args) {
@@ -48,8 +48,8 @@ int cli_template(const cli_args *args) {
     job j = {.now = args->text[F_NOW]};
     int status = cli_read_template(&j.source, args);
     cli_options(args, &options);
-    if (status == EXIT_OK) status = cli_load(&model, args, &options, true);
-    if (status == EXIT_OK) {
+    if (!status) status = cli_load(&model, args, &options, true);
+    if (!status) {
         j.model = model;
         status = cli_each_line(render, &j);
     }

@@ -23,7 +23,7 @@ static glia_status tokenize(void *user, const char *line, size_t len, glia_buf *
             glia_tokenize(j->model, json_string_value(in), json_string_length(in), j->special, &ids, &n, err);
     else
         status = glia_fail(err, GLIA_ERR_FORMAT, "expected a JSON string");
-    if (status == GLIA_OK) cli_put_ids(out, ids, n);
+    if (!status) cli_put_ids(out, ids, n);
     glia_free(ids);
     json_decref(in);
     return status;
@@ -37,8 +37,8 @@ static glia_status detokenize(void *user, const char *line, size_t len, glia_buf
     json_t *in = cli_line_json(line, len, err);
     if (!in) return GLIA_ERR_FORMAT;
     glia_status status = cli_ids_of(in, &ids, &n, err);
-    if (status == GLIA_OK) status = glia_detokenize(j->model, ids, n, j->special, &text, &bytes, err);
-    if (status == GLIA_OK) status = cli_put_string(out, text, bytes, err);
+    if (!status) status = glia_detokenize(j->model, ids, n, j->special, &text, &bytes, err);
+    if (!status) status = cli_put_string(out, text, bytes, err);
     glia_free(text);
     free(ids);
     json_decref(in);
@@ -50,7 +50,7 @@ static int each_line(const cli_args *args, cli_line_fn *fn, bool special) {
     glia_model *model;
     cli_options(args, &options);
     int status = cli_load(&model, args, &options, true);
-    if (status != EXIT_OK) return status;
+    if (status) return status;
     job j = {.model = model, .special = special};
     status = cli_each_line(fn, &j);
     glia_model_free(model);

@@ -217,8 +217,7 @@ static glia_status compare(const note *of, int r, glia_err *err) {
     if (of[r].layout != of[0].layout || strcmp(of[r].version, of[0].version) != 0)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d runs Glia %s, rank 0 runs Glia %s", r,
                          of[r].version, of[0].version);
-    if (of[r].status != GLIA_OK)
-        return glia_fail(err, (glia_status)of[r].status, "rank %d: %s", r, of[r].msg);
+    if (of[r].status) return glia_fail(err, (glia_status)of[r].status, "rank %d: %s", r, of[r].msg);
     if (strcmp(of[r].config, of[0].config) == 0) return GLIA_OK;
     const char *theirs = of[r].config, *ours = of[0].config;
     int n_theirs, n_ours;
@@ -234,7 +233,7 @@ glia_status glia_comm_notes(glia_comm *world, const void *mine, size_t bytes, vo
 }
 
 glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status own, glia_err *err) {
-    assert(world->root == world && (own == GLIA_OK || err));
+    assert(world->root == world && (!own || err));
     note mine = {.layout = NOTE_LAYOUT, .status = own};
     note *all = calloc((size_t)world->size, sizeof *all);
     if (!all) {
@@ -243,14 +242,14 @@ glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status ow
     }
     snprintf(mine.version, sizeof mine.version, "%s", GLIA_VERSION);
     snprintf(mine.config, sizeof mine.config, "%s", config);
-    if (own != GLIA_OK) snprintf(mine.msg, sizeof mine.msg, "%s", err->msg);
+    if (own) snprintf(mine.msg, sizeof mine.msg, "%s", err->msg);
     glia_status status = GLIA_OK;
     if (world->world->table->exchange(world, &mine, sizeof mine, all))
-        for (int r = 0; r < world->size && status == GLIA_OK; r++) status = compare(all, r, err);
+        for (int r = 0; r < world->size && !status; r++) status = compare(all, r, err);
     else
         status = glia_comm_check(world, err);
     free(all);
-    if (status != GLIA_OK && err) glia_world_fail(world->world, err->msg);
+    if (status && err) glia_world_fail(world->world, err->msg);
     return status;
 }
 

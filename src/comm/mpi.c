@@ -132,9 +132,9 @@ static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
     snprintf(wanted, sizeof wanted, "area %zu", bytes);
     if (bytes > INT32_MAX)
         status = glia_fail(err, GLIA_ERR_LIMIT, "area: %zu bytes, limit is %d", bytes, INT32_MAX);
-    if (status == GLIA_OK && !all_here(c)) status = map_staging(c, bytes, err);
+    if (!status && !all_here(c)) status = map_staging(c, bytes, err);
     status = glia_comm_agree(c, wanted, status, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     c->area_bytes = bytes;
     status = map_window(c, &part_of(c)->area, bytes, c->world->area, err);
     return glia_comm_agree(c, "", status, err);
@@ -180,7 +180,7 @@ static glia_status same_version(glia_comm *c, glia_err *err) {
     if (!all) return glia_fail_nomem(err, (size_t)c->size * VERSION_BYTES, "the ranks' versions");
     snprintf(mine, sizeof mine, "%s", GLIA_VERSION);
     if (!exchange(c, mine, sizeof mine, all)) status = glia_comm_check(c, err);
-    for (int r = 1; r < c->size && status == GLIA_OK; r++) {
+    for (int r = 1; r < c->size && !status; r++) {
         char *theirs = all + r * VERSION_BYTES;
         theirs[VERSION_BYTES - 1] = all[VERSION_BYTES - 1] = '\0';
         if (strcmp(theirs, all) != 0)
@@ -188,7 +188,7 @@ static glia_status same_version(glia_comm *c, glia_err *err) {
                                all);
     }
     free(all);
-    if (status != GLIA_OK) glia_world_fail(c->world, err ? err->msg : "ranks run different versions");
+    if (status) glia_world_fail(c->world, err ? err->msg : "ranks run different versions");
     return status;
 }
 
@@ -199,10 +199,10 @@ static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
     glia_status status = GLIA_OK;
     memset(&hub, 0, sizeof hub);
     if (!hubs) status = glia_fail_nomem(err, (size_t)c->size * sizeof *hubs, "the lifeline");
-    if (status == GLIA_OK && c->rank == 0) status = glia_lifeline_listen(&m->lifeline, &owner, &hub, err);
+    if (!status && c->rank == 0) status = glia_lifeline_listen(&m->lifeline, &owner, &hub, err);
     status = glia_comm_agree(c, "", status, err);
-    if (status == GLIA_OK && !exchange(c, &hub, sizeof hub, hubs)) status = glia_comm_check(c, err);
-    if (status == GLIA_OK)
+    if (!status && !exchange(c, &hub, sizeof hub, hubs)) status = glia_comm_check(c, err);
+    if (!status)
         status = c->rank == 0 ? glia_lifeline_accept(m->lifeline, err)
                               : glia_lifeline_join(&m->lifeline, &owner, c->rank, &hubs[0], err);
     free(hubs);
@@ -221,17 +221,17 @@ static glia_status share_gates(glia_comm *c, bool messages, glia_err *err) {
     MPI_Comm_size(m->here, &c->world->local);
     const glia_status status =
         map_window(c, &m->gates, sizeof(glia_gates), (char **)(void *)c->world->gates, err);
-    if (status == GLIA_OK) memset(c->world->gates[c->rank], 0, sizeof(glia_gates));
+    if (!status) memset(c->world->gates[c->rank], 0, sizeof(glia_gates));
     return status;
 }
 
 static glia_status begin(glia_comm *c, bool messages, glia_err *err) {
     glia_status status = same_version(c, err);
-    if (status == GLIA_OK) status = connect_lifeline(c, err);
-    if (status != GLIA_OK) return status;
+    if (!status) status = connect_lifeline(c, err);
+    if (status) return status;
     status = share_gates(c, messages, err);
     status = glia_comm_agree(c, messages ? "messages" : "shared memory", status, err);
-    if (status == GLIA_OK) glia_comm_choose(c);
+    if (!status) glia_comm_choose(c);
     return status;
 }
 
@@ -251,7 +251,7 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_
     glia_comm *c = NULL;
     glia_status status =
         w && m ? glia_comm_new(&c, w, rank, err) : glia_fail_nomem(err, sizeof *w + sizeof *m, "the ranks");
-    if (status != GLIA_OK) {
+    if (status) {
         free(m);
         glia_world_free(w);
         return status; /* the others see this process end */
@@ -265,7 +265,7 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(m->all, MPI_ERRORS_RETURN);
     status = begin(c, messages, err);
-    if (status == GLIA_OK)
+    if (!status)
         *out = c;
     else
         glia_comm_free(c);

@@ -214,14 +214,14 @@ static int open_listener(int32_t *port) {
 glia_status glia_lifeline_listen(glia_lifeline **out, const glia_lifeline_owner *owner, glia_hub *hub,
                                  glia_err *err) {
     glia_status status = new_lifeline(out, owner, 0, owner->world->size - 1, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     glia_lifeline *l = *out;
     if (getrandom(l->self.token, sizeof l->self.token, 0) != (ssize_t)sizeof l->self.token)
         status = glia_fail(err, GLIA_ERR_IO, "getrandom: %s", strerror(errno));
     l->listener = open_listener(&hub->port);
-    if (status == GLIA_OK && l->listener < 0)
+    if (!status && l->listener < 0)
         status = glia_fail(err, GLIA_ERR_IO, "cannot listen on TCP: %s", strerror(errno));
-    if (status != GLIA_OK) {
+    if (status) {
         glia_lifeline_free(l);
         *out = NULL;
         return status;
@@ -280,7 +280,7 @@ static int reach(const glia_hub *hub, const char *address, const glia_peer *self
 glia_status glia_lifeline_join(glia_lifeline **out, const glia_lifeline_owner *owner, int rank,
                                const glia_hub *hub, glia_err *err) {
     glia_status status = new_lifeline(out, owner, rank, 1, err);
-    if (status != GLIA_OK) return status;
+    if (status) return status;
     glia_lifeline *l = *out;
     int fd = -1, why = EHOSTUNREACH;
     memcpy(l->self.token, hub->peer.token, sizeof l->self.token);
@@ -295,7 +295,7 @@ glia_status glia_lifeline_join(glia_lifeline **out, const glia_lifeline_owner *o
         status = glia_fail(err, GLIA_ERR_IO, "cannot reach rank 0 on %s, port %d, by any of %d addresses: %s",
                            hub->peer.host, (int)hub->port, (int)hub->n, strerror(why));
     }
-    if (status == GLIA_OK) return GLIA_OK;
+    if (!status) return GLIA_OK;
     glia_lifeline_free(l);
     *out = NULL;
     return status;

@@ -70,9 +70,9 @@ glia_status glia_comm_threads(glia_comm **comm, int n, glia_err *err) {
     if (!w) return glia_fail_nomem(err, sizeof *w, "the ranks");
     glia_status status = GLIA_OK;
     int made = 0;
-    for (; made < n && status == GLIA_OK; made++) status = glia_comm_new(&comm[made], w, made, err);
-    for (int r = 0; r < n && status == GLIA_OK; r++) glia_comm_choose(comm[r]);
-    if (status == GLIA_OK) return GLIA_OK;
+    for (; made < n && !status; made++) status = glia_comm_new(&comm[made], w, made, err);
+    for (int r = 0; r < n && !status; r++) glia_comm_choose(comm[r]);
+    if (!status) return GLIA_OK;
     while (made-- > 0) {
         glia_comm_drop(comm[made]);
         comm[made] = NULL;
