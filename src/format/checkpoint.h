@@ -36,8 +36,8 @@ const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const cha
  * prefix "model." if c->bare. The result points into `name`. */
 const char *glia_checkpoint_stored_name(const glia_checkpoint *c, const char *name);
 
-/* Let the kernel drop the tensor's resident pages. The view stays valid; a later
- * read fetches the bytes from the file again. */
+/* Let the operating system drop the tensor's resident pages. The view stays valid; a
+ * later read fetches the bytes from the file again. */
 void glia_checkpoint_drop(const glia_checkpoint *c, const glia_tensor_view *t);
 
 #endif

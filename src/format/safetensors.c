@@ -130,9 +130,9 @@ static void read_extent(glia_json_reader *r, glia_tensor_view *t, const unsigned
 
 static glia_status read_tensor(glia_tensor_view *t, const json_t *object, const unsigned char *data,
                                size_t data_len, const char *where, glia_err *err) {
-    char place[400];
-    snprintf(place, sizeof place, "%.200s: tensor %.160s", where, t->name);
-    glia_json_reader r = {.object = object, .where = place, .err = err};
+    char location[400];
+    snprintf(location, sizeof location, "%.200s: tensor %.160s", where, t->name);
+    glia_json_reader r = {.object = object, .where = location, .err = err};
     if (!json_is_object(object)) {
         glia_json_fail(&r, GLIA_ERR_FORMAT, "expected an object, found %s", glia_json_type_name(object));
         return r.status;
@@ -236,9 +236,10 @@ static glia_status parse(glia_safetensors *st, const unsigned char *bytes, size_
     if (n == 0 || bytes[LENGTH_BYTES] != '{')
         return glia_fail(err, GLIA_ERR_FORMAT, "%s: header does not begin with '{'", where);
     json_t *tree;
-    char place[300];
-    snprintf(place, sizeof place, "%.280s: header", where);
-    glia_status status = glia_json_parse(&tree, (const char *)bytes + LENGTH_BYTES, (size_t)n, 0, place, err);
+    char location[300];
+    snprintf(location, sizeof location, "%.280s: header", where);
+    glia_status status =
+        glia_json_parse(&tree, (const char *)bytes + LENGTH_BYTES, (size_t)n, 0, location, err);
     if (status) return status;
     const size_t used = st->header_bytes = LENGTH_BYTES + (size_t)n;
     status = read_header(st, tree, bytes + used, len - used, where, err);
