@@ -1,8 +1,8 @@
-/* check_kernel_int8.c - int8 weights, with float rows and with int8 rows: integers
- * and scales exactly as the plain-C meaning has them, sums of int8 rows bit for
- * bit, sums of float rows bit for bit what the same integers give as bfloat16
- * weights, and within the bound of kernels.h of float64. AVX-512 is checked with
- * VNNI and without. --bench: shares of the ceilings. */
+/* check_kernel_int8.c - int8 weights with float rows and with int8 rows. Integers,
+ * scales and sums of int8 rows equal the plain-C definition bit for bit. Sums of float
+ * rows equal, bit for bit, those of the same integers as bfloat16 weights, and are within
+ * the bound of kernels.h of float64. AVX-512 is checked with VNNI and without. --bench
+ * prints fractions of the ceilings. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
@@ -27,7 +27,8 @@ typedef struct {
 static size_t y_bytes(const product *p) { return ((p->m - 1) * p->ldy + p->columns) * sizeof(float); }
 static size_t x_bytes(const product *p) { return ((p->m - 1) * p->ldx + p->k) * sizeof(float); }
 
-/* The last column is missing, the one before it zero, the rest random; rows likewise end in a zero row. */
+/* The last column is missing, the column before it is zero, all others are random. The
+ * last row is zero. */
 static product make(const glia_kernels *k, size_t depth, size_t n_panels, size_t m, enum fill fill) {
     product p = {.k = depth, .n_panels = n_panels, .m = m, .columns = n_panels * GLIA_PANEL, .fill = fill};
     p.ldx = depth + m % 3;
@@ -72,9 +73,9 @@ static void release(const product *p) {
     check_guarded_free(p->panels, p->n_panels * p->panel_bytes);
 }
 
-/* ---- to int8 -------------------------------------------------------------- */
+/* ---- quantisation ---------------------------------------------------------- */
 
-/* The rule of kernels.h again, from the words. */
+/* The rule of kernels.h, implemented a second time. */
 static void check_packed(const rung *r, const product *p) {
     for (size_t c = 0; c < p->columns; c++)
         for (size_t i = 0; i < (p->k + 3) / 4 * 4; i++) {
@@ -104,7 +105,7 @@ static void check_quantized(const rung *r, const product *p) {
     }
 }
 
-/* The same row from steps apart into steps apart. */
+/* The same row, read and written in steps with gaps between them. */
 static void check_steps(const rung *r, const char *row, glia_dtype from, size_t k, const int8_t *want,
                         float want_scale) {
     enum { STEPS = 10, X_STEP = 192, Q_STEP = 128 };
@@ -125,7 +126,7 @@ static void check_steps(const rung *r, const char *row, glia_dtype from, size_t 
     }
 }
 
-/* Rows of any bits, from each format, at odd addresses: as the reference. */
+/* Rows of random bits, from each format, at odd addresses, equal the reference. */
 static void check_bits(const rung *r, const glia_kernels *ref) {
     enum { K = 150 };
     static const glia_dtype formats[] = {GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_DTYPE_F16};
@@ -179,7 +180,7 @@ static void check_outside(const rung *r, const product *p) {
 
 static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
 
-/* Tiles and what shares their sums count denormals as zero. */
+/* AMX tiles, and kernels with the same sums, treat denormals as zero. */
 static float flushed(float v, bool flush) { return flush && fabsf(v) < 0x1p-126f ? 0 : v; }
 
 static void check_w8a8(const rung *r, product *p, bool narrow) {
@@ -281,8 +282,8 @@ static void check_shape(const rung *r, size_t k, size_t n_panels, size_t m, enum
     release(&p);
 }
 
-/* The epilogues of the AMX rung, of a row alone and among others: the same bits,
- * and those of the plain product with plain arithmetic behind it. */
+/* Epilogues of the AMX rung: a row alone and in a batch has the same bits, which are
+ * those of the plain product followed by plain arithmetic. */
 static void check_epilogues(const rung *r) {
     for (int turn = 0; turn < 24; turn++) {
         const size_t m = turn % 2 ? 1 + check_u32() % 2 : 3 + check_u32() % 60;
@@ -323,7 +324,7 @@ static void check_epilogues(const rung *r) {
     }
 }
 
-/* Every product at its largest, at the longest sum allowed; and where signs would saturate pairs. */
+/* The largest products with the longest sum allowed, and signs that would saturate pairs. */
 static void check_extremes(const rung *r) {
     static const int8_t ends[] = {127, -127};
     for (int turn = 0; turn < 4; turn++) {
@@ -363,7 +364,7 @@ static void check_rung(const rung *r, const glia_kernels *ref) {
     }
     check_bits(r, ref);
     check_extremes(r);
-    for (int rows = 0; rows < GLIA_ROW_FORMATS; rows++) { /* nothing asked, nothing touched */
+    for (int rows = 0; rows < GLIA_ROW_FORMATS; rows++) { /* no rows: nothing is touched */
         glia_gemm_fn *store = r->k.gemm[GLIA_WEIGHT_I8][rows].store;
         if (store) store(&(glia_gemm){.k = 4});
     }
@@ -373,8 +374,8 @@ static void check_rung(const rung *r, const glia_kernels *ref) {
 
 enum { ROUNDS = 9, DECODE_BYTES = 256 << 20 };
 
-/* Median share of the ceiling, each round beside its own: of reading the panels
- * for few rows, of the peak of what is multiplied for many. */
+/* Print the median fraction of the ceiling, measured next to each round: the rate of
+ * reading panels for few rows, the peak of the instruction for many rows. */
 static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m, char *w, bool from_memory) {
     const size_t ldq = (k + 63) / 64 * 64, columns = n_panels * GLIA_PANEL;
     float *x = bench_memory(m * k * sizeof *x), *y = bench_memory(m * columns * sizeof *y);

@@ -1,5 +1,5 @@
-/* check_kernel_narrow.c - bfloat16 rows through bfloat16 panels (AMX): bit for bit
- * the order of additions that linear_amx.c states, in any company. */
+/* check_kernel_narrow.c - bfloat16 rows times bfloat16 panels (AMX): the order of
+ * additions that linear_amx.c states, bit for bit, in any batch. */
 #define _GNU_SOURCE
 #include <float.h>
 
@@ -16,7 +16,7 @@ typedef struct {
     float *y; /* [m, ldy] */
 } product;
 
-/* The definition: 32 products at a time, even k and odd k in a chain each. */
+/* The definition: 32 products at a time; even k and odd k have separate chains. */
 static float define(const product *p, size_t row, size_t column) {
     const char *panel = p->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_BF16, p->k);
     float sum = 0;
@@ -60,7 +60,7 @@ static void release(const product *p) {
     check_guarded_free(p->y, ((p->m - 1) * p->ldy + p->n_panels * GLIA_PANEL) * sizeof *p->y);
 }
 
-/* Products of denormals and below are flushed by tiles and not by the definition. */
+/* The allowed error: tiles flush denormal products to zero, the definition does not. */
 static double slack(enum fill fill, size_t k) {
     return fill == TINY || fill == DENORMAL ? 2.0 * (double)k * 0x1p-126 : 0;
 }
@@ -91,7 +91,7 @@ static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, 
     release(&p);
 }
 
-/* Denormals too: a row alone (AVX-512) and among many (tiles) have the same bits. */
+/* A row alone (AVX-512) and in a batch (tiles) has the same bits, denormals included. */
 static void check_company(const glia_kernels *kernels, size_t k, enum fill fill) {
     product p = make(k, 5, 37, fill);
     float alone[2][5 * GLIA_PANEL];
@@ -111,12 +111,12 @@ static void check_company(const glia_kernels *kernels, size_t k, enum fill fill)
     release(&p);
 }
 
-/* Rows in steps, and results in steps, have the bits of row-major ones. */
+/* Rows and results in steps give the same bits as row-major ones. */
 static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_epilogue epilogue,
                         bool biased) {
     static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
     enum { PANELS = 6 };
-    const bool half = epilogue == GLIA_SWIGLU; /* as many columns, of half the bytes */
+    const bool half = epilogue == GLIA_SWIGLU; /* results are half as many bytes */
     const size_t steps = (k + STEP - 1) / STEP, out_steps = half ? 2 : PANELS / 2, line = half ? 16 : STEP;
     const size_t width = half ? PANELS * 4 : PANELS * GLIA_PANEL, ldy = out_steps * line; /* floats */
     product p = make(k, PANELS, m, RANDOM);
@@ -154,7 +154,8 @@ static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_ep
     release(&p);
 }
 
-/* SwiGLU's results to float64, rounded to bfloat16, at any gate; gates are biases, far beyond the sums. */
+/* Compare SwiGLU's results with float64 rounded to bfloat16, for any gate. Biases set the
+ * gates, because they are much larger than the sums. */
 static void check_swiglu(const glia_kernels *kernels, size_t m) {
     static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
     enum { K = 40, N = 4 * GLIA_PANEL };
@@ -183,14 +184,14 @@ static void check_swiglu(const glia_kernels *kernels, size_t m) {
     release(&p);
 }
 
-/* factor x in bfloat16 by the definition; denormals, before or after, become a zero. */
+/* The definition of factor * x in bfloat16; a denormal x or result becomes zero. */
 static uint16_t narrowed(float x, float factor) {
     const float y = fabsf(x) < FLT_MIN ? 0 : x * factor;
     return fabsf(y) < FLT_MIN ? 0 : glia_f32_to_bf16(y);
 }
 
 static void check_narrow(const glia_kernels *kernels) {
-    enum { N = 99, STEPS = 5, GAP = 3 }; /* steps lie GAP columns further apart than they are long */
+    enum { N = 99, STEPS = 5, GAP = 3 }; /* GAP columns lie between two steps */
     float x[N];
     for (int round = 0; round < 400; round++) {
         uint16_t y[STEPS * (STEP + GAP)];

@@ -1,4 +1,4 @@
-/* kernel.h - what the kernel checks share: the ladder, fills, interleaved timing. */
+/* kernel.h - for kernel checks: the ladder, fills, interleaved timing. */
 #ifndef GLIA_TEST_KERNEL_H
 #define GLIA_TEST_KERNEL_H
 
@@ -16,8 +16,8 @@
 #include "base/cpu.h"
 #include "kernel/kernels.h"
 
-/* The table of rung i, false where this machine lacks it. Asserts that the
- * mask alone decides the rung. */
+/* Fill the table of rung i; false if this machine lacks the rung. Asserts that the
+ * mask of CPU features alone decides the rung. */
 static inline bool rung_table(glia_kernels *k, int i) {
     if ((glia_rungs[i].needs & glia_cpu_flags()) != glia_rungs[i].needs) {
         check_skip_because("%s: this machine lacks it", glia_rungs[i].name);
@@ -28,9 +28,9 @@ static inline bool rung_table(glia_kernels *k, int i) {
     return true;
 }
 
-/* RANDOM in [-1, 1); CANCEL pairs each term with its opposite, so that the sum
- * is tiny and the terms are not; SPIKE has one large value at the very end;
- * HUGE and TINY lie near the ends of the range; DENORMAL below it; ZERO. */
+/* RANDOM is in [-1, 1). CANCEL pairs each term with its opposite, so that the sum is
+ * tiny and the terms are not. SPIKE has one large value at the very end. LARGE and TINY
+ * are near the ends of the normal range, DENORMAL is below it. */
 enum fill { RANDOM, CANCEL, SPIKE, LARGE, TINY, DENORMAL, ZERO, FILLS };
 
 static inline float fill_value(enum fill f, size_t i, size_t n, float before) {
@@ -65,7 +65,7 @@ static inline void run_f32(glia_gemm_fn *gemm, float *y, size_t ldy, const float
     run_gemm(gemm, &out, (glia_gemm_rows){x, ldx * sizeof *x, 64, NULL}, w, w_scale, k, n_panels, m, NULL);
 }
 
-/* Memory for a benchmark: aligned, in huge pages where Linux will (as the arena's), touched. */
+/* Memory for a benchmark: aligned, in huge pages if Linux grants them (like the arena), touched. */
 static inline void *bench_memory(size_t bytes) {
     const size_t unit = bytes < 2 << 20 ? 64 : 2 << 20, whole = (bytes + unit - 1) / unit * unit;
     void *p = aligned_alloc(unit, whole);
@@ -87,20 +87,21 @@ static inline double median(double *v, int n) {
     return v[n / 2];
 }
 
-/* Processor time of this thread: what others do on the machine meanwhile counts less. */
+/* Processor time of this thread, which other load on the machine affects less than wall time. */
 static inline double cpu_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Rates of the ceilings in this moment: flops and bytes per second. */
+/* Measure a ceiling now: peak_now() in flops per second, read_now() in bytes per second. */
 static inline double peak_now(const glia_kernels *k) {
     const double t0 = cpu_seconds();
     const uint64_t flops = k->peak_f32(1000000);
     return (double)flops / (cpu_seconds() - t0);
 }
-/* The best way to read is chosen once, so that a ceiling is one sample, like what it is compared with. */
+/* The fastest way to read is chosen once. So a ceiling is one sample, like the time it is
+ * compared with. */
 static inline double read_now(const glia_kernels *k, const void *p, size_t bytes) {
     static const size_t distance[] = {0, 1024, 2048, 4096};
     static glia_read_fn *chosen_for;
