@@ -118,7 +118,7 @@ static void test_cpu_mask(void **state) {
     assert_string_equal(glia_cpu_rung(flags), "ref");
 }
 
-/* Each rung keeps what it needs and needs what the rung below needs; a mask gives the rung that it names. */
+/* A rung's mask has all features that the rung and the rungs below need, and gives this rung. */
 static void test_cpu_rungs(void **state) {
     (void)state;
     char names[64] = "";

@@ -1,5 +1,5 @@
-/* check_cli_world.c - the program `glia` and what surrounds it: a standard output
- * that is closed or full, launchers of ranks, the Hugging Face cache. */
+/* check_cli_world.c - the environment of the program `glia`: a standard output that is
+ * closed or full, launchers of ranks, the Hugging Face cache. */
 #define _GNU_SOURCE
 #include "cli.h"
 
@@ -23,7 +23,8 @@ static int run_to(int out, const char *command) {
     return decode(status);
 }
 
-/* Standard output is a full device: the last line of standard error says so, whatever came after. */
+/* Standard output is a full device: the last line of standard error reports this error,
+ * even if later calls fail too. */
 static void full_device(void **state) {
     (void)state;
     static const char *const commands[] = {"--help",
@@ -49,7 +50,7 @@ static void full_device(void **state) {
     done(&o);
 }
 
-/* The variables by which launchers tell a process that it is a rank. */
+/* Environment variables that launchers set for a rank. */
 static void launchers(void **state) {
     (void)state;
     static const char *const variables[][2] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
@@ -80,7 +81,7 @@ static void output_that_goes_nowhere(void **state) {
     CHECK(run_to(-1, "run --help") == 0, "a closed standard output is an error");
 }
 
-/* The Hub cache is found by each of the variables that Hugging Face's tools read. */
+/* Each variable that Hugging Face's tools read locates the Hub cache. */
 static void hub_cache(void **state) {
     static const struct {
         const char *variable, *below;

@@ -163,7 +163,7 @@ static void check_twin(const twin *t) {
         for (int f = 0; f < FILLS; f++) check_shape(t, (shape){long_k[i], 1 + i, 1 + i * 2, (enum fill)f});
     check_spread(t);
     check_shape(t, (shape){11008, 2, 3, RANDOM}); /* SmolLM3-3B ffn */
-    run(t, NULL, 0, NULL, 0, NULL, 4, 0, 0);      /* nothing asked, nothing touched */
+    run(t, NULL, 0, NULL, 0, NULL, 4, 0, 0);      /* no rows: nothing is touched */
 }
 
 enum { ROUNDS = 9, DECODE_BYTES = 256 << 20 };

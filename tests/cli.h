@@ -1,4 +1,4 @@
-/* cli.h - tests that run the program `glia` and keep what it said. */
+/* cli.h - for tests that run the program `glia` and keep its output. */
 #ifndef GLIA_TEST_CLI_H
 #define GLIA_TEST_CLI_H
 
@@ -82,7 +82,8 @@ static inline char *contents(int fd, size_t *len) {
     return text;
 }
 
-/* Run it with `len` bytes of input. `to` is its standard output; -1 keeps that for the outcome. */
+/* Run glia with `len` bytes of input. `to` is its standard output; -1: collect the output
+ * in the outcome. */
 static inline outcome glia_in(const char *input, size_t len, int to, const char *args) {
     outcome o = {0};
     char line[1024], *argv[ARGS_MAX];
