@@ -118,7 +118,7 @@ static void test_cpu_mask(void **state) {
     assert_string_equal(glia_cpu_rung(flags), "ref");
 }
 
-/* A rung's mask has all features that the rung and the rungs below need, and gives this rung. */
+/* `keeps` includes `needs`; `needs` includes that of the rung below, and selects this rung. */
 static void test_cpu_rungs(void **state) {
     (void)state;
     char names[64] = "";
