@@ -244,7 +244,7 @@ typedef struct {
 
 static bool mine(int position, const void *arg) {
     const share_of_positions *s = arg;
-    return glia_turn_of((size_t)position, s->unit, s->group) == s->member;
+    return glia_stripe_owner((size_t)position, s->unit, s->group) == s->member;
 }
 
 /* Flash decoding: each rank of a group computes attention of all query heads of the
@@ -314,11 +314,12 @@ static void test_flash_positions(void **state) {
             for (size_t n = 0; n < 200; n += 7) {
                 size_t held[9] = {0};
                 for (size_t p = 0; p < n; p++) {
-                    const int i = glia_turn_of(p, unit, group);
-                    assert_int_equal(glia_turn_item(held[i]++, unit, i, group),
+                    const int i = glia_stripe_owner(p, unit, group);
+                    assert_int_equal(glia_stripe_item(held[i]++, unit, i, group),
                                      p); /* in order, without gaps */
                 }
-                for (int i = 0; i < group; i++) assert_int_equal(glia_turn_count(n, unit, i, group), held[i]);
+                for (int i = 0; i < group; i++)
+                    assert_int_equal(glia_stripe_count(n, unit, i, group), held[i]);
             }
     const glia_head_cut two = glia_cut_heads(16, 2, 8), none = glia_cut_heads(16, 2, 3);
     assert_int_equal(glia_flash_group(&two), 4);

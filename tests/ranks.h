@@ -66,7 +66,7 @@ static inline void ranks_fill_table(ranks_run *r) {
     int next[GLIA_RANKS_MAX] = {0};
     for (int s = 0; s < RANKS_SEQS; s++)
         for (int b = 0; b < r->max_blocks; b++) {
-            const int member = glia_turn_of((size_t)(b * r->m->block_size), RANKS_FLASH_UNIT, group);
+            const int member = glia_stripe_owner((size_t)(b * r->m->block_size), RANKS_FLASH_UNIT, group);
             r->table[s * r->max_blocks + b] = next[member]++ * group + member;
         }
     for (int i = 0; i < group; i++)

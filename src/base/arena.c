@@ -22,7 +22,7 @@ int glia_plan_add(glia_plan *p, const char *name, size_t count, size_t size) {
     return p->n++;
 }
 
-/* A number of bytes from a one-line cgroup file; SIZE_MAX for "max" or none. */
+/* The number of bytes in a one-line cgroup file; SIZE_MAX for "max" or without the file. */
 static size_t read_limit(const char *path) {
     unsigned long long v = 0;
     FILE *f = fopen(path, "re");

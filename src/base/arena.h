@@ -1,9 +1,9 @@
 /* arena.h - all memory before the first token: a plan, one mapping, a guard.
  *
- * First every buffer is added to a plan, which only counts; the plan can be
- * printed and checked; then it is mapped once. A step allocates nothing, and
- * between glia_guard_enter() and glia_guard_leave() any malloc of this thread
- * is fatal in programs linked with tests/guard_malloc.c. */
+ * A plan lists every buffer and counts bytes. It can be printed and checked, and is
+ * then mapped once. A step allocates nothing: between glia_guard_enter() and
+ * glia_guard_leave() a malloc() of this thread is fatal in programs linked with
+ * tests/guard_malloc.c. One thread at a time may use a plan. */
 #ifndef GLIA_BASE_ARENA_H
 #define GLIA_BASE_ARENA_H
 
@@ -15,32 +15,35 @@
 enum { GLIA_PLAN_MAX = 96, GLIA_ALIGN = 64 };
 
 typedef struct {
-    const char *name; /* what it is, for people; lives as long as the plan */
+    const char *name; /* for people; must live as long as the plan */
     size_t bytes, offset;
 } glia_region;
 
 typedef struct {
     glia_region region[GLIA_PLAN_MAX];
     int n;
-    size_t bytes;  /* so far, each region rounded up to GLIA_ALIGN */
-    bool overflow; /* a size or the number of regions went past its limit */
+    size_t bytes;  /* sum of the regions, each rounded up to GLIA_ALIGN */
+    bool overflow; /* a size or the number of regions exceeded its limit */
     char *base;    /* NULL until mapped */
 } glia_plan;
 
-/* Add count * size bytes; returns the region's index for glia_plan_at(). Never
- * fails here: what does not fit is remembered and told by glia_plan_map(). */
+/* Add a region of count * size bytes and return its index for glia_plan_at(). A
+ * region that does not fit sets `overflow`, which glia_plan_map() reports. */
 int glia_plan_add(glia_plan *p, const char *name, size_t count, size_t size);
 
-/* Map the planned memory: zero pages, huge where Linux will, untouched so that
- * the thread that writes first decides the NUMA node. GLIA_ERR_NOMEM names the
- * plan's size and what the machine has. */
+/* Map the planned memory as zero pages, huge ones where Linux allows. No page is
+ * touched, so the thread that writes a page first decides its NUMA node. The caller
+ * unmaps. `what` names the memory in messages.
+ * Errors: GLIA_ERR_NOMEM with the plan's size and the size that is available. */
 glia_status glia_plan_map(glia_plan *p, const char *what, glia_err *err);
+/* Unmap and zero the plan. A zeroed plan is fine. */
 void glia_plan_unmap(glia_plan *p);
 
 /* Start of region `i`, aligned to 64 bytes. The plan must be mapped. */
 void *glia_plan_at(const glia_plan *p, int i);
 
-/* Memory of this machine that can be had now, in bytes (MemAvailable; the cgroup's limit if lower). */
+/* Bytes that this process could allocate now: MemAvailable of Linux, or what the cgroup's
+ * limit leaves where that is less. Any thread. */
 size_t glia_memory_available(void);
 
 extern _Thread_local int glia_guard_depth;

@@ -1,7 +1,7 @@
 /* bf16.h - bfloat16 and IEEE half as bit patterns, to and from float32.
  *
- * bfloat16 is the upper half of a float32, so widening is exact; narrowing
- * rounds to nearest even, as PyTorch does, and keeps NaN a NaN. */
+ * bfloat16 is the upper half of a float32, so widening is exact. Narrowing rounds to
+ * nearest even, as PyTorch does, and a NaN stays a NaN. All functions are pure. */
 #ifndef GLIA_BASE_BF16_H
 #define GLIA_BASE_BF16_H
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Drop a UTF-8 sequence that vsnprintf cut in the middle. */
+/* Drop the UTF-8 sequence at the end if vsnprintf cut it. */
 static void trim_partial(char *s) {
     size_t n = strlen(s), back = 0;
     while (back < n && back < 3 && ((unsigned char)s[n - 1 - back] & 0xc0) == 0x80) back++;
@@ -16,7 +16,7 @@ static void trim_partial(char *s) {
     if (want > back + 1) s[n - 1 - back] = '\0';
 }
 
-/* Bytes of the character at `p`; 0 for a control character or no UTF-8. */
+/* Length of the character at `p`; 0 for a control character or bytes that are not UTF-8. */
 static int printable(const unsigned char *p) {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const int n = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;

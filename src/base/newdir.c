@@ -27,7 +27,7 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 
 static int remove_tree(const char *path) { return nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
 
-/* Is there a directory with something in it? */
+/* Whether `path` is a directory that is not empty. */
 static bool is_filled(const char *path) {
     const struct dirent *entry;
     DIR *dir = opendir(path);
@@ -45,7 +45,7 @@ static int sync_dir(const char *path) {
     return failed;
 }
 
-/* A new and locked directory d->temp. */
+/* Make d->temp, empty and locked. */
 static glia_status make_temp(glia_newdir *d, glia_err *err) {
     if (mkdir(d->temp, 0777) != 0 && errno != EEXIST) return fail_errno(err, d->temp, "cannot make it");
     d->lock = open(d->temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -90,7 +90,7 @@ glia_status glia_newdir_begin(glia_newdir *d, const char *path, bool replace, gl
                            "%s: exists and is not empty; give another directory or remove it", d->path);
     else
         status = make_temp(d, err);
-    if (status) release(d); /* what is in temp is another's, or empty */
+    if (status) release(d); /* not abandon: `temp` is empty or belongs to another process */
     return status;
 }
 
@@ -125,7 +125,7 @@ glia_status glia_newdir_write(const glia_newdir *d, const char *name, const void
     return status;
 }
 
-/* PATH's parent, where the rename must reach the disk. */
+/* Sync the parent of PATH, which holds the new name. */
 static void sync_parent(const glia_newdir *d) {
     char *parent = strdup(d->path);
     char *slash = parent ? strrchr(parent, '/') : NULL;
@@ -140,7 +140,7 @@ glia_status glia_newdir_commit(glia_newdir *d, glia_err *err) {
     if (is_filled(d->path)) {
         if (renameat2(AT_FDCWD, d->temp, AT_FDCWD, d->path, RENAME_EXCHANGE) != 0)
             status = fail_errno(err, d->path, "cannot be replaced, remove it first");
-        /* after it temp is the old one, which goes either way */
+        /* `temp` now names the old directory, or still the new one; abandon removes it */
     } else if (rename(d->temp, d->path) != 0) {
         status = fail_errno(err, d->temp, "cannot be renamed");
     } else {

@@ -13,7 +13,7 @@
 #include "base/cores.h"
 #include "base/wait.h"
 
-enum { SPINS = 2000, LINE = 64 }; /* about 0.1 ms of spinning */
+enum { SPINS = 2000, LINE = 64 }; /* spinning lasts about 0.1 ms */
 
 typedef struct {
     glia_team *team;
@@ -22,11 +22,12 @@ typedef struct {
     pthread_t thread;
 } worker;
 
-/* What is left of a thread's range in its sharing: that sharing's number, the first thing, the end. A number
- * of the past: all of it. One of the future: nothing, for who begins the next has seen this one's end. */
+/* What is left of the range that a thread owns. `left` carries the number of the round that wrote it. An
+ * older round number means the range is untouched; a newer one means it is exhausted, because a thread begins
+ * the next round only after it has drained this one. */
 typedef struct {
-    _Alignas(LINE) atomic_uint_least64_t left; /* number << 32 | first << 16 | end */
-    uint32_t number;                           /* of the sharing that this thread is in */
+    _Alignas(LINE) atomic_uint_least64_t left; /* round << 32 | first item << 16 | end */
+    uint32_t round;                            /* the round that this thread is in */
 } range;
 
 struct glia_team {
@@ -40,7 +41,7 @@ struct glia_team {
     glia_team_fn *fn;
     void *arg;
     hwloc_topology_t topology;
-    worker *workers; /* [size]; 0 is the caller's and has no thread */
+    worker *workers; /* [size]; workers[0] is the caller, for whom no thread was started */
     range *ranges;   /* [size] */
 };
 
@@ -59,15 +60,15 @@ void glia_team_barrier(glia_team *t) {
     }
 }
 
-void glia_team_begin(glia_team *t, int thread) { t->ranges[thread].number++; }
+void glia_team_begin(glia_team *t, int thread) { t->ranges[thread].round++; }
 
 bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain, size_t *from, size_t *to) {
-    const uint32_t number = t->ranges[thread].number;
+    const uint32_t round = t->ranges[thread].round;
     atomic_uint_least64_t *left = &t->ranges[owner].left;
     uint_least64_t word = atomic_load_explicit(left, memory_order_relaxed), next;
     assert(n <= GLIA_TAKE_MAX && grain > 0);
     do {
-        const int32_t age = (int32_t)((uint32_t)(word >> 32) - number);
+        const int32_t age = (int32_t)((uint32_t)(word >> 32) - round);
         size_t first = age == 0 ? word >> 16 & 0xffff : 0, end = age == 0 ? word & 0xffff : n;
         if (age > 0 || first == end) return false;
         size_t some = (end - first) / 2 / grain * grain;
@@ -78,7 +79,7 @@ bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain,
             first += some;
         else
             end -= some;
-        next = (uint_least64_t)number << 32 | first << 16 | end;
+        next = (uint_least64_t)round << 32 | first << 16 | end;
     } while (!atomic_compare_exchange_weak_explicit(left, &word, next, memory_order_relaxed,
                                                     memory_order_relaxed));
     return true;
@@ -106,7 +107,8 @@ void glia_team_run(glia_team *t, glia_team_fn *fn, void *arg) {
 
 int glia_team_size(const glia_team *t) { return t->size; }
 
-/* The machine's topology, read once for all teams: hundreds of small files. NULL: it cannot be. */
+/* The machine's topology; NULL if hwloc cannot read it. All teams share it, since reading it opens hundreds
+ * of small files. */
 static hwloc_topology_t machine(void) {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static hwloc_topology_t known;
@@ -123,8 +125,9 @@ static hwloc_topology_t machine(void) {
     return t;
 }
 
-/* Spread `of` teams of this size over the cores this process may use: physical
- * cores first (hwloc_distrib), one processing unit each; this one is the i-th. */
+/* Choose the cores of team `i` of `of` teams of this size. hwloc_distrib() spreads
+ * all their threads over the cores that this process may use, physical cores first,
+ * one processing unit each. */
 static glia_status place(glia_team *t, int i, int of, glia_err *err) {
     t->topology = machine();
     if (!t->topology) return glia_fail(err, GLIA_ERR_IO, "hwloc cannot read this machine's topology");
@@ -149,7 +152,7 @@ static glia_status place(glia_team *t, int i, int of, glia_err *err) {
         hwloc_distrib(t->topology, &root, 1, sets, (unsigned)n, INT_MAX, 0);
     for (int k = 0, cpu = -1; k < n; k++) {
         cpu = hwloc_bitmap_next(allowed, cpu);
-        if (!sets[k]) { /* a restricted process: its allowed cpus in order */
+        if (!sets[k]) { /* a process with a restricted mask gets the allowed units in order */
             sets[k] = hwloc_bitmap_alloc();
             if (sets[k]) hwloc_bitmap_only(sets[k], (unsigned)cpu);
         }

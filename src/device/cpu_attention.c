@@ -37,11 +37,12 @@ static char *tile_of(const glia_kv_layer *kv, int block, int head, int at) {
 
 /* How many of the positions [0, n) are here, in slots 0, 1, ... */
 static int held(const glia_kv_layer *kv, int n) {
-    return kv->members == 1 ? n : (int)glia_turn_count((size_t)n, (size_t)kv->unit, kv->member, kv->members);
+    return kv->members == 1 ? n
+                            : (int)glia_stripe_count((size_t)n, (size_t)kv->unit, kv->member, kv->members);
 }
 
 static bool is_held(const glia_kv_layer *kv, int position) {
-    return glia_turn_of((size_t)position, (size_t)kv->unit, kv->members) == kv->member;
+    return glia_stripe_owner((size_t)position, (size_t)kv->unit, kv->members) == kv->member;
 }
 
 /* The tile that holds `position`, which is here. */
@@ -53,7 +54,8 @@ static char *tile_of_position(const glia_kv_layer *kv, const glia_rows *rows, in
 
 /* The tile that holds the slot-th of the positions that are here. */
 static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int slot) {
-    if (kv->members > 1) slot = (int)glia_turn_item((size_t)slot, (size_t)kv->unit, kv->member, kv->members);
+    if (kv->members > 1)
+        slot = (int)glia_stripe_item((size_t)slot, (size_t)kv->unit, kv->member, kv->members);
     return tile_of_position(kv, rows, row, head, slot);
 }
 

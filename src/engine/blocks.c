@@ -21,13 +21,13 @@ size_t glia_blocks_bytes(const glia_blocks_shape *s) {
 int glia_blocks_enough(int batch, int positions, const glia_blocks_shape *s) {
     const int n = glia_blocks_for(positions, s->block_size);
     const size_t most =
-        glia_turn_count((size_t)n, (size_t)s->unit, 0, s->members); /* the first member has most */
+        glia_stripe_count((size_t)n, (size_t)s->unit, 0, s->members); /* the first member has most */
     return batch * (int)most * s->members;
 }
 
 /* The member of a sequence's n-th block. */
 static int member_of(const glia_blocks *b, int n) {
-    return glia_turn_of((size_t)n, (size_t)b->unit, b->members);
+    return glia_stripe_owner((size_t)n, (size_t)b->unit, b->members);
 }
 static glia_block_kind *kind_of(const glia_blocks *b, int32_t i) { return &b->kind[i % b->members]; }
 

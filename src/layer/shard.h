@@ -77,7 +77,7 @@ bool glia_shard_next(const glia_shard *s, glia_span *span);
 /* ---- flash decoding: the positions of a KV head that ranks would copy -------- */
 
 /* `group` = ranks / kv_heads neighbours share a KV head (GLIA_HEADS_REPLICATE);
- * runs of positions go to its members in turns (glia_turn_of() of base/team.h),
+ * runs of positions go to its members in turns (glia_stripe_owner() of base/team.h),
  * whole blocks of the cache; NxDI's runs are single positions. */
 int glia_flash_group(const glia_head_cut *c);
 
