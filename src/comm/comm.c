@@ -22,6 +22,7 @@ glia_world *glia_world_new(const glia_world_table *table, const char *name, int 
     w->table = table;
     w->name = name;
     w->size = size;
+    w->failure = &w->own_failure;
     w->gates = calloc((size_t)size, sizeof *w->gates);
     w->area = calloc((size_t)size, sizeof *w->area);
     if (w->gates && w->area) return w;
@@ -37,21 +38,22 @@ void glia_world_free(glia_world *w) {
 }
 
 bool glia_world_fail(glia_world *w, const char *sentence) {
+    glia_failure *f = w->failure;
     int none = 0;
-    if (!atomic_compare_exchange_strong(&w->failed, &none, 1)) return false;
-    snprintf(w->why, sizeof w->why, "%s", sentence);
-    glia_one_line(w->why);
-    atomic_store(&w->failed, 2);
+    if (!atomic_compare_exchange_strong(&f->failed, &none, 1)) return false;
+    snprintf(f->why, sizeof f->why, "%s", sentence);
+    glia_one_line(f->why);
+    atomic_store(&f->failed, 2);
     return true;
 }
 
 const char *glia_world_why(const glia_world *w) {
-    while (atomic_load(&w->failed) != 2) sched_yield();
-    return w->why;
+    while (atomic_load(&w->failure->failed) != 2) sched_yield();
+    return w->failure->why;
 }
 
 void glia_comm_fail(glia_comm *c, const char *why) {
-    char sentence[sizeof c->world->why];
+    char sentence[sizeof c->world->failure->why];
     snprintf(sentence, sizeof sentence, "rank %d: %s", c->root->rank, why);
     if (glia_world_fail(c->world, sentence) && c->world->table->tell)
         c->world->table->tell(c->world, sentence);
@@ -154,6 +156,11 @@ int glia_comm_rank(const glia_comm *c) { return c->rank; }
 int glia_comm_size(const glia_comm *c) { return c->size; }
 const char *glia_comm_name(const glia_comm *c) { return c->name; }
 void *glia_comm_area(const glia_comm *c) { return c->world->area[c->root->rank]; }
+
+glia_status glia_comm_copy(glia_comm **out, glia_comm *world, glia_err *err) {
+    assert(world->root == world && world->world->table->copy);
+    return world->world->table->copy(out, world, err);
+}
 
 glia_status glia_comm_share(glia_comm *world, size_t bytes, glia_err *err) {
     assert(world->root == world && !world->world->area[world->rank]);

@@ -76,6 +76,13 @@ glia_status glia_comm_agree(glia_comm *world, const char *config, glia_status ow
 /* Every rank's `bytes` of notes: all [size, bytes]. A failure is some rank's. */
 glia_status glia_comm_notes(glia_comm *world, const void *mine, size_t bytes, void *all, glia_err *err);
 
+/* A world of the same processes with an area and groups of its own; a failure of one
+ * is a failure of both. Every rank of an MPI world calls it, in the same order. The
+ * caller frees *out before `world`, and before the next copy: one at a time. Errors:
+ * GLIA_ERR_UNSUPPORTED (the last copy is not freed), a rank that has freed the world
+ * instead, what MPI said. */
+glia_status glia_comm_copy(glia_comm **out, glia_comm *world, glia_err *err);
+
 /* Give this rank, as every rank of its world, an area of `bytes` for operands
  * named `in`. Once per world, before its first collective. Untouched pages: the
  * thread that writes first decides the NUMA node. Errors: GLIA_ERR_NOMEM. */

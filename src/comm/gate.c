@@ -7,7 +7,7 @@
 
 /* Gates of a group may lie in memory that processes share; a team's gate does not. */
 static bool wait_gate(const glia_comm *c, glia_counter *gate, unsigned meeting, bool processes) {
-    const glia_waiting how = {.spins = c->spins, .stop = &c->world->failed, .processes = processes};
+    const glia_waiting how = {.spins = c->spins, .stop = &c->world->failure->failed, .processes = processes};
     return glia_counter_wait(gate, meeting, &how);
 }
 

@@ -29,10 +29,17 @@ typedef struct {
     /* all [size, bytes] = every rank's `mine`; false once a rank has failed. */
     bool (*exchange)(glia_comm *c, const void *mine, size_t bytes, void *all);
     glia_status (*share)(glia_comm *c, size_t bytes, glia_err *err);
+    glia_status (*copy)(glia_comm **out, glia_comm *c, glia_err *err);
     void (*tell)(glia_world *w,
                  const char *sentence); /* this rank's failure to other processes; may be NULL */
     void (*free)(glia_comm *c);         /* after the last collective */
 } glia_world_table;
+
+/* What went wrong first. */
+typedef struct {
+    atomic_int failed; /* 0; 1: a sentence is being written; 2: it is there */
+    char why[sizeof((glia_err *)0)->msg];
+} glia_failure;
 
 /* Shared by the ranks of one process. */
 struct glia_world {
@@ -41,8 +48,8 @@ struct glia_world {
     int size;
     int local; /* ranks on this machine, which share its cores */
     atomic_int users;
-    atomic_int failed; /* 0; 1: a sentence is being written; 2: it is there */
-    char why[sizeof((glia_err *)0)->msg];
+    glia_failure *failure; /* its own, or that of the world it is a copy of */
+    glia_failure own_failure;
     glia_gates **gates; /* [size]; NULL for ranks whose memory is not seen here */
     char **area;        /* [size]; likewise */
     void *part;         /* what the kind of world needs */
@@ -58,7 +65,7 @@ bool glia_world_fail(glia_world *w, const char *sentence);
 /* The sentence of a world that failed. */
 const char *glia_world_why(const glia_world *w);
 static inline bool glia_world_failed(const glia_world *w) {
-    return atomic_load_explicit(&w->failed, memory_order_acquire) != 0;
+    return atomic_load_explicit(&w->failure->failed, memory_order_acquire) != 0;
 }
 
 /* ---- a rank's end of a group -------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 enum { VERSION_BYTES = 32, OUTSIDE = 0, INSIDE, GIVEN_UP };
+enum { LEAVE, COPY }; /* what a rank does next with its world */
 
 static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
 
@@ -36,14 +37,14 @@ void glia_mpi_fail(glia_comm *c, int code) {
 
 /* Either glia_mpi_enter() sees the failure, or another_is_gone() sees that the thread is inside MPI. */
 bool glia_mpi_enter(glia_comm *c) {
-    atomic_store(&part_of(c)->inside, INSIDE);
+    atomic_store(&part_of(c)->first->inside, INSIDE);
     if (!glia_world_failed(c->world)) return true;
     glia_mpi_leave(c);
     return false;
 }
 
 void glia_mpi_leave(glia_comm *c) {
-    if (atomic_exchange(&part_of(c)->inside, OUTSIDE) == GIVEN_UP)
+    if (atomic_exchange(&part_of(c)->first->inside, OUTSIDE) == GIVEN_UP)
         for (;;) pause(); /* the process is being ended */
 }
 
@@ -141,17 +142,30 @@ static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
 }
 
 static void tell(glia_world *w, const char *sentence) {
-    glia_mpi *m = w->part;
-    if (m->lifeline) glia_lifeline_tell(m->lifeline, sentence);
+    const glia_mpi *first = ((glia_mpi *)w->part)->first;
+    if (first->lifeline) glia_lifeline_tell(first->lifeline, sentence);
+}
+
+/* All ranks say what they do next with their world. False: a rank has failed, or leaves while another copies
+ * the world, which is a failure of the one that leaves. */
+static bool all_agree(glia_comm *c, char next) {
+    char sentence[64], *all = malloc((size_t)c->size);
+    const bool there = all && !glia_world_failed(c->world) && exchange(c, &next, 1, all);
+    int leaves = -1, copies = -1;
+    for (int i = 0; there && i < c->size; i++) *(all[i] == LEAVE ? &leaves : &copies) = i;
+    free(all);
+    if (!there || leaves < 0 || copies < 0) return there;
+    snprintf(sentence, sizeof sentence, "rank %d: it ended before its engine began", leaves);
+    glia_world_fail(c->world, sentence);
+    return false;
 }
 
 static void release(glia_comm *c) {
     glia_world *w = c->world;
     glia_mpi *m = w->part;
-    char mine = 0, *all = malloc((size_t)c->size);
     /* Nobody leaves while another still reads its memory. */
-    const bool well = all && !glia_world_failed(w) && exchange(c, &mine, 1, all);
-    free(all);
+    const bool well = all_agree(c, LEAVE);
+    if (m != m->first) m->first->copied = false;
     glia_lifeline_free(m->lifeline);
     if (well) { /* else MPI would wait for a rank that is gone */
         if (m->area != MPI_WIN_NULL) MPI_Win_free(&m->area);
@@ -168,8 +182,10 @@ static void release(glia_comm *c) {
     glia_world_free(w);
 }
 
+static glia_status copy(glia_comm **out, glia_comm *c, glia_err *err);
+
 static const glia_world_table mpi_world = {
-    .mpi = true, .exchange = exchange, .share = share_area, .tell = tell, .free = release};
+    .mpi = true, .exchange = exchange, .share = share_area, .copy = copy, .tell = tell, .free = release};
 
 /* ---- beginning ------------------------------------------------------------------ */
 
@@ -210,11 +226,12 @@ static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
 }
 
 /* The ranks whose memory this one sees, and its gates among theirs. */
-static glia_status share_gates(glia_comm *c, bool messages, glia_err *err) {
+static glia_status share_gates(glia_comm *c, glia_err *err) {
     glia_mpi *m = part_of(c);
     if (!glia_mpi_enter(c)) return glia_comm_check(c, err);
-    const int code = messages ? MPI_Comm_split(m->all, c->rank, 0, &m->here)
-                              : MPI_Comm_split_type(m->all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &m->here);
+    const int code = m->messages
+                         ? MPI_Comm_split(m->all, c->rank, 0, &m->here)
+                         : MPI_Comm_split_type(m->all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &m->here);
     glia_mpi_leave(c);
     if (code != MPI_SUCCESS) return mpi_error(code, "ranks of this machine", err);
     MPI_Comm_set_errhandler(m->here, MPI_ERRORS_RETURN);
@@ -225,49 +242,100 @@ static glia_status share_gates(glia_comm *c, bool messages, glia_err *err) {
     return status;
 }
 
-static glia_status begin(glia_comm *c, bool messages, glia_err *err) {
-    glia_status status = same_version(c, err);
-    if (!status) status = connect_lifeline(c, err);
-    if (status) return status;
-    status = share_gates(c, messages, err);
-    status = glia_comm_agree(c, messages ? "messages" : "shared memory", status, err);
+/* The gates of all ranks, after which the world's collectives can be called. */
+static glia_status open_gates(glia_comm *c, glia_err *err) {
+    glia_status status = share_gates(c, err);
+    status = glia_comm_agree(c, part_of(c)->messages ? "messages" : "shared memory", status, err);
     if (!status) glia_comm_choose(c);
     return status;
 }
 
-glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_words, glia_err *err) {
-    int there = 0, provided, rank, size;
+static glia_status begin(glia_comm *c, glia_err *err) {
+    glia_status status = same_version(c, err);
+    if (!status) status = connect_lifeline(c, err);
+    return status ? status : open_gates(c, err);
+}
+
+/* A world without gates whose ranks are those of `of`. The first world: m->first is NULL. */
+static glia_status new_world(glia_comm **out, MPI_Comm of, glia_mpi *first, bool messages, glia_err *err) {
+    int rank, size;
+    MPI_Comm_rank(of, &rank);
+    MPI_Comm_size(of, &size);
     *out = NULL;
-    MPI_Initialized(&there);
-    if (!there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
-        return glia_fail(err, GLIA_ERR_IO, "MPI does not start");
-    signal(SIGTERM, SIG_IGN);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
     if (size > GLIA_RANKS_MAX)
         return glia_fail(err, GLIA_ERR_LIMIT, "%d ranks, limit is %d", size, GLIA_RANKS_MAX);
     glia_world *w = glia_world_new(&mpi_world, "mpi shared memory", size);
     glia_mpi *m = calloc(1, sizeof *m);
-    glia_comm *c = NULL;
-    glia_status status =
-        w && m ? glia_comm_new(&c, w, rank, err) : glia_fail_nomem(err, sizeof *w + sizeof *m, "the ranks");
+    const glia_status status =
+        w && m ? glia_comm_new(out, w, rank, err) : glia_fail_nomem(err, sizeof *w + sizeof *m, "the ranks");
     if (status) {
         free(m);
         glia_world_free(w);
         return status; /* the others see this process end */
     }
     w->part = m;
+    *m = (glia_mpi){.first = first ? first : m,
+                    .messages = messages,
+                    .all = MPI_COMM_NULL,
+                    .here = MPI_COMM_NULL,
+                    .gates = MPI_WIN_NULL,
+                    .area = MPI_WIN_NULL};
+    return GLIA_OK;
+}
+
+static glia_status copy(glia_comm **out, glia_comm *c, glia_err *err) {
+    glia_mpi *first = part_of(c);
+    *out = NULL;
+    if (first->copied)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "among processes a model has one engine at a time");
+    if (!all_agree(c, COPY)) return glia_comm_check(c, err);
+    glia_comm *made;
+    glia_status status = new_world(&made, first->all, first, first->messages, err);
+    if (made) made->world->failure = c->world->failure;
+    status = glia_comm_agree(c, "", status, err);
+    if (status) {
+        glia_comm_free(made);
+        return status;
+    }
+    first->copied = true;
+    int code = MPI_ERR_OTHER;
+    if (glia_mpi_enter(c)) {
+        code = MPI_Comm_dup(first->all, &part_of(made)->all);
+        glia_mpi_leave(c);
+    }
+    if (code != MPI_SUCCESS)
+        glia_mpi_fail(c, code);
+    else
+        MPI_Comm_set_errhandler(part_of(made)->all, MPI_ERRORS_RETURN);
+    status = glia_comm_check(c, err);
+    if (!status) status = open_gates(made, err);
+    if (status)
+        glia_comm_free(made);
+    else
+        *out = made;
+    return status;
+}
+
+glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_words, glia_err *err) {
+    int there = 0, provided;
+    *out = NULL;
+    MPI_Initialized(&there);
+    if (!there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
+        return glia_fail(err, GLIA_ERR_IO, "MPI does not start");
+    signal(SIGTERM, SIG_IGN);
+    glia_comm *c;
+    glia_status status = new_world(&c, MPI_COMM_WORLD, NULL, messages, err);
+    if (status) return status;
+    glia_mpi *m = part_of(c);
     m->finalise = !there;
     m->last_words = last_words;
-    m->here = MPI_COMM_NULL;
-    m->gates = m->area = MPI_WIN_NULL;
     MPI_Comm_dup(MPI_COMM_WORLD, &m->all);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_set_errhandler(m->all, MPI_ERRORS_RETURN);
-    status = begin(c, messages, err);
-    if (!status)
-        *out = c;
-    else
+    status = begin(c, err);
+    if (status)
         glia_comm_free(c);
+    else
+        *out = c;
     return status;
 }

@@ -27,7 +27,7 @@ enum { FAILED = 1, GOODBYE, GONE };
 /* What goes over a line after the introduction. */
 typedef struct {
     int32_t kind;
-    char sentence[sizeof((glia_world *)0)->why];
+    char sentence[sizeof((glia_failure *)0)->why];
 } frame;
 
 typedef struct {
@@ -71,7 +71,7 @@ static void learn(glia_lifeline *l, int32_t kind, const char *sentence) {
 }
 
 static void lost(glia_lifeline *l, const line *of, int why) {
-    char sentence[sizeof l->owner.world->why];
+    char sentence[sizeof l->owner.world->failure->why];
     snprintf(sentence, sizeof sentence, "rank %d (process %d on %s) ended without a word%s%s", of->peer.rank,
              of->peer.pid, of->peer.host, why ? ": " : ", as when killed", why ? strerror(why) : "");
     learn(l, GONE, sentence);

@@ -7,11 +7,16 @@
 #ifdef GLIA_HAVE_MPI
 #include <mpi.h>
 
-typedef struct {
-    MPI_Comm all;  /* every rank */
-    MPI_Comm here; /* those whose memory this one sees; itself alone for messages */
+typedef struct glia_mpi {
+    struct glia_mpi *first; /* of the world that this is a copy of; itself there */
+    MPI_Comm all;           /* every rank */
+    MPI_Comm here;          /* those whose memory this one sees; itself alone for messages */
     MPI_Win gates, area;
+    bool messages; /* exchange by messages even inside a machine */
+
+    /* of the first world alone */
     bool finalise; /* MPI was initialised here */
+    bool copied;   /* a copy is there */
     glia_lifeline *lifeline;
     glia_last_words *last_words;
     atomic_int inside; /* where the rank's thread is: OUTSIDE, INSIDE MPI, or given up there */
