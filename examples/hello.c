@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
              "\"add_generation_prompt\": true}",
              argv[2]);
     if (glia_model_load(&model, argv[1], NULL, NULL, &err) == GLIA_OK &&
-        glia_engine_create(&engine, model, &err) == GLIA_OK &&
+        glia_engine_create(&engine, model, NULL, &err) == GLIA_OK &&
         glia_render_chat(model, chat, NULL, NULL, &prompt, &err) == GLIA_OK &&
         glia_tokenize(model, prompt, strlen(prompt), false, &ids, &n, &err) == GLIA_OK) {
         glia_sampling_defaults(model, &sampling);

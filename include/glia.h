@@ -7,7 +7,16 @@
  * (NULL: the caller wants only the status). The library never prints and never
  * exits. Strings are UTF-8 and NUL-terminated unless a length stands beside
  * them. What the library returns by `char **` or `int32_t **` is released with
- * glia_free(). */
+ * glia_free().
+ *
+ * Threads. Each function says who may call it:
+ *   any thread      at any time, several threads at once.
+ *   engine thread   one thread at a time for each engine, usually the one that
+ *                   steps; not from a callback unless the function says so.
+ * Different engines may be used by different threads at once. With
+ * glia_options.mpi, functions of the model and engine-thread functions are called
+ * by the thread that loaded the model. No function may be called from a signal
+ * handler. */
 #ifndef GLIA_H
 #define GLIA_H
 
@@ -40,10 +49,10 @@ typedef struct {
     char msg[508]; /* one line, no trailing newline, never empty on failure */
 } glia_err;
 
-/* Release what the library returned by pointer-to-pointer. NULL is fine. */
+/* Release what the library returned by pointer-to-pointer. NULL is fine. Any thread. */
 GLIA_API void glia_free(void *p);
 
-/* "0.1.0" */
+/* "0.1.0". Any thread. */
 GLIA_API const char *glia_version(void);
 
 /* ---- model ---------------------------------------------------------------- */
@@ -73,68 +82,79 @@ typedef enum { GLIA_SWITCH_DEFAULT = 0, GLIA_SWITCH_ON, GLIA_SWITCH_OFF } glia_s
 
 typedef struct glia_model glia_model;
 
-/* Called during long work: `done` of `total` bytes of `what` ("loading weights"). */
+/* Called during long work: `done` of `total` bytes of `what` ("loading weights"). On the caller's thread. */
 typedef void glia_progress_fn(void *user, const char *what, uint64_t done, uint64_t total);
 /* Called with one sentence about something odd but harmless. */
 typedef void glia_warning_fn(void *user, const char *sentence);
 
-/* Zero-initialise, then set what differs. Zero always means: as the model's
- * neuron_config.json says (docs/CONFIG.md), else the default. */
+/* What fixes the memory of an engine. Zero-initialise, then set what differs. Zero
+ * always means: as the model's neuron_config.json says (docs/CONFIG.md), else the default. */
 typedef struct {
-    glia_dtype dtype;          /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
-    glia_dtype kv_cache_dtype; /* AUTO: same as dtype; I8: with a scale per position and head */
+    glia_dtype kv_cache_dtype; /* AUTO: same as glia_options.dtype; I8: with a scale per position and head */
+    int batch_size;            /* sequences at once; 0: 1 */
+    int sequence_length;    /* prompt and output of one sequence; 0: 8192, or the model's own limit if less */
+    int prefill_chunk_size; /* prompt rows of one step; 0: 512 */
+    int block_size;         /* positions in a KV cache block, a multiple of 32; 0: 64 */
+    bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
+    int batch_size_needed, sequence_length_needed; /* what the caller's task needs: the default where not 0 */
+} glia_engine_options;
+
+/* What weights depend on. Zero-initialise, then set what differs; zero as above. */
+typedef struct {
+    glia_dtype dtype; /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
     glia_quantization quantization;
     glia_quantization_type quantization_type;
     const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,
                                          * each named by one or more consecutive parts of its dotted
                                          * name; NULL: every linear layer is quantised, the head too */
     bool dummy;                         /* random weights; the directory needs only config.json */
-    int threads;                        /* of a rank; 0: its share of the cores this process may use */
+    int threads;                        /* of each rank; 0: the rank's share of the cores of this process */
     const char *cpu_features;           /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
-    int batch_size;                     /* sequences at once; 0: 1 */
-    int sequence_length;        /* prompt + output of one; 0: 8192, or the model's own limit if less */
-    int prefill_chunk_size;     /* rows of one step; 0: 512 */
-    int block_size;             /* positions in a KV cache block, a multiple of 32; 0: 64 */
-    bool no_prefix_cache;       /* do not reuse blocks of equal prefixes */
-    int tensor_parallel_size;   /* ranks that share each layer; 0: 1, of processes as many as there are */
-    glia_switch vocab_parallel; /* ranks cut the embedding by tokens; DEFAULT: where it is the head too, else
-                                 * by its dimension */
-    glia_switch sequence_parallel; /* ranks part the rows between blocks where they are many; DEFAULT: on */
-    glia_switch flash_decoding;    /* ranks with the same head part its positions; DEFAULT: off */
-    int context_parallel_size;     /* ranks that part the rows of a prompt; 0: 1 */
-    glia_switch strided_context_parallel; /* they take rows in turns; DEFAULT: off, contiguous parts */
-    bool mpi; /* each process that mpirun started is one rank; else ranks are of this process */
-    int batch_size_needed, sequence_length_needed; /* what the caller's task needs: the default where not 0 */
-    uint64_t seed;                                 /* of the dummy weights */
+    int tensor_parallel_size;      /* ranks that share each layer; 0: 1, or the number of MPI processes */
+    glia_switch vocab_parallel;    /* ON: each rank has the embedding of some tokens; OFF: some of its
+                                    * dimensions;    DEFAULT: ON where the embedding is the head too */
+    glia_switch sequence_parallel; /* between blocks each rank keeps some of many rows; DEFAULT: ON */
+    glia_switch flash_decoding;    /* ranks with the same KV head keep different positions; DEFAULT: OFF */
+    int context_parallel_size;     /* ranks that share the rows of a prompt in attention; 0: 1 */
+    glia_switch
+        strided_context_parallel; /* rank r of n takes every n-th row; DEFAULT: OFF, a contiguous range */
+    bool mpi;      /* each process that mpirun started is one rank; else all ranks are of this process */
+    uint64_t seed; /* of the dummy weights */
+    /* The options of an engine that will be created, or NULL. glia_model_load() checks these options and
+     * counts the engine's memory before it reads weights. glia_inspect(), glia_inspect_config() and
+     * glia_compile() describe this engine, or the default one. */
+    const glia_engine_options *engine;
     glia_progress_fn *progress;
     glia_warning_fn *warning;
-    void *user; /* handed to both */
-    /* Of one of several processes: says the sentence and ends this one, on a thread
-     * of its own, where another is gone and MPI does not let go. May be NULL. */
+    void *user; /* argument of `progress` and `warning` */
+    /* Called where another process has ended while this process is inside MPI, which may never return.
+     * Says the sentence and ends the process. Runs on a thread of the library. May be NULL. */
     void (*last_words)(const char *sentence);
 } glia_options;
 
 /* Load `model`: a directory, or a Hub id ("Qwen/Qwen3-0.6B") present in the HF
  * cache under `cache_dir` (NULL: the caller has none). On success the caller
- * owns *out. On failure *out is NULL and nothing is held. The model is immutable and may
- * be shared by threads. `options` may be NULL. */
+ * owns *out. On failure *out is NULL and nothing is held. The model is immutable;
+ * any number of engines and threads may use it. `options` may be NULL. Any thread. */
 GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const char *cache_dir,
                                      const glia_options *options, glia_err *err);
-/* Tokenizer and chat template only, no weights: what tokenize and template need. */
+/* Tokenizer and chat template only, no weights: what glia_tokenize(), glia_detokenize() and
+ * glia_render_chat() need. Any thread. */
 GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, const char *cache_dir,
                                           const glia_options *options, glia_err *err);
+/* After every engine of the model. NULL is fine. Any thread. */
 GLIA_API void glia_model_free(glia_model *m);
 
 /* What `glia inspect` prints, as one JSON object: architecture, config, tensors
  * with shape, cut and format, the memory plan, the kernel per operation. Reads
- * headers only; loads and allocates no weights. */
+ * headers only; loads and allocates no weights. Any thread. */
 GLIA_API glia_status glia_inspect(char **json, const char *model, const char *cache_dir,
                                   const glia_options *options, glia_err *err);
 
 /* Every effective setting as one JSON object, {"model", "settings": [{"name",
  * "value", "source", "key"}, ...], "neuron_config"}: source is "flag" (options),
  * "file" (key: which, of which file) or "default"; neuron_config is the file that
- * says the same. Reads no weights. */
+ * says the same. Reads no weights. Any thread. */
 GLIA_API glia_status glia_inspect_config(char **json, const char *model, const char *cache_dir,
                                          const glia_options *options, glia_err *err);
 
@@ -142,50 +162,56 @@ GLIA_API glia_status glia_inspect_config(char **json, const char *model, const c
  * needs to `dir`, which every function here then takes as `model`: loading it maps
  * files and reads nothing. `dir` must be absent, empty or an artifact, which is then
  * replaced; it is complete or is not there. docs/PARALLEL.md says what it holds and when
- * it is refused. */
+ * it is refused. Any thread. */
 GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, const char *dir,
                                   const glia_options *options, glia_err *err);
 
 typedef struct {
     const char *architecture;
-    int vocab_size, hidden_size, layers, max_position_embeddings, sequence_length;
-    glia_dtype dtype, kv_cache_dtype;
+    int vocab_size, hidden_size, layers, max_position_embeddings;
+    glia_dtype dtype;
     glia_quantization quantization;
-    int ranks;                  /* what follows is of all of them together */
+    int ranks;                  /* the numbers below count all ranks together */
     uint64_t weight_bytes;      /* as allocated, panels included */
     uint64_t matrix_parameters; /* weights that multiply for each token, the head's included: half
                                  * the flop of a token */
     uint64_t matrix_bytes;      /* of those, with their scales: what a decoding step reads */
-    uint64_t kv_bytes_per_token;
-    uint64_t attention_flop; /* of one token and one position it sees, all layers: scores and values */
+    uint64_t attention_flop;    /* of one token and one position it sees, all layers: scores and values */
     bool has_tokenizer, has_chat_template;
 } glia_model_info;
+/* Any thread. */
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info);
 
 /* ---- text ----------------------------------------------------------------- */
 
 /* Text to ids. `special` adds what the post-processor adds; added tokens inside
- * the text are recognised either way. Invalid UTF-8 is GLIA_ERR_FORMAT with the byte. */
+ * the text are recognised either way. Invalid UTF-8 is GLIA_ERR_FORMAT with the byte. Any thread. */
 GLIA_API glia_status glia_tokenize(const glia_model *m, const char *text, size_t len, bool special,
                                    int32_t **ids, size_t *n, glia_err *err);
-/* Ids to text; `skip_special` leaves out added tokens marked special. */
+/* Ids to text; `skip_special` leaves out added tokens marked special. Any thread. */
 GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, size_t n, bool skip_special,
                                      char **text, size_t *len, glia_err *err);
 
 /* Render a conversation. `conversation` is a JSON object: "messages", optional
  * "tools", "add_generation_prompt" and any template variable (as
  * "enable_thinking"). `chat_template` NULL: the model's own. `now`: what
- * strftime_now sees, "2025-07-08T12:00:00", NULL: the clock. */
+ * strftime_now sees, "2025-07-08T12:00:00", NULL: the clock. Any thread. */
 GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversation,
                                       const char *chat_template, const char *now, char **text, glia_err *err);
 
 /* ---- engine --------------------------------------------------------------- */
 
 typedef struct glia_engine glia_engine;
-typedef struct glia_request glia_request;
 
-/* All memory that steps need is allocated here, once. The model must outlive the engine. */
-GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err);
+/* Allocate all memory that steps need. The model must outlive the engine. One model may have any number
+ * of engines, one after the other and at once; with glia_options.mpi one at a time, and every process
+ * creates and frees its engine in the same order. `options` may be NULL. Any thread.
+ * Errors: GLIA_ERR_ARGUMENT and GLIA_ERR_FORMAT (an option, a key of neuron_config.json), GLIA_ERR_NOMEM,
+ * GLIA_ERR_UNSUPPORTED (a second engine at once among processes), what another rank says. */
+GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
+                                        const glia_engine_options *options, glia_err *err);
+/* Requests that are left are dropped without an event. NULL is fine. Engine thread, and no other thread
+ * may use the engine any more. */
 GLIA_API void glia_engine_free(glia_engine *e);
 
 typedef struct {
@@ -219,6 +245,7 @@ typedef struct {
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
 } glia_sampling;
+/* Any thread. */
 GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s);
 
 typedef enum {
@@ -232,7 +259,7 @@ enum { GLIA_TOP_LOGPROBS_MAX = 20 };
 
 /* One token of one request. Pointers are valid during the callback. */
 typedef struct {
-    glia_request *request;
+    uint64_t request; /* its id, as glia_engine_submit() told */
     int32_t token;    /* -1: no token comes with this event, only text or the end */
     int position;     /* of the token, counted from the first prompt token */
     const char *text; /* what may be shown now: whole characters, may be empty */
@@ -245,24 +272,35 @@ typedef struct {
     glia_finish finish;      /* set on the last event of a request, which carries no token */
     const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */
 } glia_event;
+/* Called by the engine thread inside glia_engine_step(). May call glia_engine_submit(),
+ * glia_request_abort() and glia_engine_wake(). */
 typedef void glia_event_fn(void *user, const glia_event *event);
 
-/* Copy the request in. Nothing is computed until glia_engine_step(). The engine
- * owns the request; *out (may be NULL) is valid until its last event returns. */
+/* Check the request and copy it. Nothing is computed until glia_engine_step(). *id (may be NULL) names
+ * the request in events and for glia_request_abort(); ids begin at 1 and are not used again. Where another
+ * thread steps, the first event may come before this returns. Any thread, also from a callback. */
 GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
-                                        glia_event_fn *on_event, void *user, glia_request **out,
-                                        glia_err *err);
-/* One step of the whole batch. *left: requests not finished after it. Where a
- * rank has failed, all requests end and every later call fails alike. */
+                                        glia_event_fn *on_event, void *user, uint64_t *id, glia_err *err);
+/* End a request at the next step, with an event. An id whose request has ended does no harm. Any thread,
+ * also from a callback. */
+GLIA_API void glia_request_abort(glia_engine *e, uint64_t id);
+
+/* One step of the whole batch. *left: requests not finished after it. When a rank has failed, all requests
+ * end and every later call fails alike. Engine thread. */
 GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err);
-/* Of a process that is not rank 0 of several (glia_options.mpi): take the steps
- * that rank 0 takes, until its engine is freed or a rank fails, which *err names. */
+/* Wait until glia_engine_step() has something to do (a request, or a failure to report), until
+ * glia_engine_wake(), or for timeout_ms (negative: without limit; 0: do not wait). True: there is something
+ * to do. Engine thread. A server: while (serving) if (glia_engine_wait(e, -1)) glia_engine_step(e, ...). */
+GLIA_API bool glia_engine_wait(glia_engine *e, int timeout_ms);
+/* End glia_engine_wait(), or the next one where nobody waits. Any thread, also from a callback. */
+GLIA_API void glia_engine_wake(glia_engine *e);
+
+/* In a process that is not rank 0 of several (glia_options.mpi): take the steps that rank 0 takes, until
+ * rank 0 frees its engine or a rank fails, which *err names. Engine thread. */
 GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err);
-/* End a request at the next step; safe from a callback and from a signal handler. */
-GLIA_API void glia_request_abort(glia_request *r);
 
 /* Teacher-forced logits. `on_logits` gets each position in order:
- * logits [vocab] float32, valid during the call. */
+ * logits [vocab] float32, valid during the call. Engine thread. */
 typedef void glia_logits_fn(void *user, size_t position, const float *logits);
 GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
                                        glia_logits_fn *on_logits, void *user, glia_err *err);
@@ -270,14 +308,19 @@ GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_
 typedef struct {
     uint64_t steps, prompt_tokens, cached_tokens, output_tokens;
     uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
-    int threads;                       /* of a rank */
+    int batch_size, sequence_length;
+    glia_dtype kv_cache_dtype;
+    uint64_t kv_bytes_per_token; /* of all ranks together */
+    int threads;                 /* of each rank */
     int ranks;
-    const char *comm; /* how they meet: "single", "threads", "mpi shared memory", "mpi messages" */
+    const char
+        *comm; /* how ranks reach each other: "single", "threads", "mpi shared memory", "mpi messages" */
     /* Collectives of one rank so far: bytes it read or received from others, seconds waiting included. */
     uint64_t comm_calls, comm_bytes;
     double comm_seconds;
     const char *rung; /* "ref", "avx2", "avx512", "amx" */
 } glia_engine_stats;
+/* Engine thread, also from a callback. */
 GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
 
 /* The machine's ceilings, measured now on the threads of all ranks at once. */
@@ -286,6 +329,7 @@ typedef struct {
     /* Matrix peaks with operands in L1; 0: no such unit. */
     double f32_flop_per_s, bf16_flop_per_s, i8_op_per_s;
 } glia_ceilings;
+/* Engine thread. */
 GLIA_API void glia_engine_ceilings(glia_engine *e, glia_ceilings *c);
 
 #ifdef __cplusplus

@@ -37,23 +37,25 @@ static void test_options(void **state) {
     const char *dir = config_dir("");
     const struct {
         glia_options o;
+        glia_engine_options e;
         const char *msg;
     } rows[] = {
-        {{.dtype = GLIA_DTYPE_F16}, "dtype must be float32 or bfloat16"},
-        {{.kv_cache_dtype = GLIA_DTYPE_F16}, "kv_cache_dtype must be float32, bfloat16 or int8"},
-        {{.threads = -1}, "threads is -1, expected 1 to 1024"},
-        {{.threads = 100000}, "threads is 100000, expected 1 to 1024"},
-        {{.cpu_features = "mmx"}, "mmx"},
-        {{.batch_size = -2}, "batch_size is -2, expected 1 to 4096"},
-        {{.sequence_length = -1}, "sequence_length is -1, expected 2 to 500"},
-        {{.sequence_length = 501}, "sequence_length is 501, expected 2 to 500"},
-        {{.sequence_length = 1}, "sequence_length is 1, expected 2 to 500"},
-        {{.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
-        {{.block_size = 24}, "block_size is 24, expected a multiple of 32"},
-        {{.block_size = -32}, "block_size is -32, expected 1 to 4096"},
-        {{.tensor_parallel_size = 65}, "tensor_parallel_size is 65, expected 1 to 64"},
-        {{.tensor_parallel_size = -1}, "tensor_parallel_size is -1, expected 1 to 64"},
+        {{.dtype = GLIA_DTYPE_F16}, {0}, "dtype must be float32 or bfloat16"},
+        {{0}, {.kv_cache_dtype = GLIA_DTYPE_F16}, "kv_cache_dtype must be float32, bfloat16 or int8"},
+        {{.threads = -1}, {0}, "threads is -1, expected 1 to 1024"},
+        {{.threads = 100000}, {0}, "threads is 100000, expected 1 to 1024"},
+        {{.cpu_features = "mmx"}, {0}, "mmx"},
+        {{0}, {.batch_size = -2}, "batch_size is -2, expected 1 to 4096"},
+        {{0}, {.sequence_length = -1}, "sequence_length is -1, expected 2 to 500"},
+        {{0}, {.sequence_length = 501}, "sequence_length is 501, expected 2 to 500"},
+        {{0}, {.sequence_length = 1}, "sequence_length is 1, expected 2 to 500"},
+        {{0}, {.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
+        {{0}, {.block_size = 24}, "block_size is 24, expected a multiple of 32"},
+        {{0}, {.block_size = -32}, "block_size is -32, expected 1 to 4096"},
+        {{.tensor_parallel_size = 65}, {0}, "tensor_parallel_size is 65, expected 1 to 64"},
+        {{.tensor_parallel_size = -1}, {0}, "tensor_parallel_size is -1, expected 1 to 64"},
         {{.tensor_parallel_size = 4, .context_parallel_size = 3},
+         {0},
          "context_parallel_size is 3, which does not divide tensor_parallel_size 4"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -61,6 +63,7 @@ static void test_options(void **state) {
         glia_model *m = (glia_model *)&o;
         glia_err err = {0};
         o.dummy = true;
+        o.engine = &rows[i].e;
         assert_int_equal(glia_model_load(&m, dir, NULL, &o, &err), GLIA_ERR_ARGUMENT);
         assert_null(m);
         expect_message(&err, rows[i].msg);
@@ -70,15 +73,19 @@ static void test_options(void **state) {
     glia_err err = {0};
     const char *huge = config_dir(", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 100000.0}");
     assert_int_equal(
-        glia_model_load(&m, huge, NULL,
-                        &(glia_options){.dummy = true, .sequence_length = 1 << 24, .batch_size = 4096}, &err),
+        glia_model_load(
+            &m, huge, NULL,
+            &(glia_options){.dummy = true,
+                            .engine = &(glia_engine_options){.sequence_length = 1 << 24, .batch_size = 4096}},
+            &err),
         GLIA_ERR_ARGUMENT);
     expect_message(&err, "more positions than can be numbered");
 
     glia_engine *e;
-    const glia_options big = {.dummy = true, .sequence_length = 1 << 24, .batch_size = 100};
+    const glia_options big = {
+        .dummy = true, .engine = &(glia_engine_options){.sequence_length = 1 << 24, .batch_size = 100}};
     if (glia_model_load(&m, huge, NULL, &big, &err)) fail_msg("%s", err.msg);
-    assert_int_equal(glia_engine_create(&e, m, &err), GLIA_ERR_NOMEM);
+    assert_int_equal(glia_engine_create(&e, m, big.engine, &err), GLIA_ERR_NOMEM);
     assert_null(e);
     expect_message(&err, "GiB");
     glia_model_free(m);
@@ -122,14 +129,11 @@ static void test_dummy(void **state) {
     glia_model_get_info(m, &info);
     assert_string_equal(info.architecture, "Qwen3ForCausalLM");
     assert_true(info.vocab_size == 131 && info.hidden_size == 72 && info.layers == 2);
-    assert_true(info.max_position_embeddings == 500 && info.sequence_length == 500);
-    assert_true(info.dtype == GLIA_DTYPE_BF16 && info.kv_cache_dtype == GLIA_DTYPE_BF16);
+    assert_true(info.max_position_embeddings == 500 && info.dtype == GLIA_DTYPE_BF16);
     assert_true(!info.has_tokenizer && !info.has_chat_template);
     const uint64_t layer = 72 * (96 + 2 * 48) + 96 * 72 + 3 * 72 * 100;
     assert_int_equal(info.matrix_parameters, 131 * 72 + 2 * layer);
     assert_int_equal(info.attention_flop, 2 * 4 * 96);
-    assert_true(info.kv_bytes_per_token >= 2 * 2 * 2 * 24 * 2 &&
-                info.kv_bytes_per_token <= 2 * 2 * 2 * 32 * 2);
 
     glia_sampling s;
     glia_sampling_defaults(m, &s);
@@ -142,7 +146,12 @@ static void test_dummy(void **state) {
     assert_int_equal(glia_tokenize(m, "a", 1, false, &ids, &n, &err), GLIA_ERR_IO);
     expect_message(&err, "no tokenizer.json");
     assert_int_equal(glia_detokenize(m, NULL, 0, false, &text, NULL, &err), GLIA_ERR_IO);
-    if (glia_engine_create(&e, m, &err)) fail_msg("%s", err.msg);
+    if (glia_engine_create(&e, m, NULL, &err)) fail_msg("%s", err.msg);
+    glia_engine_stats stats;
+    glia_engine_get_stats(e, &stats);
+    assert_true(stats.sequence_length == 500 && stats.kv_cache_dtype == GLIA_DTYPE_BF16);
+    assert_true(stats.batch_size == 1 && stats.kv_bytes_per_token >= 2 * 2 * 2 * 24 * 2 &&
+                stats.kv_bytes_per_token <= 2 * 2 * 2 * 32 * 2);
     const int32_t prompt[] = {1, 2, 3};
     const char *const stop[] = {"x"};
     s.stop = stop;
@@ -183,7 +192,7 @@ static void check_inspect(const char *dir, glia_options o) {
     glia_err err = {0};
     glia_engine_stats stats;
     if (glia_inspect(&json, dir, NULL, &o, &err) || glia_model_load(&m, dir, NULL, &o, &err) ||
-        glia_engine_create(&e, m, &err))
+        glia_engine_create(&e, m, o.engine, &err))
         fail_msg("%s", err.msg);
     glia_engine_get_stats(e, &stats);
     json_t *root = json_loads(json, 0, NULL);
@@ -229,11 +238,17 @@ static void check_inspect(const char *dir, glia_options o) {
 
 static void test_inspect(void **state) {
     (void)state;
-    check_inspect(config_dir(""), (glia_options){.dummy = true, .threads = 2, .batch_size = 3});
-    check_inspect(config_dir(""), (glia_options){.dummy = true, .cpu_features = "ref", .block_size = 32});
+    check_inspect(
+        config_dir(""),
+        (glia_options){.dummy = true, .threads = 2, .engine = &(glia_engine_options){.batch_size = 3}});
+    check_inspect(config_dir(""), (glia_options){.dummy = true,
+                                                 .cpu_features = "ref",
+                                                 .engine = &(glia_engine_options){.block_size = 32}});
     if (!glia_dir_exists(model_dir)) check_skip("the demo model is not here");
     check_inspect(model_dir, (glia_options){.threads = 1});
-    check_inspect(model_dir, (glia_options){.dtype = GLIA_DTYPE_F32, .sequence_length = 1000, .threads = 3});
+    check_inspect(model_dir, (glia_options){.dtype = GLIA_DTYPE_F32,
+                                            .threads = 3,
+                                            .engine = &(glia_engine_options){.sequence_length = 1000}});
 }
 
 static void test_text(void **state) {
@@ -342,13 +357,15 @@ static void test_neuron_config(void **state) {
                    "\"value\":\"bfloat16\",\"source\":\"file\",\"key\":\"config.json: torch_dtype\"");
     expect_setting(root, "prefix_cache", "\"value\":true,\"source\":\"default\"");
     json_decref(root);
-    root = settings_of(dir, &(glia_options){.batch_size_needed = 5, .sequence_length_needed = 50});
+    root = settings_of(dir, &(glia_options){.engine = &(glia_engine_options){.batch_size_needed = 5,
+                                                                             .sequence_length_needed = 50}});
     expect_setting(root, "batch_size", "\"value\":5,\"source\":\"default\"");
     expect_setting(root, "sequence_length", "\"value\":50,\"source\":\"default\"");
     json_decref(root);
 
     check_write_file(dir, "neuron_config.json", neuron, sizeof neuron - 1);
-    root = settings_of(dir, &(glia_options){.batch_size_needed = 5, .sequence_length_needed = 50});
+    root = settings_of(dir, &(glia_options){.engine = &(glia_engine_options){.batch_size_needed = 5,
+                                                                             .sequence_length_needed = 50}});
     expect_setting(root, "dtype",
                    "\"value\":\"float32\",\"source\":\"file\",\"key\":\"neuron_config.json: torch_dtype\"");
     expect_setting(root, "kv_cache_dtype", "\"value\":\"float32\",\"source\":\"default\"");
@@ -398,12 +415,11 @@ static void test_neuron_config(void **state) {
     json_decref(root);
 
     root = settings_of(dir, &(glia_options){.dtype = GLIA_DTYPE_BF16,
-                                            .batch_size = 4,
-                                            .sequence_length = 99,
-                                            .block_size = 32,
                                             .tensor_parallel_size = 1,
                                             .threads = 2,
-                                            .cpu_features = "ref"});
+                                            .cpu_features = "ref",
+                                            .engine = &(glia_engine_options){
+                                                .batch_size = 4, .sequence_length = 99, .block_size = 32}});
     expect_setting(root, "dtype", "\"value\":\"bfloat16\",\"source\":\"flag\"");
     expect_setting(root, "batch_size", "\"value\":4,\"source\":\"flag\",\"key\":\"\"");
     expect_setting(root, "sequence_length", "\"value\":99,\"source\":\"flag\"");
@@ -470,11 +486,18 @@ static void test_neuron_config_counts(void **state) {
     check_write_file(dir, "neuron_config.json", neuron, sizeof neuron - 1);
     if (glia_model_load(&m, dir, NULL, &(glia_options){.dummy = true}, &err)) fail_msg("%s", err.msg);
     glia_model_get_info(m, &info);
-    assert_true(info.sequence_length == 320 && info.dtype == GLIA_DTYPE_F32);
+    assert_int_equal(info.dtype, GLIA_DTYPE_F32);
+    glia_engine *e;
+    glia_engine_stats stats;
+    if (glia_engine_create(&e, m, NULL, &err)) fail_msg("%s", err.msg);
+    glia_engine_get_stats(e, &stats);
+    assert_true(stats.sequence_length == 320 && stats.batch_size == 3);
+    glia_engine_free(e);
     glia_sampling_defaults(m, &s);
     assert_true(s.do_sample && s.temperature == 0.5f && s.top_k == 7);
     glia_model_free(m);
 
+    static const glia_engine_options one_at_a_time = {.batch_size = 1};
     static const struct {
         const char *text;
         glia_options o;
@@ -485,7 +508,7 @@ static void test_neuron_config_counts(void **state) {
          {0},
          GLIA_ERR_FORMAT,
          "neuron_config.json: batch_size is 5000, expected 1 to 4096"},
-        {"{\"max_batch_size\":5000}", {.batch_size = 1}, GLIA_OK, ""},
+        {"{\"max_batch_size\":5000}", {.engine = &one_at_a_time}, GLIA_OK, ""},
         {"{\"seq_len\":501}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: seq_len is 501, expected 2 to 500"},
         {"{\"is_block_kv_layout\":true,\"pa_block_size\":24}",
          {0},

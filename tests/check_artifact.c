@@ -542,8 +542,9 @@ static void test_what_comes_along(void **state) {
                                         "tokenizer_config.json"};
     const char source[] = "models/qwen3-demo";
     glia_err err = {0};
-    const glia_options o = {
-        .quantization = GLIA_QUANTIZATION_W8A8, .sequence_length = 96, .modules_to_not_convert = "lm_head"};
+    const glia_options o = {.quantization = GLIA_QUANTIZATION_W8A8,
+                            .modules_to_not_convert = "lm_head",
+                            .engine = &(glia_engine_options){.sequence_length = 96}};
     const char *dir = compile(source, &o);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t a, b;
@@ -561,11 +562,16 @@ static void test_what_comes_along(void **state) {
     assert_null(json_object_get(file, "max_batch_size"));
     json_decref(file);
     glia_model *m;
+    glia_engine *e;
     glia_model_info info;
+    glia_engine_stats stats;
     assert_int_equal(glia_model_load(&m, dir, NULL, NULL, &err), GLIA_OK);
     glia_model_get_info(m, &info);
     assert_int_equal(info.quantization, GLIA_QUANTIZATION_W8A8);
-    assert_int_equal(info.sequence_length, 96);
+    assert_int_equal(glia_engine_create(&e, m, NULL, &err), GLIA_OK);
+    glia_engine_get_stats(e, &stats);
+    assert_int_equal(stats.sequence_length, 96);
+    glia_engine_free(e);
     assert_true(info.has_tokenizer && info.has_chat_template);
     glia_model_free(m);
     const glia_options weights_only = {.quantization = GLIA_QUANTIZATION_INT8}; /* the same weights */
@@ -596,7 +602,7 @@ static logits score(const char *dir, const glia_options *o) {
     glia_model_get_info(m, &info);
     logits l = {.at = malloc(N * (size_t)info.vocab_size * sizeof *l.at), .vocab = (size_t)info.vocab_size};
     assert_non_null(l.at);
-    if (glia_engine_create(&e, m, &err)) fail_msg("%s", err.msg);
+    if (glia_engine_create(&e, m, o->engine, &err)) fail_msg("%s", err.msg);
     if (glia_engine_score(e, ids, N, keep_logits, &l, &err)) fail_msg("%s", err.msg);
     glia_engine_free(e);
     glia_model_free(m);

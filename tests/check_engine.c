@@ -17,6 +17,7 @@ static const char model_dir[] = "models/qwen3-demo";
 
 /* The answer that a request's events reported. */
 typedef struct {
+    glia_engine *engine; /* with abort_after */
     int n, events, ends, abort_after, first_position;
     int32_t token[TOKENS], top[TOKENS];
     float logprob[TOKENS], top_logprob[TOKENS];
@@ -38,7 +39,7 @@ static void on_event(void *user, const glia_event *e) {
         if (e->n_top) a->top_logprob[a->n] = e->top_logprobs[0];
         a->logprob[a->n] = e->logprob;
         a->token[a->n++] = e->token;
-        if (a->n == a->abort_after) glia_request_abort(e->request);
+        if (a->n == a->abort_after) glia_request_abort(a->engine, e->request);
     }
     if (e->finish == GLIA_RUNNING) return;
     assert_int_equal(e->token, -1);
@@ -60,10 +61,10 @@ static glia_model *load(const glia_options *o) {
     return m;
 }
 
-static glia_engine *engine_of(const glia_model *m) {
+static glia_engine *engine_of(const glia_model *m, const glia_engine_options *o) {
     glia_engine *e;
     glia_err err = {0};
-    if (glia_engine_create(&e, m, &err)) fail_msg("%s", err.msg);
+    if (glia_engine_create(&e, m, o, &err)) fail_msg("%s", err.msg);
     return e;
 }
 
@@ -113,8 +114,8 @@ enum { TEXTS = sizeof texts / sizeof *texts };
 
 /* Compute greedy and seeded answers, one request at a time in an engine with default options. */
 static void reference(answer want[TEXTS][2]) {
-    glia_model *m = load(&(glia_options){.threads = 1, .sequence_length = 300, .no_prefix_cache = true});
-    glia_engine *e = engine_of(m);
+    glia_model *m = load(&(glia_options){.threads = 1});
+    glia_engine *e = engine_of(m, &(glia_engine_options){.sequence_length = 300, .no_prefix_cache = true});
     for (int i = 0; i < TEXTS; i++) {
         prompt p = tokens_of(m, texts[i]);
         glia_sampling s = greedy(m, 20 + 7 * i);
@@ -141,10 +142,10 @@ static void compare(const answer *got, const answer *want, int text, int sampled
 
 static void test_any_company(void **state) {
     (void)state;
-    static const glia_options company[] = {
-        {.batch_size = 3, .threads = 2, .prefill_chunk_size = 3, .sequence_length = 300},
-        {.batch_size = 8, .threads = 3, .block_size = 32, .sequence_length = 300},
-        {.batch_size = 2, .threads = 1, .prefill_chunk_size = 1, .block_size = 32, .sequence_length = 310},
+    static const glia_engine_options company[] = {
+        {.batch_size = 3, .prefill_chunk_size = 3, .sequence_length = 300},
+        {.batch_size = 8, .block_size = 32, .sequence_length = 300},
+        {.batch_size = 2, .prefill_chunk_size = 1, .block_size = 32, .sequence_length = 310},
     };
     answer want[TEXTS][2] = {0}, got[TEXTS][2] = {0};
     reference(want);
@@ -153,8 +154,8 @@ static void test_any_company(void **state) {
         differ |= memcmp(want[i][0].token, want[i][1].token, sizeof(int32_t) * 8) != 0;
     assert_true(differ);
     for (size_t k = 0; k < sizeof company / sizeof *company; k++) {
-        glia_model *m = load(&company[k]);
-        glia_engine *e = engine_of(m);
+        glia_model *m = load(&(glia_options){.threads = 1 + (int)(k + 1) % 3});
+        glia_engine *e = engine_of(m, &company[k]);
         size_t left;
         for (int i = 0; i < TEXTS; i++)
             for (int sampled = 0; sampled < 2; sampled++) {
@@ -183,8 +184,8 @@ static void test_any_company(void **state) {
 
 static void test_endings(void **state) {
     (void)state;
-    glia_model *m = load(&(glia_options){.sequence_length = 64});
-    glia_engine *e = engine_of(m);
+    glia_model *m = load(NULL);
+    glia_engine *e = engine_of(m, &(glia_engine_options){.sequence_length = 64});
     prompt p = tokens_of(m, texts[0]);
     answer plain = {0}, a = {0};
     glia_sampling s = greedy(m, 24);
@@ -254,13 +255,13 @@ static void test_endings(void **state) {
 
 static void test_abort(void **state) {
     (void)state;
-    glia_model *m = load(&(glia_options){.batch_size = 1, .sequence_length = 128});
-    glia_engine *e = engine_of(m);
+    glia_model *m = load(NULL);
+    glia_engine *e = engine_of(m, &(glia_engine_options){.batch_size = 1, .sequence_length = 128});
     prompt p = tokens_of(m, texts[0]);
     glia_sampling s = greedy(m, 0);
     s.ignore_eos = true;
-    answer a = {.abort_after = 5}, b = {0}, c = {0};
-    glia_request *waiting;
+    answer a = {.engine = e, .abort_after = 5}, b = {0}, c = {0};
+    uint64_t waiting;
     submit(e, &p, &s, &a);
     assert_int_equal(glia_engine_submit(e, p.ids, p.n, &s, on_event, &b, &waiting, NULL), GLIA_OK);
     s.max_tokens = 3;
@@ -268,7 +269,7 @@ static void test_abort(void **state) {
     size_t left;
     assert_int_equal(glia_engine_step(e, &left, NULL), GLIA_OK);
     assert_int_equal(left, 3);
-    glia_request_abort(waiting);
+    glia_request_abort(e, waiting);
     finish_all(e);
     assert_true(a.finish == GLIA_FINISH_ABORT && a.n == 5);
     assert_true(b.finish == GLIA_FINISH_ABORT && b.n == 0);
@@ -285,8 +286,9 @@ static void test_abort(void **state) {
 
 static void test_cache_and_stats(void **state) {
     (void)state;
-    glia_model *m = load(&(glia_options){.batch_size = 2, .sequence_length = 256, .block_size = 32});
-    glia_engine *e = engine_of(m);
+    glia_model *m = load(NULL);
+    glia_engine *e =
+        engine_of(m, &(glia_engine_options){.batch_size = 2, .sequence_length = 256, .block_size = 32});
     prompt p = {malloc(100 * sizeof *p.ids), 100};
     for (size_t i = 0; i < p.n; i++) p.ids[i] = (int32_t)(check_u32() % 1000);
     glia_sampling s = greedy(m, 30);
@@ -337,8 +339,8 @@ static void on_logits(void *user, size_t position, const float *logits) {
 /* Scoring prompt and answer gives the log-probabilities reported while generating. */
 static void test_score(void **state) {
     (void)state;
-    glia_model *m = load(&(glia_options){.sequence_length = 100, .prefill_chunk_size = 7});
-    glia_engine *e = engine_of(m);
+    glia_model *m = load(NULL);
+    glia_engine *e = engine_of(m, &(glia_engine_options){.sequence_length = 100, .prefill_chunk_size = 7});
     glia_model_info info;
     glia_model_get_info(m, &info);
     prompt p = tokens_of(m, texts[4]);
@@ -367,8 +369,8 @@ static void test_score(void **state) {
 
 static void test_refusals(void **state) {
     (void)state;
-    glia_model *m = load(&(glia_options){.sequence_length = 32});
-    glia_engine *e = engine_of(m);
+    glia_model *m = load(NULL);
+    glia_engine *e = engine_of(m, &(glia_engine_options){.sequence_length = 32});
     int32_t ids[40] = {0};
     const glia_sampling good = greedy(m, 4);
     glia_sampling stopped = good, hot = good;
@@ -392,7 +394,7 @@ static void test_refusals(void **state) {
     };
     glia_err err;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        glia_request *r = (glia_request *)ids;
+        uint64_t r = 77;
         ids[0] = rows[i].first;
         assert_int_equal(glia_engine_submit(e, ids, rows[i].n, rows[i].s, on_event, NULL, &r, &err),
                          rows[i].status);
@@ -444,8 +446,8 @@ static void test_bad_logits(void **state) {
     }
     glia_model *m;
     glia_err err = {0};
-    if (glia_model_load(&m, dir, NULL, &(glia_options){.sequence_length = 64}, &err)) fail_msg("%s", err.msg);
-    glia_engine *e = engine_of(m);
+    if (glia_model_load(&m, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+    glia_engine *e = engine_of(m, &(glia_engine_options){.sequence_length = 64});
     const glia_sampling s = greedy(m, 4);
     int32_t ids[] = {1, 2};
     answer a = {0};

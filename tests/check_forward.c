@@ -92,16 +92,16 @@ static void add_totals(totals *all, double our_mean, double our_max, double thei
 }
 
 static void check_one(const golden *g, glia_dtype dtype, const char *rung, totals *all) {
-    const glia_options options = {.dtype = dtype,
-                                  .threads = 2,
-                                  .cpu_features = rung,
-                                  .sequence_length = (int)g->n_ids,
-                                  .prefill_chunk_size = 48};
+    const glia_options options = {
+        .dtype = dtype,
+        .threads = 2,
+        .cpu_features = rung,
+        .engine = &(glia_engine_options){.sequence_length = (int)g->n_ids, .prefill_chunk_size = 48}};
     glia_err err;
     glia_model *m;
     glia_engine *e;
     if (glia_model_load(&m, g->dir, NULL, &options, &err) != GLIA_OK) fail_msg("%s: %s", g->dir, err.msg);
-    if (glia_engine_create(&e, m, &err) != GLIA_OK) fail_msg("%s: %s", g->dir, err.msg);
+    if (glia_engine_create(&e, m, options.engine, &err) != GLIA_OK) fail_msg("%s: %s", g->dir, err.msg);
     glia_engine_stats stats;
     glia_engine_get_stats(e, &stats);
     CHECK(!strcmp(stats.rung, rung), "%s runs %s, asked for %s", g->dir, stats.rung, rung);

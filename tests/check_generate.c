@@ -83,7 +83,8 @@ static void run(const glia_model *m, const char *name, const json_t *cases, bool
     glia_err err;
     size_t left = 1, n = 0, i;
     json_t *c;
-    if (glia_engine_create(&e, m, &err) != GLIA_OK) fail_msg("%s", err.msg);
+    const glia_engine_options o = {.batch_size = 4, .sequence_length = SEQUENCE_MAX};
+    if (glia_engine_create(&e, m, &o, &err)) fail_msg("%s", err.msg);
     json_array_foreach(cases, i, c) {
         if ((json_array_size(json_object_get(c, "tokens")) > 1024) != is_long) continue;
         assert_true(n < CASES_MAX);
@@ -99,11 +100,11 @@ static void run(const glia_model *m, const char *name, const json_t *cases, bool
     glia_engine_free(e);
 }
 
-static glia_model *load(const char *name, int batch) {
+static glia_model *load(const char *name) {
     char dir[64];
     glia_model *m;
     glia_err err;
-    const glia_options o = {.dtype = GLIA_DTYPE_F32, .batch_size = batch, .sequence_length = SEQUENCE_MAX};
+    const glia_options o = {.dtype = GLIA_DTYPE_F32};
     snprintf(dir, sizeof dir, "models/%s-demo", name);
     if (glia_model_load(&m, dir, NULL, &o, &err) != GLIA_OK) fail_msg("%s", err.msg);
     return m;
@@ -115,7 +116,7 @@ static void check_model(const char *name) {
     json_t *golden = json_load_file(path, 0, NULL);
     assert_non_null(golden);
     const json_t *cases = json_object_get(golden, "cases");
-    glia_model *m = load(name, 4);
+    glia_model *m = load(name);
     run(m, name, cases, false);
     run(m, name, cases, true);
     glia_model_free(m);
@@ -177,8 +178,8 @@ static void test_logits(void **state) {
             }
         }
         assert_true(n > 0 && c.want);
-        glia_model *m = load(names[f], 1);
-        if (glia_engine_create(&e, m, &err) != GLIA_OK) fail_msg("%s", err.msg);
+        glia_model *m = load(names[f]);
+        if (glia_engine_create(&e, m, NULL, &err)) fail_msg("%s", err.msg);
         if (glia_engine_score(e, ids, n, on_logits, &c, &err) != GLIA_OK) fail_msg("%s", err.msg);
         CHECK(c.worst <= 1.3e-5, "%s: logits are %g from float64", names[f], c.worst);
         printf("%s: logits within %.2g of float64\n", names[f], c.worst);

@@ -28,7 +28,7 @@ static glia_engine *start(glia_model **m, const char *dir, const glia_options *o
     glia_engine *e;
     glia_err err;
     if (glia_model_load(m, dir, NULL, o, &err)) fail_msg("%s: %s", dir, err.msg);
-    if (glia_engine_create(&e, *m, &err)) fail_msg("%s: %s", dir, err.msg);
+    if (glia_engine_create(&e, *m, o->engine, &err)) fail_msg("%s: %s", dir, err.msg);
     return e;
 }
 
@@ -72,8 +72,8 @@ static double error_of(const char *model, size_t scheme, glia_dtype dtype, const
                             .quantization_type = schemes[scheme].type,
                             .cpu_features = rung,
                             .threads = 1,
-                            .sequence_length = (int)json_array_size(ids),
-                            .prefill_chunk_size = 48};
+                            .engine = &(glia_engine_options){.sequence_length = (int)json_array_size(ids),
+                                                             .prefill_chunk_size = 48}};
     glia_model *m;
     glia_err err;
     glia_model_info info;
@@ -158,7 +158,8 @@ static void add_logprob(void *user, size_t position, const float *logits) {
 
 /* The perplexity of every third conversation of models/heldout.jsonl. */
 static double perplexity(const char *dir, glia_quantization scheme) {
-    const glia_options o = {.quantization = scheme, .threads = 1, .sequence_length = 1024};
+    const glia_options o = {
+        .quantization = scheme, .threads = 1, .engine = &(glia_engine_options){.sequence_length = 1024}};
     glia_model *m;
     glia_err err;
     glia_model_info info;

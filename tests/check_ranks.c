@@ -25,6 +25,7 @@ typedef struct {
     glia_buf text;
     glia_finish finish;
     int abort_after;
+    glia_engine *engine;
 } answer;
 
 static void on_event(void *user, const glia_event *e) {
@@ -34,7 +35,7 @@ static void on_event(void *user, const glia_event *e) {
         assert_true(a->n < TOKENS);
         a->logprob[a->n] = e->logprob;
         a->token[a->n++] = e->token;
-        if (a->n == a->abort_after) glia_request_abort(e->request);
+        if (a->n == a->abort_after) glia_request_abort(a->engine, e->request);
     }
     if (e->finish == GLIA_RUNNING) return;
     a->ends++;
@@ -51,7 +52,7 @@ static running start(const char *dir, const glia_options *o) {
     glia_err err = {0};
     if (!glia_dir_exists(dir)) check_skip("the demo model is not here");
     if (glia_model_load(&r.m, dir, NULL, o, &err)) fail_msg("%s", err.msg);
-    if (glia_engine_create(&r.e, r.m, &err)) fail_msg("%s", err.msg);
+    if (glia_engine_create(&r.e, r.m, o->engine, &err)) fail_msg("%s", err.msg);
     return r;
 }
 
@@ -65,7 +66,7 @@ static void submit(const running *r, const char *text, const glia_sampling *s, a
     size_t n;
     glia_err err = {0};
     glia_buf_free(&a->text);
-    *a = (answer){.abort_after = a->abort_after};
+    *a = (answer){.abort_after = a->abort_after, .engine = r->e};
     if (glia_tokenize(r->m, text, strlen(text), false, &ids, &n, &err)) fail_msg("%s", err.msg);
     if (glia_engine_submit(r->e, ids, n, s, on_event, a, NULL, &err)) fail_msg("%s", err.msg);
     glia_free(ids);
@@ -152,20 +153,24 @@ static void test_same_tokens(void **state) {
     static const glia_options rows[] = {
         {.tensor_parallel_size = 2, .threads = 1},
         {.tensor_parallel_size = 2, .threads = 2, .vocab_parallel = GLIA_SWITCH_OFF},
-        {.tensor_parallel_size = 3, .threads = 1, .prefill_chunk_size = 5},
+        {.tensor_parallel_size = 3, .threads = 1},
         {.tensor_parallel_size = 7, .threads = 1, .sequence_parallel = GLIA_SWITCH_OFF},
     };
     for (size_t m = 0; m < 2; m++) {
         answer want[KINDS] = {0}, got[KINDS] = {0};
         running r =
-            start(models[m], &(glia_options){.dtype = GLIA_DTYPE_F32, .threads = 1, .sequence_length = 256});
+            start(models[m], &(glia_options){.dtype = GLIA_DTYPE_F32,
+                                             .threads = 1,
+                                             .engine = &(glia_engine_options){.sequence_length = 256}});
         ask_all(&r, want);
         stop(&r);
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+            const glia_engine_options engine = {.sequence_length = 256,
+                                                .batch_size = i % 2 ? KINDS : 3,
+                                                .prefill_chunk_size = i == 2 ? 5 : 0};
             glia_options o = rows[i];
             o.dtype = GLIA_DTYPE_F32;
-            o.sequence_length = 256;
-            o.batch_size = i % 2 ? KINDS : 3;
+            o.engine = &engine;
             r = start(models[m], &o);
             ask_all(&r, got);
             for (int k = 0; k < KINDS; k++) {
@@ -189,13 +194,15 @@ static void test_same_tokens(void **state) {
 static void test_same_bits(void **state) {
     (void)state;
     answer want[KINDS] = {0}, got[KINDS] = {0};
-    running one =
-        start(models[0], &(glia_options){.tensor_parallel_size = 3, .threads = 1, .sequence_length = 256});
-    running all = start(models[0], &(glia_options){.tensor_parallel_size = 3,
-                                                   .threads = 2,
-                                                   .sequence_length = 256,
-                                                   .batch_size = KINDS,
-                                                   .prefill_chunk_size = 3});
+    running one = start(models[0], &(glia_options){.tensor_parallel_size = 3,
+                                                   .threads = 1,
+                                                   .engine = &(glia_engine_options){.sequence_length = 256}});
+    running all =
+        start(models[0],
+              &(glia_options){.tensor_parallel_size = 3,
+                              .threads = 2,
+                              .engine = &(glia_engine_options){
+                                  .sequence_length = 256, .batch_size = KINDS, .prefill_chunk_size = 3}});
     ask_all(&one, want);
     ask_all(&all, got);
     for (int k = 0; k < KINDS; k++) {
@@ -228,11 +235,11 @@ static void test_score(void **state) {
     float *want = NULL;
     for (int i = 0; i < N; i++) ids[i] = 5 + 23 * i % 1999;
     for (int tp = 1; tp <= 5; tp++) {
-        const glia_options o = {.tensor_parallel_size = tp,
-                                .threads = 1,
-                                .dtype = GLIA_DTYPE_F32,
-                                .sequence_length = 96,
-                                .prefill_chunk_size = tp > 3 ? 10 : 96};
+        const glia_options o = {
+            .tensor_parallel_size = tp,
+            .threads = 1,
+            .dtype = GLIA_DTYPE_F32,
+            .engine = &(glia_engine_options){.sequence_length = 96, .prefill_chunk_size = tp > 3 ? 10 : 96}};
         running r = start(models[0], &o);
         glia_model_info info;
         glia_model_get_info(r.m, &info);
@@ -256,11 +263,11 @@ static void test_score(void **state) {
 /* Ways to finish, the prefix cache, counters. */
 static void test_requests(void **state) {
     (void)state;
-    running r = start(models[0], &(glia_options){.tensor_parallel_size = 2,
-                                                 .threads = 1,
-                                                 .sequence_length = 256,
-                                                 .block_size = 32,
-                                                 .batch_size = 2});
+    running r =
+        start(models[0], &(glia_options){.tensor_parallel_size = 2,
+                                         .threads = 1,
+                                         .engine = &(glia_engine_options){
+                                             .sequence_length = 256, .block_size = 32, .batch_size = 2}});
     static const char text[] =
         "Once upon a time there was a village, and in the village there was a mill, and "
         "in the mill there was a miller who had a cat and a dog and a bird";
@@ -297,7 +304,9 @@ static void test_requests(void **state) {
     glia_buf_free(&b.text);
     glia_buf_free(&other.text);
     stop(&r); /* with a request still waiting */
-    r = start(models[0], &(glia_options){.tensor_parallel_size = 2, .threads = 1, .sequence_length = 64});
+    r = start(models[0], &(glia_options){.tensor_parallel_size = 2,
+                                         .threads = 1,
+                                         .engine = &(glia_engine_options){.sequence_length = 64}});
     submit(&r, "Hello", &s, &other);
     stop(&r);
     glia_buf_free(&other.text);
@@ -313,12 +322,14 @@ static void test_ties(void **state) {
     for (int tp = 1; tp <= 3; tp++) {
         glia_err err = {0};
         running r;
-        const glia_options o = {.tensor_parallel_size = tp, .threads = 1, .sequence_length = 64};
+        const glia_options o = {.tensor_parallel_size = tp,
+                                .threads = 1,
+                                .engine = &(glia_engine_options){.sequence_length = 64}};
         if (!glia_dir_exists(models[0])) check_skip("the demo model is not here");
         if (glia_model_load(&r.m, models[0], NULL, &o, &err)) fail_msg("%s", err.msg);
         for (int i = 0; i < r.m->n_ranks; i++)
             memset(r.m->weights[i]->plan.base, 0, r.m->weights[i]->plan.bytes);
-        if (glia_engine_create(&r.e, r.m, &err)) fail_msg("%s", err.msg);
+        if (glia_engine_create(&r.e, r.m, o.engine, &err)) fail_msg("%s", err.msg);
         submit(&r, "Hello", &s, &got);
         finish_all(&r);
         assert_int_equal(got.n, 12);
@@ -344,10 +355,11 @@ static void *fail_later(void *arg) {
 static void test_failure(void **state) {
     (void)state;
     for (int round = 0; round < 12; round++) {
-        running r = start(models[0], &(glia_options){.tensor_parallel_size = 3,
-                                                     .threads = 1 + round % 2,
-                                                     .sequence_length = 64,
-                                                     .batch_size = 2});
+        running r =
+            start(models[0],
+                  &(glia_options){.tensor_parallel_size = 3,
+                                  .threads = 1 + round % 2,
+                                  .engine = &(glia_engine_options){.sequence_length = 64, .batch_size = 2}});
         const glia_sampling s = sampling_of(round % KINDS, 50);
         answer a[3] = {0};
         glia_err err = {0};
@@ -404,12 +416,13 @@ static void test_errors(void **state) {
     assert_int_equal(glia_model_load(&m, dir, NULL, &(glia_options){.tensor_parallel_size = 3}, &err),
                      GLIA_ERR_IO);
     assert_true(m == NULL && strstr(err.msg, "model.safetensors"));
-    running r =
-        start(models[0], &(glia_options){.tensor_parallel_size = 2, .threads = 1, .sequence_length = 64});
+    running r = start(models[0], &(glia_options){.tensor_parallel_size = 2,
+                                                 .threads = 1,
+                                                 .engine = &(glia_engine_options){.sequence_length = 64}});
     assert_int_equal(glia_engine_follow(r.e, &err), GLIA_ERR_ARGUMENT);
     assert_string_equal(err.msg, "this process is rank 0, which leads and does not follow");
-    running second = {.m = r.m}; /* with thread ranks a model serves any number of engines */
-    assert_int_equal(glia_engine_create(&second.e, r.m, &err), GLIA_OK);
+    running second = {.m = r.m}; /* a model serves any number of engines */
+    assert_int_equal(glia_engine_create(&second.e, r.m, NULL, &err), GLIA_OK);
     glia_engine_free(second.e);
     stop(&r);
 }
@@ -476,10 +489,10 @@ static void test_bytes(void **state) {
         for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
             count_bytes(&(glia_options){.tensor_parallel_size = tp,
                                         .threads = 1,
-                                        .sequence_length = 256,
                                         .dtype = formats[i].dtype,
                                         .quantization = formats[i].quantization,
-                                        .vocab_parallel = formats[i].vocab_parallel});
+                                        .vocab_parallel = formats[i].vocab_parallel,
+                                        .engine = &(glia_engine_options){.sequence_length = 256}});
 }
 
 int main(void) {

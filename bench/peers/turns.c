@@ -151,7 +151,7 @@ static void tell_ready(turns *t) {
            "\"head_parameters\": %llu, \"matrix_bytes\": %llu, \"kv_bytes_per_token\": %llu}\n",
            glia_version(), stats.rung, stats.threads, (unsigned long long)info.matrix_parameters,
            (unsigned long long)info.vocab_size * (unsigned long long)info.hidden_size,
-           (unsigned long long)info.matrix_bytes, (unsigned long long)info.kv_bytes_per_token);
+           (unsigned long long)info.matrix_bytes, (unsigned long long)stats.kv_bytes_per_token);
     fflush(stdout);
 }
 
@@ -160,16 +160,17 @@ int main(int argc, char **argv) {
     turns t = {0};
     glia_err err = {0};
     if (argc != 6) return 2;
+    const glia_engine_options engine = {.batch_size = atoi(argv[4]),
+                                        .sequence_length = atoi(argv[5]),
+                                        .prefill_chunk_size = CHUNK,
+                                        .no_prefix_cache = true};
     glia_options o = {.dtype = GLIA_DTYPE_BF16,
                       .threads = atoi(argv[3]),
-                      .batch_size = atoi(argv[4]),
-                      .sequence_length = atoi(argv[5]),
-                      .prefill_chunk_size = CHUNK,
-                      .no_prefix_cache = true};
+                      .engine = &engine};
     if (strcmp(argv[2], "int8") == 0) o.quantization = GLIA_QUANTIZATION_INT8;
     if (strcmp(argv[2], "w8a8") == 0) o.quantization = GLIA_QUANTIZATION_W8A8;
     if (glia_model_load(&t.model, argv[1], NULL, &o, &err) == GLIA_OK &&
-        glia_engine_create(&t.engine, t.model, &err) == GLIA_OK) {
+        glia_engine_create(&t.engine, t.model, &engine, &err) == GLIA_OK) {
         glia_sampling_defaults(t.model, &t.sampling);
         t.sampling.do_sample = false;
         t.sampling.ignore_eos = true;

@@ -22,6 +22,7 @@ enum { COPIED_MAX = 1 << 30 };
 
 typedef struct {
     glia_model m;
+    glia_engine_settings engine;
     const glia_options *options;
     glia_newdir out;
     glia_team *team;
@@ -83,21 +84,21 @@ static glia_status copy_files(const compiling *c, const char *below, glia_err *e
 /* ---- neuron_config.json -------------------------------------------------------- */
 
 /* May it be left to whoever runs the artifact? */
-static bool is_left_open(const glia_model *m, glia_neuron_id id) {
+static bool is_left_open(const glia_engine_settings *e, glia_neuron_id id) {
     if (id == NEURON_BLOCKED) id = NEURON_BLOCK; /* which says that the other counts */
     for (int s = 0; s < N_SETTINGS; s++)
         if (glia_setting_neuron_id((glia_setting_id)s) == id)
-            return m->setting[s].source == GLIA_FROM_DEFAULT && s != SET_DTYPE && s != SET_TP &&
+            return e->setting[s].source == GLIA_FROM_DEFAULT && s != SET_DTYPE && s != SET_TP &&
                    s != SET_VOCAB_PARALLEL && s != SET_QUANTIZATION && s != SET_QUANTIZATION_TYPE;
     return false;
 }
 
 /* What nobody chose is left out, and with it the keys whose value it would be:
  * the artifact then behaves as its model does. */
-static void leave_out(json_t *file, const glia_model *m) {
+static void leave_out(json_t *file, const glia_engine_settings *e) {
     for (size_t i = 0; i < glia_n_neuron_keys; i++) {
         const glia_neuron_key *row = &glia_neuron_keys[i];
-        if (row->id == NEURON_NONE || !is_left_open(m, row->id)) continue;
+        if (row->id == NEURON_NONE || !is_left_open(e, row->id)) continue;
         json_object_del(file, row->key);
         for (size_t k = 0; k < glia_n_neuron_keys; k++)
             if (strcmp(glia_neuron_keys[k].preset, row->key) == 0)
@@ -106,8 +107,8 @@ static void leave_out(json_t *file, const glia_model *m) {
 }
 
 static glia_status write_neuron_config(const compiling *c, glia_err *err) {
-    json_t *file = glia_settings_file(&c->m, c->options);
-    if (file) leave_out(file, &c->m);
+    json_t *file = glia_settings_file(&c->m, &c->engine, c->options);
+    if (file) leave_out(file, &c->engine);
     char *text = file ? json_dumps(file, JSON_INDENT(2)) : NULL;
     json_decref(file);
     if (!text) return glia_fail_nomem(err, 0, "neuron_config.json");
@@ -192,6 +193,7 @@ GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, cons
                                   const glia_options *options, glia_err *err) {
     compiling c = {.options = options};
     glia_status status = glia_model_open(&c.m, model, cache_dir, options, err);
+    if (!status) status = glia_engine_resolve(&c.engine, &c.m, options ? options->engine : NULL, err);
     if (!status && !(options && options->dummy) && glia_artifact_in(c.m.dir))
         status = glia_fail(err, GLIA_ERR_ARGUMENT,
                            "%s: is compiled already; give the directory of the original model", c.m.dir);

@@ -165,11 +165,11 @@ static json_t *regions_json(const glia_plan *plan) {
     return array;
 }
 
-static json_t *memory_json(const glia_model *m) {
+static json_t *memory_json(const glia_model *m, const glia_engine_limits *l) {
     glia_plan weights = {0}, engine = {0}, apart = {0};
     glia_weights_plan(&weights, &m->config, &m->parallel, m->dtype, &m->quantize);
-    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, GLIA_COMM_THREADS, &engine);
-    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, GLIA_COMM_MESSAGES, &apart);
+    glia_engine_plan(&m->config, &m->parallel, l, m->threads, GLIA_COMM_THREADS, &engine);
+    glia_engine_plan(&m->config, &m->parallel, l, m->threads, GLIA_COMM_MESSAGES, &apart);
     return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
                      "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
                      (json_int_t)engine.bytes, "plan_bytes_between_machines", (json_int_t)apart.bytes,
@@ -213,9 +213,9 @@ static size_t linear_at(const glia_model *m) {
            (narrow ? offsetof(glia_gemm_kernel, finish) : offsetof(glia_gemm_kernel, store));
 }
 
-static json_t *kernels_json(const glia_model *m) {
-    const bool int8_kv = m->limits.kv_dtype == GLIA_DTYPE_I8; /* widened first */
-    const bool wide_kv = int8_kv ? !runs_narrow(m) : m->limits.kv_dtype == GLIA_DTYPE_F32;
+static json_t *kernels_json(const glia_model *m, glia_dtype kv_dtype) {
+    const bool int8_kv = kv_dtype == GLIA_DTYPE_I8; /* widened first */
+    const bool wide_kv = int8_kv ? !runs_narrow(m) : kv_dtype == GLIA_DTYPE_F32;
     const struct {
         const char *name;
         size_t at;
@@ -239,8 +239,7 @@ static json_t *kernels_json(const glia_model *m) {
     return o;
 }
 
-static json_t *run_json(const glia_model *m) {
-    const glia_engine_limits *l = &m->limits;
+static json_t *run_json(const glia_model *m, const glia_engine_limits *l) {
     return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", glia_dtype_name(m->dtype),
                      "quantization", glia_quantization_name(m->quantize.scheme), "kv_cache_dtype",
                      glia_dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
@@ -279,28 +278,30 @@ static glia_status verify(json_t **report, const glia_model *m, glia_err *err) {
     return status;
 }
 
-static json_t *inspect(const glia_model *m, const glia_checkpoint *checkpoint) {
+static json_t *inspect(const glia_model *m, const glia_engine_limits *l, const glia_checkpoint *checkpoint) {
     const glia_model_spec *spec = glia_spec_find(m->config.architecture);
     return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:[o], s:b, s:b}", "model", m->dir,
                      "architecture", m->config.architecture, "parameters",
                      (json_int_t)glia_spec_parameters(spec, &m->config), "config", config_json(m), "run",
-                     run_json(m), "ranks", ranks_json(m), "tensors", tensors_json(m, checkpoint), "kernels",
-                     kernels_json(m), "memory", memory_json(m), "has_tokenizer", m->tokenizer != NULL,
-                     "has_chat_template", glia_chat_has_template(m->chat));
+                     run_json(m, l), "ranks", ranks_json(m), "tensors", tensors_json(m, checkpoint),
+                     "kernels", kernels_json(m, l->kv_dtype), "memory", memory_json(m, l), "has_tokenizer",
+                     m->tokenizer != NULL, "has_chat_template", glia_chat_has_template(m->chat));
 }
 
 GLIA_API glia_status glia_inspect(char **json, const char *model, const char *cache_dir,
                                   const glia_options *options, glia_err *err) {
     glia_model m = {0};
+    glia_engine_settings s;
     glia_checkpoint checkpoint = {0};
     json_t *files = NULL;
     *json = NULL;
     glia_status status = glia_model_open(&m, model, cache_dir, options, err);
+    if (!status) status = glia_engine_resolve(&s, &m, options ? options->engine : NULL, err);
     if (!status && !(options && options->dummy))
         status =
             glia_artifact_in(m.dir) ? verify(&files, &m, err) : glia_checkpoint_open(&checkpoint, m.dir, err);
     if (!status) {
-        json_t *root = inspect(&m, &checkpoint);
+        json_t *root = inspect(&m, &s.limits, &checkpoint);
         if (files) json_object_set(root, "artifact", files);
         *json = root ? json_dumps(root, JSON_COMPACT) : NULL;
         json_decref(root);

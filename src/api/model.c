@@ -8,7 +8,6 @@
 #include "api/ranks.h"
 #include "base/file.h"
 #include "format/hub.h"
-#include "layer/kv_cache.h"
 #include "model/spec.h"
 
 #ifndef GLIA_VERSION
@@ -98,8 +97,10 @@ GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const 
     glia_model *m;
     glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
     glia_options o = options ? *options : (glia_options){0};
+    glia_engine_options engine = o.engine ? *o.engine : (glia_engine_options){0};
+    if (o.engine) o.engine = &engine;
     glia_status status = new_model(&m, &why);
-    if (!status) status = glia_ranks_join(m, &o, &why);
+    if (!status) status = glia_ranks_join(m, &o, &engine, &why);
     const bool joined = !status;
     if (!status) status = glia_model_open(m, model, cache_dir, &o, &why);
     if (joined) status = glia_ranks_load(m, &o, status, &why);
@@ -129,16 +130,6 @@ static uint64_t matrix_parameters(const glia_model_config *c) {
     return sum;
 }
 
-/* Of all ranks, copies of heads included. */
-static uint64_t kv_bytes_per_token(const glia_model *m) {
-    const glia_model_config *c = &m->config;
-    const glia_local local = glia_local_of(c, &m->parallel);
-    const glia_kv_cache kv = glia_kv_cache_shape(m->limits.kv_dtype, m->limits.block_size, &local,
-                                                 (int)c->head_dim, local.members);
-    const uint64_t holders = (uint64_t)(m->parallel.tp / local.members);
-    return kv.block_bytes * (uint64_t)c->layers / (uint64_t)m->limits.block_size * holders;
-}
-
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
     const glia_model_config *c = &m->config;
     *info = (glia_model_info){
@@ -151,16 +142,13 @@ GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
     info->hidden_size = (int)c->hidden;
     info->layers = c->layers;
     info->max_position_embeddings = c->max_position_embeddings;
-    info->sequence_length = m->limits.sequence_length;
     info->dtype = m->dtype;
-    info->kv_cache_dtype = m->limits.kv_dtype;
     info->quantization = m->quantize.scheme;
     const uint64_t ranks = (uint64_t)m->parallel.tp; /* each has as much */
     info->ranks = m->parallel.tp;
     info->weight_bytes = ranks * m->weights[0]->plan.bytes;
     info->matrix_parameters = matrix_parameters(c);
     info->matrix_bytes = ranks * glia_weights_matrix_bytes(m->weights[0]);
-    info->kv_bytes_per_token = kv_bytes_per_token(m);
     info->attention_flop = 4 * (uint64_t)c->layers * (uint64_t)c->heads * (uint64_t)c->head_dim;
 }
 
@@ -185,23 +173,32 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
     if (n->key[NEURON_TOP_P]) s->top_p = (float)n->number[NEURON_TOP_P];
 }
 
-GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m, glia_err *err) {
+GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
+                                        const glia_engine_options *options, glia_err *err) {
     assert(m->weights); /* not of glia_model_load_text() */
-    if (m->world && glia_comm_area(m->world))
-        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "among processes a model has one engine, and had it");
+    glia_engine_settings settings = {0};
+    glia_comm *world;
+    glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
+    *out = NULL;
+    glia_status status = glia_ranks_engine(&world, &settings, m, options, &why);
     const glia_engine_config config = {
         .model = &m->config,
         .weights = (const glia_weights *const *)m->weights,
         .n_ranks = m->n_ranks,
-        .world = m->world && glia_comm_size(m->world) > 1 ? m->world : NULL,
+        .world = world,
         .place = m->place,
         .places = m->places,
         .tokenizer = m->tokenizer,
-        .limits = m->limits,
+        .limits = settings.limits,
         .cpu_flags = m->cpu_flags,
         .threads = m->threads,
         .eos = m->eos.id,
         .n_eos = (size_t)m->eos.n,
     };
-    return glia_engine_open(out, &config, err);
+    if (status)
+        glia_comm_free(world);
+    else
+        status = glia_engine_open(out, &config, &why);
+    if (status && err) *err = why;
+    return status;
 }

@@ -42,18 +42,17 @@ struct glia_model {
     glia_model_config config;
     glia_generation_config generation;
     glia_neuron_config neuron;
-    glia_setting setting[N_SETTINGS];
-    glia_parallel parallel; /* of the first of this process's ranks */
-    glia_comm *world;       /* of processes; NULL: all ranks are of this one */
-    int place, places;      /* which of how many processes that share these cores */
-    glia_weights **weights; /* [n_ranks] of this process; NULL: text only, or inspected */
+    glia_setting setting[N_SETTINGS]; /* but those of an engine */
+    glia_parallel parallel;           /* of the first of this process's ranks */
+    glia_comm *world;                 /* of processes; NULL: all ranks are of this one */
+    int place, places;                /* which of how many processes that share these cores */
+    glia_weights **weights;           /* [n_ranks] of this process; NULL: text only, or inspected */
     int n_ranks;
     glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
     glia_chat *chat;
     glia_token_ids eos; /* of the generation config, else of config.json, else the tokenizer's */
     glia_dtype dtype;   /* of the weights in memory that are not quantised: F32 or BF16 */
     glia_quantize quantize;
-    glia_engine_limits limits;
     unsigned cpu_flags;
     int threads; /* of a rank */
 };
@@ -64,10 +63,20 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
                             glia_err *err);
 void glia_model_close(glia_model *m);
 
-/* Fill setting, limits, dtype, parallel, threads and cpu_flags: each from the options, else
+/* Fill setting, dtype, parallel, threads and cpu_flags: each from the options, else
  * from m->neuron, else by default. GLIA_ERR_ARGUMENT names an option that is out
  * of its range, GLIA_ERR_FORMAT a key of the file. */
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err);
+
+/* What holds for an engine: the settings of its model, and its own. */
+typedef struct {
+    glia_setting setting[N_SETTINGS];
+    glia_engine_limits limits;
+} glia_engine_settings;
+
+/* Likewise for an engine of the model. `o` may be NULL. */
+glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, const glia_engine_options *o,
+                                glia_err *err);
 
 /* "batch_size", and the id of the file's keys that set it. */
 const char *glia_setting_name(glia_setting_id id);
@@ -75,7 +84,7 @@ bool glia_setting_is_switch(glia_setting_id id);
 glia_neuron_id glia_setting_neuron_id(glia_setting_id id);
 
 /* The neuron_config.json that says what holds here; the caller's. NULL without memory. */
-json_t *glia_settings_file(const glia_model *m, const glia_options *o);
+json_t *glia_settings_file(const glia_model *m, const glia_engine_settings *s, const glia_options *o);
 
 /* What is not to be quantised, from the options, else the file; NULL: not said. */
 const char *glia_modules_to_keep(const glia_model *m, const glia_options *o);

@@ -22,22 +22,24 @@ enum {
 };
 
 typedef struct {
-    const char *name; /* its member of glia_options, its flag with dashes */
-    size_t at;        /* of that int or enumeration in glia_options; 0 there: not given */
+    const char *name; /* its member of glia_options or glia_engine_options, its flag with dashes */
+    size_t at;        /* of that int or enumeration in the struct; 0 there: not given */
     glia_neuron_id file;
     int least, most;
+    bool engine; /* of glia_engine_options */
 } option;
 
 #define AT(member) offsetof(glia_options, member)
+#define ENGINE(member) offsetof(glia_engine_options, member)
 /* clang-format off */
 static const option options[N_SETTINGS] = {
     [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_BF16},
-    [SET_KV_DTYPE] =     {"kv_cache_dtype", AT(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_I8},
-    [SET_BATCH] =        {"batch_size", AT(batch_size), NEURON_BATCH, 1, BATCH_MAX},
-    [SET_SEQUENCE] =     {"sequence_length", AT(sequence_length), NEURON_SEQUENCE, 2, 0}, /* most: the model's */
-    [SET_CHUNK] =        {"prefill_chunk_size", AT(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX},
-    [SET_BLOCK] =        {"block_size", AT(block_size), NEURON_BLOCK, 1, BLOCK_MAX},
-    [SET_PREFIX_CACHE] = {"prefix_cache", AT(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1},
+    [SET_KV_DTYPE] =     {"kv_cache_dtype", ENGINE(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_I8, true},
+    [SET_BATCH] =        {"batch_size", ENGINE(batch_size), NEURON_BATCH, 1, BATCH_MAX, true},
+    [SET_SEQUENCE] =     {"sequence_length", ENGINE(sequence_length), NEURON_SEQUENCE, 2, 0, true}, /* most: the model's */
+    [SET_CHUNK] =        {"prefill_chunk_size", ENGINE(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX, true},
+    [SET_BLOCK] =        {"block_size", ENGINE(block_size), NEURON_BLOCK, 1, BLOCK_MAX, true},
+    [SET_PREFIX_CACHE] = {"prefix_cache", ENGINE(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1, true},
     [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX},
     [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1},
     [SET_SEQUENCE_PARALLEL] = {"sequence_parallel", AT(sequence_parallel), NEURON_SEQUENCE_PARALLEL, 0, 1},
@@ -73,11 +75,11 @@ bool glia_setting_is_switch(glia_setting_id id) {
            id == SET_FLASH_DECODING || id == SET_CONTEXT_STRIDED;
 }
 
-/* What the options say; false: nothing. */
-static bool given(const glia_options *o, glia_setting_id id, int *value) {
+/* What the options `o`, of the setting's own struct, say; false: nothing. */
+static bool given(const void *o, glia_setting_id id, int *value) {
     if (id == SET_PREFIX_CACHE) {
         *value = 0;
-        return o->no_prefix_cache;
+        return ((const glia_engine_options *)o)->no_prefix_cache;
     }
     memcpy(value, (const char *)o + options[id].at, sizeof *value);
     if (!glia_setting_is_switch(id)) return *value != 0;
@@ -102,10 +104,9 @@ static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int m
 }
 
 /* `most` 0: the table's. */
-static glia_status resolve(glia_model *m, const glia_options *o, glia_setting_id id, int by_default, int most,
-                           glia_err *err) {
+static glia_status resolve(glia_setting *s, const glia_model *m, const void *o, glia_setting_id id,
+                           int by_default, int most, glia_err *err) {
     const option *row = &options[id];
-    glia_setting *s = &m->setting[id];
     const char *key = row->file == NEURON_NONE ? NULL : m->neuron.key[row->file];
     if (most == 0) most = row->most;
     int value;
@@ -119,14 +120,15 @@ static glia_status resolve(glia_model *m, const glia_options *o, glia_setting_id
     return !half && s->value >= row->least && s->value <= most ? GLIA_OK : out_of_range(s, id, most, err);
 }
 
-/* What no single range says. */
-static glia_status check_together(const glia_model *m, glia_err *err) {
-    const int batch = m->setting[SET_BATCH].value, length = m->setting[SET_SEQUENCE].value;
-    const int block = m->setting[SET_BLOCK].value;
+/* What no single range of an engine's settings says. */
+static glia_status check_together(const glia_setting *s, glia_err *err) {
+    const int batch = s[SET_BATCH].value, length = s[SET_SEQUENCE].value, block = s[SET_BLOCK].value;
     char name[100];
-    const glia_status status = blame(&m->setting[SET_BLOCK], SET_BLOCK, name, sizeof name);
+    const glia_status status = blame(&s[SET_BLOCK], SET_BLOCK, name, sizeof name);
     if (block % GLIA_KV_TILE)
         return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_KV_TILE);
+    if (s[SET_FLASH_DECODING].value && GLIA_FLASH_UNIT % block)
+        return glia_fail(err, status, "%s is %d, expected 32 or 64 with flash decoding", name, block);
     if ((int64_t)batch * (length + block) > INT32_MAX)
         return glia_fail(err, GLIA_ERR_ARGUMENT,
                          "batch_size %d times sequence_length %d is more positions than can be numbered",
@@ -146,10 +148,6 @@ static glia_status check_parallel(const glia_model *m, glia_err *err) {
     if (tp->value % cp->value)
         return glia_fail(err, status, "%s is %d, which does not divide tensor_parallel_size %d", name,
                          cp->value, tp->value);
-    const int block = m->setting[SET_BLOCK].value;
-    status = blame(&m->setting[SET_BLOCK], SET_BLOCK, name, sizeof name);
-    if (m->setting[SET_FLASH_DECODING].value && GLIA_FLASH_UNIT % block)
-        return glia_fail(err, status, "%s is %d, expected 32 or 64 with flash decoding", name, block);
     return GLIA_OK;
 }
 
@@ -177,21 +175,14 @@ static int default_sequence(const glia_model_config *c, int longest) {
     return most < DEFAULT_SEQUENCE_LENGTH ? most : DEFAULT_SEQUENCE_LENGTH;
 }
 
-static int default_of(const glia_model *m, const glia_options *o, glia_setting_id id, int longest) {
+static int default_of(const glia_model *m, glia_setting_id id) {
     const glia_model_config *c = &m->config;
     const int here = m->world ? 1 : m->setting[SET_TP].value, cores = glia_cores_available();
     const int places = m->places > 1 ? m->places : 1;
     switch (id) {
     case SET_DTYPE: return c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
-    case SET_KV_DTYPE: return m->setting[SET_DTYPE].value;
-    case SET_BATCH: return o->batch_size_needed ? o->batch_size_needed : 1;
-    case SET_SEQUENCE:
-        return o->sequence_length_needed ? o->sequence_length_needed : default_sequence(c, longest);
-    case SET_CHUNK: return DEFAULT_CHUNK;
-    case SET_BLOCK: return DEFAULT_BLOCK;
     case SET_TP: return m->world ? glia_comm_size(m->world) : 1;
     case SET_VOCAB_PARALLEL: return c->tied_head;
-    case SET_PREFIX_CACHE:
     case SET_SEQUENCE_PARALLEL:
     case SET_CONTEXT_PARALLEL: return 1;
     case SET_THREADS: return cores > here * places ? cores / (here * places) : 1;
@@ -203,13 +194,12 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
     static const glia_options none;
     if (!o) o = &none;
     const glia_model_config *c = &m->config;
-    const int longest = longest_sequence(c);
     m->cpu_flags = glia_cpu_flags();
     glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
     for (int id = 0; !status && id < N_SETTINGS; id++)
-        status = resolve(m, o, (glia_setting_id)id, default_of(m, o, (glia_setting_id)id, longest),
-                         id == SET_SEQUENCE ? longest : 0, err);
-    if (!status) status = check_together(m, err);
+        if (!options[id].engine)
+            status = resolve(&m->setting[id], m, o, (glia_setting_id)id, default_of(m, (glia_setting_id)id),
+                             0, err);
     if (!status) status = check_parallel(m, err);
     if (!status)
         status = glia_quantize_resolve(&m->quantize, (glia_quantization)m->setting[SET_QUANTIZATION].value,
@@ -226,13 +216,45 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
         .cp_degree = m->setting[SET_CONTEXT_PARALLEL].value,
         .cp_strided = m->setting[SET_CONTEXT_STRIDED].value,
     };
-    m->limits = (glia_engine_limits){
-        .kv_dtype = (glia_dtype)m->setting[SET_KV_DTYPE].value,
-        .batch = m->setting[SET_BATCH].value,
-        .sequence_length = m->setting[SET_SEQUENCE].value,
-        .chunk = m->setting[SET_CHUNK].value,
-        .block_size = m->setting[SET_BLOCK].value,
-        .prefix_cache = m->setting[SET_PREFIX_CACHE].value,
+    return status;
+}
+
+/* ---- an engine's ------------------------------------------------------------ */
+
+static int default_of_engine(const glia_model *m, const glia_engine_options *o, glia_setting_id id,
+                             int longest) {
+    switch (id) {
+    case SET_KV_DTYPE: return m->setting[SET_DTYPE].value;
+    case SET_BATCH: return o->batch_size_needed ? o->batch_size_needed : 1;
+    case SET_SEQUENCE:
+        return o->sequence_length_needed ? o->sequence_length_needed : default_sequence(&m->config, longest);
+    case SET_CHUNK: return DEFAULT_CHUNK;
+    case SET_BLOCK: return DEFAULT_BLOCK;
+    case SET_PREFIX_CACHE: return 1;
+    default: return 0;
+    }
+}
+
+glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, const glia_engine_options *o,
+                                glia_err *err) {
+    static const glia_engine_options none;
+    const int longest = longest_sequence(&m->config);
+    glia_status status = GLIA_OK;
+    if (!o) o = &none;
+    memcpy(s->setting, m->setting, sizeof s->setting);
+    for (int id = 0; !status && id < N_SETTINGS; id++)
+        if (options[id].engine)
+            status = resolve(&s->setting[id], m, o, (glia_setting_id)id,
+                             default_of_engine(m, o, (glia_setting_id)id, longest),
+                             id == SET_SEQUENCE ? longest : 0, err);
+    if (!status) status = check_together(s->setting, err);
+    s->limits = (glia_engine_limits){
+        .kv_dtype = (glia_dtype)s->setting[SET_KV_DTYPE].value,
+        .batch = s->setting[SET_BATCH].value,
+        .sequence_length = s->setting[SET_SEQUENCE].value,
+        .chunk = s->setting[SET_CHUNK].value,
+        .block_size = s->setting[SET_BLOCK].value,
+        .prefix_cache = s->setting[SET_PREFIX_CACHE].value,
         .quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8,
     };
     return status;

@@ -16,19 +16,32 @@
 
 /* ---- several processes ------------------------------------------------------ */
 
+/* What an engine's task needs; rank 0's counts. */
+typedef struct {
+    int32_t batch_size, sequence_length;
+} needs;
+
+static needs needs_of(const glia_engine_options *o) {
+    return (needs){o->batch_size_needed, o->sequence_length_needed};
+}
+
+static void set_needs(glia_engine_options *o, const needs *n) {
+    o->batch_size_needed = n->batch_size;
+    o->sequence_length_needed = n->sequence_length;
+}
+
 /* What processes tell each other before they read the model. */
 typedef struct {
-    int32_t batch_size_needed, sequence_length_needed;
+    needs needs;
     char machine[40]; /* its boot id */
     cpu_set_t cores;
 } note;
 
-static void write_note(note *n, const glia_options *o) {
+static void write_note(note *n, const glia_engine_options *o) {
     char *text;
     size_t len;
     memset(n, 0, sizeof *n);
-    n->batch_size_needed = o->batch_size_needed;
-    n->sequence_length_needed = o->sequence_length_needed;
+    n->needs = needs_of(o);
     if (glia_read_file(&text, &len, "/proc/sys/kernel/random/boot_id", 4096, NULL) == GLIA_OK) {
         snprintf(n->machine, sizeof n->machine, "%s", text);
         free(text);
@@ -47,21 +60,21 @@ static void find_place(glia_model *m, const note *all, int rank, int size) {
     }
 }
 
-glia_status glia_ranks_join(glia_model *m, glia_options *o, glia_err *err) {
+glia_status glia_ranks_join(glia_model *m, const glia_options *o, glia_engine_options *engine,
+                            glia_err *err) {
     m->places = 1;
     if (!o->mpi) return GLIA_OK;
     glia_status status = glia_comm_mpi(&m->world, false, o->last_words, err);
     if (status) return status;
     const int rank = glia_comm_rank(m->world), size = glia_comm_size(m->world);
     note mine, *all = calloc((size_t)size, sizeof *all);
-    write_note(&mine, o);
+    write_note(&mine, engine);
     status = all ? glia_comm_notes(m->world, &mine, sizeof mine, all, err)
                  : glia_fail_nomem(err, (size_t)size * sizeof *all, "the ranks' notes");
     if (!all) glia_comm_fail(m->world, "no memory for the ranks' notes");
     if (!status) {
         find_place(m, all, rank, size);
-        o->batch_size_needed = all[0].batch_size_needed;
-        o->sequence_length_needed = all[0].sequence_length_needed;
+        set_needs(engine, &all[0].needs);
     }
     free(all);
     return status;
@@ -74,17 +87,46 @@ static void describe(const glia_model *m, const glia_options *o, char *text, siz
     char config[GLIA_HASH_HEX] = "";
     if (m->dir) glia_config_hash(config, m->dir, NULL);
     snprintf(text, size,
-             "config.json %s, quantization %s%s, %s, cache %s, batch %d, length %d, chunk %d, block %d, "
-             "prefix cache %d, "
-             "vocabulary %d, sequence %d, flash %d, context %d %d, keep %.40s %08x, cpu %s, dummy %d %llu",
+             "config.json %s, quantization %s%s, %s, vocabulary %d, sequence %d, flash %d, context %d %d, "
+             "keep %.40s %08x, cpu %s, dummy %d %llu",
              config, glia_quantization_name((glia_quantization)s[SET_QUANTIZATION].value),
              m->quantize.per_tensor ? " per tensor" : "", glia_dtype_name(m->dtype),
-             glia_dtype_name(m->limits.kv_dtype), m->limits.batch, m->limits.sequence_length, m->limits.chunk,
-             m->limits.block_size, m->limits.prefix_cache, m->parallel.vocab_parallel,
-             m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
-             m->parallel.cp_strided, keep ? keep : "none",
+             m->parallel.vocab_parallel, m->parallel.sequence_parallel, m->parallel.flash_decoding,
+             m->parallel.cp_degree, m->parallel.cp_strided, keep ? keep : "none",
              (unsigned)glia_hash(keep ? keep : "", keep ? strlen(keep) : 0, 0), glia_cpu_rung(m->cpu_flags),
              o->dummy, (unsigned long long)(o->dummy ? o->seed : 0));
+}
+
+static void describe_engine(const glia_engine_limits *l, char *text, size_t size) {
+    snprintf(text, size, "cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d",
+             glia_dtype_name(l->kv_dtype), l->batch, l->sequence_length, l->chunk, l->block_size,
+             l->prefix_cache);
+}
+
+/* Rank 0's needs, on every rank. */
+static glia_status share_needs(glia_comm *world, glia_engine_options *o, glia_err *err) {
+    const needs mine = needs_of(o);
+    needs *all = calloc((size_t)glia_comm_size(world), sizeof *all);
+    if (!all) glia_comm_fail(world, "no memory for what the ranks need");
+    const glia_status status =
+        all ? glia_comm_notes(world, &mine, sizeof mine, all, err) : glia_comm_check(world, err);
+    if (!status) set_needs(o, &all[0]);
+    free(all);
+    return status;
+}
+
+glia_status glia_ranks_engine(glia_comm **out, glia_engine_settings *s, const glia_model *m,
+                              const glia_engine_options *options, glia_err *err) {
+    glia_engine_options o = options ? *options : (glia_engine_options){0};
+    char text[200] = "";
+    *out = NULL;
+    if (!m->world || glia_comm_size(m->world) == 1) return glia_engine_resolve(s, m, &o, err);
+    glia_status status = glia_comm_copy(out, m->world, err);
+    if (status) return status;
+    status = share_needs(*out, &o, err);
+    if (!status) status = glia_engine_resolve(s, m, &o, err);
+    if (!status) describe_engine(&s->limits, text, sizeof text);
+    return glia_comm_agree(*out, text, status, err);
 }
 
 /* ---- weights ---------------------------------------------------------------- */
@@ -130,9 +172,13 @@ static void *load_rank(void *arg) {
  * that other ranks mapped and did not touch still counts as available. */
 static glia_status check_memory(const glia_model *m, const glia_options *o, int ranks, glia_err *err) {
     glia_plan plan = {0};
+    glia_engine_settings s;
+    const glia_status status = o->engine ? glia_engine_resolve(&s, m, o->engine, err) : GLIA_OK;
+    if (status) return status;
     if (o->dummy || !glia_artifact_in(m->dir))
         glia_weights_plan(&plan, &m->config, &m->parallel, m->dtype, &m->quantize);
-    glia_engine_plan(&m->config, &m->parallel, &m->limits, m->threads, glia_comm_kind_of(m->world), &plan);
+    if (o->engine)
+        glia_engine_plan(&m->config, &m->parallel, &s.limits, m->threads, glia_comm_kind_of(m->world), &plan);
     const size_t available = glia_memory_available();
     if (m->parallel.tp == 1 || plan.overflow || plan.bytes <= available / (size_t)ranks) return GLIA_OK;
     return glia_fail(
@@ -186,8 +232,5 @@ glia_status glia_ranks_load(glia_model *m, const glia_options *o, glia_status ow
 void glia_ranks_free(glia_model *m) {
     for (int i = 0; m->weights && i < m->n_ranks; i++) glia_weights_free(m->weights[i]);
     free(m->weights);
-    /* The others wait for this rank where it ends before its engine began. */
-    if (m->world && glia_comm_size(m->world) > 1 && !glia_comm_area(m->world))
-        glia_comm_fail(m->world, "it ended before its engine began");
     glia_comm_free(m->world);
 }

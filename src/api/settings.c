@@ -24,10 +24,11 @@ static json_t *value_of(const glia_setting *s, glia_setting_id id) {
     return glia_setting_is_switch(id) ? json_boolean(s->value) : json_integer(s->value);
 }
 
-static void add_engine(json_t *list, const glia_model *m, const glia_options *o) {
+static void add_engine(json_t *list, const glia_model *m, const glia_engine_settings *of,
+                       const glia_options *o) {
     static const char *const sources[] = {"default", "file", "flag"};
     for (int id = 0; id < N_SETTINGS; id++) {
-        const glia_setting *s = &m->setting[id];
+        const glia_setting *s = &of->setting[id];
         const char *source = sources[s->source], *file = s->key ? "neuron_config.json" : NULL;
         const bool model = id == SET_DTYPE && s->source == GLIA_FROM_DEFAULT && m->config.dtype;
         add(list, glia_setting_name((glia_setting_id)id), value_of(s, (glia_setting_id)id),
@@ -75,14 +76,14 @@ static void add_sampling(json_t *list, const glia_model *m) {
     }
 }
 
-json_t *glia_settings_file(const glia_model *m, const glia_options *o) {
+json_t *glia_settings_file(const glia_model *m, const glia_engine_settings *s, const glia_options *o) {
     glia_neuron_config c = m->neuron;                          /* sampling as it stands there */
     c.modules = (char *)(uintptr_t)glia_modules_to_keep(m, o); /* only read */
     for (int id = 0; id < N_SETTINGS; id++) {
         const glia_neuron_id at = glia_setting_neuron_id((glia_setting_id)id);
         if (at == NEURON_NONE) continue;
         c.key[at] = glia_setting_name((glia_setting_id)id);
-        c.number[at] = m->setting[id].value;
+        c.number[at] = s->setting[id].value;
     }
     c.key[NEURON_BLOCKED] = c.key[NEURON_BLOCK];
     c.number[NEURON_BLOCKED] = 1;
@@ -92,14 +93,16 @@ json_t *glia_settings_file(const glia_model *m, const glia_options *o) {
 GLIA_API glia_status glia_inspect_config(char **json, const char *model, const char *cache_dir,
                                          const glia_options *options, glia_err *err) {
     glia_model m = {0};
+    glia_engine_settings s;
     *json = NULL;
     glia_status status = glia_model_open(&m, model, cache_dir, options, err);
+    if (!status) status = glia_engine_resolve(&s, &m, options ? options->engine : NULL, err);
     if (!status) {
         json_t *list = json_array();
-        add_engine(list, &m, options);
+        add_engine(list, &m, &s, options);
         add_sampling(list, &m);
         json_t *root = json_pack("{s:s, s:o, s:o}", "model", m.dir, "settings", list, "neuron_config",
-                                 glia_settings_file(&m, options));
+                                 glia_settings_file(&m, &s, options));
         *json = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
         json_decref(root);
         if (!*json) status = glia_fail_nomem(err, 0, "the report");

@@ -160,7 +160,7 @@ static void judge(const bench *b, size_t run, const probe *probes, double began,
     const double weights = (double)b->info.matrix_parameters;
     const double length = (double)b->prompt + (double)b->output / 2;
     const double step =
-        (double)b->info.matrix_bytes + (double)b->batch * length * (double)b->info.kv_bytes_per_token;
+        (double)b->info.matrix_bytes + (double)b->batch * length * (double)end->kv_bytes_per_token;
     r->prefill_share = 2 * (weights - head) * r->prefill / flop;
     r->attention_share = (double)b->info.attention_flop * ((double)b->prompt + 1) / 2 * r->prefill / real;
     r->decode_share =
@@ -272,7 +272,7 @@ static void print_json(const bench *b, const report *r) {
                         json_pack("{s:I, s:I, s:I, s:I}", "matrix_parameters",
                                   (json_int_t)b->info.matrix_parameters, "matrix_bytes",
                                   (json_int_t)b->info.matrix_bytes, "kv_bytes_per_token",
-                                  (json_int_t)b->info.kv_bytes_per_token, "attention_flop",
+                                  (json_int_t)r->stats.kv_bytes_per_token, "attention_flop",
                                   (json_int_t)b->info.attention_flop));
     json_object_set_new(root, "collectives",
                         json_pack("{s:s, s:i, s:o, s:o, s:f, s:f}", "by", r->stats.comm, "ranks",
@@ -326,13 +326,13 @@ static void print_report(const bench *b, const report *r) {
 }
 
 /* With the model loaded. Returns the exit status. */
-static int measure_and_tell(bench *b) {
+static int measure_and_tell(bench *b, const glia_engine_options *o) {
     glia_err err = {0};
     report r;
     glia_model_get_info(b->model, &b->info);
     b->results = calloc(b->runs, sizeof *b->results);
     b->ceiling = calloc(b->runs + 1, sizeof *b->ceiling);
-    glia_status status = b->results && b->ceiling ? glia_engine_create(&b->engine, b->model, &err)
+    glia_status status = b->results && b->ceiling ? glia_engine_create(&b->engine, b->model, o, &err)
                                                   : glia_fail_nomem(&err, b->runs, "results");
     if (!status) status = measure(b, &err);
     if (!status) {
@@ -351,16 +351,17 @@ static int measure_and_tell(bench *b) {
 
 int cli_bench(const cli_args *args) {
     glia_options o;
-    cli_options(args, &o);
+    glia_engine_options engine;
+    cli_options(args, &o, &engine);
     bench b = {.args = args,
                .prompt = (size_t)args->integer[F_PROMPT_TOKENS],
                .output = (size_t)args->integer[F_OUTPUT_TOKENS],
                .runs = (size_t)args->integer[F_RUNS]};
-    o.sequence_length_needed = (int)(b.prompt + b.output);
-    b.batch = o.batch_size ? (size_t)o.batch_size : 1;
+    engine.sequence_length_needed = (int)(b.prompt + b.output);
+    b.batch = engine.batch_size ? (size_t)engine.batch_size : 1;
     if (cli_follows()) return cli_follow(args, &o);
     int status = cli_load(&b.model, args, &o, false);
-    if (!status) status = measure_and_tell(&b);
+    if (!status) status = measure_and_tell(&b, &engine);
     glia_model_free(b.model);
     return status;
 }

@@ -134,30 +134,33 @@ int cli_follow(const cli_args *args, const glia_options *o) {
     glia_engine *e = NULL;
     int status = cli_load(&m, args, o, false);
     if (status) return status;
-    if (glia_engine_create(&e, m, &err) || glia_engine_follow(e, &err)) status = cli_failed(&err);
+    if (glia_engine_create(&e, m, o->engine, &err) || glia_engine_follow(e, &err)) status = cli_failed(&err);
     glia_engine_free(e);
     glia_model_free(m);
     return status;
 }
 
-void cli_options(const cli_args *args, glia_options *o) {
+void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) {
     int rank;
     const bool mpi = launched(&rank) > 1;
     const char *load = args->text[F_LOAD_FORMAT];
-    *o = (glia_options){
-        .dtype = dtype_of(args->text[F_DTYPE]),
+    *e = (glia_engine_options){
         .kv_cache_dtype = dtype_of(args->text[F_KV_CACHE_DTYPE]),
+        .batch_size = (int)args->integer[F_BATCH_SIZE],
+        .sequence_length = (int)args->integer[F_SEQUENCE_LENGTH],
+        .prefill_chunk_size = (int)args->integer[F_PREFILL_CHUNK_SIZE],
+        .block_size = (int)args->integer[F_BLOCK_SIZE],
+        .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
+    };
+    *o = (glia_options){
+        .engine = e,
+        .dtype = dtype_of(args->text[F_DTYPE]),
         .quantization = quantization_of(args->text[F_QUANTIZATION]),
         .quantization_type = quantization_type_of(args->text[F_QUANTIZATION_TYPE]),
         .modules_to_not_convert = args->text[F_MODULES_TO_NOT_CONVERT],
         .dummy = load && strcmp(load, "dummy") == 0,
         .threads = (int)args->integer[F_THREADS],
         .cpu_features = args->text[F_CPU_FEATURES],
-        .batch_size = (int)args->integer[F_BATCH_SIZE],
-        .sequence_length = (int)args->integer[F_SEQUENCE_LENGTH],
-        .prefill_chunk_size = (int)args->integer[F_PREFILL_CHUNK_SIZE],
-        .block_size = (int)args->integer[F_BLOCK_SIZE],
-        .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
         .tensor_parallel_size = (int)args->integer[F_TENSOR_PARALLEL_SIZE],
         .vocab_parallel = switch_of(args->text[F_VOCAB_PARALLEL]),
         .sequence_parallel = switch_of(args->text[F_SEQUENCE_PARALLEL]),
@@ -188,12 +191,14 @@ static uint64_t random_seed(void) {
     return seed >> 11;
 }
 
-void cli_tell_model(const glia_model *m, const glia_sampling *s) {
+void cli_tell_model(const glia_model *m, const glia_engine *e, const glia_sampling *s) {
     glia_model_info info;
+    glia_engine_stats stats;
     glia_model_get_info(m, &info);
+    glia_engine_get_stats(e, &stats);
     fprintf(stderr, "%s: %d layers, hidden size %d, vocabulary %d, %s, sequence length %d\n",
             info.architecture, info.layers, info.hidden_size, info.vocab_size, cli_format_name(&info),
-            info.sequence_length);
+            stats.sequence_length);
     if (s->do_sample)
         fprintf(stderr, "sampling: temperature %g, top-k %d, top-p %g, min-p %g, seed %llu\n",
                 (double)s->temperature, s->top_k, (double)s->top_p, (double)s->min_p,

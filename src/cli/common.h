@@ -17,8 +17,9 @@ int cli_failed(const glia_err *err);
  * NULL: none. */
 char *cli_cache_dir(void);
 
-/* The engine's options as the flags say, with progress and warnings on stderr. */
-void cli_options(const cli_args *args, glia_options *o);
+/* The options of the model and of its engine (o->engine = e) as the flags say, with
+ * progress and warnings on stderr. */
+void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e);
 
 /* Load MODEL with those options. On failure it was told, and the exit status is
  * returned; 0: loaded. `text_only`: the tokenizer and the template. */
@@ -39,10 +40,10 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
  * and a check of --now. Returns the exit status. */
 int cli_read_template(char **source, const cli_args *args);
 
-/* For --verbose: the model and how it is sampled, on stderr. */
 /* "bfloat16", "int8 (bfloat16)", ...: weights, and what is not quantised. */
 const char *cli_format_name(const glia_model_info *info);
-void cli_tell_model(const glia_model *m, const glia_sampling *s);
+/* For --verbose: the model, the engine, and how it samples, on stderr. */
+void cli_tell_model(const glia_model *m, const glia_engine *e, const glia_sampling *s);
 
 typedef struct {
     int32_t *ids;

@@ -7,10 +7,11 @@
 
 int cli_compile(const cli_args *args) {
     glia_options o;
+    glia_engine_options engine;
     glia_err err = {0};
     if (!args->given[F_OUT]) return cli_usage("compile needs -o DIR, the directory to make");
     char *cache = cli_cache_dir();
-    cli_options(args, &o);
+    cli_options(args, &o, &engine);
     const glia_status status = glia_compile(args->model, cache, args->text[F_OUT], &o, &err);
     free(cache);
     if (status) return cli_failed(&err);

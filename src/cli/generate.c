@@ -97,16 +97,17 @@ static glia_status generate(glia_engine *e, const cli_prompts *p, const glia_sam
 }
 
 /* With the model loaded and the prompts read. Returns the exit status. */
-static int answer_all(const cli_args *args, const glia_model *m, const cli_prompts *p, int max_tokens) {
+static int answer_all(const cli_args *args, const glia_model *m, const glia_engine_options *o,
+                      const cli_prompts *p, int max_tokens) {
     glia_err err = {0};
     glia_engine *e = NULL;
     glia_sampling s;
     cli_sampling(args, m, &s);
     s.max_tokens = max_tokens;
-    if (args->given[F_VERBOSE]) cli_tell_model(m, &s);
     cli_answer *answers = calloc(p->n, sizeof *answers);
-    glia_status status =
-        answers ? glia_engine_create(&e, m, &err) : glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
+    glia_status status = answers ? glia_engine_create(&e, m, o, &err)
+                                 : glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
+    if (!status && args->given[F_VERBOSE]) cli_tell_model(m, e, &s);
     if (!status) status = generate(e, p, &s, answers, &err);
     if (!status) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
     glia_engine_free(e);
@@ -117,17 +118,19 @@ static int answer_all(const cli_args *args, const glia_model *m, const cli_promp
 
 int cli_generate(const cli_args *args) {
     glia_options o;
+    glia_engine_options engine;
     glia_model *m = NULL;
     cli_prompts p = {0};
     const int max_tokens = args->given[F_MAX_TOKENS] ? (int)args->integer[F_MAX_TOKENS] : MAX_TOKENS;
     if (args->given[F_LOGPROBS] && !args->given[F_JSON]) return cli_usage("--logprobs needs --json");
-    cli_options(args, &o);
+    cli_options(args, &o, &engine);
     if (cli_follows()) return cli_follow(args, &o);
     int status = read_prompts(&p, args, &o);
-    o.batch_size_needed = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
-    if (p.longest < INT32_MAX - (size_t)max_tokens) o.sequence_length_needed = (int)p.longest + max_tokens;
+    engine.batch_size_needed = p.n < BATCH_MAX ? (int)p.n : BATCH_MAX;
+    if (p.longest < INT32_MAX - (size_t)max_tokens)
+        engine.sequence_length_needed = (int)p.longest + max_tokens;
     if (!status) status = cli_load(&m, args, &o, false);
-    if (!status) status = answer_all(args, m, &p, max_tokens);
+    if (!status) status = answer_all(args, m, &engine, &p, max_tokens);
     glia_model_free(m);
     cli_prompts_free(&p);
     return status;

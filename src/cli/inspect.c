@@ -121,9 +121,10 @@ static void put_object(glia_buf *b, json_t *object, int indent) {
 
 int cli_inspect(const cli_args *args) {
     glia_options o;
+    glia_engine_options engine;
     glia_err err = {0};
     char *text = NULL, *cache = cli_cache_dir();
-    cli_options(args, &o);
+    cli_options(args, &o, &engine);
     const bool settings = args->given[F_CONFIG];
     const glia_status status = settings ? glia_inspect_config(&text, args->model, cache, &o, &err)
                                         : glia_inspect(&text, args->model, cache, &o, &err);

@@ -1,7 +1,7 @@
 /* run.c - `glia run`: one answer, or a chat that keeps its history.
  *
- * Ctrl-C ends the answer, not the program: the handler asks the engine to abort
- * the running request. At the prompt a second Ctrl-C in a row, or Ctrl-D, ends
+ * Ctrl-C ends the answer, not the program: the handler sets a flag, and the next
+ * step aborts the running request. At the prompt a second Ctrl-C in a row, or Ctrl-D, ends
  * the chat. Earlier answers go back into the template with their thinking apart
  * (reasoning_content), so the template decides what of it the model sees. */
 #define _GNU_SOURCE
@@ -31,24 +31,21 @@ typedef struct {
 } chat;
 
 /* What the signal handler touches. */
-static glia_request *volatile running;
 static volatile sig_atomic_t interrupted;
 static pthread_t main_thread;
 
 static void on_interrupt(int signal_number) {
-    if (!pthread_equal(pthread_self(), main_thread)) { /* a request is safe from its own thread only */
+    if (!pthread_equal(pthread_self(), main_thread)) { /* whose getline() shall return */
         pthread_kill(main_thread, signal_number);
         return;
     }
     interrupted = 1;
-    if (running) glia_request_abort(running);
 }
 
 static void on_event(void *user, const glia_event *e) {
     chat *c = user;
     cli_answer_add(&c->answer, e);
     if (!c->args->given[F_JSON]) cli_show_text(&c->show, e->text, e->text_len, e->thinking);
-    if (e->finish != GLIA_RUNNING) running = NULL;
 }
 
 /* {"messages", "add_generation_prompt", "enable_thinking"?} of the chat so far. */
@@ -68,7 +65,8 @@ static glia_status render(const chat *c, char **text, glia_err *err) {
 static glia_status complete(chat *c, const char *text, bool special, const glia_sampling *s, size_t *n_prompt,
                             glia_err *err) {
     int32_t *ids = NULL;
-    glia_request *request = NULL;
+    uint64_t request;
+    size_t left = 1;
     glia_status status = glia_tokenize(c->model, text, strlen(text), special, &ids, n_prompt, err);
     cli_answer_begin(&c->answer, s->logprobs);
     cli_show_begin(&c->show, c->raw);
@@ -76,10 +74,10 @@ static glia_status complete(chat *c, const char *text, bool special, const glia_
     if (!status) status = glia_engine_submit(c->engine, ids, *n_prompt, s, on_event, c, &request, err);
     glia_free(ids);
     if (status) return status;
-    running = request;
-    if (interrupted) glia_request_abort(request);
-    status = cli_finish_all(c->engine, err);
-    running = NULL;
+    while (!status && left) {
+        if (interrupted) glia_request_abort(c->engine, request);
+        status = glia_engine_step(c->engine, &left, err);
+    }
     if (!c->args->given[F_JSON]) cli_show_end(&c->show);
     if (!status && c->answer.oom) status = glia_fail_nomem(err, c->answer.ids.len, "an answer");
     return status;
@@ -137,7 +135,7 @@ static glia_status turn(chat *c, const char *said, glia_err *err) {
     glia_status status = GLIA_OK;
     cli_sampling(c->args, c->model, &s);
     s.raw_text = c->raw;
-    if (c->args->given[F_VERBOSE]) cli_tell_model(c->model, &s);
+    if (c->args->given[F_VERBOSE]) cli_tell_model(c->model, c->engine, &s);
     json_t *message = json_pack("{s:s, s:s}", "role", "user", "content", said);
     if (!message) return glia_fail(err, GLIA_ERR_FORMAT, "the prompt is not UTF-8");
     const size_t place = json_array_size(c->messages);
@@ -243,7 +241,7 @@ static int interactive(chat *c) {
     return prompt ? EXIT_OK : status; /* who reads the terminal has seen what failed */
 }
 
-static int converse(chat *c) {
+static int converse(chat *c, const glia_engine_options *o) {
     glia_err err = {0};
     glia_model_info info;
     glia_model_get_info(c->model, &info);
@@ -257,7 +255,7 @@ static int converse(chat *c) {
               stderr);
         c->raw = true;
     }
-    if (glia_engine_create(&c->engine, c->model, &err)) return cli_failed(&err);
+    if (glia_engine_create(&c->engine, c->model, o, &err)) return cli_failed(&err);
     main_thread = pthread_self();
     struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: getline returns */
     sigaction(SIGINT, &action, NULL);
@@ -269,6 +267,7 @@ static int converse(chat *c) {
 
 int cli_run(const cli_args *args) {
     glia_options o;
+    glia_engine_options engine;
     glia_model *m = NULL;
     chat c = {.args = args, .think = args->given[F_NO_THINK] ? 0 : -1};
     if (args->given[F_JSON] && !args->given[F_PROMPT]) return cli_usage("--json needs --prompt TEXT");
@@ -279,13 +278,13 @@ int cli_run(const cli_args *args) {
                          args->given[F_SYSTEM]          ? "system"
                          : args->given[F_CHAT_TEMPLATE] ? "chat-template"
                                                         : "no-think");
-    cli_options(args, &o);
+    cli_options(args, &o, &engine);
     if (cli_follows()) return cli_follow(args, &o);
     int status = cli_read_template(&c.template, args);
     if (!status) status = cli_load(&m, args, &o, false);
     c.messages = json_array();
     c.model = m;
-    if (!status) status = converse(&c);
+    if (!status) status = converse(&c, &engine);
     glia_engine_free(c.engine);
     glia_model_free(m);
     json_decref(c.messages);

@@ -54,9 +54,10 @@ static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options 
 }
 
 /* Score and, with --out, write. The file appears only when it is whole. */
-static glia_status score(const cli_args *args, const glia_model *m, scores *s, glia_err *err) {
+static glia_status score(const cli_args *args, const glia_model *m, const glia_engine_options *o, scores *s,
+                         glia_err *err) {
     glia_engine *e = NULL;
-    glia_status status = glia_engine_create(&e, m, err);
+    glia_status status = glia_engine_create(&e, m, o, err);
     const glia_tensor_spec spec = {"logits", GLIA_TENSOR_F32, 2, {(int64_t)s->prompt->n, (int64_t)s->vocab}};
     if (!status && args->given[F_OUT])
         status = glia_safetensors_create(&s->writer, args->text[F_OUT], &spec, 1, err);
@@ -75,21 +76,22 @@ static glia_status score(const cli_args *args, const glia_model *m, scores *s, g
 
 int cli_score(const cli_args *args) {
     glia_options o;
+    glia_engine_options engine;
     glia_model_info info;
     glia_model *m = NULL;
     glia_err err = {0};
     cli_prompts p = {0};
-    cli_options(args, &o);
+    cli_options(args, &o, &engine);
     if (cli_follows()) return cli_follow(args, &o);
     int status = read_prompt(&p, args, &o);
     if (p.longest < INT32_MAX)
-        o.sequence_length_needed =
+        engine.sequence_length_needed =
             p.longest < 2 ? 2 : (int)p.longest; /* an engine has room for two at least */
     if (!status) status = cli_load(&m, args, &o, false);
     if (!status) {
         glia_model_get_info(m, &info);
         scores s = {.prompt = &p.prompt[0], .vocab = (size_t)info.vocab_size};
-        status = score(args, m, &s, &err) ? cli_failed(&err) : EXIT_OK;
+        status = score(args, m, &engine, &s, &err) ? cli_failed(&err) : EXIT_OK;
         const size_t predicted = p.longest - 1;
         if (!status && args->given[F_JSON])
             cli_print_json(json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)p.longest, "predicted",

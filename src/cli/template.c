@@ -44,10 +44,11 @@ int cli_read_template(char **source, const cli_args *args) {
 
 int cli_template(const cli_args *args) {
     glia_options options;
+    glia_engine_options engine;
     glia_model *model = NULL;
     job j = {.now = args->text[F_NOW]};
     int status = cli_read_template(&j.source, args);
-    cli_options(args, &options);
+    cli_options(args, &options, &engine);
     if (!status) status = cli_load(&model, args, &options, true);
     if (!status) {
         j.model = model;

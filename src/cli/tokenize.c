@@ -47,8 +47,9 @@ static glia_status detokenize(void *user, const char *line, size_t len, glia_buf
 
 static int each_line(const cli_args *args, cli_line_fn *fn, bool special) {
     glia_options options;
+    glia_engine_options engine;
     glia_model *model;
-    cli_options(args, &options);
+    cli_options(args, &options, &engine);
     int status = cli_load(&model, args, &options, true);
     if (status) return status;
     job j = {.model = model, .special = special};

@@ -6,9 +6,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "engine/engine_impl.h"
+#include "layer/kv_cache.h"
 
 /* ---- memory --------------------------------------------------------------- */
 
@@ -72,10 +72,24 @@ static glia_status open_ranks(glia_engine *e, glia_err *err) {
     return glia_rank_open(&e->rank, &own, status, err);
 }
 
+/* Bytes of the cache that one token takes on all ranks, copies of heads included. */
+static uint64_t kv_bytes_per_token(const glia_engine_config *c) {
+    const glia_parallel *p = &c->weights[0]->parallel;
+    const glia_local local = glia_local_of(c->model, p);
+    const glia_kv_cache kv = glia_kv_cache_shape(c->limits.kv_dtype, c->limits.block_size, &local,
+                                                 (int)c->model->head_dim, local.members);
+    const uint64_t holders = (uint64_t)(p->tp / local.members);
+    return kv.block_bytes * (uint64_t)c->model->layers / (uint64_t)c->limits.block_size * holders;
+}
+
 static void describe(glia_engine *e) {
     glia_kernels k;
     glia_kernels_init(&k, e->config.cpu_flags);
     count_memory(e);
+    e->stats.batch_size = e->config.limits.batch;
+    e->stats.sequence_length = e->config.limits.sequence_length;
+    e->stats.kv_cache_dtype = e->config.limits.kv_dtype;
+    e->stats.kv_bytes_per_token = kv_bytes_per_token(&e->config);
     e->stats.threads = e->config.threads;
     e->stats.ranks = e->rank.ranks;
     e->stats.comm = e->rank.config.world ? glia_comm_name(e->rank.config.world) : "single";
@@ -86,7 +100,15 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
     glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
     *out = NULL;
     glia_engine *e = calloc(1, sizeof *e);
-    if (!e) return glia_fail_nomem(err, sizeof *e, "the engine");
+    glia_status status =
+        e ? glia_inbox_open(&e->inbox, &why) : glia_fail_nomem(&why, sizeof *e, "the engine");
+    if (status) {
+        if (config->world) glia_comm_fail(config->world, why.msg);
+        glia_comm_free(config->world);
+        free(e);
+        if (err) *err = why;
+        return status;
+    }
     e->config = *config;
     e->model = config->model;
     e->rules = (glia_request_rules){.vocab = (int)config->model->vocab,
@@ -95,7 +117,7 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
                                     .eos = config->eos,
                                     .n_eos = config->n_eos};
     e->score_rows = glia_limit_score_rows(e->model, &config->limits);
-    const glia_status status = open_ranks(e, &why);
+    status = open_ranks(e, &why);
     if (status) {
         if (err) *err = why;
         glia_engine_free(e);
@@ -118,12 +140,22 @@ static void close_ranks(glia_engine *e) {
     glia_rank_close(&e->rank);
     glia_followers_close(&e->followers);
     glia_leader_close(&e->leader);
+    glia_comm_free(e->config.world);
 }
 
 static void remove_request(glia_engine *e, glia_request *r) {
     glia_scheduler_remove(&e->leader.scheduler, &r->seq);
+    glia_inbox_remove(&e->inbox, r);
     glia_request_free(r);
-    e->n_requests--;
+}
+
+/* Queue the requests that other threads have put in. */
+static void take_requests(glia_engine *e) {
+    glia_seq *next, *seq = (glia_seq *)glia_inbox_take(&e->inbox);
+    for (; seq; seq = next) {
+        next = seq->next;
+        glia_scheduler_add(&e->leader.scheduler, seq);
+    }
 }
 
 /* Some request; NULL: none is left. */
@@ -135,8 +167,10 @@ static glia_request *any_request(const glia_engine *e) {
 GLIA_API void glia_engine_free(glia_engine *e) {
     if (!e) return;
     assert(!e->stepping);
+    take_requests(e);
     for (glia_request *r; (r = any_request(e)) != NULL;) remove_request(e, r);
     close_ranks(e);
+    glia_inbox_free(&e->inbox);
     free(e);
 }
 
@@ -155,7 +189,7 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) 
 
 static void tell(glia_request *r, glia_event *event) {
     const glia_drawn *token = r->untold;
-    event->request = r;
+    event->request = r->id;
     event->token = -1;
     if (!event->text) event->text = "";
     if (token) { /* the first event after a draw carries its token */
@@ -186,20 +220,36 @@ static void end_request(glia_engine *e, glia_request *r, glia_finish finish) {
 
 /* ---- requests ------------------------------------------------------------- */
 
+/* Any thread. */
+static glia_status leads(const glia_engine *e, glia_err *err) {
+    if (e->rank.rank == 0) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "this process is rank %d: rank 0 takes requests, the others glia_engine_follow() it",
+                     e->rank.rank);
+}
+
 GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
-                                        glia_event_fn *on_event, void *user, glia_request **out,
-                                        glia_err *err) {
+                                        glia_event_fn *on_event, void *user, uint64_t *id, glia_err *err) {
     glia_request *r = NULL;
-    glia_status status = glia_engine_leads(e, err);
+    glia_status status = leads(e, err);
+    if (id) *id = 0;
     if (!status) status = glia_request_create(&r, &e->rules, ids, n, s, err);
-    if (out) *out = r;
     if (status) return status;
     r->on_event = on_event;
     r->user = user;
-    glia_scheduler_add(&e->leader.scheduler, &r->seq);
-    e->n_requests++;
-    return GLIA_OK;
+    status = glia_inbox_put(&e->inbox, r, id, err);
+    if (status) glia_request_free(r);
+    return status;
 }
+
+GLIA_API void glia_request_abort(glia_engine *e, uint64_t id) { glia_inbox_abort(&e->inbox, id); }
+
+GLIA_API bool glia_engine_wait(glia_engine *e, int timeout_ms) {
+    assert(!e->stepping);
+    return glia_inbox_wait(&e->inbox, timeout_ms);
+}
+
+GLIA_API void glia_engine_wake(glia_engine *e) { glia_inbox_wake(&e->inbox); }
 
 static glia_request *find_aborted(const glia_engine *e) {
     const glia_scheduler *s = &e->leader.scheduler;
@@ -219,17 +269,14 @@ static void abort_request(glia_engine *e, glia_request *r) {
 /* ---- orders ----------------------------------------------------------------- */
 
 glia_status glia_engine_leads(const glia_engine *e, glia_err *err) {
-    if (e->dead.status) return glia_fail(err, e->dead.status, "%s", e->dead.msg);
-    if (e->rank.rank == 0) return GLIA_OK;
-    return glia_fail(err, GLIA_ERR_ARGUMENT,
-                     "this process is rank %d: rank 0 takes requests, the others glia_engine_follow() it",
-                     e->rank.rank);
+    return e->dead.status ? glia_fail(err, e->dead.status, "%s", e->dead.msg) : leads(e, err);
 }
 
 glia_status glia_engine_order(glia_engine *e, glia_err *err) {
     const glia_status status = glia_rank_lead(&e->rank, &e->dead);
     if (!status) return GLIA_OK;
     e->over = true;
+    glia_inbox_close(&e->inbox, &e->dead);
     return glia_fail(err, status, "%s", e->dead.msg);
 }
 
@@ -306,17 +353,22 @@ static glia_status deliver_all(glia_engine *e, glia_err *err) {
 
 /* No step can follow: every request ends. */
 static void abort_all(glia_engine *e) {
+    take_requests(e);
     for (glia_request *r; (r = any_request(e)) != NULL;) abort_request(e, r);
 }
 
 GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err) {
     assert(!e->stepping); /* not from a callback */
-    *left = e->n_requests;
+    *left = glia_inbox_count(&e->inbox);
     glia_status status = glia_engine_leads(e, err);
     if (status) return status;
     e->stepping = true;
     glia_guard_enter();
-    for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
+    const bool aborts =
+        glia_inbox_take_aborts(&e->inbox); /* of requests that are taken next, or were before */
+    take_requests(e);
+    if (aborts)
+        for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
     if (glia_leader_plan_step(&e->leader)) status = take(e, err);
     if (status)
         abort_all(e);
@@ -324,6 +376,6 @@ GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *er
         status = deliver_all(e, err);
     glia_guard_leave();
     e->stepping = false;
-    *left = e->n_requests;
+    *left = glia_inbox_count(&e->inbox);
     return status;
 }

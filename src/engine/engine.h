@@ -33,7 +33,8 @@ void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const 
                       int threads, glia_comm_kind kind, glia_plan *plan);
 
 /* The ranks of a world of processes open together. Errors: GLIA_ERR_NOMEM,
- * GLIA_ERR_ARGUMENT (more threads than can be had), what another rank says. */
+ * GLIA_ERR_ARGUMENT (more threads than can be had), what another rank says. The engine
+ * frees config->world, also on failure. */
 glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config, glia_err *err);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "engine/followers.h"
+#include "engine/inbox.h"
 #include "engine/leader.h"
 
 struct glia_engine {
@@ -14,7 +15,7 @@ struct glia_engine {
     glia_followers followers; /* of this process */
     glia_leader leader;       /* empty where this rank follows */
     int score_rows;
-    size_t n_requests;
+    glia_inbox inbox;    /* any thread; all else is the engine thread's */
     bool stepping, over; /* over: no order follows */
     glia_err dead;       /* why no step can follow */
     glia_engine_stats stats;

@@ -121,8 +121,6 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *c,
 
 void glia_request_free(glia_request *r) { free(r); }
 
-GLIA_API void glia_request_abort(glia_request *r) { atomic_store(&r->aborted, true); }
-
 glia_draw glia_request_draw(const glia_request *r, int ahead) {
     const int n = r->seq.n_tokens + ahead;
     return (glia_draw){

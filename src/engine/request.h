@@ -30,6 +30,9 @@ struct glia_request {
     int32_t *endings; /* [n_endings] eos, then stop tokens: forbidden before min_tokens */
     size_t n_endings, n_eos;
     const glia_drawn *untold; /* the token that the next event carries; NULL: none */
+    /* of engine/inbox.h */
+    uint64_t id;
+    glia_request *live_next, **live_before;
 };
 
 /* What requests of an engine have in common. */
