@@ -60,17 +60,21 @@ test: setup ## build, then every test; T="name name" runs only these
 
 check-programs: $(CHECKS)
 
-# ARM is built here and runs under qemu, whose plain C takes minutes for what these tests multiply;
-# the MPI of another processor is not there.
+# An ARM build, run under qemu with the plain-C kernels. Some tests need minutes there, or MPI.
 ARM_CC      ?= aarch64-linux-gnu-gcc
 ARM_RUNNER  := qemu-aarch64-static -L /
-ARM_WITHOUT := device comm_mpi ranks_mpi mpi_streams
-arm: ## build for 64-bit ARM and run its tests under qemu
+ARM_WITHOUT := device generate comm_mpi ranks_mpi mpi_streams
+arm: ## build for 64-bit ARM, run its tests under qemu, compare its logits with x86's bit for bit
 	@$(SETUP) arm
 	@for t in $(filter $(ARM_WITHOUT),$(T)); do echo "SKIPPED: ARM: $$t: too slow under qemu, or in need of MPI"; done
 	@$(MAKE) --no-print-directory test B=build/arm CC="$(ARM_CC)" RUNNER="$(ARM_RUNNER)" SETUP=true \
 	  T="$(filter-out $(ARM_WITHOUT),$(T))"
 	@$(MAKE) --no-print-directory -s all
+	@tools/same_bits . build/arm/glia --runner "$(ARM_RUNNER)" \
+	  --only "formats, ref, tests/golden" --only "chunks, ref, tests/golden" \
+	  --only "ranks, ref, tests/golden/ranks/qwen3-16-4" \
+	  --only "formats, ref, models/qwen3-demo, bfloat16 cache" \
+	  --only "formats, ref, models/smollm3-demo, float32 cache"
 
 san: ## every test under AddressSanitizer and UBSan, then the threaded ones under ThreadSanitizer
 	@$(MAKE) --no-print-directory test B=build/asan SETUP=true \
