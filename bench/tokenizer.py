@@ -3,11 +3,11 @@
 
     python bench/tokenizer.py [--runs 7] [--mb 10] [--shared ../shared]
 
-needs `pip install tokenizers==0.22.2` and a built build/tests/check_tokenizer.
-The text is drawn with a fixed seed: golden texts with their words reshuffled,
-Python's standard library, JSON records, prose of vocabulary words by Zipf's law;
-its hash is printed, for the library's sources vary with the Python version. Runs
-of both take turns; medians, and the ratio of medians. All ids are compared.
+Needs `pip install tokenizers==0.22.2` and a built build/tests/check_tokenizer.
+The text is made with a fixed seed: golden texts with shuffled words, Python's
+standard library, JSON records, prose of vocabulary words by Zipf's law. Its hash
+is printed, since the library's sources vary with the Python version. The two
+programs alternate. Prints medians and the ratio of medians. Compares all ids.
 """
 import argparse
 import hashlib

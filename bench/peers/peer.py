@@ -1,5 +1,6 @@
-"""One engine of bench/peers/run other than Glia: loads a model, then answers the
-commands of turns.c, one a line on standard input, with one JSON object a line.
+"""An engine of bench/peers/run other than Glia. Loads a model, then reads the
+commands of turns.c from standard input, one a line, and answers each with one
+line of JSON.
 
     python peer.py llama|openvino|transformers MODEL THREADS BATCH SEQUENCE_LENGTH OPTION
 """
@@ -22,7 +23,7 @@ def read_ids(path, n):
 
 
 class Llama:
-    """llama.cpp by its C interface: one context for each use, the KV cache of prompts kept."""
+    """llama.cpp by its C interface: one context for each kind of command; the KV cache of prompts is kept."""
 
     def __init__(self, path, threads, batch, length, _):
         import llama_cpp
@@ -39,7 +40,7 @@ class Llama:
         self.note = llama_cpp.llama_print_system_info().decode().strip()
 
     def context(self, batch, length):
-        """The context for so many sequences, and the ids each one's cache holds."""
+        """The context for `batch` sequences, and the ids that the cache of each holds."""
         if batch not in self.contexts:
             params = self.c.llama_context_default_params()
             params.n_ctx = batch * (length + 255 & -256)
@@ -50,7 +51,7 @@ class Llama:
         return self.contexts[batch]
 
     def hold(self, context, held, wanted):
-        """Make the cache hold just the ids `wanted` of each sequence; what it has of them stays."""
+        """Make the cache hold exactly the ids `wanted` of each sequence; keep the prefix that it already has."""
         memory, rows = self.c.llama_get_memory(context), []
         for s, ids in enumerate(wanted):
             n = 0
@@ -62,7 +63,7 @@ class Llama:
         self.feed(context, rows, set())
 
     def feed(self, context, rows, wanted):
-        """rows: (id, position, sequence); logits of those in `wanted`, by place."""
+        """rows: (id, position, sequence). Returns the logits of the rows whose index is in `wanted`."""
         for at in range(0, len(rows), CHUNK):
             piece = rows[at:at + CHUNK]
             batch = self.c.llama_batch_init(len(piece), 0, 1)
@@ -228,7 +229,7 @@ class Transformers:
 
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print must not mix with answers
     kind, path, threads, batch, length, option = sys.argv[1:]
 
     def answer(thing):
@@ -237,10 +238,10 @@ def main():
     try:
         engine = {"llama": Llama, "openvino": OpenVINO, "transformers": Transformers}[kind](
             path, int(threads), int(batch), int(length), option)
-    except Exception as e:  # whatever a library raises is the answer
+    except Exception as e:  # any exception of a library becomes the answer
         answer({"error": f"{type(e).__name__}: {e}"})
         raise
-    # Loaded, hence measured and no longer a job: tools that stop jobs by name know it.
+    # Rename the process after loading: tools that stop jobs by name must not stop it.
     ctypes.CDLL(None).prctl(15, b"peer-" + kind.encode(), 0, 0, 0)
     answer({"version": engine.version, "note": engine.note})
     for line in sys.stdin:

@@ -1,10 +1,10 @@
-/* turns.c - Glia as one of the engines of bench/peers/run: loads a model, then
- * answers one command a line on standard input with one JSON object a line.
+/* turns.c - Glia as an engine of bench/peers/run. Loads a model, then reads commands
+ * from standard input, one a line, and answers each with one line of JSON.
  *     turns DIR none|int8|w8a8 THREADS BATCH SEQUENCE_LENGTH
  *     prefill IDS N FROM              seconds for the prompt's tokens FROM..N; FROM a multiple of 512
  *     decode IDS BATCH PROMPT STEPS   seconds for STEPS more tokens of each sequence
- *     logits IDS N OUT                the last position's logits, float32, into OUT
- *     ceilings                        what this machine can do in this minute
+ *     logits IDS N OUT                writes the last position's logits, float32, to OUT
+ *     ceilings                        the machine's ceilings, measured now
  * IDS is a file of int32 token ids; sequence i begins at i * PROMPT. */
 #include <glia.h>
 #include <stdio.h>
@@ -164,9 +164,7 @@ int main(int argc, char **argv) {
                                         .sequence_length = atoi(argv[5]),
                                         .prefill_chunk_size = CHUNK,
                                         .no_prefix_cache = true};
-    glia_options o = {.dtype = GLIA_DTYPE_BF16,
-                      .threads = atoi(argv[3]),
-                      .engine = &engine};
+    glia_options o = {.dtype = GLIA_DTYPE_BF16, .threads = atoi(argv[3]), .engine = &engine};
     if (strcmp(argv[2], "int8") == 0) o.quantization = GLIA_QUANTIZATION_INT8;
     if (strcmp(argv[2], "w8a8") == 0) o.quantization = GLIA_QUANTIZATION_W8A8;
     if (glia_model_load(&t.model, argv[1], NULL, &o, &err) == GLIA_OK &&
@@ -174,7 +172,7 @@ int main(int argc, char **argv) {
         glia_sampling_defaults(t.model, &t.sampling);
         t.sampling.do_sample = false;
         t.sampling.ignore_eos = true;
-        prctl(PR_SET_NAME, "peer-glia"); /* as peer.py does: loaded, hence measured, not a job */
+        prctl(PR_SET_NAME, "peer-glia"); /* as peer.py: tools that stop jobs by name must not stop it */
         tell_ready(&t);
         t.row = calloc(t.vocabulary, sizeof *t.row);
         while (t.row && fgets(line, sizeof line, stdin)) obey(&t, line, &err);

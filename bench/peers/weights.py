@@ -1,12 +1,12 @@
-"""Random weights of published shapes, and the same weights in each peer's own format.
+"""Make random weights of published shapes, and the same weights in each peer's format.
 
     python weights.py hf MODEL DIR          config.json and model.safetensors (bfloat16)
     python weights.py gguf DIR BF16|Q8_0 FILE
     python weights.py openvino DIR OUT      bfloat16 IR by optimum-intel
     python weights.py openvino-int8 IR OUT  its linear layers as int8 by NNCF
 
-Matrices are normal with the standard deviation 0.02, norms are 1. The GGUF is
-written here, not by llama.cpp's converter, which needs a published tokenizer.
+Matrices have a normal distribution with standard deviation 0.02; norms are 1. This
+program writes the GGUF itself, since llama.cpp's converter needs a published tokenizer.
 """
 import json
 import pathlib
@@ -20,7 +20,7 @@ COMMON = {"attention_bias": False, "attention_dropout": 0.0, "hidden_act": "silu
 QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 128, "vocab_size": 151936,
          "max_position_embeddings": 40960, "rope_theta": 1000000, "num_attention_heads": 16,
          "num_key_value_heads": 8, "num_hidden_layers": 28, "bos_token_id": 151643, "eos_token_id": 151645}
-# As published in each model's config.json.
+# From the published config.json of each model.
 MODELS = {
     "qwen3-0.6b": {**COMMON, **QWEN3, "hidden_size": 1024, "intermediate_size": 3072},
     "qwen3-1.7b": {**COMMON, **QWEN3, "hidden_size": 2048, "intermediate_size": 6144},
@@ -35,7 +35,7 @@ MODELS = {
 
 
 def shapes(c):
-    """Every tensor's name and shape, in the order of computation."""
+    """Name and shape of every tensor, in the order of computation."""
     hidden, inner = c["hidden_size"], c["intermediate_size"]
     head = c.get("head_dim", hidden // c["num_attention_heads"])
     q, kv = head * c["num_attention_heads"], head * c["num_key_value_heads"]
@@ -82,14 +82,14 @@ def make_hf(model, out):
             if len(shape) == 1:
                 f.write(to_bf16(np.ones(shape, np.float32)).tobytes())
                 continue
-            for _ in range(0, shape[0], 2048):  # by pieces, for memory's sake
+            for _ in range(0, shape[0], 2048):  # in pieces, to save memory
                 rows = min(2048, shape[0] - _)
                 f.write(to_bf16(rng.standard_normal((rows, shape[1]), np.float32) * np.float32(0.02)).tobytes())
     (out / "config.json").write_text(json.dumps(config, indent=1))
 
 
 def read_hf(directory):
-    """Name and bfloat16 bits, mapped, of every tensor."""
+    """Name and mapped bfloat16 bits of every tensor."""
     path = directory / "model.safetensors"
     with open(path, "rb") as f:
         length = int.from_bytes(f.read(8), "little")
@@ -117,7 +117,7 @@ def gguf_name(name):
 
 
 def paired(rows, heads):
-    """llama.cpp turns SmolLM3's neighbours, Transformers turns halves: reorder the rows of each head."""
+    """Reorder the rows of each head: llama.cpp rotates neighbours in SmolLM3, Transformers rotates halves."""
     n, k = rows.shape
     return rows.reshape(heads, 2, n // heads // 2, k).swapaxes(1, 2).reshape(n, k)
 
@@ -160,7 +160,7 @@ def make_gguf(directory, kind, out):
 
 
 def make_tokenizer(vocabulary, directory):
-    """OpenVINO GenAI wants one, though every prompt is ids: 256 bytes and made-up words."""
+    """OpenVINO GenAI needs a tokenizer, although prompts are ids: this one has 256 bytes and invented words."""
     from openvino import save_model
     from openvino_tokenizers import convert_tokenizer
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
