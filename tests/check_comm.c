@@ -147,10 +147,10 @@ static void count_bytes(comm_rank *r, int thread) {
     glia_comm_gather(r->c, thread, r->out, in,
                      &(glia_gather){.rows = 3, .n = 4, .unit = 10, .ld_in = 10, .ld_out = 40}, 2);
     glia_comm_exchange(r->c, thread, r->out, in, 50, 60);
-    const glia_sum two = {.n = 40000, .parts = 2, .stride = 50000};
-    glia_comm_all_reduce_parts(r->c, thread, r->out, in, &two);
-    const glia_sum three = {.n = 8, .unit = 100, .parts = 3, .stride = 800};
-    glia_comm_reduce_scatter_parts(r->c, thread, r->out, in, &three);
+    const glia_sum two = {.n = 40000, .per_rank = 2, .stride = 50000};
+    glia_comm_all_reduce_many(r->c, thread, r->out, in, &two);
+    const glia_sum three = {.n = 8, .unit = 100, .per_rank = 3, .stride = 800};
+    glia_comm_reduce_scatter_many(r->c, thread, r->out, in, &three);
     glia_comm_broadcast(r->c, thread, in, 77, 1);
     glia_comm_barrier(r->c, thread);
     atomic_fetch_add(&r->done, 1);

@@ -102,7 +102,7 @@ static inline void comm_try_reduce_scatter(comm_rank *r, int thread, int round, 
  * The all-reduce adds to the output. */
 static inline void comm_try_parts(comm_rank *r, int thread, int round, size_t n, int parts) {
     const size_t stride = n + 5, unit = n % 7 + 1;
-    glia_sum s = {.n = n, .parts = parts, .stride = stride, .add = true};
+    glia_sum s = {.n = n, .per_rank = parts, .stride = stride, .add = true};
     float *in = comm_in(r, round);
     size_t from, to, first, last;
     for (int again = 0; again < 2; again++) { /* all-reduce overwrites its operands: fill them again */
@@ -121,9 +121,9 @@ static inline void comm_try_parts(comm_rank *r, int thread, int round, size_t n,
             glia_share(s.n, glia_comm_rank(r->c), glia_comm_size(r->c), &first, &last);
             first *= unit;
             last *= unit;
-            glia_comm_reduce_scatter_parts(r->c, thread, r->out, in, &s);
+            glia_comm_reduce_scatter_many(r->c, thread, r->out, in, &s);
         } else {
-            glia_comm_all_reduce_parts(r->c, thread, r->out, in, &s);
+            glia_comm_all_reduce_many(r->c, thread, r->out, in, &s);
         }
         pthread_barrier_wait(&r->team);
         glia_share(last - first, thread, r->threads, &from, &to);

@@ -1,4 +1,4 @@
-/* comm.c - worlds, groups, failures, and the collectives' entrances, which count. */
+/* comm.c - worlds, groups, failures, and the entry points of collectives, which count costs. */
 #define _GNU_SOURCE
 #include "comm/impl.h"
 
@@ -80,11 +80,11 @@ static glia_comm *new_group(glia_world *w, int size, int threads) {
     c->threads = threads;
     c->spins = spins(w, threads);
     c->member = calloc((size_t)size, sizeof *c->member);
-    c->turn = aligned_alloc(GLIA_LINE, (size_t)threads * sizeof *c->turn);
+    c->arrivals = aligned_alloc(GLIA_LINE, (size_t)threads * sizeof *c->arrivals);
     c->team = aligned_alloc(GLIA_LINE, sizeof *c->team);
-    if (c->turn) memset(c->turn, 0, (size_t)threads * sizeof *c->turn);
+    if (c->arrivals) memset(c->arrivals, 0, (size_t)threads * sizeof *c->arrivals);
     if (c->team) memset(c->team, 0, sizeof *c->team);
-    if (c->member && c->turn && c->team) return c;
+    if (c->member && c->arrivals && c->team) return c;
     glia_comm_drop(c);
     return NULL;
 }
@@ -92,7 +92,7 @@ static glia_comm *new_group(glia_world *w, int size, int threads) {
 void glia_comm_drop(glia_comm *c) {
     if (!c) return;
     free(c->member);
-    free(c->turn);
+    free(c->arrivals);
     free(c->team);
     free(c);
 }
@@ -171,8 +171,8 @@ size_t glia_window_bytes(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE
 
 size_t glia_staging_bytes(int size, size_t bytes) { return bytes + 128 * 1024 + (size_t)size * GLIA_LINE; }
 
-/* What mpi.c keeps beside the staging: where operands stand, and two requests per rank (an MPI_Request is
- * a pointer at most). */
+/* What mpi.c keeps beside the staging: the addresses of summands, and two requests per rank (an MPI_Request
+ * is at most as large as a pointer). */
 static size_t list_bytes(int size) { return (GLIA_RANKS_MAX + 2 * (size_t)size) * sizeof(void *); }
 
 size_t glia_comm_memory(glia_comm_kind kind, int size, size_t bytes) {
@@ -199,7 +199,7 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_
 
 /* ---- agreement --------------------------------------------------------------- */
 
-/* What ranks compare; the first three fields stay where they are in every version. */
+/* What ranks compare. The offsets of the first three fields are the same in every version. */
 typedef struct {
     int32_t layout;
     int32_t status;
@@ -208,7 +208,7 @@ typedef struct {
     char msg[sizeof((glia_err *)0)->msg];
 } note;
 
-/* Cut both lists "item, item, ..." down to the items where they first differ. */
+/* Narrow both lists "item, item, ..." to the first item that differs. */
 static void first_difference(const char **a, const char **b, int *len_a, int *len_b) {
     size_t at = 0;
     for (size_t i = 0; (*a)[i] && (*a)[i] == (*b)[i]; i++)
@@ -219,7 +219,7 @@ static void first_difference(const char **a, const char **b, int *len_a, int *le
     *len_b = (int)strcspn(*b, ",");
 }
 
-/* Compare rank r's note with rank 0's; a sentence where they differ. */
+/* Compare the note of rank r with the note of rank 0. */
 static glia_status compare(const note *of, int r, glia_err *err) {
     if (of[r].layout != of[0].layout || strcmp(of[r].version, of[0].version) != 0)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "rank %d runs Glia %s, rank 0 runs Glia %s", r,
@@ -280,13 +280,13 @@ void glia_comm_barrier(glia_comm *c, int thread) {
     count(c, thread, since, 0);
 }
 
-void glia_comm_all_reduce_parts(glia_comm *c, int thread, float *out, float *in, const glia_sum *s) {
-    assert(s->parts >= 1 && s->parts <= GLIA_RANKS_MAX / c->size);
+void glia_comm_all_reduce_many(glia_comm *c, int thread, float *out, float *in, const glia_sum *s) {
+    assert(s->per_rank >= 1 && s->per_rank <= GLIA_RANKS_MAX / c->size);
     const double since = begin(thread);
-    const size_t others = (size_t)(c->size - 1) * (size_t)s->parts;
+    const size_t others = (size_t)(c->size - 1) * (size_t)s->per_rank;
     size_t floats = others * s->n, from, to;
-    if (!glia_comm_in_one_go(s->n, c->size, s->parts)) {
-        glia_comm_part(s->n, c->rank, c->size, &from, &to);
+    if (!glia_comm_in_one_go(s->n, c->size, s->per_rank)) {
+        glia_comm_slice(s->n, c->rank, c->size, &from, &to);
         floats = others * (to - from) + s->n - (to - from);
     }
     c->table->all_reduce(c, thread, out, in, s);
@@ -294,14 +294,13 @@ void glia_comm_all_reduce_parts(glia_comm *c, int thread, float *out, float *in,
 }
 
 void glia_comm_all_reduce(glia_comm *c, int thread, float *out, float *in, size_t n, bool add) {
-    glia_comm_all_reduce_parts(c, thread, out, in, &(glia_sum){.n = n, .parts = 1, .add = add});
+    glia_comm_all_reduce_many(c, thread, out, in, &(glia_sum){.n = n, .per_rank = 1, .add = add});
 }
 
-void glia_comm_reduce_scatter_parts(glia_comm *c, int thread, float *out, const float *in,
-                                    const glia_sum *s) {
-    assert(s->parts >= 1 && s->parts <= GLIA_RANKS_MAX / c->size);
+void glia_comm_reduce_scatter_many(glia_comm *c, int thread, float *out, const float *in, const glia_sum *s) {
+    assert(s->per_rank >= 1 && s->per_rank <= GLIA_RANKS_MAX / c->size);
     const double since = begin(thread);
-    const size_t others = (size_t)(c->size - 1) * (size_t)s->parts;
+    const size_t others = (size_t)(c->size - 1) * (size_t)s->per_rank;
     size_t from, to;
     glia_share(s->n, c->rank, c->size, &from, &to);
     c->table->reduce_scatter(c, thread, out, in, s);
@@ -310,8 +309,8 @@ void glia_comm_reduce_scatter_parts(glia_comm *c, int thread, float *out, const 
 
 void glia_comm_reduce_scatter(glia_comm *c, int thread, float *out, const float *in, size_t n, size_t unit,
                               bool add) {
-    const glia_sum s = {.n = n, .unit = unit, .parts = 1, .add = add};
-    glia_comm_reduce_scatter_parts(c, thread, out, in, &s);
+    const glia_sum s = {.n = n, .unit = unit, .per_rank = 1, .add = add};
+    glia_comm_reduce_scatter_many(c, thread, out, in, &s);
 }
 
 void glia_comm_gather(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g, int root) {

@@ -12,7 +12,7 @@ static bool wait_gate(const glia_comm *c, glia_counter *gate, unsigned meeting, 
 }
 
 bool glia_meet(glia_comm *c, int thread) {
-    const unsigned meeting = ++c->turn[thread].group;
+    const unsigned meeting = ++c->arrivals[thread].group;
     const bool processes = c->world->table->mpi;
     if (glia_world_failed(c->world)) return false;
     if (atomic_fetch_add(&c->here, 1) + 1 == meeting * (unsigned)c->threads)
@@ -25,7 +25,7 @@ bool glia_meet(glia_comm *c, int thread) {
 }
 
 bool glia_meet_team(glia_comm *c, int thread) {
-    const unsigned meeting = ++c->turn[thread].team;
+    const unsigned meeting = ++c->arrivals[thread].team;
     if (glia_world_failed(c->world)) return false;
     if (atomic_fetch_add(&c->here_team, 1) + 1 == meeting * (unsigned)c->threads)
         glia_counter_set(c->team, meeting, false);

@@ -1,4 +1,4 @@
-/* impl.h - what the files of comm/ know of each other; nobody else includes it. */
+/* impl.h - what the files of comm/ share. No file outside comm/ includes it. */
 #ifndef GLIA_COMM_IMPL_H
 #define GLIA_COMM_IMPL_H
 
@@ -23,60 +23,60 @@ typedef struct {
 
 typedef struct glia_world glia_world;
 
-/* What kinds of worlds do differently. Host calls: one thread of each rank. */
+/* What the kinds of worlds do differently. One thread of each rank calls these. */
 typedef struct {
     bool mpi; /* ranks are MPI processes */
-    /* all [size, bytes] = every rank's `mine`; false once a rank has failed. */
+    /* Gather every rank's `mine` into all [size, bytes]; false once a rank has failed. */
     bool (*exchange)(glia_comm *c, const void *mine, size_t bytes, void *all);
     glia_status (*share)(glia_comm *c, size_t bytes, glia_err *err);
-    glia_status (*copy)(glia_comm **out, glia_comm *c, glia_err *err);
-    void (*tell)(glia_world *w,
-                 const char *sentence); /* this rank's failure to other processes; may be NULL */
-    void (*free)(glia_comm *c);         /* after the last collective */
+    glia_status (*copy)(glia_comm **out, glia_comm *c, glia_err *err); /* NULL: none */
+    /* Report this rank's failure to other processes; NULL if there are none. */
+    void (*tell)(glia_world *w, const char *sentence);
+    void (*free)(glia_comm *c); /* after the last collective */
 } glia_world_table;
 
-/* What went wrong first. */
+/* The first failure of a world. */
 typedef struct {
-    atomic_int failed; /* 0; 1: a sentence is being written; 2: it is there */
+    atomic_int failed; /* 0: no; 1: `why` is being written; 2: `why` is complete */
     char why[sizeof((glia_err *)0)->msg];
 } glia_failure;
 
 /* Shared by the ranks of one process. */
 struct glia_world {
     const glia_world_table *table;
-    const char *name; /* of groups whose members see each other's memory */
+    const char *name; /* of a group whose ranks see each other's memory */
     int size;
     int local; /* ranks on this machine, which share its cores */
     atomic_int users;
-    glia_failure *failure; /* its own, or that of the world it is a copy of */
+    glia_failure *failure; /* &own_failure, or the failure of the world that was copied */
     glia_failure own_failure;
-    glia_gates **gates; /* [size]; NULL for ranks whose memory is not seen here */
+    glia_gates **gates; /* [size]; NULL for a rank whose memory this process does not map */
     char **area;        /* [size]; likewise */
-    void *part;         /* what the kind of world needs */
+    void *state;        /* of this kind of world */
 };
 
 /* Bytes that an MPI rank allocates for an area of `bytes`: its window, and the
- * staging for operands of a sum or packed rows of a gather. */
+ * staging for summands or packed rows of a gather. */
 size_t glia_window_bytes(size_t bytes);
 size_t glia_staging_bytes(int size, size_t bytes);
 
-/* Set the world's failure to `sentence`; false where it has one. */
+/* Set the world's failure to `sentence`; false if it has failed before. */
 bool glia_world_fail(glia_world *w, const char *sentence);
-/* The sentence of a world that failed. */
+/* The sentence of a failed world. */
 const char *glia_world_why(const glia_world *w);
 static inline bool glia_world_failed(const glia_world *w) {
     return atomic_load_explicit(&w->failure->failed, memory_order_acquire) != 0;
 }
 
-/* ---- a rank's end of a group -------------------------------------------------- */
+/* ---- a rank's handle of a group ------------------------------------------------ */
 
-/* The collectives of comm.h, after the wrappers there have counted them. */
+/* The collectives of comm.h, without the counting of costs. */
 typedef struct {
     void (*barrier)(glia_comm *c, int thread);
     void (*all_reduce)(glia_comm *c, int thread, float *out, float *in, const glia_sum *s);
     void (*reduce_scatter)(glia_comm *c, int thread, float *out, const float *in, const glia_sum *s);
     void (*gather)(glia_comm *c, int thread, void *out, const void *in, const glia_gather *g,
-                   int root); /* GLIA_EVERYONE: an all-gather */
+                   int root); /* GLIA_EVERYONE means an all-gather */
     void (*exchange)(glia_comm *c, int thread, void *out, const void *in, size_t bytes, size_t ld_in);
     void (*broadcast)(glia_comm *c, int thread, void *buf, size_t bytes, int root);
 } glia_comm_table;
@@ -84,70 +84,70 @@ typedef struct {
 extern const glia_comm_table glia_comm_shared_table;
 extern const glia_comm_table glia_comm_messages_table; /* built with MPI */
 
-/* One thread's count of the meetings it came to. */
+/* How many meetings of the group and of the team a thread has come to. */
 typedef struct {
     _Alignas(GLIA_LINE) unsigned group;
     unsigned team;
-} glia_turn;
+} glia_arrivals;
 
 struct glia_comm {
     const char *name;
     const glia_comm_table *table;
     glia_world *world;
-    glia_comm *root; /* the rank's end of the world; itself there */
+    glia_comm *root; /* the rank's handle of the world, which is its own root */
     int rank, size, threads;
-    int slot;           /* which gate of each rank this group uses */
-    int spins;          /* before a waiting thread yields its core */
-    int *member;        /* [size] their ranks in the world */
-    glia_turn *turn;    /* [threads] */
-    glia_counter *team; /* where the threads of this rank meet among themselves */
-    atomic_uint here;   /* threads of this rank that came to the group's meetings */
-    atomic_uint here_team;
+    int slot;                /* index of this group's gate in glia_gates */
+    int spins;               /* of glia_waiting */
+    int *member;             /* [size] the rank in the world of each rank of the group */
+    glia_arrivals *arrivals; /* [threads] */
+    glia_counter *team;      /* gate of this rank's own threads */
+    atomic_uint here; /* arrivals of this rank's threads at meetings of the group, all meetings together */
+    atomic_uint here_team; /* likewise of the team */
 
-    /* of the world's end alone */
-    int slots; /* gates given out */
+    /* in the handle of the world only */
+    int slots; /* gates in use */
     size_t area_bytes;
-    void *own; /* what the kind of world needs */
     glia_comm_cost cost;
 };
 
-/* A world of `size` ranks, none of which is local yet; NULL: no memory. */
+/* A world of `size` ranks without gates and areas; NULL without memory. */
 glia_world *glia_world_new(const glia_world_table *table, const char *name, int size);
 void glia_world_free(glia_world *w);
-/* The end of one of its ranks, used by one thread. */
+/* The handle of one of its ranks, for one thread. */
 glia_status glia_comm_new(glia_comm **out, glia_world *w, int rank, glia_err *err);
-/* Choose its collectives, when it is known whose memory is seen here. */
+/* Choose the collectives of a group, by the gates that this process maps. */
 void glia_comm_choose(glia_comm *c);
-/* Release a group's own memory. */
+/* Free the handle itself. */
 void glia_comm_drop(glia_comm *c);
 
-/* Every thread of every rank of the group, or of this rank alone, has come;
- * false once a rank of the world has failed. */
+/* Wait until every thread of every rank of the group (of this rank alone) has come.
+ * Returns false once a rank of the world has failed. */
 bool glia_meet(glia_comm *c, int thread);
 bool glia_meet_team(glia_comm *c, int thread);
 
-/* ---- sums and cuts that every algorithm shares ------------------------------- */
+/* ---- sums and slices, the same in every algorithm ---------------------------- */
 
-/* Whether an all-reduce of n floats lets every rank read all of every other's:
- * one meeting and parts (size - 1) n floats, instead of two and (parts + 1) (size - 1) / size n. */
-bool glia_comm_in_one_go(size_t n, int size, int parts);
+/* Whether every rank of an all-reduce of n floats adds all of it, which takes one meeting and reads
+ * per_rank (size - 1) n floats. Else each rank adds a slice and reads the slices of the others, which takes
+ * two meetings and reads (per_rank + 1) (size - 1) / size n floats. */
+bool glia_comm_in_one_go(size_t n, int size, int per_rank);
 
-/* Part `i` of `of` of n floats, cut at whole cache lines. */
-void glia_comm_part(size_t n, int i, int of, size_t *from, size_t *to);
+/* Slice `i` of `of` of n floats, cut at whole cache lines. */
+void glia_comm_slice(size_t n, int i, int of, size_t *from, size_t *to);
 
-/* The rank that holds byte `col` of a row. */
+/* The rank that holds byte `col` of a gathered row. */
 int glia_comm_holder(const glia_gather *g, int size, size_t col);
 
-/* What a sum adds: `n` times `parts` operands, of which those of rank p begin at
- * base[p] + at bytes, or base[member[p]] + at, and stand `stride` bytes apart. */
+/* The summands of a sum: per_rank of each of n ranks. The summands of rank p begin at base[p] + at bytes, or
+ * at base[member[p]] + at, and lie `stride` bytes apart. */
 typedef struct {
     char *const *base;
     const int *member; /* NULL: 0, 1, ... */
     size_t at, stride;
-    int n, parts;
+    int n, per_rank;
 } glia_summands;
 
-/* out[i] (+)= operand 0 + operand 1 + ... for i in [0, n). out may be an operand. */
+/* out[i] (+)= summand 0 + summand 1 + ... for i in [0, n). out may be one of the summands. */
 void glia_comm_add_up(float *out, const glia_summands *src, size_t n, bool add);
 
 #endif

@@ -1,8 +1,8 @@
 /* mpi.c - worlds whose ranks are MPI processes.
  *
- * Ranks of one machine share windows and use the collectives of shared.c on
- * them; others send (mpi_messages.c). MPI is called by one thread of a rank,
- * only here and there, and never waited for without looking whether a rank has
+ * Ranks of one machine share windows and run the collectives of shared.c on them.
+ * Other ranks send messages (mpi_messages.c). One thread of a rank calls MPI, only
+ * in these two files. It never waits for MPI without checking whether a rank has
  * failed (mpi_lifeline.h). */
 #define _GNU_SOURCE
 #include "comm/mpi_world.h"
@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 enum { VERSION_BYTES = 32, OUTSIDE = 0, INSIDE, GIVEN_UP };
-enum { LEAVE, COPY }; /* what a rank does next with its world */
+enum { LEAVE, COPY }; /* what a rank does next with the world */
 
-static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
+static glia_mpi *state_of(const glia_comm *c) { return c->world->state; }
 
 static glia_status mpi_error(int code, const char *what, glia_err *err) {
     char text[MPI_MAX_ERROR_STRING];
@@ -37,22 +37,22 @@ void glia_mpi_fail(glia_comm *c, int code) {
 
 /* Either glia_mpi_enter() sees the failure, or another_is_gone() sees that the thread is inside MPI. */
 bool glia_mpi_enter(glia_comm *c) {
-    atomic_store(&part_of(c)->first->inside, INSIDE);
+    atomic_store(&state_of(c)->first->inside, INSIDE);
     if (!glia_world_failed(c->world)) return true;
     glia_mpi_leave(c);
     return false;
 }
 
 void glia_mpi_leave(glia_comm *c) {
-    if (atomic_exchange(&part_of(c)->first->inside, OUTSIDE) == GIVEN_UP)
-        for (;;) pause(); /* the process is being ended */
+    if (atomic_exchange(&state_of(c)->first->inside, OUTSIDE) == GIVEN_UP)
+        for (;;) pause(); /* last_words is ending the process */
 }
 
 /* Another process is gone, and the world's failure says so. If this rank's thread is inside MPI, it may
  * never come back: speak for it. */
 static void another_is_gone(void *user) {
     glia_world *w = user;
-    glia_mpi *m = w->part;
+    glia_mpi *m = w->state;
     int inside = INSIDE;
     if (m->last_words && atomic_compare_exchange_strong(&m->inside, &inside, GIVEN_UP))
         m->last_words(glia_world_why(w));
@@ -65,7 +65,7 @@ static bool exchange(glia_comm *c, const void *mine, size_t bytes, void *all) {
     MPI_Request request;
     if (!glia_mpi_enter(c)) return false;
     int done = 0, code = MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE,
-                                        part_of(c)->all, &request);
+                                        state_of(c)->all, &request);
     glia_mpi_leave(c);
     while (code == MPI_SUCCESS && !done && glia_mpi_enter(c)) {
         code = MPI_Test(&request, &done, MPI_STATUS_IGNORE);
@@ -76,16 +76,16 @@ static bool exchange(glia_comm *c, const void *mine, size_t bytes, void *all) {
     return code == MPI_SUCCESS && done;
 }
 
-/* A window of `bytes` of each rank that is here, into base[world rank]. */
+/* Allocate a window of `bytes` and map those of all ranks in m->here, into base[rank in the world]. */
 static glia_status map_window(glia_comm *c, MPI_Win *window, size_t bytes, char **base, glia_err *err) {
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     MPI_Group here, all;
     MPI_Info info;
     void *mine;
     int local = 0;
     MPI_Comm_size(m->here, &local);
     MPI_Info_create(&info);
-    MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* each rank's pages on its own node */
+    MPI_Info_set(info, "alloc_shared_noncontig", "true"); /* pages of a rank stay on its NUMA node */
     int code = MPI_ERR_OTHER;
     if (glia_mpi_enter(c)) {
         code = MPI_Win_allocate_shared((MPI_Aint)glia_window_bytes(bytes), 1, info, m->here, &mine, window);
@@ -114,7 +114,7 @@ static glia_status map_window(glia_comm *c, MPI_Win *window, size_t bytes, char 
 static bool all_here(const glia_comm *c) { return c->world->local == c->size; }
 
 static glia_status map_staging(glia_comm *c, size_t bytes, glia_err *err) {
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     m->staging_bytes = glia_staging_bytes(c->size, bytes);
     void *p = mmap(NULL, m->staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return glia_fail_nomem(err, m->staging_bytes, "messages between ranks");
@@ -137,17 +137,17 @@ static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
     status = glia_comm_agree(c, wanted, status, err);
     if (status) return status;
     c->area_bytes = bytes;
-    status = map_window(c, &part_of(c)->area, bytes, c->world->area, err);
+    status = map_window(c, &state_of(c)->area, bytes, c->world->area, err);
     return glia_comm_agree(c, "", status, err);
 }
 
 static void tell(glia_world *w, const char *sentence) {
-    const glia_mpi *first = ((glia_mpi *)w->part)->first;
+    const glia_mpi *first = ((glia_mpi *)w->state)->first;
     if (first->lifeline) glia_lifeline_tell(first->lifeline, sentence);
 }
 
-/* All ranks say what they do next with their world. False: a rank has failed, or leaves while another copies
- * the world, which is a failure of the one that leaves. */
+/* Tell all ranks what this one does next with the world. Returns false if a rank has failed, or if one leaves
+ * the world while another copies it, which counts as a failure of the one that leaves. */
 static bool all_agree(glia_comm *c, char next) {
     char sentence[64], *all = malloc((size_t)c->size);
     const bool there = all && !glia_world_failed(c->world) && exchange(c, &next, 1, all);
@@ -162,12 +162,12 @@ static bool all_agree(glia_comm *c, char next) {
 
 static void release(glia_comm *c) {
     glia_world *w = c->world;
-    glia_mpi *m = w->part;
-    /* Nobody leaves while another still reads its memory. */
+    glia_mpi *m = w->state;
+    /* No rank unmaps its memory while another rank still reads it. */
     const bool well = all_agree(c, LEAVE);
     if (m != m->first) m->first->copied = false;
     glia_lifeline_free(m->lifeline);
-    if (well) { /* else MPI would wait for a rank that is gone */
+    if (well) { /* otherwise MPI would wait for a rank that is gone */
         if (m->area != MPI_WIN_NULL) MPI_Win_free(&m->area);
         if (m->gates != MPI_WIN_NULL) MPI_Win_free(&m->gates);
         if (m->here != MPI_COMM_NULL) MPI_Comm_free(&m->here);
@@ -189,7 +189,7 @@ static const glia_world_table mpi_world = {
 
 /* ---- beginning ------------------------------------------------------------------ */
 
-/* The first words between ranks, 32 bytes in every version of Glia. */
+/* Compare versions. This is the first exchange between ranks, 32 bytes in every version of Glia. */
 static glia_status same_version(glia_comm *c, glia_err *err) {
     char mine[VERSION_BYTES] = "", *all = calloc((size_t)c->size, VERSION_BYTES);
     glia_status status = GLIA_OK;
@@ -209,7 +209,7 @@ static glia_status same_version(glia_comm *c, glia_err *err) {
 }
 
 static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     const glia_lifeline_owner owner = {.world = c->world, .gone = another_is_gone, .user = c->world};
     glia_hub hub, *hubs = calloc((size_t)c->size, sizeof *hubs);
     glia_status status = GLIA_OK;
@@ -225,9 +225,9 @@ static glia_status connect_lifeline(glia_comm *c, glia_err *err) {
     return glia_comm_agree(c, "", status, err);
 }
 
-/* The ranks whose memory this one sees, and its gates among theirs. */
+/* Find the ranks whose memory this process can map, and share gates with them. */
 static glia_status share_gates(glia_comm *c, glia_err *err) {
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     if (!glia_mpi_enter(c)) return glia_comm_check(c, err);
     const int code = m->messages
                          ? MPI_Comm_split(m->all, c->rank, 0, &m->here)
@@ -242,10 +242,10 @@ static glia_status share_gates(glia_comm *c, glia_err *err) {
     return status;
 }
 
-/* The gates of all ranks, after which the world's collectives can be called. */
+/* Share the gates of all ranks. After that the collectives of the world can be called. */
 static glia_status open_gates(glia_comm *c, glia_err *err) {
     glia_status status = share_gates(c, err);
-    status = glia_comm_agree(c, part_of(c)->messages ? "messages" : "shared memory", status, err);
+    status = glia_comm_agree(c, state_of(c)->messages ? "messages" : "shared memory", status, err);
     if (!status) glia_comm_choose(c);
     return status;
 }
@@ -256,7 +256,7 @@ static glia_status begin(glia_comm *c, glia_err *err) {
     return status ? status : open_gates(c, err);
 }
 
-/* A world without gates whose ranks are those of `of`. The first world: m->first is NULL. */
+/* A world of the ranks of `of`, without gates. `first` is the world that it copies; NULL: none. */
 static glia_status new_world(glia_comm **out, MPI_Comm of, glia_mpi *first, bool messages, glia_err *err) {
     int rank, size;
     MPI_Comm_rank(of, &rank);
@@ -271,9 +271,9 @@ static glia_status new_world(glia_comm **out, MPI_Comm of, glia_mpi *first, bool
     if (status) {
         free(m);
         glia_world_free(w);
-        return status; /* the others see this process end */
+        return status; /* the other ranks notice when this process ends */
     }
-    w->part = m;
+    w->state = m;
     *m = (glia_mpi){.first = first ? first : m,
                     .messages = messages,
                     .all = MPI_COMM_NULL,
@@ -284,7 +284,7 @@ static glia_status new_world(glia_comm **out, MPI_Comm of, glia_mpi *first, bool
 }
 
 static glia_status copy(glia_comm **out, glia_comm *c, glia_err *err) {
-    glia_mpi *first = part_of(c);
+    glia_mpi *first = state_of(c);
     *out = NULL;
     if (first->copied)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED, "among processes a model has one engine at a time");
@@ -300,13 +300,13 @@ static glia_status copy(glia_comm **out, glia_comm *c, glia_err *err) {
     first->copied = true;
     int code = MPI_ERR_OTHER;
     if (glia_mpi_enter(c)) {
-        code = MPI_Comm_dup(first->all, &part_of(made)->all);
+        code = MPI_Comm_dup(first->all, &state_of(made)->all);
         glia_mpi_leave(c);
     }
     if (code != MPI_SUCCESS)
         glia_mpi_fail(c, code);
     else
-        MPI_Comm_set_errhandler(part_of(made)->all, MPI_ERRORS_RETURN);
+        MPI_Comm_set_errhandler(state_of(made)->all, MPI_ERRORS_RETURN);
     status = glia_comm_check(c, err);
     if (!status) status = open_gates(made, err);
     if (status)
@@ -326,7 +326,7 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_
     glia_comm *c;
     glia_status status = new_world(&c, MPI_COMM_WORLD, NULL, messages, err);
     if (status) return status;
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     m->finalise = !there;
     m->last_words = last_words;
     MPI_Comm_dup(MPI_COMM_WORLD, &m->all);

@@ -21,10 +21,10 @@
 
 enum { CONNECT_MS = 2000, ACCEPT_MS = 8000, SILENCE_MS = 8000, LEAVE_MS = 4000 };
 
-/* A rank that failed and says so, one that leaves, one that is gone. */
+/* A rank failed and says why; a rank leaves; a process is gone. */
 enum { FAILED = 1, GOODBYE, GONE };
 
-/* What goes over a line after the introduction. */
+/* What is sent over a line after the introduction. */
 typedef struct {
     int32_t kind;
     char sentence[sizeof((glia_failure *)0)->why];
@@ -32,7 +32,7 @@ typedef struct {
 
 typedef struct {
     int fd;
-    atomic_bool goodbye; /* nothing more will come, or the line is at its end */
+    atomic_bool goodbye; /* the rank leaves, or the line has ended */
     glia_peer peer;
     size_t got; /* bytes of `in` so far */
     frame in;
@@ -63,7 +63,7 @@ static void tell(glia_lifeline *l, int32_t kind, const char *sentence) {
 
 void glia_lifeline_tell(glia_lifeline *l, const char *sentence) { tell(l, FAILED, sentence); }
 
-/* Another rank failed, and is gone or not; the hub passes it on. */
+/* Record that another rank failed (kind GONE: its process is gone). The hub informs the other ranks. */
 static void learn(glia_lifeline *l, int32_t kind, const char *sentence) {
     const bool first = glia_world_fail(l->owner.world, sentence);
     if (l->hub && (first || kind == GONE)) tell(l, kind, glia_world_why(l->owner.world));
@@ -77,7 +77,7 @@ static void lost(glia_lifeline *l, const line *of, int why) {
     learn(l, GONE, sentence);
 }
 
-/* Read what has come on a line; false when it is at its end. */
+/* Read what has arrived on a line; false at the end of the line. */
 static bool listen_to(glia_lifeline *l, line *of) {
     const ssize_t n = recv(of->fd, (char *)&of->in + of->got, sizeof of->in - of->got, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
@@ -114,7 +114,7 @@ static void *watch(void *arg) {
 
 /* ---- connecting --------------------------------------------------------------- */
 
-/* The kernel asks for signs of life, so a machine that vanishes ends the line. */
+/* Let the kernel probe the peer, so that a line to a machine that vanished ends. */
 static void keep_alive(int fd) {
     const int on = 1, every_s = 2, tries = 3, silence_ms = SILENCE_MS;
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
@@ -168,7 +168,7 @@ static glia_status start(glia_lifeline *l, glia_err *err) {
     return GLIA_OK;
 }
 
-/* Every address of this machine, the loopback's first: for ranks on the same one. */
+/* Every address of this machine. Loopback addresses come first, for ranks of the same machine. */
 static void list_addresses(glia_hub *hub) {
     struct ifaddrs *all = NULL;
     if (getifaddrs(&all) != 0) return;
@@ -190,7 +190,7 @@ static void list_addresses(glia_hub *hub) {
     freeifaddrs(all);
 }
 
-/* A socket that takes IPv6 and IPv4, or IPv4 where there is no IPv6. */
+/* A socket that accepts IPv6 and IPv4, or IPv4 alone on a machine without IPv6. */
 static int open_listener(int32_t *port) {
     struct sockaddr_storage at;
     for (int v6 = 1; v6 >= 0; v6--) {
@@ -202,7 +202,7 @@ static int open_listener(int32_t *port) {
         if (v6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
         if (bind(fd, (struct sockaddr *)&at, len) == 0 && listen(fd, GLIA_RANKS_MAX) == 0 &&
             getsockname(fd, (struct sockaddr *)&at, &len) == 0) {
-            const struct sockaddr_in *in = (const void *)&at; /* the port stands in the same place in both */
+            const struct sockaddr_in *in = (const void *)&at; /* the port has the same offset in both */
             *port = ntohs(in->sin_port);
             return fd;
         }
@@ -255,7 +255,7 @@ glia_status glia_lifeline_accept(glia_lifeline *l, glia_err *err) {
     return start(l, err);
 }
 
-/* A connection to `hub` at `address` that answers with the run's token, or -1 and *why. */
+/* Connect to `hub` at `address`, which must answer with the run's token. Returns -1 and *why on failure. */
 static int reach(const glia_hub *hub, const char *address, const glia_peer *self, int *why) {
     char port[16];
     struct addrinfo *at = NULL, want = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
@@ -301,8 +301,8 @@ glia_status glia_lifeline_join(glia_lifeline **out, const glia_lifeline_owner *o
     return status;
 }
 
-/* Until all others have said goodbye: mpirun kills those who have not yet said
- * what is wrong as soon as one has left. */
+/* Wait until all other ranks have said goodbye: mpirun kills the remaining ranks soon
+ * after the first has ended, also those that have not yet printed their reason. */
 static void wait_for_goodbyes(glia_lifeline *l) {
     const struct timespec nap = {.tv_nsec = 1000000};
     const long end = now_ms() + LEAVE_MS;

@@ -1,9 +1,9 @@
-/* mpi_lifeline.h - how processes learn that another one failed or is gone.
+/* mpi_lifeline.h - how a process learns that another one failed or is gone.
  *
- * Every rank holds a TCP connection to rank 0, the hub. A rank that fails says
- * so on it; one that is killed has it closed by its kernel; one whose machine or
- * network is gone lets it time out. The hub tells all others. So no rank waits
- * for one that will not come, whatever MPI does about it. */
+ * Every rank holds a TCP connection to rank 0, the hub. A rank that fails sends its
+ * reason. The kernel closes the connection of a process that is killed. The
+ * connection of a machine that vanishes times out. The hub informs all other ranks,
+ * so no rank waits for one that will not come, whatever MPI does. */
 #ifndef GLIA_COMM_MPI_LIFELINE_H
 #define GLIA_COMM_MPI_LIFELINE_H
 
@@ -17,14 +17,14 @@ typedef void glia_lifeline_gone(void *user);
 
 enum { GLIA_ADDRESSES_MAX = 8, GLIA_HOST_BYTES = 64 };
 
-/* Who a process is, for sentences about its end. */
+/* Identity of a process, for the sentence about its end. */
 typedef struct {
-    unsigned char token[16]; /* the run's, so that strangers are turned away */
+    unsigned char token[16]; /* a secret of the run; connections without it are refused */
     int32_t rank, pid;
     char host[GLIA_HOST_BYTES];
 } glia_peer;
 
-/* What rank 0 tells the others by MPI: where it listens. */
+/* Where rank 0 listens; the other ranks get it through MPI. */
 typedef struct {
     glia_peer peer;
     int32_t port, n;

@@ -1,8 +1,9 @@
-/* mpi_messages.c - collectives of ranks that do not see each other's memory.
+/* mpi_messages.c - collectives of ranks that cannot map each other's memory.
  *
- * Thread 0 exchanges, all threads add and copy. Sums are never made on the way:
- * whoever adds has all operands, in the order of ranks, as in shared.c, and moves
- * as many bytes. The tag is the group's; messages of one pair stay in order. */
+ * Thread 0 sends and receives; all threads add and copy. No partial sum is sent: the
+ * rank that adds has all summands, in rank order, as in shared.c, and as many bytes
+ * move. The tag of a message is the group's slot. MPI keeps the messages between two
+ * ranks in order. */
 #define _GNU_SOURCE
 #include "base/arena.h"
 #include "comm/mpi_world.h"
@@ -13,12 +14,12 @@
 
 enum { SPINS = 1000, YIELDS = 20000, IDLE = 30000, FLOATS = GLIA_LINE / sizeof(float) };
 
-static glia_mpi *part_of(const glia_comm *c) { return c->world->part; }
+static glia_mpi *state_of(const glia_comm *c) { return c->world->state; }
 
 /* ---- thread 0 ------------------------------------------------------------------- */
 
 static void post(glia_comm *c, bool send, int peer, void *p, size_t bytes) {
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     const int to = c->member[peer], n = (int)bytes;
     if (!glia_mpi_enter(c)) return;
     MPI_Request *request = &m->request[m->n_requests++];
@@ -30,9 +31,9 @@ static void post(glia_comm *c, bool send, int peer, void *p, size_t bytes) {
     glia_mpi_fail(c, code);
 }
 
-/* Wait for what was posted; after a failure it is left behind, as is all of MPI. */
+/* Wait for the posted requests. After a failure they are abandoned, as is all of MPI. */
 static bool settle(glia_comm *c) {
-    glia_mpi *m = part_of(c);
+    glia_mpi *m = state_of(c);
     for (int i = 0, done = 0; glia_mpi_enter(c); i += i <= IDLE) {
         const int code = MPI_Testall(m->n_requests, m->request, &done, MPI_STATUSES_IGNORE);
         glia_mpi_leave(c);
@@ -41,7 +42,7 @@ static bool settle(glia_comm *c) {
             m->n_requests = 0;
             return true;
         }
-        if (i > YIELDS) /* nobody hurries: a server without requests */
+        if (i > YIELDS) /* idle, such as a server without requests */
             nanosleep(&(struct timespec){.tv_nsec = i > IDLE ? 1000000 : 100000}, NULL);
         else if (i > SPINS || c->spins == 0)
             sched_yield();
@@ -49,14 +50,14 @@ static bool settle(glia_comm *c) {
     return false;
 }
 
-/* Give every other rank the bytes that are its, and receive what is ours. */
+/* The bytes that this rank sends to `peer`, or receives from it. */
 typedef struct {
     char *p;
     size_t bytes;
 } range;
 typedef range range_of(glia_comm *c, const void *arg, int peer);
 
-/* MPI allocates inside; that is its own affair, so the guard looks away. */
+/* Send to and receive from every other rank. MPI allocates, so the guard against allocations is off. */
 static void swap(glia_comm *c, range_of *give, range_of *take, const void *arg) {
     const int guard = glia_guard_depth;
     glia_guard_depth = 0;
@@ -70,7 +71,7 @@ static void swap(glia_comm *c, range_of *give, range_of *take, const void *arg) 
     glia_guard_depth = guard;
 }
 
-/* Between two meetings of the team, so that all its threads see what was received. */
+/* swap() by thread 0 between two meetings of the team, so that all threads see what was received. */
 static bool trade(glia_comm *c, int thread, range_of *give, range_of *take, const void *arg) {
     if (!glia_meet_team(c, thread)) return false;
     if (thread == 0) swap(c, give, take, arg);
@@ -79,48 +80,48 @@ static bool trade(glia_comm *c, int thread, range_of *give, range_of *take, cons
 
 /* ---- sums ------------------------------------------------------------------------ */
 
-/* A sum whose part [from(p), to(p)) of `in` goes to rank p, in rounds of as many
- * floats as the staging has room for. */
+/* A sum. Rank p adds one slice of it, so the others send it that slice of their
+ * summands, in rounds of as many floats as fit into the staging. */
 typedef struct {
     const glia_sum *of;
     char *in;
-    bool scatter;    /* parts are those of a reduce-scatter */
-    bool whole;      /* in one go: all of it goes to every rank */
-    size_t longest;  /* floats of the longest part */
-    size_t at, most; /* floats of each part done in rounds before, and of a round */
-    int operand;     /* of each rank: the one that travels */
+    bool scatter;    /* the slices are those of a reduce-scatter */
+    bool whole;      /* glia_comm_in_one_go(): the slice of every rank is the whole sum */
+    size_t longest;  /* floats of the longest slice */
+    size_t at, most; /* floats of a slice that earlier rounds added; floats of a round */
+    int summand;     /* index of the summand of each rank that is being sent */
 } sum;
 
-/* Rank p's part of the first operand. */
-static range part_for(const glia_comm *c, const sum *s, int p) {
+/* Rank p's slice of this rank's first summand. */
+static range slice_for(const glia_comm *c, const sum *s, int p) {
     size_t from = 0, to = s->of->n;
     if (s->scatter) {
         glia_share(s->of->n, p, c->size, &from, &to);
         from *= s->of->unit;
         to *= s->of->unit;
     } else if (!s->whole) {
-        glia_comm_part(s->of->n, p, c->size, &from, &to);
+        glia_comm_slice(s->of->n, p, c->size, &from, &to);
     }
     return (range){.p = s->in + from * sizeof(float), .bytes = (to - from) * sizeof(float)};
 }
 
-/* What of it a round has, of the operand whose turn it is. */
+/* The floats of this round in rank p's slice of summand s->summand. */
 static range round_for(const glia_comm *c, const sum *s, int p) {
-    const range all = part_for(c, s, p);
+    const range all = slice_for(c, s, p);
     const size_t at = s->at * sizeof(float), most = s->most * sizeof(float);
     const size_t left = all.bytes > at ? all.bytes - at : 0;
-    return (range){.p = all.p + at + (size_t)s->operand * s->of->stride * sizeof(float),
+    return (range){.p = all.p + at + (size_t)s->summand * s->of->stride * sizeof(float),
                    .bytes = left < most ? left : most};
 }
 
-static range give_operand(glia_comm *c, const void *arg, int peer) { return round_for(c, arg, peer); }
+static range give_summand(glia_comm *c, const void *arg, int peer) { return round_for(c, arg, peer); }
 
-/* Others' operands stand in the staging in the order of the sum. */
-static range take_operand(glia_comm *c, const void *arg, int peer) {
+/* The staging holds the summands of other ranks in the order of the sum. */
+static range take_summand(glia_comm *c, const void *arg, int peer) {
     const sum *s = arg;
     const int others = peer < c->rank ? peer : peer - 1;
-    const size_t place = (size_t)(others * s->of->parts + s->operand);
-    return (range){.p = part_of(c)->staging + place * s->most * sizeof(float),
+    const size_t index = (size_t)(others * s->of->per_rank + s->summand);
+    return (range){.p = state_of(c)->staging + index * s->most * sizeof(float),
                    .bytes = round_for(c, s, c->rank).bytes};
 }
 
@@ -130,43 +131,44 @@ static void plan_rounds(const glia_comm *c, sum *s) {
                  : s->scatter ? (n + size - 1) / size * s->of->unit
                               : (n + FLOATS * size - 1) / (FLOATS * size) * FLOATS;
     s->longest = (s->longest + FLOATS - 1) / FLOATS * FLOATS;
-    s->most = part_of(c)->staging_bytes / GLIA_LINE / ((size - 1) * (size_t)s->of->parts) * FLOATS;
+    s->most = state_of(c)->staging_bytes / GLIA_LINE / ((size - 1) * (size_t)s->of->per_rank) * FLOATS;
     if (s->most > s->longest) s->most = s->longest;
 }
 
-/* Trade a round's operands; *src are those of this rank's part then, from `from` to `to` of a thread's. */
-static bool trade_operands(glia_comm *c, int thread, sum *s, glia_summands *src, size_t *from, size_t *to) {
-    glia_mpi *m = part_of(c);
-    s->operand = 0;
-    glia_comm_part(round_for(c, s, c->rank).bytes / sizeof(float), thread, c->threads, from, to);
+/* Exchange the summands of a round. *src are then the summands of this rank's slice at [*from, *to), the
+ * share of this thread. */
+static bool trade_summands(glia_comm *c, int thread, sum *s, glia_summands *src, size_t *from, size_t *to) {
+    glia_mpi *m = state_of(c);
+    s->summand = 0;
+    glia_comm_slice(round_for(c, s, c->rank).bytes / sizeof(float), thread, c->threads, from, to);
     if (!glia_meet_team(c, thread)) return false;
     if (thread == 0)
-        for (int i = 0; i < s->of->parts; i++) {
-            s->operand = i;
+        for (int i = 0; i < s->of->per_rank; i++) {
+            s->summand = i;
             for (int p = 0; p < c->size; p++)
-                m->piece[p * s->of->parts + i] =
-                    p == c->rank ? round_for(c, s, p).p : take_operand(c, s, p).p;
-            swap(c, give_operand, take_operand, s);
+                m->piece[p * s->of->per_rank + i] =
+                    p == c->rank ? round_for(c, s, p).p : take_summand(c, s, p).p;
+            swap(c, give_summand, take_summand, s);
         }
     *src = (glia_summands){
-        .base = m->piece, .at = *from * sizeof(float), .n = c->size * s->of->parts, .parts = 1};
+        .base = m->piece, .at = *from * sizeof(float), .n = c->size * s->of->per_rank, .per_rank = 1};
     return glia_meet_team(c, thread);
 }
 
 static range give_mine(glia_comm *c, const void *arg, int peer) {
     (void)peer;
-    return part_for(c, arg, c->rank);
+    return slice_for(c, arg, c->rank);
 }
 
-static range take_theirs(glia_comm *c, const void *arg, int peer) { return part_for(c, arg, peer); }
+static range take_theirs(glia_comm *c, const void *arg, int peer) { return slice_for(c, arg, peer); }
 
-/* This rank's part of the sum to `out`, or into its place in the area. */
-static bool sum_part(glia_comm *c, int thread, float *out, sum *s, bool add) {
+/* Add this rank's slice of the sum into `out`, which may be that slice of the area. */
+static bool sum_slice(glia_comm *c, int thread, float *out, sum *s, bool add) {
     plan_rounds(c, s);
     do {
         glia_summands src;
         size_t from, to;
-        if (!trade_operands(c, thread, s, &src, &from, &to)) return false;
+        if (!trade_summands(c, thread, s, &src, &from, &to)) return false;
         glia_comm_add_up(out + s->at + from, &src, to - from, add);
         s->at += s->most;
     } while (s->at < s->longest);
@@ -174,30 +176,30 @@ static bool sum_part(glia_comm *c, int thread, float *out, sum *s, bool add) {
 }
 
 static void all_reduce(glia_comm *c, int thread, float *out, float *in, const glia_sum *of) {
-    sum s = {.of = of, .in = (char *)in, .whole = glia_comm_in_one_go(of->n, c->size, of->parts)};
+    sum s = {.of = of, .in = (char *)in, .whole = glia_comm_in_one_go(of->n, c->size, of->per_rank)};
     if (s.whole) {
-        sum_part(c, thread, out, &s, of->add);
+        sum_slice(c, thread, out, &s, of->add);
         return;
     }
-    if (!sum_part(c, thread, (float *)(void *)part_for(c, &s, c->rank).p, &s, false)) return;
+    if (!sum_slice(c, thread, (float *)(void *)slice_for(c, &s, c->rank).p, &s, false)) return;
     if (!trade(c, thread, give_mine, take_theirs, &s)) return;
     size_t from, to;
-    glia_comm_part(of->n, thread, c->threads, &from, &to);
-    const glia_summands all = {.base = &s.in, .at = from * sizeof(float), .n = 1, .parts = 1};
+    glia_comm_slice(of->n, thread, c->threads, &from, &to);
+    const glia_summands all = {.base = &s.in, .at = from * sizeof(float), .n = 1, .per_rank = 1};
     glia_comm_add_up(out + from, &all, to - from, of->add);
 }
 
 static void reduce_scatter(glia_comm *c, int thread, float *out, const float *in, const glia_sum *of) {
     sum s = {.of = of, .in = (char *)(uintptr_t)in, .scatter = true};
-    sum_part(c, thread, out, &s, of->add);
+    sum_slice(c, thread, out, &s, of->add);
 }
 
 /* ---- gather, exchange, broadcast, barrier ---------------------------------------------------- */
 
-/* Rows of every rank side by side at `to`, this rank's to be sent from `from`. */
+/* A gather of rows: this rank sends from `from`; the units of all ranks arrive side by side at `to`. */
 typedef struct {
     const glia_gather *g;
-    int root; /* who receives, or GLIA_EVERYONE */
+    int root; /* the rank that receives, or GLIA_EVERYONE */
     size_t rows;
     char *from, *to;
 } gathering;
@@ -210,7 +212,7 @@ static size_t bytes_of(const glia_comm *c, const gathering *a, int peer) {
     return a->rows * (last - first) * a->g->unit;
 }
 
-/* Where rank p's stand. */
+/* Where the units of rank p arrive. */
 static range rows_of(const glia_comm *c, const gathering *a, int p) {
     size_t first, last;
     glia_share(a->g->n, p, c->size, &first, &last);
@@ -226,15 +228,15 @@ static range give_rows(glia_comm *c, const void *arg, int peer) {
     return (range){.p = a->from, .bytes = receives(a, peer) ? bytes_of(c, a, c->rank) : 0};
 }
 
-/* Some rows, packed so that each rank sends one message: [rank][row][its units]. */
+/* Gather some rows. Each rank packs its units and sends one message; the staging is [rank][row][units]. */
 static bool gather_packed(glia_comm *c, int thread, char *out, const char *in, const glia_gather *g,
                           size_t rows, int root) {
-    gathering a = {.g = g, .root = root, .rows = rows, .to = part_of(c)->staging};
+    gathering a = {.g = g, .root = root, .rows = rows, .to = state_of(c)->staging};
     const range mine = rows_of(c, &a, c->rank);
     const size_t width = rows ? mine.bytes / rows : 0;
     size_t from, to;
     a.from = mine.p;
-    if (!glia_meet_team(c, thread)) return false; /* all have unpacked the rows before */
+    if (!glia_meet_team(c, thread)) return false; /* all threads have unpacked the previous rows */
     glia_share(rows, thread, c->threads, &from, &to);
     for (size_t i = from; i < to; i++) memcpy(mine.p + i * width, in + i * g->ld_in, width);
     if (!trade(c, thread, give_rows, take_rows, &a)) return false;
@@ -255,7 +257,7 @@ static void gather(glia_comm *c, int thread, void *out, const void *in, const gl
         if (thread == 0 && mine.bytes) memcpy(mine.p, in, mine.bytes);
         return;
     }
-    const size_t at_once = width ? part_of(c)->staging_bytes / width : g->rows;
+    const size_t at_once = width ? state_of(c)->staging_bytes / width : g->rows;
     for (size_t i = 0; i < g->rows; i += at_once) {
         const size_t rows = g->rows - i < at_once ? g->rows - i : at_once;
         if (!gather_packed(c, thread, out, (const char *)in + i * g->ld_in, g, rows, root)) return;
@@ -306,14 +308,14 @@ static void broadcast(glia_comm *c, int thread, void *buf, size_t bytes, int roo
     trade(c, thread, give_buf, take_buf, &(broadcasting){{.p = buf, .bytes = bytes}, root});
 }
 
-/* One byte from each to each. */
+/* Every rank sends one byte to every other. */
 static range byte_for(glia_comm *c, const void *arg, int peer) {
     (void)arg;
-    return (range){.p = part_of(c)->staging + peer, .bytes = 1};
+    return (range){.p = state_of(c)->staging + peer, .bytes = 1};
 }
 static range byte_from(glia_comm *c, const void *arg, int peer) {
     (void)arg;
-    return (range){.p = part_of(c)->staging + c->size + peer, .bytes = 1};
+    return (range){.p = state_of(c)->staging + c->size + peer, .bytes = 1};
 }
 
 static void barrier(glia_comm *c, int thread) { trade(c, thread, byte_for, byte_from, NULL); }

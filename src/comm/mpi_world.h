@@ -1,4 +1,4 @@
-/* mpi_world.h - what the MPI files of comm/ share: an MPI process's own memory. */
+/* mpi_world.h - the state of a world of MPI processes, for mpi.c and mpi_messages.c. */
 #ifndef GLIA_COMM_MPI_WORLD_H
 #define GLIA_COMM_MPI_WORLD_H
 
@@ -8,31 +8,32 @@
 #include <mpi.h>
 
 typedef struct glia_mpi {
-    struct glia_mpi *first; /* of the world that this is a copy of; itself there */
+    struct glia_mpi *first; /* of the world that was copied; of this world if it is no copy */
     MPI_Comm all;           /* every rank */
-    MPI_Comm here;          /* those whose memory this one sees; itself alone for messages */
+    MPI_Comm here;          /* the ranks whose memory this process maps; itself alone with `messages` */
     MPI_Win gates, area;
-    bool messages; /* exchange by messages even inside a machine */
+    bool messages; /* send messages even between ranks of one machine */
 
-    /* of the first world alone */
-    bool finalise; /* MPI was initialised here */
-    bool copied;   /* a copy is there */
+    /* in the first world only */
+    bool finalise; /* glia_comm_mpi() initialised MPI */
+    bool copied;   /* a copy exists */
     glia_lifeline *lifeline;
     glia_last_words *last_words;
-    atomic_int inside; /* where the rank's thread is: OUTSIDE, INSIDE MPI, or given up there */
+    atomic_int inside; /* the rank's thread is OUTSIDE of MPI, INSIDE it, or GIVEN_UP there */
 
-    /* of messages; NULL and 0 where all ranks are `here` */
+    /* for messages; NULL and 0 if all ranks are in `here` */
     char *staging;
     size_t staging_bytes;
-    char **piece;         /* [GLIA_RANKS_MAX] where a sum's operands stand */
+    char **piece;         /* [GLIA_RANKS_MAX] addresses of a sum's summands */
     MPI_Request *request; /* [2 size] */
     int n_requests;
 } glia_mpi;
 
-/* MPI refused: a failure of this rank. */
+/* Fail this rank with what MPI reported. */
 void glia_mpi_fail(glia_comm *c, int code);
 
-/* Around calls of MPI: enter is false once a rank has failed. */
+/* Every call of MPI stands between these two. glia_mpi_enter() returns false, and MPI must not be called,
+ * once a rank has failed. */
 bool glia_mpi_enter(glia_comm *c);
 void glia_mpi_leave(glia_comm *c);
 

@@ -6,31 +6,31 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* What thread ranks share besides the world. */
+/* What ranks of one process share besides the world. */
 typedef struct {
     glia_gates *gates;  /* [size] */
-    const void *note[]; /* [size] what each shows in an exchange */
+    const void *note[]; /* [size] what each rank gives to an exchange */
 } common;
 
 static bool exchange(glia_comm *c, const void *mine, size_t bytes, void *all) {
-    common *shared = c->world->part;
+    common *shared = c->world->state;
     shared->note[c->rank] = mine;
     if (!glia_meet(c, 0)) return false;
     for (int r = 0; r < c->size; r++) memcpy((char *)all + (size_t)r * bytes, shared->note[r], bytes);
-    return glia_meet(c, 0); /* before anyone's `mine` goes out of scope */
+    return glia_meet(c, 0); /* every rank has read before any `mine` goes out of scope */
 }
 
 static glia_status share_area(glia_comm *c, size_t bytes, glia_err *err) {
     void *p = mmap(NULL, bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) return glia_fail_nomem(err, bytes, "a rank's area");
-    madvise(p, bytes, MADV_HUGEPAGE); /* worth trying, nothing lost where it is refused */
+    madvise(p, bytes, MADV_HUGEPAGE); /* a hint; refusal is harmless */
     c->world->area[c->rank] = p;
     c->area_bytes = bytes;
     return GLIA_OK;
 }
 
 static void destroy(glia_world *w) {
-    common *shared = w->part;
+    common *shared = w->state;
     free(shared->gates);
     free(shared);
     glia_world_free(w);
@@ -57,7 +57,7 @@ static glia_world *new_world(int n) {
     }
     memset(shared->gates, 0, bytes);
     w->local = n;
-    w->part = shared;
+    w->state = shared;
     atomic_store(&w->users, n);
     for (int r = 0; r < n; r++) w->gates[r] = &shared->gates[r];
     return w;

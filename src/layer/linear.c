@@ -147,8 +147,8 @@ void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float 
     size_t from, to;
     glia_held_rows(w, &from, &to);
     const glia_sum sum = {
-        .n = (size_t)m, .unit = w->ld_hidden, .parts = shards, .stride = stride, .add = true};
-    glia_comm_reduce_scatter_parts(group, w->thread, w->hidden + from * w->ld_hidden, part, &sum);
+        .n = (size_t)m, .unit = w->ld_hidden, .per_rank = shards, .stride = stride, .add = true};
+    glia_comm_reduce_scatter_many(group, w->thread, w->hidden + from * w->ld_hidden, part, &sum);
 }
 
 /* ---- the head -------------------------------------------------------------- */
