@@ -63,7 +63,7 @@ class Llama:
         self.feed(context, rows, set())
 
     def feed(self, context, rows, wanted):
-        """rows: (id, position, sequence). Returns the logits of the rows whose index is in `wanted`."""
+        """Compute rows (id, position, sequence), and keep the logits of those whose index is in `wanted`."""
         for at in range(0, len(rows), CHUNK):
             piece = rows[at:at + CHUNK]
             batch = self.c.llama_batch_init(len(piece), 0, 1)
