@@ -38,7 +38,7 @@ T       ?= $(TESTS)
 CHECKS  := $(patsubst %,$(B)/tests/check_%,$(T))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests in which threads meet: these also run under ThreadSanitizer.
-THREADED := $(filter team comm schedule engine ranks parallel,$(TESTS))
+THREADED := $(filter team comm schedule engine ranks parallel serving,$(TESTS))
 C_FILES := $(wildcard src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
 
 all: $(if $(CLI_OBJ),$(B)/glia) $(B)/libglia.a $(B)/libglia.so
