@@ -1,0 +1,267 @@
+/* check_drafts.c - several rows of a sequence in one step: a draft proposes
+ * tokens, the step verifies them, and the answer stays what it is without.
+ *
+ * The draft of this test knows the answer and is right, wrong, or either at
+ * random. Every draw is that of the same request without drafts, so tokens, text,
+ * log-probabilities and the way to end are equal, and steps are saved. */
+#include "check.h"
+
+#include <glia.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/model.h"
+#include "base/buf.h"
+#include "base/file.h"
+
+enum { TOKENS = 100, DRAFTS = 4, REQUESTS = 5 };
+static const char model_dir[] = "models/qwen3-demo";
+
+typedef struct {
+    glia_engine *e;
+    int n, ends, abort_after;
+    int32_t token[TOKENS], position[TOKENS], top[TOKENS];
+    float logprob[TOKENS];
+    glia_buf text;
+    glia_finish finish;
+} answer;
+
+static void on_event(void *user, const glia_event *e) {
+    answer *a = user;
+    glia_buf_add(&a->text, e->text, e->text_len);
+    if (e->token >= 0) {
+        a->token[a->n] = e->token;
+        a->position[a->n] = e->position;
+        a->logprob[a->n] = e->logprob;
+        a->top[a->n++] = e->n_top ? e->top_tokens[0] : -1;
+        if (a->n == a->abort_after) glia_request_abort(a->e, e->request);
+    }
+    if (e->finish == GLIA_RUNNING) return;
+    a->ends++;
+    a->finish = e->finish;
+}
+
+/* What is asked, and by seed how it goes on without drafts. */
+typedef struct {
+    const char *text;
+    glia_sampling s;
+    answer want;
+} question;
+
+static question questions[REQUESTS] = {
+    {.text = "Once upon a time", .s = {.max_tokens = 40, .logprobs = 2}},
+    {.text = "Who are you?", .s = {.do_sample = true, .temperature = 1.3f, .logprobs = -1, .max_tokens = 50}},
+    {.text = "The",
+     .s = {.do_sample = true,
+           .temperature = 0.9f,
+           .repetition_penalty = 1.3f,
+           .frequency_penalty = 0.4f,
+           .logprobs = -1,
+           .max_tokens = 60}},
+    {.text = "12 + 34 = ", .s = {.min_tokens = 9, .logprobs = -1, .max_tokens = 30}},
+    {.text = "Once upon a time there was a",
+     .s = {.do_sample = true, .temperature = 0.8f, .top_k = 12, .logprobs = -1, .max_tokens = 37}},
+};
+
+/* Drafts from the answers: `right` of 100 tokens, the others are wrong. */
+typedef struct {
+    int right;
+    int proposed;
+} oracle;
+
+static int propose(void *user, const glia_seq *seq, int32_t *draft, int most) {
+    oracle *o = user;
+    const glia_sampling *s = &((const glia_request *)seq)->params;
+    const answer *a = &questions[s->seed - 1].want;
+    const int said = seq->n_tokens - seq->n_prompt;
+    int n = 0;
+    for (; n < most && said + n < a->n; n++)
+        draft[n] = (int)(check_u32() % 100) < o->right ? a->token[said + n] : (a->token[said + n] + 1) % 500;
+    o->proposed += n;
+    return n;
+}
+
+static glia_engine *open_engine(const glia_model *m, const glia_engine_options *o, oracle *drafts) {
+    glia_engine_settings settings;
+    glia_engine *e;
+    glia_err err = {0};
+    if (glia_engine_resolve(&settings, m, o, &err)) fail_msg("%s", err.msg);
+    glia_engine_config config = {.model = &m->config,
+                                 .weights = (const glia_weights *const *)m->weights,
+                                 .n_ranks = m->n_ranks,
+                                 .place = m->place,
+                                 .places = m->places,
+                                 .tokenizer = m->tokenizer,
+                                 .limits = settings.limits,
+                                 .cpu_flags = m->cpu_flags,
+                                 .threads = m->threads,
+                                 .eos = m->eos.id,
+                                 .n_eos = (size_t)m->eos.n};
+    if (drafts) {
+        config.draft = propose;
+        config.draft_user = drafts;
+        config.limits.drafts = DRAFTS;
+    }
+    if (glia_engine_open(&e, &config, &err)) fail_msg("%s", err.msg);
+    return e;
+}
+
+static void submit(const glia_model *m, glia_engine *e, int i, answer *a) {
+    int32_t *ids;
+    size_t n;
+    glia_err err = {0};
+    a->e = e;
+    if (glia_tokenize(m, questions[i].text, strlen(questions[i].text), false, &ids, &n, &err) ||
+        glia_engine_submit(e, ids, n, &questions[i].s, on_event, a, NULL, &err))
+        fail_msg("%s", err.msg);
+    glia_free(ids);
+}
+
+static int ask_all(const glia_model *m, glia_engine *e, answer got[REQUESTS]) {
+    int steps = 0;
+    for (int i = 0; i < REQUESTS; i++) submit(m, e, i, &got[i]);
+    for (size_t left = 1; left; steps++) assert_int_equal(glia_engine_step(e, &left, NULL), GLIA_OK);
+    return steps;
+}
+
+static void compare(const answer *got, const answer *want, int i, const char *what) {
+    const size_t n = (size_t)want->n;
+    CHECK(got->n == want->n && !memcmp(got->token, want->token, n * sizeof *got->token),
+          "%s, request %d: other tokens", what, i);
+    CHECK(!memcmp(got->position, want->position, n * sizeof *got->position), "%s, request %d: positions",
+          what, i);
+    CHECK(got->ends == 1 && got->finish == want->finish, "%s, request %d: finish %d", what, i, got->finish);
+    CHECK(got->text.len == want->text.len && !memcmp(got->text.data, want->text.data, want->text.len),
+          "%s, request %d: other text", what, i);
+    if (questions[i].s.logprobs < 0) return;
+    CHECK(!memcmp(got->logprob, want->logprob, n * sizeof *got->logprob) &&
+              !memcmp(got->top, want->top, n * sizeof *got->top),
+          "%s, request %d: other log-probabilities", what, i);
+}
+
+static void clear(answer *a) {
+    glia_buf_free(&a->text);
+    *a = (answer){0};
+}
+
+static glia_model *load(int tp) {
+    glia_model *m;
+    glia_err err = {0};
+    if (!glia_dir_exists(model_dir)) check_skip("the demo model is not here");
+    const glia_options o = {.threads = 2, .tensor_parallel_size = tp};
+    if (glia_model_load(&m, model_dir, NULL, &o, &err)) fail_msg("%s", err.msg);
+    return m;
+}
+
+static int reference(const glia_model *m, const glia_engine_options *o) {
+    answer got[REQUESTS] = {0};
+    glia_engine *e = open_engine(m, o, NULL);
+    const int steps = ask_all(m, e, got);
+    for (int i = 0; i < REQUESTS; i++) {
+        clear(&questions[i].want);
+        questions[i].want = got[i];
+    }
+    glia_engine_free(e);
+    return steps;
+}
+
+static void test_answers(void **state) {
+    (void)state;
+    static const int right[] = {100, 70, 0};
+    for (int tp = 1; tp <= 2; tp++) {
+        glia_model *m = load(tp);
+        for (int batch = 1; batch <= REQUESTS; batch += 2) {
+            const glia_engine_options o = {
+                .batch_size = batch, .sequence_length = 80, .prefill_chunk_size = 6, .block_size = 32};
+            const int plain = reference(m, &o);
+            for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
+                oracle drafts = {.right = right[k]};
+                glia_engine *e = open_engine(m, &o, &drafts);
+                answer got[REQUESTS] = {0};
+                char what[64];
+                snprintf(what, sizeof what, "tp %d, batch %d, %d%% right", tp, batch, right[k]);
+                const int steps = ask_all(m, e, got);
+                assert_true(drafts.proposed > 0);
+                CHECK(right[k] ? steps < plain * 3 / 4 : steps == plain, "%s: %d steps, %d without drafts",
+                      what, steps, plain);
+                for (int i = 0; i < REQUESTS; i++) {
+                    compare(&got[i], &questions[i].want, i, what);
+                    clear(&got[i]);
+                }
+                glia_engine_free(e);
+            }
+        }
+        glia_model_free(m);
+    }
+}
+
+/* Several tokens of a step, of which an event in the middle aborts the request: no later token comes. */
+static void test_abort(void **state) {
+    (void)state;
+    glia_model *m = load(1);
+    const glia_engine_options o = {.sequence_length = 80};
+    reference(m, &o);
+    oracle drafts = {.right = 100};
+    for (int n = 2; n < 8; n++) {
+        answer a = {.abort_after = n};
+        glia_engine *e = open_engine(m, &o, &drafts);
+        submit(m, e, 0, &a);
+        for (size_t left = 1; left;) assert_int_equal(glia_engine_step(e, &left, NULL), GLIA_OK);
+        assert_true(a.n == n && a.ends == 1 && a.finish == GLIA_FINISH_ABORT);
+        clear(&a);
+        glia_engine_free(e);
+    }
+    glia_model_free(m);
+}
+
+/* Accepted drafts are in the prefix cache as other tokens are. */
+static void test_cache(void **state) {
+    (void)state;
+    glia_model *m = load(1);
+    const glia_engine_options o = {.sequence_length = 80, .block_size = 32};
+    reference(m, &o);
+    oracle drafts = {.right = 80};
+    glia_engine *e = open_engine(m, &o, &drafts);
+    answer a = {0}, b = {0};
+    int32_t ids[80], *prompt;
+    size_t n, left = 1;
+    glia_engine_stats stats;
+    submit(m, e, 0, &a);
+    while (left) assert_int_equal(glia_engine_step(e, &left, NULL), GLIA_OK);
+    compare(&a, &questions[0].want, 0, "drafts");
+    assert_int_equal(glia_tokenize(m, questions[0].text, strlen(questions[0].text), false, &prompt, &n, NULL),
+                     GLIA_OK);
+    memcpy(ids, prompt, n * sizeof *ids);
+    memcpy(ids + n, a.token, (size_t)(a.n - 1) * sizeof *ids);
+    glia_sampling s = questions[0].s;
+    s.max_tokens = 1;
+    assert_int_equal(glia_engine_submit(e, ids, n + (size_t)a.n - 1, &s, on_event, &b, NULL, NULL), GLIA_OK);
+    for (left = 1; left;) assert_int_equal(glia_engine_step(e, &left, NULL), GLIA_OK);
+    assert_int_equal(b.token[0], a.token[a.n - 1]);
+    glia_engine_get_stats(e, &stats);
+    assert_int_equal(stats.cached_tokens, 32);
+    glia_free(prompt);
+    clear(&a);
+    clear(&b);
+    glia_engine_free(e);
+    glia_model_free(m);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_cache),
+    };
+    check_begin(argc, argv);
+    for (int i = 0; i < REQUESTS; i++) {
+        glia_sampling *s = &questions[i].s;
+        s->seed = (uint64_t)i + 1; /* also tells the draft which request it is */
+        s->top_p = s->typical_p = 1;
+        s->temperature = s->temperature == 0.0f ? 1 : s->temperature;
+        if (s->repetition_penalty == 0.0f) s->repetition_penalty = 1;
+    }
+    const int failed = check_run_group("drafts", tests);
+    for (int i = 0; i < REQUESTS; i++) clear(&questions[i].want);
+    return failed;
+}
