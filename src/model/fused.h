@@ -6,7 +6,8 @@
  * holds it, its region of memory, its member of glia_layer_weights or
  * glia_weights, and its name in an artifact. The plan of memory, the bindings,
  * the packing jobs, the tensors of an artifact, the products that quantisation
- * converts, the count of replicas and inspect's shapes are derived from it. */
+ * converts, the count of replicas and inspect's shapes are derived from the
+ * table. All functions but glia_held_bind() and glia_held_next() are pure. */
 #ifndef GLIA_MODEL_FUSED_H
 #define GLIA_MODEL_FUSED_H
 
@@ -44,8 +45,8 @@ typedef struct {
     glia_product product; /* PRODUCT_NONE: a vector, or the embedding */
     glia_hold hold;
     glia_fused_region region;
-    /* Of the glia_matrix, or of a vector's const float *: in glia_weights if the weights are the model's,
-     * else in glia_layer_weights. HOLD_SHARDS: of the first of an array. */
+    /* Offset of the member, a glia_matrix or a vector's const float *, in glia_weights if the weights are the
+     * model's, else in glia_layer_weights. HOLD_SHARDS: the member is an array [GLIA_CP_MAX]. */
     size_t offset;
 } glia_fused;
 
@@ -60,12 +61,13 @@ const glia_fused *glia_fused_find(const glia_weights *w, glia_weight_id id);
 /* One matrix or vector that a rank holds. */
 typedef struct {
     const glia_fused *fused;
-    int layer, shard; /* 0 where there is no other */
+    int layer; /* 0 for the model's */
+    int shard; /* < local.cp with HOLD_SHARDS, else 0 */
 } glia_held;
 
-/* Walk over all that the rank holds, in the order of memory: zero *h, then call until false. A head that
- * shares the embedding's memory is left out. This and the functions below read the description of w
- * (glia_weights_describe()), and no memory of weights. */
+/* Visit all that the rank holds, in the order of memory: zero *h, then call until false. A head that shares
+ * the embedding's memory is left out. This function and those below it, up to glia_held_of_rank(), need only
+ * glia_weights_describe(). */
 bool glia_held_next(glia_held *h, const glia_weights *w);
 
 /* The matrix without memory; a vector is a float32 matrix with k = 1. */
@@ -77,9 +79,10 @@ int glia_held_copies(const glia_held *h, const glia_weights *w);
 /* The rows and columns of a weight that a rank holds in all its matrices or vectors. */
 void glia_held_of_rank(size_t *rows, size_t *cols, glia_weight_id id, const glia_weights *w);
 
-/* Set its member of w or of w->layer[h->layer] to *m, whose memory it has; a vector is m->panels. */
+/* Set the member of w, or of w->layer[h->layer], to *m; a vector is set to m->panels. */
 void glia_held_bind(const glia_held *h, glia_weights *w, const glia_matrix *m);
-/* The member that glia_held_bind() set; NULL of a vector, or of a matrix. */
+/* The member that glia_held_bind() set. The first returns NULL if h is a vector, the second if h is a matrix.
+ */
 const glia_matrix *glia_held_matrix(const glia_held *h, const glia_weights *w);
 const float *glia_held_vector(const glia_held *h, const glia_weights *w);
 

@@ -12,9 +12,10 @@
  *   FP8 in blocks              float8, a scale per group along K (row r has the scales of block r / 128)
  *   bitsandbytes NF4           codes of 4 bits, a scale per group along K
  *
- * The first line exists. The others add members to glia_stored_format and glia_stored_row,
- * as the comments there say. Every source can also give a row as float32,
- * dequantised, so a device that lacks a format can still run the checkpoint. */
+ * The sources of the first line exist. The others add members to
+ * glia_stored_format and glia_stored_row, as the comments there say. Every source
+ * can also give a row as float32, dequantised, so a device that lacks a format can
+ * still run the checkpoint. */
 #ifndef GLIA_MODEL_ROW_SOURCE_H
 #define GLIA_MODEL_ROW_SOURCE_H
 
@@ -44,9 +45,9 @@ struct glia_row_source {
     const char *progress; /* what reading it is called: "loading weights" */
     /* The format in which a weight's rows are read without conversion. */
     glia_stored_format (*format)(const glia_row_source *s, glia_weight_ref w);
-    /* Row `row` of the weight [rows, cols] as the model multiplies it, `as` format() says or as float32. A
-     * vector has rows of one number. Columns outside [from, to) may mean nothing. The row lies in the source,
-     * or in `buffer` [cols] float32 until the buffer is used again. */
+    /* Row `row` of the weight [rows, cols] as the model multiplies it. `as` is what format() returns, or
+     * float32. A vector has rows of one number. Columns outside [from, to) may be undefined. The row lies in
+     * the source's own memory, or in `buffer` [cols] until the caller uses the buffer again. */
     glia_stored_row (*read)(const glia_row_source *s, glia_weight_ref w, size_t row, size_t from, size_t to,
                             glia_stored_format as, float *buffer);
     /* The weight's name in the checkpoint, for messages. */
@@ -65,7 +66,7 @@ glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia
                               const glia_model_config *config, glia_err *err);
 
 /* A dummy model's weights: float32, drawn from the seed; a number depends on the seed, the weight, the row
- * and the column alone. Norms are 1 and biases 0. `config` must outlive the source. */
+ * and the column alone. Norms are 1 and biases 0. `spec` and `config` must outlive the source. */
 glia_status glia_source_dummy(glia_row_source **out, const glia_model_spec *spec,
                               const glia_model_config *config, uint64_t seed, glia_err *err);
 
