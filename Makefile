@@ -1,8 +1,8 @@
 # Glia. `make help` lists what this file does.
 #
-# Flags belong to the file-name suffix, so a kernel's file says what it needs
-# and nothing else is ever compiled with instructions the machine may lack.
-# CFLAGS is the user's, HOUSE is ours. One build directory per configuration:
+# The suffix of a kernel's file name chooses its instruction-set flags. No other
+# file is compiled with instructions that a machine may lack. CFLAGS belong to the
+# user, HOUSE to this file. Each configuration has a build directory:
 # `make B=build/clang CC=clang`.
 VERSION := 0.1.0
 B       ?= build
@@ -13,12 +13,12 @@ DESTDIR ?=
 HOUSE   := -std=c11 -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes \
            -Werror -ffp-contract=off -fno-math-errno -fPIC -fvisibility=hidden -pthread \
            -Iinclude -Isrc -DGLIA_VERSION='"$(VERSION)"'
-# The machine that CC compiles for, as x86_64-linux-gnu, and its processor.
+# The target of CC, such as x86_64-linux-gnu, and its processor.
 TARGET  := $(shell $(CC) -dumpmachine)
 ARCH    := $(firstword $(subst -, ,$(TARGET)))
-# For another processor than this one's, pkg-config must not answer with this one's libraries.
+# For another processor, pkg-config must not find the libraries of this machine.
 PKG_CONFIG ?= $(if $(filter $(ARCH),$(shell uname -m)),,PKG_CONFIG_LIBDIR=/usr/lib/$(TARGET)/pkgconfig )pkg-config
-# Ranks on several machines need MPI, any MPI-3; `make MPI=` builds without.
+# Ranks on several machines need MPI, any MPI-3. `make MPI=` builds without MPI.
 MPI     ?= $(shell for p in ompi-c mpich mpi-c; do $(PKG_CONFIG) --exists $$p 2>/dev/null && echo $$p && break; done)
 ifneq ($(MPI),)
 MPI_FLAGS := -DGLIA_HAVE_MPI $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(MPI)))
@@ -27,7 +27,7 @@ endif
 LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc $(MPI_LIBS) -lm -pthread
 SETUP   ?= tools/setup
 
-# A processor's own kernels: folders of src/kernel.
+# Folders of src/kernel for one processor. The others are left out of the build.
 KERNELS_x86_64 := src/kernel/x86
 FOREIGN := $(filter-out $(KERNELS_$(ARCH)),$(patsubst %/,%,$(wildcard src/kernel/*/)))
 SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%) $(addsuffix /%,$(FOREIGN)),$(wildcard src/*/*.c src/*/*/*.c))
@@ -37,7 +37,7 @@ TESTS   := $(patsubst tests/check_%.c,%,$(wildcard tests/check_*.c))
 T       ?= $(TESTS)
 CHECKS  := $(patsubst %,$(B)/tests/check_%,$(T))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-# Tests in which threads meet: these also run under ThreadSanitizer.
+# Tests with several threads: these also run under ThreadSanitizer.
 THREADED := $(filter team comm schedule engine ranks parallel serving,$(TESTS))
 C_FILES := $(wildcard src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
 
@@ -122,7 +122,7 @@ $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(HOUSE) $(CFLAGS) $(ISA) -MMD -MP -c $< -o $@
 
-# The flags that built this directory; other flags rebuild it.
+# The flags that built this directory. Other flags rebuild everything in it.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(HOUSE) $(MPI) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HOUSE) $(MPI) $(CFLAGS)' > $@
@@ -138,13 +138,13 @@ $(B)/glia: $(CLI_OBJ) $(B)/libglia.a
 $(B)/tests/%: HOUSE += -Itests
 $(B)/tests/check_%: $(B)/tests/check_%.o $(B)/tests/check.o $(B)/tests/guard_malloc.o $(B)/libglia.a
 	$(CC) $(CFLAGS) $^ -lcmocka $(LIBS) -o $@
-# A program of another version, to meet this one's ranks.
+# A program of another version, for the test that starts it as a rank beside this version.
 OTHER := $(B)/tests/glia-0.0.9
 $(OTHER): src/comm/comm.c src/comm/mpi.c $(CLI_OBJ) $(B)/libglia.a
 	@mkdir -p $(@D)
 	$(CC) $(filter-out -DGLIA_VERSION=%,$(HOUSE)) -DGLIA_VERSION='"0.0.9"' $(MPI_FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
 $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
-# What is fuzzed reads files and text; instrumented kernels would take minutes to compile.
+# Fuzz targets read files and text. Instrumented kernels would take minutes to compile.
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% jinja/% text/%),$(LIB_OBJ))
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
