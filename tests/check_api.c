@@ -9,6 +9,7 @@
 
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/arena.h"
 
 static const char model_dir[] = "models/qwen3-demo";
 
@@ -88,6 +89,30 @@ static void test_options(void **state) {
     assert_int_equal(glia_engine_create(&e, m, big.engine, &err), GLIA_ERR_NOMEM);
     assert_null(e);
     expect_message(&err, "GiB");
+    glia_model_free(m);
+}
+
+/* Each of two ranks would fit into what is available; both together do not. */
+static void test_memory_of_ranks(void **state) {
+    (void)state;
+    glia_model *m;
+    glia_engine *e;
+    glia_err err = {0};
+    glia_engine_stats stats;
+    const char *huge = config_dir(", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 100000.0}");
+    const glia_options o = {.dummy = true, .tensor_parallel_size = 2, .threads = 1};
+    glia_engine_options l = {.batch_size = 1, .sequence_length = 64, .kv_cache_dtype = GLIA_DTYPE_F32};
+    if (glia_model_load(&m, huge, NULL, &o, &err) || glia_engine_create(&e, m, &l, &err))
+        fail_msg("%s", err.msg);
+    glia_engine_get_stats(e, &stats);
+    glia_engine_free(e);
+    l.sequence_length = 1 << 20;
+    const size_t one = (size_t)stats.kv_bytes_per_token * (size_t)l.sequence_length;
+    l.batch_size = (int)(glia_memory_available() / one * 7 / 5);
+    if (l.batch_size > 2000)
+        check_skip("positions of a cache as large as this machine's memory cannot be numbered");
+    assert_int_equal(glia_engine_create(&e, m, &l, &err), GLIA_ERR_NOMEM);
+    expect_message(&err, "the engine needs ");
     glia_model_free(m);
 }
 
@@ -558,6 +583,7 @@ static void test_neuron_config_counts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_memory_of_ranks),
         cmocka_unit_test(test_load_errors),
         cmocka_unit_test(test_dummy),
         cmocka_unit_test(test_inspect),

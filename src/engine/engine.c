@@ -21,16 +21,24 @@ void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const 
     if (area) glia_plan_add(plan, "messages between ranks", 1, glia_comm_memory(kind, p->tp, area) - area);
 }
 
-/* What the ranks of this process hold. */
-static void count_memory(glia_engine *e) {
+/* Count what the ranks of this process hold, and check it against what is available: mapped memory that is
+ * not touched yet still counts as available, so a check of each mapping would let the sum exceed it. */
+static glia_status plan_memory(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
+    bool overflow = false;
     for (int i = 0; i < c->n_ranks; i++) {
         glia_plan plan = {0};
         glia_engine_plan(c->model, &c->weights[i]->parallel, &c->limits, c->threads,
                          glia_comm_kind_of(c->world), &plan);
+        overflow |= plan.overflow;
         e->stats.plan_bytes += plan.bytes;
         e->stats.weight_bytes += c->weights[i]->plan.bytes;
     }
+    const size_t available = glia_memory_available();
+    if (overflow || e->stats.plan_bytes <= available)
+        return GLIA_OK; /* glia_plan_map() reports an overflow */
+    return glia_fail(err, GLIA_ERR_NOMEM, "the engine needs %.2f GiB, this machine has %.2f GiB available",
+                     (double)e->stats.plan_bytes / 0x1p30, (double)available / 0x1p30);
 }
 
 /* ---- opening and closing ---------------------------------------------------- */
@@ -58,7 +66,8 @@ static glia_status share_areas(glia_engine *e, glia_err *err) {
 
 static glia_status open_ranks(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
-    glia_status status = share_areas(e, err);
+    glia_status status = plan_memory(e, err);
+    if (!status) status = share_areas(e, err);
     if (status && c->world) glia_comm_fail(c->world, err->msg);
     if (status) return status;
     for (int i = 1; i < c->n_ranks; i++) {
@@ -85,7 +94,6 @@ static uint64_t kv_bytes_per_token(const glia_engine_config *c) {
 static void describe(glia_engine *e) {
     glia_kernels k;
     glia_kernels_init(&k, e->config.cpu_flags);
-    count_memory(e);
     e->stats.batch_size = e->config.limits.batch;
     e->stats.sequence_length = e->config.limits.sequence_length;
     e->stats.kv_cache_dtype = e->config.limits.kv_dtype;
