@@ -281,7 +281,7 @@ static void check_rank(const char *source, const glia_model_config *c, const for
           "%s: %s, tp %d, cp %d, rank %d: mapped weights differ from loaded ones", source, f->name, p.tp,
           p.cp_degree, p.rank);
     CHECK((uintptr_t)mapped->plan.base % 64 == 0, "misaligned");
-    CHECK(mapped->embed.panels == mapped->plan.base, "%s: not in place", source);
+    CHECK(mapped->embed.data == mapped->plan.base, "%s: not in place", source);
     CHECK(glia_artifact_verify(mapped, out, team, &err) == GLIA_OK, "%s", err.msg);
     glia_weights_free(loaded);
     glia_weights_free(mapped);

@@ -9,16 +9,16 @@
 
 #include "base/bf16.h"
 #include "base/cpu.h"
-#include "device/device.h"
+#include "device/cpu.h"
 
 enum { THREADS = 6 };
 
 typedef struct {
-    glia_device d;
     glia_matrix w;
     glia_linear_in in;
     glia_linear_out out;
     size_t floats; /* of out.y */
+    glia_device *device;
 } layer;
 
 static void *fresh(size_t bytes) {
@@ -34,74 +34,90 @@ static float *random_floats(size_t n) {
     return x;
 }
 
+/* Narrow rows are what a bfloat16 model has on this machine's best rung. */
+static bool is_narrow(void) {
+    glia_kernels k;
+    glia_kernels_init(&k, glia_cpu_flags());
+    return k.narrow != NULL;
+}
+
 /* The rows x [m, ld] as an operation before would have left them. */
 static void narrow_rows(layer *l, float *x, size_t ld) {
     const size_t m = (size_t)l->in.m;
+    glia_cpu_device d = {.narrow = true};
+    glia_kernels_init(&d.k, glia_cpu_flags());
     float *to = fresh(m * ld * sizeof *to);
-    l->in.layout = glia_rows_layout(&l->d, m, ld);
+    const glia_layout layout = glia_layout_of(&d, &l->in.x);
     for (size_t i = 0; i < m; i++)
-        l->d.k.narrow(to + i * l->in.layout.ld, l->in.layout.step * sizeof *to, 0, x + i * ld, 1, l->w.k);
+        d.k.narrow(to + i * layout.ld, layout.step * sizeof *to, 0, x + i * ld, 1, l->w.k);
     free(x);
-    l->in.x = to;
+    l->in.x.at = to;
 }
 
-/* Columns of random weights; a norm before them, or narrow rows. */
+/* Columns of random weights; a norm before them, or rows as another operation leaves them. */
 static layer make(int m, size_t k, size_t columns, bool i8, bool quantize_rows, bool norm, glia_epilogue e) {
-    const size_t ld = glia_row_stride(k), whole = glia_panels(columns) * GLIA_PANEL;
+    const size_t ld = glia_cpu.stride(k), whole = glia_cpu.columns(columns), rows = (size_t)m;
     layer l = {.w = {.columns = columns, .k = k, .quantize_rows = quantize_rows}};
-    glia_kernels_init(&l.d.k, glia_cpu_flags());
-    l.d.narrow = l.d.k.narrow != NULL;
-    l.d.ld_operand = ld;
-    l.w.dtype = i8 ? GLIA_DTYPE_I8 : GLIA_DTYPE_BF16;
-    l.w.panels = fresh(glia_panels(columns) * glia_lines_bytes(l.w.dtype, k));
+    glia_device *packer;
+    glia_team *team;
+    glia_err err = {0};
     float *weights = random_floats(whole * k), ones[GLIA_PANEL];
+    if (glia_team_create(&team, 1, &err)) fail_msg("%s", err.msg);
+    if (glia_cpu.open(&packer, team, glia_cpu_flags(), NULL, NULL, 0, &err)) fail_msg("%s", err.msg);
+    l.w.format = i8 ? GLIA_WEIGHT_I8 : GLIA_WEIGHT_BF16;
+    l.w.data = fresh(glia_cpu.matrix_bytes(&l.w));
+    if (i8) l.w.scale = fresh(glia_cpu.scale_bytes(&l.w));
     for (int i = 0; i < GLIA_PANEL; i++) ones[i] = 1.0f / GLIA_I8_MAX;
-    for (size_t p = 0; p < glia_panels(columns); p++) {
+    for (size_t c = 0; c < whole; c += GLIA_PANEL) {
         const void *row[GLIA_PANEL];
-        for (size_t c = 0; c < GLIA_PANEL; c++) row[c] = weights + (p * GLIA_PANEL + c) * k;
-        char *panel = (char *)l.w.panels + p * glia_lines_bytes(l.w.dtype, k);
-        if (i8)
-            l.d.k.pack_i8(panel, row, GLIA_DTYPE_F32, k, ones);
-        else
-            l.d.k.pack(panel, GLIA_DTYPE_BF16, row, GLIA_DTYPE_F32, k);
+        for (size_t i = 0; i < GLIA_PANEL; i++) row[i] = weights + (c + i) * k;
+        glia_cpu.pack(packer, &l.w, c, row, GLIA_DTYPE_F32, ones);
     }
     free(weights);
-    if (i8) l.w.scale = random_floats(whole);
-    const size_t ldy = glia_row_stride(columns);
-    float *x = random_floats((size_t)m * ld);
-    l.in = (glia_linear_in){.x = x, .layout = {ld, 16}, .m = m, .eps = 1e-6f};
+    glia_cpu.close(packer);
+    glia_team_free(team);
+    float *x = random_floats(rows * ld);
+    l.in = (glia_linear_in){.x = {x, rows, ld, norm ? GLIA_PLAIN : GLIA_INPUT}, .m = m, .eps = 1e-6f};
     if (norm) l.in.norm = random_floats(k);
-    if (!norm && l.d.narrow) narrow_rows(&l, x, ld);
-    glia_layout out = {ldy, 0};
-    if (e == GLIA_SWIGLU) out = glia_rows_layout(&l.d, (size_t)m, ldy);
-    if (e == GLIA_STORE && norm) out = glia_heads_layout(&l.d, (size_t)m, ldy);
-    l.out = (glia_linear_out){.epilogue = e, .ldy = out.ld, .step = out.step};
-    l.floats = (size_t)m * ldy;
+    if (!norm && is_narrow()) narrow_rows(&l, x, ld);
+    const glia_form form = e == GLIA_SWIGLU ? GLIA_INPUT : e == GLIA_STORE && norm ? GLIA_HEADS : GLIA_PLAIN;
+    l.out = (glia_linear_out){.epilogue = e, .y = {NULL, rows, glia_cpu.stride(columns), form}};
+    l.floats = rows * l.out.y.stride;
     return l;
 }
 
 static void run(void *arg, int thread) {
     const layer *l = arg;
-    glia_device_linear(&l->d, thread, &l->in, &l->w, &l->out);
+    glia_device_linear(l->device, thread, &l->in, &l->w, &l->out);
 }
 
 /* y of the layer by so many threads. */
 static float *multiply(layer *l, int threads) {
-    const size_t rows = glia_device_operand_rows(l->in.m, threads);
+    const glia_device_shape shape = {.threads = threads,
+                                     .max_rows = l->in.m,
+                                     .sequence_length = 64,
+                                     .head_dim = 64,
+                                     .operand_rows = (size_t)l->in.m,
+                                     .hidden = l->w.k,
+                                     .widest = l->w.k,
+                                     .dtype = GLIA_DTYPE_BF16,
+                                     .kv_dtype = GLIA_DTYPE_BF16,
+                                     .quantize_rows = true};
+    glia_plan plan = {0};
+    glia_team *team;
     glia_err err = {0};
-    if (glia_team_create(&l->d.team, threads, &err)) fail_msg("%s", err.msg);
-    l->d.threads = threads;
-    l->d.scratch_bytes = glia_device_scratch_bytes(l->in.m, 64, 64, l->w.k, GLIA_DTYPE_BF16);
-    l->d.scratch = fresh(l->d.scratch_bytes * (size_t)threads);
-    l->d.operand = fresh(rows * l->d.ld_operand * sizeof(float));
-    l->d.rows_i8 = fresh(rows * glia_i8_stride(l->w.k));
-    l->d.rows_scale = fresh(rows * sizeof(float));
-    l->out.y = fresh(l->floats * sizeof(float));
-    for (size_t i = 0; i < l->floats; i++) l->out.y[i] = (float)(i % 17);
-    glia_team_run(l->d.team, run, l);
-    glia_team_free(l->d.team);
-    free(l->d.scratch), free(l->d.operand), free(l->d.rows_i8), free(l->d.rows_scale);
-    return l->out.y;
+    if (glia_team_create(&team, threads, &err)) fail_msg("%s", err.msg);
+    const int first = glia_cpu.plan(&plan, &shape);
+    if (glia_cpu.map(&plan, "a layer", &err)) fail_msg("%s", err.msg);
+    if (glia_cpu.open(&l->device, team, glia_cpu_flags(), &shape, &plan, first, &err))
+        fail_msg("%s", err.msg);
+    float *y = l->out.y.at = fresh(l->floats * sizeof(float));
+    for (size_t i = 0; i < l->floats; i++) y[i] = (float)(i % 17);
+    glia_team_run(team, run, l);
+    glia_cpu.close(l->device);
+    glia_cpu.unmap(&plan);
+    glia_team_free(team);
+    return y;
 }
 
 static void check_layer(int m, size_t k, size_t columns, bool i8, bool quantize_rows, bool norm,
@@ -115,15 +131,17 @@ static void check_layer(int m, size_t k, size_t columns, bool i8, bool quantize_
               m, k, columns, i8, quantize_rows, norm, (int)e, threads);
         free(got);
     }
-    free(want), free(l.w.panels), free(l.w.scale);
-    free((void *)(uintptr_t)l.in.x), free((void *)(uintptr_t)l.in.norm);
+    free(want), free(l.w.data), free(l.w.scale);
+    free(l.in.x.at), free((void *)(uintptr_t)l.in.norm);
 }
 
-/* The elements of row i of a layer's result, as float32. */
+/* Element c of row i of a layer's result. */
 static float result(const layer *l, const float *y, size_t i, size_t c) {
-    if (!l->d.narrow) return y[i * l->out.ldy + c];
-    const float *step = y + i * l->out.ldy + c / 32 * (l->out.step ? l->out.step : 32);
-    if (l->out.epilogue != GLIA_SWIGLU) return step[c % 32];
+    const glia_cpu_device d = {.narrow = is_narrow()};
+    const glia_layout layout = glia_layout_of(&d, &l->out.y);
+    if (!d.narrow || l->out.y.form != GLIA_INPUT)
+        return y[i * layout.ld + c / 32 * (d.narrow ? layout.step : 32) + c % 32];
+    const float *step = y + i * layout.ld + c / 32 * layout.step;
     return glia_bf16_to_f32(((const uint16_t *)(const void *)step)[c % 32]);
 }
 
@@ -147,16 +165,16 @@ static void check_addend(int m, bool i8, bool quantize_rows, glia_epilogue e) {
             const double t = (double)result(&plain, sums, i, at) + (double)addend[i * COLUMNS + at];
             const double up =
                 (double)result(&plain, sums, i, at + pair) + (double)addend[i * COLUMNS + at + pair];
-            const double before = (double)((i * l.out.ldy + c) % 17); /* multiply() fills y so */
+            const double before = (double)((i * l.out.y.stride + c) % 17); /* multiply() fills y so */
             const double want = e == GLIA_SWIGLU ? t / (1 + exp(-t)) * up : e == GLIA_ADD ? before + t : t;
-            const double ulp = l.d.narrow && e == GLIA_SWIGLU ? 0x1p-8 : 0x1p-20;
+            const double ulp = is_narrow() && e == GLIA_SWIGLU ? 0x1p-8 : 0x1p-20;
             CHECK(fabs((double)result(&l, got, i, c) - want) <= ulp * (fabs(want) + 1),
                   "m=%d i8=%d w8a8=%d epilogue=%d: row %zu, column %zu is %.9g with an addend, want %.9g", m,
                   i8, quantize_rows, (int)e, i, c, (double)result(&l, got, i, c), want);
         }
-    free(got), free(sums), free(addend), free(l.w.panels), free(l.w.scale), free(plain.w.panels),
+    free(got), free(sums), free(addend), free(l.w.data), free(l.w.scale), free(plain.w.data),
         free(plain.w.scale);
-    free((void *)(uintptr_t)l.in.x), free((void *)(uintptr_t)plain.in.x);
+    free(l.in.x.at), free(plain.in.x.at);
 }
 
 static void test_addend(void **state) {

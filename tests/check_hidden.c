@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "device/device.h"
+#include "kernel/kernels.h"
 
 enum { LAYERS = 3, LENGTH = 90, SECOND = 31, HIDDEN = 72 };
 
@@ -113,11 +114,11 @@ static void check_truth(const outputs *o) {
     glia_weights *w = load(&o->config, o->dtype);
     glia_kernels k;
     glia_kernels_init(&k, glia_cpu_flags());
-    const size_t vocab = (size_t)o->config.vocab, panel = glia_lines_bytes(w->head.dtype, HIDDEN);
+    const size_t vocab = (size_t)o->config.vocab, panel = glia_panel_bytes(w->head.format, HIDDEN);
     float *head = malloc(vocab * HIDDEN * sizeof *head);
     for (size_t i = 0; i < vocab; i++)
-        k.unpack(head + i * HIDDEN, (const char *)w->head.panels + i / GLIA_PANEL * panel, w->head.dtype,
-                 HIDDEN, i % GLIA_PANEL);
+        k.unpack(head + i * HIDDEN, (const char *)w->head.data + i / GLIA_PANEL * panel,
+                 glia_weight_traits[w->head.format].element, HIDDEN, i % GLIA_PANEL);
     const double u = o->dtype == GLIA_DTYPE_F32 ? 0x1p-24 : 0x1p-8; /* rows may be narrowed for bfloat16 */
     for (int q = 0; q < 2; q++)
         for (int t = 0; t < lengths[q]; t++) {

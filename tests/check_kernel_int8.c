@@ -184,7 +184,7 @@ static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
 static float flushed(float v, bool flush) { return flush && fabsf(v) < 0x1p-126f ? 0 : v; }
 
 static void check_w8a8(const rung *r, product *p, bool narrow) {
-    const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
+    const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
     memset(p->y, 0xff, y_bytes(p));
     const glia_gemm_kernel *kernel = &r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8];
     run_gemm(narrow ? kernel->finish : kernel->store, &out, (glia_gemm_rows){p->q, p->ldq, 64, p->row_scale},
@@ -258,8 +258,8 @@ static void check_float_rows(const rung *r, product *p) {
         memset(x, 0, p->m * ld * sizeof *x);
         for (size_t row = 0; row < p->m; row++)
             for (size_t i = 0; i < p->k; i++) x[row * ld + i] = glia_f32_to_bf16(p->x[row * p->ldx + i]);
-        const glia_linear_out mine = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
-        const glia_linear_out out = {.epilogue = GLIA_STORE, .y = want, .ldy = p->columns};
+        const glia_gemm_out mine = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
+        const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = want, .ldy = p->columns};
         const glia_gemm_rows rows = {x, ld * sizeof *x, 64, NULL};
         run_gemm(r->k.gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &out, rows, panels, NULL, p->k,
                  p->n_panels, p->m, scratch);
@@ -294,18 +294,18 @@ static void check_epilogues(const rung *r) {
         for (size_t i = 0; i < p.columns; i++) bias[i] = check_uniform();
         for (size_t i = 0; i < m * p.columns; i++) y[i] = 1;
         const size_t step = epilogue == GLIA_SWIGLU ? 16 : 0;
-        const glia_linear_out all = {.epilogue = epilogue,
-                                     .y = y,
-                                     .ldy = p.columns,
-                                     .bias = bias,
-                                     .step = step},
-                              plain = {.y = p.y, .ldy = p.ldy};
+        const glia_gemm_out all = {.epilogue = epilogue,
+                                   .y = y,
+                                   .ldy = p.columns,
+                                   .bias = bias,
+                                   .step = step},
+                            plain = {.y = p.y, .ldy = p.ldy};
         const glia_gemm_kernel *kernel = &r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8];
         const glia_gemm_rows rows = {p.q, p.ldq, 64, p.row_scale};
         run_gemm(kernel->finish, &all, rows, p.panels, p.scale, p.k, 4, m, scratch);
         run_gemm(kernel->store, &plain, rows, p.panels, p.scale, p.k, 4, m, NULL);
         for (size_t row = 0; row < m; row++) {
-            const glia_linear_out one = {
+            const glia_gemm_out one = {
                 .epilogue = epilogue, .y = alone, .ldy = p.columns, .bias = bias, .step = step};
             const size_t bytes = epilogue == GLIA_SWIGLU ? p.columns : p.columns * sizeof *alone;
             for (size_t i = 0; i < p.columns; i++) alone[i] = 1;
@@ -337,7 +337,7 @@ static void check_extremes(const rung *r) {
             q[i] = ends[turn >> 1];
             for (size_t c = 0; c < GLIA_PANEL; c++) panel[glia_i8_at(i, c)] = ends[turn & 1];
         }
-        const glia_linear_out out = {.y = y, .ldy = GLIA_PANEL};
+        const glia_gemm_out out = {.y = y, .ldy = GLIA_PANEL};
         run_gemm(r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store, &out, (glia_gemm_rows){q, k + 64, 64, &one},
                  panel, scale, k, 1, 1, NULL);
         const float want = (float)((int64_t)ends[turn >> 1] * ends[turn & 1] * (int64_t)k);
@@ -391,7 +391,7 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
                                                                               : GLIA_ROWS_F32];
     const glia_gemm_rows rows = {w8a8 ? (const void *)q : x, w8a8 ? ldq : k * (kern->narrow ? 2 : 4), 64,
                                  w8a8 ? row_scale : NULL};
-    const glia_linear_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
+    const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
     for (size_t i = 0; i < m * k; i++) x[i] = check_uniform();
     for (int i = 0; i < ROUNDS; i++) {
         double t0 = cpu_seconds();

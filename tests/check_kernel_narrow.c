@@ -67,7 +67,7 @@ static double slack(enum fill fill, size_t k) {
 
 static void multiply(const glia_kernels *kernels, const product *p) {
     static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
-    const glia_linear_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
+    const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
     const glia_gemm_rows x = {p->x, p->ldx * sizeof *p->x, 2 * STEP, NULL};
     run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &out, x, p->panels, NULL, p->k,
              p->n_panels, p->m, scratch);
@@ -130,16 +130,16 @@ static void check_steps(const glia_kernels *kernels, size_t k, size_t m, glia_ep
             x[i / STEP * m * STEP + r * STEP + i % STEP] = p.x[r * p.ldx + i];
     const glia_gemm_rows row_major = {p.x, p.ldx * sizeof *x, 2 * STEP, NULL},
                          stepped = {x, 64, m * 64, NULL};
-    const glia_linear_out wide = {.epilogue = epilogue,
-                                  .y = rows,
-                                  .ldy = ldy,
-                                  .bias = biased ? bias : NULL,
-                                  .step = half ? line : 0},
-                          y = {.epilogue = epilogue,
-                               .y = in_steps,
-                               .ldy = line,
-                               .bias = biased ? bias : NULL,
-                               .step = line * m};
+    const glia_gemm_out wide = {.epilogue = epilogue,
+                                .y = rows,
+                                .ldy = ldy,
+                                .bias = biased ? bias : NULL,
+                                .step = half ? line : 0},
+                        y = {.epilogue = epilogue,
+                             .y = in_steps,
+                             .ldy = line,
+                             .bias = biased ? bias : NULL,
+                             .step = line * m};
     run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &wide, row_major, p.panels, NULL, k,
              PANELS, m, scratch);
     run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &y, stepped, p.panels, NULL, k, PANELS,
@@ -167,8 +167,8 @@ static void check_swiglu(const glia_kernels *kernels, size_t m) {
     for (size_t c = 0; c < N; c++)
         bias[c] = c / GLIA_PANEL % 2 ? 3 : gates[check_u32() % (sizeof gates / sizeof *gates)];
     const glia_gemm_rows x = {p.x, p.ldx * sizeof *p.x, 2 * STEP, NULL};
-    const glia_linear_out wide = {.epilogue = GLIA_STORE, .y = sums, .ldy = N, .bias = bias},
-                          y = {.epilogue = GLIA_SWIGLU, .y = half, .ldy = 16, .bias = bias, .step = 16};
+    const glia_gemm_out wide = {.epilogue = GLIA_STORE, .y = sums, .ldy = N, .bias = bias},
+                        y = {.epilogue = GLIA_SWIGLU, .y = half, .ldy = 16, .bias = bias, .step = 16};
     run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &wide, x, p.panels, NULL, K, 4, m,
              scratch);
     run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &y, x, p.panels, NULL, K, 4, m, scratch);

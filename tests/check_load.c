@@ -10,6 +10,7 @@
 
 #include "base/bf16.h"
 #include "format/safetensors.h"
+#include "kernel/panel.h"
 #include "model/weights.h"
 
 /* ---- specs against the published lists of tensors ------------------------- */
@@ -178,7 +179,7 @@ static glia_status load(glia_weights **w, const char *dir, const glia_model_conf
 }
 
 static float at(const glia_matrix *m, size_t row, size_t k) {
-    return ((const float *)m->panels)[(row / GLIA_PANEL * m->k + k) * GLIA_PANEL + row % GLIA_PANEL];
+    return ((const float *)m->data)[(row / GLIA_PANEL * m->k + k) * GLIA_PANEL + row % GLIA_PANEL];
 }
 
 static size_t index_of(tensor_list *l, const char *name) {
@@ -244,7 +245,7 @@ static void test_bare_and_redundant_names(void **state) {
     l.tensor[l.n++] = (glia_tensor_spec){"lm_head.weight", GLIA_TENSOR_F32, 2, {18, 12}};
     l.tensor[l.n++] = (glia_tensor_spec){"layers.0.self_attn.rotary_emb.inv_freq", GLIA_TENSOR_F32, 1, {3}};
     if (load(&w, write_checkpoint(&l), &c, team, false, &err)) fail_msg("%s", err.msg);
-    assert_ptr_equal(w->head.panels, w->embed.panels);
+    assert_ptr_equal(w->head.data, w->embed.data);
     glia_weights_free(w);
     glia_model_config_free(&c);
     glia_team_free(team);
@@ -356,7 +357,7 @@ static float scale_of(size_t t, size_t from, size_t to) {
 
 static void check_steps(const glia_matrix *m, size_t column, size_t t, size_t row, float scale) {
     const int8_t *panel =
-        (const int8_t *)m->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_I8, 12);
+        (const int8_t *)m->data + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_I8, 12);
     assert_true(m->scale[column] == scale);
     for (size_t k = 0; k < 12; k++)
         assert_int_equal(panel[k / 4 * 64 + column % GLIA_PANEL * 4 + k % 4], step_of(t, row, k, scale));
@@ -387,9 +388,9 @@ static void test_quantizes(void **state) {
                     per_tensor ? scale_of(up, 0, 240) : scale_of(up, 228, 240));
         assert_true(w->layer[1].gate_up.scale[48 + 4] == 0);
         assert_true(w->layer[1].qkv.quantize_rows);
-        assert_int_equal(w->layer[0].gate_up.dtype, GLIA_DTYPE_F32);
-        assert_int_equal(w->layer[0].down.dtype, GLIA_DTYPE_F32);
-        assert_int_equal(w->layer[1].o.dtype, GLIA_DTYPE_F32);
+        assert_int_equal(w->layer[0].gate_up.format, GLIA_WEIGHT_F32);
+        assert_int_equal(w->layer[0].down.format, GLIA_WEIGHT_F32);
+        assert_int_equal(w->layer[1].o.format, GLIA_WEIGHT_F32);
         assert_false(w->layer[1].o.quantize_rows);
         assert_int_equal(w->embed.dtype, GLIA_DTYPE_F32);
         /* the head is a second matrix, though tied, and its rows stay float32 */

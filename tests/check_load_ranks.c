@@ -99,8 +99,8 @@ static float held(const place *p, size_t row, size_t k) {
     const size_t column = column_of(p, row);
     if (!p->m) return p->vector[column];
     const char *panel =
-        (const char *)p->m->panels + column / GLIA_PANEL * glia_lines_bytes(p->m->dtype, p->m->k);
-    return glia_panel_get(panel, p->m->dtype, k, column % GLIA_PANEL);
+        (const char *)p->m->data + column / GLIA_PANEL * glia_panel_bytes(p->m->format, p->m->k);
+    return glia_panel_get(panel, glia_weight_traits[p->m->format].element, k, column % GLIA_PANEL);
 }
 
 static float stored_at(const glia_checkpoint *c, const glia_weight *w, size_t i) {
@@ -136,8 +136,8 @@ static float expected(const model *m, const glia_weight *w, const place *to, siz
     const place p = place_of(m->whole, w->layer, w->spec->id);
     if (!m->checkpoint) return held(&p, row, col);
     const float f = stored(m, w, row, col);
-    if (!to->m || to->m->dtype == GLIA_DTYPE_F32) return f;
-    if (to->m->dtype == GLIA_DTYPE_BF16) return glia_bf16_to_f32(glia_f32_to_bf16(f));
+    if (!to->m || to->m->format == GLIA_WEIGHT_F32) return f;
+    if (to->m->format == GLIA_WEIGHT_BF16) return glia_bf16_to_f32(glia_f32_to_bf16(f));
     return rintf(f / p.m->scale[column_of(&p, row)]);
 }
 
@@ -210,7 +210,7 @@ static void check_weight(const model *m, const glia_weights *w, const glia_weigh
     for (size_t r = 0; !shape && r < rows.size; r++) {
         const ptrdiff_t row = index_of(m, &whose, &rows, r);
         if (marks) marks[column_of(&p, r)]++;
-        if (p.m && p.m->dtype == GLIA_DTYPE_I8) check_scale(m, weight, &p, r, row, &wrong);
+        if (p.m && p.m->format == GLIA_WEIGHT_I8) check_scale(m, weight, &p, r, row, &wrong);
         for (size_t k = 0; k < cols.size; k++) {
             const ptrdiff_t col = index_of(m, &whose, &cols, k);
             const float want = row < 0 || col < 0 ? 0 : expected(m, weight, &p, (size_t)row, (size_t)col);
@@ -225,12 +225,12 @@ static void check_weight(const model *m, const glia_weights *w, const glia_weigh
 
 /* Columns that hold no row of a weight are zero, and so is what fills the last group along K. */
 static void check_zeros(const glia_matrix *m, const unsigned char *marks, const char *name) {
-    const size_t group = m->dtype == GLIA_DTYPE_F32 ? 1 : m->dtype == GLIA_DTYPE_BF16 ? 2 : 4;
+    const size_t group = m->format == GLIA_WEIGHT_F32 ? 1 : m->format == GLIA_WEIGHT_BF16 ? 2 : 4;
     size_t wrong = 0;
     for (size_t c = 0; c < glia_panels(m->columns) * GLIA_PANEL; c++) {
-        const char *panel = (const char *)m->panels + c / GLIA_PANEL * glia_lines_bytes(m->dtype, m->k);
+        const char *panel = (const char *)m->data + c / GLIA_PANEL * glia_panel_bytes(m->format, m->k);
         for (size_t k = marks[c] ? m->k : 0; k < (m->k + group - 1) / group * group; k++)
-            if (glia_panel_get(panel, m->dtype, k, c % GLIA_PANEL) != 0) wrong++;
+            if (glia_panel_get(panel, glia_weight_traits[m->format].element, k, c % GLIA_PANEL) != 0) wrong++;
         if (marks[c] > 1 || (!marks[c] && m->scale && m->scale[c] != 0)) wrong++;
     }
     CHECK(!wrong, "%s: %zu columns or elements that stand for nothing are something", name, wrong);
@@ -291,7 +291,7 @@ static void check_ends(const model *m, const glia_weights *w, bool int8_head) {
     const glia_model_config *c = m->config;
     const bool one = c->tied_head && !int8_head && (w->parallel.vocab_parallel || w->parallel.tp == 1);
     glia_weight x;
-    CHECK((w->head.panels == w->embed.panels) == one, "tied %d, tp %d", c->tied_head, w->parallel.tp);
+    CHECK((w->head.data == w->embed.data) == one, "tied %d, tp %d", c->tied_head, w->parallel.tp);
     for (size_t i = 0; glia_spec_weight(&x, w->spec, c, i) && x.spec->id < W_IN_NORM; i++) {
         const place p = place_of(w, 0, x.spec->id);
         unsigned char *marks = p.m ? marks_of(p.m) : NULL;

@@ -12,6 +12,7 @@
 #include "api/model.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "device/cpu.h"
 #include "engine/engine_impl.h"
 #include "layer/linear.h"
 
@@ -432,7 +433,7 @@ static void test_errors(void **state) {
 static uint64_t step_bytes(const glia_engine *e, const glia_parallel *p, size_t row_bytes, size_t m) {
     const glia_model_config *c = e->model;
     const uint64_t others = (uint64_t)p->tp - 1, layers = (uint64_t)c->layers;
-    const uint64_t stride = sizeof(float) * glia_parallel_ld_hidden((size_t)c->hidden, p);
+    const uint64_t stride = sizeof(float) * glia_parallel_ld_hidden(&glia_cpu, (size_t)c->hidden, p);
     const bool spread = glia_rows_are_many(p, (int)m);
     const uint64_t own = m / (uint64_t)p->tp, sum = others * (spread ? own : m) * stride;
     const uint64_t part = sizeof(float) * glia_even_size((size_t)c->hidden, p->tp);

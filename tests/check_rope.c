@@ -65,7 +65,7 @@ static void test_table(void **state) {
     const double scaling = 1.25;
     float c[POSITIONS * PAIRS], s[POSITIONS * PAIRS], c2[POSITIONS * PAIRS], s2[POSITIONS * PAIRS];
     glia_rope_table(c, s, inv_freq, scaling, PAIRS, 0, POSITIONS);
-    glia_rope_table(c2, s2, inv_freq, scaling, PAIRS, 77, POSITIONS);
+    glia_rope_table(c2 + 77 * PAIRS, s2 + 77 * PAIRS, inv_freq, scaling, PAIRS, 77, POSITIONS);
     glia_rope_table(c2, s2, inv_freq, scaling, PAIRS, 0, 77);
     assert_memory_equal(c, c2, sizeof c);
     assert_memory_equal(s, s2, sizeof s);

@@ -15,6 +15,7 @@
 
 #include "base/cpu.h"
 #include "base/file.h"
+#include "kernel/kernels.h"
 #include "model/weights.h"
 
 enum { SEQS = 3, ROWS = 48, TREE = 8 };

@@ -53,7 +53,7 @@ static inline bool same_bits(const float *a, const float *b, size_t n) {
 }
 
 /* m rows through n_panels panels at w: see glia_gemm. `scratch` may be NULL for a kernel that stores. */
-static inline void run_gemm(glia_gemm_fn *gemm, const glia_linear_out *out, glia_gemm_rows x, const void *w,
+static inline void run_gemm(glia_gemm_fn *gemm, const glia_gemm_out *out, glia_gemm_rows x, const void *w,
                             const float *w_scale, size_t k, size_t n_panels, size_t m, void *scratch) {
     gemm(&(glia_gemm){*out, x, w, w_scale, k, n_panels, m, scratch});
 }
@@ -61,7 +61,7 @@ static inline void run_gemm(glia_gemm_fn *gemm, const glia_linear_out *out, glia
 /* Float32 rows ldx floats apart, results ldy floats apart. */
 static inline void run_f32(glia_gemm_fn *gemm, float *y, size_t ldy, const float *x, size_t ldx,
                            const void *w, const float *w_scale, size_t k, size_t n_panels, size_t m) {
-    const glia_linear_out out = {.y = y, .ldy = ldy};
+    const glia_gemm_out out = {.y = y, .ldy = ldy};
     run_gemm(gemm, &out, (glia_gemm_rows){x, ldx * sizeof *x, 64, NULL}, w, w_scale, k, n_panels, m, NULL);
 }
 

@@ -12,7 +12,6 @@
 #include "api/model.h"
 #include "base/cpu.h"
 #include "format/checkpoint.h"
-#include "kernel/kernels.h"
 #include "model/artifact.h"
 #include "model/fused.h"
 #include "model/replicas.h"
@@ -178,64 +177,13 @@ static json_t *memory_json(const glia_model *m, const glia_engine_limits *l) {
 
 /* ---- kernels -------------------------------------------------------------- */
 
-/* The lowest rung whose table holds the same function at offset `at`. */
-static const char *rung_of(size_t at, unsigned flags) {
-    glia_kernels chosen, lower;
-    void (*want)(void), (*have)(void);
-    glia_kernels_init(&chosen, flags);
-    memcpy(&want, (const char *)&chosen + at, sizeof want);
-    for (int i = 0; i < GLIA_RUNGS; i++) {
-        glia_kernels_init(&lower, flags & glia_rungs[i].keeps);
-        memcpy(&have, (const char *)&lower + at, sizeof have);
-        if (have == want) return lower.rung;
-    }
-    return chosen.rung;
-}
-
-/* As glia_device.narrow. */
-static bool runs_narrow(const glia_model *m) {
-    glia_kernels k;
-    glia_kernels_init(&k, m->cpu_flags);
-    return k.narrow && m->dtype == GLIA_DTYPE_BF16;
-}
-
-/* The entry that multiplies most weights. */
-static size_t linear_at(const glia_model *m) {
-    const bool narrow = runs_narrow(m);
-    const glia_row_format rows = narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
-    const size_t at = offsetof(glia_kernels, gemm), pair = sizeof(glia_gemm_kernel);
-    const glia_quantization q = m->quantize.scheme;
-    const glia_weight_format w = q                            ? GLIA_WEIGHT_I8
-                                 : m->dtype == GLIA_DTYPE_F32 ? GLIA_WEIGHT_F32
-                                                              : GLIA_WEIGHT_BF16;
-    const glia_row_format x = q == GLIA_QUANTIZATION_W8A8 ? GLIA_ROWS_I8 : rows;
-    return at + ((size_t)w * GLIA_ROW_FORMATS + x) * pair +
-           (narrow ? offsetof(glia_gemm_kernel, finish) : offsetof(glia_gemm_kernel, store));
+static void add_operation(void *object, const char *name, const char *rung) {
+    json_object_set_new(object, name, json_string(rung));
 }
 
 static json_t *kernels_json(const glia_model *m, glia_dtype kv_dtype) {
-    const bool int8_kv = kv_dtype == GLIA_DTYPE_I8; /* widened first */
-    const bool wide_kv = int8_kv ? !runs_narrow(m) : kv_dtype == GLIA_DTYPE_F32;
-    const struct {
-        const char *name;
-        size_t at;
-    } rows[] = {
-        {"linear", linear_at(m)},
-        {"attend", wide_kv ? offsetof(glia_kernels, attend_f32) : offsetof(glia_kernels, attend_bf16)},
-        {"merge", offsetof(glia_kernels, merge)},
-        {"rmsnorm", offsetof(glia_kernels, rmsnorm)},
-        {"rope", offsetof(glia_kernels, rope)},
-        {"swiglu", offsetof(glia_kernels, swiglu)},
-        {"add", offsetof(glia_kernels, add)},
-        {"divide", offsetof(glia_kernels, divide)},
-        {"kv_store", offsetof(glia_kernels, kv_store)},
-        {"kv_widen", offsetof(glia_kernels, kv_widen)},
-        {"embed", offsetof(glia_kernels, unpack)},
-        {"pack", offsetof(glia_kernels, pack)},
-    };
     json_t *o = json_object();
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        json_object_set_new(o, rows[i].name, json_string(rung_of(rows[i].at, m->cpu_flags)));
+    glia_weights_operations(add_operation, o, &m->config, m->dtype, &m->quantize, kv_dtype, m->cpu_flags);
     return o;
 }
 

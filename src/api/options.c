@@ -8,7 +8,7 @@
 #include "api/model.h"
 #include "base/cores.h"
 #include "base/cpu.h"
-#include "kernel/kernels.h"
+#include "layer/kv_cache.h"
 
 enum {
     DEFAULT_SEQUENCE_LENGTH = 8192,
@@ -125,8 +125,8 @@ static glia_status check_together(const glia_setting *s, glia_err *err) {
     const int batch = s[SET_BATCH].value, length = s[SET_SEQUENCE].value, block = s[SET_BLOCK].value;
     char name[100];
     const glia_status status = blame(&s[SET_BLOCK], SET_BLOCK, name, sizeof name);
-    if (block % GLIA_KV_TILE)
-        return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_KV_TILE);
+    if (block % GLIA_BLOCK_UNIT)
+        return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_BLOCK_UNIT);
     if (s[SET_FLASH_DECODING].value && GLIA_FLASH_UNIT % block)
         return glia_fail(err, status, "%s is %d, expected 32 or 64 with flash decoding", name, block);
     if ((int64_t)batch * (length + block) > INT32_MAX)

@@ -1,267 +1,247 @@
-/* cpu.c - the device's row-wise operations and linear layers on a thread team. */
-#include "device/device.h"
+/* cpu.c - the CPU device: sizes, memory, packing of weights, and row-wise operations. */
+#include "device/cpu.h"
 
 #include <assert.h>
-#include <string.h>
+#include <stddef.h>
+#include <stdlib.h>
 
-enum {
-    CHUNK_FLOATS = GLIA_GEMM_SCRATCH / sizeof(float), /* sums that wait in scratch for their epilogue */
-    SWIGLU_PANELS = 4, /* panels of gate and up whose results are one step of 32 columns */
-    STEP_PANELS = 2,   /* panels of other layers whose results are one step */
-    HELPED = 4,        /* threads whose panels a thread takes when its own are gone */
-};
+#include "base/cpu.h"
 
-size_t glia_device_operand_rows(int max_rows, int threads) {
-    return glia_odd((size_t)max_rows) + (size_t)threads * GLIA_FEW_ROWS;
+/* ---- sizes ------------------------------------------------------------------ */
+
+static size_t columns(size_t n) { return glia_panels(n) * GLIA_PANEL; }
+
+static size_t matrix_bytes(const glia_matrix *w) {
+    return glia_panels(w->columns) * glia_panel_bytes(w->format, w->k);
 }
 
-/* Of a row that is prepared: itself in float32. */
-static size_t row_scratch(size_t k) { return k * sizeof(float); }
+static size_t scale_bytes(const glia_matrix *w) {
+    return glia_weight_traits[w->format].scaled ? columns(w->columns) * sizeof(float) : 0;
+}
 
-size_t glia_device_scratch_bytes(int max_rows, int sequence_length, int head_dim, size_t widest,
-                                 glia_dtype kv_dtype) {
-    const size_t attention = glia_attention_scratch_bytes(max_rows, sequence_length, head_dim, kv_dtype);
+/* Panels are [panels, lines, columns, elements of a column in a line]. */
+static int tensor_shape(int64_t shape[4], const glia_matrix *w) {
+    const size_t line = glia_panel_bytes(w->format, 1), column = glia_panel_bytes(w->format, w->k) / line;
+    int64_t each = 1;
+    while (glia_panel_bytes(w->format, (size_t)each + 1) == line) each++;
+    shape[0] = (int64_t)glia_panels(w->columns);
+    shape[1] = (int64_t)column;
+    shape[2] = GLIA_PANEL;
+    shape[3] = each;
+    return 4;
+}
+
+/* Whole pages, so that two threads share no cache line. */
+static size_t scratch_bytes(const glia_device_shape *s) {
+    const size_t attention = glia_cpu_attention_scratch_bytes(s);
     size_t bytes = GLIA_GEMM_SCRATCH;
     if (bytes < attention) bytes = attention;
-    if (bytes < row_scratch(widest)) bytes = row_scratch(widest);
-    return (bytes + 4095) / 4096 * 4096; /* whole pages: no line shared by two threads */
+    if (bytes < s->widest * sizeof(float)) bytes = s->widest * sizeof(float); /* one row in float32 */
+    return (bytes + 4095) / 4096 * 4096;
 }
 
-static glia_weight_format format_of(const glia_matrix *w) {
-    return w->dtype == GLIA_DTYPE_F32  ? GLIA_WEIGHT_F32
-           : w->dtype == GLIA_DTYPE_I8 ? GLIA_WEIGHT_I8
-                                       : GLIA_WEIGHT_BF16;
+enum { REGION_OPERAND, REGION_SCRATCH, REGION_ROWS_I8, REGION_ROWS_SCALE };
+
+static int plan(glia_plan *p, const glia_device_shape *s) {
+    const size_t operands = glia_cpu_operand_rows(s->operand_rows, s->threads);
+    const int first = glia_plan_add(p, "normed input", operands * glia_row_stride(s->hidden), sizeof(float));
+    glia_plan_add(p, "scratch of threads", (size_t)s->threads, scratch_bytes(s));
+    glia_plan_add(p, "int8 rows", s->quantize_rows ? operands : 0, glia_i8_stride(s->widest));
+    glia_plan_add(p, "int8 rows' scales", s->quantize_rows ? operands : 0, sizeof(float));
+    return first;
 }
 
-/* The kernels that multiply rows as this device prepares them for w. */
-static const glia_gemm_kernel *gemm_of(const glia_device *d, const glia_matrix *w) {
-    const glia_row_format rows = w->quantize_rows ? GLIA_ROWS_I8 : d->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
-    return &d->k.gemm[format_of(w)][rows];
+/* ---- memory ----------------------------------------------------------------- */
+
+static void copy(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes); }
+
+/* ---- a device --------------------------------------------------------------- */
+
+static bool is_narrow(const glia_kernels *k, glia_dtype dtype) {
+    return k->narrow && dtype == GLIA_DTYPE_BF16;
 }
 
-void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
-                       size_t first, const int32_t *token, int m) {
-    const size_t panel = glia_panel_bytes(format_of(table), table->k);
+static glia_status open_device(glia_device **out, glia_team *team, unsigned cpu_flags,
+                               const glia_device_shape *s, const glia_plan *p, int first, glia_err *err) {
+    *out = NULL;
+    glia_cpu_device *d = calloc(1, sizeof *d);
+    if (!d) return glia_fail_nomem(err, sizeof *d, "the device");
+    d->base = (glia_device){.ops = &glia_cpu, .team = team, .threads = glia_team_size(team)};
+    glia_kernels_init(&d->k, cpu_flags);
+    *out = &d->base;
+    if (!s) return GLIA_OK;
+    d->narrow = is_narrow(&d->k, s->dtype);
+    d->scratch_bytes = scratch_bytes(s);
+    d->operand = glia_plan_at(p, first + REGION_OPERAND);
+    d->scratch = glia_plan_at(p, first + REGION_SCRATCH);
+    d->rows_i8 = glia_plan_at(p, first + REGION_ROWS_I8);
+    d->rows_scale = glia_plan_at(p, first + REGION_ROWS_SCALE);
+    d->ld_operand = glia_row_stride(d->narrow ? (s->hidden + 1) / 2 : s->hidden);
+    return GLIA_OK;
+}
+
+static void close_device(glia_device *d) { free(d); }
+
+/* ---- weights ---------------------------------------------------------------- */
+
+static glia_status check(const glia_device *d, const glia_matrix *w, glia_dtype dtype, glia_err *err) {
+    glia_cpu_device like = *glia_cpu_of(d);
+    like.narrow = is_narrow(&like.k, dtype);
+    const glia_gemm_kernel *kernel = glia_cpu_gemm(&like, w);
+    if (like.narrow ? kernel->finish : kernel->store) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_UNSUPPORTED, "the %s kernels have no product of %s weights and %s rows",
+                     like.k.rung, glia_weight_traits[w->format].name,
+                     w->quantize_rows ? "int8"
+                     : like.narrow    ? "bfloat16"
+                                      : "float32");
+}
+
+static float most(const glia_device *d, const void *row, glia_dtype from, size_t n) {
+    return glia_cpu_of(d)->k.absmax(row, from, n);
+}
+
+static void pack(const glia_device *d, const glia_matrix *w, size_t first,
+                 const void *const row[GLIA_SWIGLU_GROUP], glia_dtype from,
+                 const float scale[GLIA_SWIGLU_GROUP]) {
+    static_assert((int)GLIA_SWIGLU_GROUP == (int)GLIA_PANEL, "columns are packed panel by panel");
+    const glia_kernels *k = &glia_cpu_of(d)->k;
+    const glia_weight_trait *trait = &glia_weight_traits[w->format];
+    char *panel = (char *)w->data + first / GLIA_PANEL * glia_panel_bytes(w->format, w->k);
+    if (!trait->scaled) {
+        k->pack(panel, trait->element, row, from, w->k);
+        return;
+    }
+    memcpy(w->scale + first, scale, GLIA_PANEL * sizeof *scale);
+    k->pack_i8(panel, row, from, w->k, scale);
+}
+
+/* ---- operations on rows ----------------------------------------------------- */
+
+static void minus_zero(float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = -0.0f;
+}
+
+static void embed(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
+                  size_t first, const int32_t *token, int m) {
+    const size_t panel = glia_panel_bytes(table->format, table->k);
     size_t from, to;
     glia_share((size_t)m, thread, d->threads, &from, &to);
     for (size_t i = from; i < to; i++) {
         const size_t t = (size_t)token[i] - first; /* wraps where token < first */
         if (t < table->columns)
-            d->k.unpack(y + i * ldy, (const char *)table->panels + t / GLIA_PANEL * panel,
-                        glia_weight_traits[format_of(table)].element, table->k, t % GLIA_PANEL);
+            glia_cpu_of(d)->k.unpack(y + i * ldy, (const char *)table->data + t / GLIA_PANEL * panel,
+                                     glia_weight_traits[table->format].element, table->k, t % GLIA_PANEL);
         else
-            for (size_t c = 0; c < table->k; c++) y[i * ldy + c] = -0.0f;
+            minus_zero(y + i * ldy, table->k);
     }
 }
 
-void glia_device_norm(const glia_device *d, int thread, float *y, const float *x, size_t ld, int m, size_t n,
-                      const float *norm, float eps) {
+static void select_rows(const glia_device *d, int thread, float *y, const float *x, size_t ld,
+                        const int32_t *row, int n, size_t from, size_t to) {
+    size_t first, last;
+    glia_share((size_t)n, thread, d->threads, &first, &last);
+    for (size_t i = first; i < last; i++) {
+        const size_t r = (size_t)row[i];
+        if (r >= from && r < to)
+            memcpy(y + i * ld, x + r * ld, ld * sizeof *y);
+        else
+            minus_zero(y + i * ld, ld);
+    }
+}
+
+static void norm(const glia_device *d, int thread, float *y, const float *x, size_t ld, int m, size_t n,
+                 const float *weight, float eps) {
     size_t from, to;
     glia_share((size_t)m, thread, d->threads, &from, &to);
-    for (size_t i = from; i < to; i++) d->k.rmsnorm(y + i * ld, x + i * ld, norm, n, eps);
+    for (size_t i = from; i < to; i++) glia_cpu_of(d)->k.rmsnorm(y + i * ld, x + i * ld, weight, n, eps);
 }
 
-/* This thread's panels, `unit` at a time. */
-static void share_panels(const glia_matrix *w, size_t unit, int thread, int threads, size_t *from,
-                         size_t *to) {
-    const size_t all = glia_panels(w->columns);
-    glia_share((all + unit - 1) / unit, thread, threads, from, to);
-    *from *= unit;
-    *to = *to * unit < all ? *to * unit : all;
-}
+/* ---- which kernels run ------------------------------------------------------ */
 
-/* Are results in steps, two panels each? */
-static bool in_steps(const glia_linear_out *out) { return out->step > STEP_PANELS * GLIA_PANEL; }
-
-/* Panels that one thread takes together. */
-static size_t unit_of(const glia_linear_out *out, size_t panels) {
-    size_t unit = out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps(out) ? STEP_PANELS : 1;
-    while (panels / unit >= GLIA_TAKE_MAX) unit *= 2;
-    return unit;
-}
-
-void glia_device_panels(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
-                        size_t *to) {
-    share_panels(w, epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1, thread, threads, from, to);
-}
-
-/* The epilogue of a chunk t [m, 16 * panels] of sums, rows from `row` and panels from `first` on; STORE's t
- * is y. */
-static void finish_chunk(const glia_device *d, const glia_linear_out *out, float *t, size_t ldt, size_t row,
-                         size_t m, size_t first, size_t panels) {
-    const size_t column = first * GLIA_PANEL, width = panels * GLIA_PANEL;
-    float *y = out->y + row * out->ldy;
-    for (size_t i = row; i < row + m; i++, t += ldt, y += out->ldy) {
-        if (out->bias) d->k.add(t, out->bias + column, width);
-        if (out->addend) d->k.add(t, out->addend + i * out->ld_addend + column, width);
-        if (out->epilogue == GLIA_ADD) d->k.add(y + column, t, width);
-        for (size_t p = 0; out->epilogue == GLIA_SWIGLU && p < width; p += 2 * GLIA_PANEL) {
-            d->k.swiglu(y + (column + p) / 2, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
-        }
+/* The lowest rung whose table holds the same function at offset `at`. */
+static const char *rung_of(size_t at, unsigned flags) {
+    glia_kernels chosen, lower;
+    void (*want)(void), (*have)(void);
+    glia_kernels_init(&chosen, flags);
+    memcpy(&want, (const char *)&chosen + at, sizeof want);
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        glia_kernels_init(&lower, flags & glia_rungs[i].keeps);
+        memcpy(&have, (const char *)&lower + at, sizeof have);
+        if (have == want) return lower.rung;
     }
+    return chosen.rung;
 }
 
-static char *scratch_of(const glia_device *d, int thread) {
-    return d->scratch + (size_t)thread * d->scratch_bytes;
+/* The offset of the kernel that multiplies by w. */
+static size_t gemm_at(const glia_cpu_device *d, const glia_matrix *w) {
+    const glia_gemm_kernel *kernel = glia_cpu_gemm(d, w);
+    const char *entry = d->narrow ? (const char *)&kernel->finish : (const char *)&kernel->store;
+    return (size_t)(entry - (const char *)&d->k);
 }
 
-/* Row i of `in`, normed, narrowed or quantised, to its place. */
-static void prepare_row(const glia_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
-                        const glia_matrix *w, char *scratch) {
-    const float *x = in->x + (in->row ? (size_t)in->row[i] : i) * in->layout.ld;
-    const bool narrow = d->narrow && !in->norm;
-    char *y = to->x + i * to->row;
-    if (in->norm) {
-        float *normed = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
-        d->k.rmsnorm(normed, x, in->norm, w->k, in->eps);
-        x = normed;
-    }
-    if (w->quantize_rows) {
-        d->k.quantize((int8_t *)y, to->step, to->scale + i, x, narrow ? in->layout.step * sizeof *x : 64,
-                      narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
-    } else if (d->narrow) {
-        d->k.narrow(y, to->step, 0, x, 1, w->k);
-        glia_fill_step(y, to->step, w->k);
-    }
-}
-
-static void prepare_rows(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
-                         size_t from, size_t to, const glia_operand *out) {
-    assert(row_scratch(w->k) <= d->scratch_bytes);
-    for (size_t i = from; i < to; i++) prepare_row(d, out, in, i, w, scratch_of(d, thread));
-}
-
-void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
-                         const glia_operand *to) {
-    size_t first, end;
-    glia_share((size_t)in->m, thread, d->threads, &first, &end);
-    prepare_rows(d, thread, in, w, first, end, to);
-}
-
-glia_operand glia_device_operand(const glia_device *d, const glia_matrix *w, size_t m, void *x,
-                                 float *scale) {
-    const size_t row = w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float);
-    const glia_layout l = glia_rows_layout(d, m, row / sizeof(float));
-    if (!x) x = w->quantize_rows ? (void *)d->rows_i8 : d->operand;
-    return (glia_operand){x, l.ld * sizeof(float), l.step * sizeof(float), scale ? scale : d->rows_scale};
-}
-
-static glia_operand prepare(const glia_device *d, int thread, const glia_linear_in *in,
-                            const glia_matrix *w) {
-    const size_t m = (size_t)in->m, first = (size_t)(m > GLIA_FEW_ROWS ? d->threads : thread) * GLIA_FEW_ROWS;
-    if (!in->norm && !w->quantize_rows)
-        return (glia_operand){(char *)(uintptr_t)in->x, in->layout.ld * sizeof(float),
-                              in->layout.step * sizeof(float), NULL};
-    glia_operand to = glia_device_operand(d, w, m, NULL, NULL);
-    to.x += first * (w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float));
-    to.scale += first;
-    if (m > GLIA_FEW_ROWS) {
-        glia_device_prepare(d, thread, in, w, &to);
-        glia_device_barrier(d); /* the prepared rows */
-    } else {
-        prepare_rows(d, thread, in, w, 0, m, &to);
-    }
-    return to;
-}
-
-/* Rows [row, row + m) of o and the n panels of w from `first` on, as kernels take them. */
-static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
-                      size_t n) {
-    return (glia_gemm){
-        .x = {o->x + row * o->row, o->row, o->step, w->quantize_rows ? o->scale + row : NULL},
-        .w = (const char *)w->panels + first * glia_panel_bytes(format_of(w), w->k),
-        .w_scale = w->scale ? w->scale + first * GLIA_PANEL : NULL,
-        .k = w->k,
-        .n_panels = n,
-        .m = m,
+static int describe(glia_operation *list, unsigned cpu_flags, const glia_matrix *w,
+                    const glia_device_shape *s) {
+    glia_cpu_device d = {0};
+    glia_kernels_init(&d.k, cpu_flags);
+    d.narrow = is_narrow(&d.k, s->dtype);
+    const bool int8_kv = s->kv_dtype == GLIA_DTYPE_I8; /* widened first */
+    const bool wide_kv = int8_kv ? !d.narrow : s->kv_dtype == GLIA_DTYPE_F32;
+    const struct {
+        const char *name;
+        size_t at;
+    } rows[] = {
+        {"linear", gemm_at(&d, w)},
+        {"attend", wide_kv ? offsetof(glia_kernels, attend_f32) : offsetof(glia_kernels, attend_bf16)},
+        {"merge", offsetof(glia_kernels, merge)},
+        {"rmsnorm", offsetof(glia_kernels, rmsnorm)},
+        {"rope", offsetof(glia_kernels, rope)},
+        {"swiglu", offsetof(glia_kernels, swiglu)},
+        {"add", offsetof(glia_kernels, add)},
+        {"divide", offsetof(glia_kernels, divide)},
+        {"kv_store", offsetof(glia_kernels, kv_store)},
+        {"kv_widen", offsetof(glia_kernels, kv_widen)},
+        {"embed", offsetof(glia_kernels, unpack)},
+        {"pack", offsetof(glia_kernels, pack)},
     };
+    enum { N = sizeof rows / sizeof *rows };
+    static_assert((int)N <= (int)GLIA_OPERATIONS_MAX, "room for all operations");
+    for (int i = 0; i < N; i++) list[i] = (glia_operation){rows[i].name, rung_of(rows[i].at, cpu_flags)};
+    return N;
 }
 
-/* In how many parts threads take rows, each part with all panels: as many as one thread would take one after
- * the other, since a part of them stays in its second cache. */
-static size_t row_parts(const glia_device *d, const glia_matrix *w, size_t m) {
-    const size_t bytes = m * w->k * (w->quantize_rows ? 1 : 2), threads = (size_t)d->threads;
-    size_t parts = (bytes + d->k.blocking.rows_bytes - 1) / d->k.blocking.rows_bytes;
-    while (parts > 1 && (parts > threads || threads % parts)) parts--;
-    return parts > 1 ? parts : 1;
-}
-
-/* Columns 16 to 31 of a step of narrow SWIGLU rows that no panel writes. */
-static void zero_rest(const glia_linear_out *out, size_t rows) {
-    char *y = (char *)out->y;
-    for (size_t i = 0; i < rows; i++) memset(y + i * out->ldy * sizeof(float) + 32, 0, 32);
-}
-
-/* Rows [row, row + m) through panels [first, end). Where d->narrow, kernels do their own epilogue. */
-static void multiply_narrow(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                            size_t row, size_t m, size_t first, size_t end, const glia_linear_out *out) {
-    const size_t column = first * GLIA_PANEL, all = glia_panels(w->columns);
-    glia_gemm g = gemm(o, w, row, m, first, end - first);
-    glia_linear_out share = *out;
-    if (share.bias) share.bias += column;
-    if (share.addend) share.addend += row * out->ld_addend + column;
-    share.y += row * out->ldy;
-    share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step
-               : in_steps(out)              ? first / STEP_PANELS * out->step
-                                            : column;
-    g.out = share;
-    g.scratch = scratch_of(d, thread);
-    gemm_of(d, w)->finish(&g);
-    if (out->epilogue == GLIA_SWIGLU && end == all && all % SWIGLU_PANELS) {
-        share.y = out->y + row * out->ldy + all / SWIGLU_PANELS * out->step;
-        zero_rest(&share, m);
-    }
-}
-
-/* All rows through panels [first, end), some of both at a time: their sums wait in scratch. */
-static void multiply_wide(const glia_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                          size_t rows, size_t first, size_t end, const glia_linear_out *out) {
-    float *scratch = (float *)(void *)scratch_of(d, thread);
-    const bool direct = out->epilogue == GLIA_STORE;
-    const size_t chunk_rows = direct || rows < d->k.blocking.chunk_rows ? rows : d->k.blocking.chunk_rows;
-    size_t chunk =
-        direct ? end - first : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
-    if (chunk > end - first) chunk = end - first;
-    for (size_t p = first; p < end; p += chunk)
-        for (size_t r = 0; r < rows; r += chunk_rows) {
-            const size_t n = end - p < chunk ? end - p : chunk;
-            const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
-            float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
-            const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
-            glia_gemm g = gemm(o, w, r, rn, p, n);
-            g.out = (glia_linear_out){.y = t, .ldy = ldt};
-            gemm_of(d, w)->store(&g);
-            finish_chunk(d, out, t, ldt, r, rn, p, n);
-        }
-}
-
-void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
-                        const glia_linear_out *out) {
-    const glia_operand o = prepare(d, thread, in, w);
-    glia_device_multiply(d, thread, &o, in->m, w, out);
-}
-
-/* Threads take parts of the rows, and of the panels what their place says, then what the next few threads
- * have left. */
-void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
-                          const glia_matrix *w, const glia_linear_out *out) {
-    const size_t rows = (size_t)m, unit = unit_of(out, glia_panels(w->columns));
-    const size_t grain =
-        ((m > GLIA_FEW_ROWS ? d->k.blocking.grain : d->k.blocking.few_grain) + unit - 1) / unit;
-    const int parts = d->narrow ? (int)row_parts(d, w, rows) : 1;
-    if (rows == 0) return;
-    glia_team_begin(d->team, thread);
-    for (int i = 0; i < d->threads && i <= HELPED; i++) {
-        const int owner = (thread + i) % d->threads;
-        size_t row, end_row, first, end, from, to;
-        glia_share(rows, owner % parts, parts, &row, &end_row);
-        share_panels(w, unit, owner / parts, d->threads / parts, &first, &end);
-        while (glia_team_take(d->team, thread, owner, (end - first + unit - 1) / unit, grain, &from, &to)) {
-            const size_t p = first + from * unit, q = first + to * unit < end ? first + to * unit : end;
-            if (d->narrow)
-                multiply_narrow(d, thread, o, w, row, end_row - row, p, q, out);
-            else
-                multiply_wide(d, thread, o, w, rows, p, q, out);
-        }
-    }
-}
+const glia_device_ops glia_cpu = {
+    .name = "cpu",
+    .host_memory = true,
+    .head_dim_max = GLIA_HEAD_DIM_MAX,
+    .queries_max = GLIA_QUERIES_MAX,
+    .stride = glia_row_stride,
+    .columns = columns,
+    .matrix_bytes = matrix_bytes,
+    .scale_bytes = scale_bytes,
+    .kv_block_bytes = glia_cpu_kv_block_bytes,
+    .states_bytes = glia_cpu_states_bytes,
+    .plan = plan,
+    .tensor_shape = tensor_shape,
+    .describe = describe,
+    .map = glia_plan_map,
+    .unmap = glia_plan_unmap,
+    .upload = copy,
+    .download = copy,
+    .open = open_device,
+    .close = close_device,
+    .check = check,
+    .first_columns = glia_cpu_first_columns,
+    .most = most,
+    .pack = pack,
+    .embed = embed,
+    .select = select_rows,
+    .norm = norm,
+    .linear = glia_cpu_linear,
+    .operand = glia_cpu_operand,
+    .prepare = glia_cpu_prepare,
+    .multiply = glia_cpu_multiply,
+    .attention = glia_cpu_attention,
+    .merge = glia_cpu_merge,
+    .copy_kv = glia_cpu_copy_kv,
+    .measure = glia_cpu_measure,
+};

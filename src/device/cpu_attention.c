@@ -11,7 +11,7 @@
  * share each load of K and V. Units lie on a line, as long as they cost, and
  * each thread takes its part of the line. A unit of few queries may be cut
  * between two spans: its first thread merges what the others computed. */
-#include "device/device.h"
+#include "device/cpu.h"
 
 #include <assert.h>
 #include <math.h>
@@ -22,7 +22,7 @@ enum {
     AHEAD_ROWS = 2,
 };
 
-size_t glia_kv_block_bytes(const glia_kv_layer *kv) {
+size_t glia_cpu_kv_block_bytes(const glia_kv_layer *kv) {
     return (size_t)kv->kv_heads * (size_t)kv->block_size / GLIA_KV_TILE *
            glia_kv_tile_bytes(kv->dtype, (size_t)kv->head_dim);
 }
@@ -30,7 +30,7 @@ size_t glia_kv_block_bytes(const glia_kv_layer *kv) {
 /* The tile of (block, head) that holds position `at` of the block. */
 static char *tile_of(const glia_kv_layer *kv, int block, int head, int at) {
     const size_t tiles = (size_t)kv->block_size / GLIA_KV_TILE;
-    return kv->base + (size_t)block * glia_kv_block_bytes(kv) +
+    return kv->base + (size_t)block * glia_cpu_kv_block_bytes(kv) +
            ((size_t)head * tiles + (size_t)(at / GLIA_KV_TILE)) *
                glia_kv_tile_bytes(kv->dtype, (size_t)kv->head_dim);
 }
@@ -61,12 +61,13 @@ static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int ro
 
 /* All arguments of one call, and this thread's workspace, cut from its scratch. */
 typedef struct {
-    const glia_device *d;
+    const glia_cpu_device *d;
     const glia_rows *rows;
     const glia_heads *h;
     const glia_kv_layer *kv;
     const glia_qkv *x;
     const glia_attended *out;
+    glia_layout q_layout, kv_layout, o_layout;
     size_t hd, group;
     float *q;                 /* [queries, head_dim] */
     glia_softmax total, part; /* of all spans so far, of one */
@@ -104,8 +105,8 @@ static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
     const int slot = rows->slot[r];
     float *k = c->q, *v = k + c->total.ldo;
     if (slot < 0 || !is_held(c->kv, slot)) return;
-    take_head(c, k, c->x->kv, c->x->kv_layout, r, c->x->k + at);
-    take_head(c, v, c->x->kv, c->x->kv_layout, r, c->x->v + at);
+    take_head(c, k, c->x->kv.at, c->kv_layout, r, c->x->k + at);
+    take_head(c, v, c->x->kv.at, c->kv_layout, r, c->x->v + at);
     norm_rotate(c, k, c->h->k_norm, rows->position[r]);
     c->d->k.kv_store(tile_of_position(c->kv, rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
                      k, v, c->hd);
@@ -139,17 +140,17 @@ static size_t wide_bytes(glia_dtype dtype, size_t hd) {
     return dtype == GLIA_DTYPE_I8 ? GLIA_SPAN_TILES * glia_kv_tile_bytes(GLIA_DTYPE_F32, hd) : 0;
 }
 
-size_t glia_attention_scratch_bytes(int max_rows, int sequence_length, int head_dim, glia_dtype kv_dtype) {
-    const size_t hd = (size_t)head_dim, spans = (size_t)sequence_length / GLIA_SPAN + 1;
+size_t glia_cpu_attention_scratch_bytes(const glia_device_shape *s) {
+    const size_t hd = (size_t)s->head_dim, spans = (size_t)s->sequence_length / GLIA_SPAN + 1;
     return aligned(GLIA_QUERIES_MAX * row_floats(hd) * sizeof(float)) +
-           2 * state_bytes(GLIA_QUERIES_MAX, hd) + wide_bytes(kv_dtype, hd) +
-           tree_tiles(max_rows) * aligned(glia_kv_tile_bytes(kv_dtype, hd)) +
-           aligned((size_t)max_rows * sizeof(int32_t)) + spans * state_bytes(SPLIT_QUERIES, hd);
+           2 * state_bytes(GLIA_QUERIES_MAX, hd) + wide_bytes(s->kv_dtype, hd) +
+           tree_tiles(s->max_rows) * aligned(glia_kv_tile_bytes(s->kv_dtype, hd)) +
+           aligned((size_t)s->max_rows * sizeof(int32_t)) + spans * state_bytes(SPLIT_QUERIES, hd);
 }
 
 static void cut_workspace(context *c, int thread) {
     const size_t n = GLIA_QUERIES_MAX;
-    char *at = c->d->scratch + (size_t)thread * c->d->scratch_bytes;
+    char *at = glia_scratch_of(c->d, thread);
     c->q = (float *)(void *)at;
     at += aligned(n * row_floats(c->hd) * sizeof(float));
     c->total = state_at(at, n, c->hd);
@@ -163,7 +164,7 @@ static void cut_workspace(context *c, int thread) {
 
 /* The state of part i, of a unit that another thread merges: from the end of `thread`'s scratch. */
 static glia_softmax part_of(const context *c, int thread, int i) {
-    char *end = c->d->scratch + ((size_t)thread + 1) * c->d->scratch_bytes;
+    char *end = glia_scratch_of(c->d, thread + 1);
     return state_at(end - ((size_t)i + 1) * state_bytes(SPLIT_QUERIES, c->hd), SPLIT_QUERIES, c->hd);
 }
 
@@ -209,7 +210,7 @@ static row_group next_group(const context *c, int first, int most) {
 static int most_rows(const context *c) {
     const int group = (int)c->group, least = c->d->k.blocking.queries_per_unit / group,
               most = GLIA_QUERIES_MAX / group;
-    const int fair = c->rows->n * c->h->kv_heads / (c->d->k.blocking.units_per_thread * c->d->threads);
+    const int fair = c->rows->n * c->h->kv_heads / (c->d->k.blocking.units_per_thread * c->d->base.threads);
     assert(most >= 1);
     return fair > most ? most : fair > least ? fair : least > 0 ? least : 1;
 }
@@ -231,8 +232,9 @@ static int thread_of(const context *c, const row_group *g, int64_t start, int64_
     int64_t middle = start + unit_cost(g) / 2;
     if ((size_t)g->n * c->group <= SPLIT_QUERIES)
         middle = start + (cost_before(g, span * GLIA_SPAN) + cost_before(g, (span + 1) * GLIA_SPAN)) / 2;
-    const int64_t thread = total ? middle * c->d->threads / total : 0;
-    return thread < c->d->threads ? (int)thread : c->d->threads - 1; /* the last units may cost nothing */
+    const int64_t thread = total ? middle * c->d->base.threads / total : 0;
+    return thread < c->d->base.threads ? (int)thread
+                                       : c->d->base.threads - 1; /* the last units may cost nothing */
 }
 
 static void fill_chain(const context *c, const row_group *g) {
@@ -319,13 +321,13 @@ static void take_queries(const context *c, const row_group *g, int head) {
         const int r = g->first + (int)(i / c->group);
         float *q = c->q + i * c->total.ldo;
         const size_t at = (size_t)head * c->group + i % c->group, block = (size_t)c->x->block_heads;
-        take_head(c, q, c->x->q + at / block * c->x->q_block, c->x->q_layout, r, at % block * c->hd);
+        take_head(c, q, c->x->q.at + at / block * c->x->q_block, c->q_layout, r, at % block * c->hd);
         norm_rotate(c, q, c->h->q_norm, c->rows->position[r]);
     }
 }
 
 /* The result of one query, from its state, to head `head` of the `heads` of row i. */
-static void write_query(const glia_device *d, float *o, glia_layout layout, size_t i, size_t head,
+static void write_query(const glia_cpu_device *d, float *o, glia_layout layout, size_t i, size_t head,
                         size_t heads, const float *sum, float l, size_t hd) {
     float *row = o + i * layout.ld;
     const size_t step = layout.step * sizeof *o;
@@ -354,19 +356,21 @@ static void write_out(const context *c, const row_group *g, int head) {
         if (c->out->states)
             write_state(c, row, at, i);
         else
-            write_query(c->d, c->out->o + block * c->out->o_block, c->out->layout, row, head_at,
+            write_query(c->d, c->out->o.at + block * c->out->o_block, c->o_layout, row, head_at,
                         (size_t)c->out->block_heads, c->total.o + i * c->total.ldo, c->total.l[i], c->hd);
     }
 }
 
-size_t glia_states_bytes(size_t n, size_t head_dim) { return state_bytes(n, head_dim); }
+size_t glia_cpu_states_bytes(size_t n, size_t head_dim) { return state_bytes(n, head_dim); }
 
-void glia_device_merge(const glia_device *d, int thread, float *o, glia_layout layout, char *states,
-                       int blocks, int n, int heads, size_t head_dim) {
+void glia_cpu_merge(const glia_device *device, int thread, const glia_activation *o, char *states, int blocks,
+                    int n, int heads, size_t head_dim) {
+    const glia_cpu_device *d = glia_cpu_of(device);
+    const glia_layout layout = glia_layout_of(d, o);
     const size_t queries = (size_t)n * (size_t)heads, bytes = state_bytes(queries, head_dim);
     const glia_softmax total = state_at(states, queries, head_dim);
     size_t from, to;
-    glia_share(queries, thread, d->threads, &from, &to);
+    glia_share(queries, thread, device->threads, &from, &to);
     for (int b = 1; b < blocks && from < to; b++) {
         glia_softmax sum = total, part = state_at(states + (size_t)b * bytes, queries, head_dim);
         sum.m += from, sum.l += from, sum.o += from * sum.ldo;
@@ -374,7 +378,7 @@ void glia_device_merge(const glia_device *d, int thread, float *o, glia_layout l
         d->k.merge(sum, part, to - from, head_dim);
     }
     for (size_t i = from; i < to; i++)
-        write_query(d, o, layout, i % (size_t)n, i / (size_t)n, (size_t)heads, total.o + i * total.ldo,
+        write_query(d, o->at, layout, i % (size_t)n, i / (size_t)n, (size_t)heads, total.o + i * total.ldo,
                     total.l[i], head_dim);
 }
 
@@ -418,13 +422,13 @@ static bool independent(const glia_rows *rows) {
 static void store_rows(const context *c, const glia_rows *rows, int thread) {
     const size_t heads = (size_t)c->kv->kv_heads, n = (size_t)rows->n;
     size_t from, to;
-    glia_share(n * heads, thread, c->d->threads, &from, &to);
+    glia_share(n * heads, thread, c->d->base.threads, &from, &to);
     for (size_t u = from; u < to; u++) {
         const size_t first = u / (GLIA_KV_TILE * heads) * GLIA_KV_TILE, i = u - first * heads;
         const size_t few = n - first < GLIA_KV_TILE ? n - first : GLIA_KV_TILE;
         store_kv(c, rows, (int)(first + i % few), (int)(i / few));
     }
-    glia_device_barrier(c->d); /* the cache */
+    glia_device_barrier(&c->d->base); /* the cache */
 }
 
 /* A unit that begins here and ends in other threads; there is at most one. */
@@ -448,15 +452,19 @@ static bool attend_unit(const context *c, const row_group *g, int head, int64_t 
     return from == first && to <= last;
 }
 
-void glia_device_attention(const glia_device *d, int thread, const glia_attended *out, const glia_qkv *x,
-                           const glia_rows *rows, const glia_rows *stored, const glia_heads *h,
-                           const glia_kv_layer *kv) {
+void glia_cpu_attention(const glia_device *device, int thread, const glia_attended *out, const glia_qkv *x,
+                        const glia_rows *rows, const glia_rows *stored, const glia_heads *h,
+                        const glia_kv_layer *kv) {
+    const glia_cpu_device *d = glia_cpu_of(device);
     context c = {.d = d,
                  .rows = rows,
                  .h = h,
                  .kv = kv,
                  .x = x,
                  .out = out,
+                 .q_layout = glia_layout_of(d, &x->q),
+                 .kv_layout = glia_layout_of(d, &x->kv),
+                 .o_layout = glia_layout_of(d, &out->o),
                  .hd = (size_t)h->head_dim,
                  .group = (size_t)(h->heads / h->kv_heads)};
     const bool alone = stored == rows && h->kv_heads == kv->kv_heads && independent(rows);
@@ -483,16 +491,16 @@ void glia_device_attention(const glia_device *d, int thread, const glia_attended
         }
     }
     if (!split) return;
-    glia_device_barrier(d); /* parts */
+    glia_device_barrier(device); /* parts */
     if (mine.head < 0) return;
     merge_parts(&c, &mine.g, mine.start, total, thread);
     write_out(&c, &mine.g, mine.head);
 }
 
-void glia_device_copy_kv(const glia_device *d, const glia_kv_layer *kv, int to_block, int to_at,
-                         int from_block, int from_at) {
+void glia_cpu_copy_kv(const glia_device *device, const glia_kv_layer *kv, int to_block, int to_at,
+                      int from_block, int from_at) {
     for (int head = 0; head < kv->kv_heads; head++)
-        d->k.kv_copy(tile_of(kv, to_block, head, to_at), kv->dtype, (size_t)to_at % GLIA_KV_TILE,
-                     tile_of(kv, from_block, head, from_at), (size_t)from_at % GLIA_KV_TILE,
-                     (size_t)kv->head_dim);
+        glia_cpu_of(device)->k.kv_copy(tile_of(kv, to_block, head, to_at), kv->dtype,
+                                       (size_t)to_at % GLIA_KV_TILE, tile_of(kv, from_block, head, from_at),
+                                       (size_t)from_at % GLIA_KV_TILE, (size_t)kv->head_dim);
 }

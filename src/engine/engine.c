@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/cpu.h"
+
 #include "engine/engine_impl.h"
 #include "layer/kv_cache.h"
 
@@ -92,8 +94,6 @@ static uint64_t kv_bytes_per_token(const glia_engine_config *c) {
 }
 
 static void describe(glia_engine *e) {
-    glia_kernels k;
-    glia_kernels_init(&k, e->config.cpu_flags);
     e->stats.batch_size = e->config.limits.batch;
     e->stats.sequence_length = e->config.limits.sequence_length;
     e->stats.kv_cache_dtype = e->config.limits.kv_dtype;
@@ -101,7 +101,7 @@ static void describe(glia_engine *e) {
     e->stats.threads = e->config.threads;
     e->stats.ranks = e->rank.ranks;
     e->stats.comm = e->rank.config.world ? glia_comm_name(e->rank.config.world) : "single";
-    e->stats.rung = k.rung;
+    e->stats.rung = glia_cpu_rung(e->config.cpu_flags);
 }
 
 glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config, glia_err *err) {

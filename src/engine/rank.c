@@ -208,9 +208,8 @@ static const int32_t *broadcast(glia_rank *r) {
 }
 
 static void measure(glia_rank *r) {
-    const glia_plan *weights = &r->config.weights->plan;
     if (r->config.world) glia_comm_barrier(r->config.world, 0); /* all ranks measure at once */
-    glia_measure(&r->ceilings, r->team, r->config.cpu_flags, weights->base, weights->bytes);
+    glia_decoder_measure(r->decoder, &r->ceilings);
     if (!r->config.world) return;
     memcpy(r->found, &r->ceilings, sizeof r->ceilings);
     gather_found(r, sizeof r->ceilings);

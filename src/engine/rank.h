@@ -10,7 +10,6 @@
 #include "base/team.h"
 #include "comm/comm.h"
 #include "decode/sampling.h"
-#include "engine/measure.h"
 #include "engine/order.h"
 #include "model/weights.h"
 

@@ -30,6 +30,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/product.h"
 
 enum {
     GLIA_PANEL = 16,   /* columns of a panel */
@@ -39,25 +40,7 @@ enum {
     GLIA_TILES_AHEAD = 4,   /* tiles behind a span's that are fetched, not used */
     GLIA_QUERIES_MAX = 256, /* queries of one attention call */
     GLIA_HEAD_DIM_MAX = 512,
-    GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
-    GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
     GLIA_GEMM_SCRATCH = 256 * 1024,
-};
-
-/* How a weight is stored in panels: one row of glia_weight_traits per format. */
-typedef enum { GLIA_WEIGHT_F32, GLIA_WEIGHT_BF16, GLIA_WEIGHT_I8, GLIA_WEIGHT_FORMATS } glia_weight_format;
-/* How the rows that meet a weight in a product are stored. */
-typedef enum { GLIA_ROWS_F32, GLIA_ROWS_BF16, GLIA_ROWS_I8, GLIA_ROW_FORMATS } glia_row_format;
-
-typedef struct {
-    const char *name;
-    glia_dtype element; /* what is stored along K */
-    bool scaled;        /* each column has a float32 scale, by which its integers are multiplied */
-} glia_weight_trait;
-static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
-    [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, false},
-    [GLIA_WEIGHT_BF16] = {"bfloat16", GLIA_DTYPE_BF16, false},
-    [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, true},
 };
 
 /* Bytes of the lines that hold k elements of each of 16 columns. */
@@ -108,13 +91,7 @@ typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype element, siz
 
 /* ---- the product of a linear layer ------------------------------------------ */
 
-/* What becomes of an element t = x W^T + bias + addend whose sum over K is complete. */
-typedef enum {
-    GLIA_STORE,  /* y = t */
-    GLIA_ADD,    /* y += t */
-    GLIA_SWIGLU, /* panels alternate gate, up: y = silu(gate) * up, half as many columns */
-} glia_epilogue;
-
+/* Where a product goes. */
 typedef struct {
     glia_epilogue epilogue;
     float *y; /* rows, ldy floats apart; whole panels are written */
@@ -123,7 +100,7 @@ typedef struct {
     size_t step;         /* floats from 32 columns to the next 32, a multiple of 16; 0: row-major */
     const float *addend; /* [m, n_panels * 16] that is added before the epilogue, or NULL: LoRA's products */
     size_t ld_addend;    /* floats from row to row of it */
-} glia_linear_out;
+} glia_gemm_out;
 
 /* Rows as a product reads them: element groups of 64 bytes ("steps"), step s of row i at
  * x + i * row + s * step bytes. Row-major is step 64. bfloat16 and int8 rows have zeros from
@@ -147,7 +124,7 @@ typedef struct {
  * n = k, u = 2^-24. A weight format with scales or zeros per group of k adds its
  * members here; kernels of other formats do not read them. */
 typedef struct {
-    glia_linear_out out;
+    glia_gemm_out out;
     glia_gemm_rows x;
     const void *w;        /* [n_panels] consecutive panels of the entry's weight format */
     const float *w_scale; /* [n_panels * 16] where the format is scaled, else NULL */

@@ -1,8 +1,8 @@
 /* kv_cache.c - see kv_cache.h. */
 #include "layer/kv_cache.h"
 
-glia_kv_cache glia_kv_cache_shape(glia_dtype dtype, int block_size, const glia_local *local, int head_dim,
-                                  int n_blocks) {
+glia_kv_cache glia_kv_cache_shape(const glia_device_ops *ops, glia_dtype dtype, int block_size,
+                                  const glia_local *local, int head_dim, int n_blocks) {
     glia_kv_cache c = {
         .shape = {.dtype = dtype,
                   .block_size = block_size,
@@ -13,6 +13,6 @@ glia_kv_cache glia_kv_cache_shape(glia_dtype dtype, int block_size, const glia_l
                   .unit = GLIA_FLASH_UNIT},
         .n_blocks = n_blocks / local->members,
     };
-    c.block_bytes = glia_kv_block_bytes(&c.shape);
+    c.block_bytes = ops->kv_block_bytes(&c.shape);
     return c;
 }

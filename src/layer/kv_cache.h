@@ -8,6 +8,10 @@
 #include "device/device.h"
 #include "layer/parallel.h"
 
+enum {
+    GLIA_BLOCK_UNIT = 32
+}; /* a block's positions are a multiple of it, so that it is whole on any device */
+
 typedef struct {
     glia_kv_layer shape; /* its base is layer 0's */
     size_t block_bytes;
@@ -15,8 +19,8 @@ typedef struct {
 } glia_kv_cache;
 
 /* `n_blocks`: of all members together, a multiple of them. */
-glia_kv_cache glia_kv_cache_shape(glia_dtype dtype, int block_size, const glia_local *local, int head_dim,
-                                  int n_blocks);
+glia_kv_cache glia_kv_cache_shape(const glia_device_ops *ops, glia_dtype dtype, int block_size,
+                                  const glia_local *local, int head_dim, int n_blocks);
 
 /* Bytes of all blocks of one layer. */
 static inline size_t glia_kv_cache_layer_bytes(const glia_kv_cache *c) {

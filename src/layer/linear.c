@@ -1,7 +1,6 @@
 /* linear.c - see linear.h. */
 #include "layer/linear.h"
 
-#include <assert.h>
 #include <string.h>
 
 enum { SPREAD_ROWS = 8 }; /* of each rank, at least: fewer rows are not worth a second collective */
@@ -17,8 +16,8 @@ static size_t padded(size_t hidden, const glia_parallel *p) {
     return glia_even_size(hidden, p->tp) * (size_t)p->tp;
 }
 
-size_t glia_parallel_ld_hidden(size_t hidden, const glia_parallel *p) {
-    return glia_row_stride(padded(hidden, p));
+size_t glia_parallel_ld_hidden(const glia_device_ops *ops, size_t hidden, const glia_parallel *p) {
+    return ops->stride(padded(hidden, p));
 }
 
 size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows) {
@@ -39,6 +38,11 @@ static void sum_up(glia_walk *w, float *part, bool add) {
         glia_comm_all_reduce(w->comm, w->thread, held, part, (size_t)w->m * w->ld_hidden, add);
 }
 
+/* m rows that lie as those of the residual stream do. */
+static glia_activation plain(const glia_walk *w, float *at, size_t m) {
+    return (glia_activation){.at = at, .m = m, .stride = w->ld_hidden, .form = GLIA_PLAIN};
+}
+
 /* ---- the embedding --------------------------------------------------------- */
 
 void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_size, size_t vocab,
@@ -50,7 +54,7 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
     float *part = (float *)(void *)next_area(w);
     size_t from = 0, to;
     if (w->p.vocab_parallel) glia_even_part(vocab, w->p.tp, w->p.rank, &from, &to);
-    const size_t ld = w->p.vocab_parallel ? w->ld_hidden : glia_panels(table->k) * GLIA_PANEL;
+    const size_t ld = w->p.vocab_parallel ? w->ld_hidden : w->d->ops->columns(table->k);
     glia_device_embed(w->d, w->thread, part, ld, table, from, token, w->m);
     if (w->p.vocab_parallel) {
         sum_up(w, part, false);
@@ -66,15 +70,11 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 
 /* ---- column-parallel ------------------------------------------------------- */
 
-/* A rank's rows, in steps, in the area at `in`, and those of the group, m, at `out`. */
+/* Gather m prepared rows of the ranks of a group: each rank's are at `in`, in its area; all go to `out`. */
 static void gather_rows(const glia_walk *w, glia_comm *group, int m, const glia_operand *out,
-                        const glia_operand *in, size_t row_bytes) {
-    const bool steps = out->step > out->row;
-    const glia_gather g = {.rows = steps ? (row_bytes + out->row - 1) / out->row : 1,
-                           .n = (size_t)m,
-                           .unit = out->row,
-                           .ld_in = in->step,
-                           .ld_out = out->step};
+                        const glia_operand *in) {
+    const glia_gather g = {
+        .rows = out->pieces, .n = (size_t)m, .unit = out->row, .ld_in = in->step, .ld_out = out->step};
     glia_comm_all_gather(group, w->thread, out->x, in->x, &g);
 }
 
@@ -85,17 +85,17 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float
     size_t from, to;
     glia_held_rows(w, &from, &to);
     const size_t most = glia_even_size((size_t)w->m, w->p.tp); /* rows of a rank: all lay out as many */
-    char *rows = next_area(w);
-    float *scale = (float *)(void *)(rows + glia_odd(most) * glia_i8_stride(matrix->k));
-    const glia_linear_in held = {
-        w->hidden + from * w->ld_hidden, {w->ld_hidden, 0}, (int)(to - from), NULL, norm, eps};
-    const glia_operand mine = glia_device_operand(d, matrix, most, rows, scale),
-                       all = glia_device_operand(d, matrix, (size_t)m, NULL, NULL);
+    const glia_linear_in held = {.x = plain(w, w->hidden + from * w->ld_hidden, to - from),
+                                 .m = (int)(to - from),
+                                 .norm = norm,
+                                 .eps = eps};
+    const glia_operand mine = glia_device_operand(d, matrix, most, next_area(w)),
+                       all = glia_device_operand(d, matrix, (size_t)m, NULL);
     glia_device_prepare(d, w->thread, &held, matrix, &mine);
-    gather_rows(w, group, m, &all, &mine, matrix->k * (matrix->quantize_rows ? 1 : sizeof(uint16_t)));
-    if (matrix->quantize_rows) {
-        const glia_gather scales = {.rows = 1, .n = (size_t)m, .unit = sizeof *scale};
-        glia_comm_all_gather(group, w->thread, all.scale, scale, &scales);
+    gather_rows(w, group, m, &all, &mine);
+    if (all.scale) {
+        const glia_gather scales = {.rows = 1, .n = (size_t)m, .unit = sizeof *all.scale};
+        glia_comm_all_gather(group, w->thread, all.scale, mine.scale, &scales);
     }
     glia_device_barrier(d); /* the gathered rows */
     return all;
@@ -108,64 +108,54 @@ void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia
         glia_device_multiply(w->d, w->thread, &all, w->m, matrix, out);
         return;
     }
-    const glia_linear_in in = {w->hidden, {w->ld_hidden, 0}, w->m, NULL, norm, eps};
+    const glia_linear_in in = {.x = plain(w, w->hidden, (size_t)w->m), .m = w->m, .norm = norm, .eps = eps};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }
 
 /* ---- row-parallel ---------------------------------------------------------- */
 
-void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matrix *matrix,
-                       const float *bias) {
-    const glia_linear_in in = {.x = x, .layout = glia_rows_layout(w->d, (size_t)w->m, ldx), .m = w->m};
+void glia_row_parallel(glia_walk *w, const glia_activation *x, const glia_matrix *matrix, const float *bias) {
+    const glia_linear_in in = {.x = *x, .m = w->m};
     if (!w->comm) {
-        const glia_linear_out add = {.epilogue = GLIA_ADD, .y = w->hidden, .ldy = w->ld_hidden, .bias = bias};
+        const glia_linear_out add = {
+            .epilogue = GLIA_ADD, .y = plain(w, w->hidden, (size_t)w->m), .bias = bias};
         glia_device_linear(w->d, w->thread, &in, matrix, &add);
         return;
     }
-    float *part = (float *)(void *)next_area(w);
-    const glia_linear_out summand = {
-        .epilogue = GLIA_STORE, .y = part, .ldy = w->ld_hidden, .bias = w->p.rank == 0 ? bias : NULL};
-    glia_device_linear(w->d, w->thread, &in, matrix, &summand);
-    sum_up(w, part, true);
+    float *summand = (float *)(void *)next_area(w);
+    const glia_linear_out out = {
+        .epilogue = GLIA_STORE, .y = plain(w, summand, (size_t)w->m), .bias = w->p.rank == 0 ? bias : NULL};
+    glia_device_linear(w->d, w->thread, &in, matrix, &out);
+    sum_up(w, summand, true);
 }
 
-void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float *x, size_t ldx,
+void glia_row_parallel_parts(glia_walk *w, glia_comm *group, const glia_activation *x,
                              const glia_matrix *shard, int shards, const float *bias) {
-    const size_t block = (size_t)m * ldx, stride = (size_t)m * w->ld_hidden;
-    float *part = (float *)(void *)next_area(w);
+    const size_t block = x->m * x->stride, stride = x->m * w->ld_hidden;
+    float *summands = (float *)(void *)next_area(w);
     for (int s = 0; s < shards; s++) {
         const bool first = s == 0 && glia_comm_rank(group) == 0;
-        const glia_linear_in in = {
-            .x = x + (size_t)s * block, .layout = glia_rows_layout(w->d, (size_t)m, ldx), .m = m};
-        const glia_linear_out summand = {.epilogue = GLIA_STORE,
-                                         .y = part + (size_t)s * stride,
-                                         .ldy = w->ld_hidden,
-                                         .bias = first ? bias : NULL};
+        glia_linear_in in = {.x = *x, .m = (int)x->m};
+        in.x.at += (size_t)s * block;
+        const glia_linear_out out = {.epilogue = GLIA_STORE,
+                                     .y = plain(w, summands + (size_t)s * stride, x->m),
+                                     .bias = first ? bias : NULL};
         if (s > 0 && shard->quantize_rows) glia_device_barrier(w->d); /* the last shard's int8 rows */
-        glia_device_linear(w->d, w->thread, &in, &shard[s], &summand);
+        glia_device_linear(w->d, w->thread, &in, &shard[s], &out);
     }
     size_t from, to;
     glia_held_rows(w, &from, &to);
-    const glia_sum sum = {
-        .n = (size_t)m, .unit = w->ld_hidden, .per_rank = shards, .stride = stride, .add = true};
-    glia_comm_reduce_scatter_many(group, w->thread, w->hidden + from * w->ld_hidden, part, &sum);
+    const glia_sum sum = {.n = x->m, .unit = w->ld_hidden, .per_rank = shards, .stride = stride, .add = true};
+    glia_comm_reduce_scatter_many(group, w->thread, w->hidden + from * w->ld_hidden, summands, &sum);
 }
 
 /* ---- the head -------------------------------------------------------------- */
 
 void glia_collect_rows(glia_walk *w, float *out, const int32_t *row, int n) {
     float *part = w->spread ? (float *)(void *)next_area(w) : out;
-    size_t from, to, first, last;
+    size_t from, to;
     glia_held_rows(w, &from, &to);
-    glia_share((size_t)n, w->thread, w->d->threads, &first, &last);
-    for (size_t i = first; i < last; i++) {
-        float *to_row = part + i * w->ld_hidden;
-        const size_t r = (size_t)row[i];
-        if (r >= from && r < to)
-            memcpy(to_row, w->hidden + r * w->ld_hidden, w->ld_hidden * sizeof(float));
-        else
-            for (size_t c = 0; c < w->ld_hidden; c++) to_row[c] = -0.0f; /* what changes no sum */
-    }
+    glia_device_select(w->d, w->thread, part, w->hidden, w->ld_hidden, row, n, from, to);
     if (w->spread) glia_comm_all_reduce(w->comm, w->thread, out, part, (size_t)n * w->ld_hidden, false);
     glia_device_barrier(w->d); /* out */
 }
@@ -174,6 +164,10 @@ void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_m
                         const int32_t *row, int n, const glia_linear_out *out) {
     if (n == 0) return;
     if (w->spread) glia_collect_rows(w, w->hidden, row, n);
-    const glia_linear_in in = {w->hidden, {w->ld_hidden, 0}, n, w->spread ? NULL : row, norm, eps};
+    const glia_linear_in in = {.x = plain(w, w->hidden, (size_t)w->m),
+                               .m = n,
+                               .row = w->spread ? NULL : row,
+                               .norm = norm,
+                               .eps = eps};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }

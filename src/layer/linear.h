@@ -37,8 +37,9 @@ bool glia_rows_are_many(const glia_parallel *p, int m);
 void glia_held_rows(const glia_walk *w, size_t *from, size_t *to);
 /* Bytes of one of the two parts of the area for up to max_rows rows, a multiple of 64. */
 size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows);
-/* Floats from row to row of the residual stream: whole panels for any rank's part. */
-size_t glia_parallel_ld_hidden(size_t hidden, const glia_parallel *p);
+/* Floats from row to row of the residual stream on a device of this kind: room for what any rank's product
+ * writes. */
+size_t glia_parallel_ld_hidden(const glia_device_ops *ops, size_t hidden, const glia_parallel *p);
 
 /* hidden <- the rows of the embedding. `hidden_size`, `vocab`: of the model. */
 void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_size, size_t vocab,
@@ -46,16 +47,16 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 /* out <- RMSNorm of the residual stream through this rank's columns. */
 void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                           const glia_linear_out *out);
-/* The halves of it where rows are spread: the normed rows, as `matrix` takes them, of the ranks of a
- * group that hold m together, gathered; a barrier stands behind. */
+/* The first half of glia_column_parallel() where rows are spread: the normed rows that the ranks of `group`
+ * hold together, m in all, gathered as `matrix` reads them; a barrier stands behind. */
 glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
                               const glia_matrix *matrix);
-/* hidden += x [m, its inputs] through every rank's rows of the matrix, and the bias. */
-void glia_row_parallel(glia_walk *w, const float *x, size_t ldx, const glia_matrix *matrix,
-                       const float *bias);
-/* This rank's rows of hidden += m rows through the shards that the ranks of a group hold, `shards` each,
- * as many as ranks would hold one each: the same bits. x: a block of m rows for each shard. */
-void glia_row_parallel_parts(glia_walk *w, glia_comm *group, int m, const float *x, size_t ldx,
+/* hidden += x [m, its inputs], GLIA_INPUT, through every rank's rows of the matrix, and the bias. */
+void glia_row_parallel(glia_walk *w, const glia_activation *x, const glia_matrix *matrix, const float *bias);
+/* Multiply m rows by every shard that the ranks of `group` hold, `shards` each, and add this rank's rows of
+ * the sum to hidden. The result is bit-identical to one shard per rank. x: the rows for the first shard,
+ * GLIA_INPUT; those for the next shard begin m strides later. */
+void glia_row_parallel_parts(glia_walk *w, glia_comm *group, const glia_activation *x,
                              const glia_matrix *shard, int shards, const float *bias);
 /* out [n, ld_hidden] <- rows row[n] of the residual stream, on every rank; a barrier stands behind.
  * `out` may be the residual stream itself where its rows are spread. */

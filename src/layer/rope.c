@@ -111,7 +111,7 @@ void glia_rope_table(float *cos_table, float *sin_table, const float *inv_freq, 
         for (size_t i = 0; i < pairs; i++) {
             const float angle = (float)p * inv_freq[i];
             const float c = (float)cos((double)angle), s = (float)sin((double)angle);
-            cos_table[p * pairs + i] = c * (float)scaling;
-            sin_table[p * pairs + i] = s * (float)scaling;
+            cos_table[(p - from) * pairs + i] = c * (float)scaling;
+            sin_table[(p - from) * pairs + i] = s * (float)scaling;
         }
 }

@@ -21,7 +21,7 @@
 double glia_rope_frequencies(float *inv_freq, const glia_model_config *c, int sequence_length);
 
 /* cos and sin of positions [from, to): [position, head_dim / 2] float32 each,
- * with absolute rows (row 0 is position 0).
+ * and row 0 is position `from`.
  * Source: transformers Qwen3RotaryEmbedding.forward. */
 void glia_rope_table(float *cos_table, float *sin_table, const float *inv_freq, double scaling, size_t pairs,
                      size_t from, size_t to);

@@ -13,7 +13,6 @@
 #include "base/hash.h"
 #include "format/checkpoint.h"
 #include "model/fused.h"
-#include "model/pack.h"
 
 enum { PAGE = 4096, CONFIG_MAX = 16 << 20 };
 
@@ -76,6 +75,12 @@ static tensor *add_floats(tensor_list *l, const float *at, size_t bytes) {
     return t;
 }
 
+static const glia_tensor_dtype tensor_dtypes[GLIA_WEIGHT_FORMATS] = {
+    [GLIA_WEIGHT_F32] = GLIA_TENSOR_F32,
+    [GLIA_WEIGHT_BF16] = GLIA_TENSOR_BF16,
+    [GLIA_WEIGHT_I8] = GLIA_TENSOR_I8,
+};
+
 static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) {
     const glia_matrix *m = glia_held_matrix(h, w), shape = glia_held_shape(h, w);
     char base[NAME] = "";
@@ -86,15 +91,16 @@ static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) 
     else
         snprintf(base + used, sizeof base - used, "%s", h->fused->name);
     if (!m) {
-        strcpy(add_floats(l, glia_held_vector(h, w), glia_pack_bytes(&shape))->name, base);
+        strcpy(add_floats(l, glia_held_vector(h, w), w->device->matrix_bytes(&shape))->name, base);
         return;
     }
     tensor *t = &l->tensor[l->n++];
-    t->at = m->panels;
-    glia_pack_tensor(&t->spec, m);
+    t->at = m->data;
+    t->spec.dtype = tensor_dtypes[m->format];
+    t->spec.n_dims = w->device->tensor_shape(t->spec.shape, m);
     snprintf(t->name, sizeof t->name, "%.40s.panels", base);
     if (m->scale)
-        snprintf(add_floats(l, m->scale, glia_pack_scale_bytes(m))->name, NAME, "%.40s.scale", base);
+        snprintf(add_floats(l, m->scale, w->device->scale_bytes(m))->name, NAME, "%.40s.scale", base);
 }
 
 static int by_address(const void *pa, const void *pb) {

@@ -9,20 +9,30 @@
 
 #include "model/decoder_impl.h"
 
-/* Where weights are cut for context parallelism, q stands in whole panels before k and v. */
-size_t glia_k_column(const glia_parallel *p, const glia_local *l) {
-    return p->cp_degree > 1 ? glia_panels(l->q) * GLIA_PANEL : l->q;
+/* Context parallelism keeps q apart from k and v: k begins behind the columns that q's product writes. */
+size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l) {
+    return p->cp_degree > 1 ? ops->columns(l->q) : l->q;
 }
 
-size_t glia_ld_qkv(const glia_parallel *p, const glia_local *l) {
-    const size_t columns = glia_k_column(p, l) + 2 * l->kv;
-    return glia_row_stride((columns + 31) / 32 * 32);
+size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l) {
+    const size_t columns = glia_k_column(ops, p, l) + 2 * l->kv;
+    return ops->stride((columns + 31) / 32 * 32);
 }
 
-/* Where q, k and v of m rows are: in steps where nobody but attention reads them. */
-static glia_layout qkv_layout(const glia_decoder *d, size_t m) {
+/* m rows of q, k and v at `at`: in the form that attention reads, unless other ranks read them too. */
+static glia_activation qkv_rows(const glia_decoder *d, float *at, size_t m) {
     const bool shared = d->members || d->w->parallel.cp_degree > 1;
-    return shared ? (glia_layout){d->ld_qkv, 32} : glia_heads_layout(&d->device, m, d->ld_qkv);
+    return (glia_activation){.at = at, .m = m, .stride = d->ld_qkv, .form = shared ? GLIA_PLAIN : GLIA_HEADS};
+}
+
+/* m rows of attention's output. */
+static glia_activation attention_rows(const glia_decoder *d, size_t m) {
+    return (glia_activation){.at = d->attention, .m = m, .stride = d->ld_q, .form = GLIA_INPUT};
+}
+
+/* m float32 rows at `at`, `stride` floats apart. */
+static glia_activation plain_rows(float *at, size_t m, size_t stride) {
+    return (glia_activation){.at = at, .m = m, .stride = stride, .form = GLIA_PLAIN};
 }
 
 static glia_heads heads_of(const glia_decoder *d, int layer) {
@@ -48,71 +58,61 @@ static float epsilon(const glia_decoder *d) { return (float)d->w->config->rms_no
 
 static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_weights *w) {
     const glia_local *l = &d->local;
+    const size_t m = (size_t)walk->m;
     if (d->w->parallel.cp_degree == 1) {
-        const glia_layout layout = qkv_layout(d, (size_t)walk->m);
         const glia_linear_out qkv = {
-            .epilogue = GLIA_STORE, .y = d->qkv, .ldy = layout.ld, .bias = w->qkv_bias, .step = layout.step};
+            .epilogue = GLIA_STORE, .y = qkv_rows(d, d->qkv, m), .bias = w->qkv_bias};
         glia_column_parallel(walk, w->in_norm, epsilon(d), &w->qkv, &qkv);
         return;
     }
+    float *k = d->qkv + glia_k_column(d->ops, &d->w->parallel, l);
     const glia_linear_out q = {
-        .epilogue = GLIA_STORE, .y = d->qkv, .ldy = d->ld_qkv, .bias = w->q_bias[l->shard]};
-    const glia_linear_out kv = {.epilogue = GLIA_STORE,
-                                .y = d->qkv + glia_k_column(&d->w->parallel, l),
-                                .ldy = d->ld_qkv,
-                                .bias = w->kv_bias};
+        .epilogue = GLIA_STORE, .y = qkv_rows(d, d->qkv, m), .bias = w->q_bias[l->shard]};
+    const glia_linear_out kv = {.epilogue = GLIA_STORE, .y = qkv_rows(d, k, m), .bias = w->kv_bias};
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->q_shard[l->shard], &q);
-    glia_device_barrier(&d->device); /* the normed rows, about to be written again */
+    glia_device_barrier(d->device); /* the normed rows, about to be written again */
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->kv, &kv);
 }
 
 /* Every member attends with the queries of all over the positions that it holds. */
 static void attend_shared(const glia_decoder *d, int thread, const glia_rows *rows, glia_qkv x,
                           glia_heads heads, const glia_kv_layer *kv) {
-    const glia_device *dev = &d->device;
+    const glia_device *dev = d->device;
     const int members = d->local.members, own = heads.heads;
-    const size_t hd = (size_t)heads.head_dim, bytes = glia_states_bytes((size_t)rows->n * (size_t)own, hd);
+    const size_t hd = (size_t)heads.head_dim, bytes = d->ops->states_bytes((size_t)rows->n * (size_t)own, hd);
     const glia_gather q = {.rows = (size_t)rows->n,
                            .n = (size_t)members * d->local.q,
                            .unit = sizeof(float),
-                           .ld_in = x.q_layout.ld * sizeof(float),
+                           .ld_in = x.q.stride * sizeof(float),
                            .ld_out = d->ld_group * sizeof(float)};
     const glia_attended out = {.states = d->states_area, .block_heads = own};
-    glia_comm_all_gather(d->members, thread, d->group_q, x.q, &q);
+    glia_comm_all_gather(d->members, thread, d->group_q, x.q.at, &q);
     glia_device_barrier(dev); /* q of all members */
-    x.q = d->group_q;
-    x.q_layout.ld = d->ld_group;
+    x.q = plain_rows(d->group_q, (size_t)rows->n, d->ld_group);
     heads.heads *= members;
     x.block_heads = heads.heads;
     glia_device_attention(dev, thread, &out, &x, rows, rows, &heads, kv);
     glia_comm_exchange(d->members, thread, d->states, d->states_area, bytes, bytes);
     glia_device_barrier(dev); /* the states of this rank's queries */
-    glia_device_merge(dev, thread, d->attention, glia_rows_layout(dev, (size_t)rows->n, d->ld_q), d->states,
-                      members, rows->n, own, hd);
+    const glia_activation o = attention_rows(d, (size_t)rows->n);
+    glia_device_merge(dev, thread, &o, d->states, members, rows->n, own, hd);
 }
 
 static void attend(const glia_decoder *d, int thread, int layer, const glia_rows *rows) {
     const glia_local *l = &d->local;
     glia_heads heads = heads_of(d, layer);
     const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, layer);
-    const glia_layout layout = qkv_layout(d, (size_t)rows->n);
-    const glia_qkv x = {.q = d->qkv,
-                        .kv = d->qkv,
-                        .q_layout = layout,
-                        .kv_layout = layout,
-                        .k = glia_k_column(&d->w->parallel, l),
-                        .v = glia_k_column(&d->w->parallel, l) + l->kv,
-                        .block_heads = heads.heads};
-    const glia_attended out = {.o = d->attention,
-                               .layout = glia_rows_layout(&d->device, (size_t)rows->n, d->ld_q),
-                               .block_heads = heads.heads};
+    const size_t k = glia_k_column(d->ops, &d->w->parallel, l);
+    const glia_activation qkv = qkv_rows(d, d->qkv, (size_t)rows->n);
+    const glia_qkv x = {.q = qkv, .kv = qkv, .k = k, .v = k + l->kv, .block_heads = heads.heads};
+    const glia_attended out = {.o = attention_rows(d, (size_t)rows->n), .block_heads = heads.heads};
     if (d->members) {
         attend_shared(d, thread, rows, x, heads, &kv);
         return;
     }
     heads.first_kv = l->shard * l->kv_heads / l->cp; /* of the shards held, this rank's own */
     heads.kv_heads = l->kv_heads > l->cp ? l->kv_heads / l->cp : 1;
-    glia_device_attention(&d->device, thread, &out, &x, rows, rows, &heads, &kv);
+    glia_device_attention(d->device, thread, &out, &x, rows, rows, &heads, &kv);
 }
 
 /* ---- rows parted among ranks (context parallelism) --------------------------- */
@@ -158,21 +158,23 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
     a->stored.slot = all + 2 * n;
 }
 
-/* This place's rows through the shards that the rank holds, against the keys and values of all rows. */
+/* Attend with this rank's rows, through all shards that it holds, to the keys and values of all rows. */
 static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
-    const glia_device *dev = &d->device;
+    const glia_device *dev = d->device;
     const glia_local *l = &d->local;
     const glia_layer_weights *w = &d->w->layer[layer];
     const int thread = walk->thread, shards = l->cp, each = d->parted.n / shards;
-    const size_t rows = (size_t)each, q_block = rows * d->ld_q, ld_kv = glia_row_stride(2 * l->kv);
+    const size_t rows = (size_t)each, q_block = rows * d->ld_q, ld_kv = d->ops->stride(2 * l->kv);
     float *q = d->qkv, *kv = q + (size_t)shards * q_block;
     const glia_operand normed = glia_spread_rows(walk, d->row_group, each, w->in_norm, epsilon(d), &w->kv);
     for (int s = 0; s < shards; s++) {
-        const glia_linear_out out = {
-            .epilogue = GLIA_STORE, .y = q + (size_t)s * q_block, .ldy = d->ld_q, .bias = w->q_bias[s]};
+        const glia_linear_out out = {.epilogue = GLIA_STORE,
+                                     .y = plain_rows(q + (size_t)s * q_block, rows, d->ld_q),
+                                     .bias = w->q_bias[s]};
         glia_device_multiply(dev, thread, &normed, each, &w->q_shard[s], &out);
     }
-    const glia_linear_out out_kv = {.epilogue = GLIA_STORE, .y = kv, .ldy = ld_kv, .bias = w->kv_bias};
+    const glia_linear_out out_kv = {
+        .epilogue = GLIA_STORE, .y = plain_rows(kv, rows, ld_kv), .bias = w->kv_bias};
     glia_device_multiply(dev, thread, &normed, each, &w->kv, &out_kv);
     const glia_gather of_kv = {.rows = rows,
                                .n = (size_t)shards * 2 * l->kv,
@@ -184,17 +186,12 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
     glia_heads heads = heads_of(d, layer);
     heads.heads *= shards;
     const glia_kv_layer cache = glia_kv_cache_layer(&d->kv, layer);
-    const glia_qkv x = {.q = q,
-                        .kv = d->all_kv,
-                        .q_layout = {d->ld_q, 32},
-                        .kv_layout = {2 * l->kv, 32},
+    const glia_qkv x = {.q = plain_rows(q, rows, d->ld_q),
+                        .kv = plain_rows(d->all_kv, (size_t)d->parted.n, 2 * l->kv),
                         .v = l->kv,
                         .block_heads = l->heads,
                         .q_block = q_block};
-    const glia_attended out = {.o = d->attention,
-                               .layout = glia_rows_layout(dev, rows, d->ld_q),
-                               .block_heads = l->heads,
-                               .o_block = q_block};
+    const glia_attended out = {.o = attention_rows(d, rows), .block_heads = l->heads, .o_block = q_block};
     glia_device_attention(dev, thread, &out, &x, &d->parted.mine, &d->parted.stored, &heads, &cache);
     glia_device_barrier(dev); /* attention */
 }
@@ -204,16 +201,17 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
     if (d->parted.on) {
+        const glia_activation o = attention_rows(d, (size_t)(d->parted.n / d->local.cp));
         attend_parted(d, walk, layer);
-        glia_row_parallel_parts(walk, d->row_group, d->parted.n / d->local.cp, d->attention, d->ld_q,
-                                w->o_shard, d->local.cp, w->o_bias);
+        glia_row_parallel_parts(walk, d->row_group, &o, w->o_shard, d->local.cp, w->o_bias);
     } else {
+        const glia_activation o = attention_rows(d, (size_t)walk->m);
         project(d, walk, w);
-        glia_device_barrier(&d->device); /* qkv */
+        glia_device_barrier(d->device); /* qkv */
         attend(d, walk->thread, layer, rows);
-        glia_device_barrier(&d->device); /* attention */
-        glia_row_parallel(walk, d->attention, d->ld_q,
-                          d->w->parallel.cp_degree > 1 ? &w->o_shard[d->local.shard] : &w->o, w->o_bias);
+        glia_device_barrier(d->device); /* attention */
+        glia_row_parallel(walk, &o, d->w->parallel.cp_degree > 1 ? &w->o_shard[d->local.shard] : &w->o,
+                          w->o_bias);
     }
-    glia_device_barrier(&d->device); /* hidden */
+    glia_device_barrier(d->device); /* hidden */
 }

@@ -10,33 +10,22 @@
 
 #include "layer/rope.h"
 
-/* Regions of the plan, in order. */
-enum {
-    REGION_HIDDEN,
-    REGION_OPERAND,
-    REGION_QKV,
-    REGION_ATTENTION,
-    REGION_FFN,
-    REGION_LOGITS,
-    REGION_COS,
-    REGION_SIN,
-    REGION_SCRATCH,
-    REGION_ROWS_I8,
-    REGION_ROWS_SCALE,
-    REGION_KV,
-    REGION_GROUP_Q,
-    REGION_STATES,
-    REGION_ALL_KV,
-    REGION_PARTED,
-    REGION_NORMED,
-    REGION_RESIDUAL,
-};
+/* Which regions of a plan are what: the plan of the device's memory, and the host's. */
+typedef struct {
+    int hidden, qkv, attention, ffn, logits, cos, sin, kv, group_q, states, all_kv, normed, residual;
+    int device;                                          /* the first of the device's own */
+    int parted, host_logits, host_normed, host_residual; /* the host's */
+} regions;
+
+static const glia_device_ops *ops_of(const glia_decoder_limits *l) {
+    return l->device ? l->device : &glia_cpu;
+}
 
 static size_t max_of(size_t a, size_t b) { return a > b ? a : b; }
 
 static glia_kv_cache kv_shape(const glia_model_config *c, const glia_local *local,
                               const glia_decoder_limits *l) {
-    return glia_kv_cache_shape(l->kv_dtype, l->block_size, local, (int)c->head_dim, l->n_blocks);
+    return glia_kv_cache_shape(ops_of(l), l->kv_dtype, l->block_size, local, (int)c->head_dim, l->n_blocks);
 }
 
 /* Rows of a step, those that part them among ranks included. */
@@ -53,17 +42,19 @@ static bool shares_qkv(const glia_parallel *p, const glia_local *local) {
 /* Of all rows, or of a place's through all shards. */
 static size_t qkv_floats(const glia_parallel *p, const glia_local *local, const glia_decoder_limits *l) {
     const size_t rows = all_rows(p, l), shards = (size_t)local->cp;
-    const size_t parted =
-        rows / shards * (shards * glia_row_stride(local->q) + glia_row_stride(2 * local->kv));
-    return max_of(rows * glia_ld_qkv(p, local), shards > 1 ? parted : 0);
+    const glia_device_ops *ops = ops_of(l);
+    const size_t parted = rows / shards * (shards * ops->stride(local->q) + ops->stride(2 * local->kv));
+    return max_of(rows * glia_ld_qkv(ops, p, local), shards > 1 ? parted : 0);
 }
 
-static size_t ld_logits(const glia_local *l) { return glia_row_stride(l->vocab); }
+static size_t ld_logits(const glia_decoder_limits *l, const glia_local *local) {
+    return ops_of(l)->stride(local->vocab);
+}
 
 /* Of the states that a member gets from another. */
 static size_t states_bytes(const glia_model_config *c, const glia_local *local,
                            const glia_decoder_limits *l) {
-    return glia_states_bytes((size_t)l->max_rows * (size_t)local->heads, (size_t)c->head_dim);
+    return ops_of(l)->states_bytes((size_t)l->max_rows * (size_t)local->heads, (size_t)c->head_dim);
 }
 
 static size_t wanted_rows(const glia_decoder_limits *l) {
@@ -75,42 +66,74 @@ static size_t widest_input(const glia_model_config *c, const glia_local *local) 
     return max_of(max_of((size_t)c->hidden, local->ffn), local->q);
 }
 
-void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *l,
-                       int threads, glia_plan *plan) {
+static glia_device_shape device_shape(const glia_model_config *c, const glia_parallel *p,
+                                      const glia_decoder_limits *l, int threads, glia_dtype dtype) {
+    const glia_local local = glia_local_of(c, p);
+    return (glia_device_shape){
+        .threads = threads,
+        .max_rows = l->max_rows,
+        .sequence_length = l->sequence_length,
+        .head_dim = (int)c->head_dim,
+        .operand_rows = all_rows(p, l),
+        .hidden = (size_t)c->hidden,
+        .widest = widest_input(c, &local),
+        .dtype = dtype,
+        .kv_dtype = l->kv_dtype,
+        .quantize_rows = l->quantize_rows,
+    };
+}
+
+/* Add all buffers to a plan of the device's memory and one of the host's; both may be the same. */
+static regions add_regions(glia_plan *plan, glia_plan *host, const glia_model_config *c,
+                           const glia_parallel *p, const glia_decoder_limits *l, int threads) {
+    const glia_device_ops *ops = ops_of(l);
     const glia_local local = glia_local_of(c, p);
     const size_t rows = all_rows(p, l), f = sizeof(float);
-    const size_t operands = glia_device_operand_rows((int)rows, threads);
     const size_t angles = (size_t)l->sequence_length * (size_t)c->head_dim / 2;
-    const size_t ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, p);
-    const size_t widest = widest_input(c, &local);
+    const size_t ld_hidden = glia_parallel_ld_hidden(ops, (size_t)c->hidden, p),
+                 ld_vocab = ld_logits(l, &local);
     const glia_kv_cache kv = kv_shape(c, &local, l);
-    glia_plan_add(plan, "residual stream", rows * ld_hidden, f);
-    glia_plan_add(plan, "normed input", operands * glia_row_stride((size_t)c->hidden), f);
-    glia_plan_add(plan, "q, k and v", shares_qkv(p, &local) ? 0 : qkv_floats(p, &local, l), f);
-    glia_plan_add(plan, "attention output", rows * glia_row_stride(local.q), f);
-    glia_plan_add(plan, "feed-forward", rows * glia_row_stride(local.ffn), f);
-    glia_plan_add(plan, "logits", p->tp > 1 ? 0 : (size_t)l->max_logits * ld_logits(&local), f);
-    glia_plan_add(plan, "RoPE cosines", angles, f);
-    glia_plan_add(plan, "RoPE sines", angles, f);
-    glia_plan_add(
-        plan, "scratch of threads", (size_t)threads,
-        glia_device_scratch_bytes(l->max_rows, l->sequence_length, (int)c->head_dim, widest, l->kv_dtype));
-    glia_plan_add(plan, "int8 rows", l->quantize_rows ? operands : 0, glia_i8_stride(widest));
-    glia_plan_add(plan, "int8 rows' scales", l->quantize_rows ? operands : 0, f);
-    glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
-    const size_t members = (size_t)local.members, others = members > 1, parted = local.cp > 1;
-    glia_plan_add(plan, "q of members", others * rows * glia_row_stride(members * local.q), f);
-    glia_plan_add(plan, "softmax states", others * members, states_bytes(c, &local, l));
-    glia_plan_add(plan, "k and v of all rows", parted * rows * 2 * local.kv, f);
-    glia_plan_add(plan, "parted rows", parted * (7 * rows + wanted_rows(l)), sizeof(int32_t));
-    glia_plan_add(plan, "hidden states wanted", (size_t)l->max_hidden * ld_hidden, f);
-    glia_plan_add(plan, "residual streams wanted", (size_t)l->n_residual_layers * (size_t)l->max_residual,
-                  ld_hidden * f);
+    const glia_device_shape shape = device_shape(c, p, l, threads, GLIA_DTYPE_AUTO);
+    const size_t members = (size_t)local.members, shares = members > 1, parts = local.cp > 1;
+    const size_t logits = (size_t)l->max_logits, hidden = (size_t)l->max_hidden, copied = !ops->host_memory;
+    const size_t residual = (size_t)l->n_residual_layers * (size_t)l->max_residual;
+    regions r;
+    r.hidden = glia_plan_add(plan, "residual stream", rows * ld_hidden, f);
+    r.device = ops->plan(plan, &shape);
+    r.qkv = glia_plan_add(plan, "q, k and v", shares_qkv(p, &local) ? 0 : qkv_floats(p, &local, l), f);
+    r.attention = glia_plan_add(plan, "attention output", rows * ops->stride(local.q), f);
+    r.ffn = glia_plan_add(plan, "feed-forward", rows * ops->stride(local.ffn), f);
+    r.logits = glia_plan_add(plan, "logits", p->tp > 1 ? 0 : logits * ld_vocab, f);
+    r.cos = glia_plan_add(plan, "RoPE cosines", angles, f);
+    r.sin = glia_plan_add(plan, "RoPE sines", angles, f);
+    r.kv = glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
+    r.group_q = glia_plan_add(plan, "q of members", shares * rows * ops->stride(members * local.q), f);
+    r.states = glia_plan_add(plan, "softmax states", shares * members, states_bytes(c, &local, l));
+    r.all_kv = glia_plan_add(plan, "k and v of all rows", parts * rows * 2 * local.kv, f);
+    r.normed = glia_plan_add(plan, "hidden states wanted", hidden * ld_hidden, f);
+    r.residual = glia_plan_add(plan, "residual streams wanted", residual * ld_hidden, f);
+    r.parted = glia_plan_add(host, "parted rows", parts * (7 * rows + wanted_rows(l)), sizeof(int32_t));
+    r.host_logits = glia_plan_add(host, "logits for the host", copied * logits * ld_vocab, f);
+    r.host_normed = glia_plan_add(host, "hidden states for the host", copied * hidden * ld_hidden, f);
+    r.host_residual = glia_plan_add(host, "residual streams for the host", copied * residual * ld_hidden, f);
+    return r;
+}
+
+void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *l,
+                       int threads, glia_plan *plan) {
+    add_regions(plan, plan, c, p, l, threads);
+}
+
+size_t glia_decoder_kv_bytes(const glia_model_config *c, const glia_parallel *p,
+                             const glia_decoder_limits *l) {
+    const glia_local local = glia_local_of(c, p);
+    return kv_shape(c, &local, l).block_bytes * (size_t)c->layers / (size_t)l->block_size;
 }
 
 static size_t operand_bytes(const glia_model_config *c, const glia_parallel *p,
                             const glia_decoder_limits *l) {
-    return glia_parallel_area_bytes(p, glia_parallel_ld_hidden((size_t)c->hidden, p), (int)all_rows(p, l));
+    return glia_parallel_area_bytes(p, glia_parallel_ld_hidden(ops_of(l), (size_t)c->hidden, p),
+                                    (int)all_rows(p, l));
 }
 
 /* The area: two parts for operands of collectives, then the logits; where others read them, q, k and
@@ -119,48 +142,46 @@ size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *
                                const glia_decoder_limits *l) {
     const glia_local local = glia_local_of(c, p);
     if (p->tp == 1) return 0;
-    size_t bytes = 2 * operand_bytes(c, p, l) + (size_t)l->max_logits * ld_logits(&local) * sizeof(float);
+    size_t bytes = 2 * operand_bytes(c, p, l) + (size_t)l->max_logits * ld_logits(l, &local) * sizeof(float);
     if (local.members > 1) bytes += (size_t)local.members * states_bytes(c, &local, l);
     if (shares_qkv(p, &local)) bytes += qkv_floats(p, &local, l) * sizeof(float);
     return bytes;
 }
 
-static void bind(glia_decoder *d, size_t area_offset) {
+static void bind(glia_decoder *d, const regions *r, size_t area_offset) {
     const glia_model_config *c = d->w->config;
-    d->ld_hidden = glia_parallel_ld_hidden((size_t)c->hidden, &d->w->parallel);
-    d->ld_qkv = glia_ld_qkv(&d->w->parallel, &d->local);
-    d->ld_q = glia_row_stride(d->local.q);
-    d->ld_ffn = glia_row_stride(d->local.ffn);
-    d->ld_vocab = ld_logits(&d->local);
-    d->hidden = glia_plan_at(&d->plan, REGION_HIDDEN);
-    d->qkv = glia_plan_at(&d->plan, REGION_QKV);
-    d->attention = glia_plan_at(&d->plan, REGION_ATTENTION);
-    d->ffn = glia_plan_at(&d->plan, REGION_FFN);
-    d->logits = glia_plan_at(&d->plan, REGION_LOGITS);
-    d->cos = glia_plan_at(&d->plan, REGION_COS);
-    d->sin = glia_plan_at(&d->plan, REGION_SIN);
-    d->device.scratch = glia_plan_at(&d->plan, REGION_SCRATCH);
-    d->device.rows_i8 = glia_plan_at(&d->plan, REGION_ROWS_I8);
-    d->device.rows_scale = glia_plan_at(&d->plan, REGION_ROWS_SCALE);
-    d->device.operand = glia_plan_at(&d->plan, REGION_OPERAND);
-    d->device.ld_operand =
-        glia_row_stride(d->device.narrow ? ((size_t)c->hidden + 1) / 2 : (size_t)c->hidden);
-    d->kv.shape.base = glia_plan_at(&d->plan, REGION_KV);
-    d->normed = glia_plan_at(&d->plan, REGION_NORMED);
-    d->residual = glia_plan_at(&d->plan, REGION_RESIDUAL);
+    const glia_plan *plan = &d->plan, *host = d->ops->host_memory ? &d->plan : &d->host;
+    d->ld_hidden = glia_parallel_ld_hidden(d->ops, (size_t)c->hidden, &d->w->parallel);
+    d->ld_qkv = glia_ld_qkv(d->ops, &d->w->parallel, &d->local);
+    d->ld_q = d->ops->stride(d->local.q);
+    d->ld_ffn = d->ops->stride(d->local.ffn);
+    d->ld_vocab = ld_logits(&d->limits, &d->local);
+    d->hidden = glia_plan_at(plan, r->hidden);
+    d->qkv = glia_plan_at(plan, r->qkv);
+    d->attention = glia_plan_at(plan, r->attention);
+    d->ffn = glia_plan_at(plan, r->ffn);
+    d->logits = glia_plan_at(plan, r->logits);
+    d->cos = glia_plan_at(plan, r->cos);
+    d->sin = glia_plan_at(plan, r->sin);
+    d->kv.shape.base = glia_plan_at(plan, r->kv);
+    d->normed = glia_plan_at(plan, r->normed);
+    d->residual = glia_plan_at(plan, r->residual);
+    d->host_logits = d->ops->host_memory ? d->logits : glia_plan_at(host, r->host_logits);
+    d->host_normed = d->ops->host_memory ? d->normed : glia_plan_at(host, r->host_normed);
+    d->host_residual = d->ops->host_memory ? d->residual : glia_plan_at(host, r->host_residual);
     if (!d->comm) return;
     const size_t bytes = operand_bytes(c, &d->w->parallel, &d->limits);
     d->area[0] = (char *)glia_comm_area(d->comm) + area_offset;
     d->area[1] = d->area[0] + bytes;
-    d->logits = (float *)(void *)(d->area[1] + bytes);
+    d->logits = d->host_logits = (float *)(void *)(d->area[1] + bytes);
     if (!shares_qkv(&d->w->parallel, &d->local)) return;
     d->qkv = d->logits + (size_t)d->limits.max_logits * d->ld_vocab;
     d->states_area = (char *)(d->qkv + qkv_floats(&d->w->parallel, &d->local, &d->limits));
-    d->group_q = glia_plan_at(&d->plan, REGION_GROUP_Q);
-    d->ld_group = glia_row_stride((size_t)d->local.members * d->local.q);
-    d->states = glia_plan_at(&d->plan, REGION_STATES);
-    d->all_kv = glia_plan_at(&d->plan, REGION_ALL_KV);
-    d->parted.numbers = glia_plan_at(&d->plan, REGION_PARTED);
+    d->group_q = glia_plan_at(plan, r->group_q);
+    d->ld_group = d->ops->stride((size_t)d->local.members * d->local.q);
+    d->states = glia_plan_at(plan, r->states);
+    d->all_kv = glia_plan_at(plan, r->all_kv);
+    d->parted.numbers = glia_plan_at(host, r->parted);
     d->wanted.numbers = d->parted.numbers + 7 * all_rows(&d->w->parallel, &d->limits);
 }
 
@@ -170,27 +191,38 @@ typedef struct {
     double scaling;
 } rope_job;
 
+enum { ROPE_POSITIONS = 8 }; /* computed on the host before they are uploaded */
+
 static void fill_rope(void *arg, int thread) {
     const rope_job *j = arg;
+    const glia_decoder *d = j->d;
+    const size_t pairs = (size_t)d->w->config->head_dim / 2;
+    float *c = j->inv_freq + pairs * (1 + (size_t)thread * 2 * ROPE_POSITIONS),
+          *s = c + pairs * ROPE_POSITIONS;
     size_t from, to;
-    glia_share((size_t)j->d->limits.sequence_length, thread, j->d->device.threads, &from, &to);
-    glia_rope_table(j->d->cos, j->d->sin, j->inv_freq, j->scaling, (size_t)j->d->w->config->head_dim / 2,
-                    from, to);
+    glia_share((size_t)d->limits.sequence_length, thread, d->threads, &from, &to);
+    for (size_t n; from < to; from += n) {
+        n = to - from < ROPE_POSITIONS ? to - from : ROPE_POSITIONS;
+        glia_rope_table(c, s, j->inv_freq, j->scaling, pairs, from, from + n);
+        d->ops->upload(d->cos + from * pairs, c, n * pairs * sizeof *c);
+        d->ops->upload(d->sin + from * pairs, s, n * pairs * sizeof *s);
+    }
 }
 
 static glia_status prepare_rope(glia_decoder *d, glia_err *err) {
     const size_t pairs = (size_t)d->w->config->head_dim / 2;
-    rope_job job = {.d = d, .inv_freq = malloc(pairs * sizeof(float))};
-    if (!job.inv_freq) return glia_fail_nomem(err, pairs * sizeof(float), "RoPE frequencies");
+    const size_t floats = pairs * (1 + (size_t)d->threads * 2 * ROPE_POSITIONS);
+    rope_job job = {.d = d, .inv_freq = malloc(floats * sizeof(float))};
+    if (!job.inv_freq) return glia_fail_nomem(err, floats * sizeof(float), "RoPE frequencies");
     job.scaling = glia_rope_frequencies(job.inv_freq, d->w->config, d->limits.sequence_length);
-    glia_team_run(d->device.team, fill_rope, &job);
+    glia_team_run(d->device->team, fill_rope, &job);
     free(job.inv_freq);
     return GLIA_OK;
 }
 
 static glia_status split_groups(glia_decoder *d, glia_comm *world, glia_err *err) {
     int members[GLIA_RANKS_MAX], rows[GLIA_RANKS_MAX], heads[GLIA_RANKS_MAX];
-    const int shards = d->local.cp, threads = d->device.threads;
+    const int shards = d->local.cp, threads = d->threads;
     for (int i = 0; i < d->w->parallel.tp; i++) {
         members[i] = i / d->local.members;
         rows[i] = i % shards;
@@ -203,29 +235,43 @@ static glia_status split_groups(glia_decoder *d, glia_comm *world, glia_err *err
     return status;
 }
 
+/* Map the memory, and open the device on it. */
+static glia_status allocate(glia_decoder *d, unsigned cpu_flags, glia_team *team, regions *r, glia_err *err) {
+    const glia_model_config *c = d->w->config;
+    const glia_parallel *p = &d->w->parallel;
+    const glia_device_shape shape = device_shape(c, p, &d->limits, d->threads, d->w->dtype);
+    const bool one = d->ops->host_memory;
+    *r = add_regions(&d->plan, one ? &d->plan : &d->host, c, p, &d->limits, d->threads);
+    glia_status status = d->ops->map(&d->plan, "the buffers of a step and the KV cache", err);
+    if (!status && !one) status = glia_plan_map(&d->host, "the results of a step", err);
+    if (status) return status;
+    return d->ops->open(&d->device, team, cpu_flags, &shape, &d->plan, r->device, err);
+}
+
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
                                 unsigned cpu_flags, glia_team *team, glia_comm *world, size_t area_offset,
                                 glia_err *err) {
+    regions r;
     *out = NULL;
+    assert(limits->block_size > 0 && limits->block_size % GLIA_BLOCK_UNIT == 0);
+    if (w->parallel.tp > 1 && !w->device->host_memory)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                         "tensor_parallel_size is %d, expected 1 on device %s: collectives need memory that "
+                         "the host can read",
+                         w->parallel.tp, w->device->name);
     glia_decoder *d = calloc(1, sizeof *d);
     if (!d) return glia_fail_nomem(err, sizeof *d, "the decoder");
-    assert(limits->block_size > 0 && limits->block_size % GLIA_PANEL == 0);
     d->w = w;
+    d->ops = w->device;
     d->limits = *limits;
-    d->device.team = team;
-    d->device.threads = glia_team_size(team);
-    glia_kernels_init(&d->device.k, cpu_flags);
-    d->device.narrow = d->device.k.narrow && w->dtype == GLIA_DTYPE_BF16;
+    d->limits.device = w->device;
+    d->threads = glia_team_size(team);
     d->local = glia_local_of(w->config, &w->parallel);
-    d->device.scratch_bytes =
-        glia_device_scratch_bytes(limits->max_rows, limits->sequence_length, (int)w->config->head_dim,
-                                  widest_input(w->config, &d->local), limits->kv_dtype);
-    d->kv = kv_shape(w->config, &d->local, limits);
-    glia_decoder_plan(w->config, &w->parallel, limits, d->device.threads, &d->plan);
-    glia_status status = glia_plan_map(&d->plan, "the buffers of a step and the KV cache", err);
+    d->kv = kv_shape(w->config, &d->local, &d->limits);
+    glia_status status = allocate(d, cpu_flags, team, &r, err);
     if (!status && w->parallel.tp > 1) status = split_groups(d, world, err);
     if (!status) {
-        bind(d, area_offset);
+        bind(d, &r, area_offset);
         status = prepare_rope(d, err);
     }
     if (status)
@@ -241,20 +287,21 @@ void glia_decoder_free(glia_decoder *d) {
     glia_comm_free(d->row_group);
     glia_comm_free(d->members);
     glia_comm_free(d->comm);
-    glia_plan_unmap(&d->plan);
+    if (d->device) d->ops->close(d->device);
+    d->ops->unmap(&d->plan);
+    glia_plan_unmap(&d->host);
     free(d);
 }
 
 static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
-    const glia_layout l = glia_rows_layout(&d->device, (size_t)walk->m, d->ld_ffn);
-    const glia_linear_out ffn = {
-        .epilogue = GLIA_SWIGLU, .y = d->ffn, .ldy = l.ld, .bias = w->gate_up_bias, .step = l.step};
+    const glia_activation y = {.at = d->ffn, .m = (size_t)walk->m, .stride = d->ld_ffn, .form = GLIA_INPUT};
+    const glia_linear_out ffn = {.epilogue = GLIA_SWIGLU, .y = y, .bias = w->gate_up_bias};
     glia_decoder_attention(d, walk, layer, rows);
     glia_column_parallel(walk, w->post_norm, (float)d->w->config->rms_norm_eps, &w->gate_up, &ffn);
-    glia_device_barrier(&d->device); /* ffn */
-    glia_row_parallel(walk, d->ffn, d->ld_ffn, &w->down, w->down_bias);
-    glia_device_barrier(&d->device); /* hidden */
+    glia_device_barrier(d->device); /* ffn */
+    glia_row_parallel(walk, &y, &w->down, w->down_bias);
+    glia_device_barrier(d->device); /* hidden */
 }
 
 static float *residual_row(const glia_decoder *d, int layer, int i) {
@@ -275,7 +322,7 @@ static void keep_normed(const glia_decoder *d, glia_walk *walk) {
     const int n = d->batch->n_hidden;
     if (!n) return;
     glia_collect_rows(walk, d->normed, d->wanted.hidden, n);
-    glia_device_norm(&d->device, walk->thread, d->normed, d->normed, d->ld_hidden, n, (size_t)c->hidden,
+    glia_device_norm(d->device, walk->thread, d->normed, d->normed, d->ld_hidden, n, (size_t)c->hidden,
                      d->w->final_norm, (float)c->rms_norm_eps);
 }
 
@@ -293,7 +340,7 @@ static void forward(void *arg, int thread) {
         .max_blocks = b->max_blocks,
     };
     glia_walk walk = {
-        .d = &d->device,
+        .d = d->device,
         .thread = thread,
         .comm = d->comm,
         .p = d->w->parallel,
@@ -307,13 +354,15 @@ static void forward(void *arg, int thread) {
     };
     glia_parallel_embed(&walk, &d->w->embed, (size_t)c->hidden, (size_t)c->vocab,
                         d->parted.on ? d->parted.token : b->token);
-    glia_device_barrier(&d->device); /* hidden */
+    glia_device_barrier(d->device); /* hidden */
     for (int i = 0; i < c->layers; i++) {
         forward_layer(d, &walk, i, &rows);
         keep_residual(d, &walk, i);
     }
     keep_normed(d, &walk); /* before the head, which may write hidden */
-    const glia_linear_out logits = {.epilogue = GLIA_STORE, .y = d->logits, .ldy = d->ld_vocab};
+    const glia_activation rows_of_logits = {
+        .at = d->logits, .m = (size_t)b->n_logits, .stride = d->ld_vocab, .form = GLIA_PLAIN};
+    const glia_linear_out logits = {.epilogue = GLIA_STORE, .y = rows_of_logits};
     glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, d->wanted.logits,
                        b->n_logits, &logits);
     if (thread == 0) d->turn = walk.turn; /* all have read it: a barrier lies behind */
@@ -339,6 +388,16 @@ static void find_wanted(glia_decoder *d) {
     d->wanted.residual = find_rows(d, &to, b->residual_row, b->n_residual);
 }
 
+/* Copy what was wanted from the device's memory to the host's. */
+static void download_wanted(const glia_decoder *d) {
+    const glia_batch *b = d->batch;
+    const size_t row = d->ld_hidden * sizeof(float), layer = (size_t)d->limits.max_residual * d->ld_hidden;
+    d->ops->download(d->host_logits, d->logits, (size_t)b->n_logits * d->ld_vocab * sizeof(float));
+    d->ops->download(d->host_normed, d->normed, (size_t)b->n_hidden * row);
+    for (size_t i = 0; i < (size_t)d->limits.n_residual_layers; i++)
+        d->ops->download(d->host_residual + i * layer, d->residual + i * layer, (size_t)b->n_residual * row);
+}
+
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     const glia_weights *w = d->w;
     assert(!batch->parent || !d->members); /* a tree's ancestors may be another member's */
@@ -357,19 +416,26 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     d->parted.on = d->row_group && !batch->parent && glia_rows_are_many(&w->parallel, batch->n_rows);
     if (d->parted.on) glia_part_rows(d, batch);
     find_wanted(d);
-    glia_team_run(d->device.team, forward, d);
+    glia_team_run(d->device->team, forward, d);
+    if (!d->ops->host_memory) download_wanted(d);
 }
 
 size_t glia_decoder_ld_logits(const glia_decoder *d) { return d->ld_vocab; }
 
-const float *glia_decoder_logits(const glia_decoder *d, int i) { return d->logits + (size_t)i * d->ld_vocab; }
+const float *glia_decoder_logits(const glia_decoder *d, int i) {
+    return d->host_logits + (size_t)i * d->ld_vocab;
+}
 
 const float *glia_decoder_hidden(const glia_decoder *d, int i) {
-    return d->normed + (size_t)i * d->ld_hidden;
+    return d->host_normed + (size_t)i * d->ld_hidden;
 }
 
 const float *glia_decoder_residual(const glia_decoder *d, int layer, int i) {
-    return residual_row(d, layer, i);
+    return d->host_residual + ((size_t)layer * (size_t)d->limits.max_residual + (size_t)i) * d->ld_hidden;
+}
+
+void glia_decoder_measure(const glia_decoder *d, glia_ceilings *ceilings) {
+    d->ops->measure(d->device, d->w->plan.base, d->w->plan.bytes, ceilings);
 }
 
 void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at) {
@@ -378,6 +444,6 @@ void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_blo
     if (to_block % members != d->local.member) return;
     for (int i = 0; i < d->w->config->layers; i++) {
         const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, i);
-        glia_device_copy_kv(&d->device, &kv, to_block / members, to_at, from_block / members, from_at);
+        glia_device_copy_kv(d->device, &kv, to_block / members, to_at, from_block / members, from_at);
     }
 }

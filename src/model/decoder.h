@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/team.h"
 #include "comm/comm.h"
+#include "device/device.h"
 #include "format/config.h"
 #include "layer/batch.h"
 #include "layer/parallel.h"
@@ -18,7 +19,7 @@ typedef struct glia_decoder glia_decoder;
 
 enum { GLIA_RESIDUAL_LAYERS_MAX = 8 };
 
-/* What fixes every buffer. All set; see glia_options for meanings and defaults. */
+/* What fixes every buffer. See glia_options for meanings and defaults. */
 typedef struct {
     glia_dtype kv_dtype; /* GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
     int max_rows;        /* rows of a batch */
@@ -30,9 +31,11 @@ typedef struct {
     int max_hidden;      /* rows of a batch whose hidden state is wanted; 0: of none */
     int max_residual;    /* rows of a batch whose residual stream is wanted; 0: of none */
     int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* after which layers */
+    const glia_device_ops
+        *device; /* whose memory is planned; NULL: the CPU. Of a decoder: its weights' device */
 } glia_decoder_limits;
 
-/* Plan only, of one rank: fills *plan without mapping it. */
+/* Add to *plan what a decoder of one rank allocates, without mapping it. */
 void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const glia_decoder_limits *limits,
                        int threads, glia_plan *plan);
 /* Bytes that the decoder uses of each rank's area (glia_comm_share): a multiple of 64. */
@@ -65,6 +68,13 @@ size_t glia_decoder_ld_logits(const glia_decoder *d);
 const float *glia_decoder_hidden(const glia_decoder *d, int i);
 /* The same of the residual stream after layer limits->residual_layer[layer]. */
 const float *glia_decoder_residual(const glia_decoder *d, int layer, int i);
+
+/* Bytes of keys and values of one position, all layers, on one rank. */
+size_t glia_decoder_kv_bytes(const glia_model_config *c, const glia_parallel *p,
+                             const glia_decoder_limits *limits);
+
+/* What this rank's threads can do at most: the ceilings of glia bench. Not during a step. */
+void glia_decoder_measure(const glia_decoder *d, glia_ceilings *ceilings);
 
 /* Copy key and value of all layers from one place to another (block, position
  * in block): acceptance of a tree, copy on write of a shared block. */

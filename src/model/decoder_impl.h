@@ -26,8 +26,9 @@ typedef struct {
 struct glia_decoder {
     const glia_weights *w;
     glia_decoder_limits limits;
-    glia_device device;
-    glia_plan plan;
+    const glia_device_ops *ops; /* of the weights' device */
+    glia_device *device;
+    glia_plan plan, host; /* the device's memory; the host's */
     glia_kv_cache kv;
     glia_local local;
     glia_comm *comm;       /* NULL: one rank alone */
@@ -37,8 +38,10 @@ struct glia_decoder {
     char *area[2];         /* operands of collectives, in turns */
     unsigned turn;
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
+    int threads;
     float *hidden; /* [rows, hidden] the residual stream */
     float *qkv, *attention, *ffn, *logits;
+    float *host_logits, *host_normed, *host_residual; /* copies for the host, or the same memory */
     float *normed, *residual;   /* [max_hidden], [layers, max_residual] rows, ld_hidden floats apart */
     float *group_q;             /* [rows, ld_group] q of all members */
     char *states, *states_area; /* softmax states, a block for each member: theirs for us, ours for them */
@@ -50,10 +53,9 @@ struct glia_decoder {
     glia_wanted_rows wanted;
 };
 
-/* Floats from row to row of q, k and v of a rank in d->qkv (where they are in steps: for each row);
- * where k begins. */
-size_t glia_ld_qkv(const glia_parallel *p, const glia_local *l);
-size_t glia_k_column(const glia_parallel *p, const glia_local *l);
+/* Floats from row to row of q, k and v of a rank in d->qkv; the column where k begins. */
+size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
+size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
 
 /* The attention block of a layer: hidden += attention of its norm. Barriers inside, and behind it. */
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows);

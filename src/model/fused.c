@@ -3,8 +3,6 @@
 
 #include <assert.h>
 
-#include "model/pack.h"
-
 #define MODEL(member) offsetof(glia_weights, member)
 #define LAYER(member) offsetof(glia_layer_weights, member)
 
@@ -109,9 +107,9 @@ glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
     const glia_fused *f = h->fused;
     const bool i8 = glia_quantizes(w->quantize, h->layer, f->product);
     glia_matrix m = {
-        .dtype = glia_fused_is_vector(f) ? GLIA_DTYPE_F32
-                 : i8                    ? GLIA_DTYPE_I8
-                                         : w->dtype,
+        .format = glia_fused_is_vector(f) ? GLIA_WEIGHT_F32
+                  : i8                    ? GLIA_WEIGHT_I8
+                                          : glia_weight_format_of(w->dtype),
         /* few rows meet the head, so it waits for its weights and gains nothing from int8 rows */
         .quantize_rows = i8 && w->quantize->scheme == GLIA_QUANTIZATION_W8A8 && f->product != PRODUCT_HEAD,
     };
@@ -119,7 +117,7 @@ glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
         glia_shard rows, cols;
         glia_held_shards(&rows, &cols, h, i, w);
         const size_t n = glia_shard_size(&rows);
-        m.columns += f->alternate ? glia_pack_width(n) : n;
+        m.columns += f->alternate ? glia_swiglu_columns(n) : n;
         m.k = glia_shard_size(&cols);
     }
     return m;
@@ -133,7 +131,7 @@ static const void *member(const glia_held *h, const glia_weights *w) {
 void glia_held_bind(const glia_held *h, glia_weights *w, const glia_matrix *m) {
     void *to = (void *)(uintptr_t)member(h, w); /* w is ours to write */
     if (glia_fused_is_vector(h->fused))
-        ((const float **)to)[h->shard] = m->panels;
+        ((const float **)to)[h->shard] = m->data;
     else
         ((glia_matrix *)to)[h->shard] = *m;
 }

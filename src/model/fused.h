@@ -41,7 +41,7 @@ typedef struct {
     const char *name;                      /* in an artifact; HOLD_SHARDS: "shard.N." stands before it */
     glia_weight_id weight[GLIA_FUSED_MAX]; /* [n_weights] in the order of columns */
     int n_weights;
-    bool alternate;       /* GLIA_PACK_COLUMNS of the first weight, then of the second, and so on */
+    bool alternate;       /* GLIA_SWIGLU_GROUP of the first weight, then of the second, and so on */
     glia_product product; /* PRODUCT_NONE: a vector, or the embedding */
     glia_hold hold;
     glia_fused_region region;
@@ -79,7 +79,7 @@ int glia_held_copies(const glia_held *h, const glia_weights *w);
 /* The rows and columns of a weight that a rank holds in all its matrices or vectors. */
 void glia_held_of_rank(size_t *rows, size_t *cols, glia_weight_id id, const glia_weights *w);
 
-/* Set the member of w, or of w->layer[h->layer], to *m; a vector is set to m->panels. */
+/* Set the member of w, or of w->layer[h->layer], to *m; a vector is set to m->data. */
 void glia_held_bind(const glia_held *h, glia_weights *w, const glia_matrix *m);
 /* The member that glia_held_bind() set. The first returns NULL if h is a vector, the second if h is a matrix.
  */

@@ -8,13 +8,13 @@
  * job, so that resident memory does not hold a checkpoint twice. */
 #include "model/load.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/fused.h"
-#include "model/pack.h"
 #include "model/row_source.h"
 
 /* One of the weights that a job fuses. */
@@ -40,7 +40,7 @@ typedef struct {
     const glia_weights *w;
     const glia_weights_options *options;
     glia_row_source *source;
-    glia_packer packer;
+    glia_device *device;
     pack_job *job;
     size_t n_jobs;
     size_t k_max; /* the longest row of a matrix */
@@ -51,7 +51,7 @@ typedef struct {
 
 /* Rows of one thread, [k_max] each. */
 typedef struct {
-    float *lane;  /* [GLIA_PACK_COLUMNS] rows as they are packed */
+    float *lane;  /* [GLIA_SWIGLU_GROUP] rows as they are packed */
     float *whole; /* a row before it is cut */
     size_t k_max;
 } scratch;
@@ -100,7 +100,7 @@ static void make_job(pack_job *job, const glia_held *h, loader *l) {
     if (job->matrix && job->cols.n > l->k_max) l->k_max = job->cols.n;
 }
 
-static uint64_t work_of(const pack_job *job) { return glia_pack_width(job->shape.columns) * job->shape.k; }
+static uint64_t work_of(const pack_job *job) { return job->shape.columns * job->shape.k; }
 
 static glia_status make_jobs(loader *l, glia_err *err) {
     size_t n = 0;
@@ -118,7 +118,7 @@ static glia_status make_jobs(loader *l, glia_err *err) {
 
 /* The weight and its row that become column `i` of a job; NULL: a column of zeros. */
 static part *origin(pack_job *job, size_t i, size_t *row) {
-    enum { N = GLIA_PACK_COLUMNS };
+    enum { N = GLIA_SWIGLU_GROUP };
     const size_t n = (size_t)job->n_parts;
     part *p = &job->part[job->alternate ? i / N % n : 0];
     if (job->alternate) i = i / N / n * N + i % N;
@@ -152,7 +152,7 @@ static const void *slice(const pack_job *job, const char *whole, bool stays, flo
 
 /* The largest magnitude of a whole row. Returns 0 and marks the weight bad if the row is not finite. */
 static float most_of(loader *l, const pack_job *job, const part *p, const char *whole) {
-    const float most = glia_pack_most(&l->packer, whole, job->format.dtype, job->cols.n);
+    const float most = l->device->ops->most(l->device, whole, job->format.dtype, job->cols.n);
     if (!isnan(most)) return most;
     atomic_store(&l->bad, p);
     return 0;
@@ -182,6 +182,9 @@ static float shared_most(part *p) {
     return most;
 }
 
+/* The scale of numbers of magnitude up to `most`: 0 or a normal number. */
+static float scale_of(float most) { return most / GLIA_I8_MAX >= FLT_MIN ? most / GLIA_I8_MAX : 0; }
+
 /* Does the job need one scale for each tensor of the checkpoint? */
 static bool scales_tensors(const loader *l, const pack_job *job) {
     return job->matrix->scale && l->options->quantize->per_tensor;
@@ -189,12 +192,12 @@ static bool scales_tensors(const loader *l, const pack_job *job) {
 
 /* ---- pack ----------------------------------------------------------------- */
 
-/* Pack columns [first, first + GLIA_PACK_COLUMNS). */
+/* Pack columns [first, first + GLIA_SWIGLU_GROUP). */
 static void pack_columns(loader *l, pack_job *job, size_t first, const scratch *s) {
     const bool per_tensor = scales_tensors(l, job);
-    const void *rows[GLIA_PACK_COLUMNS] = {0};
-    float most[GLIA_PACK_COLUMNS] = {0};
-    for (size_t lane = 0; lane < GLIA_PACK_COLUMNS; lane++) {
+    const void *rows[GLIA_SWIGLU_GROUP] = {0};
+    float scale[GLIA_SWIGLU_GROUP] = {0};
+    for (size_t lane = 0; lane < GLIA_SWIGLU_GROUP; lane++) {
         size_t row;
         float *y = s->lane + lane * s->k_max;
         part *p = origin(job, first + lane, &row);
@@ -202,21 +205,22 @@ static void pack_columns(loader *l, pack_job *job, size_t first, const scratch *
         const bool all = job->cols.kind == GLIA_SHARD_ALL;
         const char *whole = whole_row(l, job, p, row, all ? y : s->whole);
         rows[lane] = all ? whole : slice(job, whole, whole != (const char *)s->whole, y);
-        if (job->matrix->scale) most[lane] = per_tensor ? shared_most(p) : most_of(l, job, p, whole);
+        if (job->matrix->scale)
+            scale[lane] = scale_of(per_tensor ? shared_most(p) : most_of(l, job, p, whole));
     }
-    glia_pack(&l->packer, job->matrix, first, rows, job->format.dtype, most);
+    l->device->ops->pack(l->device, job->matrix, first, rows, job->format.dtype, scale);
 }
 
 static void fill_vector(const loader *l, pack_job *job) {
     const glia_stored_format f32 = {.dtype = GLIA_DTYPE_F32};
-    float number;
+    const glia_device_ops *ops = l->device->ops;
     size_t row;
-    for (size_t i = 0; i < glia_pack_width(job->shape.columns); i++) {
+    for (size_t i = 0; i < ops->columns(job->shape.columns); i++) {
         const part *p = origin(job, i, &row);
-        job->vector[i] = 0;
-        if (!p) continue;
-        const glia_stored_row x = l->source->read(l->source, p->ref, row, 0, 1, f32, &number);
-        memcpy(&job->vector[i], x.numbers, sizeof number);
+        float number = 0, room;
+        if (p)
+            memcpy(&number, l->source->read(l->source, p->ref, row, 0, 1, f32, &room).numbers, sizeof number);
+        ops->upload(job->vector + i, &number, sizeof number);
     }
 }
 
@@ -227,8 +231,9 @@ static void run_job(loader *l, pack_job *job, int thread, const scratch *s) {
         return;
     }
     if (scales_tensors(l, job)) find_most(l, job, thread, s);
-    glia_pack_range(&from, &to, job->matrix, job->alternate, thread, glia_team_size(l->options->team));
-    for (; from < to; from += GLIA_PACK_COLUMNS) pack_columns(l, job, from, s);
+    l->device->ops->first_columns(job->matrix, job->alternate ? GLIA_SWIGLU : GLIA_STORE, thread,
+                                  glia_team_size(l->options->team), &from, &to);
+    for (; from < to; from += GLIA_SWIGLU_GROUP) pack_columns(l, job, from, s);
 }
 
 static void after_job(loader *l, const pack_job *job) {
@@ -239,8 +244,8 @@ static void after_job(loader *l, const pack_job *job) {
 
 static void pack_all(void *arg, int thread) {
     loader *l = arg;
-    scratch s = {.k_max = l->k_max, .lane = malloc((GLIA_PACK_COLUMNS + 1) * l->k_max * sizeof *s.lane)};
-    s.whole = s.lane + GLIA_PACK_COLUMNS * s.k_max;
+    scratch s = {.k_max = l->k_max, .lane = malloc((GLIA_SWIGLU_GROUP + 1) * l->k_max * sizeof *s.lane)};
+    s.whole = s.lane + GLIA_SWIGLU_GROUP * s.k_max;
     if (!s.lane) atomic_store(&l->failed, true);
     glia_team_barrier(l->options->team);
     for (size_t i = 0; i < l->n_jobs && !atomic_load(&l->failed); i++) {
@@ -249,6 +254,16 @@ static void pack_all(void *arg, int thread) {
         if (thread == 0) after_job(l, &l->job[i]);
     }
     free(s.lane);
+}
+
+/* Can the device multiply by every matrix? */
+static glia_status check_products(const loader *l, glia_err *err) {
+    glia_status status = GLIA_OK;
+    for (glia_held h = {0}; !status && glia_held_next(&h, l->w);) {
+        const glia_matrix m = glia_held_shape(&h, l->w);
+        if (h.fused->product != PRODUCT_NONE) status = l->device->ops->check(l->device, &m, l->w->dtype, err);
+    }
+    return status;
 }
 
 static glia_status open_source(loader *l, const char *dir, glia_err *err) {
@@ -270,11 +285,13 @@ static glia_status pack_jobs(loader *l, const char *dir, glia_err *err) {
 glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weights_options *options,
                               glia_err *err) {
     loader l = {.w = w, .options = options};
-    glia_packer_init(&l.packer, options->cpu_flags);
-    glia_status status = open_source(&l, dir, err);
+    glia_status status = w->device->open(&l.device, options->team, options->cpu_flags, NULL, NULL, 0, err);
+    if (!status) status = check_products(&l, err);
+    if (!status) status = open_source(&l, dir, err);
     if (!status) status = make_jobs(&l, err);
     if (!status) status = pack_jobs(&l, dir, err);
     if (l.source) l.source->close(l.source);
+    if (l.device) w->device->close(l.device);
     free(l.job);
     return status;
 }

@@ -2,7 +2,6 @@
 #include "model/replicas.h"
 
 #include "model/fused.h"
-#include "model/pack.h"
 
 const char *glia_replica_name(glia_replica r) {
     static const char *const names[] = {
@@ -19,15 +18,16 @@ const char *glia_replica_name(glia_replica r) {
     return names[r];
 }
 
-static uint64_t size_of(glia_dtype dtype) {
-    return dtype == GLIA_DTYPE_F32 ? 4 : dtype == GLIA_DTYPE_BF16 ? 2 : 1;
+static uint64_t size_of(glia_weight_format format) {
+    const glia_dtype element = glia_weight_traits[format].element;
+    return element == GLIA_DTYPE_F32 ? 4 : element == GLIA_DTYPE_I8 ? 1 : 2;
 }
 
 /* The matrix h, or its scales as a vector. */
 static glia_matrix shape_of(const glia_held *h, const glia_weights *w, bool scales) {
     glia_matrix m = glia_held_shape(h, w);
     if (scales) {
-        m.dtype = GLIA_DTYPE_F32;
+        m.format = GLIA_WEIGHT_F32;
         m.k = 1;
     }
     return m;
@@ -42,7 +42,7 @@ static uint64_t padding(const glia_held *h, const glia_weights *w, bool scales) 
         glia_held_shards(&rows, &cols, h, i, w);
         filled += glia_shard_size(&rows) * m.k;
     }
-    return glia_pack_bytes(&m) - filled * size_of(m.dtype);
+    return w->device->matrix_bytes(&m) - filled * size_of(m.format);
 }
 
 /* How many elements of a dimension all ranks hold together. */
@@ -67,7 +67,7 @@ typedef struct {
 /* Add what all ranks hold of weight `i` of h, or of its scales, beyond one copy. */
 static void add_weight(tally *t, const glia_held *h, int i, bool scales) {
     const uint64_t times = (uint64_t)glia_held_copies(h, &t->rank);
-    const uint64_t size = size_of(shape_of(h, &t->rank, scales).dtype);
+    const uint64_t size = size_of(shape_of(h, &t->rank, scales).format);
     const glia_weight_id id = h->fused->weight[i];
     glia_shard rows, cols;
     glia_held_shards(&rows, &cols, h, i, &t->rank);
@@ -94,7 +94,7 @@ static void add_held(tally *t, const glia_held *h, bool scales) {
 
 static bool has_scales(const glia_held *h, const glia_weights *w) {
     const glia_matrix m = glia_held_shape(h, w);
-    return glia_pack_scale_bytes(&m) > 0;
+    return w->device->scale_bytes(&m) > 0;
 }
 
 void glia_weights_replicas(uint64_t bytes[N_REPLICAS], const glia_model_config *c, const glia_parallel *p,

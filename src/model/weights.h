@@ -14,7 +14,7 @@
 
 /* One layer's weights on one rank. Dimensions are those of glia_local; rows and
  * columns that the model does not have are zeros. Norm weights and biases are
- * float32, padded with zeros to glia_pack_width(); NULL if the model has none. o
+ * float32, padded with zeros to the device's columns(); NULL if the model has none. o
  * and down hold a slice of each row: their int8 scales are those of whole rows,
  * and every rank holds their biases, which one rank adds.
  *
@@ -26,7 +26,7 @@ typedef struct {
     glia_matrix o, down;
     glia_matrix q_shard[GLIA_CP_MAX], o_shard[GLIA_CP_MAX]; /* [local.cp] */
     glia_matrix kv;                                         /* [k; v] of the union's heads */
-    glia_matrix gate_up; /* GLIA_PACK_COLUMNS of gate, as many of up, and so on: 2 glia_pack_width(ffn) */
+    glia_matrix gate_up; /* GLIA_SWIGLU_GROUP columns of gate, as many of up, and so on */
     const float *q_bias[GLIA_CP_MAX], *kv_bias; /* of q_shard and kv */
     const float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
     const float *in_norm, *post_norm, *q_norm, *k_norm;
@@ -38,9 +38,10 @@ struct glia_weights {
     const glia_model_spec *spec;
     const glia_quantize *quantize; /* NULL: nothing is quantised */
     glia_parallel parallel;
-    glia_local local; /* dimensions of this rank's matrices */
-    glia_dtype dtype; /* of matrices that are not quantised: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
-    bool shares_head; /* head is embed */
+    glia_local local;              /* dimensions of this rank's matrices */
+    glia_dtype dtype;              /* of matrices that are not quantised: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    const glia_device_ops *device; /* whose memory holds the weights */
+    bool shares_head;              /* head is embed */
     /* Memory. */
     glia_matrix embed, head;
     const float *final_norm;
@@ -55,6 +56,11 @@ void glia_weights_describe(glia_weights *w, const glia_model_spec *spec, const g
 /* Add to *plan what the weights of one rank will occupy, without mapping it. `quantize` may be NULL. */
 void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_parallel *p, glia_dtype dtype,
                        const glia_quantize *quantize);
+/* Tell each operation of a step on the CPU and the instruction set that it runs on: "linear", "avx512". */
+typedef void glia_operation_fn(void *user, const char *operation, const char *rung);
+void glia_weights_operations(glia_operation_fn *tell, void *user, const glia_model_config *c,
+                             glia_dtype dtype, const glia_quantize *quantize, glia_dtype kv_dtype,
+                             unsigned cpu_flags);
 /* Bytes of the matrices that multiply for each token, scales included. */
 uint64_t glia_weights_matrix_bytes(const glia_weights *w);
 
@@ -68,6 +74,7 @@ typedef struct {
     const glia_model_spec *spec;   /* NULL: config->architecture's */
     bool dummy;
     uint64_t seed;
+    const glia_device_ops *device; /* NULL: the CPU */
     unsigned cpu_flags;
     glia_team *team;
     glia_progress_fn *progress; /* may be NULL; called by the team's first thread, which is the caller */

@@ -61,7 +61,7 @@ enum {
 
 /* What happens to sums: scales first, then the caller's epilogue. */
 typedef struct {
-    const glia_linear_out *out;
+    const glia_gemm_out *out;
     const float *w_scale, *x_scale; /* scales of int8 panels; of int8 rows, whose sums are int32; or NULL */
     size_t step;                    /* floats of y between the columns of two consecutive pairs of panels */
 } target;
@@ -75,7 +75,7 @@ GLIA_INLINE __m512 scaled(const target *to, size_t row, size_t column, __m512 su
 
 /* Finish row `row` of the pair of panels at `panel`. Without `pair` there is one panel, and b is ignored. */
 GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pair, __m512 a, __m512 b) {
-    const glia_linear_out *out = to->out;
+    const glia_gemm_out *out = to->out;
     float *y = out->y + row * out->ldy;
     const size_t column = panel * GLIA_PANEL;
     if (to->w_scale) {
@@ -293,7 +293,7 @@ static void multiply_rows(product *t, const block *b, ahead *next, size_t rows) 
 
 /* Set the destination of a block's complete sums: the output, or a buffer if they have an epilogue. */
 static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
-    const glia_linear_out *out = t->to.out;
+    const glia_gemm_out *out = t->to.out;
     if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale) {
         b->to = out->y + row * out->ldy + panel / 2 * t->to.step;
         b->ldt = out->ldy;

@@ -1,22 +1,19 @@
-/* measure.c - see measure.h.
- *
- * A GiB of the weights is read at most. A smaller buffer would keep more of itself in the last cache: 256 MB
- * read in a circle came out 1.6 times as fast as 1 GB where that cache has 260 MB. */
+/* cpu_ceilings.c - what the machine can do at most, measured by the threads that will
+ * be measured against it, all at once. */
 #define _GNU_SOURCE
-#include "engine/measure.h"
-
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "kernel/kernels.h"
+#include "device/cpu.h"
 
 enum { TRIES = 3 };
-static const size_t most_bytes = (size_t)1 << 30; /* to read: well beyond any cache */
+/* At most a GiB is read, well beyond any cache: 256 MB read in a circle came out 1.6 times as fast as 1 GB
+ * where the last cache has 260 MB. */
+static const size_t most_bytes = (size_t)1 << 30;
 
 typedef struct {
-    glia_team *team;
-    int threads;
-    glia_kernels k;
+    const glia_cpu_device *d;
     const char *memory;
     size_t bytes;
     int streams;
@@ -29,8 +26,8 @@ typedef struct {
 static void read_share(void *arg, int thread) {
     measure *m = arg;
     size_t from, to;
-    glia_share(m->bytes / 64, thread, m->threads, &from, &to);
-    m->work[thread] = m->k.read(m->memory + from * 64, (to - from) * 64, m->streams, m->prefetch_bytes);
+    glia_share(m->bytes / 64, thread, m->d->base.threads, &from, &to);
+    m->work[thread] = m->d->k.read(m->memory + from * 64, (to - from) * 64, m->streams, m->prefetch_bytes);
 }
 
 static void peak_share(void *arg, int thread) {
@@ -40,7 +37,7 @@ static void peak_share(void *arg, int thread) {
 
 static double time_run(measure *m, glia_team_fn *fn) {
     const double start = glia_seconds();
-    glia_team_run(m->team, fn, m);
+    glia_team_run(m->d->base.team, fn, m);
     return glia_seconds() - start;
 }
 
@@ -71,22 +68,19 @@ static double best_peak(measure *m, glia_peak_fn *peak) {
     for (int i = 0; i < 3 * TRIES; i++) {
         double flop = 0;
         t = time_run(m, peak_share);
-        for (int k = 0; k < m->threads; k++) flop += (double)m->work[k];
+        for (int k = 0; k < m->d->base.threads; k++) flop += (double)m->work[k];
         if (flop / t > best) best = flop / t;
     }
     return best;
 }
 
-void glia_measure(glia_ceilings *c, glia_team *team, unsigned cpu_flags, const void *memory, size_t bytes) {
-    measure m = {.team = team,
-                 .threads = glia_team_size(team),
-                 .memory = memory,
-                 .bytes = bytes < most_bytes ? bytes : most_bytes};
-    glia_kernels_init(&m.k, cpu_flags);
+void glia_cpu_measure(const glia_device *device, const void *memory, size_t bytes, glia_ceilings *c) {
+    const glia_cpu_device *d = glia_cpu_of(device);
+    measure m = {.d = d, .memory = memory, .bytes = bytes < most_bytes ? bytes : most_bytes};
     *c = (glia_ceilings){
         .read_bytes_per_s = best_read(&m),
-        .f32_flop_per_s = best_peak(&m, m.k.peak_f32),
-        .bf16_flop_per_s = best_peak(&m, m.k.peak_bf16),
-        .i8_op_per_s = best_peak(&m, m.k.peak_i8),
+        .f32_flop_per_s = best_peak(&m, d->k.peak_f32),
+        .bf16_flop_per_s = best_peak(&m, d->k.peak_bf16),
+        .i8_op_per_s = best_peak(&m, d->k.peak_i8),
     };
 }

@@ -1,0 +1,49 @@
+/* product.h - the words in which a linear layer's product is described, from the
+ * model down to the kernels: formats of weights and rows, and epilogues. */
+#ifndef GLIA_BASE_PRODUCT_H
+#define GLIA_BASE_PRODUCT_H
+
+#include <glia.h>
+
+/* How a weight is stored: one row of glia_weight_traits per format. */
+typedef enum { GLIA_WEIGHT_F32, GLIA_WEIGHT_BF16, GLIA_WEIGHT_I8, GLIA_WEIGHT_FORMATS } glia_weight_format;
+
+typedef struct {
+    const char *name;
+    glia_dtype element; /* what is stored along K */
+    bool scaled;        /* each column has a float32 scale, by which its integers are multiplied */
+} glia_weight_trait;
+static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
+    [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, false},
+    [GLIA_WEIGHT_BF16] = {"bfloat16", GLIA_DTYPE_BF16, false},
+    [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, true},
+};
+
+/* How the rows that meet a weight in a product are stored. */
+typedef enum { GLIA_ROWS_F32, GLIA_ROWS_BF16, GLIA_ROWS_I8, GLIA_ROW_FORMATS } glia_row_format;
+
+/* What becomes of an element t = x W^T + bias + addend whose sum over K is complete. */
+typedef enum {
+    GLIA_STORE,  /* y = t */
+    GLIA_ADD,    /* y += t */
+    GLIA_SWIGLU, /* columns alternate gate and up, GLIA_SWIGLU_GROUP of each: y = silu(gate) * up, half as
+                    many */
+} glia_epilogue;
+
+enum {
+    GLIA_SWIGLU_GROUP = 16,                                  /* columns of gate, then as many of up */
+    GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
+    GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
+};
+
+/* The format of a matrix that is not quantised, of a model of `dtype` (F32 or BF16). */
+static inline glia_weight_format glia_weight_format_of(glia_dtype dtype) {
+    return dtype == GLIA_DTYPE_BF16 ? GLIA_WEIGHT_BF16 : GLIA_WEIGHT_F32;
+}
+
+/* n columns of gate, or of up, rounded up to whole groups. */
+static inline size_t glia_swiglu_columns(size_t n) {
+    return (n + GLIA_SWIGLU_GROUP - 1) / GLIA_SWIGLU_GROUP * GLIA_SWIGLU_GROUP;
+}
+
+#endif

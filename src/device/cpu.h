@@ -1,0 +1,102 @@
+/* cpu.h - what the files of the CPU device know of each other; nobody else includes it.
+ *
+ * Matrices are packed panels (kernel/kernels.h). Where the rung multiplies bfloat16
+ * rows (`narrow`), GLIA_INPUT rows are bfloat16 with zeros up to a multiple of 32;
+ * else they are float32. Many narrow rows, and their GLIA_HEADS, lie in steps as
+ * tiles are loaded and stored: the first 32 columns of all rows, then the next 32. */
+#ifndef GLIA_DEVICE_CPU_H
+#define GLIA_DEVICE_CPU_H
+
+#include <string.h>
+
+#include "device/device.h"
+#include "kernel/kernels.h"
+
+enum { GLIA_FEW_ROWS = 4 }; /* with at most this many rows, each thread prepares all of them: no barrier */
+
+typedef struct {
+    glia_device base; /* first: a glia_device of this kind is a glia_cpu_device */
+    glia_kernels k;
+    bool narrow;
+    char *scratch; /* [threads] pieces of scratch_bytes */
+    size_t scratch_bytes;
+    float *operand; /* glia_cpu_operand_rows() rows, ld_operand floats apart: normed rows */
+    size_t ld_operand;
+    int8_t *rows_i8;   /* as many rows, if a matrix has quantize_rows */
+    float *rows_scale; /* a scale for each */
+} glia_cpu_device;
+
+static inline const glia_cpu_device *glia_cpu_of(const glia_device *d) {
+    return (const glia_cpu_device *)(const void *)d;
+}
+
+/* ---- layouts ---------------------------------------------------------------- */
+
+/* Columns 32 s to 32 s + 31 of row i begin i * ld + s * step floats from the rows' address. */
+typedef struct {
+    size_t ld, step;
+} glia_layout;
+
+/* n, or the next odd number: of steps at odd distances few fall into one set of a cache. */
+static inline size_t glia_odd(size_t n) { return n | 1; }
+
+/* Floats from row to row of n floats: whole panels, and an odd number of cache lines,
+ * so that the same column of many rows does not fall into one set of a cache. */
+static inline size_t glia_row_stride(size_t n) { return glia_odd(glia_panels(n)) * GLIA_PANEL; }
+/* Bytes from row to row of k int8, likewise. */
+static inline size_t glia_i8_stride(size_t k) { return glia_odd((k + 63) / 64) * 64; }
+
+/* Where the rows of `x` lie. GLIA_INPUT takes up to glia_odd(m) strides, GLIA_HEADS m if a row's whole steps
+ * are no longer than the stride. */
+static inline glia_layout glia_layout_of(const glia_cpu_device *d, const glia_activation *x) {
+    const bool steps = d->narrow && x->m > GLIA_FEW_ROWS;
+    if (x->form == GLIA_INPUT) {
+        enum { STEP = 16 }; /* floats of 32 bfloat16 */
+        return steps ? (glia_layout){STEP, glia_odd(x->m) * STEP} : (glia_layout){x->stride, STEP};
+    }
+    enum { STEP = 32 };
+    return steps && x->form == GLIA_HEADS ? (glia_layout){STEP, x->m * STEP} : (glia_layout){x->stride, STEP};
+}
+
+/* Zeros behind column n of a narrow row, up to the end of its step; steps are `step` bytes apart. */
+static inline void glia_fill_step(char *row, size_t step, size_t n) {
+    enum { STEP = 32 };
+    if (n % STEP) memset(row + n / STEP * step + n % STEP * 2, 0, (STEP - n % STEP) * 2);
+}
+
+static inline char *glia_scratch_of(const glia_cpu_device *d, int thread) {
+    return d->scratch + (size_t)thread * d->scratch_bytes;
+}
+
+/* ---- entries of the table that are in files of their own -------------------- */
+
+/* cpu_linear.c */
+size_t glia_cpu_operand_rows(size_t max_rows, int threads);
+void glia_cpu_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                     const glia_linear_out *out);
+glia_operand glia_cpu_operand(const glia_device *d, const glia_matrix *w, size_t m, void *memory);
+void glia_cpu_prepare(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                      const glia_operand *to);
+void glia_cpu_multiply(const glia_device *d, int thread, const glia_operand *o, int m, const glia_matrix *w,
+                       const glia_linear_out *out);
+void glia_cpu_first_columns(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads,
+                            size_t *from, size_t *to);
+/* The kernels that multiply rows, as the device prepares them for w, by w. */
+const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matrix *w);
+
+/* cpu_attention.c */
+size_t glia_cpu_attention_scratch_bytes(const glia_device_shape *s);
+size_t glia_cpu_kv_block_bytes(const glia_kv_layer *kv);
+size_t glia_cpu_states_bytes(size_t n, size_t head_dim);
+void glia_cpu_attention(const glia_device *d, int thread, const glia_attended *out, const glia_qkv *x,
+                        const glia_rows *rows, const glia_rows *stored, const glia_heads *h,
+                        const glia_kv_layer *kv);
+void glia_cpu_merge(const glia_device *d, int thread, const glia_activation *o, char *states, int blocks,
+                    int n, int heads, size_t head_dim);
+void glia_cpu_copy_kv(const glia_device *d, const glia_kv_layer *kv, int to_block, int to_at, int from_block,
+                      int from_at);
+
+/* cpu_ceilings.c */
+void glia_cpu_measure(const glia_device *d, const void *memory, size_t bytes, glia_ceilings *c);
+
+#endif

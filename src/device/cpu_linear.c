@@ -1,0 +1,258 @@
+/* cpu_linear.c - linear layers of the CPU device on a team of threads. */
+#include "device/cpu.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum {
+    CHUNK_FLOATS = GLIA_GEMM_SCRATCH / sizeof(float), /* sums that wait in scratch for their epilogue */
+    SWIGLU_PANELS = 4, /* panels of gate and up whose results are one step of 32 columns */
+    STEP_PANELS = 2,   /* panels of other layers whose results are one step */
+    HELPED = 4,        /* threads whose panels a thread takes when its own are gone */
+};
+
+size_t glia_cpu_operand_rows(size_t max_rows, int threads) {
+    return glia_odd(max_rows) + (size_t)threads * GLIA_FEW_ROWS;
+}
+
+const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matrix *w) {
+    const glia_row_format rows = w->quantize_rows ? GLIA_ROWS_I8 : d->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
+    return &d->k.gemm[w->format][rows];
+}
+
+/* The panels [*from, *to) of one thread of `threads`, in multiples of `unit`. */
+static void share_panels(const glia_matrix *w, size_t unit, int thread, int threads, size_t *from,
+                         size_t *to) {
+    const size_t all = glia_panels(w->columns);
+    glia_share((all + unit - 1) / unit, thread, threads, from, to);
+    *from *= unit;
+    *to = *to * unit < all ? *to * unit : all;
+}
+
+/* Do results lie in steps of two panels each? */
+static bool in_steps(const glia_gemm_out *out) { return out->step > STEP_PANELS * GLIA_PANEL; }
+
+/* Panels that a thread must take together, so that one thread writes a whole step. */
+static size_t unit_of(const glia_gemm_out *out, size_t panels) {
+    size_t unit = out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps(out) ? STEP_PANELS : 1;
+    while (panels / unit >= GLIA_TAKE_MAX) unit *= 2;
+    return unit;
+}
+
+void glia_cpu_first_columns(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads,
+                            size_t *from, size_t *to) {
+    share_panels(w, epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : 1, thread, threads, from, to);
+    *from *= GLIA_PANEL;
+    *to *= GLIA_PANEL;
+}
+
+/* Apply the epilogue to a chunk t [m, 16 * panels] of sums, whose first row is `row` and first panel `first`.
+ * GLIA_STORE: t is y. */
+static void finish_chunk(const glia_cpu_device *d, const glia_gemm_out *out, float *t, size_t ldt, size_t row,
+                         size_t m, size_t first, size_t panels) {
+    const size_t column = first * GLIA_PANEL, width = panels * GLIA_PANEL;
+    float *y = out->y + row * out->ldy;
+    for (size_t i = row; i < row + m; i++, t += ldt, y += out->ldy) {
+        if (out->bias) d->k.add(t, out->bias + column, width);
+        if (out->addend) d->k.add(t, out->addend + i * out->ld_addend + column, width);
+        if (out->epilogue == GLIA_ADD) d->k.add(y + column, t, width);
+        for (size_t p = 0; out->epilogue == GLIA_SWIGLU && p < width; p += 2 * GLIA_PANEL) {
+            d->k.swiglu(y + (column + p) / 2, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
+        }
+    }
+}
+
+/* Where row i of x begins. */
+static const float *row_at(const glia_cpu_device *d, const glia_activation *x, size_t i) {
+    return x->at + i * glia_layout_of(d, x).ld;
+}
+
+/* Norm, narrow or quantise row i of `in` into its row of `to`. */
+static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
+                        const glia_matrix *w, char *scratch) {
+    const float *x = row_at(d, &in->x, in->row ? (size_t)in->row[i] : i);
+    const bool narrow = d->narrow && !in->norm;
+    char *y = to->x + i * to->row;
+    if (in->norm) {
+        float *normed = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
+        d->k.rmsnorm(normed, x, in->norm, w->k, in->eps);
+        x = normed;
+    }
+    if (w->quantize_rows) {
+        const size_t step = narrow ? glia_layout_of(d, &in->x).step * sizeof *x : 64;
+        d->k.quantize((int8_t *)y, to->step, to->scale + i, x, step,
+                      narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
+    } else if (d->narrow) {
+        d->k.narrow(y, to->step, 0, x, 1, w->k);
+        glia_fill_step(y, to->step, w->k);
+    }
+}
+
+static void prepare_rows(const glia_cpu_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                         size_t from, size_t to, const glia_operand *out) {
+    assert(w->k * sizeof(float) <= d->scratch_bytes);
+    for (size_t i = from; i < to; i++) prepare_row(d, out, in, i, w, glia_scratch_of(d, thread));
+}
+
+void glia_cpu_prepare(const glia_device *device, int thread, const glia_linear_in *in, const glia_matrix *w,
+                      const glia_operand *to) {
+    size_t first, end;
+    glia_share((size_t)in->m, thread, device->threads, &first, &end);
+    prepare_rows(glia_cpu_of(device), thread, in, w, first, end, to);
+}
+
+/* Bytes from row to row of a few prepared rows. */
+static size_t operand_stride(const glia_cpu_device *d, const glia_matrix *w) {
+    return w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float);
+}
+
+glia_operand glia_cpu_operand(const glia_device *device, const glia_matrix *w, size_t m, void *memory) {
+    const glia_cpu_device *d = glia_cpu_of(device);
+    const size_t stride = operand_stride(d, w), bytes = w->k * (w->quantize_rows ? 1 : d->narrow ? 2 : 4);
+    const bool steps = d->narrow && m > GLIA_FEW_ROWS;
+    glia_operand o = {.x = memory, .row = steps ? 64 : stride, .step = steps ? glia_odd(m) * 64 : 64};
+    o.pieces = steps ? (bytes + 63) / 64 : 1;
+    if (!memory) o.x = w->quantize_rows ? (char *)d->rows_i8 : (char *)d->operand;
+    if (w->quantize_rows) o.scale = memory ? (float *)(void *)(o.x + glia_odd(m) * stride) : d->rows_scale;
+    return o;
+}
+
+/* The rows of `in` as the product reads them: as they are, or prepared in the device's own buffers. */
+static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_linear_in *in,
+                            const glia_matrix *w) {
+    const size_t m = (size_t)in->m;
+    const size_t first = (size_t)(m > GLIA_FEW_ROWS ? d->base.threads : thread) * GLIA_FEW_ROWS;
+    if (!in->norm && !w->quantize_rows) {
+        const glia_layout l = glia_layout_of(d, &in->x);
+        return (glia_operand){
+            .x = (char *)in->x.at, .row = l.ld * sizeof(float), .step = l.step * sizeof(float)};
+    }
+    glia_operand to = glia_cpu_operand(&d->base, w, m, NULL);
+    to.x += first * operand_stride(d, w);
+    if (to.scale) to.scale += first;
+    if (m > GLIA_FEW_ROWS) {
+        glia_cpu_prepare(&d->base, thread, in, w, &to);
+        glia_device_barrier(&d->base); /* the prepared rows */
+    } else {
+        prepare_rows(d, thread, in, w, 0, m, &to);
+    }
+    return to;
+}
+
+/* Rows [row, row + m) of o and the n panels of w from `first` on, as kernels take them. */
+static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
+                      size_t n) {
+    return (glia_gemm){
+        .x = {o->x + row * o->row, o->row, o->step, o->scale ? o->scale + row : NULL},
+        .w = (const char *)w->data + first * glia_panel_bytes(w->format, w->k),
+        .w_scale = w->scale ? w->scale + first * GLIA_PANEL : NULL,
+        .k = w->k,
+        .n_panels = n,
+        .m = m,
+    };
+}
+
+/* Number of row groups, chosen so that one group fits in L2 and each group gets as many threads. */
+static size_t row_groups(const glia_cpu_device *d, const glia_matrix *w, size_t m) {
+    const size_t bytes = m * w->k * (w->quantize_rows ? 1 : 2), threads = (size_t)d->base.threads;
+    size_t groups = (bytes + d->k.blocking.rows_bytes - 1) / d->k.blocking.rows_bytes;
+    while (groups > 1 && (groups > threads || threads % groups)) groups--;
+    return groups > 1 ? groups : 1;
+}
+
+/* Zero columns 16 to 31 of the last step of narrow SwiGLU rows, which no panel writes. */
+static void zero_rest(const glia_gemm_out *out, size_t rows) {
+    char *y = (char *)out->y;
+    for (size_t i = 0; i < rows; i++) memset(y + i * out->ldy * sizeof(float) + 32, 0, 32);
+}
+
+/* Rows [row, row + m) through panels [first, end), by kernels that apply the epilogue themselves. */
+static void multiply_narrow(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
+                            size_t row, size_t m, size_t first, size_t end, const glia_gemm_out *out) {
+    const size_t column = first * GLIA_PANEL, all = glia_panels(w->columns);
+    glia_gemm g = gemm(o, w, row, m, first, end - first);
+    glia_gemm_out share = *out;
+    if (share.bias) share.bias += column;
+    if (share.addend) share.addend += row * out->ld_addend + column;
+    share.y += row * out->ldy;
+    share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step
+               : in_steps(out)              ? first / STEP_PANELS * out->step
+                                            : column;
+    g.out = share;
+    g.scratch = glia_scratch_of(d, thread);
+    glia_cpu_gemm(d, w)->finish(&g);
+    if (out->epilogue == GLIA_SWIGLU && end == all && all % SWIGLU_PANELS) {
+        share.y = out->y + row * out->ldy + all / SWIGLU_PANELS * out->step;
+        zero_rest(&share, m);
+    }
+}
+
+/* All rows through panels [first, end), in chunks of rows and panels whose sums wait in scratch for their
+ * epilogue. */
+static void multiply_wide(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
+                          size_t rows, size_t first, size_t end, const glia_gemm_out *out) {
+    float *scratch = (float *)(void *)glia_scratch_of(d, thread);
+    const bool direct = out->epilogue == GLIA_STORE;
+    const size_t chunk_rows = direct || rows < d->k.blocking.chunk_rows ? rows : d->k.blocking.chunk_rows;
+    size_t chunk =
+        direct ? end - first : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
+    if (chunk > end - first) chunk = end - first;
+    for (size_t p = first; p < end; p += chunk)
+        for (size_t r = 0; r < rows; r += chunk_rows) {
+            const size_t n = end - p < chunk ? end - p : chunk;
+            const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
+            float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
+            const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
+            glia_gemm g = gemm(o, w, r, rn, p, n);
+            g.out = (glia_gemm_out){.y = t, .ldy = ldt};
+            glia_cpu_gemm(d, w)->store(&g);
+            finish_chunk(d, out, t, ldt, r, rn, p, n);
+        }
+}
+
+/* The result's rows as kernels write them. */
+static glia_gemm_out gemm_out(const glia_cpu_device *d, const glia_linear_out *out) {
+    const glia_layout l = glia_layout_of(d, &out->y);
+    return (glia_gemm_out){
+        .epilogue = out->epilogue,
+        .y = out->y.at,
+        .ldy = l.ld,
+        .bias = out->bias,
+        .step = l.step,
+        .addend = out->addend,
+        .ld_addend = out->ld_addend,
+    };
+}
+
+/* Each thread takes panels from its own range of one row group, then from those of the next few threads. */
+void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand *o, int m,
+                       const glia_matrix *w, const glia_linear_out *linear_out) {
+    const glia_cpu_device *d = glia_cpu_of(device);
+    const glia_gemm_out out = gemm_out(d, linear_out);
+    const size_t rows = (size_t)m, unit = unit_of(&out, glia_panels(w->columns));
+    const size_t grain =
+        ((m > GLIA_FEW_ROWS ? d->k.blocking.grain : d->k.blocking.few_grain) + unit - 1) / unit;
+    const int groups = d->narrow ? (int)row_groups(d, w, rows) : 1, threads = device->threads;
+    if (rows == 0) return;
+    glia_team_begin(device->team, thread);
+    for (int i = 0; i < threads && i <= HELPED; i++) {
+        const int owner = (thread + i) % threads;
+        size_t row, end_row, first, end, from, to;
+        glia_share(rows, owner % groups, groups, &row, &end_row);
+        share_panels(w, unit, owner / groups, threads / groups, &first, &end);
+        const size_t units = (end - first + unit - 1) / unit;
+        while (glia_team_take(device->team, thread, owner, units, grain, &from, &to)) {
+            const size_t p = first + from * unit, q = first + to * unit < end ? first + to * unit : end;
+            if (d->narrow)
+                multiply_narrow(d, thread, o, w, row, end_row - row, p, q, &out);
+            else
+                multiply_wide(d, thread, o, w, rows, p, q, &out);
+        }
+    }
+}
+
+void glia_cpu_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
+                     const glia_linear_out *out) {
+    const glia_operand o = prepare(glia_cpu_of(d), thread, in, w);
+    glia_cpu_multiply(d, thread, &o, in->m, w, out);
+}
