@@ -392,9 +392,9 @@ static void test_quantizes(void **state) {
         assert_int_equal(w->layer[0].down.format, GLIA_WEIGHT_F32);
         assert_int_equal(w->layer[1].o.format, GLIA_WEIGHT_F32);
         assert_false(w->layer[1].o.quantize_rows);
-        assert_int_equal(w->embed.dtype, GLIA_DTYPE_F32);
+        assert_int_equal(w->embed.format, GLIA_WEIGHT_F32);
         /* the head is a second matrix, though tied, and its rows stay float32 */
-        assert_int_equal(w->head.dtype, GLIA_DTYPE_I8);
+        assert_int_equal(w->head.format, GLIA_WEIGHT_I8);
         assert_false(w->head.quantize_rows);
         check_steps(&w->head, 17, index_of(&l, "model.embed_tokens.weight"), 17,
                     per_tensor ? scale_of(index_of(&l, "model.embed_tokens.weight"), 0, 18 * 12)
