@@ -10,7 +10,6 @@
 #include "base/cpu.h"
 
 #include "engine/engine_impl.h"
-#include "layer/kv_cache.h"
 
 /* ---- memory --------------------------------------------------------------- */
 
@@ -87,10 +86,9 @@ static glia_status open_ranks(glia_engine *e, glia_err *err) {
 static uint64_t kv_bytes_per_token(const glia_engine_config *c) {
     const glia_parallel *p = &c->weights[0]->parallel;
     const glia_local local = glia_local_of(c->model, p);
-    const glia_kv_cache kv = glia_kv_cache_shape(c->limits.kv_dtype, c->limits.block_size, &local,
-                                                 (int)c->model->head_dim, local.members);
+    const glia_decoder_limits limits = {.kv_dtype = c->limits.kv_dtype, .block_size = c->limits.block_size};
     const uint64_t holders = (uint64_t)(p->tp / local.members);
-    return kv.block_bytes * (uint64_t)c->model->layers / (uint64_t)c->limits.block_size * holders;
+    return glia_decoder_kv_bytes(c->model, p, &limits) * holders;
 }
 
 static void describe(glia_engine *e) {
