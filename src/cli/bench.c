@@ -1,17 +1,17 @@
-/* bench.c - `glia bench`: speed, and the share of this machine's ceilings it is.
+/* bench.c - `glia bench`: speed, absolute and as a share of this machine's ceilings.
  *
- * Machines are shared and their speed drifts, so the ceilings are measured
- * before and after every run and a run is divided by the mean of its two.
- *   decode: (matrix weights + batch * cache of the mean length), bytes a step,
+ * Machines are shared and their speed drifts. Therefore the ceilings are measured
+ * before and after every run, and a run is divided by the mean of the two.
+ *   decode: bytes of a step (matrix weights + batch * KV cache of the mean length)
  *           * steps/s / read bandwidth
- *   prefill: 2 * (matrix parameters without the head's) * tokens/s / matrix peak
- *           of what is multiplied (int8 where rows are, else bfloat16, else float32)
- *   attention in prefill: the flop of every token and each position it sees
- *           (itself and those before it) * tokens/s / matrix peak of activations
- *   collectives: seconds in them, waiting included, and the bytes that one rank
- *           had from others, of each of both
- * Prefill lasts until the last prompt has its first token, decode from there;
- * tokens/s are those of all sequences together. */
+ *   prefill: 2 * (matrix parameters without the head) * tokens/s / matrix peak of the
+ *           rows' format (int8, bfloat16 or float32)
+ *   attention in prefill: flop per token and position * positions that a token sees
+ *           (itself and all before it) * tokens/s / matrix peak of activations
+ *   collectives, in prefill and in decode: share of the time that thread 0 spends in
+ *           them, waiting included, and bytes that one rank gets from others
+ * Prefill ends when every prompt has its first token; then decode begins. tokens/s
+ * counts all sequences. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +25,13 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 
-/* Of collectives. */
+/* What collectives cost. */
 typedef struct {
-    double share, bytes_per_token; /* of the time; of one rank */
+    double share, bytes_per_token; /* share of the time; bytes of one rank */
 } moved;
 
 typedef struct {
-    double ttft_s, prefill, decode; /* seconds (mean over the batch), tokens/s, tokens/s */
+    double ttft_s, prefill, decode; /* ttft_s is the mean over the batch; the others are tokens/s */
     double prefill_share, attention_share, decode_share;
     moved prefill_moved, decode_moved;
 } result;
@@ -44,11 +44,11 @@ typedef struct {
     size_t prompt, output, batch, runs;
     result *results;                 /* [runs] */
     glia_ceilings *ceiling;          /* [runs + 1] */
-    double peak_bytes;               /* resident at most */
-    glia_buf gaps;                   /* double each: seconds between tokens, over all runs */
-    size_t tokens, begun;            /* of this run: generated so far, sequences that have their first */
-    size_t early;                    /* generated when the last sequence had its first */
-    glia_engine_stats start, middle; /* at the begin of this run, and then */
+    double peak_bytes;               /* largest resident set */
+    glia_buf gaps;                   /* doubles: seconds between two tokens of a sequence, over all runs */
+    size_t tokens, begun;            /* of this run: tokens so far, sequences that have their first token */
+    size_t early;                    /* tokens of this run before decode began */
+    glia_engine_stats start, middle; /* at the begin of this run, and of its decode */
 } bench;
 
 /* One request of a run. */
@@ -77,7 +77,7 @@ static void on_event(void *user, const glia_event *e) {
 /* The next number of SplitMix64. */
 static uint64_t draw(uint64_t *state) { return glia_mix64(*state += 0x9e3779b97f4a7c15u); }
 
-/* Every request to its end; on a terminal, with a line that tells how far runs of seconds are. */
+/* Take steps until no request is left. On a terminal, show the progress of a run that takes seconds. */
 static glia_status finish(bench *b, size_t prompt, size_t output, glia_err *err) {
     glia_engine_stats s, start;
     glia_status status = GLIA_OK;
@@ -127,7 +127,7 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
 
 static double mean(double x, double y) { return (x + y) / 2; }
 
-/* What collectives cost between two moments `s` seconds and `tokens` tokens apart. */
+/* The cost of collectives between two statistics that lie `s` seconds and `tokens` tokens apart. */
 static moved moved_between(const glia_engine_stats *from, const glia_engine_stats *to, double s,
                            size_t tokens) {
     if (!tokens) return (moved){0};
@@ -199,7 +199,7 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Of n doubles that lie `stride` bytes apart. */
+/* The spread of n doubles that lie `stride` bytes apart. */
 static spread spread_of(const void *first, size_t n, size_t stride) {
     double *sorted = malloc(n * sizeof *sorted);
     if (!sorted) return (spread){0};
@@ -325,7 +325,7 @@ static void print_report(const bench *b, const report *r) {
            b->peak_bytes / needed, (double)r->stats.weight_bytes * 1e-9, (double)r->stats.plan_bytes * 1e-9);
 }
 
-/* With the model loaded. Returns the exit status. */
+/* Run the benchmark on a loaded model. Returns the exit status. */
 static int measure_and_tell(bench *b, const glia_engine_options *o) {
     glia_err err = {0};
     report r;

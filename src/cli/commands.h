@@ -1,4 +1,4 @@
-/* commands.h - one function for each command: from parsed flags to an exit status. */
+/* commands.h - one function per command, from parsed flags to an exit status. */
 #ifndef GLIA_CLI_COMMANDS_H
 #define GLIA_CLI_COMMANDS_H
 

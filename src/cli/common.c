@@ -41,7 +41,7 @@ char *cli_cache_dir(void) {
     return NULL;
 }
 
-/* One line on a terminal, rewritten ten times a second, once half a second has passed. */
+/* Show progress on a terminal, in one line, after half a second and then ten times a second. */
 static void show_progress(void *user, const char *what, uint64_t done, uint64_t total) {
     static double started, shown;
     (void)user;
@@ -122,7 +122,7 @@ bool cli_follows(void) {
     return launched(&rank) > 1 && rank > 0;
 }
 
-/* Of a process that does not come back from MPI. */
+/* glia_options.last_words: MPI may never return to this process. */
 static void say_last_words(const char *sentence) {
     fprintf(stderr, "glia: %s\n", sentence);
     _exit(EXIT_FAILED);
@@ -169,7 +169,7 @@ void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) 
         .strided_context_parallel = switch_of(args->text[F_STRIDED_CONTEXT_PARALLEL]),
         .mpi = mpi,
         .seed = (uint64_t)args->integer[F_SEED],
-        .progress = rank ? NULL : show_progress, /* rank 0 speaks for all */
+        .progress = rank ? NULL : show_progress, /* rank 0 prints for all ranks */
         .warning = rank ? NULL : show_warning,
         .last_words = say_last_words,
     };
@@ -184,7 +184,7 @@ int cli_load(glia_model **m, const cli_args *args, const glia_options *o, bool t
     return status ? cli_failed(&err) : EXIT_OK;
 }
 
-/* 53 bits, so that a JSON reader keeps them all. */
+/* 53 bits, which every JSON reader keeps exactly. */
 static uint64_t random_seed(void) {
     uint64_t seed = 0;
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = (uint64_t)(glia_seconds() * 1e9);

@@ -1,4 +1,4 @@
-/* compile.c - `glia compile`: weights packed once and written, so that loading is mapping. */
+/* compile.c - `glia compile`: write packed weights, so that loading them is mapping a file. */
 #include <stdio.h>
 #include <stdlib.h>
 

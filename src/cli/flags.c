@@ -21,7 +21,7 @@ int cli_usage(const char *fmt, ...) {
     return EXIT_USAGE;
 }
 
-/* Levenshtein distance, for names of up to 63 bytes; longer ones are far. */
+/* Levenshtein distance of names of up to 63 bytes; longer names are far from everything. */
 static size_t distance(const char *a, const char *b) {
     size_t row[64];
     const size_t m = strlen(a), n = strlen(b);
@@ -41,7 +41,7 @@ static size_t distance(const char *a, const char *b) {
     return row[n];
 }
 
-/* Keep `name` in *best when it is nearer to `typed` than *at. */
+/* Set *best to `name` if its distance to `typed` is less than *at. */
 static void consider(const char *typed, const char *name, const char **best, size_t *at) {
     const size_t d = distance(typed, name);
     if (d < *at && d <= 1 + strlen(typed) / 3) {
@@ -82,7 +82,7 @@ static int find_flag(const char *word, size_t n) {
     return -1;
 }
 
-/* The sentence for a flag that this command does not have. */
+/* Report a flag that the command does not have. */
 static int unknown_flag(const cli_command *command, const char *word, size_t n) {
     const int other = find_flag(word, n);
     char typed[64], owners[128] = "";
@@ -135,7 +135,7 @@ static int read_choice(const cli_flag *f, const char *s) {
     return cli_usage("--%s takes one of %s, not '%s'", f->name, f->value, s);
 }
 
-/* One token id at *s, which moves behind it. */
+/* Parse one token id at *s and advance *s past it. */
 static bool read_id(const char **s, int32_t *id) {
     char *end;
     errno = 0;
@@ -194,7 +194,7 @@ static int take_value(cli_args *args, int id, const char *s) {
     return -1;
 }
 
-/* One word that begins with '-': a flag, with its value here or in the next word. */
+/* Parse a word that begins with '-': a flag, with its value in the same word or in the next. */
 static int take_flag(cli_args *args, int *i, int argc, char **argv) {
     const char *word = argv[*i], *equals = strchr(word, '=');
     const size_t n = equals ? (size_t)(equals - word) : strlen(word);

@@ -1,8 +1,8 @@
 /* flags.h - every command and every flag of `glia`, each stated once.
  *
- * One table serves the parser, the help texts and the suggestions, so they
- * cannot disagree. A flag is found by its id: args->integer[F_SEED]. What
- * a user types wrongly ends in one sentence on stderr and exit status 2. */
+ * The parser, the help texts and the suggestions read the same table. An id finds a
+ * flag's value: args->integer[F_SEED]. A mistake in a command line ends with one
+ * sentence on stderr and exit status 2. */
 #ifndef GLIA_CLI_FLAGS_H
 #define GLIA_CLI_FLAGS_H
 
@@ -70,15 +70,15 @@ typedef enum {
 
 typedef struct cli_command cli_command;
 
-/* A command line, parsed. Strings belong to argv or to the table. */
+/* A parsed command line. Strings belong to argv or to the table. */
 typedef struct {
     const cli_command *command;
     const char *model;
     bool given[N_FLAGS];
     const char *text[N_FLAGS];  /* as typed, else the preset, else NULL */
-    long long integer[N_FLAGS]; /* of KIND_INT; 0 where neither typed nor preset */
+    long long integer[N_FLAGS]; /* of KIND_INT; 0 if neither typed nor preset */
     double real[N_FLAGS];       /* of KIND_REAL */
-    const char **stop;          /* every --stop, in order; these three are owned */
+    const char **stop;          /* every --stop, in order; owned, as are the next two arrays */
     size_t n_stop;
     int32_t *stop_ids;
     size_t n_stop_ids;
@@ -95,17 +95,17 @@ struct cli_command {
 extern const cli_command cli_commands[];
 extern const size_t cli_n_commands;
 
-/* Parse what stands after the command's name. Returns -1: go on; else the exit
- * status (help was printed, or a usage error told). Release with cli_args_free(). */
+/* Parse the words after the command's name. Returns -1 to go on, or the exit status
+ * after help or a usage error was printed. Release *args with cli_args_free(). */
 int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv);
 void cli_args_free(cli_args *args);
 
 void cli_help_all(void);
 const cli_command *cli_find_command(const char *name);
-/* The command most like `name`, or NULL when none is near. */
+/* The command most similar to `name`; NULL if none is. */
 const char *cli_nearest_command(const char *name);
 
-/* "glia: ..." on stderr; returns EXIT_USAGE. */
+/* Print "glia: ..." on stderr. Returns EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int cli_usage(const char *fmt, ...);
 
 #endif

@@ -11,7 +11,7 @@
 
 enum { MAX_TOKENS = 128, BATCH_MAX = 64 };
 
-/* --ids, or -p as the ids that the tokenizer makes of it. Returns the exit status. */
+/* Read --ids, or tokenize --prompt. Returns the exit status. */
 static int read_prompts(cli_prompts *p, const cli_args *args, const glia_options *o) {
     glia_err err = {0};
     if (args->given[F_IDS] == args->given[F_PROMPT])
@@ -22,7 +22,7 @@ static int read_prompts(cli_prompts *p, const cli_args *args, const glia_options
 
 static void on_event(void *user, const glia_event *e) { cli_answer_add(user, e); }
 
-/* The decoded ids without special tokens; without the stop string that ended them, unless it was asked for.
+/* Decode the ids without special tokens. The stop string that ended them is cut off unless the user wants it.
  */
 static json_t *text_json(const glia_model *m, const cli_answer *a, const glia_sampling *s) {
     char *text = NULL;
@@ -52,7 +52,7 @@ static json_t *outputs_json(const glia_model *m, const cli_answer *answers, size
     return outputs;
 }
 
-/* One JSON object with everything, or the ids of each answer on a line. */
+/* Print one JSON object with everything, or one line of ids per answer. */
 static void print_answers(const glia_model *m, const glia_engine *e, const cli_answer *answers, size_t n,
                           const glia_sampling *s, bool json) {
     if (!json) {
@@ -96,7 +96,7 @@ static glia_status generate(glia_engine *e, const cli_prompts *p, const glia_sam
     return status;
 }
 
-/* With the model loaded and the prompts read. Returns the exit status. */
+/* Answer the prompts with a loaded model. Returns the exit status. */
 static int answer_all(const cli_args *args, const glia_model *m, const glia_engine_options *o,
                       const cli_prompts *p, int max_tokens) {
     glia_err err = {0};

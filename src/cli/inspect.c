@@ -1,7 +1,7 @@
-/* inspect.c - `glia inspect`: the library's JSON as it is, or laid out for people.
+/* inspect.c - `glia inspect`: print the library's JSON, or lay it out for people.
  *
- * The layout knows no key: an object becomes an indented list, an array of flat
- * objects a table, a key that ends in "bytes" is also told in GB or MB. */
+ * The layout does not depend on keys: an object becomes an indented list, and an array
+ * of flat objects a table. A value whose key ends in "bytes" is also given in GB or MB. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@ static bool is_list(const json_t *v) {
     return json_is_array(v) && json_array_size(v) > 0 && json_is_object(json_array_get(v, 0));
 }
 
-/* A list whose objects are flat, so each fits a line. */
+/* Whether it is a list of flat objects, each of which fits on a line. */
 static bool is_table(const json_t *v) {
     const char *key;
     json_t *cell;
@@ -31,7 +31,7 @@ static bool is_about_bytes(const char *key) {
     return n >= 5 && strcmp(key + n - 5, "bytes") == 0;
 }
 
-/* One value as a person reads it. */
+/* Append one value for people. */
 static void put_value(glia_buf *b, const json_t *v) {
     if (json_is_string(v)) {
         glia_buf_puts(b, json_string_value(v));
@@ -64,7 +64,7 @@ static size_t cell_width(const json_t *v) {
     return n;
 }
 
-/* Rows of an array of objects; its first object names the columns. */
+/* Append an array of objects as a table; the keys of the first object are its columns. */
 static void put_table(glia_buf *b, const json_t *rows, int indent) {
     const char *key;
     json_t *first = json_array_get(rows, 0), *cell, *widths = json_object();
@@ -135,7 +135,7 @@ int cli_inspect(const cli_args *args) {
     } else {
         glia_buf b = {0};
         json_t *root = json_loads(text, 0, NULL);
-        json_object_del(root, "neuron_config"); /* a file, for --json */
+        json_object_del(root, "neuron_config"); /* a whole file, which only --json prints */
         if (root) put_object(&b, root, 0);
         json_decref(root);
         if (b.len) fwrite(b.data, 1, b.len, stdout);

@@ -42,7 +42,7 @@ json_t *cli_line_json(const char *line, size_t len, glia_err *err) {
     return value;
 }
 
-/* Returns whether the line counts as a success. */
+/* Returns whether the line did not fail. */
 static bool answer(char *line, size_t len, cli_line_fn *fn, void *user, glia_buf *out) {
     glia_err err = {0};
     const size_t before = out->len;

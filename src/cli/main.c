@@ -1,4 +1,4 @@
-/* main.c - the one binary: finds the command and hands it the rest of the line. */
+/* main.c - the program `glia`: finds the command and passes it the rest of the line. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,8 @@
 #include "cli/common.h"
 #include "cli/table.h"
 
-/* A closed 0, 1 or 2 would be given to the first file we open, and what is meant
- * for the terminal would be written into it. */
+/* Open descriptors 0, 1 and 2 if they are closed: otherwise the next file to be opened would get one of them,
+ * and terminal output would be written into that file. */
 static void open_standard_files(void) {
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) _exit(EXIT_FAILED);
@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
     static int why; /* stdout has its address until the process ends */
     open_standard_files();
     keep_first_error(&why);
-    signal(SIGPIPE, SIG_DFL); /* `glia ... | head` ends quietly, also where a parent ignores the signal */
+    signal(SIGPIPE, SIG_DFL); /* `glia ... | head` ends quietly, even if a parent ignores the signal */
     if (argc < 2)
         status = cli_usage("a command is missing; 'glia --help' lists them");
     else if (strcmp(argv[1], "--version") == 0)

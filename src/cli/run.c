@@ -1,9 +1,9 @@
 /* run.c - `glia run`: one answer, or a chat that keeps its history.
  *
- * Ctrl-C ends the answer, not the program: the handler sets a flag, and the next
- * step aborts the running request. At the prompt a second Ctrl-C in a row, or Ctrl-D, ends
- * the chat. Earlier answers go back into the template with their thinking apart
- * (reasoning_content), so the template decides what of it the model sees. */
+ * Ctrl-C ends the answer, not the program: the handler sets a flag, and the next step
+ * aborts the running request. At the prompt a second Ctrl-C in a row, or Ctrl-D, ends
+ * the chat. The history passes the thinking of earlier answers to the template as
+ * reasoning_content, and the template decides whether the model sees it. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
@@ -24,18 +24,18 @@ typedef struct {
     glia_engine *engine;
     char *template; /* NULL: the model's own */
     bool raw;
-    int think; /* -1: as the template says */
+    int think; /* enable_thinking; -1 leaves it to the template */
     json_t *messages;
     cli_answer answer;
     cli_show show;
 } chat;
 
-/* What the signal handler touches. */
+/* State that the signal handler uses. */
 static volatile sig_atomic_t interrupted;
 static pthread_t main_thread;
 
 static void on_interrupt(int signal_number) {
-    if (!pthread_equal(pthread_self(), main_thread)) { /* whose getline() shall return */
+    if (!pthread_equal(pthread_self(), main_thread)) { /* the signal must interrupt its getline() */
         pthread_kill(main_thread, signal_number);
         return;
     }
@@ -48,7 +48,7 @@ static void on_event(void *user, const glia_event *e) {
     if (!c->args->given[F_JSON]) cli_show_text(&c->show, e->text, e->text_len, e->thinking);
 }
 
-/* {"messages", "add_generation_prompt", "enable_thinking"?} of the chat so far. */
+/* Render {"messages", "add_generation_prompt", "enable_thinking"?} of the chat so far. */
 static glia_status render(const chat *c, char **text, glia_err *err) {
     json_t *root = json_pack("{s:O, s:b}", "messages", c->messages, "add_generation_prompt", 1);
     if (c->think >= 0) json_object_set_new(root, "enable_thinking", json_boolean(c->think));
@@ -61,7 +61,7 @@ static glia_status render(const chat *c, char **text, glia_err *err) {
     return status;
 }
 
-/* Say `text` to the model; its answer lands in c->answer and on the terminal. */
+/* Let the model continue `text`, into c->answer and onto the terminal. */
 static glia_status complete(chat *c, const char *text, bool special, const glia_sampling *s, size_t *n_prompt,
                             glia_err *err) {
     int32_t *ids = NULL;
@@ -83,7 +83,7 @@ static glia_status complete(chat *c, const char *text, bool special, const glia_
     return status;
 }
 
-/* The text without the newlines at its ends. */
+/* The text without newlines at its ends. */
 static json_t *trimmed(const glia_buf *b) {
     size_t from = 0, to = b->len;
     while (from < to && b->data[from] == '\n') from++;
@@ -126,7 +126,7 @@ static void print_json(const chat *c, size_t n_prompt, uint64_t cached, const gl
     cli_print_json(root);
 }
 
-/* One user turn. The message leaves the history again when it could not be answered. */
+/* Answer one message of the user. If that fails, the message is removed from the history. */
 static glia_status turn(chat *c, const char *said, glia_err *err) {
     glia_sampling s;
     glia_engine_stats before, after;
@@ -166,7 +166,7 @@ static void clear(chat *c) {
         json_array_append_new(c->messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
 }
 
-/* A line that is a command of the chat. Returns 0: it is none, 1: done, 2: leave. */
+/* Run a line that is a command of the chat. Returns 0 if it is none, 1 if it was run, 2 to leave the chat. */
 static int obey(chat *c, const char *line) {
     if (strcmp(line, "/exit") == 0 || strcmp(line, "/quit") == 0) return 2;
     if (strcmp(line, "/clear") == 0) {
@@ -179,7 +179,7 @@ static int obey(chat *c, const char *line) {
         fputs("/clear        forget the history\n"
               "/think        ask for thinking; /no_think for none\n"
               "/exit, /quit  leave, as Ctrl-D does\n"
-              "A line that ends in a backslash goes on in the next. Ctrl-C stops an answer.\n",
+              "A line that ends in a backslash continues in the next one. Ctrl-C stops an answer.\n",
               stderr);
     } else if (line[0] == '/' && !strpbrk(line, " \t\n")) {
         fprintf(stderr, "there is no command %s; /help lists them\n", line);
@@ -189,14 +189,14 @@ static int obey(chat *c, const char *line) {
     return 1;
 }
 
-/* Read one message, over several lines where they end in a backslash. False:
- * the input is over, or Ctrl-C came twice in a row. */
+/* Read one message. A line that ends in a backslash continues in the next line.
+ * Returns false at the end of the input, or after two Ctrl-C in a row. */
 static bool read_message(glia_buf *message, bool prompt) {
     char *line = NULL;
     size_t cap = 0;
     bool warned = false, more = true;
     message->len = 0;
-    while (more || message->len == 0) { /* an empty line says nothing */
+    while (more || message->len == 0) { /* skip empty lines */
         interrupted = 0;
         if (prompt) fputs(message->len ? ". " : "> ", stderr);
         const ssize_t n = getline(&line, &cap, stdin);
@@ -238,7 +238,7 @@ static int interactive(chat *c) {
             fputs("/clear makes room by forgetting the history\n", stderr);
     }
     glia_buf_free(&message);
-    return prompt ? EXIT_OK : status; /* who reads the terminal has seen what failed */
+    return prompt ? EXIT_OK : status; /* in a terminal the user has seen the error */
 }
 
 static int converse(chat *c, const glia_engine_options *o) {

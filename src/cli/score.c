@@ -12,9 +12,9 @@
 typedef struct {
     const cli_prompt *prompt;
     size_t vocab;
-    double sum;                      /* of log-probabilities of tokens 1.. given those before */
+    double sum;                      /* sum of the log-probabilities of tokens 1, 2, ... given those before */
     glia_safetensors_writer *writer; /* NULL: no --out */
-    glia_status status;              /* of the writer; the first failure stays */
+    glia_status status;              /* first failure of the writer */
     glia_err err;
 } scores;
 
@@ -35,7 +35,7 @@ static void on_logits(void *user, size_t position, const float *logits) {
         s->status = glia_safetensors_append(s->writer, logits, s->vocab * sizeof *logits, &s->err);
 }
 
-/* --ids, or --text as the ids that the tokenizer makes of it. Returns the exit status. */
+/* Read --ids, or tokenize --text. Returns the exit status. */
 static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options *o) {
     glia_err err = {0};
     char *text = NULL;
@@ -53,7 +53,7 @@ static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options 
     return status;
 }
 
-/* Score and, with --out, write. The file appears only when it is whole. */
+/* Score the prompt and, with --out, write its logits. The file appears only when it is complete. */
 static glia_status score(const cli_args *args, const glia_model *m, const glia_engine_options *o, scores *s,
                          glia_err *err) {
     glia_engine *e = NULL;
@@ -86,7 +86,7 @@ int cli_score(const cli_args *args) {
     int status = read_prompt(&p, args, &o);
     if (p.longest < INT32_MAX)
         engine.sequence_length_needed =
-            p.longest < 2 ? 2 : (int)p.longest; /* an engine has room for two at least */
+            p.longest < 2 ? 2 : (int)p.longest; /* the shortest length of an engine */
     if (!status) status = cli_load(&m, args, &o, false);
     if (!status) {
         glia_model_get_info(m, &info);

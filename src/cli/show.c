@@ -13,7 +13,7 @@ void cli_show_begin(cli_show *s, bool verbatim) {
     *s = (cli_show){.verbatim = verbatim, .terminal = isatty(STDOUT_FILENO) && !(no_color && *no_color)};
 }
 
-/* What a model writes must not steer the terminal. */
+/* A model's output must not steer the terminal. */
 static void put(const cli_show *s, char c) {
     const unsigned char byte = (unsigned char)c;
     if (s->terminal && ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7f))

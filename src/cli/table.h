@@ -1,4 +1,4 @@
-/* table.h - a row of the table of flags, and the help made from it. */
+/* table.h - the rows of the table of flags. */
 #ifndef GLIA_CLI_TABLE_H
 #define GLIA_CLI_TABLE_H
 
@@ -29,14 +29,14 @@ typedef enum {
 typedef enum { GROUP_TASK, GROUP_SAMPLING, GROUP_ENGINE, N_GROUPS } cli_group;
 
 typedef struct {
-    const char *name;    /* without the dashes */
-    const char *aliases; /* with them, a space between; NULL: none */
+    const char *name;    /* without dashes */
+    const char *aliases; /* with dashes, separated by spaces; NULL: none */
     cli_kind kind;
     cli_group group;
-    unsigned commands;  /* bits of those that have it */
-    double min, max;    /* of numbers, both allowed */
-    const char *value;  /* what help calls the value; of KIND_CHOICE, "a|b|c" */
-    const char *preset; /* the default where it is fixed; shown and applied */
+    unsigned commands;  /* bits of the commands that have the flag */
+    double min, max;    /* of a number, both inclusive */
+    const char *value;  /* name of the value in help; the choices "a|b|c" of KIND_CHOICE */
+    const char *preset; /* a fixed default, which help shows and the parser applies; NULL: none */
     const char *help;
 } cli_flag;
 

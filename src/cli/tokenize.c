@@ -8,7 +8,7 @@
 
 typedef struct {
     const glia_model *model;
-    bool special; /* add special tokens; or, of detokenize, skip them */
+    bool special; /* tokenize: add special tokens; detokenize: skip them */
 } job;
 
 static glia_status tokenize(void *user, const char *line, size_t len, glia_buf *out, glia_err *err) {
