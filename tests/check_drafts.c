@@ -13,6 +13,7 @@
 #include "api/model.h"
 #include "base/buf.h"
 #include "base/file.h"
+#include "engine/request.h"
 
 enum { TOKENS = 100, DRAFTS = 4, REQUESTS = 5 };
 static const char model_dir[] = "models/qwen3-demo";

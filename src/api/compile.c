@@ -1,9 +1,9 @@
 /* compile.c - `glia compile`: a model directory to an artifact, rank by rank.
  *
- * Weights are loaded as they are without an artifact and written as they then
- * stand in memory; one rank at a time, so that a large model needs no more than
- * one rank's memory. config.json comes last: before it the directory is no model.
- * In the end the very loader reads all of it back, and every hash is compared. */
+ * The weights of a rank are loaded from the model and written as they are in
+ * memory. Ranks are compiled one after the other, so a large model needs the memory
+ * of one rank. config.json is written last: without it the directory is no model.
+ * Then the loader maps every rank's file again and compares every hash. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <stdlib.h>
@@ -29,14 +29,15 @@ typedef struct {
     uint64_t source_hash;
 } compiling;
 
-/* ---- what is copied ---------------------------------------------------------- */
+/* ---- copied files ------------------------------------------------------------ */
 
 static bool ends_with(const char *name, const char *end) {
     const size_t n = strlen(name), k = strlen(end);
     return n >= k && strcmp(name + n - k, end) == 0;
 }
 
-/* Configurations, tokenizer files, templates, terms: all but weights and what is written here. */
+/* Is the file copied? Configurations, tokenizer files, templates and licences are; weights and files that
+ * compile writes are not. */
 static int is_copied(const struct dirent *entry) {
     static const char *const kinds[] = {".json", ".jinja", ".txt"};
     const char *name = entry->d_name;
@@ -49,7 +50,7 @@ static int is_copied(const struct dirent *entry) {
     return 0;
 }
 
-/* DIR/name, where it is a file, to the same name there. */
+/* Copy DIR/name, if it is a file, to the same name in the artifact. */
 static glia_status copy_file(const compiling *c, const char *name, glia_err *err) {
     char *text = NULL, *from = glia_path_join(c->m.dir, name);
     size_t n;
@@ -63,7 +64,7 @@ static glia_status copy_file(const compiling *c, const char *name, glia_err *err
     return status;
 }
 
-/* The files of DIR/below, "" for those of DIR. */
+/* Copy the files of DIR/below; "" for DIR itself. */
 static glia_status copy_files(const compiling *c, const char *below, glia_err *err) {
     struct dirent **entries;
     char *from = glia_path_join(c->m.dir, below);
@@ -83,9 +84,9 @@ static glia_status copy_files(const compiling *c, const char *below, glia_err *e
 
 /* ---- neuron_config.json -------------------------------------------------------- */
 
-/* May it be left to whoever runs the artifact? */
+/* Is the setting left to the user of the artifact, because nobody chose a value? */
 static bool is_left_open(const glia_engine_settings *e, glia_neuron_id id) {
-    if (id == NEURON_BLOCKED) id = NEURON_BLOCK; /* which says that the other counts */
+    if (id == NEURON_BLOCKED) id = NEURON_BLOCK; /* NEURON_BLOCKED says that NEURON_BLOCK counts */
     for (int s = 0; s < N_SETTINGS; s++)
         if (glia_setting_neuron_id((glia_setting_id)s) == id)
             return e->setting[s].source == GLIA_FROM_DEFAULT && s != SET_DTYPE && s != SET_TP &&
@@ -93,8 +94,8 @@ static bool is_left_open(const glia_engine_settings *e, glia_neuron_id id) {
     return false;
 }
 
-/* What nobody chose is left out, and with it the keys whose value it would be:
- * the artifact then behaves as its model does. */
+/* Leave out the keys of settings that nobody chose, and the keys whose values come from these. So the
+ * artifact has the defaults of its model. */
 static void leave_out(json_t *file, const glia_engine_settings *e) {
     for (size_t i = 0; i < glia_n_neuron_keys; i++) {
         const glia_neuron_key *row = &glia_neuron_keys[i];
@@ -117,7 +118,7 @@ static glia_status write_neuron_config(const compiling *c, glia_err *err) {
     return status;
 }
 
-/* Its tables too, so that a load maps them. */
+/* Write the tokenizer's tables, so that a load maps them. */
 static glia_status write_tokenizer(const compiling *c, glia_err *err) {
     char *path = glia_path_join(c->out.temp, "weights/tokenizer.safetensors");
     if (!path) return glia_fail_nomem(err, 0, "a path");

@@ -1,8 +1,8 @@
 /* inspect.c - what `glia inspect` prints: the model as it would run here.
  *
- * The plan is the same code that allocates, the tensors are rows of the spec
- * beside the checkpoint's headers, and the rung of a kernel is found by asking
- * the ladder, so none of it can drift from what happens. */
+ * The report cannot differ from a run: the memory plan comes from the code that
+ * allocates, the tensors from the spec and the checkpoint's headers, and the rung
+ * of a kernel from the ladder. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,7 @@ static json_t *config_json(const glia_model *m) {
 
 /* ---- ranks ---------------------------------------------------------------- */
 
-/* What one rank holds, and what all hold together: one rank alone and the replicas. */
+/* Bytes of one rank, of all ranks, of one rank alone, and of the replicas that make the difference. */
 static json_t *ranks_json(const glia_model *m) {
     const glia_parallel *p = &m->parallel;
     const glia_local local = glia_local_of(&m->config, p);
@@ -99,14 +99,14 @@ static json_t *ranks_json(const glia_model *m) {
 
 /* ---- tensors -------------------------------------------------------------- */
 
-/* How a weight stands in memory. */
+/* The format of a weight in memory. */
 static const char *format_of(const glia_model *m, const glia_weight *w) {
     if (w->spec->cols == D_1) return "float32";
     if (glia_quantizes(&m->quantize, w->layer, glia_product_of(w->spec->id))) return "int8 panels";
     return m->dtype == GLIA_DTYPE_F32 ? "float32 panels" : "bfloat16 panels";
 }
 
-/* What shares a scale; null where there is none. */
+/* Which values share a scale: "tensor" or "channel"; null without scales. */
 static json_t *scale_json(const glia_model *m, const char *format) {
     if (format[0] != 'i') return json_null();
     return json_string(m->quantize.per_tensor ? "tensor" : "channel");
@@ -198,7 +198,7 @@ static json_t *run_json(const glia_model *m, const glia_engine_limits *l) {
 
 /* ---- an artifact ---------------------------------------------------------- */
 
-/* Map every rank's file and compare each byte with its hash: what a load does not. */
+/* Map every rank's file and compare all bytes with their hashes, which a load does not do. */
 static glia_status verify(json_t **report, const glia_model *m, glia_err *err) {
     glia_team *team;
     glia_parallel p = m->parallel;

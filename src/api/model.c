@@ -1,4 +1,4 @@
-/* model.c - glia_model: loaded once, immutable after, shared by threads. */
+/* model.c - glia_model: loaded once, immutable afterwards, shared by threads. */
 #include "api/model.h"
 
 #include <assert.h>
@@ -32,8 +32,8 @@ static glia_status open_text(glia_model *m, glia_err *err) {
     return status;
 }
 
-/* The first of the three places that names any. An id beyond the vocabulary can
- * never be drawn, and nothing may look it up among the logits. */
+/* The eos ids of the first of three sources that has any. Ids beyond the vocabulary are dropped: such an id
+ * is never drawn, and has no logit. */
 static void choose_eos(glia_model *m, glia_warning_fn *warning, void *user) {
     glia_token_ids from = m->generation.eos;
     if (!from.n) from = m->config.eos;
@@ -95,7 +95,7 @@ static glia_status hand_over(glia_model **out, glia_model *m, glia_status status
 GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const char *cache_dir,
                                      const glia_options *options, glia_err *err) {
     glia_model *m;
-    glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
+    glia_err why = {0}; /* ranks tell each other, even if the caller passes no err */
     glia_options o = options ? *options : (glia_options){0};
     glia_engine_options engine = o.engine ? *o.engine : (glia_engine_options){0};
     if (o.engine) o.engine = &engine;
@@ -120,7 +120,7 @@ GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, c
     return hand_over(out, m, status);
 }
 
-/* Weights that multiply for each token: all matrices but an embedding that is only looked up. */
+/* Weights that are multiplied for each token: all matrices except an embedding that is only looked up. */
 static uint64_t matrix_parameters(const glia_model_config *c) {
     uint64_t sum = 0;
     glia_weight w;
@@ -144,7 +144,7 @@ GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info) {
     info->max_position_embeddings = c->max_position_embeddings;
     info->dtype = m->dtype;
     info->quantization = m->quantize.scheme;
-    const uint64_t ranks = (uint64_t)m->parallel.tp; /* each has as much */
+    const uint64_t ranks = (uint64_t)m->parallel.tp; /* all ranks have equal numbers of bytes */
     info->ranks = m->parallel.tp;
     info->weight_bytes = ranks * m->weights[0]->plan.bytes;
     info->matrix_parameters = matrix_parameters(c);
@@ -175,10 +175,10 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
 
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
                                         const glia_engine_options *options, glia_err *err) {
-    assert(m->weights); /* not of glia_model_load_text() */
+    assert(m->weights); /* glia_model_load_text() loads none */
     glia_engine_settings settings = {0};
     glia_comm *world;
-    glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
+    glia_err why = {0}; /* ranks tell each other, even if the caller passes no err */
     *out = NULL;
     glia_status status = glia_ranks_engine(&world, &settings, m, options, &why);
     const glia_engine_config config = {

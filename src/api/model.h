@@ -1,4 +1,4 @@
-/* model.h - what glia_model is: everything a directory says, and options resolved. */
+/* model.h - glia_model: the contents of a model's directory, and resolved options. */
 #ifndef GLIA_API_MODEL_H
 #define GLIA_API_MODEL_H
 
@@ -8,7 +8,7 @@
 #include "format/neuron_config.h"
 #include "text/chat.h"
 
-/* What options, neuron_config.json or a default decide. */
+/* Settings, each decided by an option, neuron_config.json or a default. */
 typedef enum {
     SET_DTYPE,
     SET_KV_DTYPE,
@@ -32,9 +32,9 @@ typedef enum {
 typedef enum { GLIA_FROM_DEFAULT, GLIA_FROM_FILE, GLIA_FROM_FLAG } glia_source;
 
 typedef struct {
-    int value; /* enumerations and switches too */
+    int value; /* a number, an enumerator, or 0 or 1 */
     glia_source source;
-    const char *key; /* of neuron_config.json, where it is the source */
+    const char *key; /* the key of neuron_config.json, if the file is the source */
 } glia_setting;
 
 struct glia_model {
@@ -42,51 +42,52 @@ struct glia_model {
     glia_model_config config;
     glia_generation_config generation;
     glia_neuron_config neuron;
-    glia_setting setting[N_SETTINGS]; /* but those of an engine */
-    glia_parallel parallel;           /* of the first of this process's ranks */
-    glia_comm *world;                 /* of processes; NULL: all ranks are of this one */
-    int place, places;                /* which of how many processes that share these cores */
-    glia_weights **weights;           /* [n_ranks] of this process; NULL: text only, or inspected */
+    glia_setting setting[N_SETTINGS]; /* without the engine's */
+    glia_parallel parallel;           /* its rank: the first one of this process */
+    glia_comm *world;                 /* MPI processes; NULL: all ranks are of this process */
+    int place, places;                /* this is process `place` of `places` that share the cores */
+    glia_weights **weights;           /* [n_ranks] of this process; NULL: no weights were loaded */
     int n_ranks;
     glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
     glia_chat *chat;
-    glia_token_ids eos; /* of the generation config, else of config.json, else the tokenizer's */
-    glia_dtype dtype;   /* of the weights in memory that are not quantised: F32 or BF16 */
+    glia_token_ids eos; /* of generation_config.json, else config.json, else the tokenizer */
+    glia_dtype dtype;   /* of weights that are not quantised: F32 or BF16 */
     glia_quantize quantize;
     unsigned cpu_flags;
-    int threads; /* of a rank */
+    int threads; /* of each rank */
 };
 
-/* Read `model`'s directory, all but its weights, and resolve the options; the
- * memory must be zero, but for a world that was joined. On failure, and in the end, glia_model_close(). */
+/* Read `model`'s directory without its weights, and resolve the options. *m must be zero, except for what
+ * glia_ranks_join() filled. The caller closes *m, also on failure. */
 glia_status glia_model_open(glia_model *m, const char *model, const char *cache_dir, const glia_options *o,
                             glia_err *err);
 void glia_model_close(glia_model *m);
 
-/* Fill setting, dtype, parallel, threads and cpu_flags: each from the options, else
- * from m->neuron, else by default. GLIA_ERR_ARGUMENT names an option that is out
- * of its range, GLIA_ERR_FORMAT a key of the file. */
+/* Fill setting, dtype, quantize, parallel, threads and cpu_flags. Each value comes from
+ * the options, else from m->neuron, else it is the default. `o` may be NULL.
+ * GLIA_ERR_ARGUMENT names an option that is out of its range, GLIA_ERR_FORMAT a key of
+ * the file. */
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err);
 
-/* What holds for an engine: the settings of its model, and its own. */
+/* The settings of an engine: those of its model, and the engine's own. */
 typedef struct {
     glia_setting setting[N_SETTINGS];
     glia_engine_limits limits;
 } glia_engine_settings;
 
-/* Likewise for an engine of the model. `o` may be NULL. */
+/* Resolve the options of an engine of the model, as glia_options_resolve() does. `o` may be NULL. */
 glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, const glia_engine_options *o,
                                 glia_err *err);
 
-/* "batch_size", and the id of the file's keys that set it. */
+/* The setting's name ("batch_size"), and the id of its keys in neuron_config.json. */
 const char *glia_setting_name(glia_setting_id id);
 bool glia_setting_is_switch(glia_setting_id id);
 glia_neuron_id glia_setting_neuron_id(glia_setting_id id);
 
-/* The neuron_config.json that says what holds here; the caller's. NULL without memory. */
+/* A neuron_config.json that sets all these values. The caller owns it. NULL: no memory. */
 json_t *glia_settings_file(const glia_model *m, const glia_engine_settings *s, const glia_options *o);
 
-/* What is not to be quantised, from the options, else the file; NULL: not said. */
+/* Modules that are not quantised, from the options, else from the file; NULL: neither says. */
 const char *glia_modules_to_keep(const glia_model *m, const glia_options *o);
 
 const char *glia_dtype_name(glia_dtype d);               /* "bfloat16" */

@@ -1,5 +1,6 @@
-/* options.c - every setting from its option, else its key of neuron_config.json,
- * else its default; in range, and with a note of which it was. */
+/* options.c - resolve settings: a value comes from an option, else from a key of
+ * neuron_config.json, else it is the default. Every value is checked, and its source
+ * is kept. */
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -22,11 +23,11 @@ enum {
 };
 
 typedef struct {
-    const char *name; /* its member of glia_options or glia_engine_options, its flag with dashes */
-    size_t at;        /* of that int or enumeration in the struct; 0 there: not given */
+    const char *name; /* the field of glia_options or glia_engine_options; with dashes, the flag */
+    size_t at;        /* offset of the field, an int or enumerator; a field of 0 is not given */
     glia_neuron_id file;
     int least, most;
-    bool engine; /* of glia_engine_options */
+    bool engine; /* a field of glia_engine_options */
 } option;
 
 #define AT(member) offsetof(glia_options, member)
@@ -75,7 +76,7 @@ bool glia_setting_is_switch(glia_setting_id id) {
            id == SET_FLASH_DECODING || id == SET_CONTEXT_STRIDED;
 }
 
-/* What the options `o`, of the setting's own struct, say; false: nothing. */
+/* The value that the options `o` (of the struct that has the setting) give; false: none. */
 static bool given(const void *o, glia_setting_id id, int *value) {
     if (id == SET_PREFIX_CACHE) {
         *value = 0;
@@ -88,7 +89,7 @@ static bool given(const void *o, glia_setting_id id, int *value) {
     return said != GLIA_SWITCH_DEFAULT;
 }
 
-/* How to call the setting where it was made, and with which status to refuse it. */
+/* The setting's name at its source, for a message, and the status that refuses it. */
 static glia_status blame(const glia_setting *s, glia_setting_id id, char *name, size_t size) {
     const bool file = s->source == GLIA_FROM_FILE;
     snprintf(name, size, "%s%s", file ? "neuron_config.json: " : "", file ? s->key : options[id].name);
@@ -103,7 +104,7 @@ static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int m
     return glia_fail(err, status, "%s is %d, expected %d to %d", name, s->value, options[id].least, most);
 }
 
-/* `most` 0: the table's. */
+/* Resolve one setting. `most` 0: the limit is the table's. */
 static glia_status resolve(glia_setting *s, const glia_model *m, const void *o, glia_setting_id id,
                            int by_default, int most, glia_err *err) {
     const option *row = &options[id];
@@ -120,7 +121,7 @@ static glia_status resolve(glia_setting *s, const glia_model *m, const void *o, 
     return !half && s->value >= row->least && s->value <= most ? GLIA_OK : out_of_range(s, id, most, err);
 }
 
-/* What no single range of an engine's settings says. */
+/* Check combinations of an engine's settings. */
 static glia_status check_together(const glia_setting *s, glia_err *err) {
     const int batch = s[SET_BATCH].value, length = s[SET_SEQUENCE].value, block = s[SET_BLOCK].value;
     char name[100];
@@ -136,7 +137,7 @@ static glia_status check_together(const glia_setting *s, glia_err *err) {
     return GLIA_OK;
 }
 
-/* What ranks may share. */
+/* Check combinations of the settings of ranks. */
 static glia_status check_parallel(const glia_model *m, glia_err *err) {
     const glia_setting *tp = &m->setting[SET_TP], *cp = &m->setting[SET_CONTEXT_PARALLEL];
     char name[100];
@@ -151,10 +152,10 @@ static glia_status check_parallel(const glia_model *m, glia_err *err) {
     return GLIA_OK;
 }
 
-/* The longest sequence length that may be asked for: the positions that the
- * model was made for. Interpolating rope types reach beyond
- * max_position_embeddings by their factor, longrope where it has no original
- * length of its own; dynamic takes any length, since its frequencies follow it.
+/* The largest sequence length: the number of positions that the model supports. RoPE
+ * types that interpolate extend max_position_embeddings by their factor; longrope does
+ * so only without an original length. dynamic supports any length, because its
+ * frequencies depend on the length.
  * Source: vllm/config/model.py, _get_and_verify_max_len. */
 static int longest_sequence(const glia_model_config *c) {
     const glia_rope_config *r = &c->rope_config;
@@ -168,8 +169,8 @@ static int longest_sequence(const glia_model_config *c) {
     return most < POSITIONS_MAX ? (int)most : POSITIONS_MAX;
 }
 
-/* Where none is asked for, dynamic stays within max_position_embeddings: there
- * its frequencies are those of the checkpoint. */
+/* The default length. For dynamic it is at most max_position_embeddings, where the frequencies are the
+ * checkpoint's. */
 static int default_sequence(const glia_model_config *c, int longest) {
     const int most = c->rope_config.type == GLIA_ROPE_DYNAMIC ? c->max_position_embeddings : longest;
     return most < DEFAULT_SEQUENCE_LENGTH ? most : DEFAULT_SEQUENCE_LENGTH;
@@ -219,7 +220,7 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
     return status;
 }
 
-/* ---- an engine's ------------------------------------------------------------ */
+/* ---- settings of an engine -------------------------------------------------- */
 
 static int default_of_engine(const glia_model *m, const glia_engine_options *o, glia_setting_id id,
                              int longest) {

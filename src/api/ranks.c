@@ -16,7 +16,7 @@
 
 /* ---- several processes ------------------------------------------------------ */
 
-/* What an engine's task needs; rank 0's counts. */
+/* What an engine's task needs. The needs of rank 0 count. */
 typedef struct {
     int32_t batch_size, sequence_length;
 } needs;
@@ -30,10 +30,10 @@ static void set_needs(glia_engine_options *o, const needs *n) {
     o->sequence_length_needed = n->sequence_length;
 }
 
-/* What processes tell each other before they read the model. */
+/* The note that each process sends to the others before it reads the model. */
 typedef struct {
     needs needs;
-    char machine[40]; /* its boot id */
+    char machine[40]; /* the boot id */
     cpu_set_t cores;
 } note;
 
@@ -49,7 +49,7 @@ static void write_note(note *n, const glia_engine_options *o) {
     sched_getaffinity(0, sizeof n->cores, &n->cores);
 }
 
-/* Which of how many processes that may use the same cores this one is. */
+/* Count the processes that may use the same cores, and those of lower rank. */
 static void find_place(glia_model *m, const note *all, int rank, int size) {
     m->place = m->places = 0;
     for (int i = 0; i < size; i++) {
@@ -80,7 +80,7 @@ glia_status glia_ranks_join(glia_model *m, const glia_options *o, glia_engine_op
     return status;
 }
 
-/* What must be equal on all ranks, as a person would say it. */
+/* Describe what must be equal on all ranks, for people. */
 static void describe(const glia_model *m, const glia_options *o, char *text, size_t size) {
     const glia_setting *s = m->setting;
     const char *keep = glia_modules_to_keep(m, o);
@@ -103,7 +103,7 @@ static void describe_engine(const glia_engine_limits *l, char *text, size_t size
              l->prefix_cache);
 }
 
-/* Rank 0's needs, on every rank. */
+/* Replace *o's needs by rank 0's. */
 static glia_status share_needs(glia_comm *world, glia_engine_options *o, glia_err *err) {
     const needs mine = needs_of(o);
     needs *all = calloc((size_t)glia_comm_size(world), sizeof *all);
@@ -134,14 +134,15 @@ glia_status glia_ranks_engine(glia_comm **out, glia_engine_settings *s, const gl
 typedef struct {
     glia_model *m;
     const glia_options *o;
-    int i; /* of this process's ranks */
+    int i; /* which of this process's ranks */
     pthread_t thread;
     bool started;
     glia_status status;
     glia_err err;
 } loader;
 
-/* With a team placed as the engine's, so that panels land where they will be read. */
+/* Load one rank's weights, with a team on the cores that the engine's team will use: the thread that writes a
+ * panel first decides its NUMA node. */
 static void *load_rank(void *arg) {
     loader *l = arg;
     glia_model *m = l->m;
@@ -188,7 +189,8 @@ static glia_status check_memory(const glia_model *m, const glia_options *o, int 
         (double)plan.bytes / 0x1p30, ranks, (double)available / 0x1p30);
 }
 
-/* Rank 0 on this thread, the others beside it; the first one's failure counts. */
+/* Load the first rank on this thread and each other rank on its own thread. The failure of the lowest rank is
+ * reported. */
 static glia_status load_all(glia_model *m, const glia_options *o, glia_err *err) {
     const int n = m->n_ranks = m->world ? 1 : m->parallel.tp;
     glia_status status = check_memory(m, o, n, err);

@@ -1,5 +1,5 @@
-/* settings.c - what `glia inspect --config` prints: every effective setting and
- * where it came from, and the neuron_config.json that says the same. */
+/* settings.c - what `glia inspect --config` prints: every effective setting with its
+ * source, and a neuron_config.json that sets the same values. */
 #include <stdint.h>
 #include <string.h>
 
@@ -51,7 +51,7 @@ static void add_sampling(json_t *list, const glia_model *m) {
     const struct {
         const char *name;
         double value;
-        unsigned bit; /* of generation_config.json */
+        unsigned bit; /* of glia_generation_config.given */
         glia_neuron_id id;
     } rows[] = {
         {"do_sample", s.do_sample, GLIA_GIVEN_DO_SAMPLE, NEURON_DO_SAMPLE},
@@ -77,7 +77,7 @@ static void add_sampling(json_t *list, const glia_model *m) {
 }
 
 json_t *glia_settings_file(const glia_model *m, const glia_engine_settings *s, const glia_options *o) {
-    glia_neuron_config c = m->neuron;                          /* sampling as it stands there */
+    glia_neuron_config c = m->neuron;                          /* keeps the sampling keys of the file */
     c.modules = (char *)(uintptr_t)glia_modules_to_keep(m, o); /* only read */
     for (int id = 0; id < N_SETTINGS; id++) {
         const glia_neuron_id at = glia_setting_neuron_id((glia_setting_id)id);

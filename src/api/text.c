@@ -1,4 +1,4 @@
-/* text.c - the text calls of glia.h: ids, text, conversations. */
+/* text.c - the text functions of glia.h: ids, text, conversations. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ GLIA_API glia_status glia_tokenize(const glia_model *m, const char *text, size_t
     return status ? status : glia_tokenizer_encode(m->tokenizer, text, len, special, ids, n, err);
 }
 
-/* The buffer's bytes to the caller, or the failure that they could not be had. */
+/* Hand the buffer's bytes to the caller, or report that there was no memory for them. */
 static glia_status give(glia_buf *b, char **text, size_t *len, glia_err *err) {
     if (len) *len = b->len;
     const size_t bytes = b->len;

@@ -46,7 +46,7 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The best way to read, each by the median of its tries. */
+/* The fastest way to read; the speed of each way is the median of its tries. */
 static double best_read(measure *m) {
     static const size_t ahead[] = {0, 1024, 2048, 4096, 8192};
     double best = 0, speed[TRIES];

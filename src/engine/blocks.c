@@ -41,7 +41,7 @@ static void unlink_unused(glia_blocks *b, int32_t i) {
     k->n_unused--;
 }
 
-/* What the cache knows may be asked for again; the rest is the first to be taken. */
+/* A cached block may be asked for again; a block that is not cached is allocated first. */
 static void link_unused(glia_blocks *b, int32_t i) {
     glia_block *x = &b->block[i];
     glia_block_kind *k = kind_of(b, i);
@@ -81,7 +81,7 @@ void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, 
     }
 }
 
-/* ---- what the cache knows ------------------------------------------------- */
+/* ---- the prefix cache ----------------------------------------------------- */
 
 static uint64_t hash_block(int32_t parent, const int32_t *tokens, int n) {
     uint64_t h = glia_mix64((uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
@@ -93,7 +93,7 @@ static int32_t *tokens_of(const glia_blocks *b, int32_t i) {
     return b->token + (size_t)i * (size_t)b->block_size;
 }
 
-/* The known block with these tokens after `parent`, or -1. */
+/* The cached block with these tokens after `parent`, or -1. */
 static int32_t find(const glia_blocks *b, int32_t parent, const int32_t *tokens, uint64_t hash) {
     int32_t i = b->bucket[hash & b->mask];
     for (; i >= 0; i = b->block[i].next)
@@ -136,7 +136,7 @@ bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tok
         if (i < 0) break;
         list->table[hits] = i;
     }
-    bool room = true; /* with what is unused now and will be held */
+    bool room = true; /* counting the unused blocks that will be held */
     for (int i = 0; i < need; i++)
         b->kind[member_of(b, i)].n_promised += i >= hits || b->block[list->table[i]].refs == 0;
     for (int m = 0; m < b->members; m++) room &= b->kind[m].n_promised <= b->kind[m].n_unused;

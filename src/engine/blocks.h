@@ -1,19 +1,22 @@
-/* blocks.h - who holds which block of the KV cache, and what a block remembers.
+/* blocks.h - which sequences hold which blocks of the KV cache, and which tokens a
+ * block has.
  *
- * Counts, hashes and links only; no tensor. A sequence is promised at admission
- * every block it can ever need, so it never runs out midway, and takes them one
- * by one, so that what others left in the cache lives as long as it can.
+ * The block manager has counts, hashes and links, and no tensor. At admission a
+ * sequence is promised every block that it can ever need, so it never runs out of
+ * blocks later. It allocates them one by one, so that blocks cached by others live
+ * as long as possible.
  *
- * A full block is known by the block before it and its own tokens, compared
- * exactly: a hash only finds candidates. Blocks of no sequence keep their
- * contents until they are taken, the longest unused first. A sequence holds a
- * whole prefix and gives its last block back first, so of two unused blocks the
- * later in a prefix always goes first and no block outlives the one before it.
+ * The prefix cache finds a full block by the block before it and by its tokens.
+ * Both are compared exactly; a hash only finds candidates. A block that no
+ * sequence holds keeps its contents until it is allocated again; the least recently
+ * used block is allocated first. A sequence holds a whole prefix and releases its
+ * last block first. So the later of two unused blocks of a prefix is always
+ * allocated first, and no block outlives the block before it.
  *
- * Where ranks share positions (flash decoding), each stores its blocks only. A
- * block's number modulo the members is the member that stores it, and the n-th
- * block of a sequence is one of member n / unit mod members: kinds of blocks that
- * are counted, promised and taken apart. */
+ * With flash decoding the members of a group store different positions. Member
+ * i % members stores block i, and the n-th block of a sequence belongs to member
+ * n / unit mod members. The blocks of each member are counted, promised and
+ * allocated apart. */
 #ifndef GLIA_ENGINE_BLOCKS_H
 #define GLIA_ENGINE_BLOCKS_H
 
@@ -22,10 +25,10 @@
 #include <stdint.h>
 
 typedef struct {
-    int32_t refs;         /* sequences that hold it */
-    int32_t older, newer; /* neighbours among the unused, -1: none */
-    int32_t parent;       /* the block before it in its prefix; -1 - salt for the first */
-    int32_t next;         /* in its bucket, -1: none */
+    int32_t refs;         /* sequences that hold the block */
+    int32_t older, newer; /* neighbours in the list of unused blocks, -1: none */
+    int32_t parent;       /* the block before this one in its prefix; -1 - salt for the first */
+    int32_t next;         /* next block of the hash bucket, -1: none */
     bool cached;          /* full, and found by glia_blocks_admit() */
     uint64_t hash;
 } glia_block;
@@ -33,57 +36,57 @@ typedef struct {
 /* The blocks of one member. */
 typedef struct {
     int n_unused, n_promised;
-    int32_t oldest, newest; /* of the unused */
+    int32_t oldest, newest; /* ends of the list of unused blocks */
 } glia_block_kind;
 
 typedef struct {
     int n_blocks, block_size;
-    int members, unit; /* unit: neighbouring blocks of one member */
+    int members, unit; /* each member has `unit` neighbouring blocks of a sequence at a time */
     bool caching;
     glia_block_kind *kind; /* [members] */
     uint32_t mask;         /* buckets - 1 */
     glia_block *block;     /* [n_blocks] */
     int32_t *bucket;       /* [mask + 1] */
-    int32_t *token;        /* [n_blocks, block_size] of cached blocks */
+    int32_t *token;        /* [n_blocks, block_size] tokens of cached blocks */
 } glia_blocks;
 
 /* The blocks of one sequence. */
 typedef struct {
     int32_t *table; /* [enough] the caller's memory */
     int n;          /* blocks held */
-    int promised;   /* blocks that it may still take */
-    int known;      /* leading blocks that the cache knows */
-    int32_t salt;   /* sequences of different salt share nothing (an adapter's number) */
+    int promised;   /* blocks that may still be allocated */
+    int known;      /* leading blocks that are in the prefix cache */
+    int32_t salt;   /* the adapter's number: sequences of different salt share no block */
 } glia_block_list;
 
 /* What fixes the memory of a block manager. */
 typedef struct {
     int n_blocks, block_size; /* n_blocks: a multiple of members */
-    int members, unit;        /* 1 and 1: positions are not shared */
+    int members, unit;        /* 1 and 1: every rank stores all positions */
 } glia_blocks_shape;
 
 size_t glia_blocks_bytes(const glia_blocks_shape *s);
-/* `memory`: glia_blocks_bytes(), aligned to 8; the caller keeps and frees it. */
+/* memory [glia_blocks_bytes()], aligned to 8, stays the caller's. */
 void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, bool caching);
-/* Blocks for `batch` sequences of `positions` each, whatever they are. */
+/* Blocks that are enough for any `batch` sequences of `positions` each. */
 int glia_blocks_enough(int batch, int positions, const glia_blocks_shape *s);
 
-/* Blocks that `positions` take. */
+/* Blocks of `positions` positions. */
 static inline int glia_blocks_for(int positions, int block_size) {
     return (positions + block_size - 1) / block_size;
 }
 
-/* Take the cached blocks that begin tokens [n], leaving at least the last token
- * to compute, and promise what `positions` need besides. False, and nothing
- * done, while there is no room. The list must be empty, with table and salt
- * set; afterwards list->n * block_size positions are in the cache. */
+/* Hold the cached blocks of the longest prefix of tokens [n], without the last token,
+ * and promise the other blocks of `positions`. Returns false and changes nothing while
+ * there is no room. The list must be empty, with table and salt set. Afterwards
+ * list->n * block_size positions are in the cache. */
 bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions);
-/* Take promised blocks until the list covers `positions`. */
+/* Allocate promised blocks until the list covers `positions`. */
 void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions);
-/* The first n tokens have their keys and values: make the full blocks known. A
- * block equal to a known one is given back for it; their bits are the same. */
+/* The keys and values of the first n tokens are computed: put the full blocks into the
+ * prefix cache. A block equal to a cached one is replaced by it; their bits are equal. */
 void glia_blocks_commit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n);
-/* Give back all blocks and promises; the list is empty after. */
+/* Release all blocks and promises; the list is empty afterwards. */
 void glia_blocks_release(glia_blocks *b, glia_block_list *list);
 
 #endif

@@ -1,4 +1,4 @@
-/* ceilings.c - what the machine can do: all ranks measure at once, the leader adds up. */
+/* ceilings.c - what the machine can do: all ranks measure at once, and the leader adds their results. */
 #include <assert.h>
 
 #include "engine/engine_impl.h"

@@ -1,7 +1,6 @@
-/* engine.c - requests and the step loop: plan a step, take it, draw, tell.
+/* engine.c - requests and the step loop: plan a step, take the step, draw, deliver.
  *
- * Between entry and exit of a step nothing is allocated; the guard is lifted
- * only around the user's callbacks. */
+ * A step allocates nothing; the guard is lifted only around the user's callbacks. */
 #include "engine/engine.h"
 
 #include <assert.h>
@@ -57,7 +56,7 @@ static glia_rank_config rank_config(const glia_engine *e, int i) {
     };
 }
 
-/* Every rank's area, which is there before any rank opens. */
+/* Map every rank's area before any rank opens. */
 static glia_status share_areas(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
     const size_t bytes = glia_rank_area_bytes(c->model, &c->weights[0]->parallel, &c->limits);
@@ -103,7 +102,7 @@ static void describe(glia_engine *e) {
 }
 
 glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config, glia_err *err) {
-    glia_err why = {0}; /* ranks tell each other, whether the caller asks or not */
+    glia_err why = {0}; /* ranks tell each other, even if the caller passes no err */
     *out = NULL;
     glia_engine *e = calloc(1, sizeof *e);
     glia_status status =
@@ -164,7 +163,7 @@ static void take_requests(glia_engine *e) {
     }
 }
 
-/* Some request; NULL: none is left. */
+/* Any request of the scheduler; NULL: none is left. */
 static glia_request *any_request(const glia_engine *e) {
     const glia_scheduler *s = &e->leader.scheduler;
     return (glia_request *)(s->n_running ? s->running[0] : s->first);
@@ -217,7 +216,7 @@ static void tell_piece(void *user, glia_piece piece, const char *text, size_t le
     tell(user, &event);
 }
 
-/* The last event; the request is gone after. */
+/* Send the last event and free the request. */
 static void end_request(glia_engine *e, glia_request *r, glia_finish finish) {
     glia_event event = {.finish = finish, .stop_reason = r->output.stopped_by};
     tell(r, &event);
@@ -266,7 +265,7 @@ static glia_request *find_aborted(const glia_engine *e) {
     return NULL;
 }
 
-/* Text that was held back may be seen now. */
+/* Emit the text that was held back, then end the request. */
 static void abort_request(glia_engine *e, glia_request *r) {
     if (e->config.tokenizer) glia_output_push(&r->output, -1, false, true, tell_piece, r);
     end_request(e, r, GLIA_FINISH_ABORT);
@@ -306,7 +305,7 @@ static glia_status take(glia_engine *e, glia_err *err) {
     return status;
 }
 
-/* The drawn token becomes part of the request, and its user hears of it. False: the request has ended. */
+/* Append the drawn token to the request and send its event. Returns false if the request has ended. */
 static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
     glia_seq *seq = &r->seq;
     seq->tokens[seq->n_tokens++] = drawn->token;
@@ -326,7 +325,8 @@ static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
     return false;
 }
 
-/* Deliver the tokens drawn [n] of one request, as long as each is the draft from which the next was drawn. */
+/* Deliver the n drawn tokens of one request, up to the first that differs from its draft: the tokens after it
+ * were drawn from a wrong prefix. */
 static glia_status deliver_rows(glia_engine *e, const glia_drawn *drawn, int n, glia_err *err) {
     glia_request *r = drawn->request;
     for (int i = 0; i < n; i++) {
@@ -357,7 +357,7 @@ static glia_status deliver_all(glia_engine *e, glia_err *err) {
     return status;
 }
 
-/* No step can follow: every request ends. */
+/* No step can follow: end every request. */
 static void abort_all(glia_engine *e) {
     take_requests(e);
     for (glia_request *r; (r = any_request(e)) != NULL;) abort_request(e, r);
@@ -370,8 +370,7 @@ GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *er
     if (status) return status;
     e->stepping = true;
     glia_guard_enter();
-    const bool aborts =
-        glia_inbox_take_aborts(&e->inbox); /* of requests that are taken next, or were before */
+    const bool aborts = glia_inbox_take_aborts(&e->inbox); /* a later abort is found in the next step */
     take_requests(e);
     if (aborts)
         for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);

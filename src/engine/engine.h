@@ -1,17 +1,17 @@
-/* engine.h - what glia_engine (glia.h) is made from, for src/api and for tests. */
+/* engine.h - how src/api and tests create a glia_engine (glia.h). */
 #ifndef GLIA_ENGINE_ENGINE_H
 #define GLIA_ENGINE_ENGINE_H
 
 #include "comm/comm.h"
-#include "engine/leader.h"
 #include "engine/limits.h"
+#include "engine/scheduler.h"
 #include "model/weights.h"
 #include "text/tokenizer.h"
 
 typedef struct {
     const glia_model_config *model;
-    /* Of this process's ranks, which must outlive the engine, as the tokenizer
-     * must: [n_ranks], all the ranks there are, or with `world` one of them. */
+    /* [n_ranks] weights of this process's ranks: of all ranks, or with `world` of one rank. The weights and
+     * the tokenizer must outlive the engine. */
     const glia_weights *const *weights;
     int n_ranks;
     glia_comm *world;  /* this process's end of a world of processes, its area not shared yet; NULL: none */
@@ -19,7 +19,7 @@ typedef struct {
     const glia_tokenizer *tokenizer; /* NULL: events carry no text, requests no stop strings */
     glia_engine_limits limits;
     unsigned cpu_flags;
-    int threads; /* of a rank, at least 1 */
+    int threads; /* of each rank, at least 1 */
     const int32_t *eos;
     size_t n_eos;
     glia_draft_fn *draft; /* NULL: no speculation; with it limits.drafts is set */

@@ -11,19 +11,20 @@ struct glia_engine {
     glia_engine_config config;
     const glia_model_config *model;
     glia_request_rules rules;
-    glia_rank rank;           /* on the caller's thread: the leader's, or one of several processes */
+    glia_rank rank;           /* of the engine thread: rank 0, or with processes any rank */
     glia_followers followers; /* of this process */
     glia_leader leader;       /* empty where this rank follows */
     int score_rows;
-    glia_inbox inbox;    /* any thread; all else is the engine thread's */
-    bool stepping, over; /* over: no order follows */
-    glia_err dead;       /* why no step can follow */
+    glia_inbox inbox; /* any thread; everything else is the engine thread's */
+    bool stepping;    /* a step or a score runs */
+    bool over;        /* no order follows */
+    glia_err dead;    /* why no step can follow; status 0: steps can follow */
     glia_engine_stats stats;
 };
 
-/* Does this rank lead? Else glia_engine_follow() is all it can do. */
+/* GLIA_OK if this rank leads and steps can follow. */
 glia_status glia_engine_leads(const glia_engine *e, glia_err *err);
-/* Take the order that was written. On failure the engine is dead. */
+/* Broadcast the order that was written, and obey it. On failure the engine is dead. */
 glia_status glia_engine_order(glia_engine *e, glia_err *err);
 
 #endif

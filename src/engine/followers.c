@@ -6,7 +6,7 @@
 
 static void *follow(void *arg) {
     glia_follower *f = arg;
-    glia_err err = {0}; /* the leader tells it: a failure is of the whole world */
+    glia_err err = {0}; /* not reported here: the leader reports a failure of any rank */
     if (glia_rank_open(&f->rank, &f->config, GLIA_OK, &err)) return NULL;
     glia_team_bind(f->rank.team);
     glia_rank_follow(&f->rank, &err);

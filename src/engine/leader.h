@@ -10,9 +10,6 @@
 #include "engine/rank.h"
 #include "engine/request.h"
 
-/* Guess up to `most` tokens that may follow seq->tokens [n_tokens], into `draft`; returns how many. */
-typedef int glia_draft_fn(void *user, const glia_seq *seq, int32_t *draft, int most);
-
 typedef struct {
     glia_rank *rank;
     glia_engine_limits limits;

@@ -6,7 +6,7 @@
 size_t glia_output_room(const glia_tokenizer *t, const char *const *stop, size_t n_stop) {
     size_t longest = 0;
     for (size_t i = 0; i < n_stop; i++) longest = strlen(stop[i]) > longest ? strlen(stop[i]) : longest;
-    return longest + glia_detok_room(t) + 3; /* what is held, a token, the end of a cut character */
+    return longest + glia_detok_room(t) + 3; /* held text, a token, the end of an incomplete character */
 }
 
 void glia_output_begin(glia_output *o, const glia_tokenizer *t, bool thinking) {
@@ -27,7 +27,7 @@ static const char *stop_ending_at(const glia_output *o, size_t end) {
     return found;
 }
 
-/* How many bytes at the end may be the beginning of a stop string. */
+/* Bytes at the end that may be the beginning of a stop string. */
 static size_t held_back(const glia_output *o, size_t len) {
     size_t most = 0;
     for (size_t i = 0; i < o->n_stop; i++) {

@@ -1,10 +1,10 @@
-/* output.h - one request's way from tokens to what its user sees: characters,
- * then stop strings, then thinking apart from content.
+/* output.h - the text of one request: tokens become characters, stop strings end the
+ * text, and thinking is separated from content.
  *
- * A stop string is found wherever tokens cut it, and ends the text at its first
- * byte. Of several the one that ends first counts, then the longest; so the
- * answer does not depend on how the text was cut into tokens. Only text that
- * may be the beginning of a stop string is held back. */
+ * A stop string is found even if it spans tokens, and the text ends before it. If
+ * several stop strings match, the one that ends first counts, then the longest, so
+ * the answer does not depend on how tokens cut the text. Only text that may be the
+ * beginning of a stop string is held back. */
 #ifndef GLIA_ENGINE_OUTPUT_H
 #define GLIA_ENGINE_OUTPUT_H
 
@@ -18,21 +18,22 @@ typedef struct {
     bool raw;          /* leave thinking and its tags in the text */
     glia_detok detok;
     glia_parse parse;
-    char *text; /* [glia_output_room()] */
-    size_t held;
-    const char *stopped_by;
+    char *text;             /* [glia_output_room()] */
+    size_t held;            /* bytes of `text` that are held back */
+    const char *stopped_by; /* the stop string that was found, or NULL */
 } glia_output;
 
 /* Bytes of glia_output.text. */
 size_t glia_output_room(const glia_tokenizer *t, const char *const *stop, size_t n_stop);
 
-/* stop, n_stop, include_stop, raw and text are set; `thinking`: the prompt ends inside <think>. */
+/* Begin an output whose stop, n_stop, include_stop, raw and text are set. `thinking`: the prompt ends inside
+ * <think>. */
 void glia_output_begin(glia_output *o, const glia_tokenizer *t, bool thinking);
 
-/* Emit what the next token lets be seen; token -1 adds nothing. `may_stop`:
- * look for stop strings that end in it. `last`: no token follows, hold nothing
- * back. True when a stop string was found, named by stopped_by; then the text
- * is complete as well. */
+/* Add a token (-1: none) and emit the text that can be shown now. `may_stop`: look for
+ * stop strings that end in this token's text. `last`: no token follows, so nothing is
+ * held back. Returns true if a stop string was found (stopped_by); then the text is
+ * complete as well. */
 bool glia_output_push(glia_output *o, int32_t token, bool may_stop, bool last, glia_piece_fn *emit,
                       void *user);
 

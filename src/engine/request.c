@@ -1,5 +1,5 @@
-/* request.c - a request checked and copied into one allocation, with all the
- * memory that its steps will use. */
+/* request.c - check a request and copy it into one allocation, which has all the memory
+ * that steps use. */
 #include "engine/request.h"
 
 #include <assert.h>
@@ -32,7 +32,7 @@ static glia_status check(const glia_request_rules *c, const int32_t *ids, size_t
     return GLIA_OK;
 }
 
-/* Does the prompt end inside an open <think>? Its last tokens tell. */
+/* Does the prompt end inside an open <think>? The last 64 tokens of the prompt decide. */
 static glia_status opens_thinking(bool *thinking, const glia_tokenizer *t, const int32_t *ids, size_t n,
                                   glia_err *err) {
     const size_t last = n < 64 ? n : 64;
@@ -44,7 +44,7 @@ static glia_status opens_thinking(bool *thinking, const glia_tokenizer *t, const
     return oom ? glia_fail_nomem(err, last, "the end of the prompt") : GLIA_OK;
 }
 
-/* Carves one allocation; with base NULL it only counts. */
+/* Divides one allocation; with base NULL it only counts bytes. */
 typedef struct {
     char *base;
     size_t used;
@@ -62,7 +62,7 @@ static void *copy(carver *c, const void *from, size_t bytes) {
     return p;
 }
 
-/* Lay out *r and what follows it; called once to count (r NULL) and once to fill. */
+/* Lay out *r and its arrays. Called once to count bytes (r NULL) and once to fill. */
 static void lay_out(carver *at, glia_request *r, const glia_request_rules *c, const int32_t *ids, size_t n,
                     const glia_sampling *s) {
     glia_request unused;

@@ -13,21 +13,21 @@ typedef struct glia_request glia_request;
 /* A token as it was drawn from one row of logits. */
 typedef struct {
     glia_request *request;
-    int ahead;     /* rows of this step that came before it in its sequence: that many drafts precede it */
+    int ahead;     /* drafts of this step that precede the token; 0: the first token of the step */
     int32_t token; /* -1: the logits are no numbers */
-    bool whole;    /* the whole row of logits was ordered */
+    bool whole;    /* the whole row of logits was gathered */
     float logprob, top_logprobs[GLIA_TOP_LOGPROBS_MAX];
     int32_t top_tokens[GLIA_TOP_LOGPROBS_MAX];
 } glia_drawn;
 
 struct glia_request {
-    glia_seq seq;         /* first, so that a sequence is its request */
-    glia_sampling params; /* lists are copies that follow this struct */
+    glia_seq seq;         /* first, so that a glia_seq * is a glia_request * */
+    glia_sampling params; /* its lists are copies behind this struct */
     glia_event_fn *on_event;
     void *user;
     atomic_bool aborted;
     glia_output output;
-    int32_t *endings; /* [n_endings] eos, then stop tokens: forbidden before min_tokens */
+    int32_t *endings; /* [n_endings] n_eos eos tokens, then stop tokens; forbidden before min_tokens */
     size_t n_endings, n_eos;
     const glia_drawn *untold; /* the token that the next event carries; NULL: none */
     /* of engine/inbox.h */
@@ -48,7 +48,7 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *ru
                                 size_t n, const glia_sampling *s, glia_err *err);
 void glia_request_free(glia_request *r);
 
-/* What the draw after the request's last token needs, or `ahead` draft tokens later. */
+/* The input of the draw that follows the request's tokens and `ahead` drafts. */
 glia_draw glia_request_draw(const glia_request *r, int ahead);
 /* Does this token end the request? */
 bool glia_request_ends(const glia_request *r, int32_t token);

@@ -38,14 +38,14 @@ void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
     glia_blocks_release(s->blocks, &seq->blocks);
 }
 
-/* Move the head of the queue among the running, if it can enter. */
+/* Admit the head of the queue, if there is room. */
 static bool admit(glia_scheduler *s) {
     glia_seq *seq = s->first;
     if (!seq || s->n_running == s->batch) return false;
     int slot = 0;
     while (s->taken[slot]) slot++;
     seq->blocks.table = s->table + (size_t)slot * (size_t)s->max_blocks;
-    /* The last token of all is never an input, so it needs no place. */
+    /* The last token is never an input, so it needs no slot in the cache. */
     if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens, seq->max_tokens - 1))
         return false;
     leave_queue(s, seq);

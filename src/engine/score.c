@@ -1,10 +1,10 @@
-/* score.c - teacher-forced logits, in pieces whose logits fit a fixed buffer. */
+/* score.c - teacher-forced logits, in steps whose logits fit a fixed buffer. */
 #include <assert.h>
 
 #include "engine/engine_impl.h"
 
-/* No sequence of requests has this salt, so nothing is taken from the prefix
- * cache: every position's logits are wanted, so every position is computed. */
+/* No request has this salt, so no block of the prefix cache is used: the logits of every position are
+ * wanted, so every position must be computed. */
 enum { SCORE_SALT = INT32_MAX };
 
 static glia_status check(const glia_engine *e, const int32_t *ids, size_t n, glia_err *err) {
