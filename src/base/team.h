@@ -20,8 +20,8 @@ enum { GLIA_THREADS_MAX = 1024, GLIA_TAKE_MAX = 0xffff };
  * cores are allowed and slow. On success the caller owns *out. One thread at
  * a time runs a team. Errors: GLIA_ERR_ARGUMENT, GLIA_ERR_NOMEM, GLIA_ERR_IO. */
 glia_status glia_team_create(glia_team **out, int threads, glia_err *err);
-/* Team `i` of `of` teams of `threads` threads that run at the same time. Its threads
- * get the cores that threads i * threads, ... of one team of of * threads would get. */
+/* Team `i` of `of` teams of `threads` threads each that run at the same time. The teams
+ * use different cores: together those of one team of all their threads. */
 glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of, glia_err *err);
 void glia_team_free(glia_team *t);
 /* Bind the calling thread to the core reserved for thread 0. Only for a thread that
