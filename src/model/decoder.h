@@ -19,18 +19,18 @@ typedef struct glia_decoder glia_decoder;
 
 enum { GLIA_RESIDUAL_LAYERS_MAX = 8 };
 
-/* What fixes every buffer. See glia_options for meanings and defaults. */
+/* What fixes the size of every buffer. */
 typedef struct {
-    glia_dtype kv_dtype; /* GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    glia_dtype kv_dtype; /* F32, BF16, or I8 with a scale per position and head */
     int max_rows;        /* rows of a batch */
-    int max_logits;      /* logit rows of a batch */
+    int max_logits;      /* rows of a batch whose logits are wanted */
     int block_size;      /* positions of a cache block, a multiple of 32 */
-    int n_blocks;        /* blocks of the cache, over all sequences */
-    int sequence_length; /* positions of one sequence, at most */
+    int n_blocks;        /* blocks of the cache, for all sequences together */
+    int sequence_length; /* positions of one sequence */
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
-    int max_hidden;      /* rows of a batch whose hidden state is wanted; 0: of none */
-    int max_residual;    /* rows of a batch whose residual stream is wanted; 0: of none */
-    int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* after which layers */
+    int max_hidden;      /* rows of a batch whose hidden state is wanted, or 0 */
+    int max_residual;    /* rows of a batch whose residual stream is wanted, or 0 */
+    int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* kept after these layers */
     const glia_device_ops
         *device; /* whose memory is planned; NULL: the CPU. Of a decoder: its weights' device */
 } glia_decoder_limits;
@@ -52,21 +52,21 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
                                 glia_err *err);
 void glia_decoder_free(glia_decoder *d);
 
-/* Run one step: write keys and values, compute what is wanted of the rows. Every
- * index must be in range (the engine's duty; asserted). Allocates nothing. Every
- * rank takes the same step; after it glia_comm_check() says whether all could. */
+/* Run one step: write keys and values, and compute what is wanted of the rows. The
+ * caller keeps every index in range (asserted). Allocates nothing. Every rank takes the
+ * same step; after the step glia_comm_check() reports a rank that failed. */
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
 
-/* Logits of the last step's i-th logit row, float32, valid until the next step: of
- * one rank alone [vocab]; else the part of the vocabulary that glia_even_part()
- * gives this rank, in its area, the next row's glia_decoder_ld_logits() floats behind. */
+/* The last step's i-th row of logits, float32, valid until the next step. One rank alone:
+ * [vocab]. Several ranks: the part of the vocabulary that glia_even_part() gives this
+ * rank, in the rank's area. Rows are glia_decoder_ld_logits() floats apart. */
 const float *glia_decoder_logits(const glia_decoder *d, int i);
 size_t glia_decoder_ld_logits(const glia_decoder *d);
 
-/* The last step's i-th row whose hidden state after the last norm was wanted: float32 [hidden], the
- * same on every rank, valid until the next step. */
+/* The hidden state after the last norm of row hidden_row[i] of the last step: float32 [hidden], the same
+ * on every rank, valid until the next step. */
 const float *glia_decoder_hidden(const glia_decoder *d, int i);
-/* The same of the residual stream after layer limits->residual_layer[layer]. */
+/* The residual stream of row residual_row[i] after layer limits->residual_layer[layer], likewise. */
 const float *glia_decoder_residual(const glia_decoder *d, int layer, int i);
 
 /* Bytes of keys and values of one position, all layers, on one rank. */
