@@ -63,7 +63,7 @@ check-programs: $(CHECKS)
 # An ARM build, run under qemu with the plain-C kernels. Some tests need minutes there, or MPI.
 ARM_CC      ?= aarch64-linux-gnu-gcc
 ARM_RUNNER  := qemu-aarch64-static -L /
-ARM_WITHOUT := device generate comm_mpi ranks_mpi mpi_streams
+ARM_WITHOUT := device generate parallel quantize schedule comm_mpi ranks_mpi mpi_streams
 arm: ## build for 64-bit ARM, run its tests under qemu, compare its logits with x86's bit for bit
 	@$(SETUP) arm
 	@for t in $(filter $(ARM_WITHOUT),$(T)); do echo "SKIPPED: ARM: $$t: too slow under qemu, or in need of MPI"; done
