@@ -52,6 +52,23 @@ static void test_bf16(void **state) {
     assert_int_equal(glia_f32_to_bf16(1.00390625f), 0x3f80); /* halfway rounds to even */
     assert_int_equal(glia_f32_to_bf16(1.01171875f), 0x3f82);
     assert_int_equal(glia_f32_to_bf16(3.4028235e38f), 0x7f80); /* rounds to infinity */
+    for (uint32_t h = 0; h < 0x10000; h++) {                   /* every float16 comes back */
+        const float f = glia_f16_to_f32((uint16_t)h);
+        if (isnan(f))
+            assert_true(isnan(glia_f16_to_f32(glia_f32_to_f16(f))));
+        else
+            assert_int_equal(glia_f32_to_f16(f), h);
+    }
+    for (uint32_t h = 0; h < 0x7bff; h++) { /* between two neighbours: the nearer, halfway the even one */
+        const float a = glia_f16_to_f32((uint16_t)h), b = glia_f16_to_f32((uint16_t)(h + 1)),
+                    middle = (a + b) / 2;
+        assert_int_equal(glia_f32_to_f16(middle), h + (h & 1));
+        assert_int_equal(glia_f32_to_f16(nextafterf(middle, 0)), h);
+        assert_int_equal(glia_f32_to_f16(-nextafterf(middle, INFINITY)), 0x8000 | (h + 1));
+    }
+    assert_int_equal(glia_f32_to_f16(65519.996f), 0x7bff);
+    assert_int_equal(glia_f32_to_f16(65520), 0x7c00); /* rounds to infinity */
+    assert_int_equal(glia_f32_to_f16(-1e30f), 0xfc00);
     assert_true(glia_f16_to_f32(0x3c00) == 1.0f && glia_f16_to_f32(0x0001) == 0x1p-24f);
     assert_true(glia_f16_to_f32(0x7bff) == 65504.0f && isinf(glia_f16_to_f32(0xfc00)));
 }

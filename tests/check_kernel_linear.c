@@ -25,13 +25,19 @@ static void run(const twin *t, float *y, size_t ldy, const float *x, size_t ldx,
     run_f32(t->gemm, y, ldy, x, ldx, panels, NULL, k, n_panels, m);
 }
 
+/* A value near v that the format, and for comparisons float32, holds exactly. */
+static float stored(glia_weight_format format, float v) {
+    if (format != GLIA_WEIGHT_F16) return to_bf16(v);
+    return glia_f16_to_f32(glia_f32_to_f16(fmaxf(-65504, fminf(65504, v))));
+}
+
 /* Fill panels with random columns; w [columns, k] gets the values. The last column is zero. */
 static void fill_panels(void *panels, float *w, const twin *t, const shape *s) {
     const size_t columns = s->n_panels * GLIA_PANEL;
     for (size_t c = 0; c < columns; c++)
         for (size_t i = 0; i < s->k; i++) {
             const float v = fill_value(s->fill, i, s->k, i ? w[c * s->k + i - 1] : 0);
-            w[c * s->k + i] = c + 1 == columns ? 0.0f : to_bf16(v);
+            w[c * s->k + i] = c + 1 == columns ? 0.0f : stored(t->format, v);
         }
     for (size_t p = 0; p < s->n_panels; p++) {
         const void *rows[GLIA_PANEL];
@@ -103,25 +109,28 @@ static void check_shape(const twin *t, shape s) {
     check_guarded_free(y, yn);
 }
 
-/* bfloat16 weights give the same bits as the float32 weights that they widen to. */
-static void check_widening(const glia_kernels *k, const char *rung) {
+/* Weights of 16 bits give the same bits as the float32 weights that they widen to. */
+static void check_widening(const glia_kernels *k, const char *rung, glia_weight_format format) {
     const shape s = {1037, 3, 7, RANDOM};
-    const twin narrow = {rung, k, k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store, GLIA_WEIGHT_BF16},
+    const twin narrow = {rung, k, k->gemm[format][GLIA_ROWS_F32].store, format},
                wide = {rung, k, k->gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store, GLIA_WEIGHT_F32};
     enum { COLUMNS = 48 };
     float *w = bench_memory(COLUMNS * s.k * 4), *x = bench_memory(s.m * s.k * 4),
           *y = bench_memory(2 * s.m * COLUMNS * 4);
-    void *a = bench_memory(3 * glia_panel_bytes(GLIA_WEIGHT_BF16, s.k)),
+    void *a = bench_memory(3 * glia_panel_bytes(format, s.k)),
          *b = bench_memory(3 * glia_panel_bytes(GLIA_WEIGHT_F32, s.k));
-    check_seed(5);
     fill_panels(a, w, &narrow, &s);
-    check_seed(5);
-    fill_panels(b, w, &wide, &s);
+    for (size_t p = 0; p < s.n_panels; p++) {
+        const void *rows[GLIA_PANEL];
+        for (size_t c = 0; c < GLIA_PANEL; c++) rows[c] = w + (p * GLIA_PANEL + c) * s.k;
+        k->pack((char *)b + p * glia_panel_bytes(GLIA_WEIGHT_F32, s.k), GLIA_DTYPE_F32, rows, GLIA_DTYPE_F32,
+                s.k);
+    }
     for (size_t i = 0; i < s.m * s.k; i++) x[i] = check_uniform();
     run(&narrow, y, COLUMNS, x, s.k, a, s.k, s.n_panels, s.m);
     run(&wide, y + s.m * COLUMNS, COLUMNS, x, s.k, b, s.k, s.n_panels, s.m);
-    CHECK(same_bits(y, y + s.m * COLUMNS, s.m * COLUMNS), "%s: bf16 and f32 weights of equal value differ",
-          rung);
+    CHECK(same_bits(y, y + s.m * COLUMNS, s.m * COLUMNS), "%s: %s and float32 weights of equal value differ",
+          rung, name_of(&narrow));
     free(w), free(x), free(y), free(a), free(b);
 }
 
@@ -211,16 +220,15 @@ int main(int argc, char **argv) {
     for (int i = 0; i < GLIA_RUNGS; i++) {
         glia_kernels k;
         if (!rung_table(&k, i)) continue;
-        const twin both[] = {
-            {glia_rungs[i].name, &k, k.gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store, GLIA_WEIGHT_F32},
-            {glia_rungs[i].name, &k, k.gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store, GLIA_WEIGHT_BF16}};
-        for (int d = 0; d < 2; d++, twins++) {
+        for (int f = GLIA_WEIGHT_F32; f <= GLIA_WEIGHT_F16; f++, twins++) {
+            const twin t = {glia_rungs[i].name, &k, k.gemm[f][GLIA_ROWS_F32].store, (glia_weight_format)f};
             if (want_bench)
-                bench_twin(&both[d]);
+                bench_twin(&t);
             else
-                check_twin(&both[d]);
+                check_twin(&t);
         }
-        check_widening(&k, glia_rungs[i].name);
+        check_widening(&k, glia_rungs[i].name, GLIA_WEIGHT_BF16);
+        check_widening(&k, glia_rungs[i].name, GLIA_WEIGHT_F16);
     }
     printf("linear: %d twins checked\n", twins);
     return check_end("check_kernel_linear");

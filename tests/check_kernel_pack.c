@@ -22,6 +22,13 @@ static float value_at(const void *row, glia_dtype d, size_t i) {
     return d == GLIA_DTYPE_F16 ? glia_f16_to_f32(half_at(row, i)) : glia_bf16_to_f32(half_at(row, i));
 }
 
+static uint16_t half_of(glia_dtype d, float v) {
+    return d == GLIA_DTYPE_F16 ? glia_f32_to_f16(v) : glia_f32_to_bf16(v);
+}
+static float widened(glia_dtype d, uint16_t h) {
+    return d == GLIA_DTYPE_F16 ? glia_f16_to_f32(h) : glia_bf16_to_f32(h);
+}
+
 /* Random bits, including infinities, NaN, denormals and ties of rounding. float16's
  * signalling NaN are left out, because hardware makes them quiet. */
 static void fill_row(char *row, glia_dtype d, size_t k) {
@@ -37,7 +44,8 @@ static void fill_row(char *row, glia_dtype d, size_t k) {
     }
 }
 
-static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, int from, size_t k) {
+static void check_shape(const char *rung, const glia_kernels *t, int into, int from, size_t k) {
+    const glia_dtype to = dtypes[into];
     const size_t row_bytes = k * size_of(dtypes[from]) + k % 2, panel_bytes = glia_lines_bytes(to, k);
     char *row[GLIA_PANEL], *panel = check_guarded(panel_bytes);
     const void *rows[GLIA_PANEL];
@@ -53,32 +61,31 @@ static void check_shape(const char *rung, const glia_kernels *t, glia_dtype to, 
         for (size_t c = 0; c < GLIA_PANEL; c++) {
             const float want = rows[c] && i < k ? value_at(rows[c], dtypes[from], i) : 0.0f;
             const uint16_t half =
-                dtypes[from] == to && rows[c] && i < k ? half_at(row[c], i) : glia_f32_to_bf16(want);
+                dtypes[from] == to && rows[c] && i < k ? half_at(row[c], i) : half_of(to, want);
             if (to == GLIA_DTYPE_F32)
                 wrong += memcmp(panel + i * 64 + c * 4, &want, 4) != 0;
             else
                 wrong += memcmp(panel + i / 2 * 64 + c * 4 + i % 2 * 2, &half, 2) != 0;
         }
-    CHECK(wrong == 0, "%s pack %s to %s k=%zu: %zu wrong", rung, names[from],
-          names[to == GLIA_DTYPE_F32 ? 0 : 2], k, wrong);
+    CHECK(wrong == 0, "%s pack %s to %s k=%zu: %zu wrong", rung, names[from], names[into], k, wrong);
     float *back = check_guarded(k * sizeof *back);
     for (size_t c = 0; c < GLIA_PANEL; c++) {
         t->unpack(back, panel, to, k, c);
         wrong = 0;
         for (size_t i = 0; i < k; i++) {
             const float v = rows[c] ? value_at(rows[c], dtypes[from], i) : 0.0f,
-                        want = to == GLIA_DTYPE_F32 ? v : to_bf16(v);
+                        want = to == GLIA_DTYPE_F32 ? v : widened(to, half_of(to, v));
             wrong += !(back[i] == want || (isnan(back[i]) && isnan(want)));
         }
-        CHECK(wrong == 0, "%s unpack %s k=%zu column %zu: %zu wrong", rung,
-              names[to == GLIA_DTYPE_F32 ? 0 : 2], k, c, wrong);
+        CHECK(wrong == 0, "%s unpack %s k=%zu column %zu: %zu wrong", rung, names[into], k, c, wrong);
     }
     check_guarded_free(back, k * sizeof *back);
     for (size_t c = 0; c < GLIA_PANEL; c++) check_guarded_free(row[c], row_bytes);
     check_guarded_free(panel, panel_bytes);
 }
 
-static void bench(const char *rung, const glia_kernels *t, glia_dtype to, int from) {
+static void bench(const char *rung, const glia_kernels *t, int into, int from) {
+    const glia_dtype to = dtypes[into];
     enum { ROUNDS = 7, K = 2048, PANELS = 256 };
     const size_t row_bytes = K * size_of(dtypes[from]), bytes = PANELS * 16 * row_bytes;
     char *w = bench_memory(bytes), *panels = bench_memory(PANELS * glia_lines_bytes(to, K));
@@ -92,8 +99,7 @@ static void bench(const char *rung, const glia_kernels *t, glia_dtype to, int fr
         }
         rate[r] = (double)bytes / (cpu_seconds() - t0) * 1e-9;
     }
-    printf("pack %-4s to %-4s %-6s %6.2f GB/s read\n", names[from], names[to == GLIA_DTYPE_F32 ? 0 : 2], rung,
-           median(rate, ROUNDS));
+    printf("pack %-4s to %-4s %-6s %6.2f GB/s read\n", names[from], names[into], rung, median(rate, ROUNDS));
     free(w), free(panels);
 }
 
@@ -105,10 +111,10 @@ int main(int argc, char **argv) {
         if (!rung_table(&k, i)) continue;
         twins++;
         for (int from = 0; from < 3; from++)
-            for (int to = 0; to < 3; to += 2) {
-                if (want_bench) bench(glia_rungs[i].name, &k, dtypes[to], from);
+            for (int to = 0; to < 3; to++) {
+                if (want_bench) bench(glia_rungs[i].name, &k, to, from);
                 for (size_t n = 1; n <= 70 && !want_bench; n++)
-                    check_shape(glia_rungs[i].name, &k, dtypes[to], from, n);
+                    check_shape(glia_rungs[i].name, &k, to, from, n);
             }
     }
     printf("pack: %d twins checked\n", twins);

@@ -138,6 +138,7 @@ static float expected(const model *m, const glia_weight *w, const place *to, siz
     const float f = stored(m, w, row, col);
     if (!to->m || to->m->format == GLIA_WEIGHT_F32) return f;
     if (to->m->format == GLIA_WEIGHT_BF16) return glia_bf16_to_f32(glia_f32_to_bf16(f));
+    if (to->m->format == GLIA_WEIGHT_F16) return glia_f16_to_f32(glia_f32_to_f16(f));
     return rintf(f / p.m->scale[column_of(&p, row)]);
 }
 
@@ -225,7 +226,7 @@ static void check_weight(const model *m, const glia_weights *w, const glia_weigh
 
 /* Columns that hold no row of a weight are zero, and so is what fills the last group along K. */
 static void check_zeros(const glia_matrix *m, const unsigned char *marks, const char *name) {
-    const size_t group = m->format == GLIA_WEIGHT_F32 ? 1 : m->format == GLIA_WEIGHT_BF16 ? 2 : 4;
+    const size_t group = m->format == GLIA_WEIGHT_F32 ? 1 : m->format == GLIA_WEIGHT_I8 ? 4 : 2;
     size_t wrong = 0;
     for (size_t c = 0; c < glia_panels(m->columns) * GLIA_PANEL; c++) {
         const char *panel = (const char *)m->data + c / GLIA_PANEL * glia_panel_bytes(m->format, m->k);
@@ -366,8 +367,8 @@ static void test_checkpoints(void **state) {
         snprintf(dir, sizeof dir, "tests/golden/forward/%s", goldens[i]);
         if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
         if (glia_checkpoint_open(&checkpoint, dir, &err)) fail_msg("%s", err.msg);
-        for (int wide = 0; wide < 2; wide++) {
-            glia_weights_options o = {.dtype = wide ? GLIA_DTYPE_F32 : GLIA_DTYPE_BF16};
+        for (int dtype = GLIA_DTYPE_F32; dtype <= GLIA_DTYPE_F16; dtype++) {
+            glia_weights_options o = {.dtype = (glia_dtype)dtype};
             check_model(&c, dir, &o, &checkpoint);
         }
         glia_checkpoint_close(&checkpoint);

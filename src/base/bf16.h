@@ -40,4 +40,21 @@ static inline float glia_f16_to_f32(uint16_t h) {
     return f;
 }
 
+/* Rounds to nearest even; what is too large becomes infinite, as in PyTorch. */
+static inline uint16_t glia_f32_to_f16(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+    if (magnitude >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 65536 and above */
+    if (magnitude >= 0x38800000u)                                    /* 2^-14 and above: a normal number */
+        return (uint16_t)(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
+    float unsigned_value;
+    memcpy(&unsigned_value, &magnitude, sizeof unsigned_value);
+    const float rounded = unsigned_value + 0.5f; /* steps of 2^-24 in [0.5, 1), as of subnormal numbers */
+    memcpy(&bits, &rounded, sizeof bits);
+    return (uint16_t)(sign | (bits - 0x3f000000u));
+}
+
 #endif

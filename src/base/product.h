@@ -6,7 +6,13 @@
 #include <glia.h>
 
 /* How a weight is stored: one row of glia_weight_traits per format. */
-typedef enum { GLIA_WEIGHT_F32, GLIA_WEIGHT_BF16, GLIA_WEIGHT_I8, GLIA_WEIGHT_FORMATS } glia_weight_format;
+typedef enum {
+    GLIA_WEIGHT_F32,
+    GLIA_WEIGHT_BF16,
+    GLIA_WEIGHT_F16,
+    GLIA_WEIGHT_I8,
+    GLIA_WEIGHT_FORMATS
+} glia_weight_format;
 
 typedef struct {
     const char *name;
@@ -16,6 +22,7 @@ typedef struct {
 static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
     [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, false},
     [GLIA_WEIGHT_BF16] = {"bfloat16", GLIA_DTYPE_BF16, false},
+    [GLIA_WEIGHT_F16] = {"float16", GLIA_DTYPE_F16, false},
     [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, true},
 };
 
@@ -36,9 +43,11 @@ enum {
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
 };
 
-/* The format of a matrix that is not quantised, of a model of `dtype` (F32 or BF16). */
+/* The format of a matrix that is not quantised, of a model of `dtype` (F32, BF16 or F16). */
 static inline glia_weight_format glia_weight_format_of(glia_dtype dtype) {
-    return dtype == GLIA_DTYPE_BF16 ? GLIA_WEIGHT_BF16 : GLIA_WEIGHT_F32;
+    return dtype == GLIA_DTYPE_BF16  ? GLIA_WEIGHT_BF16
+           : dtype == GLIA_DTYPE_F16 ? GLIA_WEIGHT_F16
+                                     : GLIA_WEIGHT_F32;
 }
 
 /* n columns of gate, or of up, rounded up to whole groups. */

@@ -8,7 +8,8 @@
 
 glia_pack_fn glia_pack_ref;
 glia_unpack_fn glia_unpack_ref;
-glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_i8_f32_ref, glia_gemm_i8_i8_ref;
+glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_f16_f32_ref, glia_gemm_i8_f32_ref,
+    glia_gemm_i8_i8_ref;
 glia_absmax_fn glia_absmax_ref;
 glia_pack_i8_fn glia_pack_i8_ref;
 glia_quantize_fn glia_quantize_ref;
@@ -48,6 +49,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
             {
                 [GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_ref,
                 [GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_ref,
+                [GLIA_WEIGHT_F16][GLIA_ROWS_F32].store = glia_gemm_f16_f32_ref,
                 [GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_ref,
                 [GLIA_WEIGHT_I8][GLIA_ROWS_I8].store = glia_gemm_i8_i8_ref,
             },

@@ -2,7 +2,7 @@
  * C. Sums have the three levels of panel.h. This rung alone has no fused multiply-add. */
 #include "kernel/panel.h"
 
-glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_i8_f32_ref;
+glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_f16_f32_ref, glia_gemm_i8_f32_ref;
 
 static inline void chain(float sum[GLIA_PANEL], const float *x, const void *panel, glia_dtype dtype,
                          size_t begin, size_t end) {
@@ -41,5 +41,7 @@ static inline void linear(const glia_gemm *g, glia_weight_format format) {
 void glia_gemm_f32_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_F32); }
 
 void glia_gemm_bf16_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_BF16); }
+
+void glia_gemm_f16_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_F16); }
 
 void glia_gemm_i8_f32_ref(const glia_gemm *g) { linear(g, GLIA_WEIGHT_I8); }

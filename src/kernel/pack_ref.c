@@ -25,7 +25,7 @@ void glia_pack_ref(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL
     memset(panel, 0, glia_lines_bytes(to, k));
     for (size_t c = 0; c < GLIA_PANEL; c++)
         for (size_t i = 0; rows[c] && i < k; i++)
-            if (to == from && to == GLIA_DTYPE_BF16) /* copies bits, so that a NaN keeps its payload */
+            if (to == from && to != GLIA_DTYPE_F32) /* copies bits, so that a NaN keeps its payload */
                 ((uint16_t *)panel)[glia_bf16_at(i, c)] = half_at(rows[c], i);
             else
                 glia_panel_set(panel, to, i, c, element(rows[c], from, i));

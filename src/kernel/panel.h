@@ -24,14 +24,16 @@ static inline size_t glia_i8_at(size_t k, size_t c) { return k / 4 * 64 + c * 4 
 static inline float glia_panel_get(const void *panel, glia_dtype element, size_t k, size_t c) {
     if (element == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];
     if (element == GLIA_DTYPE_I8) return ((const int8_t *)panel)[glia_i8_at(k, c)];
-    return glia_bf16_to_f32(((const uint16_t *)panel)[glia_bf16_at(k, c)]);
+    const uint16_t half = ((const uint16_t *)panel)[glia_bf16_at(k, c)];
+    return element == GLIA_DTYPE_F16 ? glia_f16_to_f32(half) : glia_bf16_to_f32(half);
 }
 
 static inline void glia_panel_set(void *panel, glia_dtype element, size_t k, size_t c, float value) {
     if (element == GLIA_DTYPE_F32)
         ((float *)panel)[k * GLIA_PANEL + c] = value;
     else
-        ((uint16_t *)panel)[glia_bf16_at(k, c)] = glia_f32_to_bf16(value);
+        ((uint16_t *)panel)[glia_bf16_at(k, c)] =
+            element == GLIA_DTYPE_F16 ? glia_f32_to_f16(value) : glia_f32_to_bf16(value);
 }
 
 /* For P consecutive panels that are read side by side: the offset of the line that the first panel

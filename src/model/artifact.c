@@ -78,6 +78,7 @@ static tensor *add_floats(tensor_list *l, const float *at, size_t bytes) {
 static const glia_tensor_dtype tensor_dtypes[GLIA_WEIGHT_FORMATS] = {
     [GLIA_WEIGHT_F32] = GLIA_TENSOR_F32,
     [GLIA_WEIGHT_BF16] = GLIA_TENSOR_BF16,
+    [GLIA_WEIGHT_F16] = GLIA_TENSOR_F16,
     [GLIA_WEIGHT_I8] = GLIA_TENSOR_I8,
 };
 
@@ -235,7 +236,8 @@ static void set_facts(fact f[N_FACTS], const glia_parallel *p, glia_dtype dtype,
     snprintf(f[FACT_CP].value, sizeof f->value, "%d%s", p->cp_degree,
              p->cp_degree > 1 && p->flash_decoding ? " with flash_decoding" : "");
     snprintf(f[FACT_VOCAB].value, sizeof f->value, "%s", p->vocab_parallel ? "true" : "false");
-    snprintf(f[FACT_DTYPE].value, sizeof f->value, "%s", dtype == GLIA_DTYPE_F32 ? "float32" : "bfloat16");
+    snprintf(f[FACT_DTYPE].value, sizeof f->value, "%s",
+             glia_weight_traits[glia_weight_format_of(dtype)].name);
     snprintf(f[FACT_QUANTIZATION].value, sizeof f->value, "%s", int8 ? "int8" : "none");
     snprintf(f[FACT_QUANTIZATION_TYPE].value, sizeof f->value, "%s", type);
 }

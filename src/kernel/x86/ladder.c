@@ -5,7 +5,8 @@
 #include "base/cpu.h"
 
 glia_pack_fn glia_pack_avx2;
-glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2, glia_gemm_i8_f32_avx2, glia_gemm_i8_i8_avx2;
+glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2, glia_gemm_f16_f32_avx2, glia_gemm_i8_f32_avx2,
+    glia_gemm_i8_i8_avx2;
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
 glia_swiglu_fn glia_swiglu_avx2;
@@ -17,8 +18,8 @@ glia_read_fn glia_read_avx2;
 glia_peak_fn glia_peak_f32_avx2;
 
 glia_pack_fn glia_pack_avx512;
-glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512, glia_gemm_i8_f32_avx512,
-    glia_gemm_i8_i8_avx512;
+glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512, glia_gemm_f16_f32_avx512,
+    glia_gemm_i8_f32_avx512, glia_gemm_i8_i8_avx512;
 glia_absmax_fn glia_absmax_avx512;
 glia_pack_i8_fn glia_pack_i8_avx512;
 glia_quantize_fn glia_quantize_avx512;
@@ -48,6 +49,7 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->pack = glia_pack_avx2;
     k->gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_avx2;
     k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_avx2;
+    k->gemm[GLIA_WEIGHT_F16][GLIA_ROWS_F32].store = glia_gemm_f16_f32_avx2;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_avx2;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store = glia_gemm_i8_i8_avx2;
     k->rmsnorm = glia_rmsnorm_avx2;
@@ -66,6 +68,7 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->pack = glia_pack_avx512;
     k->gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_avx512;
     k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_avx512;
+    k->gemm[GLIA_WEIGHT_F16][GLIA_ROWS_F32].store = glia_gemm_f16_f32_avx512;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_avx512;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store =
         cpu_flags & GLIA_CPU_VNNI ? glia_gemm_i8_i8_vnni : glia_gemm_i8_i8_avx512;

@@ -10,7 +10,7 @@ enum {
     SLICE = 256,      /* k of one panel: 16 KiB */
 };
 
-glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2;
+glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2, glia_gemm_f16_f32_avx2;
 
 typedef struct {
     float *y;
@@ -103,13 +103,11 @@ GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int L
 }
 
 /* Convert n lines of a bfloat16 panel to 2 n lines of a float32 panel. */
-static void widen(char *to, const char *from, size_t n) {
-    const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
+GLIA_INLINE void widen(char *to, const char *from, size_t n, const glia_dtype dtype) {
     for (size_t i = 0; i < 2 * n; i++) {
-        const __m256i w = _mm256_load_si256((const __m256i *)(const void *)(from + i * 32));
-        __m256i *even = (__m256i *)(void *)(to + i / 2 * 128 + i % 2 * 32);
-        _mm256_store_si256(even, _mm256_slli_epi32(w, 16));
-        _mm256_store_si256(even + 2, _mm256_and_si256(w, mask));
+        float *even = (float *)(void *)(to + i / 2 * 128 + i % 2 * 32);
+        _mm256_store_ps(even, glia_widen_half(from + i * 32, 0, dtype));
+        _mm256_store_ps(even + GLIA_PANEL, glia_widen_half(from + i * 32, 1, dtype));
     }
 }
 
@@ -136,8 +134,8 @@ GLIA_INLINE void many(product t, size_t k, size_t n_panels, size_t m, const glia
                 p + 1 < n_panels ? w + t.panel_bytes : t.w + glia_lines_bytes(dtype, begin + n);
             lines next = {after, after + bytes, (bytes / 64 + tiles - 1) / tiles};
             product at = {t.y + p * GLIA_PANEL, t.x + begin, w, t.ldy, t.ldx, t.panel_bytes};
-            if (dtype == GLIA_DTYPE_BF16) {
-                widen(wide, w, bytes / 64);
+            if (dtype != GLIA_DTYPE_F32) {
+                widen(wide, w, bytes / 64, dtype);
                 at.w = wide;
             }
             slices(at, (slice){.more = begin > 0, .apart = 1, .next = &next}, n, m);
@@ -174,4 +172,8 @@ void glia_gemm_f32_f32_avx2(const glia_gemm *g) {
 
 void glia_gemm_bf16_f32_avx2(const glia_gemm *g) {
     linear(product_of(g, GLIA_WEIGHT_BF16), g->k, g->n_panels, g->m, GLIA_DTYPE_BF16);
+}
+
+void glia_gemm_f16_f32_avx2(const glia_gemm *g) {
+    linear(product_of(g, GLIA_WEIGHT_F16), g->k, g->n_panels, g->m, GLIA_DTYPE_F16);
 }

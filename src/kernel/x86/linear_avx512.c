@@ -18,7 +18,7 @@ enum {
     SLICE = 128,      /* k of two panels: 16 KiB */
 };
 
-glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512;
+glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512, glia_gemm_f16_f32_avx512;
 
 typedef struct {
     float *y;
@@ -112,12 +112,11 @@ GLIA_INLINE void few(product t, size_t k, size_t n_panels, size_t m, const int L
 }
 
 /* Convert n lines of a bfloat16 panel to 2 n lines of a float32 panel. */
-static void widen(char *to, const char *from, size_t n) {
-    const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
+GLIA_INLINE void widen(char *to, const char *from, size_t n, const glia_dtype dtype) {
     for (size_t i = 0; i < n; i++) {
         const __m512i w = _mm512_load_si512(from + i * 64);
-        _mm512_store_si512(to + i * 128, _mm512_slli_epi32(w, 16));
-        _mm512_store_si512(to + i * 128 + 64, _mm512_and_si512(w, mask));
+        _mm512_store_ps(to + i * 128, glia_widen_half(w, 0, dtype));
+        _mm512_store_ps(to + i * 128 + 64, glia_widen_half(w, 1, dtype));
     }
 }
 
@@ -145,8 +144,8 @@ GLIA_INLINE void many(product t, size_t k, size_t n_panels, size_t m, const glia
             lines next = {after, after + bytes, t.panel_bytes, (bytes / 64 + tiles - 1) / tiles};
             product at = {t.y + p * GLIA_PANEL, t.x + begin, w, t.ldy, t.ldx, t.panel_bytes};
             slice a = {.more = begin > 0, .apart = 1, .top = glia_min(n_panels - p, 2) - 1, .next = &next};
-            if (dtype == GLIA_DTYPE_BF16) {
-                for (size_t i = 0; i <= a.top; i++) widen(wide[i], w + i * t.panel_bytes, bytes / 64);
+            if (dtype != GLIA_DTYPE_F32) {
+                for (size_t i = 0; i <= a.top; i++) widen(wide[i], w + i * t.panel_bytes, bytes / 64, dtype);
                 at.w = wide[0];
                 at.panel_bytes = sizeof wide[0];
             }
@@ -184,4 +183,8 @@ void glia_gemm_f32_f32_avx512(const glia_gemm *g) {
 
 void glia_gemm_bf16_f32_avx512(const glia_gemm *g) {
     linear(product_of(g, GLIA_WEIGHT_BF16), g->k, g->n_panels, g->m, GLIA_DTYPE_BF16);
+}
+
+void glia_gemm_f16_f32_avx512(const glia_gemm *g) {
+    linear(product_of(g, GLIA_WEIGHT_F16), g->k, g->n_panels, g->m, GLIA_DTYPE_F16);
 }

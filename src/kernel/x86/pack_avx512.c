@@ -44,9 +44,15 @@ GLIA_INLINE void pack(char *panel, const void *const rows[GLIA_PANEL], size_t k,
     }
 }
 
+glia_pack_fn glia_pack_ref;
+
 void glia_pack_avx512(void *panel, glia_dtype to, const void *const rows[GLIA_PANEL], glia_dtype from,
                       size_t k) {
-    if (to == GLIA_DTYPE_F32 && from == GLIA_DTYPE_F32)
+    if (to == GLIA_DTYPE_F16 && from == GLIA_DTYPE_F16)
+        pack(panel, rows, k, GLIA_DTYPE_BF16, GLIA_DTYPE_BF16); /* 16 bits as they are */
+    else if (to == GLIA_DTYPE_F16)
+        glia_pack_ref(panel, to, rows, from, k);
+    else if (to == GLIA_DTYPE_F32 && from == GLIA_DTYPE_F32)
         pack(panel, rows, k, GLIA_DTYPE_F32, GLIA_DTYPE_F32);
     else if (to == GLIA_DTYPE_F32 && from == GLIA_DTYPE_F16)
         pack(panel, rows, k, GLIA_DTYPE_F32, GLIA_DTYPE_F16);

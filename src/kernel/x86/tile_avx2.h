@@ -66,20 +66,30 @@ GLIA_INLINE void glia_step_f32(__m256 *sum, const glia_operands *o, size_t k, co
     glia_madd(sum, w, o->x + k, o->ldx, R, H);
 }
 
+/* The even (half 0) or odd (half 1) k of half a line of bfloat16 or float16. */
+GLIA_INLINE __m256 glia_widen_half(const char *at, const int half, const glia_dtype dtype) {
+    const __m256i line = _mm256_load_si256((const __m256i *)(const void *)at);
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000), low = _mm256_set1_epi32(0xffff);
+    if (dtype == GLIA_DTYPE_BF16)
+        return _mm256_castsi256_ps(half ? _mm256_and_si256(line, high) : _mm256_slli_epi32(line, 16));
+    const __m256i bits = half ? _mm256_srli_epi32(line, 16) : _mm256_and_si256(line, low);
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(bits, bits), 0x08);
+    return _mm256_cvtph_ps(_mm256_castsi256_si128(packed));
+}
+
 /* The two steps of one line. The caller asks for the even (k), the odd (k + 1) or both. */
-GLIA_INLINE void glia_step_bf16(__m256 *sum, const glia_operands *o, size_t k, const int even, const int odd,
-                                const int R, const int H, const glia_ahead ahead) {
-    const __m256i mask = _mm256_set1_epi32((int)0xffff0000);
+GLIA_INLINE void glia_step_half(__m256 *sum, const glia_operands *o, size_t k, const int even, const int odd,
+                                const int R, const int H, const glia_dtype dtype, const glia_ahead ahead) {
     __m256 w[8];
     GLIA_UNROLL for (int h = 0; h < H; h += 2) glia_fetch(glia_half_line(o, k * 32, h), ahead);
     if (even) {
-        GLIA_UNROLL for (int h = 0; h < H; h++) w[h] = _mm256_castsi256_ps(_mm256_slli_epi32(
-            _mm256_load_si256((const __m256i *)(const void *)glia_half_line(o, k * 32, h)), 16));
+        GLIA_UNROLL for (int h = 0; h < H; h++) w[h] =
+            glia_widen_half(glia_half_line(o, k * 32, h), 0, dtype);
         glia_madd(sum, w, o->x + k, o->ldx, R, H);
     }
     if (odd) {
-        GLIA_UNROLL for (int h = 0; h < H; h++) w[h] = _mm256_castsi256_ps(_mm256_and_si256(
-            _mm256_load_si256((const __m256i *)(const void *)glia_half_line(o, k * 32, h)), mask));
+        GLIA_UNROLL for (int h = 0; h < H; h++) w[h] =
+            glia_widen_half(glia_half_line(o, k * 32, h), 1, dtype);
         glia_madd(sum, w, o->x + k + 1, o->ldx, R, H);
     }
 }
@@ -97,12 +107,13 @@ GLIA_INLINE void glia_chain_ahead(__m256 *run, const glia_operands *o, size_t be
         }
         for (; k < end; k++) glia_step_f32(sum, o, k, R, H, ahead);
     } else {
-        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, H, ahead);
+        if (k % 2) glia_step_half(sum, o, k++ - 1, 0, 1, R, H, dtype, ahead);
         for (; k + 8 <= end; k += 8) {
-            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, H, ahead);
+            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2)
+                glia_step_half(sum, o, k + i, 1, 1, R, H, dtype, ahead);
         }
-        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, H, ahead);
-        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, H, ahead);
+        for (; k + 1 < end; k += 2) glia_step_half(sum, o, k, 1, 1, R, H, dtype, ahead);
+        if (k < end) glia_step_half(sum, o, k, 1, 0, R, H, dtype, ahead);
     }
     GLIA_UNROLL for (int i = 0; i < R * H; i++) run[i] = _mm256_add_ps(run[i], sum[i]);
 }

@@ -47,10 +47,17 @@ GLIA_INLINE void glia_step_f32(__m512 *sum, const glia_operands *o, size_t k, co
     }
 }
 
-/* The two steps of one line. The caller asks for the even (k), the odd (k + 1) or both. */
-GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, const int even, const int odd,
-                                const int R, const int P, const glia_ahead ahead) {
+/* The even (half 0) or odd (half 1) k of a line of bfloat16 or float16. */
+GLIA_INLINE __m512 glia_widen_half(__m512i line, const int half, const glia_dtype dtype) {
     const __m512i mask = _mm512_set1_epi32((int)0xffff0000);
+    if (dtype == GLIA_DTYPE_BF16)
+        return _mm512_castsi512_ps(half ? _mm512_and_si512(line, mask) : _mm512_slli_epi32(line, 16));
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(half ? _mm512_srli_epi32(line, 16) : line));
+}
+
+/* The two steps of one line. The caller asks for the even (k), the odd (k + 1) or both. */
+GLIA_INLINE void glia_step_half(__m512 *sum, const glia_operands *o, size_t k, const int even, const int odd,
+                                const int R, const int P, const glia_dtype dtype, const glia_ahead ahead) {
     __m512i w[8];
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         w[p] = _mm512_load_si512(o->w[p] + k * 32);
@@ -58,8 +65,7 @@ GLIA_INLINE void glia_step_bf16(__m512 *sum, const glia_operands *o, size_t k, c
     }
     GLIA_UNROLL for (int half = !even; half < 1 + odd; half++) {
         __m512 wide[8];
-        GLIA_UNROLL for (int p = 0; p < P; p++) wide[p] =
-            _mm512_castsi512_ps(half ? _mm512_and_si512(w[p], mask) : _mm512_slli_epi32(w[p], 16));
+        GLIA_UNROLL for (int p = 0; p < P; p++) wide[p] = glia_widen_half(w[p], half, dtype);
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             const __m512 x = _mm512_set1_ps(o->x[(size_t)r * o->ldx + k + (size_t)half]);
             GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = glia_fma(wide[p], x, sum[r * P + p]);
@@ -80,12 +86,13 @@ GLIA_INLINE void glia_chain_ahead(__m512 *run, const glia_operands *o, size_t be
         }
         for (; k < end; k++) glia_step_f32(sum, o, k, R, P, ahead);
     } else {
-        if (k % 2) glia_step_bf16(sum, o, k++ - 1, 0, 1, R, P, ahead);
+        if (k % 2) glia_step_half(sum, o, k++ - 1, 0, 1, R, P, dtype, ahead);
         for (; k + 8 <= end; k += 8) {
-            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2) glia_step_bf16(sum, o, k + i, 1, 1, R, P, ahead);
+            GLIA_UNROLL for (size_t i = 0; i < 8; i += 2)
+                glia_step_half(sum, o, k + i, 1, 1, R, P, dtype, ahead);
         }
-        for (; k + 1 < end; k += 2) glia_step_bf16(sum, o, k, 1, 1, R, P, ahead);
-        if (k < end) glia_step_bf16(sum, o, k, 1, 0, R, P, ahead);
+        for (; k + 1 < end; k += 2) glia_step_half(sum, o, k, 1, 1, R, P, dtype, ahead);
+        if (k < end) glia_step_half(sum, o, k, 1, 0, R, P, dtype, ahead);
     }
     GLIA_UNROLL for (int i = 0; i < R * P; i++) run[i] = _mm512_add_ps(run[i], sum[i]);
 }
