@@ -101,7 +101,8 @@ typedef struct {
 
 /* What weights depend on. Zero-initialise, then set what differs; zero as above. */
 typedef struct {
-    glia_dtype dtype; /* weights and activations; AUTO: as config.json says (F16 runs as F32) */
+    glia_dtype dtype; /* of weights; AUTO: as config.json says, but F16 as F32. F16 takes half the memory and
+                       * gives the same bits where the checkpoint's weights are F16 */
     glia_quantization quantization;
     glia_quantization_type quantization_type;
     const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,

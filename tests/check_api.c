@@ -41,7 +41,7 @@ static void test_options(void **state) {
         glia_engine_options e;
         const char *msg;
     } rows[] = {
-        {{.dtype = GLIA_DTYPE_F16}, {0}, "dtype must be float32 or bfloat16"},
+        {{.dtype = GLIA_DTYPE_I8}, {0}, "dtype must be float32, bfloat16 or float16"},
         {{0}, {.kv_cache_dtype = GLIA_DTYPE_F16}, "kv_cache_dtype must be float32, bfloat16 or int8"},
         {{.threads = -1}, {0}, "threads is -1, expected 1 to 1024"},
         {{.threads = 100000}, {0}, "threads is 100000, expected 1 to 1024"},

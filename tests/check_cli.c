@@ -72,7 +72,7 @@ static const struct {
     {"run a --block-size 48", 2, "--block-size takes a multiple of 32, not 48"},
     {"run a --block-size 8", 2, "--block-size takes 32 to"},
     {"run a --raw=1", 2, "--raw takes no value, found '1'"},
-    {"run a --dtype float8", 2, "--dtype takes one of auto|float32|bfloat16, not 'float8'"},
+    {"run a --dtype float8", 2, "--dtype takes one of auto|float32|bfloat16|float16, not 'float8'"},
     {"run a --kv-cache-dtype fp8", 2, "--kv-cache-dtype takes one of"},
     {"run a --cpu-features sse", 2, "--cpu-features takes one of ref|avx2|avx512|amx"},
     {"run a --load-format gguf", 2, "--load-format takes one of auto|dummy"},

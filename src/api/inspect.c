@@ -103,7 +103,9 @@ static json_t *ranks_json(const glia_model *m) {
 static const char *format_of(const glia_model *m, const glia_weight *w) {
     if (w->spec->cols == D_1) return "float32";
     if (glia_quantizes(&m->quantize, w->layer, glia_product_of(w->spec->id))) return "int8 panels";
-    return m->dtype == GLIA_DTYPE_F32 ? "float32 panels" : "bfloat16 panels";
+    static const char *const names[GLIA_WEIGHT_FORMATS] = {"float32 panels", "bfloat16 panels",
+                                                           "float16 panels", "int8 panels"};
+    return names[glia_weight_format_of(m->dtype)];
 }
 
 /* Which values share a scale: "tensor" or "channel"; null without scales. */

@@ -34,7 +34,7 @@ typedef struct {
 #define ENGINE(member) offsetof(glia_engine_options, member)
 /* clang-format off */
 static const option options[N_SETTINGS] = {
-    [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_BF16},
+    [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_F16},
     [SET_KV_DTYPE] =     {"kv_cache_dtype", ENGINE(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_I8, true},
     [SET_BATCH] =        {"batch_size", ENGINE(batch_size), NEURON_BATCH, 1, BATCH_MAX, true},
     [SET_SEQUENCE] =     {"sequence_length", ENGINE(sequence_length), NEURON_SEQUENCE, 2, 0, true}, /* most: the model's */
@@ -100,7 +100,7 @@ static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int m
     char name[100];
     const glia_status status = blame(s, id, name, sizeof name);
     if (id == SET_KV_DTYPE) return glia_fail(err, status, "%s must be float32, bfloat16 or int8", name);
-    if (id == SET_DTYPE) return glia_fail(err, status, "%s must be float32 or bfloat16", name);
+    if (id == SET_DTYPE) return glia_fail(err, status, "%s must be float32, bfloat16 or float16", name);
     return glia_fail(err, status, "%s is %d, expected %d to %d", name, s->value, options[id].least, most);
 }
 
@@ -225,7 +225,7 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
 static int default_of_engine(const glia_model *m, const glia_engine_options *o, glia_setting_id id,
                              int longest) {
     switch (id) {
-    case SET_KV_DTYPE: return m->setting[SET_DTYPE].value;
+    case SET_KV_DTYPE: return m->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     case SET_BATCH: return o->batch_size_needed ? o->batch_size_needed : 1;
     case SET_SEQUENCE:
         return o->sequence_length_needed ? o->sequence_length_needed : default_sequence(&m->config, longest);

@@ -67,6 +67,7 @@ static void show_warning(void *user, const char *sentence) {
 static glia_dtype dtype_of(const char *name) {
     if (name && strcmp(name, "float32") == 0) return GLIA_DTYPE_F32;
     if (name && strcmp(name, "bfloat16") == 0) return GLIA_DTYPE_BF16;
+    if (name && strcmp(name, "float16") == 0) return GLIA_DTYPE_F16;
     if (name && strcmp(name, "int8") == 0) return GLIA_DTYPE_I8;
     return GLIA_DTYPE_AUTO;
 }
@@ -83,12 +84,12 @@ static glia_quantization_type quantization_type_of(const char *name) {
 }
 
 const char *cli_format_name(const glia_model_info *info) {
-    switch (info->quantization) {
-    case GLIA_QUANTIZATION_INT8: return info->dtype == GLIA_DTYPE_BF16 ? "int8 (bfloat16)" : "int8 (float32)";
-    case GLIA_QUANTIZATION_W8A8: return info->dtype == GLIA_DTYPE_BF16 ? "w8a8 (bfloat16)" : "w8a8 (float32)";
-    case GLIA_QUANTIZATION_NONE: break;
-    }
-    return info->dtype == GLIA_DTYPE_BF16 ? "bfloat16" : "float32";
+    static const char *const names[][4] = {
+        [GLIA_QUANTIZATION_NONE] = {"", "float32", "bfloat16", "float16"},
+        [GLIA_QUANTIZATION_INT8] = {"", "int8 (float32)", "int8 (bfloat16)", "int8 (float16)"},
+        [GLIA_QUANTIZATION_W8A8] = {"", "w8a8 (float32)", "w8a8 (bfloat16)", "w8a8 (float16)"},
+    };
+    return names[info->quantization][info->dtype];
 }
 
 static glia_switch switch_of(const char *name) {

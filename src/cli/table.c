@@ -88,7 +88,7 @@ const cli_flag cli_flags[N_FLAGS] = {
 
     [F_SEED] = {"seed", NULL, KIND_INT, GROUP_ENGINE, C_LOADS, 0, 9e18, "N", NULL,
         "seed of sampling (default: random) and of dummy weights (default: 0)"},
-    [F_DTYPE] = {"dtype", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "auto|float32|bfloat16", "auto",
+    [F_DTYPE] = {"dtype", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "auto|float32|bfloat16|float16", "auto",
         "number format of weights and activations; auto: as config.json says"},
     [F_KV_CACHE_DTYPE] = {"kv-cache-dtype", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "auto|float32|bfloat16|int8", "auto",
         "number format of keys and values; auto: as --dtype"},

@@ -54,14 +54,14 @@ static double read_dtype(glia_json_reader *r, const char *key, bool of_cache) {
     static const struct {
         const char *name;
         glia_dtype dtype;
-    } names[] = {{"float32", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16}, {"float16", GLIA_DTYPE_F32}};
+    } names[] = {{"float32", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16}, {"float16", GLIA_DTYPE_F16}};
     const char *s = glia_json_string(r, key);
     if (!s || (of_cache && !strcmp(s, "auto"))) return GLIA_DTYPE_AUTO;
     if (of_cache && !strcmp(s, "int8")) return GLIA_DTYPE_I8;
     const char *name = strncmp(s, "torch.", 6) ? s : s + 6;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name)) return names[i].dtype;
-    glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia has float32 and bfloat16", key, s);
+    glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia has float32, bfloat16 and float16", key, s);
     return GLIA_DTYPE_AUTO;
 }
 
@@ -286,9 +286,10 @@ static json_t *value_json(const glia_neuron_key *row, double number) {
     case NEURON_REAL: return json_real(number);
     case NEURON_BOOL: return json_boolean(number != 0);
     default:
-        return json_string(number == GLIA_DTYPE_F32  ? "float32"
-                           : number == GLIA_DTYPE_I8 ? "int8"
-                                                     : "bfloat16");
+        return json_string(number == GLIA_DTYPE_F32   ? "float32"
+                           : number == GLIA_DTYPE_F16 ? "float16"
+                           : number == GLIA_DTYPE_I8  ? "int8"
+                                                      : "bfloat16");
     }
 }
 

@@ -51,7 +51,7 @@ const glia_neuron_key glia_neuron_keys[] = {
     {"token_generation_batches", NEURON_NXDI, NEURON_LIST, "null", NEURON_FACT, NEURON_NONE, "without buckets"},
     {"bucket_n_active_tokens", NEURON_NXDI, NEURON_BOOL, "false", NEURON_FACT, NEURON_NONE, "without buckets"},
     /* number formats */
-    {"torch_dtype", NEURON_BOTH, NEURON_STRING, "\"bfloat16\"", NEURON_READ, NEURON_DTYPE, "float32, bfloat16, or float16, which runs as float32"},
+    {"torch_dtype", NEURON_BOTH, NEURON_STRING, "\"bfloat16\"", NEURON_READ, NEURON_DTYPE, "float32, bfloat16 or float16"},
     {"kv_cache_dtype", NEURON_GLIA, NEURON_STRING, "torch_dtype", NEURON_READ, NEURON_KV_DTYPE, "dtype of keys and values: float32, bfloat16, int8 or auto"},
     {"cast_type", NEURON_NXDI, NEURON_STRING, "\"config\"", NEURON_REFUSE, NEURON_NONE, "weights and activations have the same dtype"},
     {"rpl_reduce_dtype", NEURON_NXDI, NEURON_STRING, "null", NEURON_FACT, NEURON_NONE, "sums are float32 whatever it says"},
