@@ -12,7 +12,7 @@
 enum { ROWS = 600, RUNS = 64, GUARD = 0x5a5a5a5a };
 
 typedef struct {
-    int32_t token, seq, position, slot, parent;
+    int32_t token, seq, position, slot, parent, adapter;
     unsigned want;
 } row;
 
@@ -26,6 +26,7 @@ static int expand(row *out, const glia_run *run, int n) {
                               .position = run[i].position + k,
                               .slot = run[i].slot + k,
                               .parent = -1,
+                              .adapter = run[i].adapter,
                               .want = !run[i].last || last ? run[i].want : 0};
             if (run[i].tree) out[rows].parent = first ? run[i].parent : rows - 1;
             rows++;
@@ -57,17 +58,19 @@ static size_t round_trip(const glia_run *run, int n) {
     CHECK(read == written, "%zu words read, %zu written", read, written);
     CHECK(b.n_rows == rows, "%d rows, expected %d", b.n_rows, rows);
     CHECK(b.token >= words && b.token < words + written, "the tokens were copied");
-    bool trees = false;
+    bool trees = false, adapters = false;
     for (int i = 0; i < n; i++) {
         trees |= run[i].tree;
+        adapters |= run[i].adapter != 0;
     }
-    CHECK((b.parent != NULL) == trees, "lists of -1 or 0 alone");
+    CHECK((b.parent != NULL) == trees && (b.adapter != NULL) == adapters, "lists of -1 or 0 alone");
     for (int i = 0; i < rows; i++) {
         const row *w = &want[i];
         CHECK(b.token[i] == w->token && b.seq[i] == w->seq && b.position[i] == w->position &&
                   b.slot[i] == w->slot,
               "row %d", i);
         CHECK(!b.parent || b.parent[i] == w->parent, "row %d: parent %d, not %d", i, b.parent[i], w->parent);
+        CHECK(!b.adapter || b.adapter[i] == w->adapter, "row %d: adapter %d", i, b.adapter[i]);
     }
     check_wanted(want, rows, GLIA_WANT_LOGITS, b.logit_row, b.n_logits);
     check_wanted(want, rows, GLIA_WANT_HIDDEN, b.hidden_row, b.n_hidden);
@@ -124,7 +127,7 @@ static void test_tree(void **state) {
          .parent = 3,
          .want = 1,
          .token = tokens + 7},
-        {.seq = 0, .position = 0, .slot = 0, .n = 4, .want = 7, .last = true, .token = tokens},
+        {.seq = 0, .position = 0, .slot = 0, .n = 4, .adapter = 7, .want = 7, .last = true, .token = tokens},
     };
     round_trip(tree, 5);
     int32_t words[128], memory[128];
@@ -168,6 +171,7 @@ static void test_random(void **state) {
                                 .n = 1 + (int)(check_u32() % (uint32_t)longest),
                                 .tree = r & 64,
                                 .parent = (int)(check_u32() % 100) - 1,
+                                .adapter = r & 128 ? (int)(r >> 20) : 0,
                                 .want = r >> 8 & 7,
                                 .last = r & 2048,
                                 .token = tokens + rows};
@@ -191,6 +195,7 @@ static void test_limit(void **state) {
                             .n = 1,
                             .tree = true,
                             .parent = i - 1,
+                            .adapter = 1 + i,
                             .want = 7,
                             .token = tokens + i};
     assert_int_equal(round_trip(run, ROWS), glia_batch_words(ROWS));

@@ -79,6 +79,7 @@ static glia_run run_of(const glia_seq *seq) {
         .position = seq->n_computed,
         .slot = seq->n_computed,
         .n = seq->rows,
+        .adapter = seq->blocks.salt,
         .want = glia_seq_draws(seq) ? GLIA_WANT_LOGITS : 0,
         .last = !seq->n_drafts,
         .token = seq->tokens + seq->n_computed,

@@ -9,10 +9,10 @@
 
 enum { WORD_ROWS, WORD_RUNS, HEADER };
 enum { RUN_SEQ, RUN_POSITION, RUN_ROWS, RUN_FLAGS, RUN };
-enum { OPTIONAL = 2, LISTS = 7 };
+enum { OPTIONAL = 3, LISTS = 8 };
 
 /* Flags of a run: its glia_want bits, and which words follow the run. */
-enum { WANTS = 7, LAST = 8, HAS_SLOT = 16, HAS_PARENT = 32 };
+enum { WANTS = 7, LAST = 8, HAS_SLOT = 16, HAS_PARENT = 32, HAS_ADAPTER = 64 };
 
 size_t glia_batch_words(size_t rows) { return HEADER + rows * (1 + RUN + OPTIONAL); }
 
@@ -22,7 +22,7 @@ size_t glia_batch_memory(size_t rows) { return rows * LISTS; }
 
 static int32_t flags_of(const glia_run *r) {
     return (int32_t)(r->want & WANTS) | (r->last ? LAST : 0) | (r->slot != r->position ? HAS_SLOT : 0) |
-           (r->tree ? HAS_PARENT : 0);
+           (r->tree ? HAS_PARENT : 0) | (r->adapter ? HAS_ADAPTER : 0);
 }
 
 static int32_t *write_run(int32_t *w, const glia_run *r) {
@@ -33,6 +33,7 @@ static int32_t *write_run(int32_t *w, const glia_run *r) {
     *w++ = flags;
     if (flags & HAS_SLOT) *w++ = r->slot;
     if (flags & HAS_PARENT) *w++ = r->parent;
+    if (flags & HAS_ADAPTER) *w++ = r->adapter;
     return w;
 }
 
@@ -62,12 +63,13 @@ static const int32_t *read_run(glia_run *r, const int32_t *w) {
     w += RUN;
     if (flags & HAS_SLOT) r->slot = *w++;
     if (flags & HAS_PARENT) r->parent = *w++;
+    if (flags & HAS_ADAPTER) r->adapter = *w++;
     return w;
 }
 
 /* The lists of a batch as they are filled. */
 typedef struct {
-    int32_t *seq, *position, *slot, *parent, *logits, *hidden, *residual;
+    int32_t *seq, *position, *slot, *parent, *adapter, *logits, *hidden, *residual;
 } lists;
 
 static void want(glia_batch *b, const lists *l, unsigned wants, int32_t row) {
@@ -83,15 +85,17 @@ static void add_rows(glia_batch *b, const lists *l, const glia_run *r, int first
         l->position[row] = r->position + k;
         l->slot[row] = r->slot + k;
         l->parent[row] = !r->tree ? -1 : k ? row - 1 : r->parent;
+        l->adapter[row] = r->adapter;
         if (!r->last || k == r->n - 1) want(b, l, r->want, row);
     }
     if (r->tree) b->parent = l->parent;
+    if (r->adapter) b->adapter = l->adapter;
 }
 
 size_t glia_batch_read(glia_batch *b, const int32_t *words, int32_t *memory) {
     const int n = words[WORD_ROWS];
     const lists l = {memory,         memory + n,     memory + 2 * n, memory + 3 * n,
-                     memory + 4 * n, memory + 5 * n, memory + 6 * n};
+                     memory + 4 * n, memory + 5 * n, memory + 6 * n, memory + 7 * n};
     const int32_t *w = words + HEADER + n;
     *b = (glia_batch){.n_rows = n,
                       .token = words + HEADER,

@@ -33,6 +33,7 @@ typedef struct {
     int n;                /* rows, at least 1 */
     bool tree;            /* the rows are a chain of a tree: each row's parent is the row before it, */
     int parent;           /* and the first row's is this row of the batch, or -1. Not read without `tree` */
+    int adapter;          /* 0: none */
     unsigned want;        /* glia_want bits of every row, */
     bool last;            /* or of the last row alone */
     const int32_t *token; /* [n] */
@@ -47,6 +48,7 @@ typedef struct {
     const int32_t *slot;     /* [n_rows] */
     const int32_t *parent;   /* [n_rows] a row, or -1: every position before is at slot == position. NULL:
                                 -1 for all */
+    const int32_t *adapter;  /* [n_rows], 0: none. NULL: 0 for all */
 
     int n_seqs;
     int max_blocks;             /* row stride of block_table */
