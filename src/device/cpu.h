@@ -40,14 +40,13 @@ typedef struct {
 /* n, or the next odd number: of steps at odd distances few fall into one set of a cache. */
 static inline size_t glia_odd(size_t n) { return n | 1; }
 
-/* Floats from row to row of n floats: whole panels, and an odd number of cache lines,
- * so that the same column of many rows does not fall into one set of a cache. */
-static inline size_t glia_row_stride(size_t n) { return glia_odd(glia_panels(n)) * GLIA_PANEL; }
-/* Bytes from row to row of k int8, likewise. */
+/* Floats from row to row of n floats: whole steps of 32, so that any layout of m rows fits in m strides, and
+ * an odd number of cache lines, so that the same column of many rows does not fall into one set of a cache. */
+static inline size_t glia_row_stride(size_t n) { return ((n + 31) / 32 * 2 + 1) * GLIA_PANEL; }
+/* Bytes from row to row of k int8, likewise an odd number of cache lines. */
 static inline size_t glia_i8_stride(size_t k) { return glia_odd((k + 63) / 64) * 64; }
 
-/* Where the rows of `x` lie. GLIA_INPUT takes up to glia_odd(m) strides, GLIA_HEADS m if a row's whole steps
- * are no longer than the stride. */
+/* The layout of the rows of `x`, which fills no more than m strides. */
 static inline glia_layout glia_layout_of(const glia_cpu_device *d, const glia_activation *x) {
     const bool steps = d->narrow && x->m > GLIA_FEW_ROWS;
     if (x->form == GLIA_INPUT) {

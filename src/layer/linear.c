@@ -1,8 +1,6 @@
 /* linear.c - see linear.h. */
 #include "layer/linear.h"
 
-#include <string.h>
-
 enum { SPREAD_ROWS = 8 }; /* of each rank, at least: fewer rows are not worth a second collective */
 
 bool glia_rows_are_many(const glia_parallel *p, int m) { return p->tp > 1 && m >= SPREAD_ROWS * p->tp; }

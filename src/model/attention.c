@@ -4,7 +4,6 @@
  * members of a group may share positions (flash decoding: queries and softmax
  * states travel), or the rows of a prompt (context parallelism: keys and values
  * travel). The comment behind a barrier names the value that crosses threads. */
-#include <assert.h>
 #include <math.h>
 
 #include "model/decoder_impl.h"
@@ -15,8 +14,7 @@ size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const g
 }
 
 size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l) {
-    const size_t columns = glia_k_column(ops, p, l) + 2 * l->kv;
-    return ops->stride((columns + 31) / 32 * 32);
+    return ops->stride(glia_k_column(ops, p, l) + 2 * l->kv);
 }
 
 /* m rows of q, k and v at `at`: in the form that attention reads, unless other ranks read them too. */
