@@ -110,8 +110,8 @@ static float *far_scores(const glia_device *d, int thread) {
 
 /* ---- weights ---------------------------------------------------------------- */
 
-static glia_status far_check(const glia_device *d, const glia_matrix *w, glia_dtype dtype, glia_err *err) {
-    (void)d, (void)dtype;
+static glia_status far_check(unsigned cpu_flags, const glia_matrix *w, glia_dtype dtype, glia_err *err) {
+    (void)cpu_flags, (void)dtype;
     if (w->format <= GLIA_WEIGHT_BF16) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED, "the far device has no product of %s weights",
                      glia_weight_traits[w->format].name);

@@ -84,18 +84,6 @@ static void close_device(glia_device *d) { free(d); }
 
 /* ---- weights ---------------------------------------------------------------- */
 
-static glia_status check(const glia_device *d, const glia_matrix *w, glia_dtype dtype, glia_err *err) {
-    glia_cpu_device like = *glia_cpu_of(d);
-    like.narrow = is_narrow(&like.k, dtype);
-    const glia_gemm_kernel *kernel = glia_cpu_gemm(&like, w);
-    if (like.narrow ? kernel->finish : kernel->store) return GLIA_OK;
-    return glia_fail(err, GLIA_ERR_UNSUPPORTED, "the %s kernels have no product of %s weights and %s rows",
-                     like.k.rung, glia_weight_traits[w->format].name,
-                     w->quantize_rows ? "int8"
-                     : like.narrow    ? "bfloat16"
-                                      : "float32");
-}
-
 static float most(const glia_device *d, const void *row, glia_dtype from, size_t n) {
     return glia_cpu_of(d)->k.absmax(row, from, n);
 }
@@ -158,6 +146,25 @@ static void norm(const glia_device *d, int thread, float *y, const float *x, siz
 
 /* ---- which kernels run ------------------------------------------------------ */
 
+/* The kernels of a device that is not open, of a model of `dtype`. */
+static glia_cpu_device sketch(unsigned cpu_flags, glia_dtype dtype) {
+    glia_cpu_device d = {0};
+    glia_kernels_init(&d.k, cpu_flags);
+    d.narrow = is_narrow(&d.k, dtype);
+    return d;
+}
+
+static glia_status check(unsigned cpu_flags, const glia_matrix *w, glia_dtype dtype, glia_err *err) {
+    const glia_cpu_device d = sketch(cpu_flags, dtype);
+    const glia_gemm_kernel *kernel = glia_cpu_gemm(&d, w);
+    if (d.narrow ? kernel->finish : kernel->store) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_UNSUPPORTED, "the %s kernels have no product of %s weights and %s rows",
+                     d.k.rung, glia_weight_traits[w->format].name,
+                     w->quantize_rows ? "int8"
+                     : d.narrow       ? "bfloat16"
+                                      : "float32");
+}
+
 /* The lowest rung whose table holds the same function at offset `at`. */
 static const char *rung_of(size_t at, unsigned flags) {
     glia_kernels chosen, lower;
@@ -181,9 +188,7 @@ static size_t gemm_at(const glia_cpu_device *d, const glia_matrix *w) {
 
 static int describe(glia_operation *list, unsigned cpu_flags, const glia_matrix *w,
                     const glia_device_shape *s) {
-    glia_cpu_device d = {0};
-    glia_kernels_init(&d.k, cpu_flags);
-    d.narrow = is_narrow(&d.k, s->dtype);
+    const glia_cpu_device d = sketch(cpu_flags, s->dtype);
     const bool int8_kv = s->kv_dtype == GLIA_DTYPE_I8; /* widened first */
     const bool wide_kv = int8_kv ? !d.narrow : s->kv_dtype == GLIA_DTYPE_F32;
     const struct {
@@ -223,13 +228,13 @@ const glia_device_ops glia_cpu = {
     .plan = plan,
     .tensor_shape = tensor_shape,
     .describe = describe,
+    .check = check,
     .map = glia_plan_map,
     .unmap = glia_plan_unmap,
     .upload = copy,
     .download = copy,
     .open = open_device,
     .close = close_device,
-    .check = check,
     .first_columns = glia_cpu_first_columns,
     .most = most,
     .pack = pack,

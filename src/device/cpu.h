@@ -41,7 +41,8 @@ typedef struct {
 static inline size_t glia_odd(size_t n) { return n | 1; }
 
 /* Floats from row to row of n floats: whole steps of 32, so that any layout of m rows fits in m strides, and
- * an odd number of cache lines, so that the same column of many rows does not fall into one set of a cache. */
+ * an odd number of cache lines, so that the same column of many rows does not fall into one set of a cache.
+ */
 static inline size_t glia_row_stride(size_t n) { return ((n + 31) / 32 * 2 + 1) * GLIA_PANEL; }
 /* Bytes from row to row of k int8, likewise an odd number of cache lines. */
 static inline size_t glia_i8_stride(size_t k) { return glia_odd((k + 63) / 64) * 64; }

@@ -178,6 +178,9 @@ struct glia_device_ops {
     /* Operations and their instruction sets with these formats: at most GLIA_OPERATIONS_MAX. */
     int (*describe)(glia_operation *list, unsigned cpu_flags, const glia_matrix *w,
                     const glia_device_shape *s);
+    /* Errors: GLIA_ERR_UNSUPPORTED if the device cannot multiply by w. `dtype` is that of the model's
+     * matrices that are not quantised. */
+    glia_status (*check)(unsigned cpu_flags, const glia_matrix *w, glia_dtype dtype, glia_err *err);
 
     /* Memory. Map allocates a plan's memory, zeroed; its addresses are the device's. */
 
@@ -194,8 +197,6 @@ struct glia_device_ops {
 
     /* Weights. Any thread; different columns at once. */
 
-    /* GLIA_ERR_UNSUPPORTED: this device cannot multiply by w, of a model of `dtype`. */
-    glia_status (*check)(const glia_device *d, const glia_matrix *w, glia_dtype dtype, glia_err *err);
     /* The columns [*from, *to), multiples of GLIA_SWIGLU_GROUP, that `thread` of `threads` should write
      * first, so that they lie in the memory of the thread that reads them first. */
     void (*first_columns)(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,

@@ -83,7 +83,7 @@ static const glia_tensor_dtype tensor_dtypes[GLIA_WEIGHT_FORMATS] = {
 };
 
 static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) {
-    const glia_matrix *m = glia_held_matrix(h, w), shape = glia_held_shape(h, w);
+    const glia_matrix *m = glia_held_matrix(h, w);
     char base[NAME] = "";
     if (glia_is_of_layer(h->fused->weight[0])) snprintf(base, sizeof base, "layers.%d.", h->layer);
     const size_t used = strlen(base);
@@ -92,7 +92,7 @@ static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) 
     else
         snprintf(base + used, sizeof base - used, "%s", h->fused->name);
     if (!m) {
-        strcpy(add_floats(l, glia_held_vector(h, w), w->device->matrix_bytes(&shape))->name, base);
+        strcpy(add_floats(l, glia_held_vector(h, w), glia_held_bytes(h, w))->name, base);
         return;
     }
     tensor *t = &l->tensor[l->n++];

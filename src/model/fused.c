@@ -123,6 +123,12 @@ glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
     return m;
 }
 
+size_t glia_held_bytes(const glia_held *h, const glia_weights *w) {
+    const glia_matrix m = glia_held_shape(h, w);
+    return glia_fused_is_vector(h->fused) ? w->device->columns(m.columns) * sizeof(float)
+                                          : w->device->matrix_bytes(&m);
+}
+
 static const void *member(const glia_held *h, const glia_weights *w) {
     return (glia_is_of_layer(h->fused->weight[0]) ? (const char *)&w->layer[h->layer] : (const char *)w) +
            h->fused->offset;

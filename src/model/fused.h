@@ -72,6 +72,8 @@ bool glia_held_next(glia_held *h, const glia_weights *w);
 
 /* The matrix without memory; a vector is a float32 matrix with k = 1. */
 glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w);
+/* Bytes of the matrix without its scales, or of the vector, in the device's memory. */
+size_t glia_held_bytes(const glia_held *h, const glia_weights *w);
 /* The rows and columns of fused->weight[i] that the rank holds in h. `w` must outlive them. */
 void glia_held_shards(glia_shard *rows, glia_shard *cols, const glia_held *h, int i, const glia_weights *w);
 /* How many ranks hold the same rows and columns of the model. */

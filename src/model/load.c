@@ -256,16 +256,6 @@ static void pack_all(void *arg, int thread) {
     free(s.lane);
 }
 
-/* Can the device multiply by every matrix? */
-static glia_status check_products(const loader *l, glia_err *err) {
-    glia_status status = GLIA_OK;
-    for (glia_held h = {0}; !status && glia_held_next(&h, l->w);) {
-        const glia_matrix m = glia_held_shape(&h, l->w);
-        if (h.fused->product != PRODUCT_NONE) status = l->device->ops->check(l->device, &m, l->w->dtype, err);
-    }
-    return status;
-}
-
 static glia_status open_source(loader *l, const char *dir, glia_err *err) {
     const glia_weights *w = l->w;
     return l->options->dummy ? glia_source_dummy(&l->source, w->spec, w->config, l->options->seed, err)
@@ -286,7 +276,6 @@ glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weigh
                               glia_err *err) {
     loader l = {.w = w, .options = options};
     glia_status status = w->device->open(&l.device, options->team, options->cpu_flags, NULL, NULL, 0, err);
-    if (!status) status = check_products(&l, err);
     if (!status) status = open_source(&l, dir, err);
     if (!status) status = make_jobs(&l, err);
     if (!status) status = pack_jobs(&l, dir, err);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "device/device.h"
+#include "base/product.h"
 #include "model/fused.h"
 
 glia_product glia_product_of(glia_weight_id id) {

@@ -23,26 +23,22 @@ static uint64_t size_of(glia_weight_format format) {
     return element == GLIA_DTYPE_F32 ? 4 : element == GLIA_DTYPE_I8 ? 1 : 2;
 }
 
-/* The matrix h, or its scales as a vector. */
-static glia_matrix shape_of(const glia_held *h, const glia_weights *w, bool scales) {
-    glia_matrix m = glia_held_shape(h, w);
-    if (scales) {
-        m.format = GLIA_WEIGHT_F32;
-        m.k = 1;
-    }
-    return m;
+/* Bytes of an element of h, or of a scale. */
+static uint64_t element_bytes(const glia_held *h, const glia_weights *w, bool scales) {
+    return scales ? sizeof(float) : size_of(glia_held_shape(h, w).format);
 }
 
 /* Bytes of the matrix, or of its scales, past the rows and columns of its weights. */
 static uint64_t padding(const glia_held *h, const glia_weights *w, bool scales) {
-    const glia_matrix m = shape_of(h, w, scales);
+    const glia_matrix m = glia_held_shape(h, w);
     size_t filled = 0;
     for (int i = 0; i < h->fused->n_weights; i++) {
         glia_shard rows, cols;
         glia_held_shards(&rows, &cols, h, i, w);
-        filled += glia_shard_size(&rows) * m.k;
+        filled += glia_shard_size(&rows) * (scales ? 1 : m.k);
     }
-    return w->device->matrix_bytes(&m) - filled * size_of(m.format);
+    return (scales ? w->device->scale_bytes(&m) : glia_held_bytes(h, w)) -
+           filled * element_bytes(h, w, scales);
 }
 
 /* How many elements of a dimension all ranks hold together. */
@@ -67,7 +63,7 @@ typedef struct {
 /* Add what all ranks hold of weight `i` of h, or of its scales, beyond one copy. */
 static void add_weight(tally *t, const glia_held *h, int i, bool scales) {
     const uint64_t times = (uint64_t)glia_held_copies(h, &t->rank);
-    const uint64_t size = size_of(shape_of(h, &t->rank, scales).format);
+    const uint64_t size = element_bytes(h, &t->rank, scales);
     const glia_weight_id id = h->fused->weight[i];
     glia_shard rows, cols;
     glia_held_shards(&rows, &cols, h, i, &t->rank);

@@ -40,7 +40,7 @@ static void make_plan(glia_weights *w, int region[N_REGIONS]) {
     size_t bytes[N_REGIONS] = {0};
     for (glia_held h = {0}; glia_held_next(&h, w);) {
         const glia_matrix m = glia_held_shape(&h, w);
-        add_bytes(&bytes[h.fused->region], w->device->matrix_bytes(&m));
+        add_bytes(&bytes[h.fused->region], glia_held_bytes(&h, w));
         add_bytes(&bytes[REGION_SCALES], w->device->scale_bytes(&m));
     }
     for (int r = 0; r < N_REGIONS; r++) {
@@ -74,7 +74,7 @@ static void bind(glia_weights *w, const int region[N_REGIONS]) {
     for (glia_held h = {0}; glia_held_next(&h, w);) {
         glia_matrix m = glia_held_shape(&h, w);
         const size_t scale_bytes = w->device->scale_bytes(&m);
-        m.data = take(&at[h.fused->region], w->device->matrix_bytes(&m));
+        m.data = take(&at[h.fused->region], glia_held_bytes(&h, w));
         if (scale_bytes) m.scale = take(&at[REGION_SCALES], scale_bytes);
         glia_held_bind(&h, w, &m);
     }
@@ -105,6 +105,16 @@ static glia_status check_limits(const glia_weights *w, glia_err *err) {
     return GLIA_OK;
 }
 
+/* Can the device multiply by every matrix? */
+static glia_status check_products(const glia_weights *w, unsigned cpu_flags, glia_err *err) {
+    glia_status status = GLIA_OK;
+    for (glia_held h = {0}; !status && glia_held_next(&h, w);) {
+        const glia_matrix m = glia_held_shape(&h, w);
+        if (h.fused->product != PRODUCT_NONE) status = w->device->check(cpu_flags, &m, w->dtype, err);
+    }
+    return status;
+}
+
 static glia_status map_artifact(glia_weights *w, const char *dir, const glia_weights_options *options,
                                 glia_err *err) {
     if (w->device->host_memory) return glia_artifact_map(w, dir, options, err);
@@ -127,6 +137,7 @@ glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_mo
                           options->quantize);
     if (options->device) w->device = options->device;
     glia_status status = check_limits(w, err);
+    if (!status) status = check_products(w, options->cpu_flags, err);
     if (!status) {
         w->layer = calloc((size_t)config->layers, sizeof *w->layer);
         if (!w->layer) status = glia_fail_nomem(err, (size_t)config->layers * sizeof *w->layer, "the layers");

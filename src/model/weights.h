@@ -39,7 +39,7 @@ struct glia_weights {
     const glia_quantize *quantize; /* NULL: nothing is quantised */
     glia_parallel parallel;
     glia_local local;              /* dimensions of this rank's matrices */
-    glia_dtype dtype;              /* of matrices that are not quantised: GLIA_DTYPE_F32 or GLIA_DTYPE_BF16 */
+    glia_dtype dtype;              /* of matrices that are not quantised: GLIA_DTYPE_F32, _BF16 or _F16 */
     const glia_device_ops *device; /* whose memory holds the weights */
     bool shares_head;              /* head is embed */
     /* Memory. */
