@@ -90,9 +90,10 @@ typedef void glia_warning_fn(void *user, const char *sentence);
 /* What fixes the memory of an engine. Zero-initialise, then set what differs. Zero
  * always means: as the model's neuron_config.json says (docs/CONFIG.md), else the default. */
 typedef struct {
-    glia_dtype kv_cache_dtype; /* AUTO: same as glia_options.dtype; I8: with a scale per position and head */
-    int batch_size;            /* sequences at once; 0: 1 */
-    int sequence_length;    /* prompt and output of one sequence; 0: 8192, or the model's own limit if less */
+    glia_dtype
+        kv_cache_dtype;  /* AUTO: BF16 for a BF16 model, else F32; I8: with a scale per position and head */
+    int batch_size;      /* sequences at once; 0: 1 */
+    int sequence_length; /* prompt and output of one sequence; 0: 8192, or the model's own limit if less */
     int prefill_chunk_size; /* prompt rows of one step; 0: 512 */
     int block_size;         /* positions in a KV cache block, a multiple of 32; 0: 64 */
     bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
