@@ -1,4 +1,4 @@
-/* glia.h - run Qwen3 and SmolLM3 from C: an immutable model, a mutable engine,
+/* glia.h - run Qwen3, SmolLM3, Qwen2 and Llama from C: an immutable model, a mutable engine,
  * requests with callbacks. The only header that an installed copy has.
  *
  *   glia_model_load -> glia_engine_create -> glia_engine_submit -> glia_engine_step
@@ -14,9 +14,9 @@
  *   engine thread   one thread at a time for each engine, usually the one that
  *                   steps; not from a callback unless the function says so.
  * Different engines may be used by different threads at once. With
- * glia_options.mpi, functions of the model and engine-thread functions are called
- * by the thread that loaded the model. No function may be called from a signal
- * handler. */
+ * glia_options.mpi, only the thread that called glia_model_load() may create, use and
+ * free engines and free the model; it may still submit and abort from other threads. No function may be
+ * called from a signal handler. */
 #ifndef GLIA_H
 #define GLIA_H
 
@@ -68,10 +68,11 @@ typedef enum {
 /* Linear layers as int8, quantised while loading. Embedding lookups, norms and biases never are. */
 typedef enum {
     GLIA_QUANTIZATION_NONE = 0,
-    GLIA_QUANTIZATION_INT8, /* weights only */
-    GLIA_QUANTIZATION_W8A8, /* and the rows they multiply, per token while running; the head's rows are not */
+    GLIA_QUANTIZATION_INT8, /* weights */
+    GLIA_QUANTIZATION_W8A8, /* weights, and the rows that they multiply except the head's; rows are quantised
+                             * per token while running */
 } glia_quantization;
-/* What shares a scale, the largest absolute value / 127. */
+/* Which weights share one scale. A scale is the largest absolute value / 127. */
 typedef enum {
     GLIA_QUANTIZATION_TYPE_DEFAULT = 0, /* per channel */
     GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
@@ -97,7 +98,7 @@ typedef struct {
     int prefill_chunk_size; /* prompt rows of one step; 0: 512 */
     int block_size;         /* positions in a KV cache block, a multiple of 32; 0: 64 */
     bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
-    int batch_size_needed, sequence_length_needed; /* what the caller's task needs: the default where not 0 */
+    int batch_size_needed, sequence_length_needed; /* what the task needs. Not 0: replaces the default */
 } glia_engine_options;
 
 /* What weights depend on. Zero-initialise, then set what differs; zero as above. */
@@ -129,8 +130,9 @@ typedef struct {
     glia_progress_fn *progress;
     glia_warning_fn *warning;
     void *user; /* argument of `progress` and `warning` */
-    /* Called where another process has ended while this process is inside MPI, which may never return.
-     * Says the sentence and ends the process. Runs on a thread of the library. May be NULL. */
+    /* The library calls this function on a thread of its own when another process has ended and this
+     * process is inside MPI, which may never return. The function must print the sentence and end the
+     * process. May be NULL. */
     void (*last_words)(const char *sentence);
 } glia_options;
 
@@ -274,8 +276,8 @@ typedef struct {
     glia_finish finish;      /* set on the last event of a request, which carries no token */
     const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */
 } glia_event;
-/* Called by the engine thread inside glia_engine_step(). May call glia_engine_submit(),
- * glia_request_abort() and glia_engine_wake(). */
+/* Called by the engine thread inside glia_engine_step(). It may call every any-thread
+ * function and glia_engine_get_stats(), and may not free the engine or its model. */
 typedef void glia_event_fn(void *user, const glia_event *event);
 
 /* Check the request and copy it. Nothing is computed until glia_engine_step(). *id (may be NULL) names

@@ -51,7 +51,7 @@ struct glia_model {
     glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
     glia_chat *chat;
     glia_token_ids eos; /* of generation_config.json, else config.json, else the tokenizer */
-    glia_dtype dtype;   /* of weights that are not quantised: F32 or BF16 */
+    glia_dtype dtype;   /* of weights that are not quantised: F32, BF16 or F16 */
     glia_quantize quantize;
     unsigned cpu_flags;
     int threads; /* of each rank */

@@ -16,8 +16,8 @@ glia_status glia_ranks_load(glia_model *m, const glia_options *o, glia_status ow
 
 /* Resolve the options of an engine into *s. Among processes, *out is a world for this
  * engine alone: rank 0's needs count, and all processes agree that their settings are
- * equal. The caller frees *out, also on failure; it is NULL if all ranks are of this
- * process. */
+ * equal. The caller owns *out, also on failure, until it passes it to glia_engine_open(), which
+ * takes it over. *out is NULL if all ranks are of this process. */
 glia_status glia_ranks_engine(glia_comm **out, glia_engine_settings *s, const glia_model *m,
                               const glia_engine_options *o, glia_err *err);
 

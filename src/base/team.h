@@ -21,7 +21,8 @@ enum { GLIA_THREADS_MAX = 1024, GLIA_TAKE_MAX = 0xffff };
  * a time runs a team. Errors: GLIA_ERR_ARGUMENT, GLIA_ERR_NOMEM, GLIA_ERR_IO. */
 glia_status glia_team_create(glia_team **out, int threads, glia_err *err);
 /* Team `i` of `of` teams of `threads` threads each that run at the same time. The teams
- * use different cores: together those of one team of all their threads. */
+ * use different cores. Together they use the cores that one team of `of` * threads
+ * threads would use. */
 glia_status glia_team_create_beside(glia_team **out, int threads, int i, int of, glia_err *err);
 void glia_team_free(glia_team *t);
 /* Bind the calling thread to the core reserved for thread 0. Only for a thread that
@@ -55,14 +56,17 @@ void glia_team_begin(glia_team *t, int thread);
 bool glia_team_take(glia_team *t, int thread, int owner, size_t n, size_t grain, size_t *from, size_t *to);
 
 /* Striped: item `at` lies in stripe at / unit, and stripes go to `of` owners in
- * rotation. The owner of item `at`; the number of the first n items that owner `i`
- * has; the k-th item of owner `i`, k = 0, 1, ... */
+ * rotation. */
+
+/* The owner of item `at`. */
 static inline int glia_stripe_owner(size_t at, size_t unit, int of) { return (int)(at / unit % (size_t)of); }
+/* How many of the first n items owner `i` has. */
 static inline size_t glia_stripe_count(size_t n, size_t unit, int i, int of) {
     const size_t cycle = unit * (size_t)of, before = unit * (size_t)i, rest = n % cycle;
     const size_t last = rest < before ? 0 : rest - before;
     return n / cycle * unit + (last < unit ? last : unit);
 }
+/* The k-th item of owner `i`, k = 0, 1, ... */
 static inline size_t glia_stripe_item(size_t k, size_t unit, int i, int of) {
     return (k / unit * (size_t)of + (size_t)i) * unit + k % unit;
 }

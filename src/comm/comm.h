@@ -2,8 +2,8 @@
  * broadcast and barrier, on all ranks or on a group of them.
  *
  * A glia_comm is one rank's handle of a group. Ranks are thread teams of one process
- * or MPI processes; callers cannot tell. The bits of a sum do not depend on it: every
- * element is added in rank order, whatever the algorithm.
+ * or MPI processes; callers cannot tell. The bits of a sum are the same for
+ * both kinds of ranks: every element is added in rank order, whatever the algorithm.
  *
  * A collective is called like an operation of the device: by every thread of every
  * rank of the group, with equal arguments and the thread's own `thread`. It waits

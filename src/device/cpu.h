@@ -37,7 +37,7 @@ typedef struct {
     size_t ld, step;
 } glia_layout;
 
-/* n, or the next odd number: of steps at odd distances few fall into one set of a cache. */
+/* n, or the next odd number. If steps are an odd distance apart, few of them fall into one cache set. */
 static inline size_t glia_odd(size_t n) { return n | 1; }
 
 /* Floats from row to row of n floats: whole steps of 32, so that any layout of m rows fits in m strides, and

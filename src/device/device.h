@@ -87,8 +87,8 @@ typedef struct {
     char *base;
     glia_dtype dtype; /* F32, BF16, or I8 with a scale for each position and head */
     int block_size, kv_heads, head_dim;
-    /* Members share positions: runs of `unit` positions belong to the members in turns, in blocks whose
-     * numbers modulo `members` are the member and divided by `members` the block here. 1: all are here. */
+    /* Runs of `unit` positions go to the members in rotation. Block b of a table is stored by member
+     * b % members, as its block b / members. members = 1: this rank stores all positions. */
     int members, member, unit;
 } glia_kv_layer;
 
@@ -121,8 +121,8 @@ typedef struct {
     size_t q_block;
 } glia_qkv;
 
-/* Where attention's results go: into o, or, with members, as softmax states into `states`: for each
- * block of heads states_bytes(block_heads * rows) bytes. */
+/* Where attention's results go. Without members: into o. With members: softmax states into `states`,
+ * states_bytes(block_heads * rows) bytes for each block of heads. */
 typedef struct {
     glia_activation o; /* GLIA_INPUT [rows, block_heads * head_dim]; the next block o_block floats later */
     size_t o_block;
@@ -272,8 +272,8 @@ static inline void glia_device_linear(const glia_device *d, int thread, const gl
     d->ops->linear(d, thread, in, w, out);
 }
 
-/* The two halves of glia_device_linear(). Where m rows for `w` are prepared: from `memory` on (the host's,
- * for collectives), or NULL: in the device's own buffers. */
+/* The two halves of glia_device_linear() prepare rows, then multiply them. This function says where m rows
+ * for w are to be written. memory: host memory, for a collective; NULL: the device's own buffers. */
 static inline glia_operand glia_device_operand(const glia_device *d, const glia_matrix *w, size_t m,
                                                void *memory) {
     return d->ops->operand(d, w, m, memory);

@@ -22,13 +22,13 @@ typedef struct {
 } glia_inbox;
 
 glia_status glia_inbox_open(glia_inbox *b, glia_err *err);
-/* All requests were removed. */
+/* Call it only after all requests were removed. */
 void glia_inbox_free(glia_inbox *b);
 
 /* ---- any thread ------------------------------------------------------------- */
 
-/* Give the request an id and put it in. On failure, which is that of glia_inbox_close(), it stays the
- * caller's. */
+/* Give the request an id and put it in. Fails with the error that glia_inbox_close() was given; the caller
+ * then still owns the request. */
 glia_status glia_inbox_put(glia_inbox *b, glia_request *r, uint64_t *id, glia_err *err);
 /* Mark the request as aborted, if it has not ended. */
 void glia_inbox_abort(glia_inbox *b, uint64_t id);

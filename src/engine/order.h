@@ -34,14 +34,16 @@ typedef struct {
 
 /* Words of the longest order, whole cache lines. */
 size_t glia_order_words(const glia_model_config *c, const glia_engine_limits *l);
-/* Words that the first broadcast carries: a decode step in which every sequence has a new block. */
+/* Words of the first broadcast: enough for a decode step in which every sequence gets a new block. */
 size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limits *l);
 /* Words of this order so far. */
 size_t glia_order_length(const int32_t *words);
 
-/* Write an order: begin; then of ORDER_STEP all tables, the batch and the uses; of ORDER_LOGITS the rows. */
+/* To write an order, call glia_order_begin(). For ORDER_STEP then write all tables, the batch and the uses.
+ * For ORDER_LOGITS write the rows. */
 void glia_order_begin(int32_t *words, glia_order_kind kind);
-/* Blocks [n] of a sequence whose entries in the block tables so far are `known`, from entry `first` on. */
+/* Write the entries of a sequence's row of the block tables that differ: its blocks [n] against `known`, what
+ * the ranks have so far. The row begins at entry `first` of the tables. */
 void glia_order_table(int32_t *words, const int32_t *known, int first, const int32_t *blocks, int n);
 void glia_order_batch(int32_t *words, const glia_run *run, int n);
 void glia_order_use(int32_t *words, const glia_logits_use *use, int n);

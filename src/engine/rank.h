@@ -38,7 +38,7 @@ typedef struct {
     size_t order_first; /* words of the first broadcast */
     unsigned n_orders;
     glia_sampler *sampler; /* [threads] */
-    char *found;           /* in the area: the glia_parts of this rank, one behind the other */
+    char *found;           /* in the area: this rank's glia_shard_top of each row, one behind the other */
     char *gathered;        /* on the leader: every rank's `found` */
     float *logits;         /* on the leader: [rows of logits, ranks * part] whole rows */
     /* Of the last step: */

@@ -4,7 +4,7 @@
  * the rows of its drafts, and then prompt rows up to the chunk size, oldest
  * sequence first. Waiting sequences are admitted in order, when a slot and all
  * the blocks that they can ever need are free, so none is preempted. The schedule
- * changes no token (DESIGN 1.1); it decides about time alone. */
+ * changes no token, only when a token is computed (README.md, promise 1). */
 #ifndef GLIA_ENGINE_SCHEDULER_H
 #define GLIA_ENGINE_SCHEDULER_H
 

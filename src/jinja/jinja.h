@@ -148,7 +148,7 @@ struct jiter {
 };
 
 struct jmacro {
-    const jnode *node; /* J_MACRO or J_CALL_BLOCK node */
+    const jnode *node; /* N_MACRO or N_CALL_BLOCK */
     jscope *scope;     /* the scope of the definition */
 };
 

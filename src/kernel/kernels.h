@@ -136,20 +136,19 @@ typedef void glia_gemm_fn(const glia_gemm *g);
 /* The kernels of one pair of formats; NULL: this rung has none. */
 typedef struct {
     glia_gemm_fn *store;  /* y = x W^T: reads out.y and ldy alone */
-    glia_gemm_fn *finish; /* bias, addend and epilogue included; results in steps; SwiGLU's rows are bfloat16
-                             and always in steps. Denormals count as zero. One or two rows for int8 weights
-                             are row-major */
+    glia_gemm_fn *finish; /* adds bias and addend and applies the epilogue. y is in steps as out.step says.
+                             SwiGLU writes bfloat16, always in steps. Denormals count as zero. If the weights
+                             are int8, one or two rows x must be row-major */
 } glia_gemm_kernel;
 
 /* Columns [first, first + n) of a row whose steps of 32 columns are `step` bytes apart = factor x,
  * [n], rounded to float32, then to bfloat16, to nearest even; denormals become zeros, -0 becomes 0. */
 typedef void glia_narrow_fn(void *row, size_t step, size_t first, const float *x, float factor, size_t n);
 
-/* q = row x [k] (F32 or BF16) in steps of *scale = the largest |x| / 127:
- * x * (127 / largest), rounded to nearest even, then zeros up to a multiple of
- * 64. All zeros with *scale = 0 where the largest is below 2^-120, with *scale =
- * NaN where an element is NaN or infinite. Steps of 64 bytes of q are q_step bytes
- * apart, those of x x_step; row-major 64. */
+/* Quantise row x [k] (F32 or BF16): *scale = the largest |x| / 127, and q = x *
+ * (127 / largest), rounded to nearest even, then zeros up to a multiple of 64. If the largest is below
+ * 2^-120, q and *scale are 0. If an element is NaN or infinite, q is 0 and *scale is NaN. The 64-byte pieces
+ * of q are q_step bytes apart, those of x x_step bytes; 64 if the row is in one piece. */
 typedef void glia_quantize_fn(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
                               glia_dtype from, size_t k);
 
@@ -204,13 +203,13 @@ typedef struct {
  *
  * score_j = scale * (q . k_j), scale > 0, in the linear's manner (a function of
  * head_dim); p_j = exp(score_j - m); l = sum p_j and o = sum p_j v_j, each in an
- * order that absolute positions alone decide, unseen keys adding exactly nothing
- * whatever bytes their columns hold. */
+ * order that absolute positions alone decide. An unseen key adds exactly nothing,
+ * whatever its bytes. */
 typedef void glia_attend_fn(glia_softmax out, const float *q, size_t ldq, size_t n,
                             const void *const tile[GLIA_SPAN_TILES + GLIA_TILES_AHEAD], const int16_t *lo,
                             const int16_t *hi, float scale, size_t head_dim);
 
-/* sum = sum (+) part, for n queries: with M = max(m, m'), each side scaled by
+/* Merge the softmax state `part` into `sum`, for n queries: with M = max(m, m'), each side scaled by
  * exp(m - M) and added. Merging a part with m = -inf changes no bit; merging
  * into an empty state gives the part's bits. Flash decoding, Dao et al. 2023. */
 typedef void glia_merge_fn(glia_softmax sum, glia_softmax part, size_t n, size_t head_dim);

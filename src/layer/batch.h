@@ -28,14 +28,14 @@ typedef enum {
 
 /* Neighbouring rows of one sequence at consecutive positions and slots. */
 typedef struct {
-    int seq;              /* row of the block table */
-    int position, slot;   /* of the first row */
-    int n;                /* rows, at least 1 */
-    bool tree;            /* the rows are a chain of a tree: each row's parent is the row before it, */
-    int parent;           /* and the first row's is this row of the batch, or -1. Not read without `tree` */
-    int adapter;          /* 0: none */
-    unsigned want;        /* glia_want bits of every row, */
-    bool last;            /* or of the last row alone */
+    int seq;            /* row of the block table */
+    int position, slot; /* of the first row */
+    int n;              /* rows, at least 1 */
+    bool tree;   /* the rows are a chain of a tree: the parent of each row but the first is the row before */
+    int parent;  /* the parent of the first row, a row of the batch or -1; ignored without `tree` */
+    int adapter; /* 0: none */
+    unsigned want;        /* glia_want bits */
+    bool last;            /* `want` applies to the last row only */
     const int32_t *token; /* [n] */
 } glia_run;
 

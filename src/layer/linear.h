@@ -3,13 +3,13 @@
  * Names are Megatron's: a column-parallel layer cuts its outputs, so each rank
  * has columns of the product and nothing is added; a row-parallel layer cuts
  * its inputs, so each rank has a summand and the ranks add them up, in their
- * order. All threads of all ranks call these alike; a team barrier stands before
- * another thread's share is read, as behind device operations. One rank alone
- * goes the same way without collectives.
+ * order. All threads of all ranks call these functions with equal arguments. As after
+ * a device operation, the caller puts a team barrier before a thread reads what
+ * another thread wrote. One rank alone runs the same code without collectives.
  *
  * Between blocks the residual stream of many rows is spread over the ranks
- * (sequence parallelism): each holds, sums and norms only its rows. It is a
- * schedule: the bits are those of the residual stream held by all. */
+ * (sequence parallelism): each rank holds, sums and norms only its rows. Spreading
+ * is a schedule: the bits are the same as if every rank held all rows. */
 #ifndef GLIA_LAYER_LINEAR_H
 #define GLIA_LAYER_LINEAR_H
 
@@ -27,7 +27,8 @@ typedef struct {
     size_t ld_hidden;
     int m;
     bool spread;
-    char *area[2]; /* operands of collectives, in turns: glia_parallel_area_bytes() each */
+    char *area[2]; /* two buffers for operands of collectives, used alternately: glia_parallel_area_bytes()
+                      each */
     unsigned turn;
 } glia_walk;
 
@@ -35,7 +36,7 @@ typedef struct {
 bool glia_rows_are_many(const glia_parallel *p, int m);
 /* The rows [*from, *to) of the residual stream that this rank holds. */
 void glia_held_rows(const glia_walk *w, size_t *from, size_t *to);
-/* Bytes of one of the two parts of the area for up to max_rows rows, a multiple of 64. */
+/* Bytes of one of the area's two buffers for up to max_rows rows, a multiple of 64. */
 size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows);
 /* Floats from row to row of the residual stream on a device of this kind: room for what any rank's product
  * writes. */
@@ -47,15 +48,15 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 /* out <- RMSNorm of the residual stream through this rank's columns. */
 void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                           const glia_linear_out *out);
-/* The first half of glia_column_parallel() where rows are spread: the normed rows that the ranks of `group`
- * hold together, m in all, gathered as `matrix` reads them; a barrier stands behind. */
+/* For spread rows, the first half of glia_column_parallel(). Norm this rank's rows and gather the m rows of
+ * all ranks of `group`, in the format that `matrix` multiplies. A barrier follows. */
 glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
                               const glia_matrix *matrix);
 /* hidden += x [m, its inputs], GLIA_INPUT, through every rank's rows of the matrix, and the bias. */
 void glia_row_parallel(glia_walk *w, const glia_activation *x, const glia_matrix *matrix, const float *bias);
-/* Multiply m rows by every shard that the ranks of `group` hold, `shards` each, and add this rank's rows of
- * the sum to hidden. The result is bit-identical to one shard per rank. x: the rows for the first shard,
- * GLIA_INPUT; those for the next shard begin m strides later. */
+/* Each rank of `group` holds `shards` shards of a matrix. Multiply m rows by all of them and add this rank's
+ * rows of the sum to hidden. The result is bit-identical to one shard per rank. x: the rows for the first
+ * shard, GLIA_INPUT; those for the next shard begin m strides later. */
 void glia_row_parallel_parts(glia_walk *w, glia_comm *group, const glia_activation *x,
                              const glia_matrix *shard, int shards, const float *bias);
 /* out [n, ld_hidden] <- rows row[n] of the residual stream, on every rank; a barrier stands behind.

@@ -27,16 +27,17 @@ enum { GLIA_FLASH_UNIT = 64 };
 /* Dimensions of one rank's matrices, padding included: the same on every rank. */
 typedef struct {
     glia_head_cut cut;
-    /* Shards of query heads that the rank holds, and which of them is its own: with context
-     * parallelism all of its union's, cp_degree * (rank / cp_degree) first; else one. */
+    /* cp: shards of query heads that the rank holds. With context parallelism these are the cp_degree
+     * shards of its union, beginning with number cp_degree * (rank / cp_degree); else 1. shard: which of
+     * them is the rank's own. */
     int cp, shard;
     glia_head_cut kv_cut; /* of KV heads: glia_cp_union(), whose rank is rank / cp_degree */
     int heads, kv_heads;  /* of one shard; of the rank, or its union */
     size_t q, kv;         /* columns of them */
     size_t ffn, vocab;    /* columns of gate and of up; of the head */
     size_t embed_vocab, embed_hidden;
-    /* Neighbouring ranks, from rank - member on, that share the positions of their KV heads: they
-     * hold the same heads, and each attends with the query heads of all over its own positions. */
+    /* Flash decoding: the `members` neighbouring ranks from rank - member on hold the same KV heads and
+     * share their positions. Each attends with the query heads of all members over its own positions. */
     int members, member;
 } glia_local;
 glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p);

@@ -1,12 +1,11 @@
 /* rope.h - rotary position embeddings: every rope type, as tables.
  *
  * Frequencies are rounded to float32 step by step as Transformers does, and so
- * is position times frequency: the angle is then that of the reference, which
- * "exactly as Transformers answers" needs at long positions, and the cosine of
- * that angle is correctly rounded. docs/MODEL.md has the measurement.
+ * is position times frequency. So the angle equals Transformers' angle, also at
+ * long positions, and the cosine of that angle is correctly rounded. docs/MODEL.md has the measurement.
  *
  * Transformers lets `dynamic` and `longrope` change their frequencies as a
- * sequence grows, so that a token's logits depend on when it was computed.
+ * sequence grows, so that a token's logits depend on when the token was computed.
  * Here the planned sequence length decides, once. */
 #ifndef GLIA_LAYER_ROPE_H
 #define GLIA_LAYER_ROPE_H

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* ---- even parts: columns, rows, vocabulary, rows of a batch ---------------- */
+/* ---- even parts: columns, rows of a weight, vocabulary ---------------- */
 
 static inline size_t glia_even_size(size_t n, int ranks) { return (n + (size_t)ranks - 1) / (size_t)ranks; }
 /* The things [*from, *to) that `rank` really holds. */
@@ -77,8 +77,8 @@ bool glia_shard_next(const glia_shard *s, glia_span *span);
 /* ---- flash decoding: the positions of a KV head that ranks would copy -------- */
 
 /* `group` = ranks / kv_heads neighbours share a KV head (GLIA_HEADS_REPLICATE);
- * runs of positions go to its members in turns (glia_stripe_owner() of base/team.h),
- * whole blocks of the cache; NxDI's runs are single positions. */
+ * runs of positions go to the members in rotation (glia_stripe_owner() of base/team.h).
+ * A run is one or more whole cache blocks. In NxDI a run is one position. */
 int glia_flash_group(const glia_head_cut *c);
 
 /* ---- context parallelism: the rows of a prompt over `degree` ranks ----------- */
@@ -89,16 +89,16 @@ int glia_flash_group(const glia_head_cut *c);
 static inline int glia_cp_place(int rank, int degree) { return rank % degree; }
 static inline int glia_cp_width_place(int rank, int degree) { return rank / degree; }
 
-/* How unions hold KV heads, shared ones once where every union can: union w has
- * `kv` of them, the i-th is the model's head glia_kv_head(result, w * kv + i), and its
- * query head j < q = degree * c->q attends with the j / (q / kv)-th. Not for
- * glia_q_head(): query heads stand as in the shards. */
+/* The KV heads of a union. A head that several of its shards use is stored once, if
+ * every union can do so. Union w's i-th KV head is the model's head
+ * glia_kv_head(result, w * kv + i). Its query head j < q = degree * c->q uses KV head
+ * j / (q / kv). Query heads stay as in the shards, so glia_q_head() does not take the result. */
 glia_head_cut glia_cp_union(const glia_head_cut *c, int degree);
 
 /* n rows of a batch, padded so that `ranks` divides n. Each place attends with n /
  * degree of them: contiguous: side by side; strided: row i with place i % degree,
- * which balances causal work. Each rank holds n / ranks: of its place's, as many as
- * its union's turn. In rank order, rank 0's rows stand first, then rank 1's, ... */
+ * which balances causal work. Between blocks rank r holds n / ranks of the rows
+ * of its place: slice number r / degree. In rank order, rank 0's rows come first, then rank 1's, ... */
 
 /* Where batch row i < n stands in rank order. */
 size_t glia_cp_index(bool strided, size_t n, int ranks, int degree, size_t i);

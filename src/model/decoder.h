@@ -31,8 +31,8 @@ typedef struct {
     int max_hidden;      /* rows of a batch whose hidden state is wanted, or 0 */
     int max_residual;    /* rows of a batch whose residual stream is wanted, or 0 */
     int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* kept after these layers */
-    const glia_device_ops
-        *device; /* whose memory is planned; NULL: the CPU. Of a decoder: its weights' device */
+    const glia_device_ops *device; /* the device whose memory is planned; NULL: the CPU. A decoder uses the
+                                    * device of its weights */
 } glia_decoder_limits;
 
 /* Add to *plan what a decoder of one rank allocates, without mapping it. */

@@ -6,21 +6,21 @@
 #include "layer/linear.h"
 #include "model/weights.h"
 
-/* A step whose rows are parted among ranks (context parallelism): n rows in all, a
- * multiple of the ranks, those past the batch's standing for nothing. */
+/* A step whose rows are split among ranks (context parallelism). It has n rows, padded
+ * to a multiple of the ranks. Rows behind the batch's rows are padding. */
 typedef struct {
     bool on;
     int n;
-    int32_t *token;   /* of the batch, in rank order */
-    glia_rows mine;   /* this place's rows that are real */
-    glia_rows stored; /* all rows as their keys and values are gathered; slot -1: none */
-    int32_t *numbers; /* [7, n] what these point to */
+    int32_t *token;   /* tokens of the batch in rank order */
+    glia_rows mine;   /* the rows that this rank attends with, without padding */
+    glia_rows stored; /* all rows in the order in which keys and values are gathered; slot -1: padding */
+    int32_t *numbers; /* [7, n] memory of the arrays above */
 } glia_parted;
 
 /* Rows of the residual stream of which something is wanted. */
 typedef struct {
     const int32_t *logits, *hidden, *residual;
-    int32_t *numbers; /* what these point to where rows are parted */
+    int32_t *numbers; /* memory of the arrays above where rows are split among ranks */
 } glia_wanted_rows;
 
 struct glia_decoder {
@@ -32,10 +32,10 @@ struct glia_decoder {
     glia_kv_cache kv;
     glia_local local;
     glia_comm *comm;       /* NULL: one rank alone */
-    glia_comm *members;    /* those that share the positions of a KV head; NULL: none do */
+    glia_comm *members;    /* flash decoding: the ranks that share the positions of a KV head; else NULL */
     glia_comm *row_group;  /* with context parallelism, ranks with the same rows; else NULL */
     glia_comm *head_group; /* ranks with the same heads */
-    char *area[2];         /* operands of collectives, in turns */
+    char *area[2];         /* two buffers for operands of collectives, used alternately */
     unsigned turn;
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
     int threads;
@@ -44,7 +44,8 @@ struct glia_decoder {
     float *host_logits, *host_normed, *host_residual; /* copies for the host, or the same memory */
     float *normed, *residual;   /* [max_hidden], [layers, max_residual] rows, ld_hidden floats apart */
     float *group_q;             /* [rows, ld_group] q of all members */
-    char *states, *states_area; /* softmax states, a block for each member: theirs for us, ours for them */
+    char *states, *states_area; /* softmax states, one block per member: received for this rank's queries;
+                                 * computed here, to be sent */
     size_t ld_group;
     float *all_kv; /* [rows, k and v] gathered, with context parallelism */
     float *cos, *sin;
@@ -57,7 +58,8 @@ struct glia_decoder {
 size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
 size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
 
-/* The attention block of a layer: hidden += attention of its norm. Barriers inside, and behind it. */
+/* The attention block of a layer: hidden += attention of the normed hidden. Barriers stand inside and behind.
+ */
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows);
 
 /* Lay a batch's rows out to be parted. */

@@ -26,7 +26,8 @@ typedef enum {
     N_REGIONS,
 } glia_fused_region;
 
-/* How many a rank holds, and which rows and columns of the model. A union is the group of ranks that share
+/* How many matrices a rank holds for one row of the table, and which rows and columns of the model they
+ * contain. A union is the group of ranks that share
  * the rows of a prompt (layer/shard.h). */
 typedef enum {
     HOLD_OWN,        /* one: the rank's own rows or columns */

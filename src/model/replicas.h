@@ -14,7 +14,7 @@ typedef enum {
     GLIA_REPLICA_HEADS,  /* zeros: padding to whole heads */
     GLIA_REPLICA_PARTS, /* zeros: padding to equal shards of the feed-forward, the vocabulary, the hidden size
                          */
-    GLIA_REPLICA_PANELS, /* zeros: padding of columns (glia_pack_width()), on every rank */
+    GLIA_REPLICA_PANELS, /* zeros: padding of columns to the device's columns(), on every rank */
     N_REPLICAS
 } glia_replica;
 const char *glia_replica_name(glia_replica r); /* for users: "copies of key-value heads" */
