@@ -73,7 +73,7 @@ static void test_head_rules(void **state) {
 /* The row at each position of the shard, from its spans; -1: padding. Checks order and
  * bounds of the spans. */
 static size_t rows_of(const glia_shard *s, ptrdiff_t *row) {
-    glia_span span = {0};
+    glia_slice span = {0};
     size_t read = 0, end = s->at, before_from = 0, before_n = 0;
     for (size_t i = 0; i < glia_shard_size(s); i++) row[i] = -1;
     while (glia_shard_next(s, &span)) {
@@ -182,7 +182,7 @@ static void project(int qkv[ROWS][COLUMNS], const toy *m, const glia_head_cut *c
                               .ranks = c->ranks,
                               .rank = rank,
                               .at = at};
-        glia_span span = {0};
+        glia_slice span = {0};
         while (glia_shard_next(&s, &span))
             for (size_t i = 0; i < span.n; i++)
                 for (int t = 0; t < ROWS; t++)
@@ -199,7 +199,7 @@ static void add_output(long *y, const toy *m, const glia_head_cut *c, int rank, 
                           .head_dim = DIM,
                           .ranks = c->ranks,
                           .rank = rank};
-    glia_span span = {0};
+    glia_slice span = {0};
     while (glia_shard_next(&s, &span))
         for (size_t i = 0; i < span.n; i++)
             for (int h = 0; h < HIDDEN; h++) y[h] += m->w_o[h][span.from + i] * o[span.to + i];

@@ -42,7 +42,7 @@ static void write_note(note *n, const glia_engine_options *o) {
     size_t len;
     memset(n, 0, sizeof *n);
     n->needs = needs_of(o);
-    if (glia_read_file(&text, &len, "/proc/sys/kernel/random/boot_id", 4096, NULL) == GLIA_OK) {
+    if (!glia_read_file(&text, &len, "/proc/sys/kernel/random/boot_id", 4096, NULL)) {
         snprintf(n->machine, sizeof n->machine, "%s", text);
         free(text);
     }

@@ -40,16 +40,22 @@ static size_t scratch_bytes(const glia_device_shape *s) {
     return (bytes + 4095) / 4096 * 4096;
 }
 
-enum { REGION_OPERAND, REGION_SCRATCH, REGION_ROWS_I8, REGION_ROWS_SCALE };
+/* Indices of the device's regions in a plan. */
+typedef struct {
+    int operand, scratch, rows_i8, rows_scale;
+} regions;
 
-static int plan(glia_plan *p, const glia_device_shape *s) {
+static regions add_regions(glia_plan *p, const glia_device_shape *s) {
     const size_t operands = glia_cpu_operand_rows(s->operand_rows, s->threads);
-    const int first = glia_plan_add(p, "normed input", operands * glia_row_stride(s->hidden), sizeof(float));
-    glia_plan_add(p, "scratch of threads", (size_t)s->threads, scratch_bytes(s));
-    glia_plan_add(p, "int8 rows", s->quantize_rows ? operands : 0, glia_i8_stride(s->widest));
-    glia_plan_add(p, "int8 rows' scales", s->quantize_rows ? operands : 0, sizeof(float));
-    return first;
+    regions r;
+    r.operand = glia_plan_add(p, "normed input", operands * glia_row_stride(s->hidden), sizeof(float));
+    r.scratch = glia_plan_add(p, "scratch of threads", (size_t)s->threads, scratch_bytes(s));
+    r.rows_i8 = glia_plan_add(p, "int8 rows", s->quantize_rows ? operands : 0, glia_i8_stride(s->widest));
+    r.rows_scale = glia_plan_add(p, "int8 rows' scales", s->quantize_rows ? operands : 0, sizeof(float));
+    return r;
 }
+
+static int plan(glia_plan *p, const glia_device_shape *s) { return add_regions(p, s).operand; }
 
 /* ---- memory ----------------------------------------------------------------- */
 
@@ -72,10 +78,12 @@ static glia_status open_device(glia_device **out, glia_team *team, unsigned cpu_
     if (!s) return GLIA_OK;
     d->narrow = is_narrow(&d->k, s->dtype);
     d->scratch_bytes = scratch_bytes(s);
-    d->operand = glia_plan_at(p, first + REGION_OPERAND);
-    d->scratch = glia_plan_at(p, first + REGION_SCRATCH);
-    d->rows_i8 = glia_plan_at(p, first + REGION_ROWS_I8);
-    d->rows_scale = glia_plan_at(p, first + REGION_ROWS_SCALE);
+    glia_plan alone = {0};
+    const regions r = add_regions(&alone, s); /* the first is number 0 */
+    d->operand = glia_plan_at(p, first + r.operand);
+    d->scratch = glia_plan_at(p, first + r.scratch);
+    d->rows_i8 = glia_plan_at(p, first + r.rows_i8);
+    d->rows_scale = glia_plan_at(p, first + r.rows_scale);
     d->ld_operand = glia_row_stride(d->narrow ? (s->hidden + 1) / 2 : s->hidden);
     return GLIA_OK;
 }

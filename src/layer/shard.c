@@ -76,20 +76,20 @@ ptrdiff_t glia_shard_source(const glia_shard *s, size_t i) {
     return head < 0 ? -1 : (ptrdiff_t)head * s->head_dim + (ptrdiff_t)(whole % (size_t)s->head_dim);
 }
 
-bool glia_shard_next(const glia_shard *s, glia_span *span) {
+bool glia_shard_next(const glia_shard *s, glia_slice *slice) {
     const size_t size = glia_shard_size(s), head = (size_t)s->head_dim;
     const bool by_head = s->kind == GLIA_SHARD_Q || s->kind == GLIA_SHARD_KV;
-    size_t i = span->n ? span->to + span->n - s->at : 0;
+    size_t i = slice->n ? slice->to + slice->n - s->at : 0;
     while (i < size && glia_shard_source(s, i) < 0) i += by_head ? head : size;
     if (i >= size) return false;
-    span->to = s->at + i;
-    span->from = (size_t)glia_shard_source(s, i);
-    if (s->kind == GLIA_SHARD_ALL) span->n = size;
-    if (s->kind == GLIA_SHARD_EVEN) span->n = s->n - span->from < size ? s->n - span->from : size;
+    slice->to = s->at + i;
+    slice->from = (size_t)glia_shard_source(s, i);
+    if (s->kind == GLIA_SHARD_ALL) slice->n = size;
+    if (s->kind == GLIA_SHARD_EVEN) slice->n = s->n - slice->from < size ? s->n - slice->from : size;
     if (by_head)
-        for (span->n = head;
-             i + span->n < size && glia_shard_source(s, i + span->n) == (ptrdiff_t)(span->from + span->n);)
-            span->n += head;
+        for (slice->n = head; i + slice->n < size &&
+                              glia_shard_source(s, i + slice->n) == (ptrdiff_t)(slice->from + slice->n);)
+            slice->n += head;
     return true;
 }
 

@@ -63,16 +63,16 @@ typedef struct {
 /* Rows [to, to + n) of the rank's tensor are rows [from, from + n) of the model's. */
 typedef struct {
     size_t to, from, n;
-} glia_span;
+} glia_slice;
 
 /* Rows of the rank's part, padding included: the same on every rank. */
 size_t glia_shard_size(const glia_shard *s);
 /* The model's row that is row `i` of the part (0 .. size - 1), or -1: zeros. */
 ptrdiff_t glia_shard_source(const glia_shard *s, size_t i);
-/* The spans of a part in ascending order of `to`, as long as they can be: call
- * with *span zeroed, then with the last one, until false. Rows that no span
- * covers are zeros, and rows in no span need not be read. */
-bool glia_shard_next(const glia_shard *s, glia_span *span);
+/* The slices of a rank's tensor in ascending order of `to`, each as long as it can be. Zero *slice, then call
+ * until it returns false. Rows that no slice covers are zeros, and the model's rows in no slice need not be
+ * read. */
+bool glia_shard_next(const glia_shard *s, glia_slice *slice);
 
 /* ---- flash decoding: the positions of a KV head that ranks would copy -------- */
 

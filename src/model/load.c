@@ -66,7 +66,7 @@ static glia_weight_ref ref_of(const glia_weights *w, const glia_held *h, int i) 
 
 /* The rank's first column of whole rows, and the end of the last. */
 static void find_hull(pack_job *job) {
-    glia_span s = {0};
+    glia_slice s = {0};
     for (bool first = true; glia_shard_next(&job->cols, &s); first = false) {
         if (first || s.from < job->from) job->from = s.from;
         if (s.from + s.n > job->to) job->to = s.from + s.n;
@@ -139,7 +139,7 @@ static const char *whole_row(const loader *l, const pack_job *job, const part *p
  * is, else a copy in `to`. */
 static const void *slice(const pack_job *job, const char *whole, bool stays, float *to) {
     const size_t size = job->format.dtype == GLIA_DTYPE_F32 ? 4 : 2;
-    glia_span s = {0};
+    glia_slice s = {0};
     bool more = glia_shard_next(&job->cols, &s);
     if (stays && more && s.n == job->shape.k) return whole + s.from * size;
     memset(to, 0, job->shape.k * size);

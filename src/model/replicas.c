@@ -45,7 +45,7 @@ static uint64_t padding(const glia_held *h, const glia_weights *w, bool scales) 
 static uint64_t held_by_all(glia_shard s) {
     uint64_t sum = 0;
     for (s.rank = 0; s.rank < s.ranks; s.rank++)
-        for (glia_span span = {0}; glia_shard_next(&s, &span);) sum += span.n;
+        for (glia_slice span = {0}; glia_shard_next(&s, &span);) sum += span.n;
     return sum;
 }
 
