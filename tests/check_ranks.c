@@ -403,6 +403,34 @@ static void test_failure(void **state) {
     }
 }
 
+/* A score is the first call that meets the failure of a rank: the next step ends the requests. */
+static void test_failed_score(void **state) {
+    (void)state;
+    running r = start(
+        models[0], &(glia_options){.tensor_parallel_size = 2,
+                                   .threads = 1,
+                                   .engine = &(glia_engine_options){.sequence_length = 64, .batch_size = 2}});
+    const glia_sampling s = sampling_of(0, 50);
+    const int32_t ids[] = {1, 2};
+    answer a[2] = {0}; /* one runs, no step has seen the other */
+    glia_err err = {0};
+    size_t left = 0;
+    submit(&r, "Once upon a time", &s, &a[0]);
+    assert_int_equal(glia_engine_step(r.e, &left, &err), GLIA_OK);
+    submit(&r, "Once upon a time", &s, &a[1]);
+    fail_later(r.e->followers.world[1]);
+    assert_int_equal(glia_engine_score(r.e, ids, 2, on_logits, NULL, &err), GLIA_ERR_IO);
+    assert_true(a[0].ends == 0 && a[1].ends == 0 && glia_engine_wait(r.e, 0));
+    assert_int_equal(glia_engine_step(r.e, &left, &err), GLIA_ERR_IO);
+    assert_string_equal(err.msg, "rank 1: out of luck");
+    assert_int_equal(left, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_true(a[i].ends == 1 && a[i].finish == GLIA_FINISH_ABORT);
+        glia_buf_free(&a[i].text);
+    }
+    stop(&r);
+}
+
 /* Impossible settings fail at once, and leave nothing allocated. */
 static void test_errors(void **state) {
     (void)state;
@@ -498,9 +526,9 @@ static void test_bytes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_same_bits), cmocka_unit_test(test_score),
-        cmocka_unit_test(test_requests),    cmocka_unit_test(test_ties),      cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_errors),      cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_same_tokens),  cmocka_unit_test(test_same_bits), cmocka_unit_test(test_score),
+        cmocka_unit_test(test_requests),     cmocka_unit_test(test_ties),      cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_failed_score), cmocka_unit_test(test_errors),    cmocka_unit_test(test_bytes),
     };
     return check_run_group("ranks", tests);
 }

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "base/cpu.h"
-
 #include "engine/engine_impl.h"
 
 /* ---- memory --------------------------------------------------------------- */
@@ -357,6 +356,15 @@ static glia_status deliver_all(glia_engine *e, glia_err *err) {
     return status;
 }
 
+static glia_status step(glia_engine *e, glia_err *err) {
+    const bool aborts = glia_inbox_take_aborts(&e->inbox); /* a later abort is found in the next step */
+    take_requests(e);
+    if (aborts)
+        for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
+    const glia_status status = glia_leader_plan_step(&e->leader) ? take(e, err) : GLIA_OK;
+    return status ? status : deliver_all(e, err);
+}
+
 /* No step can follow: end every request. */
 static void abort_all(glia_engine *e) {
     take_requests(e);
@@ -365,20 +373,11 @@ static void abort_all(glia_engine *e) {
 
 GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err) {
     assert(!e->stepping); /* not from a callback */
-    *left = glia_inbox_count(&e->inbox);
-    glia_status status = glia_engine_leads(e, err);
-    if (status) return status;
     e->stepping = true;
     glia_guard_enter();
-    const bool aborts = glia_inbox_take_aborts(&e->inbox); /* a later abort is found in the next step */
-    take_requests(e);
-    if (aborts)
-        for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
-    if (glia_leader_plan_step(&e->leader)) status = take(e, err);
-    if (status)
-        abort_all(e);
-    else
-        status = deliver_all(e, err);
+    glia_status status = glia_engine_leads(e, err);
+    if (!status) status = step(e, err);
+    if (e->dead.status) abort_all(e); /* the step failed, or before it a score or a measurement */
     glia_guard_leave();
     e->stepping = false;
     *left = glia_inbox_count(&e->inbox);
