@@ -66,8 +66,11 @@ glia_status glia_comm_check(const glia_comm *c, glia_err *err) {
 
 /* ---- groups ------------------------------------------------------------------ */
 
+/* Rounds that a waiting thread spins: none if the ranks of this machine have more threads than cores, or than
+ * the CPU quota. */
 static int spins(const glia_world *w, int threads) {
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const long machine = sysconf(_SC_NPROCESSORS_ONLN), quota = glia_cores_quota("");
+    const long cores = quota < machine ? quota : machine;
     return threads > glia_cores_available() || (long)w->local * threads > cores ? 0 : SPINS;
 }
 
@@ -78,7 +81,6 @@ static glia_comm *new_group(glia_world *w, int size, int threads) {
     memset(c, 0, sizeof *c);
     c->world = w;
     c->threads = threads;
-    c->spins = spins(w, threads);
     c->member = calloc((size_t)size, sizeof *c->member);
     c->arrivals = aligned_alloc(GLIA_LINE, (size_t)threads * sizeof *c->arrivals);
     c->team = aligned_alloc(GLIA_LINE, sizeof *c->team);
@@ -102,6 +104,7 @@ void glia_comm_choose(glia_comm *c) {
     for (int i = 0; i < c->size; i++) seen &= c->world->gates[c->member[i]] != NULL;
     c->table = &glia_comm_shared_table;
     c->name = c->size == 1 ? "single" : c->world->name;
+    c->spins = spins(c->world, c->threads);
 #ifdef GLIA_HAVE_MPI
     if (!seen) {
         c->table = &glia_comm_messages_table;

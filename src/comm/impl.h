@@ -115,7 +115,8 @@ glia_world *glia_world_new(const glia_world_table *table, const char *name, int 
 void glia_world_free(glia_world *w);
 /* The handle of one of its ranks, for one thread. */
 glia_status glia_comm_new(glia_comm **out, glia_world *w, int rank, glia_err *err);
-/* Choose the collectives of a group, by the gates that this process maps. */
+/* Choose the collectives of a group by the gates that this process maps, and how its threads wait by the
+ * number of ranks on this machine. */
 void glia_comm_choose(glia_comm *c);
 /* Free the handle itself. */
 void glia_comm_drop(glia_comm *c);

@@ -150,6 +150,7 @@ static void tell(glia_world *w, const char *sentence) {
  * the world while another copies it, which counts as a failure of the one that leaves. */
 static bool all_agree(glia_comm *c, char next) {
     char sentence[64], *all = malloc((size_t)c->size);
+    if (!all) glia_comm_fail(c, "no memory to ask what the ranks do next");
     const bool there = all && !glia_world_failed(c->world) && exchange(c, &next, 1, all);
     int leaves = -1, copies = -1;
     for (int i = 0; there && i < c->size; i++) *(all[i] == LEAVE ? &leaves : &copies) = i;
