@@ -176,17 +176,21 @@ static int default_sequence(const glia_model_config *c, int longest) {
     return most < DEFAULT_SEQUENCE_LENGTH ? most : DEFAULT_SEQUENCE_LENGTH;
 }
 
+static int default_threads(const glia_model *m) {
+    const int here = m->world ? 1 : m->setting[SET_TP].value, places = m->places > 1 ? m->places : 1;
+    const int each = glia_cores_available() / (here * places);
+    return each > 1 ? each : 1;
+}
+
 static int default_of(const glia_model *m, glia_setting_id id) {
     const glia_model_config *c = &m->config;
-    const int here = m->world ? 1 : m->setting[SET_TP].value, cores = glia_cores_available();
-    const int places = m->places > 1 ? m->places : 1;
     switch (id) {
     case SET_DTYPE: return c->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     case SET_TP: return m->world ? glia_comm_size(m->world) : 1;
     case SET_VOCAB_PARALLEL: return c->tied_head;
     case SET_SEQUENCE_PARALLEL:
     case SET_CONTEXT_PARALLEL: return 1;
-    case SET_THREADS: return cores > here * places ? cores / (here * places) : 1;
+    case SET_THREADS: return default_threads(m);
     default: return 0;
     }
 }
