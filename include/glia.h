@@ -111,11 +111,12 @@ typedef struct {
                                          * each named by one or more consecutive parts of its dotted
                                          * name; NULL: every linear layer is quantised, the head too */
     bool dummy;                         /* random weights; the directory needs only config.json */
-    int threads;                        /* of each rank; 0: the rank's share of the cores of this process */
+    int threads;                        /* of each rank; 0: the rank's share of the cores that this process
+                                         * may use, by affinity and CPU quota */
     const char *cpu_features;           /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
     int tensor_parallel_size;      /* ranks that share each layer; 0: 1, or the number of MPI processes */
     glia_switch vocab_parallel;    /* ON: each rank has the embedding of some tokens; OFF: some of its
-                                    * dimensions;    DEFAULT: ON where the embedding is the head too */
+                                    * dimensions; DEFAULT: ON where the embedding is the head too */
     glia_switch sequence_parallel; /* between blocks each rank keeps some of many rows; DEFAULT: ON */
     glia_switch flash_decoding;    /* ranks with the same KV head keep different positions; DEFAULT: OFF */
     int context_parallel_size;     /* ranks that share the rows of a prompt in attention; 0: 1 */
@@ -139,11 +140,13 @@ typedef struct {
 /* Load `model`: a directory, or a Hub id ("Qwen/Qwen3-0.6B") present in the HF
  * cache under `cache_dir` (NULL: the caller has none). On success the caller
  * owns *out. On failure *out is NULL and nothing is held. The model is immutable;
- * any number of engines and threads may use it. `options` may be NULL. Any thread. */
+ * any number of engines and threads may use it. `options` may be NULL. Any thread.
+ * Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT, GLIA_ERR_SHAPE and GLIA_ERR_UNSUPPORTED (a file; the message names
+ * it), GLIA_ERR_ARGUMENT (an option, or ranks that differ), GLIA_ERR_NOMEM, what another rank says. */
 GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const char *cache_dir,
                                      const glia_options *options, glia_err *err);
 /* Tokenizer and chat template only, no weights: what glia_tokenize(), glia_detokenize() and
- * glia_render_chat() need. Any thread. */
+ * glia_render_chat() need. No engine can be created. Any thread. */
 GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, const char *cache_dir,
                                           const glia_options *options, glia_err *err);
 /* After every engine of the model. NULL is fine. Any thread. */
@@ -183,7 +186,7 @@ typedef struct {
     uint64_t attention_flop;    /* of one token and one position it sees, all layers: scores and values */
     bool has_tokenizer, has_chat_template;
 } glia_model_info;
-/* Any thread. */
+/* After glia_model_load_text() only the last two fields are set. Any thread. */
 GLIA_API void glia_model_get_info(const glia_model *m, glia_model_info *info);
 
 /* ---- text ----------------------------------------------------------------- */
@@ -209,9 +212,12 @@ typedef struct glia_engine glia_engine;
 
 /* Allocate all memory that steps need. The model must outlive the engine. One model may have any number
  * of engines, one after the other and at once; with glia_options.mpi one at a time, and every process
- * creates and frees its engine in the same order. `options` may be NULL. Any thread.
+ * creates and frees its engine in the same order. Engines of one process use the same cores. On success
+ * the caller owns *out. On failure *out is NULL, and with glia_options.mpi no later engine of the model can
+ * be created either. `options` may be NULL. Any thread.
  * Errors: GLIA_ERR_ARGUMENT and GLIA_ERR_FORMAT (an option, a key of neuron_config.json), GLIA_ERR_NOMEM,
- * GLIA_ERR_UNSUPPORTED (a second engine at once among processes), what another rank says. */
+ * GLIA_ERR_UNSUPPORTED (a second engine at once among processes, which ends nothing), what another rank
+ * says. */
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
                                         const glia_engine_options *options, glia_err *err);
 /* Requests that are left are dropped without an event. NULL is fine. Engine thread, and no other thread
@@ -263,7 +269,7 @@ enum { GLIA_TOP_LOGPROBS_MAX = 20 };
 
 /* One token of one request. Pointers are valid during the callback. */
 typedef struct {
-    uint64_t request; /* its id, as glia_engine_submit() told */
+    uint64_t request; /* the id that glia_engine_submit() gave */
     int32_t token;    /* -1: no token comes with this event, only text or the end */
     int position;     /* of the token, counted from the first prompt token */
     const char *text; /* what may be shown now: whole characters, may be empty */
@@ -280,31 +286,41 @@ typedef struct {
  * function and glia_engine_get_stats(), and may not free the engine or its model. */
 typedef void glia_event_fn(void *user, const glia_event *event);
 
-/* Check the request and copy it. Nothing is computed until glia_engine_step(). *id (may be NULL) names
- * the request in events and for glia_request_abort(); ids begin at 1 and are not used again. Where another
- * thread steps, the first event may come before this returns. Any thread, also from a callback. */
+/* Check the request and copy it: ids [n], *s and what it points to. `on_event` may be NULL. Nothing is
+ * computed until glia_engine_step(). *id (may be NULL) names the request in events and for
+ * glia_request_abort(); ids begin at 1 and are not used again. On failure *id is 0, and no event follows.
+ * If another thread steps, the first event may come before this function returns; *id is set before. Any
+ * thread, also from a callback.
+ * Errors: GLIA_ERR_ARGUMENT (a token, a sampling parameter), GLIA_ERR_LIMIT (the prompt is too long),
+ * GLIA_ERR_FORMAT (a stop string is not UTF-8), GLIA_ERR_NOMEM, the failure of an earlier step. */
 GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
                                         glia_event_fn *on_event, void *user, uint64_t *id, glia_err *err);
 /* End a request at the next step, with an event. An id whose request has ended does no harm. Any thread,
  * also from a callback. */
 GLIA_API void glia_request_abort(glia_engine *e, uint64_t id);
 
-/* One step of the whole batch. *left: requests not finished after it. When a rank has failed, all requests
- * end and every later call fails alike. Engine thread. */
+/* Take one step with the whole batch. *left: requests that have not ended after it. Engine thread.
+ * Errors: GLIA_ERR_FORMAT if the logits of a request are not all numbers: the request ends with
+ * GLIA_FINISH_ABORT, the others continue. GLIA_ERR_IO if a rank has failed: all requests end with
+ * GLIA_FINISH_ABORT, and every later call fails alike. */
 GLIA_API glia_status glia_engine_step(glia_engine *e, size_t *left, glia_err *err);
-/* Wait until glia_engine_step() has something to do (a request, or a failure to report), until
- * glia_engine_wake(), or for timeout_ms (negative: without limit; 0: do not wait). True: there is something
- * to do. Engine thread. A server: while (serving) if (glia_engine_wait(e, -1)) glia_engine_step(e, ...). */
+/* Wait until glia_engine_step() has something to do (a request, or the failure of an earlier call to
+ * report), until glia_engine_wake(), or for timeout_ms (negative: without limit; 0: do not wait). Returns
+ * true if there is something to do. A rank that fails meanwhile is reported by the next step. Engine
+ * thread. A server: while (serving) if (glia_engine_wait(e, -1)) glia_engine_step(e, ...). */
 GLIA_API bool glia_engine_wait(glia_engine *e, int timeout_ms);
-/* End glia_engine_wait(), or the next one where nobody waits. Any thread, also from a callback. */
+/* End the glia_engine_wait() that waits, or else the next one. Any thread, also from a callback. */
 GLIA_API void glia_engine_wake(glia_engine *e);
 
 /* In a process that is not rank 0 of several (glia_options.mpi): take the steps that rank 0 takes, until
  * rank 0 frees its engine or a rank fails, which *err names. Engine thread. */
 GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err);
 
-/* Teacher-forced logits. `on_logits` gets each position in order:
- * logits [vocab] float32, valid during the call. Engine thread. */
+/* Teacher-forced logits of ids [n], in steps of their own beside the requests. `on_logits` gets each position
+ * in order: logits [vocab] float32, valid during the call. `on_logits` may call what a glia_event_fn may
+ * call. Engine thread. Errors: GLIA_ERR_ARGUMENT (a token, no token), GLIA_ERR_LIMIT (longer than the
+ * sequence length, or no room in the KV cache beside the running requests), GLIA_ERR_IO (a rank has failed).
+ */
 typedef void glia_logits_fn(void *user, size_t position, const float *logits);
 GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
                                        glia_logits_fn *on_logits, void *user, glia_err *err);
@@ -327,7 +343,7 @@ typedef struct {
 /* Engine thread, also from a callback. */
 GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);
 
-/* The machine's ceilings, measured now on the threads of all ranks at once. */
+/* The machine's ceilings, measured now on the threads of all ranks at once. All 0 if a rank has failed. */
 typedef struct {
     double read_bytes_per_s; /* of the weights themselves, best over streams and prefetch distances */
     /* Matrix peaks with operands in L1; 0: no such unit. */
