@@ -1,11 +1,11 @@
-/* product.h - the words in which a linear layer's product is described, from the
- * model down to the kernels: formats of weights and rows, and epilogues. */
+/* product.h - types that describe a linear layer's product from the model down to
+ * the kernels: formats of weights and rows, and epilogues. */
 #ifndef GLIA_BASE_PRODUCT_H
 #define GLIA_BASE_PRODUCT_H
 
 #include <glia.h>
 
-/* How a weight is stored: one row of glia_weight_traits per format. */
+/* How a weight is stored. glia_weight_traits has a row for each format. */
 typedef enum {
     GLIA_WEIGHT_F32,
     GLIA_WEIGHT_BF16,
@@ -16,8 +16,8 @@ typedef enum {
 
 typedef struct {
     const char *name;
-    glia_dtype element; /* what is stored along K */
-    bool scaled;        /* each column has a float32 scale, by which its integers are multiplied */
+    glia_dtype element; /* dtype of the stored numbers */
+    bool scaled;        /* a weight is its stored number times the float32 scale of its column */
 } glia_weight_trait;
 static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
     [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, false},
@@ -26,10 +26,10 @@ static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
     [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, true},
 };
 
-/* How the rows that meet a weight in a product are stored. */
+/* How the rows that a product multiplies by a weight are stored. */
 typedef enum { GLIA_ROWS_F32, GLIA_ROWS_BF16, GLIA_ROWS_I8, GLIA_ROW_FORMATS } glia_row_format;
 
-/* What becomes of an element t = x W^T + bias + addend whose sum over K is complete. */
+/* What a product does with an element t = x W^T + bias + addend. */
 typedef enum {
     GLIA_STORE,  /* y = t */
     GLIA_ADD,    /* y += t */
@@ -38,12 +38,12 @@ typedef enum {
 } glia_epilogue;
 
 enum {
-    GLIA_SWIGLU_GROUP = 16,                                  /* columns of gate, then as many of up */
+    GLIA_SWIGLU_GROUP = 16,                                  /* columns of gate before those of up */
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
 };
 
-/* The format of a matrix that is not quantised, of a model of `dtype` (F32, BF16 or F16). */
+/* The format of a matrix of `dtype` (F32, BF16 or F16) that is not quantised. */
 static inline glia_weight_format glia_weight_format_of(glia_dtype dtype) {
     return dtype == GLIA_DTYPE_BF16  ? GLIA_WEIGHT_BF16
            : dtype == GLIA_DTYPE_F16 ? GLIA_WEIGHT_F16

@@ -19,7 +19,7 @@ static size_t scale_bytes(const glia_matrix *w) {
     return glia_weight_traits[w->format].scaled ? columns(w->columns) * sizeof(float) : 0;
 }
 
-/* Panels are [panels, lines, columns, elements of a column in a line]. */
+/* [panels, lines of a panel, columns, elements of a column in a line] */
 static int tensor_shape(int64_t shape[4], const glia_matrix *w) {
     const size_t line = glia_panel_bytes(w->format, 1), column = glia_panel_bytes(w->format, w->k) / line;
     int64_t each = 1;

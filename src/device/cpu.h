@@ -1,9 +1,11 @@
-/* cpu.h - what the files of the CPU device know of each other; nobody else includes it.
+/* cpu.h - declarations that the files of the CPU device share. Only they and tests
+ * include this file.
  *
- * Matrices are packed panels (kernel/kernels.h). Where the rung multiplies bfloat16
- * rows (`narrow`), GLIA_INPUT rows are bfloat16 with zeros up to a multiple of 32;
- * else they are float32. Many narrow rows, and their GLIA_HEADS, lie in steps as
- * tiles are loaded and stored: the first 32 columns of all rows, then the next 32. */
+ * Matrices are packed panels (kernel/kernels.h). If the rung multiplies bfloat16
+ * rows (`narrow`), GLIA_INPUT rows are bfloat16 with zeros up to a multiple of 32
+ * columns; else they are float32. On a narrow rung, more than GLIA_FEW_ROWS rows of
+ * GLIA_INPUT or GLIA_HEADS are stored in steps, as tiles are loaded and stored: the
+ * first 32 columns of all rows, then the next 32. */
 #ifndef GLIA_DEVICE_CPU_H
 #define GLIA_DEVICE_CPU_H
 
@@ -15,15 +17,15 @@
 enum { GLIA_FEW_ROWS = 4 }; /* with at most this many rows, each thread prepares all of them: no barrier */
 
 typedef struct {
-    glia_device base; /* first: a glia_device of this kind is a glia_cpu_device */
+    glia_device base; /* first, so that pointers to both are equal */
     glia_kernels k;
-    bool narrow;
-    char *scratch; /* [threads] pieces of scratch_bytes */
+    bool narrow;   /* kernels multiply bfloat16 rows */
+    char *scratch; /* [threads, scratch_bytes] */
     size_t scratch_bytes;
     float *operand; /* glia_cpu_operand_rows() rows, ld_operand floats apart: normed rows */
     size_t ld_operand;
-    int8_t *rows_i8;   /* as many rows, if a matrix has quantize_rows */
-    float *rows_scale; /* a scale for each */
+    int8_t *rows_i8;   /* as many int8 rows, if a matrix has quantize_rows */
+    float *rows_scale; /* a scale for each int8 row */
 } glia_cpu_device;
 
 static inline const glia_cpu_device *glia_cpu_of(const glia_device *d) {
@@ -58,7 +60,7 @@ static inline glia_layout glia_layout_of(const glia_cpu_device *d, const glia_ac
     return steps && x->form == GLIA_HEADS ? (glia_layout){STEP, x->m * STEP} : (glia_layout){x->stride, STEP};
 }
 
-/* Zeros behind column n of a narrow row, up to the end of its step; steps are `step` bytes apart. */
+/* Zero a narrow row from column n to the end of the column's step. Steps are `step` bytes apart. */
 static inline void glia_fill_step(char *row, size_t step, size_t n) {
     enum { STEP = 32 };
     if (n % STEP) memset(row + n / STEP * step + n % STEP * 2, 0, (STEP - n % STEP) * 2);
@@ -71,6 +73,7 @@ static inline char *glia_scratch_of(const glia_cpu_device *d, int thread) {
 /* ---- entries of the table that are in files of their own -------------------- */
 
 /* cpu_linear.c */
+/* Rows of the operand buffers: for all threads together, then for each thread alone. */
 size_t glia_cpu_operand_rows(size_t max_rows, int threads);
 void glia_cpu_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                      const glia_linear_out *out);

@@ -1,16 +1,17 @@
 /* cpu_attention.c - q/k norm, RoPE, the cache and attention over it, as one operation.
  *
- * Keys are added up a span of 1,024 positions at a time from nothing and the
- * spans merged in order. The bounds are absolute, so one query or five hundred,
- * a chunk or a decoded token, a cached prefix or a fresh one, one thread or many
- * go through the same additions; a span that a query does not see changes no bit
- * of its state. A row of a drafted tree sees its ancestors copied to where they
- * would stand if they had been accepted.
+ * Each span of 1,024 positions is added up from zero, and the spans are merged in
+ * order. A span begins at an absolute position, so the additions of a query are the
+ * same for one query or five hundred, a chunk or a decoded token, a cached prefix or
+ * a new one, one thread or many. A span that a query does not see changes no bit of
+ * the query's state. A row of a drafted tree sees copies of its ancestors at the
+ * positions that they have if they are accepted.
  *
- * Work is cut into units: rows of one sequence and one KV head, whose queries
- * share each load of K and V. Units lie on a line, as long as they cost, and
- * each thread takes its part of the line. A unit of few queries may be cut
- * between two spans: its first thread merges what the others computed. */
+ * A unit of work is a group of rows of one sequence and one KV head; the unit's
+ * queries share each load of K and V. Units are laid end to end on a line, weighted
+ * by cost, and each thread takes an equal stretch of the line. A unit of few queries
+ * may be cut between two spans: the thread of its first span merges the states that
+ * the other threads computed. */
 #include "device/cpu.h"
 
 #include <assert.h>
@@ -18,8 +19,8 @@
 #include <string.h>
 
 enum {
-    SPLIT_QUERIES = 16, /* units of no more may be cut */
-    AHEAD_ROWS = 2,
+    SPLIT_QUERIES = 16, /* units of at most so many queries may be cut between threads */
+    AHEAD_ROWS = 2,     /* prefetch distance */
 };
 
 size_t glia_cpu_kv_block_bytes(const glia_kv_layer *kv) {
@@ -35,7 +36,7 @@ static char *tile_of(const glia_kv_layer *kv, int block, int head, int at) {
                glia_kv_tile_bytes(kv->dtype, (size_t)kv->head_dim);
 }
 
-/* How many of the positions [0, n) are here, in slots 0, 1, ... */
+/* The number of positions in [0, n) whose keys this rank holds. Held positions are numbered from 0 on. */
 static int held(const glia_kv_layer *kv, int n) {
     return kv->members == 1 ? n
                             : (int)glia_stripe_count((size_t)n, (size_t)kv->unit, kv->member, kv->members);
@@ -45,18 +46,17 @@ static bool is_held(const glia_kv_layer *kv, int position) {
     return glia_stripe_owner((size_t)position, (size_t)kv->unit, kv->members) == kv->member;
 }
 
-/* The tile that holds `position`, which is here. */
+/* The tile of `position`, which this rank holds. */
 static char *tile_of_position(const glia_kv_layer *kv, const glia_rows *rows, int row, int head,
                               int position) {
     const int32_t *table = rows->block_table + (size_t)rows->seq[row] * (size_t)rows->max_blocks;
     return tile_of(kv, table[position / kv->block_size] / kv->members, head, position % kv->block_size);
 }
 
-/* The tile that holds the slot-th of the positions that are here. */
-static char *tile_of_slot(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int slot) {
-    if (kv->members > 1)
-        slot = (int)glia_stripe_item((size_t)slot, (size_t)kv->unit, kv->member, kv->members);
-    return tile_of_position(kv, rows, row, head, slot);
+/* The tile of the i-th position that this rank holds. */
+static char *tile_of_held(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int i) {
+    if (kv->members > 1) i = (int)glia_stripe_item((size_t)i, (size_t)kv->unit, kv->member, kv->members);
+    return tile_of_position(kv, rows, row, head, i);
 }
 
 /* All arguments of one call, and this thread's workspace, cut from its scratch. */
@@ -70,21 +70,21 @@ typedef struct {
     glia_layout q_layout, kv_layout, o_layout;
     size_t hd, group;
     float *q;                 /* [queries, head_dim] */
-    glia_softmax total, part; /* of all spans so far, of one */
-    char *tiles;              /* for a row of a tree */
-    char *wide;               /* a span's tiles of an int8 cache */
-    int32_t *chain;           /* rows of a tree from its first ancestor to this row */
+    glia_softmax total, part; /* the states of all spans so far; of one span */
+    char *tiles;              /* copies of tiles for a row of a tree */
+    char *wide;               /* a span's tiles of an int8 cache, widened */
+    int32_t *chain;           /* the rows from a tree row's first ancestor to the row itself */
 } context;
 
-/* Norm (weights or NULL) and rotate one head of a row at `position`, in place. */
+/* Norm and rotate one head of a row at `position`, in place. `norm` NULL: without the norm. */
 static void norm_rotate(const context *c, float *x, const float *norm, int position) {
     const size_t angle = (size_t)position * (c->hd / 2);
     if (norm) c->d->k.rmsnorm(x, x, norm, c->hd, c->h->eps);
     if (c->h->cos) c->d->k.rope(x, c->h->cos + angle, c->h->sin + angle, c->hd);
 }
 
-/* The head that begins at `column` of row r of x to `to`; what stands AHEAD_ROWS rows below it is fetched,
- * since no prefetcher finds rows that far apart. */
+/* Copy the head that begins at `column` of row r of x to `to`. Prefetch the same head AHEAD_ROWS rows later:
+ * the rows are too far apart for the hardware's prefetcher. */
 static void take_head(const context *c, float *to, const float *x, glia_layout layout, int r, size_t column) {
     enum { STEP = 32 };
     const float *row = x + (size_t)r * layout.ld;
@@ -92,14 +92,14 @@ static void take_head(const context *c, float *to, const float *x, glia_layout l
         const float *from = row + column / STEP * layout.step + column % STEP;
         n = STEP - column % STEP < end - column ? STEP - column % STEP : end - column;
         if (n == STEP)
-            memcpy(to, from, STEP * sizeof *to); /* of known size: not a call */
+            memcpy(to, from, STEP * sizeof *to); /* the constant size is inlined */
         else
             memcpy(to, from, n * sizeof *to);
         for (size_t i = 0; i < n; i += GLIA_PANEL) __builtin_prefetch(from + AHEAD_ROWS * layout.ld + i);
     }
 }
 
-/* The key and the value of row r of `rows` and KV head `head` into the cache, if they belong here. */
+/* Store key and value of row r and KV head `head` in the cache, if this rank holds the row's slot. */
 static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
     const size_t at = (size_t)head * c->hd;
     const int slot = rows->slot[r];
@@ -135,7 +135,7 @@ static size_t tree_tiles(int max_rows) {
     return tiles < GLIA_SPAN_TILES ? tiles : GLIA_SPAN_TILES;
 }
 
-/* Bytes of a span's tiles as attention multiplies them, where the cache holds int8. */
+/* Bytes of a span's widened tiles; 0 unless the cache holds int8. */
 static size_t wide_bytes(glia_dtype dtype, size_t hd) {
     return dtype == GLIA_DTYPE_I8 ? GLIA_SPAN_TILES * glia_kv_tile_bytes(GLIA_DTYPE_F32, hd) : 0;
 }
@@ -162,7 +162,8 @@ static void cut_workspace(context *c, int thread) {
     c->chain = (int32_t *)(void *)(at + tree_tiles(c->rows->n) * glia_kv_tile_bytes(c->kv->dtype, c->hd));
 }
 
-/* The state of part i, of a unit that another thread merges: from the end of `thread`'s scratch. */
+/* The state of the i-th span that `thread` computes of a unit that another thread merges. These states are at
+ * the end of the thread's scratch. */
 static glia_softmax part_of(const context *c, int thread, int i) {
     char *end = glia_scratch_of(c->d, thread + 1);
     return state_at(end - ((size_t)i + 1) * state_bytes(SPLIT_QUERIES, c->hd), SPLIT_QUERIES, c->hd);
@@ -170,12 +171,13 @@ static glia_softmax part_of(const context *c, int thread, int i) {
 
 /* ---- units ---------------------------------------------------------------- */
 
-/* Rows that attention takes together: of one sequence, at rising positions, of no tree. */
+/* The rows of a unit: several rows of one sequence at rising positions, or one row of a tree. Keys are
+ * numbered among the positions that this rank holds. */
 typedef struct {
     int first, n;
-    int base;       /* of a tree row: the position of its first ancestor in the batch; else its end */
-    int from, last; /* slots of the first key that any of them sees, of the last; none: last < from */
-    int64_t start_cost, key_cost; /* of all queries, of one key */
+    int base;       /* a tree row's first ancestor has this position; INT32_MAX without a tree */
+    int from, last; /* the first and the last key that any row sees; last < from: none */
+    int64_t start_cost, key_cost; /* cost of the queries besides their keys; cost of one key */
 } row_group;
 
 static bool in_tree(const glia_rows *rows, int r) {
@@ -218,7 +220,7 @@ static int most_rows(const context *c) {
 static int first_span(const row_group *g) { return g->from / GLIA_SPAN; }
 static int last_span(const row_group *g) { return g->last < g->from ? first_span(g) : g->last / GLIA_SPAN; }
 
-/* Where keys [0, key) of a unit end on the line, from its beginning. */
+/* The cost of a unit's keys [0, key), and of its queries. */
 static int64_t cost_before(const row_group *g, int key) {
     const int keys = key > g->last ? g->last + 1 : key;
     return keys > g->from ? g->start_cost + (int64_t)(keys - g->from) * g->key_cost : 0;
@@ -226,15 +228,17 @@ static int64_t cost_before(const row_group *g, int key) {
 
 static int64_t unit_cost(const row_group *g) { return cost_before(g, INT32_MAX); }
 
-/* The thread that takes `span` of the unit which begins at `start` of a line of `total`: where its middle
- * lies. */
+/* The thread that computes `span` of a unit. The unit begins at `start` on a line of length `total`; the
+ * stretch of line that has the middle of the span is that thread's. A unit that is not cut counts as one
+ * span.
+ */
 static int thread_of(const context *c, const row_group *g, int64_t start, int64_t total, int span) {
     int64_t middle = start + unit_cost(g) / 2;
     if ((size_t)g->n * c->group <= SPLIT_QUERIES)
         middle = start + (cost_before(g, span * GLIA_SPAN) + cost_before(g, (span + 1) * GLIA_SPAN)) / 2;
     const int64_t thread = total ? middle * c->d->base.threads / total : 0;
     return thread < c->d->base.threads ? (int)thread
-                                       : c->d->base.threads - 1; /* the last units may cost nothing */
+                                       : c->d->base.threads - 1; /* units without cost may end the line */
 }
 
 static void fill_chain(const context *c, const row_group *g) {
@@ -245,24 +249,26 @@ static void fill_chain(const context *c, const row_group *g) {
 
 /* ---- one span ------------------------------------------------------------- */
 
-/* The tile of positions from `start` on as row group g sees them; a tree's row sees a copy. */
+/* The tile of keys from `start` on, as the rows of g see it. A tree row sees a copy, made at *copies, if the
+ * tile has ancestors of the row. */
 static const char *find_tile(const context *c, const row_group *g, int head, int start, char **copies) {
     const size_t bytes = glia_kv_tile_bytes(c->kv->dtype, c->hd);
     const int end = start + GLIA_KV_TILE;
-    if (end <= g->base) return tile_of_slot(c->kv, c->rows, g->first, head, start);
+    if (end <= g->base) return tile_of_held(c->kv, c->rows, g->first, head, start);
     char *tile = *copies;
     *copies += bytes;
-    if (start < g->base) memcpy(tile, tile_of_slot(c->kv, c->rows, g->first, head, start), bytes);
+    if (start < g->base) memcpy(tile, tile_of_held(c->kv, c->rows, g->first, head, start), bytes);
     for (int p = start < g->base ? g->base : start; p < end && p <= g->last; p++) {
         const int slot = c->rows->slot[c->chain[p - g->base]];
         c->d->k.kv_copy(tile, c->kv->dtype, (size_t)(p - start),
-                        tile_of_slot(c->kv, c->rows, g->first, head, slot), (size_t)slot % GLIA_KV_TILE,
+                        tile_of_held(c->kv, c->rows, g->first, head, slot), (size_t)slot % GLIA_KV_TILE,
                         c->hd);
     }
     return tile;
 }
 
-/* The tiles of `span` that are seen; behind them what will be asked for next, of the next span or head. */
+/* Set tile[] to the tiles of `span` that any row of g sees, NULL for others. GLIA_TILES_AHEAD tiles of the
+ * next span or head follow, for prefetching. */
 static void find_tiles(const context *c, const row_group *g, int head, int span, const void **tile) {
     char *copies = c->tiles;
     int t = 0;
@@ -277,16 +283,16 @@ static void find_tiles(const context *c, const row_group *g, int head, int span,
     head += over;
     for (int i = 0; i < GLIA_TILES_AHEAD; i++, start += GLIA_KV_TILE)
         tile[t + i] = head < c->kv->kv_heads && start <= g->last && start + GLIA_KV_TILE <= g->base
-                          ? tile_of_slot(c->kv, c->rows, g->first, head, start)
+                          ? tile_of_held(c->kv, c->rows, g->first, head, start)
                           : NULL;
 }
 
-/* Tiles of int8 that are seen replaced by copies in the type that this rung multiplies fastest. */
+/* Replace the int8 tiles that are seen by copies in the type that this rung multiplies fastest. */
 static glia_dtype widen_tiles(const context *c, const row_group *g, int span, const void **tile) {
     const glia_dtype dtype = c->d->narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     const size_t bytes = glia_kv_tile_bytes(dtype, c->hd);
     for (int t = 0; t < GLIA_SPAN_TILES + GLIA_TILES_AHEAD; t++) {
-        const bool seen = t < GLIA_SPAN_TILES && tile[t] && span * GLIA_SPAN + t * GLIA_KV_TILE <= g->last;
+        const bool seen = t < GLIA_SPAN_TILES && span * GLIA_SPAN + t * GLIA_KV_TILE <= g->last && tile[t];
         char *wide = c->wide + (size_t)t * bytes;
         if (seen) c->d->k.kv_widen(wide, dtype, tile[t], c->hd);
         tile[t] = seen ? wide : NULL;
@@ -326,7 +332,9 @@ static void take_queries(const context *c, const row_group *g, int head) {
     }
 }
 
-/* The result of one query, from its state, to head `head` of the `heads` of row i. */
+/* Write the result of one query, whose state is `sum` and `l`, to head `head` of row i. A row has `heads`
+ * heads.
+ */
 static void write_query(const glia_cpu_device *d, float *o, glia_layout layout, size_t i, size_t head,
                         size_t heads, const float *sum, float l, size_t hd) {
     float *row = o + i * layout.ld;
@@ -339,7 +347,7 @@ static void write_query(const glia_cpu_device *d, float *o, glia_layout layout, 
     if (head + 1 == heads) glia_fill_step((char *)row, step, heads * hd);
 }
 
-/* The state of one query to its place for the member whose it is. */
+/* Copy one query's softmax state into the block of the rank that owns the query. */
 static void write_state(const context *c, size_t row, size_t head, size_t i) {
     const size_t heads = (size_t)c->out->block_heads, n = heads * (size_t)c->rows->n;
     const size_t at = head % heads * (size_t)c->rows->n + row;
@@ -382,7 +390,8 @@ void glia_cpu_merge(const glia_device *device, int thread, const glia_activation
                     total.l[i], head_dim);
 }
 
-/* Spans [from, to) of a unit, into total if they begin it, else each into its part. */
+/* Compute spans [from, to) of a unit: merged into c->total if they begin the unit, else each as a state for
+ * the thread that merges. */
 static void attend_spans(const context *c, const row_group *g, int head, int from, int to, int thread) {
     const size_t n = (size_t)g->n * c->group;
     fill_chain(c, g);
@@ -399,7 +408,7 @@ static void attend_spans(const context *c, const row_group *g, int head, int fro
     }
 }
 
-/* What other threads computed of a unit whose first spans are in c->total. */
+/* Merge the states that other threads computed of a unit into c->total, which has the unit's first spans. */
 static void merge_parts(const context *c, const row_group *g, int64_t start, int64_t total, int thread) {
     for (int s = first_span(g), before = thread, i = 0; s <= last_span(g); s++) {
         const int at = thread_of(c, g, start, total, s);
@@ -410,15 +419,15 @@ static void merge_parts(const context *c, const row_group *g, int64_t start, int
     }
 }
 
-/* Rows of one sequence each, of no tree: a unit then sees no key that another unit stores. */
+/* Has every sequence one row, and is none in a tree? Then no unit sees a key that another unit stores. */
 static bool independent(const glia_rows *rows) {
     for (int r = 0; r < rows->n; r++)
         if (in_tree(rows, r) || (r > 0 && rows->seq[r] == rows->seq[r - 1])) return false;
     return true;
 }
 
-/* Rows are taken a few at a time, head by head, so that their lines of a head's tile stay in the first cache.
- */
+/* Store keys and values of this thread's share of rows and heads; a barrier ends it. A tile's rows are stored
+ * head by head, so that the lines of a head's tile stay in L1. */
 static void store_rows(const context *c, const glia_rows *rows, int thread) {
     const size_t heads = (size_t)c->kv->kv_heads, n = (size_t)rows->n;
     size_t from, to;
@@ -431,14 +440,15 @@ static void store_rows(const context *c, const glia_rows *rows, int thread) {
     glia_device_barrier(&c->d->base); /* the cache */
 }
 
-/* A unit that begins here and ends in other threads; there is at most one. */
+/* A unit whose first spans this thread computed and whose last spans others did. A thread has at most one. */
 typedef struct {
     row_group g;
     int head;
     int64_t start;
 } unfinished;
 
-/* This thread's spans of a unit. True: others have the rest. */
+/* Compute this thread's spans of a unit. Returns true if they begin the unit and other threads have the rest.
+ */
 static bool attend_unit(const context *c, const row_group *g, int head, int64_t start, int64_t total,
                         int thread, bool alone) {
     const int first = first_span(g), last = last_span(g);
@@ -491,7 +501,7 @@ void glia_cpu_attention(const glia_device *device, int thread, const glia_attend
         }
     }
     if (!split) return;
-    glia_device_barrier(device); /* parts */
+    glia_device_barrier(device); /* the states of units that are cut */
     if (mine.head < 0) return;
     merge_parts(&c, &mine.g, mine.start, total, thread);
     write_out(&c, &mine.g, mine.head);

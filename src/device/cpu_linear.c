@@ -5,10 +5,10 @@
 #include <string.h>
 
 enum {
-    CHUNK_FLOATS = GLIA_GEMM_SCRATCH / sizeof(float), /* sums that wait in scratch for their epilogue */
+    CHUNK_FLOATS = GLIA_GEMM_SCRATCH / sizeof(float), /* sums that scratch keeps until their epilogue */
     SWIGLU_PANELS = 4, /* panels of gate and up whose results are one step of 32 columns */
     STEP_PANELS = 2,   /* panels of other layers whose results are one step */
-    HELPED = 4,        /* threads whose panels a thread takes when its own are gone */
+    HELPED = 4,        /* threads from which a thread takes panels when its own are done */
 };
 
 size_t glia_cpu_operand_rows(size_t max_rows, int threads) {
@@ -20,7 +20,7 @@ const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matri
     return &d->k.gemm[w->format][rows];
 }
 
-/* The panels [*from, *to) of one thread of `threads`, in multiples of `unit`. */
+/* The panels [*from, *to) of `thread` of `threads`. A unit of panels is not divided. */
 static void share_panels(const glia_matrix *w, size_t unit, int thread, int threads, size_t *from,
                          size_t *to) {
     const size_t all = glia_panels(w->columns);
@@ -29,10 +29,11 @@ static void share_panels(const glia_matrix *w, size_t unit, int thread, int thre
     *to = *to * unit < all ? *to * unit : all;
 }
 
-/* Do results lie in steps of two panels each? */
+/* Are results stored in steps of two panels each? */
 static bool in_steps(const glia_gemm_out *out) { return out->step > STEP_PANELS * GLIA_PANEL; }
 
-/* Panels that a thread must take together, so that one thread writes a whole step. */
+/* Panels of a unit: one thread writes a whole step, and there are fewer units than glia_team_take() allows.
+ */
 static size_t unit_of(const glia_gemm_out *out, size_t panels) {
     size_t unit = out->epilogue == GLIA_SWIGLU ? SWIGLU_PANELS : in_steps(out) ? STEP_PANELS : 1;
     while (panels / unit >= GLIA_TAKE_MAX) unit *= 2;
@@ -62,7 +63,7 @@ static void finish_chunk(const glia_cpu_device *d, const glia_gemm_out *out, flo
     }
 }
 
-/* Where row i of x begins. */
+/* The address of row i of x. */
 static const float *row_at(const glia_cpu_device *d, const glia_activation *x, size_t i) {
     return x->at + i * glia_layout_of(d, x).ld;
 }
@@ -101,7 +102,7 @@ void glia_cpu_prepare(const glia_device *device, int thread, const glia_linear_i
     prepare_rows(glia_cpu_of(device), thread, in, w, first, end, to);
 }
 
-/* Bytes from row to row of a few prepared rows. */
+/* Bytes from row to row of prepared rows that are row-major. */
 static size_t operand_stride(const glia_cpu_device *d, const glia_matrix *w) {
     return w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float);
 }
@@ -117,7 +118,8 @@ glia_operand glia_cpu_operand(const glia_device *device, const glia_matrix *w, s
     return o;
 }
 
-/* The rows of `in` as the product reads them: as they are, or prepared in the device's own buffers. */
+/* The rows of `in` as the product reads them: rows that need no conversion as they are, others prepared in
+ * the device's own buffers. */
 static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_linear_in *in,
                             const glia_matrix *w) {
     const size_t m = (size_t)in->m;
@@ -139,7 +141,7 @@ static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_lin
     return to;
 }
 
-/* Rows [row, row + m) of o and the n panels of w from `first` on, as kernels take them. */
+/* The arguments of a kernel for rows [row, row + m) of o and panels [first, first + n) of w. */
 static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
                       size_t n) {
     return (glia_gemm){
@@ -152,7 +154,8 @@ static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, s
     };
 }
 
-/* Number of row groups, chosen so that one group fits in L2 and each group gets as many threads. */
+/* Number of row groups, chosen so that one group fits in L2 and all groups have the same number of threads.
+ */
 static size_t row_groups(const glia_cpu_device *d, const glia_matrix *w, size_t m) {
     const size_t bytes = m * w->k * (w->quantize_rows ? 1 : 2), threads = (size_t)d->base.threads;
     size_t groups = (bytes + d->k.blocking.rows_bytes - 1) / d->k.blocking.rows_bytes;
@@ -166,7 +169,7 @@ static void zero_rest(const glia_gemm_out *out, size_t rows) {
     for (size_t i = 0; i < rows; i++) memset(y + i * out->ldy * sizeof(float) + 32, 0, 32);
 }
 
-/* Rows [row, row + m) through panels [first, end), by kernels that apply the epilogue themselves. */
+/* Multiply rows [row, row + m) by panels [first, end) with kernels that apply the epilogue themselves. */
 static void multiply_narrow(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
                             size_t row, size_t m, size_t first, size_t end, const glia_gemm_out *out) {
     const size_t column = first * GLIA_PANEL, all = glia_panels(w->columns);
@@ -187,8 +190,8 @@ static void multiply_narrow(const glia_cpu_device *d, int thread, const glia_ope
     }
 }
 
-/* All rows through panels [first, end), in chunks of rows and panels whose sums wait in scratch for their
- * epilogue. */
+/* Multiply all rows by panels [first, end), in chunks of rows and panels whose sums are kept in scratch until
+ * the epilogue. */
 static void multiply_wide(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
                           size_t rows, size_t first, size_t end, const glia_gemm_out *out) {
     float *scratch = (float *)(void *)glia_scratch_of(d, thread);
@@ -210,7 +213,7 @@ static void multiply_wide(const glia_cpu_device *d, int thread, const glia_opera
         }
 }
 
-/* The result's rows as kernels write them. */
+/* The result as kernels write it. */
 static glia_gemm_out gemm_out(const glia_cpu_device *d, const glia_linear_out *out) {
     const glia_layout l = glia_layout_of(d, &out->y);
     return (glia_gemm_out){

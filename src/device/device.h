@@ -2,8 +2,8 @@
  * of a forward pass.
  *
  * A kind of device is a table of functions (glia_device_ops); glia_cpu is the one
- * that programs use. How a matrix, a cache block or rows between two operations
- * are stored is the device's private matter.
+ * that programs use. The device alone knows how it stores a matrix, a cache block,
+ * and rows that pass from one operation to the next.
  *
  * Memory. Pointers to weights, biases, norms, cos and sin, activations, caches and
  * softmax states are addresses in the device's memory: code above this seam may
@@ -14,8 +14,8 @@
  * memory is the host's (host_memory).
  *
  * Threads. All threads of the device's team call each operation with the same
- * arguments and their own `thread` number. An operation does a part of the work
- * and returns without waiting. Where a later operation reads what other threads
+ * arguments and their own `thread` number. Each thread does its share of the work
+ * and returns without waiting. If a later operation reads what other threads
  * wrote, the caller puts a glia_device_barrier() between the two. Operations
  * allocate nothing and cannot fail. */
 #ifndef GLIA_DEVICE_DEVICE_H
@@ -33,16 +33,17 @@
 /* How rows of activations are stored. */
 typedef enum {
     GLIA_PLAIN, /* float32, row-major: the one form that code above the device and collectives may know */
-    GLIA_INPUT, /* what a linear layer reads without a norm: written by attention and by GLIA_SWIGLU */
-    GLIA_HEADS, /* q, k and v that attention alone reads */
+    GLIA_INPUT, /* rows that a linear layer reads without a norm; attention and GLIA_SWIGLU write them */
+    GLIA_HEADS, /* q, k and v; a linear layer writes them, and only attention reads them */
 } glia_form;
 
 /* Rows of activations in device memory. */
 typedef struct {
     float *at;
-    size_t m;      /* rows: where a row lies may depend on how many there are */
-    size_t stride; /* floats of memory for each row; of GLIA_PLAIN the distance from row to row. At least
-                      the stride() of the rows' width */
+    size_t m; /* rows. Writer and reader give the same m: the layout may depend on it */
+    /* Floats of memory for each row; GLIA_PLAIN rows are `stride` floats apart. At least the device's
+     * stride() of the rows' width if the device writes the rows. */
+    size_t stride;
     glia_form form;
 } glia_activation;
 
@@ -51,35 +52,35 @@ typedef struct {
     void *data;
     glia_weight_format format;
     size_t columns, k;
-    float *scale;       /* where the format is scaled, else NULL */
-    bool quantize_rows; /* rows become int8 before they are multiplied (w8a8) */
+    float *scale;       /* [columns()] of a scaled format, else NULL */
+    bool quantize_rows; /* rows are converted to int8 before the product (w8a8) */
 } glia_matrix;
 
 /* Rows that enter a linear layer. */
 typedef struct {
-    glia_activation x; /* GLIA_PLAIN with a norm, else GLIA_INPUT */
-    int m;
-    const int32_t *row; /* with a norm: row i is x[row[i]]; NULL: x[i]. Host memory */
-    const float *norm;  /* [k] weights of an RMSNorm that the rows pass first, or NULL */
+    glia_activation x;  /* GLIA_PLAIN with a norm, else GLIA_INPUT */
+    int m;              /* rows that enter; with `row` they may be fewer than x.m */
+    const int32_t *row; /* [m] with a norm: row i is x[row[i]]; NULL: x[i]. Host memory */
+    const float *norm;  /* [k] weights of an RMSNorm that is applied to the rows first, or NULL */
     float eps;
 } glia_linear_in;
 
 /* Where a linear layer's result goes. */
 typedef struct {
     glia_epilogue epilogue;
-    glia_activation y; /* GLIA_SWIGLU: GLIA_INPUT; GLIA_ADD: GLIA_PLAIN. Floats between a row's width and the
-                          columns() of it may be written and mean nothing */
-    const float *bias; /* [columns()] or NULL */
-    const float *addend; /* [m, columns()] that is added before the epilogue, or NULL */
-    size_t ld_addend;    /* floats from row to row of it */
+    glia_activation y;   /* GLIA_SWIGLU: GLIA_INPUT; GLIA_ADD: GLIA_PLAIN. An operation may write the floats
+                            between a row's width and its columns(); they mean nothing */
+    const float *bias;   /* [columns()] or NULL */
+    const float *addend; /* [m, columns()] added before the epilogue, or NULL */
+    size_t ld_addend;    /* floats from row to row of `addend` */
 } glia_linear_out;
 
-/* Rows as a product reads them. To a collective they are m rows of `pieces` pieces each: piece p of row i
- * is `row` bytes at x + p * step + i * row. */
+/* m rows as a product reads them. For collectives, a row is `pieces` pieces of `row` bytes: piece p of row i
+ * is at x + p * step + i * row. */
 typedef struct {
     char *x;
     size_t row, step, pieces;
-    float *scale; /* [m] of int8 rows, else NULL */
+    float *scale; /* [m] scales of int8 rows, else NULL */
 } glia_operand;
 
 /* One layer's KV cache: blocks of `block_size` positions, each with all KV heads. */
@@ -100,40 +101,40 @@ typedef struct {
     int max_blocks;
 } glia_rows;
 
-/* Heads of an attention layer and what is done to each before the product. */
+/* Heads that attend in a layer, and what is applied to each head first. */
 typedef struct {
     int heads, kv_heads, head_dim;
-    int first_kv; /* the cache's head that is the first of these; all heads of the cache are stored */
+    int first_kv; /* the cache's head that is KV head 0 here. Keys and values of all cache heads are stored */
     const float *q_norm, *k_norm; /* [head_dim] RMSNorm weights, or NULL */
     float eps;
-    const float *cos, *sin; /* [position, head_dim / 2], or NULL: this layer does not rotate */
-    int window;             /* keys a query sees, itself included; 0: all before it */
+    const float *cos, *sin; /* [position, head_dim / 2], or NULL: this layer has no RoPE */
+    int window;             /* a query sees so many keys, its own included; 0: all up to its own */
     float scale;
 } glia_heads;
 
-/* What attention reads: q of the rows that attend, k and v of the rows whose keys and values are to be
- * stored, from columns k and v of a row of `kv` on. */
+/* What attention reads: q of the rows that attend, and keys and values of the rows that are stored, which
+ * begin at columns k and v of a row of `kv`. */
 typedef struct {
     glia_activation q, kv;
     size_t k, v;
-    int block_heads; /* heads side by side in a row of q; the next block_heads heads start q_block floats
-                        later */
-    size_t q_block;
+    int block_heads; /* heads in a row of q */
+    size_t q_block;  /* floats from q's rows to those of the next block_heads heads */
 } glia_qkv;
 
 /* Where attention's results go. Without members: into o. With members: softmax states into `states`,
  * states_bytes(block_heads * rows) bytes for each block of heads. */
 typedef struct {
-    glia_activation o; /* GLIA_INPUT [rows, block_heads * head_dim]; the next block o_block floats later */
-    size_t o_block;
-    char *states; /* NULL: into o */
+    glia_activation o; /* GLIA_INPUT [rows, block_heads * head_dim] */
+    size_t o_block;    /* floats from o's rows to those of the next block_heads heads */
+    char
+        *states; /* softmax states: states_bytes(block_heads * rows) for each block_heads heads; NULL: to o */
     int block_heads;
 } glia_attended;
 
-/* What fixes the buffers that a device needs for itself. */
+/* What fixes the sizes of a device's own buffers. */
 typedef struct {
     int threads, max_rows, sequence_length, head_dim;
-    size_t operand_rows; /* rows that are normed at once: max_rows, padding for ranks included */
+    size_t operand_rows; /* rows that are normed at once: max_rows, and padding rows for ranks */
     size_t hidden;       /* width of the rows that are normed */
     size_t widest;       /* the largest k of a matrix */
     glia_dtype dtype;    /* of weights that are not quantised */
@@ -141,7 +142,7 @@ typedef struct {
     bool quantize_rows; /* some matrix has quantize_rows */
 } glia_device_shape;
 
-/* An operation and the instruction set that it runs on, for people. */
+/* An operation and the instruction set that it runs on, for display. */
 typedef struct {
     const char *name, *rung;
 } glia_operation;
@@ -151,7 +152,7 @@ enum { GLIA_OPERATIONS_MAX = 16 };
 
 typedef struct glia_device_ops glia_device_ops;
 
-/* A device in use by one rank: it belongs to a team of threads. */
+/* An open device. It belongs to one rank and its team of threads. */
 typedef struct {
     const glia_device_ops *ops;
     glia_team *team;
@@ -161,57 +162,59 @@ typedef struct {
 struct glia_device_ops {
     const char *name;
     bool host_memory;              /* the device's memory is the host's: addresses may be read in place */
-    int head_dim_max, queries_max; /* queries that share a KV head */
+    int head_dim_max, queries_max; /* limits; queries_max: query heads that share a KV head */
 
     /* Sizes: pure functions. */
 
-    size_t (*stride)(size_t n);  /* floats of memory for a row of n floats */
-    size_t (*columns)(size_t n); /* floats that a product of n columns may write in a row */
+    size_t (*stride)(size_t n); /* floats of memory for a row of n floats, in any form */
+    size_t (*columns)(
+        size_t n); /* floats that a product of n columns may write in a row; at most stride(n) */
     size_t (*matrix_bytes)(const glia_matrix *w);
     size_t (*scale_bytes)(const glia_matrix *w); /* 0: its format has no scales */
     size_t (*kv_block_bytes)(const glia_kv_layer *kv);
     size_t (*states_bytes)(size_t n, size_t head_dim); /* softmax states of n queries */
-    /* Add the device's own buffers to the plan; returns the index of the first region. */
+    /* Add the device's own buffers to the plan. Returns the index of the first region, for open(). */
     int (*plan)(glia_plan *plan, const glia_device_shape *s);
     /* The shape of a matrix's data as a tensor of a file: up to 4 dimensions. */
     int (*tensor_shape)(int64_t shape[4], const glia_matrix *w);
-    /* Operations and their instruction sets with these formats: at most GLIA_OPERATIONS_MAX. */
+    /* List the operations of a step with these formats, and their instruction sets. Returns how many: at most
+     * GLIA_OPERATIONS_MAX. */
     int (*describe)(glia_operation *list, unsigned cpu_flags, const glia_matrix *w,
                     const glia_device_shape *s);
     /* Errors: GLIA_ERR_UNSUPPORTED if the device cannot multiply by w. `dtype` is that of the model's
      * matrices that are not quantised. */
     glia_status (*check)(unsigned cpu_flags, const glia_matrix *w, glia_dtype dtype, glia_err *err);
 
-    /* Memory. Map allocates a plan's memory, zeroed; its addresses are the device's. */
+    /* Memory. map() allocates a plan's memory, zeroed, and sets its base to an address of the device. */
 
     glia_status (*map)(glia_plan *plan, const char *what, glia_err *err);
     void (*unmap)(glia_plan *plan);
     void (*upload)(void *to, const void *from, size_t bytes);
     void (*download)(void *to, const void *from, size_t bytes);
 
-    /* Open a device for a team, and close it. `plan` is mapped; the device's regions in it begin with
-     * `first`. s NULL: a device that only packs weights. Errors: GLIA_ERR_NOMEM. */
+    /* Open a device for a team. `plan` is mapped, and `first` is what plan() returned for an equal shape. s
+     * NULL: the device only packs weights. The caller closes the device. Errors: GLIA_ERR_NOMEM. */
     glia_status (*open)(glia_device **out, glia_team *team, unsigned cpu_flags, const glia_device_shape *s,
                         const glia_plan *plan, int first, glia_err *err);
     void (*close)(glia_device *d);
 
-    /* Weights. Any thread; different columns at once. */
+    /* Weights. Any thread may call these; several threads may pack different columns at once. */
 
-    /* The columns [*from, *to), multiples of GLIA_SWIGLU_GROUP, that `thread` of `threads` should write
-     * first, so that they lie in the memory of the thread that reads them first. */
+    /* The columns [*from, *to) that `thread` of `threads` should be the first to write, so that their pages
+     * are in the memory of the NUMA node that reads them. Multiples of GLIA_SWIGLU_GROUP. */
     void (*first_columns)(const glia_matrix *w, glia_epilogue epilogue, int thread, int threads, size_t *from,
                           size_t *to);
-    /* The largest magnitude of n numbers of `from` (F32, F16, BF16) at any host address; NaN if one of them
-     * is NaN or infinite. */
+    /* The largest magnitude of row [n] of `from` (F32, F16, BF16) at any host address; NaN if a number is NaN
+     * or infinite. */
     float (*most)(const glia_device *d, const void *row, glia_dtype from, size_t n);
-    /* Write columns [first, first + GLIA_SWIGLU_GROUP) of w; `first` is a multiple of it. Column first + i is
-     * row[i], [w->k] numbers of `from` at any host address, or zeros where row[i] is NULL. A scaled format
-     * has scale[i] for each: 0 or a normal number no less than the column's largest magnitude / 127. */
+    /* Write columns [first, first + GLIA_SWIGLU_GROUP) of w; `first` is a multiple of GLIA_SWIGLU_GROUP.
+     * Column first + i is row[i], [w->k] numbers of `from` at any host address; row[i] NULL: zeros. scale[i],
+     * read for a scaled format, is 0 or a normal number no less than the column's largest magnitude / 127. */
     void (*pack)(const glia_device *d, const glia_matrix *w, size_t first,
                  const void *const row[GLIA_SWIGLU_GROUP], glia_dtype from,
                  const float scale[GLIA_SWIGLU_GROUP]);
 
-    /* Operations of a step. See the functions below. */
+    /* Operations of a step: see the functions below. */
 
     void (*embed)(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
                   size_t first, const int32_t *token, int m);
@@ -234,7 +237,7 @@ struct glia_device_ops {
     void (*copy_kv)(const glia_device *d, const glia_kv_layer *kv, int to_block, int to_at, int from_block,
                     int from_at);
 
-    /* What the machine can do at most, by the threads of this team; the weights' memory is read. */
+    /* Measure what this team's threads can do at most. `memory` [bytes] is device memory to read. */
     void (*measure)(const glia_device *d, const void *memory, size_t bytes, glia_ceilings *c);
 };
 
@@ -243,30 +246,30 @@ extern const glia_device_ops glia_cpu;
 
 /* ---- operations, by every thread of the team -------------------------------- */
 
-/* Every thread of the team has come here. */
+/* Wait until every thread of the team is here. */
 static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier(d->team); }
 
-/* y[i] = row token[i] - first of the embedding `table` [rows, hidden], rows ldy floats apart; -0.0, which
- * changes no sum, where the table has no such row. */
+/* y[i] = row token[i] - first of the embedding `table`, or all -0.0, which changes no sum, if the table has
+ * no such row. Rows of y [m] are ldy floats apart. */
 static inline void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy,
                                      const glia_matrix *table, size_t first, const int32_t *token, int m) {
     d->ops->embed(d, thread, y, ldy, table, first, token, m);
 }
 
-/* y[i] = row r = row[i] of x where from <= r < to, else -0.0. Rows of both are ld floats, ld apart. */
+/* y[i] = row row[i] of x, or all -0.0 if row[i] is outside [from, to). Rows of x and of y [n] have ld floats
+ * and are ld floats apart. */
 static inline void glia_device_select(const glia_device *d, int thread, float *y, const float *x, size_t ld,
                                       const int32_t *row, int n, size_t from, size_t to) {
     d->ops->select(d, thread, y, x, ld, row, n, from, to);
 }
 
-/* y = RMSNorm of m rows x of n floats, ld floats apart; y may be x. */
+/* y = RMSNorm of x, both [m, n] with rows ld floats apart; y may be x. */
 static inline void glia_device_norm(const glia_device *d, int thread, float *y, const float *x, size_t ld,
                                     int m, size_t n, const float *weight, float eps) {
     d->ops->norm(d, thread, y, x, ld, m, n, weight, eps);
 }
 
-/* out <- rows of `in` through w. With a norm or w->quantize_rows all threads meet in a barrier inside, unless
- * the rows are few and each thread prepares all of them for itself. */
+/* Multiply the rows of `in` by w and write `out`. A barrier may be inside. */
 static inline void glia_device_linear(const glia_device *d, int thread, const glia_linear_in *in,
                                       const glia_matrix *w, const glia_linear_out *out) {
     d->ops->linear(d, thread, in, w, out);
@@ -278,35 +281,38 @@ static inline glia_operand glia_device_operand(const glia_device *d, const glia_
                                                void *memory) {
     return d->ops->operand(d, w, m, memory);
 }
-/* Norm, narrow or quantise each row of `in` into `to`: a part of the rows by each thread. */
+/* Write the rows of `in`, normed and converted for w, to the operand. Each thread prepares a share of the
+ * rows.
+ */
 static inline void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in,
                                        const glia_matrix *w, const glia_operand *to) {
     d->ops->prepare(d, thread, in, w, to);
 }
+/* Multiply the operand's m rows by w and write `out`. */
 static inline void glia_device_multiply(const glia_device *d, int thread, const glia_operand *o, int m,
                                         const glia_matrix *w, const glia_linear_out *out) {
     d->ops->multiply(d, thread, o, m, w, out);
 }
 
-/* Norm and rotate q and k, store k and v of the rows `stored` in the cache, and attend: softmax
- * attention of the rows' q over the cache. The order of additions is a function of absolute positions alone;
- * with members, of the positions that a member holds. Barriers stand inside, only where a step needs one:
- * between storing and attending where a sequence has more rows than one, or the rows stored are others
- * (stored != rows); and before threads merge what they computed of the same row. */
+/* Norm and rotate q and k, store k and v of the rows `stored` in the cache, and compute softmax attention of
+ * the rows' q over the cache. The order of additions is a function of absolute positions alone; in flash
+ * decoding, of the positions that the rank holds. Barriers may be inside: after the cache is stored, and
+ * before threads merge the states of one row. */
 static inline void glia_device_attention(const glia_device *d, int thread, const glia_attended *out,
                                          const glia_qkv *x, const glia_rows *rows, const glia_rows *stored,
                                          const glia_heads *h, const glia_kv_layer *kv) {
     d->ops->attention(d, thread, out, x, rows, stored, h, kv);
 }
 
-/* o [n, heads * head_dim] <- the states of `blocks` members, one behind the other, merged in their order: a
- * block has n rows for each of `heads` heads. The first block's states are lost. */
+/* o [n, heads * head_dim] = the merged states of `blocks` members. A block is the states of n rows for each
+ * of `heads` heads; blocks are consecutive and merged in their order. The states of the first block are
+ * overwritten. */
 static inline void glia_device_merge(const glia_device *d, int thread, const glia_activation *o, char *states,
                                      int blocks, int n, int heads, size_t head_dim) {
     d->ops->merge(d, thread, o, states, blocks, n, heads, head_dim);
 }
 
-/* Copy one position of one layer, all KV heads, to another place. One thread does it. */
+/* Copy one position of one layer, all KV heads, to another block or position. One thread calls it. */
 static inline void glia_device_copy_kv(const glia_device *d, const glia_kv_layer *kv, int to_block, int to_at,
                                        int from_block, int from_at) {
     d->ops->copy_kv(d, kv, to_block, to_at, from_block, from_at);

@@ -8,9 +8,8 @@
 #include "device/device.h"
 #include "layer/parallel.h"
 
-enum {
-    GLIA_BLOCK_UNIT = 32
-}; /* a block's positions are a multiple of it, so that it is whole on any device */
+/* The positions of a block are a multiple of this number, which suits the cache tiles of every device. */
+enum { GLIA_BLOCK_UNIT = 32 };
 
 typedef struct {
     glia_kv_layer shape; /* its base is layer 0's */

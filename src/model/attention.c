@@ -1,14 +1,15 @@
 /* attention.c - the attention block: project, attend, sum over ranks.
  *
- * Each rank attends with its own query heads over its own cache, except that
- * members of a group may share positions (flash decoding: queries and softmax
- * states travel), or the rows of a prompt (context parallelism: keys and values
- * travel). The comment behind a barrier names the value that crosses threads. */
+ * Each rank attends with its own query heads over its own cache, with two exceptions.
+ * In flash decoding the ranks of a group (its members) share the positions of a KV
+ * head, and exchange queries and softmax states. In context parallelism they share the
+ * rows of a prompt, and gather keys and values. The comment at a barrier names the
+ * value that crosses threads. */
 #include <math.h>
 
 #include "model/decoder_impl.h"
 
-/* Context parallelism keeps q apart from k and v: k begins behind the columns that q's product writes. */
+/* With context parallelism q is a product of its own: k begins after the columns that this product writes. */
 size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l) {
     return p->cp_degree > 1 ? ops->columns(l->q) : l->q;
 }
@@ -17,7 +18,7 @@ size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const gli
     return ops->stride(glia_k_column(ops, p, l) + 2 * l->kv);
 }
 
-/* m rows of q, k and v at `at`: in the form that attention reads, unless other ranks read them too. */
+/* m rows of q, k and v at `at`, in the form that attention reads; GLIA_PLAIN if other ranks read them too. */
 static glia_activation qkv_rows(const glia_decoder *d, float *at, size_t m) {
     const bool shared = d->members || d->w->parallel.cp_degree > 1;
     return (glia_activation){.at = at, .m = m, .stride = d->ld_qkv, .form = shared ? GLIA_PLAIN : GLIA_HEADS};
@@ -72,7 +73,7 @@ static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_wei
     glia_column_parallel(walk, w->in_norm, epsilon(d), &w->kv, &kv);
 }
 
-/* Every member attends with the queries of all over the positions that it holds. */
+/* Flash decoding: every member attends with the queries of all members over the positions that it holds. */
 static void attend_shared(const glia_decoder *d, int thread, const glia_rows *rows, glia_qkv x,
                           glia_heads heads, const glia_kv_layer *kv) {
     const glia_device *dev = d->device;
@@ -108,7 +109,7 @@ static void attend(const glia_decoder *d, int thread, int layer, const glia_rows
         attend_shared(d, thread, rows, x, heads, &kv);
         return;
     }
-    heads.first_kv = l->shard * l->kv_heads / l->cp; /* of the shards held, this rank's own */
+    heads.first_kv = l->shard * l->kv_heads / l->cp; /* the heads of this rank's own shard */
     heads.kv_heads = l->kv_heads > l->cp ? l->kv_heads / l->cp : 1;
     glia_device_attention(d->device, thread, &out, &x, rows, rows, &heads, &kv);
 }
@@ -126,7 +127,7 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
     a->n = n;
     a->token = at + 6 * n;
     int real = 0;
-    for (int k = 0; k < each; k++) { /* what is no row is the last of a place's */
+    for (int k = 0; k < each; k++) { /* padding rows come last in each rank's rows */
         const int i = (int)glia_cp_place_row(p->cp_strided, (size_t)n, places, place, (size_t)k);
         if (i >= m) break;
         seq[k] = b->seq[i];
@@ -156,7 +157,7 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
     a->stored.slot = all + 2 * n;
 }
 
-/* Attend with this rank's rows, through all shards that it holds, to the keys and values of all rows. */
+/* Attend with this rank's rows and all shards that the rank holds over the keys and values of all rows. */
 static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
     const glia_device *dev = d->device;
     const glia_local *l = &d->local;

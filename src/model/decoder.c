@@ -10,10 +10,10 @@
 
 #include "layer/rope.h"
 
-/* Which regions of a plan are what: the plan of the device's memory, and the host's. */
+/* Indices of regions in the plan of the device's memory, and in the host's. */
 typedef struct {
     int hidden, qkv, attention, ffn, logits, cos, sin, kv, group_q, states, all_kv, normed, residual;
-    int device;                                          /* the first of the device's own */
+    int device;                                          /* the first of the device's own regions */
     int parted, host_logits, host_normed, host_residual; /* the host's */
 } regions;
 
@@ -28,7 +28,7 @@ static glia_kv_cache kv_shape(const glia_model_config *c, const glia_local *loca
     return glia_kv_cache_shape(ops_of(l), l->kv_dtype, l->block_size, local, (int)c->head_dim, l->n_blocks);
 }
 
-/* Rows of a step, those that part them among ranks included. */
+/* Rows of a step, with the padding of context parallelism. */
 static size_t all_rows(const glia_parallel *p, const glia_decoder_limits *l) {
     return p->cp_degree > 1 ? glia_even_size((size_t)l->max_rows, p->tp) * (size_t)p->tp
                             : (size_t)l->max_rows;
@@ -39,7 +39,7 @@ static bool shares_qkv(const glia_parallel *p, const glia_local *local) {
     return local->members > 1 || p->cp_degree > 1;
 }
 
-/* Of all rows, or of a place's through all shards. */
+/* Floats of q, k and v: of all rows through one shard, or of one rank's rows through all its shards. */
 static size_t qkv_floats(const glia_parallel *p, const glia_local *local, const glia_decoder_limits *l) {
     const size_t rows = all_rows(p, l), shards = (size_t)local->cp;
     const glia_device_ops *ops = ops_of(l);
@@ -51,7 +51,7 @@ static size_t ld_logits(const glia_decoder_limits *l, const glia_local *local) {
     return ops_of(l)->stride(local->vocab);
 }
 
-/* Of the states that a member gets from another. */
+/* Bytes of the softmax states that one member sends to another. */
 static size_t states_bytes(const glia_model_config *c, const glia_local *local,
                            const glia_decoder_limits *l) {
     return ops_of(l)->states_bytes((size_t)l->max_rows * (size_t)local->heads, (size_t)c->head_dim);
@@ -83,7 +83,7 @@ static glia_device_shape device_shape(const glia_model_config *c, const glia_par
     };
 }
 
-/* Add all buffers to a plan of the device's memory and one of the host's; both may be the same. */
+/* Add all buffers to the plan of the device's memory and to the host's. Both may be the same plan. */
 static regions add_regions(glia_plan *plan, glia_plan *host, const glia_model_config *c,
                            const glia_parallel *p, const glia_decoder_limits *l, int threads) {
     const glia_device_ops *ops = ops_of(l);
@@ -136,8 +136,8 @@ static size_t operand_bytes(const glia_model_config *c, const glia_parallel *p,
                                     (int)all_rows(p, l));
 }
 
-/* The area: two parts for operands of collectives, then the logits; where others read them, q, k and
- * v, and softmax states. */
+/* The area holds two buffers for operands of collectives, and the logits. Then follow q, k, v and softmax
+ * states, if other ranks read them. */
 size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
                                const glia_decoder_limits *l) {
     const glia_local local = glia_local_of(c, p);
@@ -191,7 +191,7 @@ typedef struct {
     double scaling;
 } rope_job;
 
-enum { ROPE_POSITIONS = 8 }; /* computed on the host before they are uploaded */
+enum { ROPE_POSITIONS = 8 }; /* positions that are computed on the host before an upload */
 
 static void fill_rope(void *arg, int thread) {
     const rope_job *j = arg;
@@ -308,7 +308,7 @@ static float *residual_row(const glia_decoder *d, int layer, int i) {
     return d->residual + ((size_t)layer * (size_t)d->limits.max_residual + (size_t)i) * d->ld_hidden;
 }
 
-/* Keep the rows wanted of the residual stream after `layer`. */
+/* Copy the wanted rows of the residual stream after `layer`, if it is one of limits.residual_layer. */
 static void keep_residual(const glia_decoder *d, glia_walk *walk, int layer) {
     if (!d->batch->n_residual) return;
     for (int i = 0; i < d->limits.n_residual_layers; i++)
@@ -316,7 +316,7 @@ static void keep_residual(const glia_decoder *d, glia_walk *walk, int layer) {
             glia_collect_rows(walk, residual_row(d, i, 0), d->wanted.residual, d->batch->n_residual);
 }
 
-/* Keep the rows wanted of the hidden state after the last norm. */
+/* Copy and norm the wanted rows of the hidden state. */
 static void keep_normed(const glia_decoder *d, glia_walk *walk) {
     const glia_model_config *c = d->w->config;
     const int n = d->batch->n_hidden;
@@ -365,10 +365,11 @@ static void forward(void *arg, int thread) {
     const glia_linear_out logits = {.epilogue = GLIA_STORE, .y = rows_of_logits};
     glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, d->wanted.logits,
                        b->n_logits, &logits);
-    if (thread == 0) d->turn = walk.turn; /* all have read it: a barrier lies behind */
+    if (thread == 0) d->turn = walk.turn; /* after a barrier: all threads have read it */
 }
 
-/* The rows wanted, where they are in the residual stream: n at *to, which then points behind. */
+/* The indices in the residual stream of the batch's rows row[n]. If rows are parted they are written to *to,
+ * which is advanced. */
 static const int32_t *find_rows(const glia_decoder *d, int32_t **to, const int32_t *row, int n) {
     const glia_parallel *p = &d->w->parallel;
     int32_t *const found = *to;
@@ -388,7 +389,7 @@ static void find_wanted(glia_decoder *d) {
     d->wanted.residual = find_rows(d, &to, b->residual_row, b->n_residual);
 }
 
-/* Copy what was wanted from the device's memory to the host's. */
+/* Copy the wanted results from the device's memory to the host's. */
 static void download_wanted(const glia_decoder *d) {
     const glia_batch *b = d->batch;
     const size_t row = d->ld_hidden * sizeof(float), layer = (size_t)d->limits.max_residual * d->ld_hidden;

@@ -42,42 +42,45 @@ void glia_decoder_plan(const glia_model_config *c, const glia_parallel *p, const
 size_t glia_decoder_area_bytes(const glia_model_config *c, const glia_parallel *p,
                                const glia_decoder_limits *limits);
 
-/* `w` and `team` must outlive the decoder; `cpu_flags` choose the rung
- * (base/cpu.h). `world`: this rank's end of the ranks that share the model, its
- * area shared already; NULL where w->parallel.tp is 1. The decoder uses the bytes
- * of the area from `area_offset` on, a multiple of 64, equal on every rank. Errors:
- * GLIA_ERR_NOMEM. */
+/* `w`, `team` and `world` must outlive the decoder; `cpu_flags` choose the rung
+ * (base/cpu.h). `world` connects the ranks that share the model, and its area is
+ * shared already; NULL if w->parallel.tp is 1. The decoder uses
+ * glia_decoder_area_bytes() of the area from `area_offset` on, a multiple of 64,
+ * equal on every rank. The caller frees *out. Errors: GLIA_ERR_NOMEM;
+ * GLIA_ERR_UNSUPPORTED several ranks on a device whose memory is not the host's. */
 glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const glia_decoder_limits *limits,
                                 unsigned cpu_flags, glia_team *team, glia_comm *world, size_t area_offset,
                                 glia_err *err);
 void glia_decoder_free(glia_decoder *d);
 
-/* Run one step: write keys and values, and compute what is wanted of the rows. The
- * caller keeps every index in range (asserted). Allocates nothing. Every rank takes the
- * same step; after the step glia_comm_check() reports a rank that failed. */
+/* Run one step on the caller's thread and the team: store keys and values, and compute
+ * what is wanted of the rows. The caller keeps every index in range (asserted).
+ * Allocates nothing. Every rank runs the same step; after it glia_comm_check() reports
+ * a rank that failed. */
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
 
-/* The last step's i-th row of logits, float32, valid until the next step. One rank alone:
- * [vocab]. Several ranks: the part of the vocabulary that glia_even_part() gives this
- * rank, in the rank's area. Rows are glia_decoder_ld_logits() floats apart. */
+/* The logits of row logit_row[i] of the last step: float32, valid until the next step. One
+ * rank alone: [vocab]. Several ranks: the slice of the vocabulary that glia_even_part()
+ * gives this rank, in the rank's area. Rows are glia_decoder_ld_logits() floats apart. */
 const float *glia_decoder_logits(const glia_decoder *d, int i);
 size_t glia_decoder_ld_logits(const glia_decoder *d);
 
 /* The hidden state after the last norm of row hidden_row[i] of the last step: float32 [hidden], the same
  * on every rank, valid until the next step. */
 const float *glia_decoder_hidden(const glia_decoder *d, int i);
-/* The residual stream of row residual_row[i] after layer limits->residual_layer[layer], likewise. */
+/* The residual stream of row residual_row[i] after layer limits->residual_layer[layer]: float32 [hidden], the
+ * same on every rank, valid until the next step. */
 const float *glia_decoder_residual(const glia_decoder *d, int layer, int i);
 
 /* Bytes of keys and values of one position, all layers, on one rank. */
 size_t glia_decoder_kv_bytes(const glia_model_config *c, const glia_parallel *p,
                              const glia_decoder_limits *limits);
 
-/* What this rank's threads can do at most: the ceilings of glia bench. Not during a step. */
+/* Measure what this rank's threads can do at most: the ceilings of glia bench. Not during a step. */
 void glia_decoder_measure(const glia_decoder *d, glia_ceilings *ceilings);
 
-/* Copy key and value of all layers from one place to another (block, position
- * in block): acceptance of a tree, copy on write of a shared block. */
+/* Copy key and value of all layers from one position of a block to another: acceptance
+ * of a tree, copy on write of a shared block. Not during a step. */
 void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at);
 
 #endif

@@ -17,7 +17,7 @@ typedef struct {
     int32_t *numbers; /* [7, n] memory of the arrays above */
 } glia_parted;
 
-/* Rows of the residual stream of which something is wanted. */
+/* Indices of the wanted rows in the residual stream. */
 typedef struct {
     const int32_t *logits, *hidden, *residual;
     int32_t *numbers; /* memory of the arrays above where rows are split among ranks */
@@ -39,22 +39,22 @@ struct glia_decoder {
     unsigned turn;
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
     int threads;
-    float *hidden; /* [rows, hidden] the residual stream */
+    float *hidden; /* [rows, ld_hidden] the residual stream */
     float *qkv, *attention, *ffn, *logits;
-    float *host_logits, *host_normed, *host_residual; /* copies for the host, or the same memory */
+    float *host_logits, *host_normed, *host_residual; /* copies for the host; on host memory the originals */
     float *normed, *residual;   /* [max_hidden], [layers, max_residual] rows, ld_hidden floats apart */
     float *group_q;             /* [rows, ld_group] q of all members */
     char *states, *states_area; /* softmax states, one block per member: received for this rank's queries;
                                  * computed here, to be sent */
     size_t ld_group;
-    float *all_kv; /* [rows, k and v] gathered, with context parallelism */
+    float *all_kv; /* context parallelism: the gathered [rows, k and v] */
     float *cos, *sin;
     const glia_batch *batch;
     glia_parted parted;
     glia_wanted_rows wanted;
 };
 
-/* Floats from row to row of q, k and v of a rank in d->qkv; the column where k begins. */
+/* Floats from row to row of a rank's q, k and v in d->qkv; the column where k begins. */
 size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
 size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
 
@@ -62,7 +62,7 @@ size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const g
  */
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows);
 
-/* Lay a batch's rows out to be parted. */
+/* Part the rows of a batch among the ranks: fill d->parted. */
 void glia_part_rows(glia_decoder *d, const glia_batch *b);
 
 #endif
