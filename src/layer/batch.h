@@ -61,11 +61,11 @@ typedef struct {
     const int32_t *residual_row; /* [n_residual] */
 } glia_batch;
 
-/* Words that hold any batch of `rows` rows. */
+/* Number of words that hold any batch of `rows` rows. */
 size_t glia_batch_words(size_t rows);
 /* Words of `rows` rows in `runs` runs without trees and adapters: one a row, four a run. */
 size_t glia_batch_words_plain(size_t rows, size_t runs);
-/* int32_t that glia_batch_read() needs for a batch of `rows` rows. */
+/* Number of int32_t that glia_batch_read() needs for a batch of `rows` rows. */
 size_t glia_batch_memory(size_t rows);
 
 /* Write runs [n] as words. Returns how many words. */

@@ -1,7 +1,7 @@
 /* linear.c - see linear.h. */
 #include "layer/linear.h"
 
-enum { SPREAD_ROWS = 8 }; /* of each rank, at least: fewer rows are not worth a second collective */
+enum { SPREAD_ROWS = 8 }; /* least rows of each rank: fewer are not worth a second collective */
 
 bool glia_rows_are_many(const glia_parallel *p, int m) { return p->tp > 1 && m >= SPREAD_ROWS * p->tp; }
 
@@ -9,7 +9,7 @@ void glia_held_rows(const glia_walk *w, size_t *from, size_t *to) {
     glia_share((size_t)w->m, w->spread ? w->p.rank : 0, w->spread ? w->p.tp : 1, from, to);
 }
 
-/* The embedding's parts by hidden dimension stand side by side, the last one's padding included. */
+/* Columns of the shards of an embedding that is cut by hidden dimension, with the last shard's padding. */
 static size_t padded(size_t hidden, const glia_parallel *p) {
     return glia_even_size(hidden, p->tp) * (size_t)p->tp;
 }
@@ -22,21 +22,21 @@ size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int ma
     return p->tp > 1 ? ld_hidden * sizeof(float) * (size_t)max_rows : 0;
 }
 
-/* Where the next collective finds its operand: not where the last one does, which may still be read. */
+/* The buffer for the next collective's operand. Other ranks may still read the last collective's operand. */
 static char *next_area(glia_walk *w) { return w->area[w->turn++ % 2]; }
 
-/* hidden (+)= the sum over ranks of `part` [m, ld_hidden]. */
-static void sum_up(glia_walk *w, float *part, bool add) {
+/* hidden = the sum over ranks of `summand` [m, ld_hidden], or with `add` hidden += the sum. */
+static void sum_up(glia_walk *w, float *summand, bool add) {
     size_t from, to;
     glia_held_rows(w, &from, &to);
     float *held = w->hidden + from * w->ld_hidden;
     if (w->spread)
-        glia_comm_reduce_scatter(w->comm, w->thread, held, part, (size_t)w->m, w->ld_hidden, add);
+        glia_comm_reduce_scatter(w->comm, w->thread, held, summand, (size_t)w->m, w->ld_hidden, add);
     else
-        glia_comm_all_reduce(w->comm, w->thread, held, part, (size_t)w->m * w->ld_hidden, add);
+        glia_comm_all_reduce(w->comm, w->thread, held, summand, (size_t)w->m * w->ld_hidden, add);
 }
 
-/* m rows that lie as those of the residual stream do. */
+/* m float32 rows, spaced like those of the residual stream. */
 static glia_activation plain(const glia_walk *w, float *at, size_t m) {
     return (glia_activation){.at = at, .m = m, .stride = w->ld_hidden, .form = GLIA_PLAIN};
 }
@@ -68,7 +68,7 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
 
 /* ---- column-parallel ------------------------------------------------------- */
 
-/* Gather m prepared rows of the ranks of a group: each rank's are at `in`, in its area; all go to `out`. */
+/* Gather the m prepared rows of the ranks of a group to `out`. This rank's rows are at `in`, in its area. */
 static void gather_rows(const glia_walk *w, glia_comm *group, int m, const glia_operand *out,
                         const glia_operand *in) {
     const glia_gather g = {
@@ -76,13 +76,14 @@ static void gather_rows(const glia_walk *w, glia_comm *group, int m, const glia_
     glia_comm_all_gather(group, w->thread, out->x, in->x, &g);
 }
 
-/* What travels is what is multiplied: bfloat16 or int8 where rows become so. */
+/* Rows are gathered as they are multiplied: bfloat16 or int8 rows are less data than float32. */
 glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
                               const glia_matrix *matrix) {
     const glia_device *d = w->d;
     size_t from, to;
     glia_held_rows(w, &from, &to);
-    const size_t most = glia_even_size((size_t)w->m, w->p.tp); /* rows of a rank: all lay out as many */
+    const size_t most =
+        glia_even_size((size_t)w->m, w->p.tp); /* a rank with fewer rows uses the layout of so many */
     const glia_linear_in held = {.x = plain(w, w->hidden + from * w->ld_hidden, to - from),
                                  .m = (int)(to - from),
                                  .norm = norm,

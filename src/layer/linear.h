@@ -1,4 +1,4 @@
-/* linear.h - linear layers and the embedding, shared by ranks.
+/* linear.h - linear layers and the embedding on one rank or several.
  *
  * Names are Megatron's: a column-parallel layer cuts its outputs, so each rank
  * has columns of the product and nothing is added; a row-parallel layer cuts
@@ -17,15 +17,15 @@
 #include "device/device.h"
 #include "layer/parallel.h"
 
-/* One thread's way through one step. */
+/* The state of one thread during one step. */
 typedef struct {
     const glia_device *d;
     int thread;
-    glia_comm *comm; /* all ranks that share the model, for teams of d->threads; NULL: one alone */
+    glia_comm *comm; /* all ranks that share the model, for teams of d->threads; NULL: one rank alone */
     glia_parallel p;
-    float *hidden; /* [m, ld_hidden] the residual stream; spread: this rank's rows of it */
+    float *hidden; /* [m, ld_hidden] the residual stream; if spread, this rank's rows hold their values */
     size_t ld_hidden;
-    int m;
+    int m; /* rows of the step */
     bool spread;
     char *area[2]; /* two buffers for operands of collectives, used alternately: glia_parallel_area_bytes()
                       each */
@@ -38,31 +38,33 @@ bool glia_rows_are_many(const glia_parallel *p, int m);
 void glia_held_rows(const glia_walk *w, size_t *from, size_t *to);
 /* Bytes of one of the area's two buffers for up to max_rows rows, a multiple of 64. */
 size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows);
-/* Floats from row to row of the residual stream on a device of this kind: room for what any rank's product
- * writes. */
+/* Floats from row to row of the residual stream on a device of this kind. */
 size_t glia_parallel_ld_hidden(const glia_device_ops *ops, size_t hidden, const glia_parallel *p);
 
-/* hidden <- the rows of the embedding. `hidden_size`, `vocab`: of the model. */
+/* hidden = the embeddings of token [m]. `hidden_size` and `vocab` are the model's. */
 void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_size, size_t vocab,
                          const int32_t *token);
-/* out <- RMSNorm of the residual stream through this rank's columns. */
+/* out = this rank's columns of the product of the normed residual stream and the layer's weight, whose shard
+ * is `matrix`. */
 void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                           const glia_linear_out *out);
 /* For spread rows, the first half of glia_column_parallel(). Norm this rank's rows and gather the m rows of
  * all ranks of `group`, in the format that `matrix` multiplies. A barrier follows. */
 glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
                               const glia_matrix *matrix);
-/* hidden += x [m, its inputs], GLIA_INPUT, through every rank's rows of the matrix, and the bias. */
+/* hidden += the product of all ranks' x and the layer's weight, and the bias. x [m] is this rank's GLIA_INPUT
+ * rows; `matrix` is its shard of the weight. */
 void glia_row_parallel(glia_walk *w, const glia_activation *x, const glia_matrix *matrix, const float *bias);
 /* Each rank of `group` holds `shards` shards of a matrix. Multiply m rows by all of them and add this rank's
  * rows of the sum to hidden. The result is bit-identical to one shard per rank. x: the rows for the first
  * shard, GLIA_INPUT; those for the next shard begin m strides later. */
 void glia_row_parallel_parts(glia_walk *w, glia_comm *group, const glia_activation *x,
                              const glia_matrix *shard, int shards, const float *bias);
-/* out [n, ld_hidden] <- rows row[n] of the residual stream, on every rank; a barrier stands behind.
- * `out` may be the residual stream itself where its rows are spread. */
+/* out [n, ld_hidden] = rows row[n] of the residual stream, on every rank. If rows are spread, `out` may be
+ * the residual stream itself. A barrier ends it. */
 void glia_collect_rows(glia_walk *w, float *out, const int32_t *row, int n);
-/* out <- RMSNorm of rows row[n] of the residual stream through this rank's part of the vocabulary. */
+/* out = the product of rows row[n] of the normed residual stream and the head, whose shard by vocabulary is
+ * `matrix`. If rows are spread, hidden is overwritten. */
 void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
                         const int32_t *row, int n, const glia_linear_out *out);
 
