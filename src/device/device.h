@@ -126,8 +126,7 @@ typedef struct {
 typedef struct {
     glia_activation o; /* GLIA_INPUT [rows, block_heads * head_dim] */
     size_t o_block;    /* floats from o's rows to those of the next block_heads heads */
-    char
-        *states; /* softmax states: states_bytes(block_heads * rows) for each block_heads heads; NULL: to o */
+    char *states;      /* NULL: into o */
     int block_heads;
 } glia_attended;
 
@@ -281,9 +280,7 @@ static inline glia_operand glia_device_operand(const glia_device *d, const glia_
                                                void *memory) {
     return d->ops->operand(d, w, m, memory);
 }
-/* Write the rows of `in`, normed and converted for w, to the operand. Each thread prepares a share of the
- * rows.
- */
+/* Write the rows of `in`, normed and converted for w, to the operand. Each thread writes a share of them. */
 static inline void glia_device_prepare(const glia_device *d, int thread, const glia_linear_in *in,
                                        const glia_matrix *w, const glia_operand *to) {
     d->ops->prepare(d, thread, in, w, to);

@@ -27,8 +27,7 @@ typedef enum {
 } glia_fused_region;
 
 /* How many matrices a rank holds for one row of the table, and which rows and columns of the model they
- * contain. A union is the group of ranks that share
- * the rows of a prompt (layer/shard.h). */
+ * contain. A union is the group of ranks that share the rows of a prompt (layer/shard.h). */
 typedef enum {
     HOLD_OWN,        /* one: the rank's own rows or columns */
     HOLD_WITHOUT_CP, /* the same, but none with context parallelism */
