@@ -188,8 +188,8 @@ static void test_ranks(void **state) {
         {"held by all", {.tp = 2, .cp_degree = 1}},
         {"spread", {.tp = 2, .cp_degree = 1, .sequence_parallel = true, .vocab_parallel = true}},
         {"spread over three", {.tp = 3, .cp_degree = 1, .sequence_parallel = true}},
-        {"parted", {.tp = 4, .cp_degree = 2, .sequence_parallel = true}},
-        {"parted in turns", {.tp = 4, .cp_degree = 2, .cp_strided = true}},
+        {"rows split", {.tp = 4, .cp_degree = 2, .sequence_parallel = true}},
+        {"rows split, strided", {.tp = 4, .cp_degree = 2, .cp_strided = true}},
         {"flash decoding", {.tp = 4, .cp_degree = 1, .flash_decoding = true}},
     };
     ranks_step single[LENGTH + SECOND];

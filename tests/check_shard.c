@@ -20,7 +20,7 @@ static void test_even(void **state) {
         for (int ranks = 1; ranks < 40; ranks++) {
             size_t next = 0, from, to;
             for (int r = 0; r < ranks; r++) {
-                glia_even_part(n, ranks, r, &from, &to);
+                glia_even_shard(n, ranks, r, &from, &to);
                 assert_int_equal(from, next);
                 assert_true(to - from <= glia_even_size(n, ranks));
                 next = to;
@@ -331,11 +331,11 @@ static void check_rank_order(bool strided, size_t n, int ranks, int degree) {
     const size_t chunk = n / (size_t)ranks, held = n / (size_t)degree;
     size_t at = 0;
     for (int r = 0; r < ranks; r++) {
-        const size_t w = (size_t)glia_cp_width_place(r, degree), place = (size_t)glia_cp_place(r, degree);
+        const size_t w = (size_t)glia_cp_union_rank(r, degree), place = (size_t)glia_cp_rank(r, degree);
         for (size_t j = 0; j < chunk; j++, at++) {
             const size_t k = w * chunk + j; /* of the place's rows */
             const size_t i = strided ? k * (size_t)degree + place : place * held + k;
-            assert_int_equal(glia_cp_place_row(strided, n, degree, (int)place, k), i);
+            assert_int_equal(glia_cp_row(strided, n, degree, (int)place, k), i);
             assert_int_equal(glia_cp_index(strided, n, ranks, degree, i), at);
         }
     }
@@ -367,7 +367,7 @@ static void test_context_groups(void **state) {
     (void)state;
     for (int degree = 1; degree < 9; degree++)
         for (int r = 0; r < 40; r++) {
-            const int place = glia_cp_place(r, degree), w = glia_cp_width_place(r, degree);
+            const int place = glia_cp_rank(r, degree), w = glia_cp_union_rank(r, degree);
             assert_true(place >= 0 && place < degree);
             assert_int_equal(w * degree + place, r);
         }

@@ -100,7 +100,7 @@ static inline void ranks_take_steps(ranks_rank *k, glia_decoder *d) {
     int32_t *odd = row + 4 * rows;
     int computed[RANKS_SEQS] = {0};
     size_t from = 0, to = (size_t)m->config->vocab;
-    if (m->parallel.tp > 1) glia_even_part(to, m->parallel.tp, k->rank, &from, &to);
+    if (m->parallel.tp > 1) glia_even_shard(to, m->parallel.tp, k->rank, &from, &to);
     for (int s = 0; s < r->n_steps; s++) {
         int n = 0, n_odd = 0;
         for (int q = 0; q < RANKS_SEQS; q++)

@@ -93,7 +93,7 @@ static void expect_draws(glia_leader *l, glia_seq *seq) {
     for (int i = 0; i < n; i++) {
         const glia_draw d = glia_request_draw(r, i);
         l->use[l->n_drawn] = (glia_logits_use){
-            .best = l->rank->ranks > 1 ? glia_draw_best(&d, l->rank->part) : 0,
+            .best = l->rank->ranks > 1 ? glia_draw_best(&d, l->rank->shard) : 0,
             .divisor = glia_draw_divisor(&d),
         };
         glia_drawn *drawn = &l->drawn[l->n_drawn++];

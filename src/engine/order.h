@@ -19,7 +19,7 @@ typedef enum {
 
 /* What a row of logits is for. */
 typedef struct {
-    int32_t best;  /* candidates that each rank finds in its part, as glia_draw_best(); 0: the whole row */
+    int32_t best;  /* candidates that each rank finds in its shard, as glia_draw_best(); 0: the whole row */
     float divisor; /* as glia_draw_divisor() */
 } glia_logits_use;
 

@@ -102,10 +102,10 @@ glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_st
     *r = (glia_rank){.config = *config,
                      .rank = w->parallel.rank,
                      .ranks = w->parallel.tp,
-                     .part = glia_even_size((size_t)w->config->vocab, w->parallel.tp),
+                     .shard = glia_even_size((size_t)w->config->vocab, w->parallel.tp),
                      .max_blocks = (int)glia_limit_blocks(&config->limits),
                      .order_first = glia_order_first_words(w->config, &config->limits)};
-    glia_even_part((size_t)w->config->vocab, r->ranks, r->rank, &r->first, &to);
+    glia_even_shard((size_t)w->config->vocab, r->ranks, r->rank, &r->first, &to);
     r->vocab = to - r->first;
     const regions at = plan_own(w->config, &w->parallel, &config->limits, config->threads, &r->plan);
     glia_status status = own;
@@ -140,7 +140,7 @@ static void keep_uses(glia_rank *r, const glia_order *o) {
     }
 }
 
-/* Find the best of this rank's part of logit row i. */
+/* Find the best of this rank's shard of logits row i. */
 static void find(glia_rank *r, int i, glia_sampler *s) {
     const glia_logits_use *use = &r->use[i];
     if (!use->best) return;
@@ -166,7 +166,7 @@ static void gather_found(glia_rank *r, size_t bytes) {
 
 /* Bring row i of the logits to the leader. Parts are padded to one size, so ids follow one another. */
 static void gather_logits(glia_rank *r, int i) {
-    const size_t whole = (size_t)r->ranks * r->part;
+    const size_t whole = (size_t)r->ranks * r->shard;
     const glia_gather g = {.rows = 1, .n = whole, .unit = sizeof(float)};
     float *out = r->rank == 0 ? r->logits + (size_t)i * whole : NULL;
     glia_comm_gather(r->config.world, 0, out, glia_decoder_logits(r->decoder, i), &g, 0);
@@ -243,7 +243,7 @@ glia_status glia_rank_follow(glia_rank *r, glia_err *err) {
 
 const float *glia_rank_logits(const glia_rank *r, int i) {
     if (!r->config.world) return glia_decoder_logits(r->decoder, i);
-    return r->logits + (size_t)i * (size_t)r->ranks * r->part;
+    return r->logits + (size_t)i * (size_t)r->ranks * r->shard;
 }
 
 const void *glia_rank_tops(const glia_rank *r, int i) { return r->gathered + r->found_at[i]; }

@@ -26,8 +26,8 @@ typedef struct {
 typedef struct {
     glia_rank_config config;
     int rank, ranks;
-    size_t part;         /* logits of the largest part of the vocabulary */
-    size_t first, vocab; /* of this rank's part: its first token, and how many tokens are real */
+    size_t shard;        /* tokens of the largest shard of the vocabulary */
+    size_t first, vocab; /* of this rank's shard: its first token, and how many tokens are real */
     glia_team *team;
     glia_decoder *decoder;
     glia_plan plan;
@@ -40,7 +40,7 @@ typedef struct {
     glia_sampler *sampler; /* [threads] */
     char *found;           /* in the area: this rank's glia_shard_top of each row, one behind the other */
     char *gathered;        /* on the leader: every rank's `found` */
-    float *logits;         /* on the leader: [rows of logits, ranks * part] whole rows */
+    float *logits;         /* on the leader: [rows of logits, ranks * shard] whole rows */
     /* Of the last step: */
     int n_logits;
     const glia_logits_use *use; /* [n_logits] */

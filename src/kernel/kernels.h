@@ -210,11 +210,11 @@ typedef void glia_attend_fn(glia_softmax out, const float *q, size_t ldq, size_t
                             const int16_t *hi, float scale, size_t head_dim);
 
 /* Merge the softmax state `part` into `sum`, for n queries: with M = max(m, m'), each side scaled by
- * exp(m - M) and added. Merging a part with m = -inf changes no bit; merging
- * into an empty state gives the part's bits. Flash decoding, Dao et al. 2023. */
+ * exp(m - M) and added. Merging a state with m = -inf changes no bit. Merging
+ * into an empty state gives the other's bits. Flash decoding, Dao et al. 2023. */
 typedef void glia_merge_fn(glia_softmax sum, glia_softmax part, size_t n, size_t head_dim);
 
-/* Bytes of memory read once, front to back by `streams` (1, 2, 4 or 8) equal parts in turns;
+/* Read bytes of memory once, by `streams` (1, 2, 4 or 8) equal streams, a line of each after the other;
  * returns something that depends on all of them: the read ceiling of glia bench. */
 typedef uint64_t glia_read_fn(const void *p, size_t bytes, int streams, size_t prefetch_bytes);
 /* Multiply-adds with operands in registers, `rounds` times; returns how many

@@ -23,7 +23,7 @@ size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int ma
 }
 
 /* The buffer for the next collective's operand. Other ranks may still read the last collective's operand. */
-static char *next_area(glia_walk *w) { return w->area[w->turn++ % 2]; }
+static char *next_area(glia_walk *w) { return w->area[w->operands++ % 2]; }
 
 /* hidden = the sum over ranks of `summand` [m, ld_hidden], or with `add` hidden += the sum. */
 static void sum_up(glia_walk *w, float *summand, bool add) {
@@ -51,7 +51,7 @@ void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_s
     }
     float *part = (float *)(void *)next_area(w);
     size_t from = 0, to;
-    if (w->p.vocab_parallel) glia_even_part(vocab, w->p.tp, w->p.rank, &from, &to);
+    if (w->p.vocab_parallel) glia_even_shard(vocab, w->p.tp, w->p.rank, &from, &to);
     const size_t ld = w->p.vocab_parallel ? w->ld_hidden : w->d->ops->columns(table->k);
     glia_device_embed(w->d, w->thread, part, ld, table, from, token, w->m);
     if (w->p.vocab_parallel) {

@@ -29,7 +29,7 @@ typedef struct {
     bool spread;
     char *area[2]; /* two buffers for operands of collectives, used alternately: glia_parallel_area_bytes()
                       each */
-    unsigned turn;
+    unsigned operands; /* how many were written: the next one goes to area[operands % 2] */
 } glia_walk;
 
 /* Are m rows enough to be spread over the ranks? */

@@ -17,7 +17,7 @@ glia_local glia_local_of(const glia_model_config *c, const glia_parallel *p) {
     return (glia_local){
         .cut = cut,
         .cp = p->flash_decoding ? 1 : p->cp_degree,
-        .shard = p->flash_decoding ? 0 : glia_cp_place(p->rank, p->cp_degree),
+        .shard = p->flash_decoding ? 0 : glia_cp_rank(p->rank, p->cp_degree),
         .kv_cut = kv_cut,
         .heads = cut.q,
         .kv_heads = kv_cut.kv,

@@ -5,7 +5,7 @@
 
 /* ---- even parts --------------------------------------------------------------- */
 
-void glia_even_part(size_t n, int ranks, int rank, size_t *from, size_t *to) {
+void glia_even_shard(size_t n, int ranks, int rank, size_t *from, size_t *to) {
     const size_t size = glia_even_size(n, ranks);
     *from = size * (size_t)rank;
     *to = *from + size;
@@ -116,7 +116,7 @@ glia_head_cut glia_cp_union(const glia_head_cut *c, int degree) {
     return u;
 }
 
-size_t glia_cp_place_row(bool strided, size_t n, int degree, int place, size_t k) {
+size_t glia_cp_row(bool strided, size_t n, int degree, int place, size_t k) {
     return strided ? k * (size_t)degree + (size_t)place : n / (size_t)degree * (size_t)place + k;
 }
 

@@ -1,20 +1,20 @@
 /* shard.h - who holds what: how ranks share weights, heads, rows and positions,
  * as pure functions. docs/PARALLEL.md draws them.
  *
- * One rule for everything that is cut evenly: n things over `ranks` make parts
- * of ceil(n / ranks), the last ones short or empty, and every rank's buffers
- * have the full part, zeros past what is real. */
+ * One rule for everything that is cut evenly: n things over `ranks` make shards
+ * of ceil(n / ranks). The last ones are short or empty. Every rank's buffers have
+ * the full size, with zeros past what is real. */
 #ifndef GLIA_LAYER_SHARD_H
 #define GLIA_LAYER_SHARD_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* ---- even parts: columns, rows of a weight, vocabulary ---------------- */
+/* ---- even shards: columns, rows of a weight, vocabulary ---------------- */
 
 static inline size_t glia_even_size(size_t n, int ranks) { return (n + (size_t)ranks - 1) / (size_t)ranks; }
 /* The things [*from, *to) that `rank` really holds. */
-void glia_even_part(size_t n, int ranks, int rank, size_t *from, size_t *to);
+void glia_even_shard(size_t n, int ranks, int rank, size_t *from, size_t *to);
 
 /* ---- attention heads --------------------------------------------------------- */
 
@@ -40,7 +40,7 @@ typedef struct {
 glia_head_cut glia_cut_heads(int heads, int kv_heads, int ranks);
 const char *glia_head_rule_name(glia_head_rule rule); /* as Neuron's: "REPLICATE_TO_TP_DEGREE", ... */
 
-/* The model's head that stands at padded place `i`, or -1: zeros. */
+/* The model's head that is padded head `i`, or -1: zeros. */
 int glia_q_head(const glia_head_cut *c, int i);
 int glia_kv_head(const glia_head_cut *c, int i);
 
@@ -49,8 +49,8 @@ int glia_kv_head(const glia_head_cut *c, int i);
 /* Along the dimension that is cut. */
 typedef enum { GLIA_SHARD_ALL, GLIA_SHARD_EVEN, GLIA_SHARD_Q, GLIA_SHARD_KV } glia_shard_kind;
 
-/* One tensor's cut dimension of n. For fused tensors `at` is where the tensor's
- * part begins in the rank's: k after q, v after both. */
+/* One tensor's cut dimension of n. In a fused tensor of the rank, `at` is where this
+ * tensor begins: k after q, v after both. */
 typedef struct {
     glia_shard_kind kind;
     size_t n;
@@ -65,9 +65,9 @@ typedef struct {
     size_t to, from, n;
 } glia_slice;
 
-/* Rows of the rank's part, padding included: the same on every rank. */
+/* Rows of the rank's shard, padding included: the same on every rank. */
 size_t glia_shard_size(const glia_shard *s);
-/* The model's row that is row `i` of the part (0 .. size - 1), or -1: zeros. */
+/* The model's row that is row `i` of the shard (0 .. size - 1), or -1: zeros. */
 ptrdiff_t glia_shard_source(const glia_shard *s, size_t i);
 /* The slices of a rank's tensor in ascending order of `to`, each as long as it can be. Zero *slice, then call
  * until it returns false. Rows that no slice covers are zeros, and the model's rows in no slice need not be
@@ -83,11 +83,12 @@ int glia_flash_group(const glia_head_cut *c);
 
 /* ---- context parallelism: the rows of a prompt over `degree` ranks ----------- */
 
-/* `degree` divides the ranks. `degree` neighbours make a union: they hold the same
- * heads, those of all their shards, and part the rows. Rank r stands in union
- * r / degree and takes the part r % degree; alone it attends with shard r. */
-static inline int glia_cp_place(int rank, int degree) { return rank % degree; }
-static inline int glia_cp_width_place(int rank, int degree) { return rank / degree; }
+/* `degree` divides the ranks. A union is `degree` neighbouring ranks. They hold the same
+ * heads, those of all their shards, and split the rows. Rank r belongs to union
+ * r / degree, and its number in the union (its context-parallel rank) is r % degree. In a
+ * step of few rows, rank r attends with shard r to all rows. */
+static inline int glia_cp_rank(int rank, int degree) { return rank % degree; }
+static inline int glia_cp_union_rank(int rank, int degree) { return rank / degree; }
 
 /* The KV heads of a union. A head that several of its shards use is stored once, if
  * every union can do so. Union w's i-th KV head is the model's head
@@ -95,14 +96,15 @@ static inline int glia_cp_width_place(int rank, int degree) { return rank / degr
  * j / (q / kv). Query heads stay as in the shards, so glia_q_head() does not take the result. */
 glia_head_cut glia_cp_union(const glia_head_cut *c, int degree);
 
-/* n rows of a batch, padded so that `ranks` divides n. Each place attends with n /
- * degree of them: contiguous: side by side; strided: row i with place i % degree,
- * which balances causal work. Between blocks rank r holds n / ranks of the rows
- * of its place: slice number r / degree. In rank order, rank 0's rows come first, then rank 1's, ... */
+/* n rows of a batch, padded so that `ranks` divides n. Each context-parallel rank attends
+ * with n / degree of them: contiguous rows, or, strided, row i belongs to rank i % degree,
+ * which balances causal work. Between blocks rank r holds n / ranks of the rows of its
+ * context-parallel rank: slice number r / degree. In rank order, rank 0's rows come first,
+ * then rank 1's, ... */
 
 /* Where batch row i < n stands in rank order. */
 size_t glia_cp_index(bool strided, size_t n, int ranks, int degree, size_t i);
-/* The batch row that is the place's k-th, k < n / degree. */
-size_t glia_cp_place_row(bool strided, size_t n, int degree, int place, size_t k);
+/* The batch row that is the k-th of context-parallel rank `cp_rank`, k < n / degree. */
+size_t glia_cp_row(bool strided, size_t n, int degree, int cp_rank, size_t k);
 
 #endif

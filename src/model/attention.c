@@ -114,13 +114,13 @@ static void attend(const glia_decoder *d, int thread, int layer, const glia_rows
     glia_device_attention(d->device, thread, &out, &x, rows, rows, &heads, &kv);
 }
 
-/* ---- rows parted among ranks (context parallelism) --------------------------- */
+/* ---- rows split among ranks (context parallelism) --------------------------- */
 
-void glia_part_rows(glia_decoder *d, const glia_batch *b) {
+void glia_split_rows(glia_decoder *d, const glia_batch *b) {
     const glia_parallel *p = &d->w->parallel;
-    glia_parted *a = &d->parted;
+    glia_split_step *a = &d->split;
     const int m = b->n_rows, share = (int)glia_even_size((size_t)m, p->tp), n = share * p->tp;
-    const int places = p->cp_degree, each = n / places, place = glia_cp_place(p->rank, places);
+    const int places = p->cp_degree, each = n / places, place = glia_cp_rank(p->rank, places);
     int32_t *at = a->numbers;
     int32_t *const seq = at, *const position = at + n, *const slot = at + 2 * n, *const all = at + 3 * n;
     a->on = true;
@@ -128,7 +128,7 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
     a->token = at + 6 * n;
     int real = 0;
     for (int k = 0; k < each; k++) { /* padding rows come last in each rank's rows */
-        const int i = (int)glia_cp_place_row(p->cp_strided, (size_t)n, places, place, (size_t)k);
+        const int i = (int)glia_cp_row(p->cp_strided, (size_t)n, places, place, (size_t)k);
         if (i >= m) break;
         seq[k] = b->seq[i];
         position[k] = b->position[i];
@@ -137,7 +137,7 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
     }
     for (int k = 0; k < each; k++)
         for (int c = 0; c < places; c++) {
-            const int i = (int)glia_cp_place_row(p->cp_strided, (size_t)n, places, c, (size_t)k);
+            const int i = (int)glia_cp_row(p->cp_strided, (size_t)n, places, c, (size_t)k);
             const int j = k * places + c;
             all[j] = i < m ? b->seq[i] : 0;
             all[n + j] = i < m ? b->position[i] : 0;
@@ -158,11 +158,11 @@ void glia_part_rows(glia_decoder *d, const glia_batch *b) {
 }
 
 /* Attend with this rank's rows and all shards that the rank holds over the keys and values of all rows. */
-static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
+static void attend_split(const glia_decoder *d, glia_walk *walk, int layer) {
     const glia_device *dev = d->device;
     const glia_local *l = &d->local;
     const glia_layer_weights *w = &d->w->layer[layer];
-    const int thread = walk->thread, shards = l->cp, each = d->parted.n / shards;
+    const int thread = walk->thread, shards = l->cp, each = d->split.n / shards;
     const size_t rows = (size_t)each, q_block = rows * d->ld_q, ld_kv = d->ops->stride(2 * l->kv);
     float *q = d->qkv, *kv = q + (size_t)shards * q_block;
     const glia_operand normed = glia_spread_rows(walk, d->row_group, each, w->in_norm, epsilon(d), &w->kv);
@@ -186,12 +186,12 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
     heads.heads *= shards;
     const glia_kv_layer cache = glia_kv_cache_layer(&d->kv, layer);
     const glia_qkv x = {.q = plain_rows(q, rows, d->ld_q),
-                        .kv = plain_rows(d->all_kv, (size_t)d->parted.n, 2 * l->kv),
+                        .kv = plain_rows(d->all_kv, (size_t)d->split.n, 2 * l->kv),
                         .v = l->kv,
                         .block_heads = l->heads,
                         .q_block = q_block};
     const glia_attended out = {.o = attention_rows(d, rows), .block_heads = l->heads, .o_block = q_block};
-    glia_device_attention(dev, thread, &out, &x, &d->parted.mine, &d->parted.stored, &heads, &cache);
+    glia_device_attention(dev, thread, &out, &x, &d->split.mine, &d->split.stored, &heads, &cache);
     glia_device_barrier(dev); /* attention */
 }
 
@@ -199,9 +199,9 @@ static void attend_parted(const glia_decoder *d, glia_walk *walk, int layer) {
 
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
-    if (d->parted.on) {
-        const glia_activation o = attention_rows(d, (size_t)(d->parted.n / d->local.cp));
-        attend_parted(d, walk, layer);
+    if (d->split.on) {
+        const glia_activation o = attention_rows(d, (size_t)(d->split.n / d->local.cp));
+        attend_split(d, walk, layer);
         glia_row_parallel_parts(walk, d->row_group, &o, w->o_shard, d->local.cp, w->o_bias);
     } else {
         const glia_activation o = attention_rows(d, (size_t)walk->m);

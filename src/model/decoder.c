@@ -13,8 +13,8 @@
 /* Indices of regions in the plan of the device's memory, and in the host's. */
 typedef struct {
     int hidden, qkv, attention, ffn, logits, cos, sin, kv, group_q, states, all_kv, normed, residual;
-    int device;                                          /* the first of the device's own regions */
-    int parted, host_logits, host_normed, host_residual; /* the host's */
+    int device;                                         /* the first of the device's own regions */
+    int split, host_logits, host_normed, host_residual; /* the host's */
 } regions;
 
 static const glia_device_ops *ops_of(const glia_decoder_limits *l) {
@@ -43,8 +43,8 @@ static bool shares_qkv(const glia_parallel *p, const glia_local *local) {
 static size_t qkv_floats(const glia_parallel *p, const glia_local *local, const glia_decoder_limits *l) {
     const size_t rows = all_rows(p, l), shards = (size_t)local->cp;
     const glia_device_ops *ops = ops_of(l);
-    const size_t parted = rows / shards * (shards * ops->stride(local->q) + ops->stride(2 * local->kv));
-    return max_of(rows * glia_ld_qkv(ops, p, local), shards > 1 ? parted : 0);
+    const size_t split = rows / shards * (shards * ops->stride(local->q) + ops->stride(2 * local->kv));
+    return max_of(rows * glia_ld_qkv(ops, p, local), shards > 1 ? split : 0);
 }
 
 static size_t ld_logits(const glia_decoder_limits *l, const glia_local *local) {
@@ -112,7 +112,8 @@ static regions add_regions(glia_plan *plan, glia_plan *host, const glia_model_co
     r.all_kv = glia_plan_add(plan, "k and v of all rows", parts * rows * 2 * local.kv, f);
     r.normed = glia_plan_add(plan, "hidden states wanted", hidden * ld_hidden, f);
     r.residual = glia_plan_add(plan, "residual streams wanted", residual * ld_hidden, f);
-    r.parted = glia_plan_add(host, "parted rows", parts * (7 * rows + wanted_rows(l)), sizeof(int32_t));
+    r.split =
+        glia_plan_add(host, "rows split among ranks", parts * (7 * rows + wanted_rows(l)), sizeof(int32_t));
     r.host_logits = glia_plan_add(host, "logits for the host", copied * logits * ld_vocab, f);
     r.host_normed = glia_plan_add(host, "hidden states for the host", copied * hidden * ld_hidden, f);
     r.host_residual = glia_plan_add(host, "residual streams for the host", copied * residual * ld_hidden, f);
@@ -181,8 +182,8 @@ static void bind(glia_decoder *d, const regions *r, size_t area_offset) {
     d->ld_group = d->ops->stride((size_t)d->local.members * d->local.q);
     d->states = glia_plan_at(plan, r->states);
     d->all_kv = glia_plan_at(plan, r->all_kv);
-    d->parted.numbers = glia_plan_at(host, r->parted);
-    d->wanted.numbers = d->parted.numbers + 7 * all_rows(&d->w->parallel, &d->limits);
+    d->split.numbers = glia_plan_at(host, r->split);
+    d->wanted.numbers = d->split.numbers + 7 * all_rows(&d->w->parallel, &d->limits);
 }
 
 typedef struct {
@@ -346,14 +347,14 @@ static void forward(void *arg, int thread) {
         .p = d->w->parallel,
         .hidden = d->hidden,
         .ld_hidden = d->ld_hidden,
-        .m = d->parted.on ? d->parted.n : b->n_rows,
-        .spread = d->parted.on ||
+        .m = d->split.on ? d->split.n : b->n_rows,
+        .spread = d->split.on ||
                   (d->w->parallel.sequence_parallel && glia_rows_are_many(&d->w->parallel, b->n_rows)),
         .area = {d->area[0], d->area[1]},
-        .turn = d->turn,
+        .operands = d->operands,
     };
     glia_parallel_embed(&walk, &d->w->embed, (size_t)c->hidden, (size_t)c->vocab,
-                        d->parted.on ? d->parted.token : b->token);
+                        d->split.on ? d->split.token : b->token);
     glia_device_barrier(d->device); /* hidden */
     for (int i = 0; i < c->layers; i++) {
         forward_layer(d, &walk, i, &rows);
@@ -365,18 +366,18 @@ static void forward(void *arg, int thread) {
     const glia_linear_out logits = {.epilogue = GLIA_STORE, .y = rows_of_logits};
     glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, d->wanted.logits,
                        b->n_logits, &logits);
-    if (thread == 0) d->turn = walk.turn; /* after a barrier: all threads have read it */
+    if (thread == 0) d->operands = walk.operands; /* after a barrier: all threads have read it */
 }
 
-/* The indices in the residual stream of the batch's rows row[n]. If rows are parted they are written to *to,
+/* The indices in the residual stream of the batch's rows row[n]. If rows are split they are written to *to,
  * which is advanced. */
 static const int32_t *find_rows(const glia_decoder *d, int32_t **to, const int32_t *row, int n) {
     const glia_parallel *p = &d->w->parallel;
     int32_t *const found = *to;
-    if (!d->parted.on) return row;
+    if (!d->split.on) return row;
     for (int i = 0; i < n; i++)
         found[i] =
-            (int32_t)glia_cp_index(p->cp_strided, (size_t)d->parted.n, p->tp, p->cp_degree, (size_t)row[i]);
+            (int32_t)glia_cp_index(p->cp_strided, (size_t)d->split.n, p->tp, p->cp_degree, (size_t)row[i]);
     *to += n;
     return found;
 }
@@ -414,8 +415,8 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
         assert(!batch->parent || batch->parent[i] < i);
     }
     d->batch = batch;
-    d->parted.on = d->row_group && !batch->parent && glia_rows_are_many(&w->parallel, batch->n_rows);
-    if (d->parted.on) glia_part_rows(d, batch);
+    d->split.on = d->row_group && !batch->parent && glia_rows_are_many(&w->parallel, batch->n_rows);
+    if (d->split.on) glia_split_rows(d, batch);
     find_wanted(d);
     glia_team_run(d->device->team, forward, d);
     if (!d->ops->host_memory) download_wanted(d);

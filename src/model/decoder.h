@@ -60,7 +60,7 @@ void glia_decoder_free(glia_decoder *d);
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
 
 /* The logits of row logit_row[i] of the last step: float32, valid until the next step. One
- * rank alone: [vocab]. Several ranks: the slice of the vocabulary that glia_even_part()
+ * rank alone: [vocab]. Several ranks: the slice of the vocabulary that glia_even_shard()
  * gives this rank, in the rank's area. Rows are glia_decoder_ld_logits() floats apart. */
 const float *glia_decoder_logits(const glia_decoder *d, int i);
 size_t glia_decoder_ld_logits(const glia_decoder *d);

@@ -15,7 +15,7 @@ typedef struct {
     glia_rows mine;   /* the rows that this rank attends with, without padding */
     glia_rows stored; /* all rows in the order in which keys and values are gathered; slot -1: padding */
     int32_t *numbers; /* [7, n] memory of the arrays above */
-} glia_parted;
+} glia_split_step;
 
 /* Indices of the wanted rows in the residual stream. */
 typedef struct {
@@ -36,7 +36,7 @@ struct glia_decoder {
     glia_comm *row_group;  /* with context parallelism, ranks with the same rows; else NULL */
     glia_comm *head_group; /* ranks with the same heads */
     char *area[2];         /* two buffers for operands of collectives, used alternately */
-    unsigned turn;
+    unsigned operands;     /* how many were written: the next one goes to area[operands % 2] */
     size_t ld_hidden, ld_qkv, ld_q, ld_ffn, ld_vocab;
     int threads;
     float *hidden; /* [rows, ld_hidden] the residual stream */
@@ -50,7 +50,7 @@ struct glia_decoder {
     float *all_kv; /* context parallelism: the gathered [rows, k and v] */
     float *cos, *sin;
     const glia_batch *batch;
-    glia_parted parted;
+    glia_split_step split;
     glia_wanted_rows wanted;
 };
 
@@ -62,7 +62,7 @@ size_t glia_k_column(const glia_device_ops *ops, const glia_parallel *p, const g
  */
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows);
 
-/* Part the rows of a batch among the ranks: fill d->parted. */
-void glia_part_rows(glia_decoder *d, const glia_batch *b);
+/* Part the rows of a batch among the ranks: fill d->split. */
+void glia_split_rows(glia_decoder *d, const glia_batch *b);
 
 #endif

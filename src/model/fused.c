@@ -77,7 +77,7 @@ void glia_held_shards(glia_shard *rows, glia_shard *cols, const glia_held *h, in
     glia_parallel p = w->parallel;
     if (f->hold == HOLD_SHARDS) p.rank += h->shard - w->local.shard;
     if (f->hold == HOLD_UNION) {
-        p.rank = glia_cp_width_place(p.rank, p.cp_degree);
+        p.rank = glia_cp_union_rank(p.rank, p.cp_degree);
         p.tp /= p.cp_degree;
     }
     const glia_weight_spec *spec = id == W_HEAD ? &glia_output_head : glia_spec_row(w->spec, w->config, id);
