@@ -17,13 +17,14 @@ typedef struct {
 typedef struct {
     int n;
     glia_comm **world;       /* [n] every rank's end; 0 is the leader's */
-    glia_follower *follower; /* [n], of which 0 is not used */
+    glia_follower *follower; /* [n]; 0 is not used */
 } glia_followers;
 
 /* Make a world of n thread ranks with an area of `bytes` each. glia_followers_close() is due on failure too.
  */
 glia_status glia_followers_create(glia_followers *f, int n, size_t bytes, glia_err *err);
-/* Start rank i, which opens and follows. Where its thread cannot start, the world fails. */
+/* Start the thread of rank i, which opens the rank and follows. If the thread cannot start, the world fails.
+ */
 void glia_followers_start(glia_followers *f, int i, const glia_rank_config *config);
 /* Wait until all followers have ended. */
 void glia_followers_join(glia_followers *f);

@@ -24,7 +24,7 @@ typedef struct {
 size_t glia_limit_rows(const glia_engine_limits *l);
 /* Cache blocks of a sequence. */
 size_t glia_limit_blocks(const glia_engine_limits *l);
-/* Rows that generate, and so draw, in a step. */
+/* Rows of a step that draw a token: one of each sequence, and one of each draft. */
 size_t glia_limit_draws(const glia_engine_limits *l);
 /* Rows of one step of glia_engine_score(), so that their logits fit a fixed buffer. */
 int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *l);

@@ -8,7 +8,7 @@
 
 static size_t whole_lines(size_t bytes) { return (bytes + GLIA_ALIGN - 1) / GLIA_ALIGN * GLIA_ALIGN; }
 
-/* Bytes of one rank's parts of all rows that draw. */
+/* Bytes of one rank's glia_shard_tops of all rows that draw, and of its ceilings. */
 static size_t found_bytes(const glia_model_config *c, int ranks, const glia_engine_limits *l) {
     const size_t half = glia_even_size((size_t)c->vocab, ranks) / 2;
     const int most = half > GLIA_BEST_MAX ? GLIA_BEST_MAX : half > 0 ? (int)half : 1;
@@ -129,7 +129,7 @@ void glia_rank_close(glia_rank *r) {
 
 /* ---- a step ----------------------------------------------------------------- */
 
-/* Keep what the rows of logits are for, and where this rank's parts of them will be. */
+/* Keep the uses of the rows of logits, and the offset of each row's glia_shard_top. */
 static void keep_uses(glia_rank *r, const glia_order *o) {
     r->n_logits = o->batch.n_logits;
     r->use = o->use;
@@ -164,7 +164,8 @@ static void gather_found(glia_rank *r, size_t bytes) {
     glia_comm_gather(r->config.world, 0, r->gathered, r->found, &g, 0);
 }
 
-/* Bring row i of the logits to the leader. Parts are padded to one size, so ids follow one another. */
+/* Bring row i of the logits to the leader. Shards are padded to one size, so the ids of tokens are
+ * contiguous. */
 static void gather_logits(glia_rank *r, int i) {
     const size_t whole = (size_t)r->ranks * r->shard;
     const glia_gather g = {.rows = 1, .n = whole, .unit = sizeof(float)};
@@ -215,7 +216,7 @@ static void measure(glia_rank *r) {
     gather_found(r, sizeof r->ceilings);
 }
 
-/* Obey; false after the last order. */
+/* Obey an order. Returns false after the last one. */
 static bool obey(glia_rank *r, const int32_t *w) {
     glia_order o;
     glia_order_read(&o, w, r->table, r->rows);

@@ -41,12 +41,12 @@ typedef struct {
     char *found;           /* in the area: this rank's glia_shard_top of each row, one behind the other */
     char *gathered;        /* on the leader: every rank's `found` */
     float *logits;         /* on the leader: [rows of logits, ranks * shard] whole rows */
-    /* Of the last step: */
+    /* the last step */
     int n_logits;
     const glia_logits_use *use; /* [n_logits] */
     size_t *found_at;           /* [n_logits] bytes into `found` */
     size_t found_bytes;         /* of one rank */
-    glia_ceilings ceilings;     /* of this rank, once measured */
+    glia_ceilings ceilings;     /* of this rank, as ORDER_MEASURE found them last */
 } glia_rank;
 
 /* Bytes of each rank's area, the decoder's included; 0 for one rank alone. */
@@ -55,8 +55,8 @@ size_t glia_rank_area_bytes(const glia_model_config *c, const glia_parallel *p, 
 void glia_rank_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                     int threads, glia_plan *plan);
 
-/* Called by the thread that will be thread 0 of the team. All ranks of a world open, or none:
- * `own` and *err say whether the caller is well so far. On failure nothing is held. */
+/* Called by the thread that will be thread 0 of the team. Either all ranks of a world open or none does:
+ * `own` with *err is the caller's status so far. On failure nothing is held. */
 glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_status own, glia_err *err);
 void glia_rank_close(glia_rank *r);
 
@@ -64,12 +64,13 @@ void glia_rank_close(glia_rank *r);
 
 /* The buffer for the next order. */
 int32_t *glia_rank_order(glia_rank *r);
-/* Give the order that stands there to all ranks, and obey it. The failure of any rank is the answer. */
+/* Broadcast the order in that buffer to all ranks and obey it. Errors: the failure of any rank. */
 glia_status glia_rank_lead(glia_rank *r, glia_err *err);
 
-/* Row i of the last step's logits [vocab], where the whole row was wanted or ordered since. */
+/* Row i of the last step's logits [vocab]. The step's order or a later one must have asked for the whole row.
+ */
 const float *glia_rank_logits(const glia_rank *r, int i);
-/* Rank 0's glia_shard_top of row i; the next rank's is found_bytes further. */
+/* The glia_shard_top of row i that rank 0 found; that of each next rank starts found_bytes later. */
 const void *glia_rank_tops(const glia_rank *r, int i);
 /* After ORDER_MEASURE: rank i's ceilings. */
 const glia_ceilings *glia_rank_ceilings(const glia_rank *r, int i);
