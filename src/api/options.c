@@ -34,22 +34,22 @@ typedef struct {
 #define ENGINE(member) offsetof(glia_engine_options, member)
 /* clang-format off */
 static const option options[N_SETTINGS] = {
-    [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_F16},
+    [SET_DTYPE] =        {"dtype", AT(dtype), NEURON_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_F16, false},
     [SET_KV_DTYPE] =     {"kv_cache_dtype", ENGINE(kv_cache_dtype), NEURON_KV_DTYPE, GLIA_DTYPE_F32, GLIA_DTYPE_I8, true},
     [SET_BATCH] =        {"batch_size", ENGINE(batch_size), NEURON_BATCH, 1, BATCH_MAX, true},
     [SET_SEQUENCE] =     {"sequence_length", ENGINE(sequence_length), NEURON_SEQUENCE, 2, 0, true}, /* most: the model's */
     [SET_CHUNK] =        {"prefill_chunk_size", ENGINE(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX, true},
     [SET_BLOCK] =        {"block_size", ENGINE(block_size), NEURON_BLOCK, 1, BLOCK_MAX, true},
     [SET_PREFIX_CACHE] = {"prefix_cache", ENGINE(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1, true},
-    [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX},
-    [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1},
-    [SET_SEQUENCE_PARALLEL] = {"sequence_parallel", AT(sequence_parallel), NEURON_SEQUENCE_PARALLEL, 0, 1},
-    [SET_FLASH_DECODING] = {"flash_decoding", AT(flash_decoding), NEURON_FLASH_DECODING, 0, 1},
-    [SET_CONTEXT_PARALLEL] = {"context_parallel_size", AT(context_parallel_size), NEURON_CP, 1, GLIA_CP_MAX},
-    [SET_CONTEXT_STRIDED] = {"strided_context_parallel", AT(strided_context_parallel), NEURON_CP_STRIDED, 0, 1},
-    [SET_QUANTIZATION] = {"quantization", AT(quantization), NEURON_QUANTIZATION, INT_MIN, INT_MAX}, /* glia_quantize_resolve() knows */
-    [SET_QUANTIZATION_TYPE] = {"quantization_type", AT(quantization_type), NEURON_QUANTIZATION_TYPE, INT_MIN, INT_MAX},
-    [SET_THREADS] =      {"threads", AT(threads), NEURON_NONE, 1, GLIA_THREADS_MAX},
+    [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX, false},
+    [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1, false},
+    [SET_SEQUENCE_PARALLEL] = {"sequence_parallel", AT(sequence_parallel), NEURON_SEQUENCE_PARALLEL, 0, 1, false},
+    [SET_FLASH_DECODING] = {"flash_decoding", AT(flash_decoding), NEURON_FLASH_DECODING, 0, 1, false},
+    [SET_CONTEXT_PARALLEL] = {"context_parallel_size", AT(context_parallel_size), NEURON_CP, 1, GLIA_CP_MAX, false},
+    [SET_CONTEXT_STRIDED] = {"strided_context_parallel", AT(strided_context_parallel), NEURON_CP_STRIDED, 0, 1, false},
+    [SET_QUANTIZATION] = {"quantization", AT(quantization), NEURON_QUANTIZATION, INT_MIN, INT_MAX, false}, /* glia_quantize_resolve() knows */
+    [SET_QUANTIZATION_TYPE] = {"quantization_type", AT(quantization_type), NEURON_QUANTIZATION_TYPE, INT_MIN, INT_MAX, false},
+    [SET_THREADS] =      {"threads", AT(threads), NEURON_NONE, 1, GLIA_THREADS_MAX, false},
 };
 /* clang-format on */
 
