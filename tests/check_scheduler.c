@@ -172,7 +172,7 @@ static void traffic(int batch, int chunk, int block_size, bool caching, bool dra
     CHECK(w.blocks.kind[0].n_unused == n_blocks && w.blocks.kind[0].n_promised == 0,
           "%d of %d blocks came back", w.blocks.kind[0].n_unused, n_blocks);
     CHECK((cached > 0) == caching, "%d tokens were found in the cache", cached);
-    CHECK((w.accepted > SEQS) == drafts, "%d drafts were accepted", w.accepted);
+    CHECK((w.accepted > 0) == drafts, "%d drafts were accepted", w.accepted);
     free(r);
     free_world(&w);
 }
