@@ -254,6 +254,9 @@ typedef struct {
     bool raw_text; /* leave <think>, </think> and what is between them in the text */
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
+    const char
+        *unsupported; /* NULL: nothing. glia_sampling_defaults() sets it if generation_config.json asks
+                       * for what Glia does not have; then no request is accepted. Owned by the model. */
 } glia_sampling;
 /* Any thread. */
 GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s);
@@ -292,7 +295,8 @@ typedef void glia_event_fn(void *user, const glia_event *event);
  * If another thread steps, the first event may come before this function returns; *id is set before. Any
  * thread, also from a callback.
  * Errors: GLIA_ERR_ARGUMENT (a token, a sampling parameter), GLIA_ERR_LIMIT (the prompt is too long),
- * GLIA_ERR_FORMAT (a stop string is not UTF-8), GLIA_ERR_NOMEM, the failure of an earlier step. */
+ * GLIA_ERR_FORMAT (a stop string is not UTF-8), GLIA_ERR_UNSUPPORTED (s->unsupported), GLIA_ERR_NOMEM, the
+ * failure of an earlier step. */
 GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size_t n, const glia_sampling *s,
                                         glia_event_fn *on_event, void *user, uint64_t *id, glia_err *err);
 /* End a request at the next step, with an event. An id whose request has ended does no harm. Any thread,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "format/generation.h"
 
 static char warnings[2000];
@@ -86,9 +87,9 @@ static const struct {
 
 static const struct {
     const char *text, *words;
-} odd[] = {
-    {"{\"num_beams\":4}", "x: num_beams is 4, which Glia does not apply\n"},
-    {"{\"penalty_alpha\":0.6}", "x: penalty_alpha is 0.6, which Glia does not apply\n"},
+} unsupported[] = {
+    {"{\"num_beams\":4}", "x: num_beams is 4, which Glia does not support"},
+    {"{\"penalty_alpha\":0.6}", "x: penalty_alpha is 0.6, which Glia does not support"},
     {"{\"no_repeat_ngram_size\":3}", "no_repeat_ngram_size is 3"},
     {"{\"bad_words_ids\":[[1]]}", "bad_words_ids is [[1]]"},
     {"{\"constraints\":[{}]}", "constraints is [{}]"},
@@ -96,7 +97,6 @@ static const struct {
     {"{\"guidance_scale\":1.5}", "guidance_scale is 1.5"},
     {"{\"suppress_tokens\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32]}",
      "suppress_tokens is [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,..., which"},
-    {"{\"spice\":1}", "x: unknown key spice is ignored\n"},
 };
 /* clang-format on */
 
@@ -123,14 +123,41 @@ static void test_refusals(void **state) {
     }
 }
 
-static void test_warnings(void **state) {
+static void test_unsupported(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++) {
         glia_err err;
         glia_generation_config g;
-        CHECK(parse(&g, odd[i].text, &err) == GLIA_OK && same(&g, &defaults), "%s: %s", odd[i].text, err.msg);
-        CHECK(strstr(warnings, odd[i].words), "%s: \"%s\"", odd[i].text, warnings);
+        CHECK(parse(&g, unsupported[i].text, &err) == GLIA_OK && same(&g, &defaults), "%s: %s",
+              unsupported[i].text, err.msg);
+        CHECK(strstr(g.unsupported.msg, unsupported[i].words), "%s: \"%s\"", unsupported[i].text,
+              g.unsupported.msg);
+        CHECK(!*warnings, "%s: %s", unsupported[i].text, warnings);
     }
+}
+
+/* However many unknown keys there are, one sentence names the first. Private keys are silent. */
+static void test_unknown_keys(void **state) {
+    (void)state;
+    static const char *const rows[][2] = {
+        {"{\"spice\":1}", "x: unknown key spice is ignored\n"},
+        {"{\"_spice\":1}", ""},
+        {"{\"a\":1,\"b\":2,\"_c\":3,\"c\":[],\"d\":4}", "x: unknown keys a, b, c, d are ignored\n"},
+    };
+    glia_err err;
+    glia_generation_config g;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CHECK(parse(&g, rows[i][0], &err) == GLIA_OK, "%s: %s", rows[i][0], err.msg);
+        CHECK(strcmp(warnings, rows[i][1]) == 0, "%s: \"%s\"", rows[i][0], warnings);
+    }
+    glia_buf many = {0};
+    glia_buf_puts(&many, "{\"top_k\":7");
+    for (int i = 0; i < 20000; i++) glia_buf_printf(&many, ",\"key%d\":%d", i, i);
+    glia_buf_putc(&many, '}');
+    assert_int_equal(parse(&g, many.data, &err), GLIA_OK);
+    assert_string_equal(warnings, "x: unknown keys key0, key1, key2, key3 and 19996 more are ignored\n");
+    assert_int_equal(g.top_k, 7);
+    glia_buf_free(&many);
 }
 
 static void test_file(void **state) {
@@ -183,8 +210,9 @@ static void test_published(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values), cmocka_unit_test(test_refusals),  cmocka_unit_test(test_warnings),
-        cmocka_unit_test(test_file),   cmocka_unit_test(test_published),
+        cmocka_unit_test(test_values),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_unsupported), cmocka_unit_test(test_unknown_keys),
+        cmocka_unit_test(test_file),        cmocka_unit_test(test_published),
     };
     return check_run_group("generation", tests);
 }

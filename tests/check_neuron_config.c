@@ -211,7 +211,7 @@ static const struct {
     {"", F, "x: line 1"},
     {"[]", F, "x: expected an object, found an array"},
     {"{\"batch_size\":1,\"batch_size\":2}", F, "duplicate object key"},
-    {"{\"temperature\":NaN}", F, "invalid token"},
+    {"{\"on_device_sampling_config\":{\"temperature\":NaN}}", F, "temperature: expected 0 to 100, found nan"},
     {"{\"batch_size\":0}", F, "x: batch_size: expected 1 to 2147483647, found 0"},
     {"{\"batch_size\":\"4\"}", F, "x: batch_size: expected an integer, found a string \"4\""},
     {"{\"seq_len\":2048,\"max_length\":1024}", F, "x: seq_len is 2048 but max_length is 1024"},

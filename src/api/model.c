@@ -165,6 +165,7 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
         .max_tokens = g->max_new_tokens,
         .min_tokens = g->min_new_tokens,
         .logprobs = -1,
+        .unsupported = g->unsupported.status ? g->unsupported.msg : NULL,
     };
     const glia_neuron_config *n = &m->neuron;
     if (n->key[NEURON_DO_SAMPLE]) s->do_sample = n->number[NEURON_DO_SAMPLE] != 0;

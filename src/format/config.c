@@ -334,7 +334,7 @@ static void read_config(glia_json_reader *r, json_t *tree, glia_model_config *c)
     const family *f = find_family(r);
     if (r->status) return;
     drop_unread(r, tree, f);
-    glia_json_check_keys(r, known_keys, true);
+    glia_json_check_keys(r, known_keys);
     read_sizes(r, c, f);
     read_dtype(r, c);
     read_ids(r, c, f);

@@ -153,7 +153,7 @@ static const glia_json_key rope_keys[] = {
  * read_longrope(). */
 static void read_dictionary(glia_json_reader *r, glia_rope_config *rope, const glia_model_config *c,
                             double theta, int top, bool v5) {
-    glia_json_check_keys(r, rope_keys, true);
+    glia_json_check_keys(r, rope_keys);
     rope->type = read_type(r, v5);
     rope->theta = positive(r, "rope_theta");
     if (rope->theta == 0) rope->theta = theta;

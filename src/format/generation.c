@@ -12,7 +12,7 @@
 enum { FILE_MAX = 1 << 20 };
 
 /* NAN: this file reads the key, or the key changes no answer. A number: any other
- * value changes answers in transformers, so Glia warns about it. */
+ * value changes answers in transformers. */
 /* clang-format off */
 static const glia_json_key known_keys[] = {
     {"do_sample", NAN}, {"temperature", NAN}, {"top_k", NAN}, {"top_p", NAN}, {"min_p", NAN},
@@ -75,8 +75,15 @@ static void read_int(glia_json_reader *r, glia_generation_config *g, unsigned bi
         *value = 0;
 }
 
+/* Record the first key that changes an answer in a way that Glia does not have. */
+static void note_unsupported(const glia_json_reader *r, glia_generation_config *g) {
+    glia_json_reader keys = *r;
+    keys.err = &g->unsupported;
+    glia_json_check_keys(&keys, known_keys);
+}
+
 static void read_object(glia_json_reader *r, glia_generation_config *g) {
-    glia_json_check_keys(r, known_keys, false);
+    note_unsupported(r, g);
     if (given(r, g, GLIA_GIVEN_DO_SAMPLE, "do_sample")) g->do_sample = glia_json_bool(r, "do_sample", false);
     read_real(r, g, GLIA_GIVEN_TEMPERATURE, "temperature", &g->temperature, 1, 0, FLT_MAX);
     read_int(r, g, GLIA_GIVEN_TOP_K, "top_k", &g->top_k);

@@ -1,8 +1,10 @@
 /* json.h - JSON files as jansson trees, and typed readers with clear messages.
  *
  * Parsing refuses duplicate keys, because either value could be the intended one.
- * jansson itself refuses NaN and Infinity, invalid UTF-8, numbers out of range,
- * and nesting deeper than 2,048.
+ * jansson itself refuses invalid UTF-8 and nesting deeper than 2,048. A number of any
+ * size, NaN and Infinity are read; the reader of a key checks its number. The tree has
+ * an integer beyond 64 bits as a real number, and a number that is not finite as the
+ * object that transformers 5 writes for it: {"__float__": "Infinity"}.
  *
  * A glia_json_reader reads the members of one object. A failure is sticky: after
  * the first failure every call returns its fallback and changes nothing, so the
@@ -51,6 +53,9 @@ const json_t *glia_json_object(glia_json_reader *r, const char *key);
  * GLIA_ERR_LIMIT. */
 int glia_json_ids(glia_json_reader *r, const char *key, int32_t *ids, int max);
 
+/* True if the value is a number; *number may then be infinite or NaN. */
+bool glia_json_number(const json_t *value, double *number);
+
 /* A key that may be present, and its value without effect. */
 typedef struct {
     const char *key; /* NULL ends a table */
@@ -58,8 +63,19 @@ typedef struct {
 } glia_json_key;
 
 /* Compare every member with `table`. A value that is not neutral is
- * GLIA_ERR_UNSUPPORTED if `strict`, else a warning. An unknown key is a warning. */
-void glia_json_check_keys(glia_json_reader *r, const glia_json_key *table, bool strict);
+ * GLIA_ERR_UNSUPPORTED. One warning names the unknown keys. */
+void glia_json_check_keys(glia_json_reader *r, const glia_json_key *table);
+
+/* Unknown keys of one object, for one warning that names the first few. A key that
+ * begins with "_" does not count: it is a private attribute of the program that wrote
+ * the file. Zero the struct before use. */
+enum { GLIA_JSON_NAMED = 4 };
+typedef struct {
+    size_t n;
+    char names[GLIA_JSON_NAMED * 64];
+} glia_json_unknown_keys;
+void glia_json_unknown(glia_json_unknown_keys *u, const char *key);
+void glia_json_warn_unknown(const glia_json_reader *r, const glia_json_unknown_keys *u);
 
 /* Record a failure, unless the reader has already failed. */
 __attribute__((format(printf, 3, 4))) void glia_json_fail(glia_json_reader *r, glia_status status,

@@ -130,13 +130,15 @@ static void judge(glia_json_reader *r, const glia_neuron_key *row, const char *k
 static void walk(glia_json_reader *r, const char *prefix, glia_neuron_config *c) {
     const char *key;
     json_t *value;
+    glia_json_unknown_keys unknown = {0};
     json_object_foreach((json_t *)(uintptr_t)r->object, key, value) {
         const glia_neuron_key *row = find(prefix, key);
         if (!row)
-            glia_json_warn(r, "unknown key %.80s is ignored", key);
+            glia_json_unknown(&unknown, key);
         else if (!json_is_null(value))
             judge(r, row, key, value, c);
     }
+    glia_json_warn_unknown(r, &unknown);
 }
 
 static double quantization_type(glia_json_reader *r) {
@@ -219,33 +221,12 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
     if (!r->status) r->status = inner.status;
 }
 
-/* Python writes an infinite float as Infinity, which is not JSON. Glia uses no
- * such value, so replace it by a number of the same length. */
-static void replace_infinity(char *text, size_t len) {
-    bool in_string = false;
-    for (size_t i = 0; i < len; i++) {
-        if (in_string && text[i] == '\\') {
-            i++;
-        } else if (text[i] == '"') {
-            in_string = !in_string;
-        } else if (!in_string && len - i >= 8 && memcmp(text + i, "Infinity", 8) == 0) {
-            memcpy(text + i, "1.0e+308", 8);
-            i += 7;
-        }
-    }
-}
-
 glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, size_t len, const char *where,
                                      glia_warning_fn *warning, void *user, glia_err *err) {
     json_t *tree;
     memset(c, 0, sizeof *c);
-    char *copy = malloc(len + 1);
-    if (!copy) return glia_fail_nomem(err, len, where);
-    memcpy(copy, text, len);
-    replace_infinity(copy, len);
     glia_json_reader r = {.where = where, .err = err, .warning = warning, .user = user};
-    r.status = glia_json_parse(&tree, copy, len, 0, where, err);
-    free(copy);
+    r.status = glia_json_parse(&tree, text, len, 0, where, err);
     if (r.status) return r.status;
     r.object = tree;
     read_file(&r, c);
