@@ -91,7 +91,19 @@ static void test_files(void **state) {
     assert_int_equal(glia_read_file(&text, &len, path, 4, &err), GLIA_ERR_LIMIT);
     assert_non_null(strstr(err.msg, "5 bytes, limit is 4"));
     assert_int_equal(glia_map_open(&m, dir, &err), GLIA_ERR_IO);
-    assert_non_null(strstr(err.msg, "not a regular file"));
+    assert_non_null(strstr(err.msg, ": a directory, not a regular file"));
+    bool found;
+    assert_int_equal(glia_file_find(&found, path, &err), GLIA_OK);
+    assert_true(found);
+    assert_int_equal(glia_file_find(&found, "/nowhere/x", &err), GLIA_OK);
+    assert_false(found || glia_name_exists("/nowhere/x"));
+    assert_int_equal(glia_dir_find(&found, dir, &err), GLIA_OK);
+    assert_true(found && glia_name_exists(dir));
+    assert_int_equal(glia_dir_find(&found, path, &err), GLIA_ERR_IO);
+    assert_non_null(strstr(err.msg, "/a: a file, not a directory"));
+    assert_int_equal(glia_read_file(&text, &len, "/proc/sys/kernel/random/boot_id", 4096, &err), GLIA_OK);
+    assert_int_equal(len, 37); /* though its size is 0 */
+    free(text);
     assert_int_equal(glia_map_open(&m, "/nowhere/x", &err), GLIA_ERR_IO);
     assert_non_null(strstr(err.msg, "/nowhere/x: No such file"));
     path = check_write_file(dir, "empty", "", 0);

@@ -6,6 +6,7 @@
  * Then the loader maps every rank's file again and compares every hash. */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,12 +51,15 @@ static int is_copied(const struct dirent *entry) {
     return 0;
 }
 
-/* Copy DIR/name, if it is a file, to the same name in the artifact. */
+/* Copy DIR/name, if it is a file or a link to one, to the same name in the artifact. A directory is left out.
+ */
 static glia_status copy_file(const compiling *c, const char *name, glia_err *err) {
     char *text = NULL, *from = glia_path_join(c->m.dir, name);
     size_t n;
+    bool found = false;
     glia_status status = from ? GLIA_OK : glia_fail_nomem(err, strlen(name), "a path");
-    if (!status && glia_file_exists(from)) {
+    if (!status && !glia_dir_exists(from)) status = glia_file_find(&found, from, err);
+    if (found) {
         status = glia_read_file(&text, &n, from, COPIED_MAX, err);
         if (!status) status = glia_newdir_write(&c->out, name, text, n, err);
         free(text);
@@ -70,8 +74,11 @@ static glia_status copy_files(const compiling *c, const char *below, glia_err *e
     char *from = glia_path_join(c->m.dir, below);
     if (!from) return glia_fail_nomem(err, 0, "a path");
     const int n = scandir(from, &entries, is_copied, alphasort);
+    const int why = errno;
+    glia_status status = GLIA_OK;
+    if (n < 0 && glia_name_exists(from)) status = glia_fail(err, GLIA_ERR_IO, "%s: %s", from, strerror(why));
     free(from);
-    glia_status status = *below && n > 0 ? glia_newdir_add(&c->out, below, err) : GLIA_OK;
+    if (!status) status = *below && n > 0 ? glia_newdir_add(&c->out, below, err) : GLIA_OK;
     for (int i = 0; i < n; i++) {
         char *name = glia_path_join(below, entries[i]->d_name);
         if (!status) status = name ? copy_file(c, name, err) : glia_fail_nomem(err, 0, "a path");

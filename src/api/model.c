@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/ranks.h"
 #include "base/file.h"
@@ -18,16 +19,13 @@ GLIA_API void glia_free(void *p) { free(p); }
 
 GLIA_API const char *glia_version(void) { return GLIA_VERSION; }
 
-static bool has_file(const char *dir, const char *name) {
-    char *path = glia_path_join(dir, name);
-    const bool found = path && glia_file_exists(path);
-    free(path);
-    return found;
-}
-
 static glia_status open_text(glia_model *m, glia_err *err) {
-    glia_status status = GLIA_OK;
-    if (has_file(m->dir, "tokenizer.json")) status = glia_tokenizer_load(&m->tokenizer, m->dir, err);
+    bool found;
+    char *path = glia_path_join(m->dir, "tokenizer.json");
+    if (!path) return glia_fail_nomem(err, strlen(m->dir), "a path");
+    glia_status status = glia_file_find(&found, path, err);
+    free(path);
+    if (found) status = glia_tokenizer_load(&m->tokenizer, m->dir, err);
     if (!status) status = glia_chat_open(&m->chat, m->dir, err);
     return status;
 }

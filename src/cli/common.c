@@ -3,6 +3,7 @@
 #include "cli/common.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
+
+static const size_t INPUT_MAX = (size_t)1 << 32;
 
 int cli_failed(const glia_err *err) {
     fflush(stdout);
@@ -240,24 +243,18 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s) {
     s->n_logit_bias = args->n_bias;
 }
 
-glia_status cli_read_all(char **text, size_t *len, const char *path, glia_err *err) {
-    enum { STEP = 1 << 16 };
-    if (strcmp(path, "-") != 0) return glia_read_file(text, len, path, (size_t)1 << 32, err);
-    glia_buf b = {0};
-    size_t got = 1;
-    while (got > 0 && glia_buf_reserve(&b, STEP)) {
-        got = fread(b.data + b.len, 1, STEP, stdin);
-        b.len += got;
-    }
-    const int failed = ferror(stdin) ? errno : 0;
-    *len = b.len;
-    if (!failed && !b.oom) b.data[b.len] = '\0';
-    *text = glia_buf_steal(&b);
-    if (!*text) return glia_fail_nomem(err, *len, "standard input");
-    if (!failed) return GLIA_OK;
-    free(*text);
+glia_status cli_read_file(char **text, size_t *len, const char *path, glia_err *err) {
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     *text = NULL;
-    return glia_fail(err, GLIA_ERR_IO, "standard input: %s", strerror(failed));
+    if (fd < 0) return glia_fail(err, GLIA_ERR_IO, "%s: %s", path, strerror(errno));
+    const glia_status status = glia_read_all(text, len, fd, path, INPUT_MAX, err);
+    close(fd);
+    return status;
+}
+
+glia_status cli_read_all(char **text, size_t *len, const char *path, glia_err *err) {
+    if (strcmp(path, "-") != 0) return cli_read_file(text, len, path, err);
+    return glia_read_all(text, len, STDIN_FILENO, "standard input", INPUT_MAX, err);
 }
 
 glia_status cli_ids_of(const json_t *array, int32_t **ids, size_t *n, glia_err *err) {

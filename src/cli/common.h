@@ -68,7 +68,9 @@ int cli_tokenize_prompt(cli_prompts *p, const cli_args *args, const glia_options
                         size_t len);
 void cli_prompts_free(cli_prompts *p);
 
-/* Read all of FILE ("-": standard input), NUL-terminated. The caller frees *text. */
+/* Read all of FILE, which may be a pipe, NUL-terminated. The caller frees *text. */
+glia_status cli_read_file(char **text, size_t *len, const char *path, glia_err *err);
+/* The same; "-" is standard input. */
 glia_status cli_read_all(char **text, size_t *len, const char *path, glia_err *err);
 
 /* Print `object` as one line on stdout and release it. */

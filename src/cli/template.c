@@ -27,7 +27,6 @@ static glia_status render(void *user, const char *line, size_t len, glia_buf *ou
 }
 
 int cli_read_template(char **source, const cli_args *args) {
-    enum { TEMPLATE_MAX = 1 << 20 };
     glia_err err = {0};
     const char *now = args->text[F_NOW], *path = args->text[F_CHAT_TEMPLATE];
     int year, month, day, hour, minute, second, end = 0;
@@ -39,7 +38,7 @@ int cli_read_template(char **source, const cli_args *args) {
         return cli_usage("--now takes a time such as 2025-07-08T12:00:00, not '%s'", now);
     if (!path) return EXIT_OK;
     size_t len;
-    return glia_read_file(source, &len, path, TEMPLATE_MAX, &err) ? cli_failed(&err) : EXIT_OK;
+    return cli_read_file(source, &len, path, &err) ? cli_failed(&err) : EXIT_OK;
 }
 
 int cli_template(const cli_args *args) {

@@ -10,7 +10,7 @@ enum { INDEX_MAX = 256 << 20 };
 
 static bool has(const char *dir, const char *name) {
     char *path = glia_path_join(dir, name);
-    const bool is = path && glia_file_exists(path);
+    const bool is = path && glia_name_exists(path);
     free(path);
     return is;
 }

@@ -123,11 +123,12 @@ glia_status glia_generation_config_parse(glia_generation_config *g, const char *
 glia_status glia_generation_config_load(glia_generation_config *g, const char *dir, glia_warning_fn *warning,
                                         void *user, glia_err *err) {
     json_t *tree;
-    glia_status status = GLIA_OK;
+    bool found;
     *g = defaults;
     char *path = glia_path_join(dir, "generation_config.json");
     if (!path) return glia_fail_nomem(err, strlen(dir) + 32, "a path");
-    if (glia_file_exists(path)) {
+    glia_status status = glia_file_find(&found, path, err);
+    if (found) {
         status = glia_json_load(&tree, path, FILE_MAX, 0, err);
         if (!status) status = from_tree(g, tree, path, warning, user, err);
     }

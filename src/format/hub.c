@@ -51,10 +51,11 @@ static char *join3(const char *a, const char *b, const char *c) {
 /* Read the commit in refs/REVISION; *commit stays NULL if there is no such file. */
 static glia_status read_ref(char **commit, const char *repo, const char *revision, glia_err *err) {
     size_t len;
-    glia_status status = GLIA_OK;
+    bool found;
     char *path = join3(repo, "refs", revision);
     if (!path) return glia_fail_nomem(err, strlen(repo) + 32, "a path");
-    if (glia_file_exists(path)) status = glia_read_file(commit, &len, path, REF_MAX, err);
+    glia_status status = glia_file_find(&found, path, err);
+    if (found) status = glia_read_file(commit, &len, path, REF_MAX, err);
     if (*commit) {
         const size_t n = strcspn(*commit, " \t\r\n");
         (*commit)[n] = '\0';
@@ -117,7 +118,12 @@ glia_status glia_hub_resolve(char **dir, const char *model, const char *cache_di
         *dir = strdup(model);
         return *dir ? GLIA_OK : glia_fail_nomem(err, strlen(model) + 1, "a path");
     }
-    if (glia_file_exists(model))
+    bool is_file = false;
+    if (glia_name_exists(model)) {
+        const glia_status status = glia_file_find(&is_file, model, err);
+        if (status) return status;
+    }
+    if (is_file)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "%s: expected a model's directory, found a file", model);
     const char *at = strchr(model, '@'), *revision = at ? at + 1 : NULL;
     const size_t n = at ? (size_t)(at - model) : strlen(model);

@@ -244,11 +244,12 @@ glia_status glia_neuron_config_load(glia_neuron_config *c, const char *dir, glia
                                     void *user, glia_err *err) {
     char *text;
     size_t len;
-    glia_status status = GLIA_OK;
+    bool found;
     memset(c, 0, sizeof *c);
     char *path = glia_path_join(dir, "neuron_config.json");
     if (!path) return glia_fail_nomem(err, strlen(dir) + 32, "a path");
-    if (glia_file_exists(path)) {
+    glia_status status = glia_file_find(&found, path, err);
+    if (found) {
         status = glia_read_file(&text, &len, path, FILE_MAX, err);
         if (!status) {
             status = glia_neuron_config_parse(c, text, len, path, warning, user, err);

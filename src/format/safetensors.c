@@ -241,6 +241,7 @@ static glia_status parse(glia_safetensors *st, const unsigned char *bytes, size_
     glia_status status =
         glia_json_parse(&tree, (const char *)bytes + LENGTH_BYTES, (size_t)n, 0, location, err);
     if (status) return status;
+    st->bytes = bytes;
     const size_t used = st->header_bytes = LENGTH_BYTES + (size_t)n;
     status = read_header(st, tree, bytes + used, len - used, where, err);
     json_decref(tree);
@@ -252,6 +253,20 @@ glia_status glia_safetensors_parse(glia_safetensors *st, const void *bytes, size
     memset(st, 0, sizeof *st);
     const glia_status status = parse(st, bytes, len, where, err);
     if (status) glia_safetensors_close(st);
+    return status;
+}
+
+glia_status glia_safetensors_read(glia_safetensors *st, const char *path, glia_err *err) {
+    char *bytes;
+    size_t len;
+    memset(st, 0, sizeof *st);
+    glia_status status = glia_read_file(&bytes, &len, path, SIZE_MAX / 4, err);
+    if (status) return status;
+    status = glia_safetensors_parse(st, bytes, len, path, err);
+    if (status)
+        free(bytes);
+    else
+        st->owned = bytes;
     return status;
 }
 
@@ -271,5 +286,6 @@ void glia_safetensors_close(glia_safetensors *st) {
     json_decref(st->metadata);
     free(st->tensor);
     free(st->names);
+    free(st->owned);
     memset(st, 0, sizeof *st);
 }

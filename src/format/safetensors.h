@@ -70,7 +70,9 @@ glia_status glia_tensor_check_weight(const glia_tensor_view *t, const char *wher
 typedef struct {
     glia_tensor_view *tensor; /* [n] sorted by offset */
     size_t n;
-    glia_map map;
+    glia_map map;        /* of glia_safetensors_open() */
+    char *owned;         /* of glia_safetensors_read() */
+    const void *bytes;   /* the whole file */
     size_t header_bytes; /* offset of the tensor bytes in the file */
     json_t *metadata;    /* __metadata__, an object of strings; NULL: none */
     char *names;         /* owns every name */
@@ -86,6 +88,9 @@ glia_status glia_safetensors_open(glia_safetensors *st, const char *path, glia_e
 /* The same for `len` bytes in memory, which must outlive *st. */
 glia_status glia_safetensors_parse(glia_safetensors *st, const void *bytes, size_t len, const char *where,
                                    glia_err *err);
+
+/* The same, with the file read into memory instead of mapped. A change of the file changes no view. */
+glia_status glia_safetensors_read(glia_safetensors *st, const char *path, glia_err *err);
 
 /* A zeroed or already closed *st is allowed. */
 void glia_safetensors_close(glia_safetensors *st);

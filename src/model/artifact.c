@@ -26,16 +26,15 @@ static char *rank_path(const char *dir, int rank) {
     return glia_buf_steal(&b);
 }
 
-static bool has(const char *dir, const char *name, bool exists(const char *)) {
+static bool has(const char *dir, const char *name) {
     char *path = glia_path_join(dir, name);
-    const bool is = path && exists(path);
+    const bool is = path && glia_name_exists(path);
     free(path);
     return is;
 }
 
 bool glia_artifact_in(const char *dir) {
-    return has(dir, "weights", glia_dir_exists) && !has(dir, "model.safetensors", glia_file_exists) &&
-           !has(dir, "model.safetensors.index.json", glia_file_exists);
+    return has(dir, "weights") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
 }
 
 bool glia_artifact_is_ours(const char *dir) {
@@ -370,8 +369,9 @@ static glia_status check_facts(const glia_weights *w, const char *dir, const cha
 static glia_status check_siblings(const glia_weights *w, const char *dir, const char *path, glia_err *err) {
     glia_safetensors first;
     char *name = w->parallel.rank ? rank_path(dir, 0) : NULL;
-    glia_status status = GLIA_OK;
-    if (name && glia_file_exists(name) && !glia_safetensors_open(&first, name, NULL)) {
+    bool found = false;
+    glia_status status = name ? glia_file_find(&found, name, err) : GLIA_OK;
+    if (found && !(status = glia_safetensors_open(&first, name, err))) {
         const char *hash = json_string_value(json_object_get(first.metadata, "source_hash"));
         if (!hash || strcmp(hash, said(w, "source_hash")) != 0)
             status = glia_fail(
@@ -402,14 +402,14 @@ glia_status glia_artifact_map(glia_weights *w, const char *dir, const glia_weigh
                               glia_err *err) {
     char *path = rank_path(dir, w->parallel.rank);
     if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
-    glia_status status;
-    if (!glia_file_exists(path))
+    bool found;
+    glia_status status = glia_file_find(&found, path, err);
+    if (!status && !found)
         status =
             glia_fail(err, GLIA_ERR_IO,
                       "%s is missing: the weights of rank %d of %d; was the model compiled for fewer ranks?",
                       path, w->parallel.rank, w->parallel.tp);
-    else
-        status = glia_safetensors_open(&w->artifact, path, err);
+    if (!status) status = glia_safetensors_open(&w->artifact, path, err);
     if (!status) status = check_header(w, path, err);
     if (!status) status = check_facts(w, dir, path, options, err);
     if (!status) status = check_siblings(w, dir, path, err);

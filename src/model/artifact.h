@@ -16,7 +16,7 @@
 /* The number of the layout of packed bytes. Files with another number are refused. */
 enum { GLIA_ARTIFACT_LAYOUT = 1 };
 
-/* Is `dir` an artifact: has it weights/, and no checkpoint? */
+/* Is `dir` an artifact: has it the name weights, and no checkpoint? */
 bool glia_artifact_in(const char *dir);
 /* Does `dir` hold a file that glia_artifact_write() made, of any layout? */
 bool glia_artifact_is_ours(const char *dir);

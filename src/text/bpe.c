@@ -90,8 +90,8 @@ size_t glia_bpe_unspell(char *out, const char *spelled, size_t len, bool *raw) {
 void glia_bpe_free(glia_bpe *b) {
     glia_buf_free(&b->bytes);
     free(b->token);
-    if (b->mapped.map.data) {
-        glia_safetensors_close(&b->mapped);
+    if (b->cached.tensor) {
+        glia_safetensors_close(&b->cached);
     } else {
         free(b->slot);
         free(b->merge);

@@ -47,7 +47,7 @@ typedef struct {
     glia_bpe_merge *merge;
     size_t merge_mask, n_merges, merge_cap;
     int32_t byte_id[256];
-    glia_safetensors mapped; /* if open, slot and merge point into this file, read-only; if zeroed, they are
+    glia_safetensors cached; /* if open, slot and merge point into this file, read-only; if zeroed, they are
                               * heap memory of this struct */
     bool ignore_merges;      /* a word that equals a token becomes that token without merging */
 } glia_bpe;

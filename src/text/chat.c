@@ -5,6 +5,7 @@
 #include "text/chat.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,10 +75,12 @@ static int by_name(const void *a, const void *b) {
 /* Add all additional_chat_templates/NAME.jinja, sorted by name. */
 static glia_status add_directory(glia_chat *c, const char *path, glia_err *err) {
     static const char suffix[] = ".jinja";
-    DIR *d = opendir(path);
-    glia_status status = GLIA_OK;
+    bool found;
+    glia_status status = glia_dir_find(&found, path, err);
     const size_t first = c->n;
-    if (!d) return GLIA_OK;
+    DIR *d = found ? opendir(path) : NULL;
+    if (found && !d) return glia_fail(err, GLIA_ERR_IO, "%s: %s", path, strerror(errno));
+    if (!d) return status;
     for (const struct dirent *e; !status && (e = readdir(d)) != NULL;) {
         const size_t n = strlen(e->d_name);
         if (n < sizeof suffix || strcmp(e->d_name + n - (sizeof suffix - 1), suffix) != 0) continue;
@@ -94,8 +97,9 @@ static glia_status add_files(glia_chat *c, glia_err *err) {
     char *single = glia_path_join(c->dir, "chat_template.jinja");
     char *more = glia_path_join(c->dir, "additional_chat_templates");
     glia_status status = single && more ? GLIA_OK : glia_fail_nomem(err, strlen(c->dir), "a path");
-    if (!status && glia_file_exists(single))
-        status = add_file(c, c->dir, "chat_template.jinja", "default", err);
+    bool found = false;
+    if (!status) status = glia_file_find(&found, single, err);
+    if (found) status = add_file(c, c->dir, "chat_template.jinja", "default", err);
     if (!status) status = add_directory(c, more, err);
     if (!status && c->n == 1 && strcmp(c->templates[0].name, "default") == 0) {
         free(c->templates[0].name); /* the only one needs no name */
@@ -113,10 +117,11 @@ static glia_status load_json(json_t **out, const char *dir, const char *file, gl
     char *path = glia_path_join(dir, file), *text = NULL;
     size_t len;
     json_error_t where;
-    glia_status status = GLIA_OK;
+    bool found;
     *out = NULL;
     if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
-    if (glia_file_exists(path)) status = glia_read_file(&text, &len, path, FILE_MAX, err);
+    glia_status status = glia_file_find(&found, path, err);
+    if (found) status = glia_read_file(&text, &len, path, FILE_MAX, err);
     if (text) {
         *out = json_loadb(text, len, JSON_ALLOW_NUL, &where);
         if (!*out)

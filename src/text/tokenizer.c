@@ -10,6 +10,8 @@
 #include "text/tokenizer_read.h"
 #include "text/tokenizer_tables.h"
 
+enum { FILE_MAX = 1 << 30 };
+
 /* ---- loading --------------------------------------------------------------- */
 
 /* `dir` may hold precomputed tables (tokenizer_tables.h); NULL: do not look for any. */
@@ -41,18 +43,23 @@ glia_status glia_tokenizer_parse(glia_tokenizer **out, const char *json, size_t 
 }
 
 static glia_status load_file(glia_tokenizer **out, const char *path, const char *dir, glia_err *err) {
-    glia_map m;
-    if (!glia_file_exists(path))
-        return glia_fail(err, GLIA_ERR_IO, "%s: no such file (vocab.json with merges.txt is not read)", path);
-    glia_status status = glia_map_open(&m, path, err);
+    char *text;
+    size_t len;
+    bool found;
+    glia_status status = glia_file_find(&found, path, err);
+    if (!status && !found)
+        status =
+            glia_fail(err, GLIA_ERR_IO, "%s: no such file (vocab.json with merges.txt is not read)", path);
+    if (!status) status = glia_read_file(&text, &len, path, FILE_MAX, err);
     if (status) return status;
-    status = parse(out, m.data ? (const char *)m.data : "", m.len, path, dir, err);
-    glia_map_close(&m);
+    status = parse(out, text, len, path, dir, err);
+    free(text);
     return status;
 }
 
 glia_status glia_tokenizer_load(glia_tokenizer **out, const char *dir, glia_err *err) {
     glia_status status;
+    bool found = false;
     *out = NULL;
     char *path = glia_path_join(dir, "tokenizer.json"),
          *config = glia_path_join(dir, "tokenizer_config.json");
@@ -60,7 +67,8 @@ glia_status glia_tokenizer_load(glia_tokenizer **out, const char *dir, glia_err 
         status = glia_fail_nomem(err, strlen(dir) + 32, "a path");
     else
         status = load_file(out, path, dir, err);
-    if (!status && glia_file_exists(config)) status = glia_tokenizer_config(*out, config, err);
+    if (!status) status = glia_file_find(&found, config, err);
+    if (found) status = glia_tokenizer_config(*out, config, err);
     if (status) {
         glia_tokenizer_free(*out);
         *out = NULL;

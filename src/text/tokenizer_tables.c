@@ -1,7 +1,8 @@
 /* tokenizer_tables.c - see tokenizer_tables.h.
  *
- * The hash tables of tokens and merges never change, so they are used in the mapped
- * file. Tokens and their bytes are copied, because added tokens may follow. */
+ * The file is read into memory, so that a later change of the file changes no table. The
+ * hash tables of tokens and merges are used where they lie in it. Tokens and their bytes
+ * are copied, because added tokens may follow. */
 #include "text/tokenizer_tables.h"
 
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include "format/safetensors.h"
 #include "text/tokenizer_read.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, FILE_MAX = 1 << 30 };
 
 /* Tables in file order. The sizes of all but the last three are multiples of ALIGN. */
 enum { T_SLOTS, T_MERGES, T_TOKENS, T_BYTE_IDS, T_COUNTS, T_BYTES, T_REST, T_HASH, N_TABLES };
@@ -77,22 +78,23 @@ static glia_status write_tables(const glia_bpe *b, const char *rest, const char 
 }
 
 glia_status glia_tokenizer_tables_write(const char *dir, const char *path, glia_err *err) {
-    glia_map m = {0};
     glia_bpe b = {0};
     json_t *rest = NULL;
-    char hex[GLIA_HASH_HEX], *text = NULL, *from = glia_path_join(dir, "tokenizer.json");
-    glia_status status = from ? glia_map_open(&m, from, err) : glia_fail_nomem(err, strlen(dir), "a path");
-    if (!status) status = glia_tokenizer_read(&b, &rest, (const char *)m.data, m.len, from, err);
+    size_t len;
+    char hex[GLIA_HASH_HEX], *json = NULL, *text = NULL, *from = glia_path_join(dir, "tokenizer.json");
+    glia_status status =
+        from ? glia_read_file(&json, &len, from, FILE_MAX, err) : glia_fail_nomem(err, strlen(dir), "a path");
+    if (!status) status = glia_tokenizer_read(&b, &rest, json, len, from, err);
     if (!status && !(text = json_dumps(rest, JSON_COMPACT)))
         status = glia_fail_nomem(err, 0, "the tokenizer");
     if (!status) {
-        glia_hash_hex(hex, glia_hash((const char *)m.data, m.len, 0));
+        glia_hash_hex(hex, glia_hash(json, len, 0));
         status = write_tables(&b, text, hex, path, err);
     }
     free(text);
     json_decref(rest);
     glia_bpe_free(&b);
-    glia_map_close(&m);
+    free(json);
     free(from);
     return status;
 }
@@ -127,7 +129,7 @@ static bool holds(const glia_safetensors *file, const char *text, size_t len) {
     for (int i = 0; i < N_TABLES; i++)
         if (strcmp(file->tensor[i].name, names[i]) != 0) return false;
     if (!have_shapes(file->tensor)) return false;
-    sum = glia_hash(file->map.data, file->header_bytes, 0);
+    sum = glia_hash(file->bytes, file->header_bytes, 0);
     for (int i = 0; i < T_HASH; i++) sum = glia_hash(file->tensor[i].data, file->tensor[i].bytes, sum);
     memcpy(&stored, file->tensor[T_HASH].data, sizeof stored);
     if (sum != stored) return false;
@@ -169,7 +171,7 @@ static bool bind(glia_bpe *b, const glia_safetensors *file) {
         .merge = t[T_MERGES].bytes ? (glia_bpe_merge *)(uintptr_t)t[T_MERGES].data : NULL,
         .merge_mask = (size_t)t[T_MERGES].shape[0] - 1,
         .n_merges = counts[1],
-        .mapped = *file,
+        .cached = *file,
     };
     glia_buf_add(&b->bytes, t[T_BYTES].data, t[T_BYTES].bytes);
     memcpy(b->byte_id, t[T_BYTE_IDS].data, sizeof b->byte_id);
@@ -181,8 +183,7 @@ bool glia_tokenizer_tables_read(glia_bpe *b, json_t **rest, const char *dir, con
     glia_safetensors file = {0};
     char *path = glia_path_join(dir, "weights/tokenizer.safetensors");
     *rest = NULL;
-    bool good = path && glia_file_exists(path) && !glia_safetensors_open(&file, path, NULL) &&
-                holds(&file, text, len);
+    bool good = path && !glia_safetensors_read(&file, path, NULL) && holds(&file, text, len);
     free(path);
     if (good) {
         const glia_tensor_view *t = &file.tensor[T_REST];
