@@ -152,8 +152,8 @@ static void test_errors(void **state) {
     static const struct {
         const char *config, *words;
     } configs[] = {
-        {"{", "tokenizer_config.json: line 1, column 1:"},
-        {"[]", "tokenizer_config.json: expected a JSON object"},
+        {"{", "tokenizer_config.json: line 1, column 1 (byte 1):"},
+        {"[]", "tokenizer_config.json: expected an object, found an array"},
         {"{\"chat_template\": 1}", "\"chat_template\": expected a string or a list"},
         {"{\"chat_template\": [{\"name\": \"a\"}]}", "\"chat_template\": expected a string or a list"},
         {"{\"bos_token\": 1}",

@@ -218,6 +218,46 @@ static void test_odd_tokenizers(void **state) {
     json_decref(file);
 }
 
+/* A byte without a token encodes to unk_token, or to nothing. */
+static void test_missing_bytes(void **state) {
+    (void)state;
+    glia_err err;
+    size_t i, k;
+    json_t *one, *row, *byte,
+        *file = json_load_file("tests/golden/tokenizer_incomplete.json", JSON_ALLOW_NUL, NULL);
+    json_array_foreach(json_object_get(file, "cases"), i, one) {
+        glia_tokenizer *t;
+        json_t *whole = json_deep_copy(json_object_get(file, "base")),
+               *model = json_object_get(whole, "model");
+        json_object_update(whole, json_object_get(one, "set"));
+        json_object_update(model, json_object_get(one, "model"));
+        json_t *vocab = json_object_get(model, "vocab");
+        json_array_foreach(json_object_get(one, "drop"), k, byte)
+            assert_int_equal(json_object_del(vocab, json_string_value(byte)), 0);
+        json_object_set_new(vocab, "~~~", json_integer(500));
+        char *text = json_dumps(whole, 0);
+        if (glia_tokenizer_parse(&t, text, strlen(text), "case", &err) != GLIA_OK)
+            fail_msg("%zu: %s", i, err.msg);
+        json_array_foreach(json_object_get(one, "rows"), k, row) {
+            int32_t *ids;
+            size_t n;
+            const json_t *in = json_object_get(row, "text"), *want = json_object_get(row, "ids");
+            const glia_status status = glia_tokenizer_encode(t, json_string_value(in), json_string_length(in),
+                                                             false, &ids, &n, &err);
+            bool equal = !status && n == json_array_size(want);
+            for (size_t j = 0; equal && j < n; j++)
+                equal = ids[j] == json_integer_value(json_array_get(want, j));
+            CHECK(equal, "case %zu, row %zu: %zu ids, want %zu", i, k, n, json_array_size(want));
+            free(ids);
+        }
+        free(text);
+        json_decref(whole);
+        glia_tokenizer_free(t);
+    }
+    CHECK(i == 12, "%zu cases", i);
+    json_decref(file);
+}
+
 /* Tokens that the post-processors of published files add. */
 static void test_special(void **state) {
     (void)state;
@@ -321,8 +361,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_qwen3),     cmocka_unit_test(test_golden_smollm3),
         cmocka_unit_test(test_golden_templates), cmocka_unit_test(test_llamacpp),
-        cmocka_unit_test(test_odd_tokenizers),   cmocka_unit_test(test_special),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_odd_tokenizers),   cmocka_unit_test(test_missing_bytes),
+        cmocka_unit_test(test_special),          cmocka_unit_test(test_threads),
     };
     return check_run_group("tokenizer", tests);
 }

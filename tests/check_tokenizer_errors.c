@@ -60,7 +60,7 @@ static const lie lies[] = {
     {"\"!\":33,", "\"\\udc00\":33", GLIA_ERR_FORMAT, "expected the rest of an escape"},
     {"\"!\":33,", "\"!\n\":33", GLIA_ERR_FORMAT, "expected a character of a string, found byte 0x0a"},
     {"\"!\":33,", "\"!\":33,\" \xff\":260,", GLIA_ERR_FORMAT, "model.vocab: a token is not valid UTF-8"},
-    {"\"!\":33,", "", GLIA_ERR_UNSUPPORTED, "tiny: model: vocab has no token for byte 0x21"},
+    {"\"unk_token\":null", "\"unk_token\":7", GLIA_ERR_FORMAT, "tiny: model: unk_token"},
     {"[\"a\",\"b\"]", "[\"a\",\"d\"]", GLIA_ERR_FORMAT, "model.merges[0]: \"a\" + \"d\": their concatenation is not in model.vocab"},
     {"[\"a\",\"b\"]", "[\"aa\",\"b\"]", GLIA_ERR_FORMAT, "model.merges[0]: \"aa\" + \"b\": the left is not in model.vocab"},
     {"[\"a\",\"b\"]", "[\"a\",\"bb\"]", GLIA_ERR_FORMAT, "the right is not in model.vocab"},

@@ -2,11 +2,15 @@
 """Write tests/golden/tokenizer_cases.json: odd tokenizers with what they must give.
 
     python tools/gen_tokenizer_goldens.py > tests/golden/tokenizer_cases.json
+    python tools/gen_tokenizer_goldens.py incomplete > tests/golden/tokenizer_incomplete.json
 
-needs `pip install tokenizers==0.22.2`, the oracle. One small byte-level BPE is
-trained on the words below; each case sets other normalizers, pre-tokenizers,
-added tokens and post-processors on it, and holds texts with their ids, and ids
-with their decoding. Seeded: the same file every time.
+needs `pip install tokenizers`, the oracle: 0.22.2 for the first file, 0.23.3 for the
+second. (0.23 decodes the added token "\\u00e9" as text, 0.22 as GPT-2's spelling of a
+byte.) One small byte-level BPE is trained on the words below. Each case of the first
+file sets other normalizers, pre-tokenizers, added tokens and post-processors on it,
+and holds texts with their ids, and ids with their decoding. Each case of the second
+file takes tokens of single bytes out of the vocabulary. Seeded: the same file every
+time.
 """
 import copy
 import json
@@ -96,13 +100,40 @@ def make_case(rng, base):
     return {"set": change, "ignore_merges": ignore_merges, "rows": rows}
 
 
+def spelled(text):
+    """The text in GPT-2's spelling of bytes."""
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)[0][0]
+
+
+def make_incomplete_case(rng, base):
+    """A vocabulary without tokens for some bytes; no merge has these bytes."""
+    merged = {token for pair in base["model"]["merges"] for token in pair}
+    alone = [c for c in ALPHABET + "\x04\x00\x1f~" if not merged & set(spelled(c))]
+    drop = sorted({byte for c in rng.sample(alone, 8) for byte in spelled(c)} - {"t"})
+    model = {"unk_token": rng.choice([None, "t", "~~~"]), "fuse_unk": rng.random() < 0.5}
+    change = {"normalizer": None, "added_tokens": [], "post_processor": None,
+              "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}}
+    full = {**copy.deepcopy(base), **change}
+    full["model"].update(model)
+    for byte in drop:
+        del full["model"]["vocab"][byte]
+    full["model"]["vocab"]["~~~"] = 500
+    oracle = Tokenizer.from_str(json.dumps(full))
+    rows = []
+    for k in range(5):
+        text = "".join(rng.choices(alone + ["th", "the", " ", "a"] * 4, k=rng.randrange(12) if k else 90))
+        rows.append({"text": text, "ids": oracle.encode(text).ids})
+    return {"set": change, "model": model, "drop": drop, "rows": rows}
+
+
 def main():
     rng = random.Random(7)
     base = train()
     base["decoder"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
-    print('{"about": "tools/gen_tokenizer_goldens.py, tokenizers %s",' % __version__)
+    make, n = (make_incomplete_case, 12) if sys.argv[1:] == ["incomplete"] else (make_case, 60)
+    print('{"about": "%s, tokenizers %s",' % (" ".join(["tools/gen_tokenizer_goldens.py"] + sys.argv[1:]), __version__))
     print('"base": ' + json.dumps(base, separators=(",", ":")) + ',\n"cases": [')
-    print(",\n".join(json.dumps(make_case(rng, base), separators=(",", ":")) for _ in range(60)) + "\n]}")
+    print(",\n".join(json.dumps(make(rng, base), separators=(",", ":")) for _ in range(n)) + "\n]}")
 
 
 if __name__ == "__main__":

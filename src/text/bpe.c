@@ -256,11 +256,25 @@ void glia_bpe_work_free(glia_bpe_work *w) {
     free(w);
 }
 
+static bool is_unknown(const glia_bpe *b, char byte) {
+    return b->byte_id[(unsigned char)byte] == b->unk_id && !same(b, b->unk_id, &byte, 1, false);
+}
+
+/* Write the ids of the word's bytes to `ids` [len]. Returns how many. */
+static size_t spell(const glia_bpe *b, const char *word, size_t len, int32_t *ids) {
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        const int32_t id = b->byte_id[(unsigned char)word[i]];
+        const bool fused = b->fuse_unk && i > 0 && is_unknown(b, word[i]) && is_unknown(b, word[i - 1]);
+        if (id >= 0 && !fused) ids[n++] = id;
+    }
+    return n;
+}
+
 static void encode_short(const glia_bpe *b, const char *word, size_t len, glia_ids *out) {
     int32_t *ids = out->at + out->n;
     uint32_t rank[SHORT], merged[SHORT];
-    size_t n = len;
-    for (size_t i = 0; i < n; i++) ids[i] = b->byte_id[(unsigned char)word[i]];
+    size_t n = spell(b, word, len, ids);
     for (size_t i = 0; i + 1 < n; i++) {
         const glia_bpe_merge m = find_merge(b, ids[i], ids[i + 1]);
         rank[i] = m.rank;
@@ -340,9 +354,9 @@ static bool reserve_long(glia_bpe_work *w, size_t len) {
 
 static bool encode_long(const glia_bpe *b, glia_bpe_work *w, const char *word, size_t len, glia_ids *out) {
     if (!reserve_long(w, len)) return false;
-    const int32_t n = (int32_t)len;
-    for (int32_t i = 0; i < n; i++)
-        w->node[i] = (node){b->byte_id[(unsigned char)word[i]], i - 1, i + 1 < n ? i + 1 : -1, NO_RANK, 0};
+    const int32_t *ids = out->at + out->n;
+    const int32_t n = (int32_t)spell(b, word, len, out->at + out->n);
+    for (int32_t i = 0; i < n; i++) w->node[i] = (node){ids[i], i - 1, i + 1 < n ? i + 1 : -1, NO_RANK, 0};
     w->heap_n = 0;
     for (int32_t i = 0; i < n; i++) queue_merge(b, w, i);
     while (w->heap_n > 0) {
@@ -358,7 +372,7 @@ static bool encode_long(const glia_bpe *b, glia_bpe_work *w, const char *word, s
         queue_merge(b, w, i);
         if (a->previous >= 0) queue_merge(b, w, a->previous);
     }
-    for (int32_t i = 0; i >= 0; i = w->node[i].next) out->at[out->n++] = w->node[i].id;
+    for (int32_t i = n ? 0 : -1; i >= 0; i = w->node[i].next) out->at[out->n++] = w->node[i].id;
     return true;
 }
 

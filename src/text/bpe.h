@@ -46,10 +46,12 @@ typedef struct {
     size_t slot_mask;
     glia_bpe_merge *merge;
     size_t merge_mask, n_merges, merge_cap;
-    int32_t byte_id[256];
+    int32_t byte_id[256];    /* -1: no token; such a byte encodes to nothing */
+    int32_t unk_id;          /* if fuse_unk, a run of this id becomes one */
     glia_safetensors cached; /* if open, slot and merge point into this file, read-only; if zeroed, they are
                               * heap memory of this struct */
-    bool ignore_merges;      /* a word that equals a token becomes that token without merging */
+    bool fuse_unk;
+    bool ignore_merges; /* a word that equals a token becomes that token without merging */
 } glia_bpe;
 
 void glia_bpe_free(glia_bpe *b);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "format/json.h"
 
 enum { FILE_MAX = 64 << 20 };
 
@@ -114,27 +115,12 @@ static glia_status add_files(glia_chat *c, glia_err *err) {
 
 /* *out is NULL if the file does not exist. */
 static glia_status load_json(json_t **out, const char *dir, const char *file, glia_err *err) {
-    char *path = glia_path_join(dir, file), *text = NULL;
-    size_t len;
-    json_error_t where;
+    char *path = glia_path_join(dir, file);
     bool found;
     *out = NULL;
     if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
     glia_status status = glia_file_find(&found, path, err);
-    if (found) status = glia_read_file(&text, &len, path, FILE_MAX, err);
-    if (text) {
-        *out = json_loadb(text, len, JSON_ALLOW_NUL, &where);
-        if (!*out)
-            status = glia_fail(err, GLIA_ERR_FORMAT, "%s: line %d, column %d: %s", path, where.line,
-                               where.column, where.text);
-        else if (!json_is_object(*out))
-            status = glia_fail(err, GLIA_ERR_FORMAT, "%s: expected a JSON object", path);
-        if (status) {
-            json_decref(*out);
-            *out = NULL;
-        }
-    }
-    free(text);
+    if (found) status = glia_json_load(out, path, FILE_MAX, JSON_ALLOW_NUL, err);
     free(path);
     return status;
 }

@@ -263,12 +263,47 @@ static void read_decoder(glia_tokenizer *t, component *p, const char *type) {
 
 /* ---- model ----------------------------------------------------------------- */
 
-/* Every byte of valid UTF-8 must have a token: then unk_token, fuse_unk and
- * byte_fallback have no effect. */
-static void check_alphabet(const glia_tokenizer *t, component *p) {
-    for (int c = 0; c < 256 && !p->r.status; c++)
-        if (t->bpe.byte_id[c] < 0 && c != 0xc0 && c != 0xc1 && c < 0xf5)
-            glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "vocab has no token for byte 0x%02x", (unsigned)c);
+/* The id of the vocabulary's token that is spelled `name`; -1: none. */
+static int32_t find_spelled(const glia_bpe *b, const char *name) {
+    const size_t len = strlen(name);
+    bool raw;
+    char *bytes = malloc(len + 1);
+    if (!bytes) return -1;
+    const size_t n = glia_bpe_unspell(bytes, name, len, &raw);
+    const int32_t id = glia_bpe_find(b, bytes, n, raw);
+    free(bytes);
+    return id;
+}
+
+static bool has_fallback_token(const glia_bpe *b) {
+    bool any = false;
+    for (unsigned c = 0; c < 256; c++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", c);
+        any |= find_spelled(b, name) >= 0;
+    }
+    return any;
+}
+
+/* A byte without a token encodes to unk_token, or to nothing if there is no unk_token. */
+static void read_unknown(glia_bpe *b, component *p) {
+    const char *unk = glia_json_string(&p->r, "unk_token");
+    const bool fallback = glia_json_bool(&p->r, "byte_fallback", false);
+    const int32_t id = unk ? find_spelled(b, unk) : -1;
+    int missing = -1;
+    for (int c = 0; c < 256; c++) {
+        if (b->byte_id[c] >= 0 || c == 0xc0 || c == 0xc1 || c >= 0xf5) continue; /* no byte of valid UTF-8 */
+        b->byte_id[c] = id;
+        if (missing < 0) missing = c;
+    }
+    b->unk_id = id;
+    b->fuse_unk = glia_json_bool(&p->r, "fuse_unk", false) && id >= 0 && missing >= 0;
+    if (missing >= 0 && unk && id < 0)
+        glia_json_fail(&p->r, GLIA_ERR_FORMAT, "vocab has no token for byte 0x%02x and none for unk_token",
+                       (unsigned)missing);
+    if (missing >= 0 && fallback && has_fallback_token(b))
+        glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED,
+                       "byte_fallback is true, and vocab has no token for byte 0x%02x", (unsigned)missing);
 }
 
 static glia_status read_model(glia_tokenizer *t, const json_t *object, const char *where, glia_err *err) {
@@ -289,7 +324,7 @@ static glia_status read_model(glia_tokenizer *t, const json_t *object, const cha
         glia_json_fail(&p.r, GLIA_ERR_UNSUPPORTED, "dropout is %g, which makes ids random; expected null",
                        dropout);
     t->bpe.ignore_merges = glia_json_bool(&p.r, "ignore_merges", false);
-    check_alphabet(t, &p);
+    read_unknown(&t->bpe, &p);
     return p.r.status;
 }
 
@@ -465,7 +500,7 @@ glia_status glia_tokenizer_config(glia_tokenizer *t, const char *path, glia_err 
     json_t *root, *value;
     const char *id;
     size_t i;
-    glia_status status = glia_json_load(&root, path, 16u << 20, 0, err);
+    glia_status status = glia_json_load(&root, path, 64u << 20, JSON_ALLOW_NUL, err);
     if (status) return status;
     glia_json_reader r = {.object = root, .where = path, .err = err};
     t->bos = named_token(t, &r, json_object_get(root, "bos_token"), "bos_token");
