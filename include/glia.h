@@ -15,8 +15,8 @@
  *                   steps; not from a callback unless the function says so.
  * Different engines may be used by different threads at once. With
  * glia_options.mpi, only the thread that called glia_model_load() may create, use and
- * free engines and free the model; it may still submit and abort from other threads. No function may be
- * called from a signal handler. */
+ * free engines and free the model; it may still submit and abort from other threads. Only
+ * glia_remove_unfinished() may be called from a signal handler. */
 #ifndef GLIA_H
 #define GLIA_H
 
@@ -167,9 +167,10 @@ GLIA_API glia_status glia_inspect_config(char **json, const char *model, const c
 
 /* Pack the weights as `options` say and write them with all else that a model
  * needs to `dir`, which every function here then takes as `model`: loading it maps
- * files and reads nothing. `dir` must be absent, empty or an artifact, which is then
- * replaced; it is complete or is not there. docs/PARALLEL.md says what it holds and when
- * it is refused. Any thread. */
+ * files and reads nothing. `dir` must be absent, empty or an artifact that holds nothing but what Glia
+ * wrote, which is then replaced; it is complete or is not there. A `dir` that is, holds or lies in the
+ * model's directory is refused before anything is written. docs/PARALLEL.md says what it holds and when it is
+ * refused. Any thread. */
 GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, const char *dir,
                                   const glia_options *options, glia_err *err);
 
@@ -205,6 +206,13 @@ GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, si
  * strftime_now sees, "2025-07-08T12:00:00", NULL: the clock. Any thread. */
 GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversation,
                                       const char *chat_template, const char *now, char **text, glia_err *err);
+
+/* ---- signals -------------------------------------------------------------- */
+
+/* Remove the temporary files and directories that this process has not finished (of glia_compile()). For the
+ * handler of a signal that ends the process: another thread that is about to make one waits for the end. Any
+ * thread, and the only function that a signal handler may call. The library installs no handler itself. */
+GLIA_API void glia_remove_unfinished(void);
 
 /* ---- engine --------------------------------------------------------------- */
 

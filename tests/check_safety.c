@@ -5,9 +5,13 @@
 #define _GNU_SOURCE
 #include "cli.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <ftw.h>
 #include <limits.h>
 #include <time.h>
+
+#include "base/hash.h"
 
 #define SOURCE "models/qwen3-demo"
 
@@ -19,8 +23,9 @@ static char *join(const char *dir, const char *name) {
     static char path[16][600];
     static int turn;
     char *p = path[turn++ % 16];
-    snprintf(p, sizeof path[0], "%.300s/%.200s", dir, name);
-    return p;
+    char copy[600]; /* `dir` may be an earlier result */
+    snprintf(copy, sizeof copy, "%.300s/%.200s", dir, name);
+    return strcpy(p, copy);
 }
 
 /* A new directory below one that is removed at exit. */
@@ -32,6 +37,15 @@ static const char *new_dir(void) {
     snprintf(p, sizeof dir[0], "%s/%d", base, n);
     assert_int_equal(mkdir(p, 0777), 0);
     return p;
+}
+
+static int entries(const char *path) {
+    int n = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    for (const struct dirent *e; (e = readdir(dir));) n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
 }
 
 /* A model's directory: links to the demo model's files. */
@@ -151,6 +165,249 @@ static void pipes(void **state) {
     check_refused("score " SOURCE " --text models --json", "", 1, "models: Is a directory");
 }
 
+/* ---- outputs that would overwrite something ----------------------------------- */
+
+/* A hash of the names, kinds and bytes of a directory's tree. */
+static uint64_t tree_hash;
+static int add_file(const char *path, const struct stat *info, int kind, struct FTW *at) {
+    (void)info;
+    char link[PATH_MAX] = "";
+    size_t n = 0;
+    char *bytes = kind == FTW_F ? check_read_file(path, &n) : NULL;
+    if (kind == FTW_SL) n = (size_t)readlink(path, link, sizeof link);
+    tree_hash += glia_hash(path, strlen(path), (uint64_t)at->level) ^ glia_hash(bytes ? bytes : link, n, 1);
+    free(bytes);
+    return 0;
+}
+
+static uint64_t hash_of(const char *dir) {
+    tree_hash = 0;
+    assert_int_equal(nftw(dir, add_file, 16, FTW_PHYS), 0);
+    return tree_hash;
+}
+
+/* A copy of the demo model in the new directory dir/name. */
+static const char *copied_model(const char *dir, const char *name) {
+    const char *to = join(dir, name);
+    assert_int_equal(mkdir(to, 0777), 0);
+    for (int i = 0; i < N_FILES; i++) {
+        size_t n;
+        char *bytes = check_read_file(join(SOURCE, files[i]), &n);
+        check_write_file(to, files[i], bytes, n);
+        free(bytes);
+    }
+    return to;
+}
+
+/* `args` with the directory in the place of each @. Nothing below the directory may change. */
+static void refused_in(const char *dir, const char *args, const char *input, int status, const char *words) {
+    char line[1000];
+    size_t n = 0;
+    for (const char *at = args; *at; at++)
+        n += (size_t)snprintf(line + n, sizeof line - n, "%.*s", *at == '@' ? 500 : 1, *at == '@' ? dir : at);
+    const uint64_t before = hash_of(dir);
+    check_refused(line, input, status, words);
+    CHECK(hash_of(dir) == before, "'%s' changed %s", args, dir);
+}
+
+/* A Hub cache in dir/hub: the snapshot's files are links into blobs. */
+static void make_cache(const char *dir) {
+    char path[700], target[700];
+    static const char *const dirs[] = {"hub", "hub/models--a--b", "hub/models--a--b/blobs",
+                                       "hub/models--a--b/snapshots", "hub/models--a--b/snapshots/c"};
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
+        assert_int_equal(mkdir(join(dir, dirs[i]), 0777), 0);
+    for (int i = 0; i < N_FILES; i++) {
+        size_t n;
+        char *bytes = check_read_file(join(SOURCE, files[i]), &n);
+        snprintf(path, sizeof path, "%s/hub/models--a--b/blobs", dir);
+        snprintf(target, sizeof target, "%d", i);
+        check_write_file(path, target, bytes, n);
+        free(bytes);
+        snprintf(target, sizeof target, "../../blobs/%d", i);
+        snprintf(path, sizeof path, "%s/hub/models--a--b/snapshots/c/%s", dir, files[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
+}
+
+static void compile_into_the_source(void **state) {
+    (void)state;
+    static const struct {
+        const char *args;
+        int status;
+        const char *words;
+    } rows[] = {
+        {"compile @/mod -o @/mod", 2, "is or holds"},
+        {"compile @/mod -o @/mod/", 2, "is or holds"},
+        {"compile @/mod -o @/mod/sub", 2, "lies in"},
+        {"compile @/mod -o @/mod/sub/../x", 1, "cannot make it in"},
+        {"compile @/mod -o @", 2, "is or holds"},
+        {"compile @/mod -o /", 2, "is or holds"},
+        {"compile @/mod -o @/link", 2, "is or holds"},
+        {"compile @/mod -o @/link/sub", 2, "lies in"},
+        {"compile @/link -o @/mod/sub", 2, "lies in"},
+        {"compile @/mod -o @/dangling", 1, "a link to nowhere: No such file or directory"},
+        {"compile @/mod -o ''", 2, "is empty"},
+        {"compile @/mod -o @/file", 1, "exists and is not a directory"},
+        {"compile @/mod -o @/other", 1, "exists and is not empty; give another directory or remove it"},
+        {"compile @/hub/models--a--b/snapshots/c -o @/hub/models--a--b/blobs", 2, "lies in"},
+        {"compile @/hub/models--a--b/snapshots/c -o @/hub/models--a--b/blobs/new", 2, "lies in"},
+        {"compile @/hub/models--a--b/snapshots/c -o @/hub/models--a--b/snapshots/d", 2, "lies in"},
+        {"compile @/hub/models--a--b/snapshots/c -o @/hub", 2, "is or holds"},
+        {"compile @/linked -o @/store", 2, "is or holds"},
+        {"score @/mod --ids @/ids --out @/ids", 2, "ids is the input; give --out another file"},
+        {"score @/mod --ids @/ids --out @/hard", 2, "ids is the input; give --out another file"},
+        {"score @/mod --ids @/ids --out @/soft", 2, "ids is the input; give --out another file"},
+        {"score @/mod --text @/ids --out @/ids", 2, "ids is the input; give --out another file"},
+        {"score @/mod --ids @/ids --out @/mod/model.safetensors", 2, "lies in"},
+        {"score @/mod --ids @/ids --out @/mod/new", 2, "lies in"},
+        {"score @/link --ids @/ids --out @/mod/new", 2, "lies in"},
+        {"score @/linked --ids @/ids --out @/store/model.safetensors", 2, "is or holds"},
+        {"score @/mod --ids @/ids --out @/file", 1, "glia score did not write it"},
+        {"score @/mod --ids @/ids --out @/other", 1, "exists and is not a regular file"},
+        {"score @/mod --ids @/ids --out @/dangling", 1, "a link to nowhere: No such file or directory"},
+        {"score @/mod --ids @/ids --out ''", 2, "is empty"},
+    };
+    const char *dir = new_dir();
+    copied_model(dir, "mod");
+    copied_model(dir, "store");
+    make_cache(dir);
+    assert_int_equal(symlink("mod", join(dir, "link")), 0);
+    assert_int_equal(symlink("nowhere", join(dir, "dangling")), 0);
+    assert_int_equal(mkdir(join(dir, "linked"), 0777), 0);
+    for (int i = 0; i < N_FILES; i++) {
+        char target[300], path[700];
+        snprintf(target, sizeof target, "../store/%s", files[i]);
+        snprintf(path, sizeof path, "%s/linked/%s", dir, files[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
+    check_write_file(dir, "file", "x", 1);
+    check_write_file(dir, "ids", "[1, 2, 3]", 9);
+    assert_int_equal(link(join(dir, "ids"), join(dir, "hard")), 0);
+    assert_int_equal(symlink("ids", join(dir, "soft")), 0);
+    assert_int_equal(mkdir(join(dir, "other"), 0777), 0);
+    check_write_file(join(dir, "other"), "mine", "x", 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        refused_in(dir, rows[i].args, "", rows[i].status, rows[i].words);
+}
+
+/* What stands beside an output stays: DIR.tmp, also as the source, and foreign files in an artifact. */
+static void compile_beside_others(void **state) {
+    (void)state;
+    const char *dir = new_dir();
+    copied_model(dir, "mod.tmp");
+    copied_model(dir, "mod.tmp-aaaaaaaaaaaaaaaa");
+    uint64_t tmp = hash_of(join(dir, "mod.tmp")), other = hash_of(join(dir, "mod.tmp-aaaaaaaaaaaaaaaa"));
+    for (int turn = 0; turn < 2; turn++) {
+        outcome o = glia("", "compile %s/mod.tmp -o %s/mod", dir, dir);
+        CHECK(o.status == 0, "exit %d: %s", o.status, o.err);
+        done(&o);
+    }
+    CHECK(hash_of(join(dir, "mod.tmp")) == tmp, "the source changed");
+    CHECK(hash_of(join(dir, "mod.tmp-aaaaaaaaaaaaaaaa")) == other, "a stranger changed");
+    CHECK(entries(dir) == 3, "%d entries", entries(dir));
+    copied_model(join(dir, "mod"), "original");
+    refused_in(dir, "compile @/mod/original -o @/mod", "", 2, "is or holds");
+    refused_in(dir, "compile @/mod.tmp -o @/mod", "", 1, "Glia did not write");
+    refused_in(dir, "compile @/mod -o @/mod2", "", 2, "is compiled already");
+    static const char *const edited[] = {"neuron_config.json", "tokenizer.json", "generation_config.json"};
+    for (int i = 0; i < 3; i++) {
+        outcome o = glia("", "compile %s/mod.tmp -o %s/art%d", dir, dir, i);
+        CHECK(o.status == 0, "exit %d: %s", o.status, o.err);
+        done(&o);
+        char at[700], args[100];
+        snprintf(at, sizeof at, "%s/art%d", dir, i);
+        size_t n;
+        char *bytes = check_read_file(join(at, edited[i]), &n);
+        bytes[n - 1] = ' '; /* was a line break or a brace */
+        check_write_file(at, edited[i], bytes, n);
+        free(bytes);
+        snprintf(args, sizeof args, "compile @/mod.tmp -o @/art%d", i);
+        refused_in(dir, args, "", 1, "was changed");
+    }
+}
+
+/* An output of glia score may be overwritten; an empty file too. */
+static void score_again(void **state) {
+    (void)state;
+    const char *dir = new_dir();
+    file(join(dir, "empty"));
+    for (int turn = 0; turn < 2; turn++)
+        for (int i = 0; i < 2; i++) {
+            outcome o = glia("[1, 2, 3]", "score " SOURCE " --ids - --out %s/%s", dir, i ? "empty" : "new");
+            CHECK(o.status == 0 && entries(dir) == 2, "exit %d: %s", o.status, o.err);
+            done(&o);
+        }
+    char here[700];
+    snprintf(here, sizeof here, "score " SOURCE " --ids - --json --out %s/new", dir);
+    const int out = open(join(dir, "new"), O_WRONLY);
+    outcome o = glia_in("[1]", 3, out, here);
+    CHECK(o.status == 2 && strstr(o.err, "is standard output; give --out another file"), "exit %d: %s",
+          o.status, o.err);
+    done(&o);
+    close(out);
+}
+
+/* ---- interruptions -------------------------------------------------------------- */
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Start glia in `dir`, wait until `dir` has more than `n` entries, and send the signal. Returns the decoded
+ * status; -1: it ended too early. */
+static int interrupted(const char *dir, const char *args, int n, int signal_number) {
+    char line[1000], *argv[ARGS_MAX];
+    int status;
+    snprintf(line, sizeof line, "%s", args);
+    split(line, argv);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int nothing = open("/dev/null", O_RDWR);
+        for (int fd = 0; fd <= 2; fd++) dup2(nothing, fd);
+        check_exec((const char *const *)argv);
+    }
+    for (const double end = now() + 60; entries(dir) <= n && now() < end;)
+        if (waitpid(child, &status, WNOHANG) == child) return -1;
+    kill(child, signal_number);
+    waitpid(child, &status, 0);
+    return decode(status);
+}
+
+static void interruptions(void **state) {
+    (void)state;
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    const char *dir = new_dir();
+    char text[700], args[1500];
+    char *ids = malloc(8000 * 3 + 2);
+    assert_non_null(ids);
+    strcpy(ids, "[1");
+    for (int i = 0; i < 4000; i++) strcpy(ids + 2 + 2 * i, ",1");
+    strcat(ids, "]");
+    snprintf(text, sizeof text, "%s", check_write_file(new_dir(), "ids", ids, strlen(ids)));
+    free(ids);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        snprintf(args, sizeof args, "score " SOURCE " --ids %s --sequence-length 5000 --out %s/out", text,
+                 dir);
+        int status = interrupted(dir, args, 0, signals[i]);
+        CHECK(status == 1000 + signals[i] || status == -1, "score: signal %d: status %d", signals[i], status);
+        if (status != -1)
+            CHECK(entries(dir) == 0, "score: signal %d: %d entries are left", signals[i], entries(dir));
+        unlink(join(dir, "out"));
+        snprintf(args, sizeof args, "compile " SOURCE " -o %s/out", dir);
+        status = interrupted(dir, args, 0, signals[i]);
+        CHECK(status == 1000 + signals[i], "compile: signal %d: status %d", signals[i], status);
+        CHECK(entries(dir) == 0, "compile: signal %d: %d entries are left", signals[i], entries(dir));
+    }
+    const int status = interrupted(dir, args, 0, SIGKILL); /* leaves what the next one removes */
+    CHECK(status == 1000 + SIGKILL && entries(dir) == 1, "status %d, %d entries", status, entries(dir));
+    outcome o = glia("", "%s", args);
+    CHECK(o.status == 0 && entries(dir) == 1, "exit %d: %s, %d entries", o.status, o.err, entries(dir));
+    done(&o);
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     find_program();
@@ -158,6 +415,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(unreadable_files),
         cmocka_unit_test(unreadable_shards),
         cmocka_unit_test(pipes),
+        cmocka_unit_test(compile_into_the_source),
+        cmocka_unit_test(compile_beside_others),
+        cmocka_unit_test(score_again),
+        cmocka_unit_test(interruptions),
     };
     return check_run_group("safety", tests);
 }

@@ -16,6 +16,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/newdir.h"
+#include "base/written.h"
+#include "format/hub.h"
 #include "model/artifact.h"
 #include "text/tokenizer_tables.h"
 
@@ -43,8 +45,8 @@ static int is_copied(const struct dirent *entry) {
     static const char *const kinds[] = {".json", ".jinja", ".txt"};
     const char *name = entry->d_name;
     if (strncmp(name, "LICENSE", 7) == 0 || strncmp(name, "NOTICE", 6) == 0) return 1;
-    if (ends_with(name, ".index.json") || strcmp(name, "config.json") == 0 ||
-        strcmp(name, "neuron_config.json") == 0)
+    if (ends_with(name, ".index.json") || strcmp(name, GLIA_WRITTEN_FILE) == 0 ||
+        strcmp(name, "config.json") == 0 || strcmp(name, "neuron_config.json") == 0)
         return 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (ends_with(name, kinds[i])) return 1;
@@ -53,7 +55,7 @@ static int is_copied(const struct dirent *entry) {
 
 /* Copy DIR/name, if it is a file or a link to one, to the same name in the artifact. A directory is left out.
  */
-static glia_status copy_file(const compiling *c, const char *name, glia_err *err) {
+static glia_status copy_file(compiling *c, const char *name, glia_err *err) {
     char *text = NULL, *from = glia_path_join(c->m.dir, name);
     size_t n;
     bool found = false;
@@ -69,7 +71,7 @@ static glia_status copy_file(const compiling *c, const char *name, glia_err *err
 }
 
 /* Copy the files of DIR/below; "" for DIR itself. */
-static glia_status copy_files(const compiling *c, const char *below, glia_err *err) {
+static glia_status copy_files(compiling *c, const char *below, glia_err *err) {
     struct dirent **entries;
     char *from = glia_path_join(c->m.dir, below);
     if (!from) return glia_fail_nomem(err, 0, "a path");
@@ -114,7 +116,7 @@ static void leave_out(json_t *file, const glia_engine_settings *e) {
     }
 }
 
-static glia_status write_neuron_config(const compiling *c, glia_err *err) {
+static glia_status write_neuron_config(compiling *c, glia_err *err) {
     json_t *file = glia_settings_file(&c->m, &c->engine, c->options);
     if (file) leave_out(file, &c->engine);
     char *text = file ? json_dumps(file, JSON_INDENT(2)) : NULL;
@@ -126,10 +128,11 @@ static glia_status write_neuron_config(const compiling *c, glia_err *err) {
 }
 
 /* Write the tokenizer's tables, so that a load maps them. */
-static glia_status write_tokenizer(const compiling *c, glia_err *err) {
-    char *path = glia_path_join(c->out.temp, "weights/tokenizer.safetensors");
-    if (!path) return glia_fail_nomem(err, 0, "a path");
-    const glia_status status = c->m.tokenizer ? glia_tokenizer_tables_write(c->m.dir, path, err) : GLIA_OK;
+static glia_status write_tokenizer(compiling *c, glia_err *err) {
+    char *path;
+    if (!c->m.tokenizer) return GLIA_OK;
+    glia_status status = glia_newdir_claim(&c->out, "weights/tokenizer.safetensors", &path, err);
+    if (!status) status = glia_tokenizer_tables_write(c->m.dir, path, err);
     free(path);
     return status;
 }
@@ -149,19 +152,23 @@ static glia_weights_options weights_options(const compiling *c, const glia_paral
     };
 }
 
-static glia_status write_rank(const compiling *c, const glia_parallel *p, glia_err *err) {
+static glia_status write_rank(compiling *c, const glia_parallel *p, glia_err *err) {
     glia_weights *w;
+    char name[GLIA_ARTIFACT_NAME], *path;
+    glia_artifact_name(name, p->rank);
     glia_weights_options options = weights_options(c, p);
     options.dummy = c->options && c->options->dummy;
     options.seed = c->options ? c->options->seed : 0;
     glia_status status = glia_weights_load(&w, c->m.dir, &c->m.config, &options, err);
     if (status) return status;
-    status = glia_artifact_write(w, c->m.dir, c->source_hash, c->out.temp, c->team, err);
+    status = glia_newdir_claim(&c->out, name, &path, err);
+    free(path);
+    if (!status) status = glia_artifact_write(w, c->m.dir, c->source_hash, c->out.temp, c->team, err);
     glia_weights_free(w);
     return status;
 }
 
-static glia_status verify_rank(const compiling *c, const glia_parallel *p, glia_err *err) {
+static glia_status verify_rank(compiling *c, const glia_parallel *p, glia_err *err) {
     glia_weights *w;
     const glia_weights_options options = weights_options(c, p);
     glia_status status = glia_weights_load(&w, c->out.temp, &c->m.config, &options, err);
@@ -171,8 +178,8 @@ static glia_status verify_rank(const compiling *c, const glia_parallel *p, glia_
     return status;
 }
 
-typedef glia_status rank_fn(const compiling *c, const glia_parallel *p, glia_err *err);
-static glia_status each_rank(const compiling *c, rank_fn *run, glia_err *err) {
+typedef glia_status rank_fn(compiling *c, const glia_parallel *p, glia_err *err);
+static glia_status each_rank(compiling *c, rank_fn *run, glia_err *err) {
     glia_parallel p = c->m.parallel;
     glia_status status = GLIA_OK;
     for (p.rank = 0; !status && p.rank < p.tp; p.rank++) status = run(c, &p, err);
@@ -205,7 +212,8 @@ GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, cons
     if (!status && !(options && options->dummy) && glia_artifact_in(c.m.dir))
         status = glia_fail(err, GLIA_ERR_ARGUMENT,
                            "%s: is compiled already; give the directory of the original model", c.m.dir);
-    if (!status) status = glia_newdir_begin(&c.out, dir, glia_artifact_is_ours(dir), err);
+    if (!status) status = glia_hub_check_output(c.m.dir, dir, err);
+    if (!status) status = glia_newdir_begin(&c.out, dir, err);
     if (!status) status = glia_team_create(&c.team, c.m.threads, err);
     if (!status) status = fill(&c, err);
     if (!status)

@@ -40,6 +40,25 @@ static void keep_first_error(int *why) {
     stdout = out;
 }
 
+/* An end by a signal leaves no unfinished file. The signal then ends the process as if there were no handler,
+ * except in a rank: mpirun sends SIGTERM when another rank has ended, and this rank still says why. */
+static void on_end(int signal_number) {
+    glia_remove_unfinished();
+    if (signal_number == SIGTERM && cli_processes() > 1) return;
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+static void handle_signals(void) {
+    static const int ends[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGXCPU};
+    struct sigaction old, action = {.sa_handler = on_end, .sa_flags = SA_RESTART};
+    signal(SIGPIPE, SIG_DFL); /* `glia ... | head` ends quietly, even if a parent ignores the signal */
+    signal(SIGXFSZ, SIG_IGN); /* write() then says that the file is too large */
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (sigaction(ends[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(ends[i], &action, NULL);
+}
+
 static int run_command(int argc, char **argv) {
     const cli_command *command = cli_find_command(argv[1]);
     if (!command) {
@@ -61,7 +80,7 @@ int main(int argc, char **argv) {
     static int why; /* stdout has its address until the process ends */
     open_standard_files();
     keep_first_error(&why);
-    signal(SIGPIPE, SIG_DFL); /* `glia ... | head` ends quietly, even if a parent ignores the signal */
+    handle_signals();
     if (argc < 2)
         status = cli_usage("a command is missing; 'glia --help' lists them");
     else if (strcmp(argv[1], "--version") == 0)

@@ -3,10 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
+#include "base/path.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "format/hub.h"
 #include "format/safetensors.h"
 
 typedef struct {
@@ -35,14 +38,18 @@ static void on_logits(void *user, size_t position, const float *logits) {
         s->status = glia_safetensors_append(s->writer, logits, s->vocab * sizeof *logits, &s->err);
 }
 
+static int check_inputs(const cli_args *args) {
+    if (args->given[F_IDS] == args->given[F_TEXT])
+        return cli_usage("score needs either --ids FILE or --text FILE");
+    if (!args->given[F_OUT] && !args->given[F_JSON]) return cli_usage("score needs --out FILE or --json");
+    return EXIT_OK;
+}
+
 /* Read --ids, or tokenize --text. Returns the exit status. */
 static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options *o) {
     glia_err err = {0};
     char *text = NULL;
     size_t len = 0;
-    if (args->given[F_IDS] == args->given[F_TEXT])
-        return cli_usage("score needs either --ids FILE or --text FILE");
-    if (!args->given[F_OUT] && !args->given[F_JSON]) return cli_usage("score needs --out FILE or --json");
     if (args->given[F_IDS]) {
         if (cli_read_ids(p, args->text[F_IDS], &err)) return cli_failed(&err);
         return p->n == 1 ? EXIT_OK : cli_usage("score takes one array of ids, found %zu", p->n);
@@ -53,19 +60,68 @@ static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options 
     return status;
 }
 
+/* Is the open file `fd`, or the file at `path`, the file `out`? */
+static bool same_file(int fd, const char *path, const struct stat *out) {
+    struct stat info;
+    return (path ? stat(path, &info) : fstat(fd, &info)) == 0 && S_ISREG(info.st_mode) &&
+           info.st_dev == out->st_dev && info.st_ino == out->st_ino;
+}
+
+/* Fail if `out` exists and is an input or another output of this command. */
+static int check_pairs(const cli_args *args, const char *out) {
+    static const char *const streams[] = {"standard input", "standard output", "standard error"};
+    const char *input = args->text[args->given[F_IDS] ? F_IDS : F_TEXT];
+    struct stat info;
+    if (stat(out, &info) != 0) return EXIT_OK;
+    if (strcmp(input, "-") != 0 && same_file(-1, input, &info))
+        return cli_usage("%s is the input; give --out another file", input);
+    for (int fd = 0; fd <= 2; fd++)
+        if (same_file(fd, NULL, &info))
+            return cli_usage("%s is %s; give --out another file", args->text[F_OUT], streams[fd]);
+    return EXIT_OK;
+}
+
+/* Fail if `out` holds anything but what an earlier --out wrote. */
+static glia_status check_old(const char *out, glia_err *err) {
+    struct stat info;
+    glia_safetensors old;
+    if (stat(out, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) return GLIA_OK;
+    const bool opens = !glia_safetensors_open(&old, out, NULL);
+    const bool ours = opens && json_object_get(old.metadata, GLIA_SAFETENSORS_OURS);
+    if (opens) glia_safetensors_close(&old);
+    return ours ? GLIA_OK
+                : glia_fail(err, GLIA_ERR_IO,
+                            "%s: exists, and glia score did not write it; give another file or remove it",
+                            out);
+}
+
+/* Find the file that --out names, and fail if writing it would lose anything. Returns the exit status. */
+static int check_out(char **out, const cli_args *args) {
+    glia_err err = {0};
+    char *cache = cli_cache_dir(), *dir = NULL;
+    glia_status status = glia_path_real(out, args->text[F_OUT], &err);
+    const int pairs = status ? EXIT_OK : check_pairs(args, *out);
+    if (!status && !pairs) status = glia_hub_resolve(&dir, args->model, cache, &err);
+    if (!status && !pairs) status = glia_hub_check_output(dir, *out, &err);
+    if (!status && !pairs) status = check_old(*out, &err);
+    free(dir);
+    free(cache);
+    return status ? cli_failed(&err) : pairs;
+}
+
 /* Score the prompt and, with --out, write its logits. The file appears only when it is complete. */
-static glia_status score(const cli_args *args, const glia_model *m, const glia_engine_options *o, scores *s,
+static glia_status score(const char *out, const glia_model *m, const glia_engine_options *o, scores *s,
                          glia_err *err) {
     glia_engine *e = NULL;
     glia_status status = glia_engine_create(&e, m, o, err);
     const glia_tensor_spec spec = {"logits", GLIA_TENSOR_F32, 2, {(int64_t)s->prompt->n, (int64_t)s->vocab}};
-    if (!status && args->given[F_OUT])
-        status = glia_safetensors_create(&s->writer, args->text[F_OUT], &spec, 1, err);
+    if (!status && out) status = glia_safetensors_create(&s->writer, out, &spec, 1, err);
     if (!status) status = glia_engine_score(e, s->prompt->ids, s->prompt->n, on_logits, s, err);
     if (!status && s->status) {
         *err = s->err;
         status = s->status;
     }
+    if (!status && out) status = check_old(out, err); /* again: scoring took its time */
     if (!status && s->writer)
         status = glia_safetensors_finish(s->writer, err);
     else
@@ -81,9 +137,12 @@ int cli_score(const cli_args *args) {
     glia_model *m = NULL;
     glia_err err = {0};
     cli_prompts p = {0};
+    char *out = NULL;
     cli_options(args, &o, &engine);
     if (cli_follows()) return cli_follow(args, &o);
-    int status = read_prompt(&p, args, &o);
+    int status = check_inputs(args);
+    if (!status && args->given[F_OUT]) status = check_out(&out, args);
+    if (!status) status = read_prompt(&p, args, &o);
     if (p.longest < INT32_MAX)
         engine.sequence_length_needed =
             p.longest < 2 ? 2 : (int)p.longest; /* the shortest length of an engine */
@@ -91,7 +150,7 @@ int cli_score(const cli_args *args) {
     if (!status) {
         glia_model_get_info(m, &info);
         scores s = {.prompt = &p.prompt[0], .vocab = (size_t)info.vocab_size};
-        status = score(args, m, &engine, &s, &err) ? cli_failed(&err) : EXIT_OK;
+        status = score(out, m, &engine, &s, &err) ? cli_failed(&err) : EXIT_OK;
         const size_t predicted = p.longest - 1;
         if (!status && args->given[F_JSON])
             cli_print_json(json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)p.longest, "predicted",
@@ -100,5 +159,6 @@ int cli_score(const cli_args *args) {
     }
     glia_model_free(m);
     cli_prompts_free(&p);
+    free(out);
     return status;
 }

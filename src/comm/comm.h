@@ -42,14 +42,13 @@ typedef void glia_last_words(const char *sentence);
 
 /* Make this process a rank of the world of all processes that the launcher started.
  * Initialises MPI if nobody has. Call it on the thread that will be thread 0 of the
- * team. From then on the process ignores SIGTERM, which mpirun sends when a rank ends
- * early, so that this rank can report its reason; SIGKILL follows within a second.
- * `messages`: send messages even between ranks of one machine.
- * `last_words` (may be NULL): called on a thread of comm's own when another process is
- * gone while this rank's thread is inside MPI, since MPI may never return then.
- * Errors: GLIA_ERR_UNSUPPORTED in a build without MPI; GLIA_ERR_IO with what MPI or the
- * network reported; GLIA_ERR_LIMIT; GLIA_ERR_NOMEM; GLIA_ERR_ARGUMENT if ranks run
- * different versions of Glia. */
+ * team. From then on the process ignores SIGTERM, unless it has a handler, which must
+ * return: mpirun sends SIGTERM when a rank ends early, so that this rank can report its reason; SIGKILL
+ * follows within a second. `messages`: send messages even between ranks of one machine. `last_words` (may be
+ * NULL): called on a thread of comm's own when another process is gone while this rank's thread is inside
+ * MPI, since MPI may never return then. Errors: GLIA_ERR_UNSUPPORTED in a build without MPI; GLIA_ERR_IO with
+ * what MPI or the network reported; GLIA_ERR_LIMIT; GLIA_ERR_NOMEM; GLIA_ERR_ARGUMENT if ranks run different
+ * versions of Glia. */
 glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_words, glia_err *err);
 
 /* Release a group; or a world, after its groups. No rank may be in a collective. MPI

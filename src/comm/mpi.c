@@ -323,7 +323,8 @@ glia_status glia_comm_mpi(glia_comm **out, bool messages, glia_last_words *last_
     MPI_Initialized(&there);
     if (!there && MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided) != MPI_SUCCESS)
         return glia_fail(err, GLIA_ERR_IO, "MPI does not start");
-    signal(SIGTERM, SIG_IGN);
+    struct sigaction term;
+    if (sigaction(SIGTERM, NULL, &term) == 0 && term.sa_handler == SIG_DFL) signal(SIGTERM, SIG_IGN);
     glia_comm *c;
     glia_status status = new_world(&c, MPI_COMM_WORLD, NULL, messages, err);
     if (status) return status;

@@ -3,12 +3,14 @@
 #include "format/hub.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "base/path.h"
 
 enum { REF_MAX = 256, ID_MAX = 96 };
 
@@ -147,5 +149,55 @@ glia_status glia_hub_resolve(char **dir, const char *model, const char *cache_di
     else
         status = find_snapshot(dir, repo, revision, err);
     free(repo);
+    return status;
+}
+
+/* ---- what may be written -------------------------------------------------------- */
+
+/* If `dir` is CACHE/models--X/snapshots/COMMIT, cut it to CACHE/models--X. */
+static void cut_to_repo(char *dir) {
+    char *commit = strrchr(dir, '/'), *name = NULL;
+    if (commit) *commit = '\0';
+    char *snapshots = commit ? strrchr(dir, '/') : NULL;
+    const bool inside = snapshots && strcmp(snapshots, "/snapshots") == 0;
+    if (inside) *snapshots = '\0';
+    if (inside && (name = strrchr(dir, '/')) && strncmp(name + 1, "models--", 8) == 0) return;
+    if (inside) *snapshots = '/';
+    if (commit) *commit = '/';
+}
+
+static glia_status refuse(const char *path, const char *how, const char *what, glia_err *err) {
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "%.150s: %s %.200s, which belongs to the model; give another place", path, how, what);
+}
+
+/* Check where the links in `dir` lead. `real` is the real path of `path`. */
+static glia_status check_links(const char *dir, const char *path, const char *real, glia_err *err) {
+    glia_status status = GLIA_OK;
+    DIR *entries = opendir(dir);
+    for (const struct dirent *e; !status && entries && (e = readdir(entries));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        char *name = glia_path_join(dir, e->d_name), *file = name ? realpath(name, NULL) : NULL;
+        if (file && glia_path_is_in(file, real)) status = refuse(path, "is or holds", file, err);
+        if (file && !status && glia_path_is_in(real, file)) status = refuse(path, "lies in", file, err);
+        free(file);
+        free(name);
+    }
+    if (entries) closedir(entries);
+    return status;
+}
+
+glia_status glia_hub_check_output(const char *dir, const char *path, glia_err *err) {
+    char *real, *source = realpath(dir, NULL), *more = glia_path_join(dir, "additional_chat_templates");
+    glia_status status = glia_path_real(&real, path, err);
+    if (!status && (!source || !more)) status = glia_fail(err, GLIA_ERR_IO, "%s: %s", dir, strerror(errno));
+    if (!status && glia_path_is_in(source, real)) status = refuse(path, "is or holds", source, err);
+    if (!status) cut_to_repo(source);
+    if (!status && glia_path_is_in(real, source)) status = refuse(path, "lies in", source, err);
+    if (!status) status = check_links(dir, path, real, err);
+    if (!status) status = check_links(more, path, real, err);
+    free(more);
+    free(source);
+    free(real);
     return status;
 }

@@ -18,4 +18,10 @@
  *         GLIA_ERR_FORMAT    a file in refs/ does not contain a commit */
 glia_status glia_hub_resolve(char **dir, const char *model, const char *cache_dir, glia_err *err);
 
+/* Fail if writing the file or directory `path` could change or hide a file of the model in `dir`: `path` is,
+ * holds or lies in that directory, its repository in the cache, or a file or directory that a link of `dir`
+ * leads to. Links on both sides are followed. Errors: GLIA_ERR_ARGUMENT names both; GLIA_ERR_IO,
+ * GLIA_ERR_NOMEM. */
+glia_status glia_hub_check_output(const char *dir, const char *path, glia_err *err);
+
 #endif

@@ -106,10 +106,14 @@ typedef struct {
 
 typedef struct glia_safetensors_writer glia_safetensors_writer;
 
+/* The key of __metadata__ that says that Glia wrote a file. */
+#define GLIA_SAFETENSORS_OURS "glia_version"
+
 /* Begin a file: write its header; the tensor bytes follow by
- * glia_safetensors_append(). All bytes go to "PATH.tmp-PID", which is renamed at
- * the end, so PATH is always the old file or the complete new one. On success the
- * caller owns *out and must end it by glia_safetensors_finish() or
+ * glia_safetensors_append(). All bytes go to "PATH.tmp-ID", a new name, which is
+ * renamed at the end, so PATH is always the old file or the complete new one.
+ * __metadata__ is {"format": "pt", GLIA_SAFETENSORS_OURS: the version of Glia}. On
+ * success the caller owns *out and must end it by glia_safetensors_finish() or
  * glia_safetensors_abandon().
  * Errors: GLIA_ERR_IO (also if PATH exists and is not a regular file),
  * GLIA_ERR_NOMEM. Asserts: names are unique and not empty, and each tensor has a
@@ -117,7 +121,8 @@ typedef struct glia_safetensors_writer glia_safetensors_writer;
 glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *path,
                                     const glia_tensor_spec *tensors, size_t n, glia_err *err);
 
-/* The same with `metadata` instead of {"format": "pt"}. `metadata` is an object of
+/* The same for a file that must not exist yet and has its name from the beginning, in a directory that is
+ * itself unfinished, and with other metadata. `metadata` is an object of
  * strings and stays the caller's. The header is padded so that the tensor bytes
  * begin at a multiple of `align`. *header_hash (may be NULL) gets glia_hash() of
  * all bytes before the tensor bytes. */

@@ -1,7 +1,7 @@
 /* safetensors_write.c - writes a .safetensors file piece by piece; see
  * safetensors.h. The header is padded with blanks so that the data begin at a
- * multiple of 8 or of the caller's `align`. The default metadata is
- * {"format": "pt"}, because transformers refuses a file without it. */
+ * multiple of 8 or of the caller's `align`. The default metadata has
+ * "format": "pt", because transformers refuses a file without it. */
 #define _GNU_SOURCE
 #include "format/safetensors.h"
 
@@ -18,10 +18,14 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/path.h"
+#include "base/unfinished.h"
 
 struct glia_safetensors_writer {
     int fd;
-    char *path, *temp;
+    char *path, *made; /* the name in the end, and the name until then */
+    glia_unfinished *mark;
+    bool opened, complete;
     size_t declared, written; /* tensor bytes */
 };
 
@@ -80,21 +84,29 @@ static glia_status write_header(glia_safetensors_writer *w, const glia_tensor_sp
     return status;
 }
 
-static glia_status open_temp(glia_safetensors_writer *w, const char *path, glia_err *err) {
-    struct stat info;
-    glia_buf temp = {0};
+/* Make the file `made`, which must not exist; it is renamed to `path` in the end. Takes both strings, which
+ * are equal for a file that gets its name at once. */
+static glia_status open_new(glia_safetensors_writer *w, char *path, char *made, glia_err *err) {
     w->fd = -1;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return glia_fail(err, GLIA_ERR_IO, "%s: exists and is not a regular file", path);
-    glia_buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
-    w->temp = glia_buf_steal(&temp);
-    w->path = strdup(path);
-    if (!w->temp || !w->path) return glia_fail_nomem(err, strlen(path) + 32, "a path");
-    w->fd = open(w->temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd >= 0) return GLIA_OK;
-    const glia_status status = glia_fail(err, GLIA_ERR_IO, "%s: cannot write: %s", w->temp, strerror(errno));
-    free(w->temp);
-    w->temp = NULL; /* glia_safetensors_abandon() must not delete a file that we did not create */
+    w->path = path;
+    w->made = made;
+    if (!path || !made) return glia_fail_nomem(err, 0, "a path");
+    const glia_status status = glia_unfinished_add(&w->mark, made, err);
+    if (!status) w->fd = open(made, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    w->opened = w->fd >= 0;
+    return status || w->opened ? status
+                               : glia_fail(err, GLIA_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
+}
+
+/* Write the header. Takes w, whose file `status` says is open. */
+static glia_status begin(glia_safetensors_writer **out, glia_safetensors_writer *w, glia_status status,
+                         const glia_tensor_spec *tensors, size_t n, json_t *metadata, size_t align,
+                         uint64_t *header_hash, glia_err *err) {
+    if (!status) status = write_header(w, tensors, n, metadata, align, header_hash, err);
+    if (!status)
+        *out = w;
+    else
+        glia_safetensors_abandon(w);
     return status;
 }
 
@@ -104,19 +116,30 @@ glia_status glia_safetensors_create_with(glia_safetensors_writer **out, const ch
     *out = NULL;
     glia_safetensors_writer *w = calloc(1, sizeof *w);
     if (!w) return glia_fail_nomem(err, sizeof *w, "a safetensors file");
-    glia_status status = open_temp(w, path, err);
-    if (!status) status = write_header(w, tensors, n, metadata, align, header_hash, err);
-    if (!status)
-        *out = w;
-    else
-        glia_safetensors_abandon(w);
-    return status;
+    const glia_status status = open_new(w, strdup(path), strdup(path), err);
+    return begin(out, w, status, tensors, n, metadata, align, header_hash, err);
+}
+
+static char *temp_name(const char *path, const char *id) {
+    glia_buf b = {0};
+    glia_buf_printf(&b, "%s.tmp-%s", path, id);
+    return glia_buf_steal(&b);
 }
 
 glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *path,
                                     const glia_tensor_spec *tensors, size_t n, glia_err *err) {
-    json_t *metadata = json_pack("{s:s}", "format", "pt");
-    const glia_status status = glia_safetensors_create_with(out, path, tensors, n, metadata, 8, NULL, err);
+    struct stat info;
+    char id[GLIA_PATH_ID];
+    *out = NULL;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return glia_fail(err, GLIA_ERR_IO, "%s: exists and is not a regular file", path);
+    glia_status status = glia_path_id(id, err);
+    if (status) return status;
+    glia_safetensors_writer *w = calloc(1, sizeof *w);
+    if (!w) return glia_fail_nomem(err, sizeof *w, "a safetensors file");
+    json_t *metadata = json_pack("{s:s, s:s}", "format", "pt", GLIA_SAFETENSORS_OURS, glia_version());
+    status = open_new(w, strdup(path), temp_name(path, id), err);
+    status = begin(out, w, status, tensors, n, metadata, 8, NULL, err);
     json_decref(metadata);
     return status;
 }
@@ -138,13 +161,11 @@ glia_status glia_safetensors_finish(glia_safetensors_writer *w, glia_err *err) {
         w->fd = -1;
         if (unsynced || unclosed)
             status = glia_fail(err, GLIA_ERR_IO, "%s: %s", w->path, strerror(unsynced ? unsynced : unclosed));
-        else if (rename(w->temp, w->path) != 0)
+        else if (rename(w->made, w->path) != 0) /* does nothing where both are equal */
             status =
-                glia_fail(err, GLIA_ERR_IO, "%s: cannot rename to %s: %s", w->temp, w->path, strerror(errno));
-    }
-    if (!status) {
-        free(w->temp);
-        w->temp = NULL; /* renamed: nothing to delete */
+                glia_fail(err, GLIA_ERR_IO, "%s: cannot rename to %s: %s", w->made, w->path, strerror(errno));
+        else
+            w->complete = true;
     }
     glia_safetensors_abandon(w);
     return status;
@@ -153,8 +174,9 @@ glia_status glia_safetensors_finish(glia_safetensors_writer *w, glia_err *err) {
 void glia_safetensors_abandon(glia_safetensors_writer *w) {
     if (!w) return;
     if (w->fd >= 0) close(w->fd);
-    if (w->temp) unlink(w->temp);
-    free(w->temp);
+    if (w->opened && !w->complete) unlink(w->made);
+    glia_unfinished_done(w->mark);
+    free(w->made);
     free(w->path);
     free(w);
 }

@@ -20,10 +20,14 @@ static const char layout_key[] = "glia_layout", hashes_name[] = "hashes";
 
 /* ---- names of files ---------------------------------------------------------- */
 
+void glia_artifact_name(char name[GLIA_ARTIFACT_NAME], int rank) {
+    snprintf(name, GLIA_ARTIFACT_NAME, "weights/tp%d_sharded_checkpoint.safetensors", rank);
+}
+
 static char *rank_path(const char *dir, int rank) {
-    glia_buf b = {0};
-    glia_buf_printf(&b, "%s/weights/tp%d_sharded_checkpoint.safetensors", dir, rank);
-    return glia_buf_steal(&b);
+    char name[GLIA_ARTIFACT_NAME];
+    glia_artifact_name(name, rank);
+    return glia_path_join(dir, name);
 }
 
 static bool has(const char *dir, const char *name) {
@@ -35,16 +39,6 @@ static bool has(const char *dir, const char *name) {
 
 bool glia_artifact_in(const char *dir) {
     return has(dir, "weights") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
-}
-
-bool glia_artifact_is_ours(const char *dir) {
-    glia_safetensors file;
-    char *path = rank_path(dir, 0);
-    const bool opens = path && !glia_safetensors_open(&file, path, NULL);
-    const bool ours = opens && json_object_get(file.metadata, layout_key);
-    if (opens) glia_safetensors_close(&file);
-    free(path);
-    return ours;
 }
 
 /* ---- the tensors of a rank ---------------------------------------------------- */

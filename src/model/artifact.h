@@ -18,8 +18,6 @@ enum { GLIA_ARTIFACT_LAYOUT = 1 };
 
 /* Is `dir` an artifact: has it the name weights, and no checkpoint? */
 bool glia_artifact_in(const char *dir);
-/* Does `dir` hold a file that glia_artifact_write() made, of any layout? */
-bool glia_artifact_is_ours(const char *dir);
 
 /* A hash of the names, dtypes, shapes and bytes of the checkpoint in `dir`. It does not depend on how the
  * tensors are divided into files.
@@ -29,8 +27,12 @@ glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, g
 /* The hash of the bytes of config.json in `dir`. Errors: as of glia_read_file(). */
 glia_status glia_config_hash(char hex[GLIA_HASH_HEX], const char *dir, glia_err *err);
 
-/* Write the file of w's rank below `dir`. The file names the config.json of `config_dir`, a copy of which the
- * caller puts into `dir`.
+/* The name of a rank's file below the artifact's directory: "weights/tp0_sharded_checkpoint.safetensors". */
+enum { GLIA_ARTIFACT_NAME = 64 };
+void glia_artifact_name(char name[GLIA_ARTIFACT_NAME], int rank);
+
+/* Write the file of w's rank, which must not exist, below `dir`. The file names the config.json of
+ * `config_dir`, a copy of which the caller puts into `dir`.
  * Errors: GLIA_ERR_IO, GLIA_ERR_NOMEM. */
 glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, uint64_t source_hash,
                                 const char *dir, glia_team *team, glia_err *err);
