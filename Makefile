@@ -117,6 +117,7 @@ clean: ## remove build/
 $(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o $(B)/tests/check_ranks_mpi.o $(B)/tests/check_mpi_streams.o $(B)/tests/check_engines_mpi.o: HOUSE += $(MPI_FLAGS)
 $(B)/src/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(B)/src/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
+$(B)/src/%_avx512_bf16.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma
 $(B)/src/%_vnni.o:   ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma
 $(B)/src/%_amx.o:    ISA := -mamx-tile -mamx-bf16 -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma
 

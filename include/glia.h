@@ -113,7 +113,8 @@ typedef struct {
     bool dummy;                         /* random weights; the directory needs only config.json */
     int threads;                        /* of each rank; 0: the rank's share of the cores that this process
                                          * may use, by affinity and CPU quota */
-    const char *cpu_features;           /* NULL: all the machine has; else "ref", "avx2", "avx512", "amx" */
+    const char
+        *cpu_features; /* NULL: all the machine has; else "ref", "avx2", "avx512", "avx512_bf16", "amx" */
     int tensor_parallel_size;      /* ranks that share each layer; 0: 1, or the number of MPI processes */
     glia_switch vocab_parallel;    /* ON: each rank has the embedding of some tokens; OFF: some of its
                                     * dimensions; DEFAULT: ON where the embedding is the head too */
@@ -350,7 +351,7 @@ typedef struct {
     /* Collectives of one rank so far: bytes it read or received from others, seconds waiting included. */
     uint64_t comm_calls, comm_bytes;
     double comm_seconds;
-    const char *rung; /* "ref", "avx2", "avx512", "amx" */
+    const char *rung; /* "ref", "avx2", "avx512", "avx512_bf16", "amx" */
 } glia_engine_stats;
 /* Engine thread, also from a callback. */
 GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s);

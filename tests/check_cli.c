@@ -74,7 +74,7 @@ static const struct {
     {"run a --raw=1", 2, "--raw takes no value, found '1'"},
     {"run a --dtype float8", 2, "--dtype takes one of auto|float32|bfloat16|float16, not 'float8'"},
     {"run a --kv-cache-dtype fp8", 2, "--kv-cache-dtype takes one of"},
-    {"run a --cpu-features sse", 2, "--cpu-features takes one of ref|avx2|avx512|amx"},
+    {"run a --cpu-features sse", 2, "--cpu-features takes one of ref|avx2|avx512|avx512_bf16|amx"},
     {"run a --load-format gguf", 2, "--load-format takes one of auto|dummy"},
     {"run a -tp 0", 2, "--tensor-parallel-size takes 1 to"},
     {"run a --greedy --top-k 3", 2, "--greedy and --top-k exclude each other"},

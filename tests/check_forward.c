@@ -148,28 +148,15 @@ static void each_golden(const char *rung, unsigned needs) {
     }
 }
 
-static void test_ref(void **state) {
-    (void)state;
-    each_golden("ref", 0);
-}
-
-static void test_avx2(void **state) {
-    (void)state;
-    each_golden("avx2", GLIA_CPU_AVX2);
-}
-
-static void test_avx512(void **state) {
-    (void)state;
-    each_golden("avx512", GLIA_CPU_AVX2 | GLIA_CPU_AVX512);
-}
-
-static void test_amx(void **state) {
-    (void)state;
-    each_golden("amx", GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_AMX);
+static void test_rung(void **state) {
+    const glia_rung *rung = *state;
+    each_golden(rung->name, rung->needs);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_ref), cmocka_unit_test(test_avx2),
-                                       cmocka_unit_test(test_avx512), cmocka_unit_test(test_amx)};
+    struct CMUnitTest tests[GLIA_RUNGS];
+    for (int i = 0; i < GLIA_RUNGS; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = glia_rungs[i].name, .test_func = test_rung, .initial_state = (void *)&glia_rungs[i]};
     return check_run_group("forward", tests);
 }

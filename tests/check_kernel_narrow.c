@@ -1,5 +1,5 @@
-/* check_kernel_narrow.c - bfloat16 rows times bfloat16 panels (AMX): the order of
- * additions that linear_amx.c states, bit for bit, in any batch. */
+/* check_kernel_narrow.c - bfloat16 rows times bfloat16 panels (AVX-512 BF16 and AMX): the
+ * order of additions that each rung states, bit for bit, in any batch. */
 #define _GNU_SOURCE
 #include <float.h>
 
@@ -16,19 +16,35 @@ typedef struct {
     float *y; /* [m, ldy] */
 } product;
 
-/* The definition: 32 products at a time; even k and odd k have separate chains. */
-static float define(const product *p, size_t row, size_t column) {
-    const char *panel = p->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_BF16, p->k);
+/* AMX's order: 32 products at a time; even k and odd k have separate chains. */
+static float define_amx(const float *w, const float *x, size_t k) {
     float sum = 0;
-    for (size_t at = 0; at < p->k; at += STEP) {
+    for (size_t at = 0; at < k; at += STEP) {
         float chain[2] = {0, 0};
-        for (size_t i = at; i < at + STEP; i++) {
-            const float w = i < p->k ? glia_panel_get(panel, GLIA_DTYPE_BF16, i, column % GLIA_PANEL) : 0;
-            chain[i % 2] = fmaf(glia_bf16_to_f32(p->x[row * p->ldx + i]), w, chain[i % 2]);
-        }
+        for (size_t i = at; i < at + STEP && i < k; i++) chain[i % 2] = fmaf(x[i], w[i], chain[i % 2]);
         sum += chain[0] + chain[1];
     }
     return sum;
+}
+
+/* AVX-512 BF16's order: of each pair of k, the odd one first. */
+static float define_pairs(const float *w, const float *x, size_t k) {
+    float sum = 0;
+    for (size_t i = 0; i < k; i += 2) {
+        if (i + 1 < k) sum = fmaf(x[i + 1], w[i + 1], sum);
+        sum = fmaf(x[i], w[i], sum);
+    }
+    return sum;
+}
+
+static float define(const glia_kernels *kernels, const product *p, size_t row, size_t column) {
+    const char *panel = p->panels + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_BF16, p->k);
+    float w[p->k], x[p->k];
+    for (size_t i = 0; i < p->k; i++) {
+        w[i] = glia_panel_get(panel, GLIA_DTYPE_BF16, i, column % GLIA_PANEL);
+        x[i] = glia_bf16_to_f32(p->x[row * p->ldx + i]);
+    }
+    return strcmp(kernels->rung, "amx") == 0 ? define_amx(w, x, p->k) : define_pairs(w, x, p->k);
 }
 
 static product make(size_t k, size_t n_panels, size_t m, enum fill fill) {
@@ -60,7 +76,7 @@ static void release(const product *p) {
     check_guarded_free(p->y, ((p->m - 1) * p->ldy + p->n_panels * GLIA_PANEL) * sizeof *p->y);
 }
 
-/* The allowed error: tiles flush denormal products to zero, the definition does not. */
+/* The allowed error: the instructions treat denormals as zero, the definition does not. */
 static double slack(enum fill fill, size_t k) {
     return fill == TINY || fill == DENORMAL ? 2.0 * (double)k * 0x1p-126 : 0;
 }
@@ -83,7 +99,7 @@ static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, 
                 CHECK(isnan(got), "k=%zu m=%zu: wrote past column %zu", k, m, n_panels * GLIA_PANEL);
                 continue;
             }
-            const float want = define(&p, r, c);
+            const float want = define(kernels, &p, r, c);
             CHECK(slack(fill, k) > 0 ? fabs((double)got - (double)want) <= slack(fill, k) : got == want,
                   "k=%zu panels=%zu m=%zu fill=%d at %zu,%zu: got %.9g want %.9g", k, n_panels, m, (int)fill,
                   r, c, (double)got, (double)want);
@@ -91,7 +107,7 @@ static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, 
     release(&p);
 }
 
-/* A row alone (AVX-512) and in a batch (tiles) has the same bits, denormals included. */
+/* A row alone and in a batch has the same bits, denormals included. */
 static void check_company(const glia_kernels *kernels, size_t k, enum fill fill) {
     product p = make(k, 5, 37, fill);
     float alone[2][5 * GLIA_PANEL];
@@ -234,37 +250,43 @@ static void bench(const glia_kernels *kernels, size_t k, size_t n_panels, size_t
     release(&p);
 }
 
-int main(int argc, char **argv) {
-    const unsigned all = GLIA_CPU_AVX2 | GLIA_CPU_AVX512 | GLIA_CPU_AMX;
-    const int timed = check_begin(argc, argv);
-    glia_kernels kernels;
-    glia_kernels_init(&kernels, glia_cpu_flags());
-    if ((glia_cpu_flags() & all) != all) {
-        CHECK(!kernels.narrow, "a rung below amx has bfloat16 rows");
-        check_skip_because("amx: this machine lacks it");
-        return check_end("kernel_narrow");
-    }
-    CHECK(strcmp(kernels.rung, "amx") == 0, "asked for amx, got %s", kernels.rung);
-    for (size_t m = 1; m <= 70; m++) check_shape(&kernels, 1 + m, 1 + m % 5, m, RANDOM);
+static void check_rung(const glia_kernels *kernels) {
+    for (size_t m = 1; m <= 70; m++) check_shape(kernels, 1 + m, 1 + m % 5, m, RANDOM);
     for (int f = 0; f < FILLS; f++) {
-        for (size_t k = 31; k <= 161; k += 13) check_shape(&kernels, k, 3, 35, (enum fill)f);
-        check_company(&kernels, 96, (enum fill)f);
-        check_company(&kernels, 77, (enum fill)f);
+        for (size_t k = 31; k <= 161; k += 13) check_shape(kernels, k, 3, 35, (enum fill)f);
+        check_company(kernels, 96, (enum fill)f);
+        check_company(kernels, 77, (enum fill)f);
     }
-    check_shape(&kernels, 3000, 3, 33, RANDOM); /* K in blocks */
-    check_shape(&kernels, 64, 2, 1100, RANDOM); /* rows in blocks */
+    check_shape(kernels, 3000, 3, 33, RANDOM); /* K in blocks */
+    check_shape(kernels, 64, 2, 1100, RANDOM); /* rows in blocks */
     for (size_t m = 1; m <= 100; m = m * 2 + 1)
         for (int e = GLIA_STORE; e <= GLIA_SWIGLU; e++)
             for (int biased = 0; biased < 2; biased++)
-                check_steps(&kernels, 1000 + m, m, (glia_epilogue)e, biased);
-    for (size_t m = 1; m <= 40; m++) check_swiglu(&kernels, m);
-    check_narrow(&kernels);
-    printf("checked 1 twin: amx\n");
-    if (timed) {
-        bench(&kernels, 1024, 128, 512);
-        bench(&kernels, 3072, 32, 512);
-        bench(&kernels, 11008, 64, 512);
-        bench(&kernels, 2048, 64, 64);
+                check_steps(kernels, 1000 + m, m, (glia_epilogue)e, biased);
+    check_steps(kernels, 9001, 300, GLIA_ADD, 1); /* partial sums of groups of panels */
+    for (size_t m = 1; m <= 40; m++) check_swiglu(kernels, m);
+    check_narrow(kernels);
+}
+
+static void bench_rung(const glia_kernels *kernels) {
+    printf("%s\n", kernels->rung);
+    bench(kernels, 1024, 128, 512);
+    bench(kernels, 3072, 32, 512);
+    bench(kernels, 11008, 64, 512);
+    bench(kernels, 2048, 64, 64);
+    bench(kernels, 2048, 64, 32);
+}
+
+int main(int argc, char **argv) {
+    const int timed = check_begin(argc, argv);
+    int checked = 0;
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        glia_kernels kernels;
+        if (!rung_table(&kernels, i) || !kernels.narrow) continue;
+        check_rung(&kernels);
+        if (timed) bench_rung(&kernels);
+        checked++;
     }
+    printf("checked %d twins\n", checked);
     return check_end("kernel_narrow");
 }

@@ -29,20 +29,23 @@ unsigned glia_cpu_flags(void) {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         flags |= GLIA_CPU_AVX512;
     if ((flags & GLIA_CPU_AVX512) && __builtin_cpu_supports("avx512vnni")) flags |= GLIA_CPU_VNNI;
-    if ((flags & GLIA_CPU_VNNI) && __builtin_cpu_supports("avx512bf16") && has_amx()) flags |= GLIA_CPU_AMX;
+    if ((flags & GLIA_CPU_VNNI) && __builtin_cpu_supports("avx512bf16")) flags |= GLIA_CPU_BF16;
+    if ((flags & GLIA_CPU_BF16) && has_amx()) flags |= GLIA_CPU_AMX;
 #endif
     return flags;
 }
 
 enum {
     AVX512 = GLIA_CPU_AVX2 | GLIA_CPU_AVX512,
-    AMX = AVX512 | GLIA_CPU_AMX,
+    BF16 = AVX512 | GLIA_CPU_VNNI | GLIA_CPU_BF16,
+    AMX = BF16 | GLIA_CPU_AMX,
 };
 const glia_rung glia_rungs[GLIA_RUNGS] = {
     {"ref", 0, 0},
     {"avx2", GLIA_CPU_AVX2, GLIA_CPU_AVX2},
     {"avx512", AVX512, AVX512 | GLIA_CPU_VNNI},
-    {"amx", AMX, AMX | GLIA_CPU_VNNI},
+    {"avx512_bf16", BF16, BF16},
+    {"amx", AMX, AMX},
 };
 
 glia_status glia_cpu_mask(unsigned *flags, const char *name, glia_err *err) {

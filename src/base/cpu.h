@@ -7,8 +7,9 @@
 enum {
     GLIA_CPU_AVX2 = 1 << 0,   /* AVX2, FMA and F16C, always together */
     GLIA_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, DQ and VL */
-    GLIA_CPU_AMX = 1 << 2,    /* AMX tile, bf16 and int8, and the OS grants them */
+    GLIA_CPU_AMX = 1 << 2,    /* AMX tile, bf16 and int8, and the OS grants them; AVX-512 BF16 as well */
     GLIA_CPU_VNNI = 1 << 3,   /* AVX-512 VNNI: not a rung, some machines with AVX-512 have it */
+    GLIA_CPU_BF16 = 1 << 4,   /* AVX-512 BF16, and VNNI as well */
 };
 
 /* The ladder of instruction sets, lowest rung first; every list of rungs comes from this table. */
@@ -18,9 +19,11 @@ typedef struct {
     unsigned keeps; /* flags that --cpu-features leaves set: `needs`, and what may add to the rung */
 } glia_rung;
 
-enum { GLIA_RUNGS = 4 };
+enum { GLIA_RUNGS = 5 };
 extern const glia_rung glia_rungs[GLIA_RUNGS];
-#define GLIA_RUNG_NAMES "ref|avx2|avx512|amx" /* the names of glia_rungs, for help and messages */
+#define GLIA_RUNG_NAMES                                                                                      \
+    "ref|avx2|avx512|avx512_bf16|amx" /* the names of glia_rungs, for help and messages                      \
+                                       */
 
 /* Flags of the running machine. Calls cpuid each time; keep the answer. On a
  * processor other than x86-64: 0. */

@@ -234,7 +234,8 @@ typedef struct {
 } glia_blocking;
 
 typedef struct {
-    const char *rung; /* "ref", "avx2", "avx512", "amx": the highest that an entry comes from */
+    const char
+        *rung; /* "ref", "avx2", "avx512", "avx512_bf16", "amx": the highest that an entry comes from */
     glia_pack_fn *pack;
     glia_unpack_fn *unpack;
     glia_absmax_fn *absmax;

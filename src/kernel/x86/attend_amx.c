@@ -27,7 +27,7 @@
 #include "kernel/x86/tile_amx.h"
 
 glia_attend_fn glia_attend_bf16_amx;
-glia_narrow_fn glia_narrow_amx;
+glia_narrow_fn glia_narrow_avx512_bf16;
 
 enum {
     ROWS = 2 * GLIA_AMX_ROWS, /* queries of a block */

@@ -1,0 +1,247 @@
+/* linear_avx512_bf16.c - bfloat16 and int8 rows with AVX-512 BF16 and VNNI, which multiply
+ * pairs of bfloat16 and fours of int8. The pairs of formats (rows, weights): bfloat16 and
+ * bfloat16, bfloat16 and int8, int8 and int8.
+ *
+ * VDPBF16PS adds two products to a float32: first the odd k, then the even k, both fused;
+ * it rounds to nearest and treats denormals as zero (Intel SDM; found the same on AMD's
+ * Zen 4). This rung adds the pairs of the whole K, in rising k, to one float32 per element.
+ * VPDPBUSD multiplies unsigned by signed bytes: weights + 128 by rows. So an int8 sum
+ * starts at -128 times the sum of the row. int32 sums are exact, and they may wrap on
+ * their way.
+ *
+ * product_avx512.h has the order of blocks. A block is up to 12 rows and a pair of panels:
+ * 24 sums in registers. A line of a panel is loaded once for all rows of a block, and four
+ * bytes of a row are broadcast to both panels. Up to FEW rows are row-major and bound by
+ * memory: every panel is read once, and several panels side by side are as many streams. */
+#include <immintrin.h>
+
+#include "kernel/panel.h"
+
+enum {
+    BLOCK_ROWS = 12,
+    ROW_UNIT = BLOCK_ROWS,
+    PART = 32, /* 64 KiB of panels: L2 */
+    X_BYTES = 1 << 19,
+    ROWS = 252,
+    PANELS = 16,
+    RING = 4,
+    FEW = 4,
+    FEW_SUMS = 24, /* sums of a tile of few rows: the registers that operands leave */
+    AHEAD = 2048,  /* prefetch distance in a panel for few rows, bytes: into L1, */
+    FAR = 4096,    /* and into L2 */
+};
+#include "kernel/x86/product_avx512.h"
+
+glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, glia_gemm_i8_i8_avx512_bf16;
+
+/* Which formats: rows and panels as they are stored, int8 panels under bfloat16 rows, int8 rows. */
+typedef enum { HALVES, WIDENED, BYTES } formats;
+
+/* ---- products --------------------------------------------------------------- */
+
+/* sum + w x in sum's register: GCC moves sums between registers if it is left the choice. */
+GLIA_INLINE __m512i dot(__m512i sum, __m512i w, __m512i x, const formats f) {
+    if (f == BYTES)
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    else
+        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    return sum;
+}
+
+/* A line of a panel as dot() takes it. */
+GLIA_INLINE __m512i line_at(const char *at, const formats f) {
+    const __m512i line = _mm512_loadu_si512(at);
+    return f == BYTES ? _mm512_xor_si512(line, _mm512_set1_epi8(-128)) : line;
+}
+
+/* Four bytes of a row in all lanes. */
+GLIA_INLINE __m512i four_at(const char *at) {
+    int four;
+    memcpy(&four, at, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+/* The first sums of a row: zero, or -128 times the sum of an int8 row, which begins at x. */
+GLIA_INLINE __m512i first_sums(const char *x, size_t x_step, size_t steps, const formats f) {
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i sum = zero;
+    if (f != BYTES) return zero;
+    for (size_t s = 0; s < steps; s++)
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), _mm512_loadu_si512(x + s * x_step));
+    return _mm512_sub_epi32(zero, _mm512_set1_epi32(_mm512_reduce_add_epi32(sum)));
+}
+
+/* ---- blocks ----------------------------------------------------------------- */
+
+/* Lines [first, first + n) of a step of both panels, by R rows at x that are 64 bytes apart. */
+GLIA_INLINE void lines(__m512i *sum, const char *const w[2], const char *x, size_t first, const int n,
+                       const int R, const formats f) {
+    GLIA_UNROLL for (int l = 0; l < n; l++) {
+        const __m512i a = line_at(w[0] + (first + (size_t)l) * 64, f);
+        const __m512i b = line_at(w[1] + (first + (size_t)l) * 64, f);
+        GLIA_UNROLL for (int r = 0; r < R; r++) {
+            const __m512i four = four_at(x + r * STEP_BYTES + (first + (size_t)l) * 4);
+            sum[2 * r] = dot(sum[2 * r], a, four, f);
+            sum[2 * r + 1] = dot(sum[2 * r + 1], b, four, f);
+        }
+    }
+}
+
+/* Multiply a block of R rows. Of its last step only the lines that exist are read. */
+GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const int R, const formats f) {
+    enum { LINES = 16, GROUP = 4 };
+    const char *x = b->x;
+    __m512i sum[2 * BLOCK_ROWS];
+    GLIA_UNROLL for (int r = 0; r < R; r++) {
+        const float *from = b->from + r * PAIR;
+        const __m512i first =
+            b->from ? _mm512_setzero_si512() : first_sums(x + r * STEP_BYTES, b->x_step, steps_of(t), f);
+        sum[2 * r] = b->from ? _mm512_load_si512(from) : first;
+        sum[2 * r + 1] = b->from ? _mm512_load_si512(from + GLIA_PANEL) : first;
+    }
+    for (size_t s = 0; s < b->steps; s++, x += b->x_step) {
+        const char *w[2] = {b->w[0] + s * PANEL_STEP, b->w[1] + s * PANEL_STEP};
+        const size_t last = b->last_lines * (f == WIDENED ? 2 : 1), n = s + 1 < b->steps ? LINES : last;
+        size_t l = 0;
+        if (f == WIDENED) {
+            if (b->widen) widen_step(b, s);
+            w[0] = b->wide + 2 * (s & b->slots) * PANEL_STEP;
+            w[1] = w[0] + PANEL_STEP;
+        }
+        fetch(next, b->fetch);
+        for (; l + GROUP <= n; l += GROUP) lines(sum, w, x, l, GROUP, R, f);
+        for (; l < n; l++) lines(sum, w, x, l, 1, R, f);
+    }
+    GLIA_UNROLL for (int r = 0; r < R; r++) {
+        _mm512_storeu_si512(b->to + (size_t)r * b->ldt, sum[2 * r]);
+        _mm512_storeu_si512(b->to + (size_t)r * b->ldt + GLIA_PANEL, sum[2 * r + 1]);
+    }
+}
+
+/* Blocks of about equal height. */
+static size_t block_rows(size_t left) { return left / ((left + BLOCK_ROWS - 1) / BLOCK_ROWS); }
+
+static void multiply_block(product *t, const block *b, ahead *next, size_t rows) {
+    while (t->e.done < t->e.rows) finish_next(&t->e);
+    if (t->i8) {
+        GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, BYTES))
+    } else if (t->wide) {
+        GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, WIDENED))
+    } else {
+        GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, HALVES))
+    }
+}
+
+/* ---- few rows --------------------------------------------------------------- */
+
+/* One line of P panels by R row-major rows at x, which are ldx bytes apart. A line of int8 under bfloat16 is
+ * two lines. */
+GLIA_INLINE void few_lines(__m512i *sum, const char *w, size_t panel_bytes, const char *x, size_t ldx,
+                           const int R, const int P, const formats f) {
+    __m512i four[FEW][2];
+    GLIA_UNROLL for (int r = 0; r < R; r++) {
+        four[r][0] = four_at(x + (size_t)r * ldx);
+        if (f == WIDENED) four[r][1] = four_at(x + (size_t)r * ldx + 4);
+    }
+    GLIA_UNROLL for (int p = 0; p < P; p++) {
+        const char *at = w + (size_t)p * panel_bytes;
+        __m512i line[2];
+        if (f == WIDENED)
+            widen_pairs(line, _mm512_loadu_si512(at));
+        else
+            line[0] = line_at(at, f);
+        GLIA_UNROLL for (int r = 0; r < R; r++) {
+            sum[r * P + p] = dot(sum[r * P + p], line[0], four[r][0], f);
+            if (f == WIDENED) sum[r * P + p] = dot(sum[r * P + p], line[1], four[r][1], f);
+        }
+    }
+}
+
+/* Multiply R row-major rows by P panels from `panel` on, over the whole K. */
+GLIA_INLINE void few_rows(const product *t, const char *x, size_t row, size_t panel, const int R, const int P,
+                          const formats f) {
+    const size_t pb = t->panel_bytes, bytes = f == WIDENED ? 8 : 4;
+    const char *w = t->w + panel * pb;
+    __m512i sum[FEW_SUMS];
+    GLIA_UNROLL for (int r = 0; r < R; r++) {
+        const __m512i first = first_sums(x + (size_t)r * t->ldx, STEP_BYTES, steps_of(t), f);
+        GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = first;
+    }
+    for (size_t at = 0; at < pb; at += 64, x += bytes) {
+        const char *near = w + glia_side_by_side(at + AHEAD, pb, P),
+                   *far = w + glia_side_by_side(at + FAR, pb, P);
+        GLIA_UNROLL for (int p = 0; p < P; p++) {
+            _mm_prefetch(near + (size_t)p * pb, _MM_HINT_T0);
+            _mm_prefetch(far + (size_t)p * pb, _MM_HINT_T1);
+        }
+        few_lines(sum, w + at, pb, x, t->ldx, R, P, f);
+    }
+    GLIA_UNROLL for (int r = 0; r < R; r++) {
+        GLIA_UNROLL for (int p = 0; p < P; p += 2)
+            finish_row(&t->to, row + (size_t)r, panel + (size_t)p, P > 1, (__m512)sum[r * P + p],
+                       (__m512)sum[r * P + (P > 1 ? p + 1 : p)]);
+    }
+}
+
+GLIA_INLINE void few_panels(const product *t, size_t n_panels, const char *x, size_t row, const int R,
+                            const int P, const formats f) {
+    for (size_t p = 0, n; p < n_panels; p += n) {
+        n = n_panels - p >= (size_t)P ? (size_t)P : n_panels - p >= 2 ? 2 : 1;
+        if (n == (size_t)P)
+            few_rows(t, x, row, p, R, P, f);
+        else if (n == 2)
+            few_rows(t, x, row, p, R, 2, f);
+        else
+            few_rows(t, x, row, p, R, 1, f);
+    }
+}
+
+GLIA_INLINE void sweep_few(const product *t, size_t n_panels, size_t m, const formats f) {
+    for (size_t row = 0, rows; row < m; row += rows) {
+        const char *x = t->x + row * t->ldx;
+        rows = glia_min(m - row, FEW);
+        switch (rows) {
+        case 1: few_panels(t, n_panels, x, row, 1, 8, f); break;
+        case 2: few_panels(t, n_panels, x, row, 2, 8, f); break;
+        case 3: few_panels(t, n_panels, x, row, 3, 6, f); break;
+        default: few_panels(t, n_panels, x, row, 4, 6, f); break;
+        }
+    }
+}
+
+/* ---- all -------------------------------------------------------------------- */
+
+GLIA_INLINE void run(const glia_gemm *g, product *t, const formats f) {
+    enum { FLUSH = 0x8040 }; /* FTZ and DAZ: VDPBF16PS treats denormals as zero, too */
+    const unsigned csr = _mm_getcsr();
+    assert(g->out.epilogue != GLIA_SWIGLU || g->n_panels % 2 == 0);
+    assert(t->x_step == STEP_BYTES || t->ldx == STEP_BYTES);
+    if (g->m == 0 || g->n_panels == 0) return;
+    _mm_setcsr(csr | FLUSH);
+    if (t->ldx == STEP_BYTES && (g->m > 1 || t->x_step != STEP_BYTES))
+        sweep_groups(t, g->n_panels, g->m);
+    else
+        sweep_few(t, g->n_panels, g->m, f);
+    _mm256_zeroupper(); /* GCC omits it here; libm's exp would then take 30 times as long */
+    _mm_setcsr(csr);
+}
+
+void glia_gemm_bf16_bf16_avx512_bf16(const glia_gemm *g) {
+    product t = product_of(g, GLIA_WEIGHT_BF16);
+    run(g, &t, HALVES);
+}
+
+void glia_gemm_i8_bf16_avx512_bf16(const glia_gemm *g) {
+    char wide[PART * 2 * PANEL_STEP] __attribute__((aligned(64)));
+    product t = product_of(g, GLIA_WEIGHT_I8);
+    t.w_lines = 8;
+    t.wide = wide;
+    run(g, &t, WIDENED);
+}
+
+void glia_gemm_i8_i8_avx512_bf16(const glia_gemm *g) {
+    product t = product_of(g, GLIA_WEIGHT_I8);
+    t.step = 64;
+    t.i8 = true;
+    run(g, &t, BYTES);
+}
