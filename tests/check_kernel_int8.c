@@ -389,7 +389,9 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
     const glia_gemm_kernel *both = &kern->gemm[GLIA_WEIGHT_I8][w8a8           ? GLIA_ROWS_I8
                                                                : kern->narrow ? GLIA_ROWS_BF16
                                                                               : GLIA_ROWS_F32];
-    const glia_gemm_rows rows = {w8a8 ? (const void *)q : x, w8a8 ? ldq : k * (kern->narrow ? 2 : 4), 64,
+    const bool steps = both->finish && m > 4; /* as the device lays out rows */
+    const size_t stride = w8a8 ? ldq : k * (kern->narrow ? 2 : 4);
+    const glia_gemm_rows rows = {w8a8 ? (const void *)q : x, steps ? 64 : stride, steps ? m * 64 : 64,
                                  w8a8 ? row_scale : NULL};
     const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = columns};
     for (size_t i = 0; i < m * k; i++) x[i] = check_uniform();

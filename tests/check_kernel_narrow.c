@@ -81,12 +81,17 @@ static double slack(enum fill fill, size_t k) {
     return fill == TINY || fill == DENORMAL ? 2.0 * (double)k * 0x1p-126 : 0;
 }
 
-static void multiply(const glia_kernels *kernels, const product *p) {
+static void multiply_rows(const glia_kernels *kernels, const product *p, size_t row, size_t step) {
     static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
     const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
-    const glia_gemm_rows x = {p->x, p->ldx * sizeof *p->x, 2 * STEP, NULL};
+    const glia_gemm_rows x = {p->x, row, step, NULL};
     run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &out, x, p->panels, NULL, p->k,
              p->n_panels, p->m, scratch);
+}
+
+/* Row-major rows. */
+static void multiply(const glia_kernels *kernels, const product *p) {
+    multiply_rows(kernels, p, p->ldx * sizeof *p->x, 2 * STEP);
 }
 
 static void check_shape(const glia_kernels *kernels, size_t k, size_t n_panels, size_t m, enum fill fill) {
@@ -236,13 +241,14 @@ static void check_narrow(const glia_kernels *kernels) {
 enum { ROUNDS = 9 };
 
 static void bench(const glia_kernels *kernels, size_t k, size_t n_panels, size_t m) {
-    product p = make(k, n_panels, m, RANDOM);
+    product p =
+        make(k, n_panels, m, RANDOM); /* k is a multiple of STEP: rows in steps fill the same memory */
     double share[ROUNDS];
     for (int i = 0; i < ROUNDS; i++) {
         double t0 = cpu_seconds();
         const double peak = (double)kernels->peak_bf16(100000) / (cpu_seconds() - t0);
         t0 = cpu_seconds();
-        multiply(kernels, &p);
+        multiply_rows(kernels, &p, 2 * STEP, m * 2 * STEP);
         share[i] = 2.0 * (double)(m * k * n_panels * GLIA_PANEL) / (cpu_seconds() - t0) / peak;
     }
     printf("bf16 rows m=%-3zu k=%-5zu n=%-6zu %5.1f%% of peak\n", m, k, n_panels * GLIA_PANEL,
