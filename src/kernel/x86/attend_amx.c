@@ -21,9 +21,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernel/exp_ref.h"
 #include "kernel/panel.h"
 #include "kernel/simd.h"
+#include "kernel/x86/exp_avx512.h"
 #include "kernel/x86/tile_amx.h"
 
 glia_attend_fn glia_attend_bf16_amx;
@@ -82,16 +82,6 @@ typedef struct {
 
 /* ---- softmax -------------------------------------------------------------- */
 
-/* 2^t: a polynomial of t - floor(t), times 2^floor(t). -inf gives 0, NaN gives NaN. */
-static inline __m512 exp2_fast(__m512 t) {
-    const __m512 f = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-    __m512 p = _mm512_set1_ps(0.0780245215f);
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.226067156f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.695833564f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999925196f));
-    return _mm512_scalef_ps(p, t);
-}
-
 /* The rare case: m becomes the largest of `top`, and the sums so far are scaled down. */
 static __attribute__((noinline)) void move(const work *w, const job *j, size_t r, __m512 top) {
     block *b = j->b;
@@ -124,8 +114,8 @@ GLIA_INLINE void soften(const work *w, const job *j, size_t r, int lo, int hi, c
     const __m512bh one = (__m512bh)_mm512_set1_epi32(0x3f803f80);
     __m512 sum = _mm512_load_ps(b->l[r]);
     GLIA_UNROLL for (int i = 0; i < LINES; i += 2) {
-        const __m512 x = exp2_fast(_mm512_fmadd_ps(s[i], factor, less));
-        const __m512 y = exp2_fast(_mm512_fmadd_ps(s[i + 1], factor, less));
+        const __m512 x = glia_exp2_avx512(_mm512_fmadd_ps(s[i], factor, less));
+        const __m512 y = glia_exp2_avx512(_mm512_fmadd_ps(s[i + 1], factor, less));
         const __m512bh p = _mm512_cvtne2ps_pbh(y, x);
         _mm512_store_si512(j->s->p[r] + i * GLIA_PANEL, (__m512i)p);
         sum = _mm512_dpbf16_ps(sum, p, one);

@@ -25,6 +25,17 @@ static inline __m512 glia_exp_avx512(__m512 x) {
     return _mm512_scalef_ps(p, n); /* rounds a subnormal result once, too */
 }
 
+/* 2^t, with an error of 2^-13.7: a polynomial of t - floor(t), times 2^floor(t). -inf gives 0, NaN gives
+ * NaN. */
+static inline __m512 glia_exp2_avx512(__m512 t) {
+    const __m512 f = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    __m512 p = _mm512_set1_ps(0.0780245215f);
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.226067156f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.695833564f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999925196f));
+    return _mm512_scalef_ps(p, t);
+}
+
 /* silu(g) * u */
 static inline __m512 glia_swiglu16_avx512(__m512 g, __m512 u) {
     const __m512 e = glia_exp_avx512(_mm512_sub_ps(_mm512_setzero_ps(), g));

@@ -39,6 +39,7 @@ glia_peak_fn glia_peak_f32_avx512;
 
 glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, glia_gemm_i8_i8_avx512_bf16;
 glia_narrow_fn glia_narrow_avx512_bf16;
+glia_attend_fn glia_attend_bf16_avx512_bf16;
 glia_peak_fn glia_peak_bf16_avx512_bf16;
 
 glia_gemm_fn glia_gemm_bf16_bf16_amx, glia_gemm_i8_bf16_amx, glia_gemm_i8_i8_amx;
@@ -98,6 +99,7 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_BF16].finish = glia_gemm_i8_bf16_avx512_bf16;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].finish = glia_gemm_i8_i8_avx512_bf16;
     k->narrow = glia_narrow_avx512_bf16;
+    k->attend_bf16 = glia_attend_bf16_avx512_bf16;
     k->peak_bf16 = glia_peak_bf16_avx512_bf16;
 
     if (!(cpu_flags & GLIA_CPU_AMX)) return;

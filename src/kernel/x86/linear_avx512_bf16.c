@@ -2,23 +2,18 @@
  * pairs of bfloat16 and fours of int8. The pairs of formats (rows, weights): bfloat16 and
  * bfloat16, bfloat16 and int8, int8 and int8.
  *
- * VDPBF16PS adds two products to a float32: first the odd k, then the even k, both fused;
- * it rounds to nearest and treats denormals as zero (Intel SDM; found the same on AMD's
- * Zen 4). This rung adds the pairs of the whole K, in rising k, to one float32 per element.
- * VPDPBUSD multiplies unsigned by signed bytes: weights + 128 by rows. So an int8 sum
- * starts at -128 times the sum of the row. int32 sums are exact, and they may wrap on
- * their way.
+ * This rung adds the pairs of the whole K, in rising k, to one float32 per element, as
+ * dot_avx512_bf16.h describes. An int8 sum starts at -128 times the sum of the row.
  *
  * product_avx512.h has the order of blocks. A block is up to 12 rows and a pair of panels:
  * 24 sums in registers. A line of a panel is loaded once for all rows of a block, and four
  * bytes of a row are broadcast to both panels. Up to FEW rows are row-major and bound by
  * memory: every panel is read once, and several panels side by side are as many streams. */
-#include <immintrin.h>
-
 #include "kernel/panel.h"
+#include "kernel/x86/dot_avx512_bf16.h"
 
 enum {
-    BLOCK_ROWS = 12,
+    BLOCK_ROWS = GLIA_DOT_ROWS,
     ROW_UNIT = BLOCK_ROWS,
     PART = 32, /* 64 KiB of panels: L2 */
     X_BYTES = 1 << 19,
@@ -37,30 +32,6 @@ glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, gli
 /* Which formats: rows and panels as they are stored, int8 panels under bfloat16 rows, int8 rows. */
 typedef enum { HALVES, WIDENED, BYTES } formats;
 
-/* ---- products --------------------------------------------------------------- */
-
-/* sum + w x in sum's register: GCC moves sums between registers if it is left the choice. */
-GLIA_INLINE __m512i dot(__m512i sum, __m512i w, __m512i x, const formats f) {
-    if (f == BYTES)
-        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-    else
-        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
-    return sum;
-}
-
-/* A line of a panel as dot() takes it. */
-GLIA_INLINE __m512i line_at(const char *at, const formats f) {
-    const __m512i line = _mm512_loadu_si512(at);
-    return f == BYTES ? _mm512_xor_si512(line, _mm512_set1_epi8(-128)) : line;
-}
-
-/* Four bytes of a row in all lanes. */
-GLIA_INLINE __m512i four_at(const char *at) {
-    int four;
-    memcpy(&four, at, sizeof four);
-    return _mm512_set1_epi32(four);
-}
-
 /* The first sums of a row: zero, or -128 times the sum of an int8 row, which begins at x. */
 GLIA_INLINE __m512i first_sums(const char *x, size_t x_step, size_t steps, const formats f) {
     const __m512i zero = _mm512_setzero_si512();
@@ -73,44 +44,29 @@ GLIA_INLINE __m512i first_sums(const char *x, size_t x_step, size_t steps, const
 
 /* ---- blocks ----------------------------------------------------------------- */
 
-/* Lines [first, first + n) of a step of both panels, by R rows at x that are 64 bytes apart. */
-GLIA_INLINE void lines(__m512i *sum, const char *const w[2], const char *x, size_t first, const int n,
-                       const int R, const formats f) {
-    GLIA_UNROLL for (int l = 0; l < n; l++) {
-        const __m512i a = line_at(w[0] + (first + (size_t)l) * 64, f);
-        const __m512i b = line_at(w[1] + (first + (size_t)l) * 64, f);
-        GLIA_UNROLL for (int r = 0; r < R; r++) {
-            const __m512i four = four_at(x + r * STEP_BYTES + (first + (size_t)l) * 4);
-            sum[2 * r] = dot(sum[2 * r], a, four, f);
-            sum[2 * r + 1] = dot(sum[2 * r + 1], b, four, f);
-        }
-    }
-}
-
 /* Multiply a block of R rows. Of its last step only the lines that exist are read. */
 GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const int R, const formats f) {
-    enum { LINES = 16, GROUP = 4 };
     const char *x = b->x;
     __m512i sum[2 * BLOCK_ROWS];
     GLIA_UNROLL for (int r = 0; r < R; r++) {
-        const float *from = b->from + r * PAIR;
-        const __m512i first =
-            b->from ? _mm512_setzero_si512() : first_sums(x + r * STEP_BYTES, b->x_step, steps_of(t), f);
-        sum[2 * r] = b->from ? _mm512_load_si512(from) : first;
-        sum[2 * r + 1] = b->from ? _mm512_load_si512(from + GLIA_PANEL) : first;
+        if (b->from) {
+            sum[2 * r] = _mm512_load_si512(b->from + r * PAIR);
+            sum[2 * r + 1] = _mm512_load_si512(b->from + r * PAIR + GLIA_PANEL);
+        } else {
+            sum[2 * r] = sum[2 * r + 1] = first_sums(x + r * STEP_BYTES, b->x_step, steps_of(t), f);
+        }
     }
     for (size_t s = 0; s < b->steps; s++, x += b->x_step) {
         const char *w[2] = {b->w[0] + s * PANEL_STEP, b->w[1] + s * PANEL_STEP};
-        const size_t last = b->last_lines * (f == WIDENED ? 2 : 1), n = s + 1 < b->steps ? LINES : last;
-        size_t l = 0;
+        const size_t last = b->last_lines * (f == WIDENED ? 2 : 1),
+                     n = s + 1 < b->steps ? (size_t)GLIA_DOT_LINES : last;
         if (f == WIDENED) {
             if (b->widen) widen_step(b, s);
             w[0] = b->wide + 2 * (s & b->slots) * PANEL_STEP;
             w[1] = w[0] + PANEL_STEP;
         }
         fetch(next, b->fetch);
-        for (; l + GROUP <= n; l += GROUP) lines(sum, w, x, l, GROUP, R, f);
-        for (; l < n; l++) lines(sum, w, x, l, 1, R, f);
+        glia_dot_some(sum, w, x, 0, n, R, f == BYTES);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         _mm512_storeu_si512(b->to + (size_t)r * b->ldt, sum[2 * r]);
@@ -140,8 +96,8 @@ GLIA_INLINE void few_lines(__m512i *sum, const char *w, size_t panel_bytes, cons
                            const int R, const int P, const formats f) {
     __m512i four[FEW][2];
     GLIA_UNROLL for (int r = 0; r < R; r++) {
-        four[r][0] = four_at(x + (size_t)r * ldx);
-        if (f == WIDENED) four[r][1] = four_at(x + (size_t)r * ldx + 4);
+        four[r][0] = glia_dot_four(x + (size_t)r * ldx);
+        if (f == WIDENED) four[r][1] = glia_dot_four(x + (size_t)r * ldx + 4);
     }
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         const char *at = w + (size_t)p * panel_bytes;
@@ -149,10 +105,10 @@ GLIA_INLINE void few_lines(__m512i *sum, const char *w, size_t panel_bytes, cons
         if (f == WIDENED)
             widen_pairs(line, _mm512_loadu_si512(at));
         else
-            line[0] = line_at(at, f);
+            line[0] = glia_dot_line(at, f == BYTES);
         GLIA_UNROLL for (int r = 0; r < R; r++) {
-            sum[r * P + p] = dot(sum[r * P + p], line[0], four[r][0], f);
-            if (f == WIDENED) sum[r * P + p] = dot(sum[r * P + p], line[1], four[r][1], f);
+            sum[r * P + p] = glia_dot(sum[r * P + p], line[0], four[r][0], f == BYTES);
+            if (f == WIDENED) sum[r * P + p] = glia_dot(sum[r * P + p], line[1], four[r][1], false);
         }
     }
 }

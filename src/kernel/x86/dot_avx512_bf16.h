@@ -1,0 +1,68 @@
+/* dot_avx512_bf16.h - products of a line of a panel and four bytes of rows, in registers:
+ * two bfloat16 (VDPBF16PS) or four int8 (VPDPBUSD).
+ *
+ * VDPBF16PS adds two products to a float32: first the odd k, then the even k, both fused;
+ * it rounds to nearest and treats denormals as zero (Intel SDM; found the same on AMD's
+ * Zen 4). VPDPBUSD multiplies unsigned by signed bytes: weights + 128 by rows. So an int8
+ * sum has to start at -128 times the sum of its row. int32 sums are exact, and they may
+ * wrap on their way. */
+#ifndef GLIA_KERNEL_DOT_AVX512_BF16_H
+#define GLIA_KERNEL_DOT_AVX512_BF16_H
+
+#include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernel/simd.h"
+
+enum {
+    GLIA_DOT_ROWS = 12,  /* rows of a tile of two panels: 24 sums are the registers that operands leave */
+    GLIA_DOT_STEP = 64,  /* bytes of a row in a step, and from row to row */
+    GLIA_DOT_LINES = 16, /* lines of a panel in a step */
+};
+
+/* sum + w x in sum's register: GCC moves sums between registers if it is left the choice. */
+GLIA_INLINE __m512i glia_dot(__m512i sum, __m512i w, __m512i x, const bool bytes) {
+    if (bytes)
+        __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    else
+        __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+    return sum;
+}
+
+/* A line of a panel as glia_dot() takes it. */
+GLIA_INLINE __m512i glia_dot_line(const char *at, const bool bytes) {
+    const __m512i line = _mm512_loadu_si512(at);
+    return bytes ? _mm512_xor_si512(line, _mm512_set1_epi8(-128)) : line;
+}
+
+/* Four bytes of a row in all lanes. */
+GLIA_INLINE __m512i glia_dot_four(const char *at) {
+    int four;
+    memcpy(&four, at, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+/* sum [R, 2] += n lines, from line `first` of a step on, of two panels at w, by R rows at x. */
+GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const w[2], const char *x, size_t first,
+                                const int n, const int R, const bool bytes) {
+    GLIA_UNROLL for (int l = 0; l < n; l++) {
+        const size_t at = first + (size_t)l;
+        const __m512i a = glia_dot_line(w[0] + at * 64, bytes), b = glia_dot_line(w[1] + at * 64, bytes);
+        GLIA_UNROLL for (int r = 0; r < R; r++) {
+            const __m512i four = glia_dot_four(x + r * GLIA_DOT_STEP + at * 4);
+            sum[2 * r] = glia_dot(sum[2 * r], a, four, bytes);
+            sum[2 * r + 1] = glia_dot(sum[2 * r + 1], b, four, bytes);
+        }
+    }
+}
+
+/* The same for lines [first, end). */
+GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const w[2], const char *x, size_t first, size_t end,
+                               const int R, const bool bytes) {
+    enum { GROUP = 4 };
+    for (; first + GROUP <= end; first += GROUP) glia_dot_lines(sum, w, x, first, GROUP, R, bytes);
+    for (; first < end; first++) glia_dot_lines(sum, w, x, first, 1, R, bytes);
+}
+
+#endif
