@@ -207,6 +207,12 @@ GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, si
  * strftime_now sees, "2025-07-08T12:00:00", NULL: the clock. Any thread. */
 GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversation,
                                       const char *chat_template, const char *now, char **text, glia_err *err);
+/* The same with lengths, for texts that may hold zero bytes: glia_render_chat() refuses a prompt that does.
+ * conversation [conversation_len], chat_template [template_len]; *text has *len bytes and then a zero. */
+GLIA_API glia_status glia_render_chat_bytes(const glia_model *m, const char *conversation,
+                                            size_t conversation_len, const char *chat_template,
+                                            size_t template_len, const char *now, char **text, size_t *len,
+                                            glia_err *err);
 
 /* ---- signals -------------------------------------------------------------- */
 

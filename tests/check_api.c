@@ -318,6 +318,24 @@ static void test_text(void **state) {
     assert_null(text);
     assert_int_equal(glia_render_chat(m, chat, "{{ raise_exception('no') }}", NULL, &text, &err),
                      GLIA_ERR_TEMPLATE);
+
+    /* Zero bytes, in the conversation and in the template. */
+    const char zero[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\u0000b\"}]}";
+    const char source[] = "x\0y{{ messages[0].content }}{{ 'p\0q' }}{# \0 #}";
+    assert_int_equal(
+        glia_render_chat_bytes(m, zero, sizeof zero - 1, source, sizeof source - 1, NULL, &text, &len, &err),
+        GLIA_OK);
+    assert_int_equal(len, 9);
+    assert_memory_equal(text, "x\0ya\0bp\0q", 10);
+    assert_int_equal(glia_tokenize(m, text, len, false, &ids, &n, &err), GLIA_OK);
+    glia_free(text);
+    assert_int_equal(glia_detokenize(m, ids, n, false, &text, &len, &err), GLIA_OK);
+    assert_int_equal(len, 9);
+    glia_free(text);
+    glia_free(ids);
+    assert_int_equal(glia_render_chat(m, zero, NULL, NULL, &text, &err), GLIA_ERR_UNSUPPORTED);
+    expect_message(&err, "of the prompt is zero");
+    assert_null(text);
     glia_model_free(m);
 }
 

@@ -36,7 +36,9 @@ static char *render(const char *dir, const char *conversation, const char *chat_
     *status = glia_chat_open(&chat, dir, &err);
     json_t *j = json_loads(conversation, JSON_DECODE_ANY, NULL);
     assert_non_null(j);
-    if (*status == GLIA_OK) *status = glia_chat_render(chat, j, chat_template, NULL, &out, &err);
+    if (*status == GLIA_OK)
+        *status = glia_chat_render(chat, j, chat_template, chat_template ? strlen(chat_template) : 0, NULL,
+                                   &out, &err);
     if (*status != GLIA_OK) glia_buf_puts(&out, err.msg);
     glia_buf_puts(&out, "");
     json_decref(j);

@@ -123,7 +123,7 @@ static void test_limits(void **state) {
         {"{{ [1]|batch(1000000000, 'x')|list }}", "a batch of 1000000000 items"},
         {"{{ [1]|slice(1000000000)|list }}", "memory"},
         {"{% for i in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "more than 100000 bytes of output"},
-        {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested more than 1200 levels deep"},
+        {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested more than 400 levels deep"},
         {"{% block b %}{{ self.b() }}{% endblock %}", "levels deep"},
         {"{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "levels deep"},
         {"{% set x = namespace(l=[]) %}{% for i in range(9999) %}{% set x.l = [x.l] %}{% endfor %}{{ x.l }}",
@@ -163,15 +163,15 @@ static void expect_repeated(const char *open, const char *close, int n, glia_sta
 
 static void test_nesting(void **state) {
     (void)state;
-    expect_repeated("(", ")", 100, GLIA_OK, "1");
+    expect_repeated("(", ")", 90, GLIA_OK, "1");
     expect_repeated("(", ")", 10000, GLIA_ERR_LIMIT, "deep");
     expect_repeated("[", "]", 10000, GLIA_ERR_LIMIT, "deep");
     expect_repeated("{1:", "}", 10000, GLIA_ERR_LIMIT, "deep");
     expect_repeated("not ", "", 10000, GLIA_ERR_LIMIT, "deep");
     expect_repeated("- ", "", 10000, GLIA_ERR_LIMIT, "deep");
-    expect_repeated("", "|abs", 500, GLIA_OK, "1");
+    expect_repeated("", "|abs", 300, GLIA_OK, "1");
     expect_repeated("", "|abs", 10000, GLIA_ERR_LIMIT, "deep");
-    expect_repeated("", " + 1", 500, GLIA_OK, "501");
+    expect_repeated("", " + 1", 300, GLIA_OK, "301");
     expect_repeated("", " + 1", 10000, GLIA_ERR_LIMIT, "deep");
     expect_repeated("", ".x", 10000, GLIA_ERR_LIMIT, "deep");
     expect_repeated("", " if 1 else 1", 10000, GLIA_ERR_LIMIT, "deep");
@@ -287,10 +287,94 @@ static void test_threads(void **state) {
     glia_template_free(shared);
 }
 
+/* ---- the stack -------------------------------------------------------------- */
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { STACK_BYTES = 2 << 20 }; /* sanitizers make frames several times larger */
+#else
+enum { STACK_BYTES = 160 << 10 };
+#endif
+
+/* Write `head`, `n` times `open`, `middle`, `n` times `close`, `tail`. */
+static char *nested(const char *head, const char *open, const char *middle, const char *close,
+                    const char *tail, int n) {
+    glia_buf b = {0};
+    glia_buf_puts(&b, head);
+    for (int i = 0; i < n; i++) glia_buf_puts(&b, open);
+    glia_buf_puts(&b, middle);
+    for (int i = 0; i < n; i++) glia_buf_puts(&b, close);
+    glia_buf_puts(&b, tail);
+    return glia_buf_steal(&b);
+}
+
+static void *recurse(void *user) {
+    (void)user;
+    static const char *const sources[] = {
+        "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+        "{% macro m(n) %}{% if n %}{% for i in [1] %}{% with a = 1 %}{% set x %}{{ [m(n)]|join ~ "
+        "'%s'|format(m(n)) "
+        "}}{% endset %}{% endwith %}{% endfor %}{% endif %}{% endmacro %}{{ m(1) }}",
+        "{% macro m() %}{% call m() %}{% endcall %}{{ caller() }}{% endmacro %}{% call m() %}{% endcall %}",
+        "{% macro m() %}{% filter upper %}{{ m() }}{% endfilter %}{% endmacro %}{{ m() }}",
+        "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% block a %}{{ self.a() }}{% endblock %}",
+    };
+    static const char *const parts[][5] = {
+        {"{{ ", "(", "1", ")", " }}"},
+        {"{{ ", "[", "1", "]", " }}"},
+        {"{{ ", "{1:", "1", "}", " }}"},
+        {"{{ ", "f(", "1", ")", " }}"},
+        {"{{ ", "not ", "1", "", " }}"},
+        {"{{ ", "- ", "1", "", " }}"},
+        {"{{ ", "1 if 1 else ", "1", "", " }}"},
+        {"{{ ", "2 ** ", "1", "", " }}"},
+        {"{{ 1", "", "", " ~ 1", " }}"},
+        {"{{ 1", "", "", "|string", " }}"},
+        {"{{ a", "", "", ".b", " }}"},
+        {"{{ a", "", "", "[0]", " }}"},
+        {"", "{% if 1 %}", "", "{% endif %}", ""},
+        {"", "{% for i in [1] %}", "", "{% endfor %}", ""},
+        {"", "{% macro m() %}", "", "{% endmacro %}", ""},
+        {"{% if 0 %}", "{% elif 0 %}", "", "", "{% endif %}"},
+    };
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+        expect(sources[i], NULL, GLIA_ERR_LIMIT, "nested more than 400 levels deep");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        for (int n = 50; n < 100000; n = n * 5 / 4) { /* beyond the limits, and just below them */
+            char *source = nested(parts[i][0], parts[i][1], parts[i][2], parts[i][3], parts[i][4], n);
+            glia_err err = {0};
+            glia_buf out = {0};
+            glia_template *t;
+            json_t *context = json_object();
+            glia_status status = glia_template_compile(&t, source, strlen(source), &err);
+            if (!status) status = glia_template_render(t, context, NULL, &out, &err);
+            CHECK(status == GLIA_OK || status == GLIA_ERR_LIMIT || status == GLIA_ERR_TEMPLATE, "%.40s: %s",
+                  source, err.msg);
+            json_decref(context);
+            glia_template_free(t);
+            glia_buf_free(&out);
+            free(source);
+        }
+    return NULL;
+}
+
+/* Recursion and nesting end with an error on the stack of a small thread. */
+static void test_small_stack(void **state) {
+    (void)state;
+    pthread_attr_t attr;
+    pthread_t thread;
+    assert_int_equal(pthread_attr_init(&attr), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attr, STACK_BYTES), 0);
+    assert_int_equal(pthread_create(&thread, &attr, recurse, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_attr_destroy(&attr);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens), cmocka_unit_test(test_limits), cmocka_unit_test(test_nesting),
-        cmocka_unit_test(test_errors),  cmocka_unit_test(test_values), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_goldens),     cmocka_unit_test(test_limits), cmocka_unit_test(test_nesting),
+        cmocka_unit_test(test_errors),      cmocka_unit_test(test_values), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_small_stack),
     };
     return check_run_group("jinja", tests);
 }

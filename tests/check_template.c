@@ -16,7 +16,7 @@ static char *render(const char *source, const json_t *conversation, const char *
     glia_err err;
     glia_buf out = {0};
     if (!chat) assert_int_equal(glia_chat_open(&chat, check_temp_dir(), &err), GLIA_OK);
-    *status = glia_chat_render(chat, conversation, source, now, &out, &err);
+    *status = glia_chat_render(chat, conversation, source, source ? strlen(source) : 0, now, &out, &err);
     if (*status != GLIA_OK) glia_buf_puts(&out, err.msg);
     glia_buf_puts(&out, "");
     char *text = glia_buf_steal(&out);

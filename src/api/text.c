@@ -36,19 +36,37 @@ GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, si
     return give(&b, text, len, err);
 }
 
-GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversation,
-                                      const char *chat_template, const char *now, char **text,
-                                      glia_err *err) {
+GLIA_API glia_status glia_render_chat_bytes(const glia_model *m, const char *conversation,
+                                            size_t conversation_len, const char *chat_template,
+                                            size_t template_len, const char *now, char **text, size_t *len,
+                                            glia_err *err) {
     json_error_t why;
     glia_buf b = {0};
     *text = NULL;
-    json_t *root = json_loads(conversation, JSON_REJECT_DUPLICATES, &why);
+    *len = 0;
+    json_t *root = json_loadb(conversation, conversation_len, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!root)
         return glia_fail(err, GLIA_ERR_FORMAT, "the conversation is not JSON: %s, byte %d", why.text,
                          why.position);
-    glia_status status = glia_chat_render(m->chat, root, chat_template, now, &b, err);
+    glia_status status = glia_chat_render(m->chat, root, chat_template, template_len, now, &b, err);
     json_decref(root);
-    if (!status) status = give(&b, text, NULL, err);
+    if (!status) status = give(&b, text, len, err);
     glia_buf_free(&b);
+    return status;
+}
+
+GLIA_API glia_status glia_render_chat(const glia_model *m, const char *conversation,
+                                      const char *chat_template, const char *now, char **text,
+                                      glia_err *err) {
+    size_t len;
+    glia_status status =
+        glia_render_chat_bytes(m, conversation, strlen(conversation), chat_template,
+                               chat_template ? strlen(chat_template) : 0, now, text, &len, err);
+    if (status || strlen(*text) == len) return status;
+    status =
+        glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                  "byte %zu of the prompt is zero, which glia_render_chat_bytes() accepts", strlen(*text));
+    glia_free(*text);
+    *text = NULL;
     return status;
 }

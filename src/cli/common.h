@@ -38,7 +38,7 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
 
 /* Read --chat-template into *source, which the caller frees (NULL: not given), and
  * check --now. Returns the exit status. */
-int cli_read_template(char **source, const cli_args *args);
+int cli_read_template(char **source, size_t *len, const cli_args *args);
 
 /* "bfloat16", "int8 (bfloat16)", ...: the format of the weights; in brackets, of what is
  * not quantised. */

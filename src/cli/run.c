@@ -23,6 +23,7 @@ typedef struct {
     const glia_model *model;
     glia_engine *engine;
     char *template; /* NULL: the model's own */
+    size_t template_len;
     bool raw;
     int think; /* enable_thinking; -1 leaves it to the template */
     json_t *messages;
@@ -49,25 +50,26 @@ static void on_event(void *user, const glia_event *e) {
 }
 
 /* Render {"messages", "add_generation_prompt", "enable_thinking"?} of the chat so far. */
-static glia_status render(const chat *c, char **text, glia_err *err) {
+static glia_status render(const chat *c, char **text, size_t *len, glia_err *err) {
     json_t *root = json_pack("{s:O, s:b}", "messages", c->messages, "add_generation_prompt", 1);
     if (c->think >= 0) json_object_set_new(root, "enable_thinking", json_boolean(c->think));
     char *conversation = json_dumps(root, JSON_COMPACT);
     json_decref(root);
     if (!conversation) return glia_fail(err, GLIA_ERR_FORMAT, "the conversation is not UTF-8");
     const glia_status status =
-        glia_render_chat(c->model, conversation, c->template, c->args->text[F_NOW], text, err);
+        glia_render_chat_bytes(c->model, conversation, strlen(conversation), c->template, c->template_len,
+                               c->args->text[F_NOW], text, len, err);
     free(conversation);
     return status;
 }
 
 /* Let the model continue `text`, into c->answer and onto the terminal. */
-static glia_status complete(chat *c, const char *text, bool special, const glia_sampling *s, size_t *n_prompt,
-                            glia_err *err) {
+static glia_status complete(chat *c, const char *text, size_t len, bool special, const glia_sampling *s,
+                            size_t *n_prompt, glia_err *err) {
     int32_t *ids = NULL;
     uint64_t request;
     size_t left = 1;
-    glia_status status = glia_tokenize(c->model, text, strlen(text), special, &ids, n_prompt, err);
+    glia_status status = glia_tokenize(c->model, text, len, special, &ids, n_prompt, err);
     cli_answer_begin(&c->answer, s->logprobs);
     cli_show_begin(&c->show, c->raw);
     interrupted = 0;
@@ -131,7 +133,7 @@ static glia_status turn(chat *c, const char *said, glia_err *err) {
     glia_sampling s;
     glia_engine_stats before, after;
     char *text = NULL;
-    size_t n_prompt = 0;
+    size_t n_prompt = 0, len = strlen(said);
     glia_status status = GLIA_OK;
     cli_sampling(c->args, c->model, &s);
     s.raw_text = c->raw;
@@ -140,9 +142,9 @@ static glia_status turn(chat *c, const char *said, glia_err *err) {
     if (!message) return glia_fail(err, GLIA_ERR_FORMAT, "the prompt is not UTF-8");
     const size_t place = json_array_size(c->messages);
     json_array_append_new(c->messages, message);
-    if (!c->raw) status = render(c, &text, err);
+    if (!c->raw) status = render(c, &text, &len, err);
     glia_engine_get_stats(c->engine, &before);
-    if (!status) status = complete(c, c->raw ? said : text, c->raw, &s, &n_prompt, err);
+    if (!status) status = complete(c, c->raw ? said : text, len, c->raw, &s, &n_prompt, err);
     glia_engine_get_stats(c->engine, &after);
     glia_free(text);
     if (!status) {
@@ -280,7 +282,7 @@ int cli_run(const cli_args *args) {
                                                         : "no-think");
     cli_options(args, &o, &engine);
     if (cli_follows()) return cli_follow(args, &o);
-    int status = cli_read_template(&c.template, args);
+    int status = cli_read_template(&c.template, &c.template_len, args);
     if (!status) status = cli_load(&m, args, &o, false);
     c.messages = json_array();
     c.model = m;

@@ -225,8 +225,8 @@ struct jrt {
 };
 
 enum {
-    J_DEPTH_MAX = 1200,   /* nested evaluations in a render */
-    J_NEST_MAX = 400,     /* nesting levels in a source; a bracket counts as two */
+    J_DEPTH_MAX = 400,    /* nested evaluations in a render; each takes up to 400 bytes of stack */
+    J_NEST_MAX = 200,     /* nesting levels in a source; a bracket counts as two */
     J_RANGE_MAX = 100000, /* elements of range() */
 };
 

@@ -322,16 +322,16 @@ static json_t *make_context(const glia_chat *c, const json_t *conversation) {
 }
 
 glia_status glia_chat_render(const glia_chat *c, const json_t *conversation, const char *chat_template,
-                             const char *now, glia_buf *out, glia_err *err) {
+                             size_t template_len, const char *now, glia_buf *out, glia_err *err) {
     const glia_template_options options = {.now = now};
     const named_template *chosen = NULL;
     glia_template *own = NULL;
     glia_status status = check_conversation(conversation, err);
     const json_t *tools = json_object_get(conversation, "tools");
     if (status) return status;
-    if (chat_template) chosen = find_named(c, chat_template);
+    if (chat_template && strlen(chat_template) == template_len) chosen = find_named(c, chat_template);
     if (chat_template && !chosen)
-        status = glia_template_compile(&own, chat_template, strlen(chat_template), err);
+        status = glia_template_compile(&own, chat_template, template_len, err);
     else if (!chosen)
         status = choose(c, tools && !json_is_null(tools), &chosen, err);
     if (status) return status;

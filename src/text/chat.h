@@ -30,12 +30,12 @@ bool glia_chat_has_template(const glia_chat *c);
  * "add_generation_prompt" (a boolean) and other template variables. A variable
  * wins over a special token of the same name.
  * `chat_template` is NULL for the model's default, the name of one of the model's
- * templates, or Jinja source. `now` is what strftime_now sees, as template.h says;
+ * templates, or Jinja source; it has template_len bytes. `now` is what strftime_now sees, as template.h says;
  * NULL: the clock.
  * Errors: GLIA_ERR_ARGUMENT if the conversation has another shape (the message
  * names the key), GLIA_ERR_UNSUPPORTED if there is no template, and the errors of
  * template.h. */
 glia_status glia_chat_render(const glia_chat *c, const json_t *conversation, const char *chat_template,
-                             const char *now, glia_buf *out, glia_err *err);
+                             size_t template_len, const char *now, glia_buf *out, glia_err *err);
 
 #endif
