@@ -24,6 +24,7 @@
 #include "base/hash.h"
 #include "format/checkpoint.h"
 #include "model/artifact.h"
+#include "model/review.h"
 
 #define GOLDEN "tests/golden/forward/"
 
@@ -640,6 +641,29 @@ static void test_runs(void **state) {
 }
 
 /* A dummy model's directory has only a config.json. */
+/* A head that differs from the embedding, although config.json ties it, is part of the artifact. */
+static void test_untied(void **state) {
+    (void)state;
+    static const char source[] = GOLDEN "llama-tied-other-head";
+    glia_model_config c;
+    glia_err err;
+    const glia_options o = {.dtype = GLIA_DTYPE_F32}, plain = {0};
+    assert_false(glia_artifact_is_untied(compile(SOURCE, &o)));
+    const char *dir = compile(source, &o);
+    assert_true(glia_artifact_is_untied(dir));
+    assert_false(glia_artifact_is_untied("/nowhere"));
+    assert_int_equal(glia_model_config_load(&c, dir, NULL, NULL, &err), GLIA_OK);
+    assert_true(c.tied_head);
+    glia_review_weights(&c, dir, NULL, NULL);
+    assert_false(c.tied_head);
+    glia_model_config_free(&c);
+    const logits a = score(source, &o), b = score(dir, &plain);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.at, b.at, a.n * sizeof *a.at);
+    free(a.at);
+    free(b.at);
+}
+
 static void test_dummy(void **state) {
     (void)state;
     glia_err err;
@@ -696,8 +720,9 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_refusals),      cmocka_unit_test(test_other_ranks),
         cmocka_unit_test(test_mixed_ranks),   cmocka_unit_test(test_damaged_bytes),
         cmocka_unit_test(test_directory),     cmocka_unit_test(test_what_comes_along),
-        cmocka_unit_test(test_runs),          cmocka_unit_test(test_dummy),
-        cmocka_unit_test(test_source_hash),   cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_runs),          cmocka_unit_test(test_untied),
+        cmocka_unit_test(test_dummy),         cmocka_unit_test(test_source_hash),
+        cmocka_unit_test(test_hash),
     };
     const int status = check_run_group("artifact", tests);
     glia_team_free(team);

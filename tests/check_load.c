@@ -11,6 +11,7 @@
 #include "base/bf16.h"
 #include "format/safetensors.h"
 #include "kernel/panel.h"
+#include "model/review.h"
 #include "model/weights.h"
 
 /* ---- specs against the published lists of tensors ------------------------- */
@@ -147,6 +148,20 @@ static glia_tensor_spec *tensor_named(tensor_list *l, const char *name) {
 static float value_of(size_t t, size_t i) { return (float)((t * 31 + i) % 200) / 64.0f - 1.0f; }
 static size_t spoilt = SIZE_MAX; /* the tensor whose element 7 is infinite */
 
+static void append_number(glia_safetensors_writer *w, glia_tensor_dtype dtype, float f) {
+    glia_err err;
+    const uint16_t bf16 = glia_f32_to_bf16(f), f16 = glia_f32_to_f16(f);
+    const double f64 = (double)f;
+    const uint8_t one = 1;
+    glia_status status = GLIA_ERR_UNSUPPORTED;
+    if (dtype == GLIA_TENSOR_I8) status = glia_safetensors_append(w, &one, sizeof one, &err);
+    if (dtype == GLIA_TENSOR_BF16) status = glia_safetensors_append(w, &bf16, sizeof bf16, &err);
+    if (dtype == GLIA_TENSOR_F16) status = glia_safetensors_append(w, &f16, sizeof f16, &err);
+    if (dtype == GLIA_TENSOR_F32) status = glia_safetensors_append(w, &f, sizeof f, &err);
+    if (dtype == GLIA_TENSOR_F64) status = glia_safetensors_append(w, &f64, sizeof f64, &err);
+    assert_int_equal(status, GLIA_OK);
+}
+
 static const char *write_checkpoint(const tensor_list *l) {
     static char path[512];
     const char *dir = check_temp_dir();
@@ -159,13 +174,7 @@ static const char *write_checkpoint(const tensor_list *l) {
         for (int d = 0; d < l->tensor[t].n_dims; d++) n *= l->tensor[t].shape[d];
         for (int64_t i = 0; i < n; i++) {
             const float f = t == spoilt && i == 7 ? -INFINITY : value_of(t, (size_t)i);
-            const uint16_t h = glia_f32_to_bf16(f);
-            const bool wide = l->tensor[t].dtype == GLIA_TENSOR_F32;
-            const uint8_t one = 1;
-            if (l->tensor[t].dtype == GLIA_TENSOR_I8)
-                glia_safetensors_append(w, &one, 1, &err);
-            else
-                glia_safetensors_append(w, wide ? (const void *)&f : &h, wide ? 4 : 2, &err);
+            append_number(w, l->tensor[t].dtype, f);
         }
     }
     if (glia_safetensors_finish(w, &err)) fail_msg("%s", err.msg);
@@ -281,11 +290,6 @@ static const lie lies[] = {
      GLIA_ERR_SHAPE,
      "tensor " UP " is missing"},
     {"integers", UP, {UP, GLIA_TENSOR_I8, 2, {20, 12}}, GLIA_ERR_UNSUPPORTED, UP},
-    {"mixed dtypes",
-     UP,
-     {UP, GLIA_TENSOR_BF16, 2, {20, 12}},
-     GLIA_ERR_UNSUPPORTED,
-     "fused weights must share a dtype"},
 };
 
 static void test_errors(void **state) {
@@ -313,24 +317,6 @@ static void test_errors(void **state) {
     glia_team_free(team);
 }
 
-static void test_unexpected(void **state) {
-    (void)state;
-    glia_team *team;
-    glia_err err;
-    glia_model_config c;
-    glia_weights *w;
-    tensor_list l;
-    assert_int_equal(glia_team_create(&team, 1, &err), GLIA_OK);
-    make_config(&c, false, false);
-    list_tensors(&l, &c);
-    l.tensor[l.n++] = (glia_tensor_spec){"model.layers.2.mlp.up_proj.weight", GLIA_TENSOR_F32, 2, {20, 12}};
-    assert_int_equal(load(&w, write_checkpoint(&l), &c, team, false, &err), GLIA_ERR_SHAPE);
-    assert_non_null(
-        strstr(err.msg, "tensor model.layers.2.mlp.up_proj.weight is not one of Qwen3ForCausalLM"));
-    glia_model_config_free(&c);
-    glia_team_free(team);
-}
-
 /* ---- int8 ----------------------------------------------------------------- */
 
 static void quantized(glia_weights **w, const char *dir, const glia_model_config *c, int threads,
@@ -341,6 +327,43 @@ static void quantized(glia_weights **w, const char *dir, const glia_model_config
     const glia_weights_options o = {
         .dtype = GLIA_DTYPE_F32, .quantize = q, .dummy = dummy, .seed = 3, .team = team};
     if (glia_weights_load(w, dir, c, &o, &err)) fail_msg("%s", err.msg);
+    glia_team_free(team);
+}
+
+/* Tensors of any dtypes give the weights that float32 tensors give, also where a matrix fuses several. */
+static void test_mixed_dtypes(void **state) {
+    (void)state;
+    static const glia_tensor_dtype dtypes[] = {GLIA_TENSOR_F64, GLIA_TENSOR_BF16, GLIA_TENSOR_F32,
+                                               GLIA_TENSOR_F16};
+    static const glia_dtype runs[] = {GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_DTYPE_F16};
+    glia_team *team;
+    glia_err err;
+    assert_int_equal(glia_team_create(&team, 2, &err), GLIA_OK);
+    glia_model_config c;
+    tensor_list l;
+    char plain[512];
+    make_config(&c, false, true);
+    list_tensors(&l, &c);
+    snprintf(plain, sizeof plain, "%s", write_checkpoint(&l));
+    for (size_t shift = 0; shift < 5; shift++) {
+        for (size_t t = 0; t < l.n; t++)
+            l.tensor[t].dtype = shift == 4 ? GLIA_TENSOR_F64 : dtypes[(t + shift) % 4];
+        const char *mixed = write_checkpoint(&l);
+        for (size_t r = 0; r < 6; r++) {
+            glia_quantize q;
+            glia_weights *w[2];
+            const glia_quantization scheme = r < 3 ? GLIA_QUANTIZATION_NONE : GLIA_QUANTIZATION_INT8;
+            if (glia_quantize_resolve(&q, scheme, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, &c, &err))
+                fail_msg("%s", err.msg);
+            const glia_weights_options o = {.dtype = runs[r % 3], .quantize = &q, .team = team};
+            for (int i = 0; i < 2; i++)
+                if (glia_weights_load(&w[i], i ? mixed : plain, &c, &o, &err)) fail_msg("%s", err.msg);
+            assert_memory_equal(w[0]->plan.base, w[1]->plan.base, w[0]->plan.bytes);
+            for (int i = 0; i < 2; i++) glia_weights_free(w[i]);
+            glia_quantize_free(&q);
+        }
+    }
+    glia_model_config_free(&c);
     glia_team_free(team);
 }
 
@@ -498,13 +521,127 @@ static void test_dummy(void **state) {
     glia_model_config_free(&c);
 }
 
+/* ---- what config.json and the checkpoint say ------------------------------- */
+
+static char warnings[2000];
+
+static void warn(void *user, const char *sentence) {
+    (void)user;
+    const size_t used = strlen(warnings);
+    snprintf(warnings + used, sizeof warnings - used, "%s\n", sentence);
+}
+
+static void review(glia_model_config *c, const char *dir) {
+    warnings[0] = '\0';
+    glia_review_weights(c, dir, warn, NULL);
+}
+
+static void load_alone(glia_weights **w, const char *dir, const glia_model_config *c) {
+    glia_team *team;
+    glia_err err;
+    assert_int_equal(glia_team_create(&team, 1, &err), GLIA_OK);
+    if (load(w, dir, c, team, false, &err)) fail_msg("%s", err.msg);
+    glia_team_free(team);
+}
+
+/* A head that differs from the embedding is used although config.json ties it. */
+static void test_untied(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_weights *w;
+    tensor_list l;
+    make_config(&c, true, false);
+    list_tensors(&l, &c);
+    l.tensor[l.n++] = (glia_tensor_spec){"lm_head.weight", GLIA_TENSOR_F32, 2, {18, 12}};
+    const size_t head = l.n - 1;
+    const char *dir = write_checkpoint(&l);
+    review(&c, dir);
+    assert_false(c.tied_head);
+    assert_non_null(strstr(warnings,
+                           "tie_word_embeddings is true, but the weights have an lm_head.weight that "
+                           "differs from the embedding; it is used, as in transformers 5\n"));
+    assert_string_equal(strchr(warnings, '\n'), "\n"); /* one warning */
+    load_alone(&w, dir, &c);
+    assert_true(w->head.data != w->embed.data);
+    assert_true(at(&w->head, 17, 11) == value_of(head, 17 * 12 + 11) &&
+                at(&w->embed, 17, 11) == value_of(0, 17 * 12 + 11));
+    glia_weights_free(w);
+    glia_model_config_free(&c);
+    make_config(&c, true, false); /* the same number in another dtype: no copy of the embedding, either */
+    l.tensor[head].dtype = GLIA_TENSOR_F64;
+    review(&c, write_checkpoint(&l));
+    assert_false(c.tied_head);
+    review(&c, "/nowhere");
+    assert_string_equal(warnings, "");
+    glia_model_config_free(&c);
+}
+
+/* A tied checkpoint may store the head instead of the embedding. */
+static void test_only_head(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_weights *w;
+    glia_err err;
+    glia_team *team;
+    tensor_list l;
+    make_config(&c, true, false);
+    list_tensors(&l, &c);
+    tensor_named(&l, "model.embed_tokens.weight")->name = "lm_head.weight";
+    const char *dir = write_checkpoint(&l);
+    review(&c, dir);
+    assert_string_equal(warnings, "");
+    assert_true(c.tied_head);
+    load_alone(&w, dir, &c);
+    assert_ptr_equal(w->head.data, w->embed.data);
+    assert_true(at(&w->embed, 17, 11) == value_of(0, 17 * 12 + 11));
+    glia_weights_free(w);
+    c.tied_head = false;
+    assert_int_equal(glia_team_create(&team, 1, &err), GLIA_OK);
+    assert_int_equal(load(&w, dir, &c, team, false, &err), GLIA_ERR_SHAPE);
+    assert_non_null(strstr(err.msg, "tensor model.embed_tokens.weight is missing"));
+    glia_team_free(team);
+    glia_model_config_free(&c);
+}
+
+/* Tensors that the model does not use load with one warning. */
+static void test_surplus(void **state) {
+    (void)state;
+    static const char *const names[] = {"model.layers.2.mlp.up_proj.weight",
+                                        "model.layers.0.self_attn.q_proj.bias", "a", "b", "c"};
+    for (size_t n = 0; n <= 5; n++) {
+        glia_model_config c;
+        glia_weights *w;
+        tensor_list l;
+        char want[80];
+        make_config(&c, false, false);
+        list_tensors(&l, &c);
+        for (size_t i = 0; i < n; i++) l.tensor[l.n++] = (glia_tensor_spec){names[i], GLIA_TENSOR_I8, 1, {3}};
+        l.tensor[l.n++] =
+            (glia_tensor_spec){"model.layers.0.self_attn.rotary_emb.inv_freq", GLIA_TENSOR_F32, 1, {3}};
+        const char *dir = write_checkpoint(&l);
+        review(&c, dir);
+        snprintf(want, sizeof want,
+                 n == 1 ? ": %zu tensor is not used by Qwen3ForCausalLM: model.layers.2"
+                        : ": %zu tensors are not used by Qwen3ForCausalLM: ",
+                 n);
+        CHECK(n ? strstr(warnings, want) != NULL : !*warnings, "%zu: \"%s\"", n, warnings);
+        CHECK((strstr(warnings, "model.layers.0.self_attn.q_proj.bias, ...") != NULL) == (n == 5),
+              "%zu: \"%s\"", n, warnings);
+        load_alone(&w, dir, &c);
+        glia_weights_free(w);
+        glia_model_config_free(&c);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published),    cmocka_unit_test(test_architectures),
         cmocka_unit_test(test_fuses),        cmocka_unit_test(test_bare_and_redundant_names),
-        cmocka_unit_test(test_errors),       cmocka_unit_test(test_unexpected),
+        cmocka_unit_test(test_errors),       cmocka_unit_test(test_mixed_dtypes),
         cmocka_unit_test(test_quantizes),    cmocka_unit_test(test_quantize_refusals),
         cmocka_unit_test(test_quantize_nan), cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_untied),       cmocka_unit_test(test_only_head),
+        cmocka_unit_test(test_surplus),
     };
     return check_run_group("load", tests);
 }

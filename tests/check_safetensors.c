@@ -181,7 +181,7 @@ static void test_views(void **state) {
     assert_memory_equal(st.tensor[1].data, "\3\4\5\6\7\10\11\12", 8);
     assert_int_equal(glia_tensor_check_weight(&st.tensor[1], "x", &err), GLIA_OK);
     assert_int_equal(glia_tensor_check_weight(&st.tensor[0], "x", &err), GLIA_ERR_UNSUPPORTED);
-    assert_string_equal(err.msg, "x: tensor early is U8; Glia reads F32, F16 and BF16 weights");
+    assert_string_equal(err.msg, "x: tensor early is U8; Glia reads F64, F32, F16 and BF16 weights");
     glia_safetensors_close(&st);
     glia_safetensors_close(&st);
     free(file);
@@ -211,8 +211,8 @@ static void test_dtypes(void **state) {
               err.msg);
         if (status == GLIA_OK) {
             const glia_status weight = glia_tensor_check_weight(&st.tensor[0], "x", &err);
-            const bool usable =
-                !strcmp(rows[i].name, "F32") || !strcmp(rows[i].name, "F16") || !strcmp(rows[i].name, "BF16");
+            const bool usable = !strcmp(rows[i].name, "F64") || !strcmp(rows[i].name, "F32") ||
+                                !strcmp(rows[i].name, "F16") || !strcmp(rows[i].name, "BF16");
             CHECK(weight == (usable ? GLIA_OK : GLIA_ERR_UNSUPPORTED), "%s", rows[i].name);
             CHECK(!strcmp(glia_tensor_dtype_name(st.tensor[0].dtype), rows[i].name), "%s", rows[i].name);
         }

@@ -75,7 +75,8 @@ def longrope(head_dim):
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 # name: (real config, changed keys[, how it is stored]). Stored: "lm_head": the
-# tied head's copy is in the file; "bare": names without "model."; "sharded": by
+# tied head's copy is in the file; "bare": names without "model."; "other lm_head": a tied model with
+# another head; "mixed": neighbours of different dtypes, float64 too; "sharded": by
 # index; "f32": float32 file; "without": keys left out of config.json, so that a
 # reader must derive them.
 VARIANTS = {
@@ -204,8 +205,13 @@ def store(model, folder, how):
     model.to(torch.float32 if "f32" in how else torch.bfloat16).save_pretrained(
         folder, max_shard_size="3MB" if "sharded" in how else "5GB")
     weights = folder / "model.safetensors"
-    if "lm_head" in how or "bare" in how:
+    if how & {"lm_head", "bare", "other lm_head", "mixed"}:
         tensors = load_file(weights)
+        if "other lm_head" in how:
+            tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].flip(0).clone()
+        if "mixed" in how:
+            dtypes = (torch.float64, torch.bfloat16, torch.float32, torch.float16)
+            tensors = {name: t.to(dtypes[i % 4]) for i, (name, t) in enumerate(sorted(tensors.items()))}
         if "lm_head" in how:
             tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
         if "bare" in how:

@@ -9,6 +9,7 @@
 #include "api/ranks.h"
 #include "base/file.h"
 #include "format/hub.h"
+#include "model/review.h"
 #include "model/spec.h"
 
 #ifndef GLIA_VERSION
@@ -56,6 +57,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
     glia_status status = glia_hub_resolve(&m->dir, model, cache_dir, err);
     if (!status) status = glia_model_config_load(&m->config, m->dir, warning, user, err);
     if (!status) status = glia_generation_config_load(&m->generation, m->dir, warning, user, err);
+    if (!status && !(o && o->dummy)) glia_review_weights(&m->config, m->dir, warning, user);
     if (!status) status = glia_neuron_config_load(&m->neuron, m->dir, warning, user, err);
     if (!status) status = glia_options_resolve(m, o, err);
     if (!status) status = open_text(m, err);

@@ -60,10 +60,11 @@ const char *glia_tensor_shape(const glia_tensor_view *t, char *buf, size_t size)
 }
 
 glia_status glia_tensor_check_weight(const glia_tensor_view *t, const char *where, glia_err *err) {
-    if (t->dtype == GLIA_TENSOR_F32 || t->dtype == GLIA_TENSOR_F16 || t->dtype == GLIA_TENSOR_BF16)
+    if (t->dtype == GLIA_TENSOR_F64 || t->dtype == GLIA_TENSOR_F32 || t->dtype == GLIA_TENSOR_F16 ||
+        t->dtype == GLIA_TENSOR_BF16)
         return GLIA_OK;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED,
-                     "%s: tensor %.120s is %s; Glia reads F32, F16 and BF16 weights", where, t->name,
+                     "%s: tensor %.120s is %s; Glia reads F64, F32, F16 and BF16 weights", where, t->name,
                      dtypes[t->dtype].name);
 }
 

@@ -64,7 +64,7 @@ bool glia_tensor_bytes(glia_tensor_dtype dtype, const int64_t *shape, int n_dims
 /* Write the shape into buf as "[151936, 1024]", for messages. Returns buf. */
 const char *glia_tensor_shape(const glia_tensor_view *t, char *buf, size_t size);
 
-/* GLIA_ERR_UNSUPPORTED unless the dtype is F32, F16 or BF16. */
+/* GLIA_ERR_UNSUPPORTED unless the dtype is F64, F32, F16 or BF16. */
 glia_status glia_tensor_check_weight(const glia_tensor_view *t, const char *where, glia_err *err);
 
 typedef struct {

@@ -16,7 +16,7 @@
 
 enum { PAGE = 4096, CONFIG_MAX = 16 << 20 };
 
-static const char layout_key[] = "glia_layout", hashes_name[] = "hashes";
+static const char layout_key[] = "glia_layout", tied_key[] = "tied_head", hashes_name[] = "hashes";
 
 /* ---- names of files ---------------------------------------------------------- */
 
@@ -39,6 +39,21 @@ static bool has(const char *dir, const char *name) {
 
 bool glia_artifact_in(const char *dir) {
     return has(dir, "weights") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
+}
+
+bool glia_artifact_is_untied(const char *dir) {
+    bool opens = false, untied = false;
+    /* rank 0's file may be on another machine */
+    for (int rank = 0; !opens && rank < GLIA_RANKS_MAX; rank++) {
+        glia_safetensors file;
+        char *path = rank_path(dir, rank);
+        opens = path && !glia_safetensors_open(&file, path, NULL);
+        const char *tied = opens ? json_string_value(json_object_get(file.metadata, tied_key)) : NULL;
+        untied = tied && strcmp(tied, "false") == 0;
+        if (opens) glia_safetensors_close(&file);
+        free(path);
+    }
+    return untied;
 }
 
 /* ---- the tensors of a rank ---------------------------------------------------- */
@@ -244,9 +259,10 @@ static json_t *make_metadata(const glia_weights *w, const char *config_hash, uin
     char layout[16], source[GLIA_HASH_HEX];
     snprintf(layout, sizeof layout, "%d", GLIA_ARTIFACT_LAYOUT);
     glia_hash_hex(source, source_hash);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "glia", layout_key, layout,
-                          "byte_order", byte_order(), "architecture", w->config->architecture, "config_hash",
-                          config_hash, "source_hash", source);
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "format", "glia", layout_key, layout, "byte_order",
+                  byte_order(), "architecture", w->config->architecture, "config_hash", config_hash,
+                  "source_hash", source, tied_key, w->config->tied_head ? "true" : "false");
     set_facts(facts, &w->parallel, w->dtype, w->quantize);
     for (int i = 0; i < N_FACTS; i++) json_object_set_new(o, facts[i].key, json_string(facts[i].value));
     return o;

@@ -18,6 +18,8 @@ enum { GLIA_ARTIFACT_LAYOUT = 1 };
 
 /* Is `dir` an artifact: has it the name weights, and no checkpoint? */
 bool glia_artifact_in(const char *dir);
+/* Was the artifact `dir` compiled with a head that is not the embedding? False if no file can be read. */
+bool glia_artifact_is_untied(const char *dir);
 
 /* A hash of the names, dtypes, shapes and bytes of the checkpoint in `dir`. It does not depend on how the
  * tensors are divided into files.

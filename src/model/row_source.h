@@ -57,11 +57,11 @@ struct glia_row_source {
     void (*close)(glia_row_source *s);
 };
 
-/* The plain tensors of the checkpoint in `dir`, float32, float16 or bfloat16, after the preshard functions of
- * `spec`. `spec`, `config` and `dir` must outlive the source.
- * Errors: as of glia_checkpoint_open(); GLIA_ERR_SHAPE a tensor that is missing, unexpected or of another
- * shape, naming expected and found; GLIA_ERR_UNSUPPORTED another dtype, or dtypes that differ within a
- * matrix; GLIA_ERR_NOMEM. */
+/* The plain tensors of the checkpoint in `dir`, float64, float32, float16 or bfloat16, after the preshard
+ * functions of `spec`. Float64 is read as float32. Tensors that the model does not use are ignored.
+ * `spec`, `config` and `dir` must outlive the source. config->tied_head is as glia_review_weights() leaves
+ * it. Errors: as of glia_checkpoint_open(); GLIA_ERR_SHAPE a tensor that is missing or of another shape,
+ * naming expected and found; GLIA_ERR_UNSUPPORTED another dtype; GLIA_ERR_NOMEM. */
 glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia_model_spec *spec,
                               const glia_model_config *config, glia_err *err);
 

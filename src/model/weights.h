@@ -83,8 +83,8 @@ typedef struct {
 
 /* Load the weights of one rank. On success the caller owns *out; `config`, options->quantize and
  * options->spec must outlive it. Loaded weights do not change, so any threads may read them.
- * Errors: as of glia_checkpoint_open() and glia_artifact_map(); GLIA_ERR_SHAPE a tensor that is missing,
- * unexpected or of another shape, naming expected and found; GLIA_ERR_UNSUPPORTED a dtype or a shape that the
+ * Errors: as of glia_checkpoint_open() and glia_artifact_map(); GLIA_ERR_SHAPE a tensor that is missing
+ * or of another shape, naming expected and found; GLIA_ERR_UNSUPPORTED a dtype or a shape that the
  * device cannot multiply, or a weight to quantise that is NaN or infinite; GLIA_ERR_NOMEM. */
 glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_model_config *config,
                               const glia_weights_options *options, glia_err *err);
