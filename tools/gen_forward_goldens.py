@@ -2,6 +2,7 @@
 """Write tests/golden/forward and tests/golden/ranks: small models with the logits they must give.
 
     gen_forward_goldens.py [--out tests/golden] [--configs ../shared/data/configs] [--only ranks]
+                           [--models NAME...]
 
 Each folder holds config.json, model.safetensors (bfloat16 weights), golden.json
 (the ids, Transformers' own error against float64, the versions that made it) and logits.f64: little-endian float64 [ids, vocab] by Transformers
@@ -79,9 +80,14 @@ VARIANTS = {
     "smollm3-window-nope": (*smollm3(use_sliding_window=True, sliding_window=33), {"without layer_types"}),
     "llama-3.2": llama(**rope("llama3", factor=32.0, low_freq_factor=1.0, high_freq_factor=4.0,
                               original_max_position_embeddings=48)),
+    "llama-proportional": llama(**rope("proportional", partial_rotary_factor=0.5, factor=2.0)),
+    "llama-yarn-original-twice": llama(rope_theta=10000.0, max_position_embeddings=256, original_max_position_embeddings=32,
+                                       **rope("yarn", factor=None, truncate=None, original_max_position_embeddings=64)),
+    "llama-tied-other-head": (*llama(), {"other lm_head"}),
     "llama-untied-bias": (*llama("Llama-3.1-8B", attention_bias=True, mlp_bias=True, num_key_value_heads=1,
                                  head_dim=None, **rope("linear", factor=2.0)), {"without head_dim"}),
     "qwen2": qwen2(),
+    "qwen2-mixed-dtypes": (*qwen2(), {"mixed"}),
     "qwen2-untied-window-odd": (*qwen2("Qwen2.5-7B", use_sliding_window=True, sliding_window=20, max_window_layers=1,
                                        hidden_size=38, intermediate_size=57, num_attention_heads=7,
                                        num_key_value_heads=1, head_dim=10, vocab_size=51), {"without layer_types"}),
@@ -98,10 +104,10 @@ RANKS = {f"{name}-{heads}-{kv_heads}": make(num_attention_heads=heads, num_key_v
          for heads, kv_heads in HEADS}
 
 
-def write(out, variants, configs):
-    shutil.rmtree(out, ignore_errors=True)
-    for name in variants:
+def write(out, variants, configs, names):
+    for name in names:
         folder = out / name
+        shutil.rmtree(folder, ignore_errors=True)
         make_shrunken.build(name, folder, configs, variants)
         ids = fidelity.random_ids(folder, POSITIONS, 1)
         truth = fidelity.theirs(folder, ids, torch.float64)
@@ -120,12 +126,13 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default="tests/golden")
     parser.add_argument("--configs", default="../shared/data/configs")
     parser.add_argument("--only", choices=("forward", "ranks"))
+    parser.add_argument("--models", nargs="*", help="names of models; all if not given")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     for folder, variants in (("forward", VARIANTS), ("ranks", RANKS)):
         if args.only in (None, folder):
-            write(args.out / folder, variants, args.configs)
+            write(args.out / folder, variants, args.configs, [n for n in args.models or variants if n in variants])
 
 
 if __name__ == "__main__":

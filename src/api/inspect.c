@@ -31,17 +31,17 @@ static json_t *rope_json(const glia_rope_config *r) {
         double value;
     } numbers[] = {
         {"factor", r->type == GLIA_ROPE_DEFAULT ? 0 : r->factor},
-        {"attention_factor", r->attention_factor},
         {"beta_fast", r->beta_fast},
         {"beta_slow", r->beta_slow},
-        {"mscale", r->mscale},
-        {"mscale_all_dim", r->mscale_all_dim},
         {"low_freq_factor", r->low_freq_factor},
         {"high_freq_factor", r->high_freq_factor},
         {"original_max_position_embeddings", r->original_max_position_embeddings},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].value != 0) json_object_set_new(o, numbers[i].name, json_real(numbers[i].value));
+    if (r->type == GLIA_ROPE_YARN || r->type == GLIA_ROPE_LONGROPE)
+        json_object_set_new(o, "attention_factor", json_real(r->attention_factor));
+    if (r->type == GLIA_ROPE_PROPORTIONAL) json_object_set_new(o, "rotating_pairs", json_integer(r->pairs));
     if (r->type == GLIA_ROPE_YARN) json_object_set_new(o, "truncate", json_boolean(r->truncate));
     json_t *shorter = json_array(), *longer = json_array();
     for (int i = 0; i < r->n_factors; i++) {

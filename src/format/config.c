@@ -2,6 +2,7 @@
  * `families` here; docs/EXTENDING.md lists the other files. */
 #include "format/config.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +30,10 @@ typedef struct {
     double theta;
     bool tied;
     int bos, eos, pad;     /* -1: none */
-    bool has_mlp_bias;     /* mlp_bias may be true; else true is refused */
     bool has_nope;         /* some layers have no RoPE, and windows apply to these layers; else windows
                             * apply from layer max_window_layers on */
-    const char *unread[7]; /* known keys that transformers does not read for this architecture */
+    bool no_layer_types;   /* all layers are alike */
+    const char *unread[8]; /* known keys that transformers does not read for this architecture */
 } family;
 
 static const family families[] = {
@@ -51,7 +52,7 @@ static const family families[] = {
      .bos = -1,
      .eos = -1,
      .pad = -1,
-     .unread = {"no_rope_layers", "no_rope_layer_interval"}},
+     .unread = {"no_rope_layers", "no_rope_layer_interval", "mlp_bias"}},
     {.architecture = "SmolLM3ForCausalLM",
      .model_type = "smollm3",
      .vocab = 128256,
@@ -66,7 +67,6 @@ static const family families[] = {
      .bos = 128000,
      .eos = 128001,
      .pad = 128004,
-     .has_mlp_bias = true,
      .has_nope = true},
     {.architecture = "Qwen2ForCausalLM",
      .model_type = "qwen2",
@@ -82,7 +82,7 @@ static const family families[] = {
      .bos = -1,
      .eos = -1,
      .pad = -1,
-     .unread = {"no_rope_layers", "no_rope_layer_interval", "attention_bias"}},
+     .unread = {"no_rope_layers", "no_rope_layer_interval", "attention_bias", "mlp_bias"}},
     {.architecture = "LlamaForCausalLM",
      .model_type = "llama",
      .vocab = 32000,
@@ -95,7 +95,7 @@ static const family families[] = {
      .bos = 1,
      .eos = 2,
      .pad = -1,
-     .has_mlp_bias = true,
+     .no_layer_types = true,
      .unread = {"no_rope_layers", "no_rope_layer_interval", "use_sliding_window", "sliding_window",
                 "max_window_layers", "layer_types"}},
 };
@@ -109,7 +109,7 @@ static const glia_json_key known_keys[] = {
     {"intermediate_size", NAN}, {"num_hidden_layers", NAN}, {"num_attention_heads", NAN},
     {"num_key_value_heads", NAN}, {"head_dim", NAN}, {"hidden_act", NAN}, {"max_position_embeddings", NAN},
     {"rms_norm_eps", NAN}, {"tie_word_embeddings", NAN}, {"rope_theta", NAN}, {"rope_scaling", NAN},
-    {"rope_parameters", NAN}, {"original_max_position_embeddings", NAN}, {"attention_bias", NAN},
+    {"rope_parameters", NAN}, {"original_max_position_embeddings", NAN}, {"partial_rotary_factor", NAN}, {"attention_bias", NAN},
     {"use_sliding_window", NAN}, {"sliding_window", NAN}, {"max_window_layers", NAN}, {"layer_types", NAN},
     {"torch_dtype", NAN}, {"dtype", NAN}, {"bos_token_id", NAN}, {"eos_token_id", NAN}, {"pad_token_id", NAN},
     /* no effect here: training, files, other tasks, settings of transformers' runtime */
@@ -122,9 +122,18 @@ static const glia_json_key known_keys[] = {
     {"is_decoder", NAN}, {"tokenizer_class", NAN}, {"id2label", NAN}, {"label2id", NAN}, {"num_labels", NAN},
     {"problem_type", NAN}, {"finetuning_task", NAN}, {"task_specific_params", NAN}, {"sep_token_id", NAN},
     {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"is_llama_config", NAN}, {"router_aux_loss_coef", NAN},
-    {"output_router_logits", NAN},
+    {"output_router_logits", NAN}, {"prefix", NAN}, {"tf_legacy_loss", NAN}, {"decoder_start_token_id", NAN},
+    {"experts_implementation", NAN}, {"tie_last_hidden_states", NAN}, {"transformers_weights", NAN},
+    /* how to generate, which version 4 wrote here and version 5 does not read here */
+    {"bad_words_ids", NAN}, {"begin_suppress_tokens", NAN}, {"diversity_penalty", NAN}, {"do_sample", NAN},
+    {"early_stopping", NAN}, {"encoder_no_repeat_ngram_size", NAN}, {"epsilon_cutoff", NAN}, {"eta_cutoff", NAN},
+    {"exponential_decay_length_penalty", NAN}, {"forced_bos_token_id", NAN}, {"forced_eos_token_id", NAN},
+    {"length_penalty", NAN}, {"max_length", NAN}, {"min_length", NAN}, {"no_repeat_ngram_size", NAN},
+    {"num_beam_groups", NAN}, {"num_beams", NAN}, {"num_return_sequences", NAN}, {"output_scores", NAN},
+    {"remove_invalid_values", NAN}, {"repetition_penalty", NAN}, {"return_dict_in_generate", NAN},
+    {"suppress_tokens", NAN}, {"temperature", NAN}, {"top_k", NAN}, {"top_p", NAN}, {"typical_p", NAN},
     /* change the result */
-    {"partial_rotary_factor", 1}, {"quantization_config", 0}, {"compression_config", 0},
+    {"quantization_config", 0}, {"compression_config", 0}, {"per_layer_config", 0}, {"configuration_files", 0},
     {"attention_chunk_size", 0}, {"num_experts", 0}, {"num_local_experts", 0}, {"n_routed_experts", 0},
     {"is_encoder_decoder", 0}, {"add_cross_attention", 0}, {"cross_attention_hidden_size", 0},
     {"pruned_heads", 0}, {"use_bidirectional_attention", 0}, {"rope_interleaved", 0}, {"rope_interleave", 0}, {"use_mrope", 0},
@@ -146,30 +155,26 @@ static const char *supported(glia_buf *b) {
     return b->oom ? "" : b->data;
 }
 
+static const family *family_of(const char *name, bool is_type) {
+    for (int i = 0; name && i < N_FAMILIES; i++)
+        if (!strcmp(name, is_type ? families[i].model_type : families[i].architecture)) return &families[i];
+    return NULL;
+}
+
+/* model_type decides, as in transformers. Without it, architectures decides. */
 static const family *find_family(glia_json_reader *r) {
     const json_t *list = glia_json_array(r, "architectures");
-    const char *type = glia_json_string(r, "model_type"), *name = NULL;
-    const family *found = NULL;
+    const char *type = glia_json_string(r, "model_type"), *name = json_string_value(json_array_get(list, 0));
+    const family *found = type ? family_of(type, true) : family_of(name, false);
     glia_buf names = {0};
-    if (json_array_size(list) > 0) {
-        name = json_string_value(json_array_get(list, 0));
-        if (!name || json_array_size(list) > 1)
-            glia_json_fail(r, GLIA_ERR_FORMAT,
-                           "architectures: expected one string, found %zu values of which "
-                           "the first is %s",
-                           json_array_size(list), glia_json_type_name(json_array_get(list, 0)));
-    }
-    for (int i = 0; i < N_FAMILIES && !found; i++)
-        if (name ? !strcmp(name, families[i].architecture) : type && !strcmp(type, families[i].model_type))
-            found = &families[i];
     if (!name && !type)
         glia_json_fail(r, GLIA_ERR_FORMAT, "neither architectures nor model_type says what the model is");
     else if (!found)
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.80s; Glia runs %s",
-                       name ? "architecture" : "model_type", name ? name : type, supported(&names));
-    else if (type && strcmp(type, found->model_type) != 0)
-        glia_json_fail(r, GLIA_ERR_FORMAT, "architectures says %s, which is of model_type %s, found %.80s",
-                       found->architecture, found->model_type, type);
+                       type ? "model_type" : "architecture", type ? type : name, supported(&names));
+    else if (name && strcmp(name, found->architecture) != 0)
+        glia_json_warn(r, "architectures says %.80s; the model is read as %s, because model_type is %s", name,
+                       found->architecture, found->model_type);
     glia_buf_free(&names);
     return found;
 }
@@ -191,8 +196,8 @@ static void read_sizes(glia_json_reader *r, glia_model_config *c, const family *
     const int64_t quotient = c->hidden / c->heads;
     const int64_t head_dim = f->head_dim == 0 || is_null(r, "head_dim") ? quotient : f->head_dim;
     c->head_dim = glia_json_int(r, "head_dim", head_dim, 2, HEAD_DIM_MAX);
-    c->max_position_embeddings = (int)glia_json_int(r, "max_position_embeddings", f->positions, 1, 1 << 30);
-    c->rms_norm_eps = glia_json_real(r, "rms_norm_eps", 1e-6, 1e-30, 1);
+    c->max_position_embeddings = (int)glia_json_int(r, "max_position_embeddings", f->positions, 2, 1 << 30);
+    c->rms_norm_eps = glia_json_real(r, "rms_norm_eps", 1e-6, 0, (double)FLT_MAX);
     c->tied_head = glia_json_bool(r, "tie_word_embeddings", f->tied);
     c->attention_bias = glia_json_bool(r, "attention_bias", false);
     c->mlp_bias = glia_json_bool(r, "mlp_bias", false);
@@ -203,36 +208,45 @@ static void read_sizes(glia_json_reader *r, glia_model_config *c, const family *
     if (c->head_dim < 2 || c->head_dim > HEAD_DIM_MAX || c->head_dim % 2 != 0)
         glia_json_fail(r, GLIA_ERR_FORMAT, "head_dim: expected an even number from 2 to %d, found %d",
                        HEAD_DIM_MAX, (int)c->head_dim);
-    if (c->mlp_bias && !f->has_mlp_bias)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "mlp_bias is true, but %s has no bias there",
-                       f->architecture);
     const char *act = glia_json_string(r, "hidden_act");
     if (act && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "hidden_act is %.60s; Glia has silu", act);
+    const char *weights = glia_json_string(r, "transformers_weights");
+    if (weights && strcmp(weights, "model.safetensors") != 0)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "transformers_weights is %.60s; Glia reads model.safetensors",
+                       weights);
     if (!glia_json_bool(r, "is_causal", true))
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "is_causal is false; Glia's attention is causal");
 }
 
+/* The dtype in which a model runs by default. Glia computes in float32 at most. */
 static glia_dtype parse_dtype(glia_json_reader *r, const char *key) {
     static const struct {
         const char *name;
         glia_dtype dtype;
-    } names[] = {{"float32", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16}, {"float16", GLIA_DTYPE_F16}};
+    } names[] = {{"float32", GLIA_DTYPE_F32}, {"float", GLIA_DTYPE_F32}, {"bfloat16", GLIA_DTYPE_BF16},
+                 {"float16", GLIA_DTYPE_F16}, {"half", GLIA_DTYPE_F16},  {"float64", GLIA_DTYPE_F32},
+                 {"double", GLIA_DTYPE_F32}};
     const char *s = glia_json_string(r, key);
     if (!s) return GLIA_DTYPE_AUTO;
     const char *name = strncmp(s, "torch.", 6) ? s : s + 6;
-    for (int i = 0; i < 3; i++)
+    if (!strcmp(name, "float64") || !strcmp(name, "double"))
+        glia_json_warn(r, "%s is %s; Glia computes in float32", key, s);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i].name)) return names[i].dtype;
-    glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads float32, bfloat16 and float16", key, s);
+    glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads float32, bfloat16, float16 and float64",
+                   key, s);
     return GLIA_DTYPE_AUTO;
 }
 
+/* `dtype` (version 5) wins over `torch_dtype` (version 4). */
 static void read_dtype(glia_json_reader *r, glia_model_config *c) {
-    const glia_dtype v4 = parse_dtype(r, "torch_dtype"), v5 = parse_dtype(r, "dtype");
-    if (v4 && v5 && v4 != v5)
-        glia_json_fail(r, GLIA_ERR_FORMAT, "torch_dtype is %s but dtype is %s",
-                       glia_json_string(r, "torch_dtype"), glia_json_string(r, "dtype"));
-    c->dtype = v5 ? v5 : v4;
+    c->dtype = parse_dtype(r, "dtype");
+    const char *v4 = glia_json_string(r, "torch_dtype"), *v5 = glia_json_string(r, "dtype");
+    if (!v5)
+        c->dtype = parse_dtype(r, "torch_dtype");
+    else if (v4 && strcmp(v4, v5) != 0)
+        glia_json_warn(r, "torch_dtype %.60s is ignored: dtype is %.60s, which wins", v4, v5);
 }
 
 static void read_ids(glia_json_reader *r, glia_model_config *c, const family *f) {
@@ -250,23 +264,20 @@ static void read_nope(glia_json_reader *r, glia_model_config *c, const family *f
     memset(c->rope, 1, (size_t)c->layers);
     if (!f->has_nope) return;
     const json_t *list = glia_json_array(r, "no_rope_layers");
-    const int interval = (int)glia_json_int(r, "no_rope_layer_interval", 4, 1, INT32_MAX);
-    if (list && json_array_size(list) < (size_t)c->layers) {
+    const int interval = list ? 1 : (int)glia_json_int(r, "no_rope_layer_interval", 4, INT32_MIN, INT32_MAX);
+    if (interval == 0)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "no_rope_layer_interval: expected other than 0, found 0");
+    if (list && json_array_size(list) < (size_t)c->layers)
         glia_json_fail(r, GLIA_ERR_FORMAT,
                        "no_rope_layers: expected num_hidden_layers = %d values, found %zu", c->layers,
                        json_array_size(list));
-        return;
-    }
-    for (int i = 0; i < c->layers; i++) {
+    for (int i = 0; i < c->layers && !r->status; i++) {
         const json_t *v = json_array_get(list, (size_t)i);
-        const json_int_t n = json_is_boolean(v) ? json_is_true(v) : json_integer_value(v);
-        if (list && ((!json_is_integer(v) && !json_is_boolean(v)) || n < 0 || n > 1)) {
-            char text[60];
-            glia_json_fail(r, GLIA_ERR_FORMAT, "no_rope_layers[%d]: expected 0 or 1, found %s", i,
+        char text[60];
+        if (list && !json_is_integer(v) && !json_is_boolean(v))
+            glia_json_fail(r, GLIA_ERR_FORMAT, "no_rope_layers[%d]: expected an integer, found %s", i,
                            glia_json_print(v, text, sizeof text));
-            return;
-        }
-        c->rope[i] = list ? n == 1 : (i + 1) % interval != 0;
+        c->rope[i] = list ? !glia_json_is_neutral(v, 0) : (i + 1) % interval != 0;
     }
 }
 
@@ -274,7 +285,7 @@ static void read_nope(glia_json_reader *r, glia_model_config *c, const family *f
 static int layer_type(glia_json_reader *r, const json_t *list, int i) {
     const json_t *v = json_array_get(list, (size_t)i);
     const char *s = json_string_value(v);
-    if (s && !strcmp(s, "full_attention")) return 0;
+    if (s && (!strcmp(s, "full_attention") || !strcmp(s, "attention"))) return 0;
     if (s && !strcmp(s, "sliding_attention")) return 1;
     char text[60];
     glia_json_fail(r, s ? GLIA_ERR_UNSUPPORTED : GLIA_ERR_FORMAT,
@@ -286,7 +297,7 @@ static int layer_type(glia_json_reader *r, const json_t *list, int i) {
 static void read_windows(glia_json_reader *r, glia_model_config *c, const family *f) {
     const bool use = glia_json_bool(r, "use_sliding_window", false);
     const json_t *types = glia_json_array(r, "layer_types");
-    const int first = (int)glia_json_int(r, "max_window_layers", 28, 0, INT32_MAX);
+    const int first = (int)glia_json_int(r, "max_window_layers", 28, INT32_MIN, INT32_MAX);
     const bool null = is_null(r, "sliding_window");
     const int64_t window = glia_json_int(r, "sliding_window", null ? 0 : f->window, INT32_MIN, INT32_MAX);
     const bool none = null || (f->window == 0 && !json_object_get(r->object, "sliding_window"));
@@ -339,7 +350,6 @@ static void read_config(glia_json_reader *r, json_t *tree, glia_model_config *c)
     read_dtype(r, c);
     read_ids(r, c, f);
     if (r->status) return;
-    glia_rope_config_read(r, c, f->theta);
     c->rope = malloc((size_t)c->layers);
     c->window = calloc((size_t)c->layers, sizeof *c->window);
     if (!c->rope || !c->window) {
@@ -348,6 +358,7 @@ static void read_config(glia_json_reader *r, json_t *tree, glia_model_config *c)
     }
     read_nope(r, c, f);
     read_windows(r, c, f);
+    glia_rope_config_read(r, c, f->theta, !f->no_layer_types);
 }
 
 static glia_status from_tree(glia_model_config *c, json_t *tree, const char *where, glia_warning_fn *warning,

@@ -22,23 +22,26 @@ typedef enum {
     GLIA_ROPE_YARN,
     GLIA_ROPE_LONGROPE,
     GLIA_ROPE_LLAMA3,
+    GLIA_ROPE_PROPORTIONAL,
 } glia_rope_type;
 
 const char *glia_rope_type_name(glia_rope_type type); /* as config.json spells it */
 
-/* A field that `type` does not use is 0. "If absent" means that config.json does
- * not give the value. */
+/* All values are resolved: a key that config.json does not give has the value that
+ * transformers derives for it. A field that `type` does not use is 0. */
 typedef struct {
     glia_rope_type type;
     double theta;
-    double factor;                            /* default: 1; longrope: max / original if config.json has the
-                                               * original length at top level, 0 if it has neither */
-    double attention_factor;                  /* yarn, longrope; 0 if absent: derive it */
-    double beta_fast, beta_slow;              /* yarn; 32 and 1 if absent */
-    double mscale, mscale_all_dim;            /* yarn; 0 if absent */
-    bool truncate;                            /* yarn; true if absent */
+    double factor;               /* 1 if the type has none */
+    double attention_factor;     /* of cos and sin; 1 for types other than yarn and longrope */
+    int rotary_dim;              /* the denominator of the exponents: head_dim, or head_dim - 1 if
+                                  * partial_rotary_factor rounds down to it */
+    int pairs;                   /* pairs of dimensions that rotate; fewer than head_dim / 2 only
+                                  * for proportional */
+    double beta_fast, beta_slow; /* yarn */
+    bool truncate;               /* yarn */
     double low_freq_factor, high_freq_factor; /* llama3 */
-    int original_max_position_embeddings;     /* yarn, longrope, llama3; if absent max_position_embeddings */
+    int original_max_position_embeddings;     /* yarn, longrope, llama3 */
     double *short_factor, *long_factor;       /* longrope: [n_factors], n_factors = head_dim / 2 */
     int n_factors;
 } glia_rope_config;
@@ -55,7 +58,7 @@ typedef struct {
     int layers, heads, kv_heads; /* heads is a multiple of kv_heads, head_dim is even */
     int max_position_embeddings;
     double rms_norm_eps;
-    bool tied_head;      /* the head is the embedding; a stored lm_head.weight is a copy of it */
+    bool tied_head;      /* the head is the embedding; glia_review_weights() asks the weights, too */
     bool attention_bias; /* q, k, v and o have a bias; Qwen2's q, k, v biases are in model/qwen2.c instead */
     bool mlp_bias;       /* gate, up and down have a bias */
     glia_dtype dtype;    /* of the stored weights; AUTO if config.json does not say */

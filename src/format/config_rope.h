@@ -5,11 +5,12 @@
 #include "format/config.h"
 #include "format/json.h"
 
-/* Fill c->rope_config from rope_theta, rope_scaling and rope_parameters of the
- * object that `r` reads. The caller has set c->head_dim and
- * c->max_position_embeddings; `theta` is the architecture's default. A failure is
- * recorded in *r. */
-void glia_rope_config_read(glia_json_reader *r, glia_model_config *c, double theta);
+/* Fill c->rope_config from rope_theta, rope_scaling, rope_parameters,
+ * partial_rotary_factor and original_max_position_embeddings of the object that `r`
+ * reads. The caller has set c->head_dim, c->max_position_embeddings, c->layers and
+ * c->window. `theta` is the architecture's default; `has_layer_types` is true if its
+ * layers have types. A failure is recorded in *r. */
+void glia_rope_config_read(glia_json_reader *r, glia_model_config *c, double theta, bool has_layer_types);
 
 /* Free both factor lists and zero *rope. */
 void glia_rope_config_free(glia_rope_config *rope);

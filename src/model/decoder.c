@@ -6,6 +6,7 @@
 #include "model/decoder_impl.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "layer/rope.h"
@@ -210,15 +211,30 @@ static void fill_rope(void *arg, int thread) {
     }
 }
 
+/* Fail if a number of RoPE is not finite in float32, so that no logit would be. */
+static glia_status check_rope(const rope_job *j, size_t pairs, glia_err *err) {
+    const char *type = glia_rope_type_name(j->d->w->config->rope_config.type);
+    for (size_t i = 0; i < pairs; i++)
+        if (!isfinite(j->inv_freq[i]))
+            return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                             "config.json: rope_type %s: frequency %zu is %g for a sequence_length of %d",
+                             type, i, (double)j->inv_freq[i], j->d->limits.sequence_length);
+    if (!isfinite((float)j->scaling))
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "config.json: rope_type %s: attention_factor is %g", type,
+                         j->scaling);
+    return GLIA_OK;
+}
+
 static glia_status prepare_rope(glia_decoder *d, glia_err *err) {
     const size_t pairs = (size_t)d->w->config->head_dim / 2;
     const size_t floats = pairs * (1 + (size_t)d->threads * 2 * ROPE_POSITIONS);
     rope_job job = {.d = d, .inv_freq = malloc(floats * sizeof(float))};
     if (!job.inv_freq) return glia_fail_nomem(err, floats * sizeof(float), "RoPE frequencies");
     job.scaling = glia_rope_frequencies(job.inv_freq, d->w->config, d->limits.sequence_length);
-    glia_team_run(d->device->team, fill_rope, &job);
+    const glia_status status = check_rope(&job, pairs, err);
+    if (!status) glia_team_run(d->device->team, fill_rope, &job);
     free(job.inv_freq);
-    return GLIA_OK;
+    return status;
 }
 
 static glia_status split_groups(glia_decoder *d, glia_comm *world, glia_err *err) {
