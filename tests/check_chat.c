@@ -161,8 +161,8 @@ static void test_errors(void **state) {
         {"{\"bos_token\": 1}",
          "special token \"bos_token\": expected a string or an object with \"content\""},
         {"{\"eos_token\": {}}", "special token \"eos_token\""},
-        {"{\"additional_special_tokens\": \"a\"}", "special token \"additional_special_tokens\""},
-        {"{\"additional_special_tokens\": [1]}", "special token \"additional_special_tokens\""},
+        {"{\"additional_special_tokens\": \"a\"}", "special token \"extra_special_tokens\""},
+        {"{\"additional_special_tokens\": [1]}", "special token \"extra_special_tokens\""},
         {"{\"extra_special_tokens\": {\"x\": 1}}", "special token \"x\""},
     };
     const char *dir = strdup(new_dir());

@@ -95,6 +95,7 @@ bool glia_added_next(glia_added_search *s, size_t *start, size_t *end, const gli
     while (find(s, start, end, &index)) {
         const glia_added_token *t = *token = s->tokens + index;
         s->from = *end;
+        if (s->split_special && t->special) continue;
         if (t->single_word && (word_before(s->text, *start) || word_after(s->text, *end, s->len))) continue;
         while (t->lstrip && *start > s->done) {
             const char *p = s->text + *start;

@@ -38,8 +38,9 @@ typedef struct {
     const glia_added_token *tokens;
     const char *text;
     size_t len;
-    size_t from; /* the search continues here */
-    size_t done; /* end of the last match, white space included */
+    bool split_special; /* special tokens do not match */
+    size_t from;        /* the search continues here */
+    size_t done;        /* end of the last match, white space included */
 } glia_added_search;
 
 /* Find the next match: *token is text[*start, *end), white space included. Returns

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "format/json.h"
+#include "text/special.h"
 
 enum { FILE_MAX = 64 << 20 };
 
@@ -113,70 +113,6 @@ static glia_status add_files(glia_chat *c, glia_err *err) {
 
 /* ---- tokenizer_config.json ----------------------------------------------------------------------------- */
 
-/* *out is NULL if the file does not exist. */
-static glia_status load_json(json_t **out, const char *dir, const char *file, glia_err *err) {
-    char *path = glia_path_join(dir, file);
-    bool found;
-    *out = NULL;
-    if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
-    glia_status status = glia_file_find(&found, path, err);
-    if (found) status = glia_json_load(out, path, FILE_MAX, JSON_ALLOW_NUL, err);
-    free(path);
-    return status;
-}
-
-/* The text of a token, which is a string or an object with "content"; else NULL. */
-static const json_t *token_text(const json_t *token) {
-    const json_t *text = json_is_object(token) ? json_object_get(token, "content") : token;
-    return json_is_string(text) ? text : NULL;
-}
-
-static glia_status bad_token(const glia_chat *c, const char *key, glia_err *err) {
-    return glia_fail(err, GLIA_ERR_FORMAT,
-                     "%s: special token \"%s\": expected a string or an object with \"content\"", c->dir,
-                     key);
-}
-
-static glia_status set_token(glia_chat *c, const char *key, const json_t *token, glia_err *err) {
-    if (!token || json_is_null(token)) return GLIA_OK;
-    const json_t *text = token_text(token);
-    if (!text) return bad_token(c, key, err);
-    if (json_string_length(text)) json_object_set_new(c->special, key, json_copy((json_t *)(uintptr_t)text));
-    return GLIA_OK;
-}
-
-static glia_status set_more_tokens(glia_chat *c, const json_t *tokens, glia_err *err) {
-    static const char key[] = "additional_special_tokens";
-    if (!tokens || json_is_null(tokens)) return GLIA_OK;
-    json_t *list = json_object_get(c->special, key);
-    if (!list) json_object_set_new(c->special, key, list = json_array());
-    for (size_t i = 0; i < json_array_size(tokens); i++) {
-        const json_t *text = token_text(json_array_get(tokens, i));
-        if (!text) return bad_token(c, key, err);
-        bool known = false;
-        for (size_t k = 0; k < json_array_size(list); k++) known |= json_equal(json_array_get(list, k), text);
-        if (!known) json_array_append_new(list, json_copy((json_t *)(uintptr_t)text));
-    }
-    if (!json_is_array(tokens)) return bad_token(c, key, err);
-    if (json_array_size(list) == 0) json_object_del(c->special, key);
-    return GLIA_OK;
-}
-
-static glia_status set_tokens(glia_chat *c, json_t *config, glia_err *err) {
-    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                       "pad_token", "cls_token", "mask_token"};
-    glia_status status = GLIA_OK;
-    for (size_t i = 0; i < sizeof keys / sizeof *keys && !status; i++)
-        status = set_token(c, keys[i], json_object_get(config, keys[i]), err);
-    if (!status) status = set_more_tokens(c, json_object_get(config, "additional_special_tokens"), err);
-    const char *key;
-    json_t *token;
-    json_object_foreach(json_object_get(config, "extra_special_tokens"), key, token) {
-        if (!status) status = set_token(c, key, token, err);
-    }
-    return status;
-}
-
 static glia_status add_configured(glia_chat *c, json_t *config, glia_err *err) {
     const json_t *t = json_object_get(config, "chat_template");
     if (!t || json_is_null(t)) return GLIA_OK;
@@ -198,25 +134,21 @@ static glia_status add_configured(glia_chat *c, json_t *config, glia_err *err) {
 }
 
 static glia_status read_all(glia_chat *c, glia_err *err) {
-    json_t *config = NULL, *map = NULL;
-    glia_status status = load_json(&config, c->dir, "tokenizer_config.json", err);
-    if (!status) status = add_files(c, err);
-    if (!status && c->n == 0) status = add_configured(c, config, err);
-    if (!status) status = set_tokens(c, config, err);
-    /* special_tokens_map.json is the older form: read it only if the newer key is missing. */
-    if (!status && !json_object_get(config, "added_tokens_decoder")) {
-        status = load_json(&map, c->dir, "special_tokens_map.json", err);
-        if (!status) status = set_tokens(c, map, err);
-    }
-    json_decref(config);
-    json_decref(map);
+    glia_special s;
+    glia_status status = glia_special_read(&s, c->dir, err);
+    if (status) return status;
+    status = add_files(c, err);
+    if (!status && c->n == 0) status = add_configured(c, s.config, err);
+    c->special = json_incref(s.named);
+    if (json_array_size(s.extra)) json_object_set(c->special, "additional_special_tokens", s.extra);
+    glia_special_free(&s);
     return status;
 }
 
 glia_status glia_chat_open(glia_chat **out, const char *dir, glia_err *err) {
     *out = NULL;
     glia_chat *c = calloc(1, sizeof *c);
-    if (!c || !(c->dir = strdup(dir)) || !(c->special = json_object())) {
+    if (!c || !(c->dir = strdup(dir))) {
         glia_chat_free(c);
         return glia_fail_nomem(err, sizeof *c, "a chat");
     }

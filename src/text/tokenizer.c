@@ -14,6 +14,11 @@ enum { FILE_MAX = 1 << 30 };
 
 /* ---- loading --------------------------------------------------------------- */
 
+void glia_tokenizer_measure(glia_tokenizer *t) {
+    for (size_t id = 0; id < t->bpe.n_ids; id++)
+        if (t->bpe.token[id].len > t->longest) t->longest = t->bpe.token[id].len;
+}
+
 /* `dir` may hold precomputed tables (tokenizer_tables.h); NULL: do not look for any. */
 static glia_status parse(glia_tokenizer **out, const char *json, size_t len, const char *name,
                          const char *dir, glia_err *err) {
@@ -31,8 +36,7 @@ static glia_status parse(glia_tokenizer **out, const char *json, size_t len, con
         glia_tokenizer_free(t);
         return status;
     }
-    for (size_t id = 0; id < t->bpe.n_ids; id++)
-        if (t->bpe.token[id].len > t->longest) t->longest = t->bpe.token[id].len;
+    glia_tokenizer_measure(t);
     *out = t;
     return GLIA_OK;
 }
@@ -58,23 +62,16 @@ static glia_status load_file(glia_tokenizer **out, const char *path, const char 
 }
 
 glia_status glia_tokenizer_load(glia_tokenizer **out, const char *dir, glia_err *err) {
-    glia_status status;
-    bool found = false;
+    char *path = glia_path_join(dir, "tokenizer.json");
     *out = NULL;
-    char *path = glia_path_join(dir, "tokenizer.json"),
-         *config = glia_path_join(dir, "tokenizer_config.json");
-    if (!path || !config)
-        status = glia_fail_nomem(err, strlen(dir) + 32, "a path");
-    else
-        status = load_file(out, path, dir, err);
-    if (!status) status = glia_file_find(&found, config, err);
-    if (found) status = glia_tokenizer_config(*out, config, err);
+    if (!path) return glia_fail_nomem(err, strlen(dir) + 32, "a path");
+    glia_status status = load_file(out, path, dir, err);
+    if (!status) status = glia_tokenizer_special(*out, dir, err);
     if (status) {
         glia_tokenizer_free(*out);
         *out = NULL;
     }
     free(path);
-    free(config);
     return status;
 }
 
@@ -120,7 +117,8 @@ typedef glia_status between_fn(encoder *e, const char *text, size_t len, glia_er
  * to `between`. */
 static glia_status split_added(encoder *e, const glia_added_trie *trie, const char *text, size_t len,
                                between_fn *between, glia_err *err) {
-    glia_added_search s = {.trie = trie, .tokens = e->t->added, .text = text, .len = len};
+    glia_added_search s = {
+        .trie = trie, .tokens = e->t->added, .text = text, .len = len, .split_special = e->t->split_special};
     const glia_added_token *token;
     size_t start, end, done = 0;
     glia_status status = GLIA_OK;

@@ -164,7 +164,8 @@ static void read_split(glia_tokenizer *t, component *p) {
 /* The last pre-tokenizer: add_prefix_space, then GPT-2's regex if use_regex is true. */
 static void read_byte_level(glia_tokenizer *t, component *p) {
     ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex"); /* Glia reports no offsets */
-    if (need_bool(p, "add_prefix_space")) add_step(t, p, NULL, false, GLIA_SPLIT_ISOLATED, false);
+    t->prefix_space = need_bool(p, "add_prefix_space");
+    if (t->prefix_space) add_step(t, p, NULL, false, GLIA_SPLIT_ISOLATED, false);
     if (glia_json_bool(&p->r, "use_regex", true))
         add_step(t, p, byte_level_regex, false, GLIA_SPLIT_ISOLATED, false);
     t->byte_level = true;
@@ -330,9 +331,7 @@ static glia_status read_model(glia_tokenizer *t, const json_t *object, const cha
 
 /* ---- added_tokens ---------------------------------------------------------- */
 
-/* The id that the tokenizers library gives an added token: a token of the
- * vocabulary keeps its id; any other gets the highest id so far plus one. */
-static int64_t expected_id(const glia_tokenizer *t, const char *bytes, size_t len, bool raw) {
+int64_t glia_tokenizer_added_id(const glia_tokenizer *t, const char *bytes, size_t len, bool raw) {
     const int32_t own = glia_bpe_find(&t->bpe, bytes, len, raw);
     int64_t highest = (int64_t)t->bpe.n_tokens - 1;
     for (size_t i = 0; own < 0 && i < t->n_added; i++)
@@ -346,7 +345,7 @@ static void keep_added(glia_tokenizer *t, component *p, glia_added_token *token,
     bool raw = false, room = bytes && copy;
     if (room) {
         const size_t len = glia_bpe_unspell(bytes, content, token->len, &raw);
-        const int64_t expected = expected_id(t, bytes, len, raw);
+        const int64_t expected = glia_tokenizer_added_id(t, bytes, len, raw);
         if (glia_tokenizer_added(t, content))
             glia_json_fail(&p->r, GLIA_ERR_FORMAT, "\"%.60s\" is given twice", content);
         else if (id != expected)
@@ -403,6 +402,16 @@ static bool add_to_trie(glia_tokenizer *t, size_t i) {
     return done;
 }
 
+glia_status glia_tokenizer_index_added(glia_tokenizer *t, glia_err *err) {
+    glia_added_trie_free(&t->trie);
+    glia_added_trie_free(&t->normalized_trie);
+    for (int special = 1; special >= 0; special--) /* if two have equal bytes, the special token wins */
+        for (size_t i = 0; i < t->n_added; i++)
+            if (t->added[i].special == special && !add_to_trie(t, i))
+                return glia_fail_nomem(err, t->n_added * 64, "added tokens");
+    return GLIA_OK;
+}
+
 static glia_status read_added_tokens(glia_tokenizer *t, const json_t *list, const char *where,
                                      glia_err *err) {
     const size_t n = json_array_size(list);
@@ -413,11 +422,7 @@ static glia_status read_added_tokens(glia_tokenizer *t, const json_t *list, cons
     t->added = calloc(n + 1, sizeof *t->added);
     if (!t->added) return glia_fail_nomem(err, n * sizeof *t->added, where);
     for (size_t i = 0; i < n && !status; i++) status = read_added(t, json_array_get(list, i), i, where, err);
-    for (int special = 1; special >= 0; special--) /* if two have equal bytes, the special token wins */
-        for (size_t i = 0; i < t->n_added && !status; i++)
-            if (t->added[i].special == special && !add_to_trie(t, i))
-                status = glia_fail_nomem(err, n * 64, where);
-    return status;
+    return status ? status : glia_tokenizer_index_added(t, err);
 }
 
 /* ---- the whole file -------------------------------------------------------- */
@@ -448,71 +453,4 @@ glia_status glia_tokenizer_components(glia_tokenizer *t, const json_t *rest, con
                             0, err);
     if (!status) status = read_added_tokens(t, json_object_get(rest, "added_tokens"), where, err);
     return status;
-}
-
-/* ---- tokenizer_config.json ------------------------------------------------- */
-
-/* The id of the added token that `value` names, a string or {"content": ...}; -1 if
- * it is absent or null. */
-static int32_t named_token(const glia_tokenizer *t, glia_json_reader *r, const json_t *value,
-                           const char *key) {
-    if (!value || json_is_null(value)) return -1;
-    const char *content =
-        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
-    const glia_added_token *token = content ? glia_tokenizer_added(t, content) : NULL;
-    char text[80];
-    if (!token)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which is not an added token of tokenizer.json",
-                       key, glia_json_print(value, text, sizeof text));
-    return token ? token->id : -1;
-}
-
-/* In transformers added_tokens_decoder overrides tokenizer.json. In published models
- * the two agree, so a difference is an error here. */
-static void check_added_decoder(const glia_tokenizer *t, glia_json_reader *r, const char *id,
-                                const json_t *value) {
-    const char *content = json_string_value(json_object_get(value, "content"));
-    const glia_added_token *token = content ? glia_tokenizer_added(t, content) : NULL;
-    const struct {
-        const char *key;
-        bool ours;
-    } flags[] = {{"single_word", token && token->single_word},
-                 {"lstrip", token && token->lstrip},
-                 {"rstrip", token && token->rstrip},
-                 {"normalized", token && token->normalized},
-                 {"special", token && token->special}};
-    if (!token || strtoll(id, NULL, 10) != token->id) {
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                       "added_tokens_decoder.%.20s: \"%.60s\" is not the added token %.20s of tokenizer.json",
-                       id, content ? content : "", id);
-        return;
-    }
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        const json_t *theirs = json_object_get(value, flags[i].key);
-        if (theirs && json_is_true(theirs) != flags[i].ours)
-            glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                           "added_tokens_decoder.%.20s: %s of \"%.60s\" differs from tokenizer.json", id,
-                           flags[i].key, content);
-    }
-}
-
-glia_status glia_tokenizer_config(glia_tokenizer *t, const char *path, glia_err *err) {
-    json_t *root, *value;
-    const char *id;
-    size_t i;
-    glia_status status = glia_json_load(&root, path, 64u << 20, JSON_ALLOW_NUL, err);
-    if (status) return status;
-    glia_json_reader r = {.object = root, .where = path, .err = err};
-    t->bos = named_token(t, &r, json_object_get(root, "bos_token"), "bos_token");
-    t->eos = named_token(t, &r, json_object_get(root, "eos_token"), "eos_token");
-    t->pad = named_token(t, &r, json_object_get(root, "pad_token"), "pad_token");
-    named_token(t, &r, json_object_get(root, "unk_token"), "unk_token");
-    json_array_foreach(json_object_get(root, "additional_special_tokens"), i, value)
-        named_token(t, &r, value, "an element of additional_special_tokens");
-    json_object_foreach(json_object_get(root, "added_tokens_decoder"), id, value)
-        check_added_decoder(t, &r, id, value);
-    if (glia_json_bool(&r, "split_special_tokens", false))
-        glia_json_fail(&r, GLIA_ERR_UNSUPPORTED, "split_special_tokens is true, which Glia does not support");
-    json_decref(root);
-    return r.status;
 }

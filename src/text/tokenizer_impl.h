@@ -20,6 +20,8 @@ struct glia_tokenizer {
     glia_normal_form form[NORMALIZERS_MAX];
     int n_forms;
     glia_pretokenizer pre;
+    bool prefix_space;      /* ByteLevel's add_prefix_space */
+    bool split_special;     /* special tokens in a text are encoded as text */
     bool byte_level;        /* while reading: the pre-tokenizer's last step, ByteLevel, has been read */
     glia_ids before, after; /* ids that the post-processor puts before and after a text's ids */
     size_t longest;
@@ -30,9 +32,16 @@ struct glia_tokenizer {
  * filled t->bpe with the vocabulary and the merges. */
 glia_status glia_tokenizer_components(glia_tokenizer *t, const json_t *rest, const char *where,
                                       glia_err *err);
-/* Read bos, eos and pad from tokenizer_config.json at `path`, and check that it
- * agrees with tokenizer.json about added tokens. */
-glia_status glia_tokenizer_config(glia_tokenizer *t, const char *path, glia_err *err);
+/* Read the special and added tokens that `dir` names outside of tokenizer.json. */
+glia_status glia_tokenizer_special(glia_tokenizer *t, const char *dir, glia_err *err);
+
+/* The id that the tokenizers library gives an added token: a token of the
+ * vocabulary keeps its id; any other gets the highest id so far plus one. */
+int64_t glia_tokenizer_added_id(const glia_tokenizer *t, const char *bytes, size_t len, bool raw);
+/* Set t->longest. */
+void glia_tokenizer_measure(glia_tokenizer *t);
+/* Build the tries from t->added. */
+glia_status glia_tokenizer_index_added(glia_tokenizer *t, glia_err *err);
 
 /* Apply all normalizers to the text and append the result to *out. */
 void glia_tokenizer_normalize(const glia_tokenizer *t, glia_buf *out, const char *text, size_t len);
