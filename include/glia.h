@@ -168,8 +168,8 @@ GLIA_API glia_status glia_inspect_config(char **json, const char *model, const c
 
 /* Pack the weights as `options` say and write them with all else that a model
  * needs to `dir`, which every function here then takes as `model`: loading it maps
- * files and reads nothing. `dir` must be absent, empty or an artifact that holds nothing but what Glia
- * wrote, which is then replaced; it is complete or is not there. A `dir` that is, holds or lies in the
+ * files and compares their hashes. `dir` must be absent, empty or an artifact that holds nothing but what
+ * Glia wrote, which is then replaced; it is complete or is not there. A `dir` that is, holds or lies in the
  * model's directory is refused before anything is written. docs/PARALLEL.md says what it holds and when it is
  * refused. Any thread. */
 GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, const char *dir,
@@ -220,6 +220,14 @@ GLIA_API glia_status glia_render_chat_bytes(const glia_model *m, const char *con
  * handler of a signal that ends the process: another thread that is about to make one waits for the end. Any
  * thread, and the only function that a signal handler may call. The library installs no handler itself. */
 GLIA_API void glia_remove_unfinished(void);
+
+/* Install a handler of SIGBUS, which Linux sends to who reads a mapped file that another program has cut
+ * short, or whose disk fails. Weights are mapped: a checkpoint while it is loaded, an artifact until its
+ * model is freed. With the handler the bytes read as zeros, and the function that loads, or the next step,
+ * fails with GLIA_ERR_IO; without it SIGBUS ends the process. A SIGBUS of anything else goes on to the
+ * handler that was there before. A call while the handler is
+ * installed does nothing. Call it at the beginning, on one thread. */
+GLIA_API void glia_catch_sigbus(void);
 
 /* ---- engine --------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/cpu.h"
 #include "base/file.h"
+#include "base/map.h"
 
 static void test_fail_cuts_at_character(void **state) {
     (void)state;

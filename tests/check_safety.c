@@ -9,7 +9,10 @@
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <sys/mman.h>
 #include <time.h>
+
+#include <glia.h>
 
 #include "base/hash.h"
 
@@ -408,6 +411,179 @@ static void interruptions(void **state) {
     done(&o);
 }
 
+/* ---- files that change while they are mapped ------------------------------------- */
+
+static void cut(const char *path) { assert_int_equal(truncate(path, 8192), 0); }
+static void empty(const char *path) { assert_int_equal(truncate(path, 0), 0); }
+static void overwrite(const char *path) {
+    const int fd = open(path, O_WRONLY);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* Linux counts times of files in ticks */
+    assert_int_equal(pwrite(fd, "\1\2\3\4", 4, 100000), 4);
+    close(fd);
+}
+static void append(const char *path) {
+    const int fd = open(path, O_WRONLY | O_APPEND);
+    assert_int_equal(write(fd, "x", 1), 1);
+    close(fd);
+}
+/* Another file takes the name: the file that is mapped stays as it is. */
+static void replace(const char *path) {
+    char other[700];
+    size_t n;
+    char *bytes = check_read_file(path, &n);
+    memset(bytes, 0xff, n);
+    snprintf(other, sizeof other, "%s.new", path);
+    FILE *f = fopen(other, "wb");
+    fwrite(bytes, 1, n, f);
+    fclose(f);
+    free(bytes);
+    assert_int_equal(rename(other, path), 0);
+}
+
+static const struct {
+    void (*change)(const char *path);
+    const char *words; /* NULL: it does no harm */
+} changes[] = {
+    {cut, " to 8192 bytes while it was in use"},
+    {empty, " to 0 bytes while it was in use"},
+    {overwrite, ": was written while it was in use"},
+    {append, " bytes while it was in use"},
+    {replace, NULL},
+};
+enum { N_CHANGES = sizeof changes / sizeof *changes };
+
+typedef struct {
+    int change;
+    bool done;
+    char path[700];
+} changing;
+
+/* A progress function that changes the file when loading begins. */
+static void change_now(void *user, const char *what, uint64_t part, uint64_t total) {
+    changing *c = user;
+    (void)what, (void)part, (void)total;
+    if (!c->done) changes[c->change].change(c->path);
+    c->done = true;
+}
+
+static void check_change(int change, glia_status status, const glia_err *err, const char *path,
+                         const char *what) {
+    const char *words = changes[change].words;
+    if (!words)
+        CHECK(status == GLIA_OK, "%s: change %d: %s", what, change, err->msg);
+    else
+        CHECK(status == GLIA_ERR_IO && strstr(err->msg, path) && strstr(err->msg, words),
+              "%s: change %d: %d: %s", what, change, status, err->msg);
+}
+
+static const char *artifact_of(const char *source, const glia_options *o, const char *dir) {
+    glia_err err;
+    const char *art = join(dir, "art");
+    if (glia_compile(source, NULL, art, o, &err)) fail_msg("%s", err.msg);
+    return art;
+}
+
+static void changes_while_loading(void **state) {
+    (void)state;
+    glia_catch_sigbus(); /* in place of cmocka's handler, which it installs for each test */
+    for (int c = 0; c < N_CHANGES; c++)
+        for (int compiled = 0; compiled < 2; compiled++) {
+            glia_model *m = NULL;
+            glia_err err = {0};
+            const char *dir = new_dir();
+            changing change = {.change = c};
+            const glia_options o = {.threads = 2, .progress = change_now, .user = &change};
+            const char *model = copied_model(dir, "mod");
+            if (compiled) model = artifact_of(model, &(glia_options){.threads = 1}, dir);
+            snprintf(change.path, sizeof change.path, "%s/%s", model,
+                     compiled ? "weights/tp0_sharded_checkpoint.safetensors" : "model.safetensors");
+            const glia_status status = glia_model_load(&m, model, NULL, &o, &err);
+            CHECK(change.done, "no progress");
+            check_change(c, status, &err, change.path, compiled ? "artifact" : "model");
+            glia_model_free(m);
+        }
+}
+
+static void no_logits(void *user, size_t position, const float *logits) {
+    (void)user, (void)position, (void)logits;
+}
+
+/* A compiled model whose file changes between two steps, of one rank and of two. */
+static void changes_in_use(void **state) {
+    (void)state;
+    static const int32_t ids[] = {5, 7, 30};
+    glia_catch_sigbus();
+    for (int c = 0; c < N_CHANGES; c++)
+        for (int rank = 0; rank < 3; rank++) { /* 0: alone; 1, 2: the first and the second of two */
+            glia_model *m;
+            glia_engine *e;
+            glia_err err = {0};
+            char path[700];
+            const char *dir = new_dir();
+            const glia_options o = {.threads = 1, .tensor_parallel_size = rank ? 2 : 1};
+            const char *art = artifact_of(SOURCE, &o, dir);
+            snprintf(path, sizeof path, "%s/weights/tp%d_sharded_checkpoint.safetensors", art, rank > 1);
+            assert_int_equal(glia_model_load(&m, art, NULL, &o, &err), GLIA_OK);
+            assert_int_equal(glia_engine_create(&e, m, NULL, &err), GLIA_OK);
+            assert_int_equal(glia_engine_score(e, ids, 3, no_logits, NULL, &err), GLIA_OK);
+            changes[c].change(path);
+            check_change(c, glia_engine_score(e, ids, 3, no_logits, NULL, &err), &err, path, "in use");
+            glia_engine_free(e);
+            glia_model_free(m);
+        }
+}
+
+/* The same in the program: a message is answered, the file is cut, and the next message fails in one line. */
+static void cut_in_a_chat(void **state) {
+    (void)state;
+    const char *dir = new_dir(), *art = artifact_of(SOURCE, NULL, dir);
+    char line[1000], *argv[ARGS_MAX], answer[4096];
+    int to[2], from[2], status;
+    snprintf(line, sizeof line, "run %s --greedy -n 4", art);
+    split(line, argv);
+    assert_true(pipe2(to, O_CLOEXEC) == 0 && pipe2(from, O_CLOEXEC) == 0);
+    const int err = file_of("", 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(to[0], 0);
+        dup2(from[1], 1);
+        dup2(err, 2);
+        check_exec((const char *const *)argv);
+    }
+    close(to[0]);
+    close(from[1]);
+    assert_int_equal(write(to[1], "Hi\n", 3), 3);
+    assert_true(read(from[0], answer, sizeof answer) > 0);
+    cut(join(art, "weights/tp0_sharded_checkpoint.safetensors"));
+    assert_int_equal(write(to[1], "Hi\n", 3), 3);
+    close(to[1]);
+    while (read(from[0], answer, sizeof answer) > 0) {
+    }
+    close(from[0]);
+    waitpid(child, &status, 0);
+    char *said = contents(err, NULL);
+    CHECK(decode(status) == 1 && strstr(said, "glia: ") && strstr(said, "8192 bytes while it was in use"),
+          "status %d: %s", decode(status), said);
+    free(said);
+}
+
+/* A SIGBUS of anything else ends the process as before. */
+static void other_sigbus(void **state) {
+    (void)state;
+    int status;
+    const char *path = check_write_file(new_dir(), "a", "x", 1);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int fd = open(path, O_RDONLY);
+        const char *p = mmap(NULL, 8192, PROT_READ, MAP_PRIVATE, fd, 0);
+        signal(SIGBUS, SIG_DFL); /* not cmocka's */
+        glia_catch_sigbus();
+        _exit(((volatile const char *)p)[4096] * 0);
+    }
+    waitpid(child, &status, 0);
+    CHECK(decode(status) == 1000 + SIGBUS, "status %d", decode(status));
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
     find_program();
@@ -419,6 +595,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(compile_beside_others),
         cmocka_unit_test(score_again),
         cmocka_unit_test(interruptions),
+        cmocka_unit_test(other_sigbus),
+        cmocka_unit_test(changes_while_loading),
+        cmocka_unit_test(changes_in_use),
+        cmocka_unit_test(cut_in_a_chat),
     };
     return check_run_group("safety", tests);
 }

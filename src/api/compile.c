@@ -3,7 +3,7 @@
  * The weights of a rank are loaded from the model and written as they are in
  * memory. Ranks are compiled one after the other, so a large model needs the memory
  * of one rank. config.json is written last: without it the directory is no model.
- * Then the loader maps every rank's file again and compares every hash. */
+ * Then every rank's file is loaded, which compares every hash. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -173,9 +173,8 @@ static glia_status verify_rank(compiling *c, const glia_parallel *p, glia_err *e
     const glia_weights_options options = weights_options(c, p);
     glia_status status = glia_weights_load(&w, c->out.temp, &c->m.config, &options, err);
     if (status) return status;
-    status = glia_artifact_verify(w, c->out.temp, c->team, err);
     glia_weights_free(w);
-    return status;
+    return GLIA_OK;
 }
 
 typedef glia_status rank_fn(compiling *c, const glia_parallel *p, glia_err *err);

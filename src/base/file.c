@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,9 +94,9 @@ bool glia_name_exists(const char *path) {
 
 /* ---- reading ------------------------------------------------------------------- */
 
-/* Opening a FIFO to read it would wait for a writer, hence O_NONBLOCK, which regular files ignore. */
-static glia_status open_regular(int *fd, size_t *len, const char *path, glia_err *err) {
+glia_status glia_file_open(int *fd, size_t *len, const char *path, glia_err *err) {
     struct stat info;
+    /* opening a FIFO would wait for a writer without O_NONBLOCK, which regular files ignore */
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (*fd < 0) return fail_path(err, path, strerror(errno));
     glia_status status;
@@ -108,37 +107,6 @@ static glia_status open_regular(int *fd, size_t *len, const char *path, glia_err
     if (status) close(*fd);
     *len = (size_t)info.st_size;
     return status;
-}
-
-glia_status glia_map_open(glia_map *m, const char *path, glia_err *err) {
-    int fd;
-    memset(m, 0, sizeof *m);
-    const glia_status status = open_regular(&fd, &m->len, path, err);
-    if (status) return status;
-    if (m->len > 0) { /* mmap refuses length 0 */
-        void *p = mmap(NULL, m->len, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
-            const int why = errno;
-            close(fd);
-            memset(m, 0, sizeof *m);
-            return glia_fail(err, GLIA_ERR_IO, "%s: cannot map: %s", path, strerror(why));
-        }
-        m->data = p;
-    }
-    close(fd); /* the mapping outlives the descriptor */
-    return GLIA_OK;
-}
-
-void glia_map_close(glia_map *m) {
-    if (m->data) munmap((void *)(uintptr_t)m->data, m->len);
-    memset(m, 0, sizeof *m);
-}
-
-void glia_map_drop(const glia_map *m, size_t from, size_t n) {
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    const size_t first = (from + page - 1) / page * page, last = (from + n) / page * page;
-    if (m->data && first < last && last <= m->len)
-        madvise((void *)(uintptr_t)(m->data + first), last - first, MADV_DONTNEED);
 }
 
 glia_status glia_read_all(char **text, size_t *len, int fd, const char *name, size_t max_bytes,
@@ -174,7 +142,7 @@ glia_status glia_read_file(char **text, size_t *len, const char *path, size_t ma
     size_t size;
     *text = NULL;
     *len = 0;
-    glia_status status = open_regular(&fd, &size, path, err);
+    glia_status status = glia_file_open(&fd, &size, path, err);
     if (status) return status;
     if (size > max_bytes)
         status = glia_fail(err, GLIA_ERR_LIMIT, "%s: %zu bytes, limit is %zu", path, size, max_bytes);

@@ -1,4 +1,4 @@
-/* file.h - map a file, read a whole file, join paths. Any thread may call these functions. */
+/* file.h - find and read files, join paths. Any thread may call these functions. */
 #ifndef GLIA_BASE_FILE_H
 #define GLIA_BASE_FILE_H
 
@@ -7,19 +7,9 @@
 
 #include "base/err.h"
 
-typedef struct {
-    const unsigned char *data; /* NULL for an empty file */
-    size_t len;
-} glia_map;
-
-/* Map `path` for reading. On success the caller must glia_map_close(); on failure
- * *m is zeroed. Errors: GLIA_ERR_IO with the path and the reason, also for a
- * directory. */
-glia_status glia_map_open(glia_map *m, const char *path, glia_err *err);
-void glia_map_close(glia_map *m);
-/* Tell Linux that bytes [from, from + n) were read for the last time, so that they
- * stop counting as resident. Applies to whole pages inside the range. */
-void glia_map_drop(const glia_map *m, size_t from, size_t n);
+/* Open the regular file `path` for reading. The caller closes *fd. *len: its bytes.
+ * Errors: GLIA_ERR_IO; the message names a link and its target. */
+glia_status glia_file_open(int *fd, size_t *len, const char *path, glia_err *err);
 
 /* Read a whole file into *text, NUL-terminated, which the caller frees with free().
  * Errors: GLIA_ERR_IO, also for what is not a regular file; GLIA_ERR_NOMEM; GLIA_ERR_LIMIT for more than

@@ -81,6 +81,7 @@ int main(int argc, char **argv) {
     open_standard_files();
     keep_first_error(&why);
     handle_signals();
+    glia_catch_sigbus();
     if (argc < 2)
         status = cli_usage("a command is missing; 'glia --help' lists them");
     else if (strcmp(argv[1], "--version") == 0)

@@ -173,12 +173,19 @@ static void gather_logits(glia_rank *r, int i) {
     glia_comm_gather(r->config.world, 0, out, glia_decoder_logits(r->decoder, i), &g, 0);
 }
 
+/* Fail this step, on all ranks, if the weights changed under it. */
+static void check_weights(glia_rank *r) {
+    if (!r->changed.status && glia_weights_check(r->config.weights, &r->changed) && r->config.world)
+        glia_comm_fail(r->config.world, r->changed.msg);
+}
+
 static void step(glia_rank *r, glia_order *o) {
     o->batch.n_seqs = r->config.limits.batch + 1;
     o->batch.max_blocks = r->max_blocks;
     o->batch.block_table = r->table;
     keep_uses(r, o);
     glia_decoder_step(r->decoder, &o->batch);
+    check_weights(r);
     if (!r->config.world) return;
     if (r->n_logits == 1)
         find(r, 0, &r->sampler[0]);
@@ -229,7 +236,8 @@ static bool obey(glia_rank *r, const int32_t *w) {
 glia_status glia_rank_lead(glia_rank *r, glia_err *err) {
     const int32_t *w = broadcast(r);
     if (w) obey(r, w);
-    return r->config.world ? glia_comm_check(r->config.world, err) : GLIA_OK;
+    if (r->config.world) return glia_comm_check(r->config.world, err);
+    return r->changed.status ? glia_fail(err, r->changed.status, "%s", r->changed.msg) : GLIA_OK;
 }
 
 glia_status glia_rank_follow(glia_rank *r, glia_err *err) {

@@ -37,6 +37,7 @@ typedef struct {
     int32_t *order[2];  /* two buffers alternate: other ranks may still read the last order */
     size_t order_first; /* words of the first broadcast */
     unsigned n_orders;
+    glia_err changed;      /* why results are not to be trusted; status 0: they are */
     glia_sampler *sampler; /* [threads] */
     char *found;           /* in the area: this rank's glia_shard_top of each row, one behind the other */
     char *gathered;        /* on the leader: every rank's `found` */

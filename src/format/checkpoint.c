@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "format/json.h"
 
 enum { INDEX_MAX = 256 << 20 };
@@ -167,6 +168,12 @@ glia_status glia_checkpoint_open(glia_checkpoint *c, const char *dir, glia_err *
         status = fail_absent(dir, err);
     }
     if (status) glia_checkpoint_close(c);
+    return status;
+}
+
+glia_status glia_checkpoint_check(const glia_checkpoint *c, glia_err *err) {
+    glia_status status = GLIA_OK;
+    for (int f = 0; !status && f < c->n_files; f++) status = glia_map_check(&c->file[f].map, err);
     return status;
 }
 

@@ -28,6 +28,10 @@ typedef struct {
 glia_status glia_checkpoint_open(glia_checkpoint *c, const char *dir, glia_err *err);
 void glia_checkpoint_close(glia_checkpoint *c);
 
+/* Fail if a file has changed since it was opened, so that what was read of it may be wrong.
+ * Errors: GLIA_ERR_IO, as of glia_map_check(). */
+glia_status glia_checkpoint_check(const glia_checkpoint *c, glia_err *err);
+
 /* The tensor stored under `name`, NULL if there is none. The view is an element
  * of c->tensor, so its index is `view - c->tensor`. */
 const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const char *name);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "format/json.h"
 
 enum { LENGTH_BYTES = 8 };
@@ -278,6 +279,8 @@ glia_status glia_safetensors_open(glia_safetensors *st, const char *path, glia_e
     if (status) return status;
     st->map = map;
     status = parse(st, map.data, map.len, path, err);
+    const glia_status changed = glia_map_check(&map, err); /* the reason of whatever was wrong */
+    if (changed) status = changed;
     if (status) glia_safetensors_close(st);
     return status;
 }

@@ -14,7 +14,7 @@
 
 #include <jansson.h>
 
-#include "base/file.h"
+#include "base/map.h"
 
 enum { GLIA_TENSOR_DIMS_MAX = 8, GLIA_SAFETENSORS_HEADER_MAX = 100000000 };
 

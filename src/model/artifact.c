@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "format/checkpoint.h"
 #include "model/fused.h"
@@ -197,8 +198,9 @@ glia_status glia_source_hash(uint64_t *hash, const char *dir, glia_team *team, g
         glia_checkpoint_drop(&c, t);
     }
     free(pieces);
+    status = glia_checkpoint_check(&c, err);
     glia_checkpoint_close(&c);
-    return GLIA_OK;
+    return status;
 }
 
 glia_status glia_config_hash(char hex[GLIA_HASH_HEX], const char *dir, glia_err *err) {
@@ -467,6 +469,26 @@ static void fault_in(void *arg, int thread) {
     }
 }
 
+/* Compare all bytes of mapped weights with their hashes. */
+static glia_status verify(const glia_weights *w, const glia_weights_options *options, glia_err *err) {
+    const glia_safetensors *file = &w->artifact;
+    const size_t n = file->n - 1;
+    glia_status status = GLIA_OK;
+    piece *pieces = calloc(n, sizeof *pieces);
+    if (!pieces) return glia_fail_nomem(err, n * sizeof *pieces, "hashes");
+    for (size_t i = 0; i < n; i++)
+        pieces[i] = (piece){.at = file->tensor[i].data, .bytes = file->tensor[i].bytes};
+    hash_all(pieces, n, options->team);
+    for (size_t i = 0; !status && i < n; i++)
+        if (pieces[i].hash != stored_hash(file, i))
+            status =
+                glia_fail(err, GLIA_ERR_FORMAT, "%s: tensor %s does not match its hash; the file is damaged",
+                          glia_map_path(&file->map), file->tensor[i].name);
+    free(pieces);
+    const glia_status changed = glia_map_check(&file->map, err);
+    return changed ? changed : status;
+}
+
 glia_status glia_artifact_check(const glia_weights *w, const char *dir, const glia_weights_options *options,
                                 glia_err *err) {
     tensor_list l;
@@ -477,24 +499,7 @@ glia_status glia_artifact_check(const glia_weights *w, const char *dir, const gl
     for (size_t i = 0; !status && i <= l.n; i++)
         status = check_tensor(&w->artifact.tensor[i], &l.spec[i], dir, w->parallel.rank, err);
     list_free(&l);
-    if (!status) glia_team_run(options->team, fault_in, &(faulting){w, options});
-    return status;
-}
-
-glia_status glia_artifact_verify(const glia_weights *w, const char *dir, glia_team *team, glia_err *err) {
-    const glia_safetensors *file = &w->artifact;
-    const size_t n = file->n - 1;
-    glia_status status = GLIA_OK;
-    piece *pieces = calloc(n, sizeof *pieces);
-    if (!pieces) return glia_fail_nomem(err, n * sizeof *pieces, "hashes");
-    for (size_t i = 0; i < n; i++)
-        pieces[i] = (piece){.at = file->tensor[i].data, .bytes = file->tensor[i].bytes};
-    hash_all(pieces, n, team);
-    for (size_t i = 0; !status && i < n; i++)
-        if (pieces[i].hash != stored_hash(file, i))
-            status = glia_fail(err, GLIA_ERR_FORMAT,
-                               "%s, rank %d: tensor %s does not match its hash; the file is damaged", dir,
-                               w->parallel.rank, file->tensor[i].name);
-    free(pieces);
-    return status;
+    if (status) return status;
+    glia_team_run(options->team, fault_in, &(faulting){w, options});
+    return verify(w, options, err);
 }

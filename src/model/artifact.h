@@ -41,18 +41,14 @@ glia_status glia_artifact_write(const glia_weights *w, const char *config_dir, u
 
 /* Load in two steps: glia_artifact_map() maps the rank's file of the artifact `dir` as the memory of w->plan,
  * to which all regions are added. After the caller has bound w to the plan, glia_artifact_check() compares
- * each tensor with what w expects at its address, and maps all pages with the threads of options->team.
- * Errors: GLIA_ERR_IO           no file for this rank
- *         GLIA_ERR_FORMAT       a damaged file, or another program's
+ * each tensor with what w expects at its address, maps all pages with the threads of options->team, and
+ * compares all bytes with their hashes. Errors: GLIA_ERR_IO           no file for this rank, or it changes
+ * while it is read GLIA_ERR_FORMAT       a damaged file (the message has the tensor), or another program's
  *         GLIA_ERR_UNSUPPORTED  another layout, or made from another config.json
  *         GLIA_ERR_ARGUMENT     made for other options than `options`; both values are named */
 glia_status glia_artifact_map(glia_weights *w, const char *dir, const glia_weights_options *options,
                               glia_err *err);
 glia_status glia_artifact_check(const glia_weights *w, const char *dir, const glia_weights_options *options,
                                 glia_err *err);
-
-/* Compare all bytes of mapped weights with their hashes.
- * Errors: GLIA_ERR_FORMAT names the damaged tensor; GLIA_ERR_NOMEM. */
-glia_status glia_artifact_verify(const glia_weights *w, const char *dir, glia_team *team, glia_err *err);
 
 #endif

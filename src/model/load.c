@@ -279,6 +279,8 @@ glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weigh
     if (!status) status = open_source(&l, dir, err);
     if (!status) status = make_jobs(&l, err);
     if (!status) status = pack_jobs(&l, dir, err);
+    const glia_status changed = l.source ? l.source->check(l.source, err) : GLIA_OK;
+    if (changed) status = changed;
     if (l.source) l.source->close(l.source);
     if (l.device) w->device->close(l.device);
     free(l.job);

@@ -38,8 +38,8 @@ typedef struct {
     const void *numbers; /* [cols] of the format's dtype, at any address */
 } glia_stored_row;
 
-/* A source. Any thread may call `format`, `read` and `name` at any time; `drop` and `close` are for one
- * thread. */
+/* A source. Any thread may call `format`, `read` and `name` at any time; `drop`, `check` and `close` are for
+ * one thread. */
 typedef struct glia_row_source glia_row_source;
 struct glia_row_source {
     const char *progress; /* what reading it is called: "loading weights" */
@@ -54,6 +54,8 @@ struct glia_row_source {
     const char *(*name)(const glia_row_source *s, glia_weight_ref w);
     /* The weight is not read again soon: its pages may stop counting as resident. */
     void (*drop)(const glia_row_source *s, glia_weight_ref w);
+    /* Was all that was read right? GLIA_ERR_IO: a file has changed meanwhile. */
+    glia_status (*check)(const glia_row_source *s, glia_err *err);
     void (*close)(glia_row_source *s);
 };
 

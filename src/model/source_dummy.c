@@ -47,6 +47,11 @@ static const char *name(const glia_row_source *s, glia_weight_ref w) {
 
 static void drop(const glia_row_source *s, glia_weight_ref w) { (void)s, (void)w; }
 
+static glia_status check(const glia_row_source *s, glia_err *err) {
+    (void)s, (void)err;
+    return GLIA_OK;
+}
+
 static void close_dummy(glia_row_source *s) { free(s); }
 
 glia_status glia_source_dummy(glia_row_source **out, const glia_model_spec *spec,
@@ -55,7 +60,7 @@ glia_status glia_source_dummy(glia_row_source **out, const glia_model_spec *spec
     *out = NULL;
     if (!d) return glia_fail_nomem(err, sizeof *d, "the loader");
     *d = (dummy){
-        .base = {"making weights", format, read_row, name, drop, close_dummy},
+        .base = {"making weights", format, read_row, name, drop, check, close_dummy},
         .spec = spec,
         .config = config,
         .seed = seed,

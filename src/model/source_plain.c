@@ -126,6 +126,10 @@ static void drop(const glia_row_source *s, glia_weight_ref w) {
     glia_checkpoint_drop(&((const plain *)s)->checkpoint, find(s, w)->tensor);
 }
 
+static glia_status check(const glia_row_source *s, glia_err *err) {
+    return glia_checkpoint_check(&((const plain *)s)->checkpoint, err);
+}
+
 static void close_plain(glia_row_source *s) {
     plain *p = (plain *)s;
     glia_checkpoint_close(&p->checkpoint);
@@ -138,7 +142,7 @@ glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia
     plain *p = calloc(1, sizeof *p);
     *out = NULL;
     if (!p) return glia_fail_nomem(err, sizeof *p, "the loader");
-    p->base = (glia_row_source){"loading weights", format, read_row, name, drop, close_plain};
+    p->base = (glia_row_source){"loading weights", format, read_row, name, drop, check, close_plain};
     p->dir = dir;
     p->spec = spec;
     p->config = config;

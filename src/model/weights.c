@@ -186,6 +186,10 @@ uint64_t glia_weights_matrix_bytes(const glia_weights *w) {
     return sum;
 }
 
+glia_status glia_weights_check(const glia_weights *w, glia_err *err) {
+    return glia_map_check(&w->artifact.map, err);
+}
+
 void glia_weights_free(glia_weights *w) {
     if (!w) return;
     if (w->artifact.map.data)

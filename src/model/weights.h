@@ -88,6 +88,9 @@ typedef struct {
  * device cannot multiply, or a weight to quantise that is NaN or infinite; GLIA_ERR_NOMEM. */
 glia_status glia_weights_load(glia_weights **out, const char *dir, const glia_model_config *config,
                               const glia_weights_options *options, glia_err *err);
+/* Fail if the file that the weights are mapped from has changed since it was loaded, so that results of now
+ * may be wrong. Allocates nothing. Errors: GLIA_ERR_IO. */
+glia_status glia_weights_check(const glia_weights *w, glia_err *err);
 void glia_weights_free(glia_weights *w);
 
 #endif
