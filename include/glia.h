@@ -277,9 +277,9 @@ typedef struct {
     bool raw_text; /* leave <think>, </think> and what is between them in the text */
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
-    const char
-        *unsupported; /* NULL: nothing. glia_sampling_defaults() sets it if generation_config.json asks
-                       * for what Glia does not have; then no request is accepted. Owned by the model. */
+    /* glia_sampling_defaults() sets these if generation_config.json asks for what Glia does not have; then a
+     * request is refused, the second one only with do_sample. NULL: nothing. Owned by the model. */
+    const char *unsupported, *unsupported_sampling;
 } glia_sampling;
 /* Any thread. */
 GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s);

@@ -352,7 +352,30 @@ static void test_defaults(void **state) {
     glia_sampling_defaults(m, &s);
     assert_true(s.do_sample && s.temperature == 0.6f && s.top_k == 20 && s.top_p == 0.95f);
     assert_true(s.min_p == 0.125f && s.typical_p == 1 && s.repetition_penalty == 1.5f && s.max_tokens == 77);
+    assert_true(!s.unsupported && !s.unsupported_sampling);
     glia_model_free(m);
+
+    /* What Glia does not have is refused when a request needs it, and not before. */
+    const char beams[] = "{\"num_beams\":4,\"epsilon_cutoff\":0.1}", epsilon[] = "{\"epsilon_cutoff\":0.1}";
+    const int32_t prompt[] = {1, 2};
+    for (int i = 0; i < 2; i++) {
+        glia_engine *e;
+        check_write_file(dir, "generation_config.json", i ? epsilon : beams, strlen(i ? epsilon : beams));
+        if (glia_model_load(&m, dir, NULL, &(glia_options){.dummy = true}, &err)) fail_msg("%s", err.msg);
+        glia_sampling_defaults(m, &s);
+        s.max_tokens = 1;
+        if (glia_engine_create(&e, m, NULL, &err)) fail_msg("%s", err.msg);
+        for (int sample = 0; sample < 2; sample++) {
+            s.do_sample = sample;
+            const bool refused = !i || sample;
+            assert_int_equal(glia_engine_submit(e, prompt, 2, &s, NULL, NULL, NULL, &err),
+                             refused ? GLIA_ERR_UNSUPPORTED : GLIA_OK);
+            if (refused)
+                expect_message(&err, i ? "epsilon_cutoff is 0.1, which" : "num_beams is 4, which Glia does");
+        }
+        glia_engine_free(e);
+        glia_model_free(m);
+    }
 }
 
 /* ---- neuron_config.json ------------------------------------------------------ */

@@ -166,6 +166,7 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
         .min_tokens = g->min_new_tokens,
         .logprobs = -1,
         .unsupported = g->unsupported.status ? g->unsupported.msg : NULL,
+        .unsupported_sampling = g->unsupported_sampling.status ? g->unsupported_sampling.msg : NULL,
     };
     const glia_neuron_config *n = &m->neuron;
     if (n->key[NEURON_DO_SAMPLE]) s->do_sample = n->number[NEURON_DO_SAMPLE] != 0;

@@ -21,7 +21,8 @@ static glia_status check(const glia_request_rules *c, const int32_t *ids, size_t
         if (ids[i] < 0 || ids[i] >= vocab)
             return glia_fail(err, GLIA_ERR_ARGUMENT, "token %zu of the prompt is %d, the vocabulary has %d",
                              i, ids[i], vocab);
-    if (s->unsupported) return glia_fail(err, GLIA_ERR_UNSUPPORTED, "%s", s->unsupported);
+    const char *unsupported = s->unsupported || !s->do_sample ? s->unsupported : s->unsupported_sampling;
+    if (unsupported) return glia_fail(err, GLIA_ERR_UNSUPPORTED, "%s", unsupported);
     if (s->n_stop && !c->tokenizer)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "stop strings need a tokenizer, this model has none");
     const glia_status status = glia_sampling_check(s, vocab, err);

@@ -124,8 +124,8 @@ static const glia_json_key known_keys[] = {
     {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"is_llama_config", NAN}, {"router_aux_loss_coef", NAN},
     {"output_router_logits", NAN}, {"prefix", NAN}, {"tf_legacy_loss", NAN}, {"decoder_start_token_id", NAN},
     {"experts_implementation", NAN}, {"tie_last_hidden_states", NAN}, {"transformers_weights", NAN},
-    /* how to generate, which version 4 wrote here and version 5 does not read here */
-    {"bad_words_ids", NAN}, {"begin_suppress_tokens", NAN}, {"diversity_penalty", NAN}, {"do_sample", NAN},
+    /* how to generate; see generation.h */
+    {"max_new_tokens", NAN}, {"min_new_tokens", NAN}, {"min_p", NAN}, {"bad_words_ids", NAN}, {"begin_suppress_tokens", NAN}, {"diversity_penalty", NAN}, {"do_sample", NAN},
     {"early_stopping", NAN}, {"encoder_no_repeat_ngram_size", NAN}, {"epsilon_cutoff", NAN}, {"eta_cutoff", NAN},
     {"exponential_decay_length_penalty", NAN}, {"forced_bos_token_id", NAN}, {"forced_eos_token_id", NAN},
     {"length_penalty", NAN}, {"max_length", NAN}, {"min_length", NAN}, {"no_repeat_ngram_size", NAN},
@@ -253,10 +253,8 @@ static void read_ids(glia_json_reader *r, glia_model_config *c, const family *f)
     const bool has_eos = json_object_get(r->object, "eos_token_id") != NULL;
     c->eos.n = glia_json_ids(r, "eos_token_id", c->eos.id, GLIA_TOKEN_IDS_MAX);
     if (!has_eos && f->eos >= 0) c->eos = (glia_token_ids){1, {f->eos}};
-    c->bos =
-        (int32_t)glia_json_int(r, "bos_token_id", is_null(r, "bos_token_id") ? -1 : f->bos, -1, INT32_MAX);
-    c->pad =
-        (int32_t)glia_json_int(r, "pad_token_id", is_null(r, "pad_token_id") ? -1 : f->pad, -1, INT32_MAX);
+    c->bos = glia_json_id(r, "bos_token_id", f->bos);
+    c->pad = glia_json_id(r, "pad_token_id", f->pad);
 }
 
 /* A 1 in `no_rope_layers` means that the layer DOES rotate. */

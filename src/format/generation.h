@@ -1,9 +1,10 @@
 /* generation.h - generation_config.json: default sampling parameters of a model.
  *
- * Values mean what they mean in transformers 4. An absent key has transformers'
- * default (top_k is 50). A key that is null turns its filter off. A key that would
- * change an answer and that Glia does not have is recorded in `unsupported`: such a
- * file is fine for all that does not generate.
+ * Values mean what they mean in transformers 5. A key that is absent or null has
+ * transformers' default (top_k is 50). A key that would change an answer and that
+ * Glia does not have is recorded in `unsupported`: such a file is fine for all that
+ * does not generate. Without generation_config.json, the same keys of config.json
+ * count.
  * Source: transformers generation/configuration_utils.py and utils.py. */
 #ifndef GLIA_FORMAT_GENERATION_H
 #define GLIA_FORMAT_GENERATION_H
@@ -37,13 +38,15 @@ typedef struct {
     int max_new_tokens;        /* 0: no limit stated */
     int max_length;            /* prompt included; 20 if absent, as in transformers: check `given` */
     int min_new_tokens, min_length;
-    glia_token_ids eos;   /* n = 0: not given; use config.json's */
-    int32_t bos, pad;     /* -1: not given */
-    glia_err unsupported; /* names the first such key and its value; zeroed: there is none */
+    glia_token_ids eos;            /* n = 0: not given; use config.json's */
+    int32_t bos, pad;              /* -1: not given */
+    glia_err unsupported;          /* names the first such key and its value; zeroed: there is none */
+    glia_err unsupported_sampling; /* the same for keys that matter only with do_sample */
+    bool from_model_config;        /* the values are config.json's */
 } glia_generation_config;
 
-/* Read DIR/generation_config.json. Without such a file, *g gets the defaults and
- * the call succeeds. `warning` may be NULL. *g owns nothing. On failure *g holds
+/* Read DIR/generation_config.json, else DIR/config.json. Without both, *g gets the
+ * defaults and the call succeeds. `warning` may be NULL. *g owns nothing. On failure *g holds
  * the defaults.
  * Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT (not JSON, wrong type, out of range),
  * GLIA_ERR_LIMIT. */

@@ -328,31 +328,33 @@ const json_t *glia_json_object(glia_json_reader *r, const char *key) {
     return json_is_object(v) ? v : NULL;
 }
 
+/* The value as a token id; -1: it is none. */
+static int32_t id_of(const json_t *value) {
+    const json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    return id < 0 || id > INT32_MAX ? -1 : (int32_t)id;
+}
+
 int glia_json_ids(glia_json_reader *r, const char *key, int32_t *ids, int max) {
     const json_t *v = member(r, key);
-    if (!v) return 0;
-    const size_t n = json_is_array(v) ? json_array_size(v) : 1;
-    if (n > (size_t)max) {
-        glia_json_fail(r, GLIA_ERR_LIMIT, "%s: %zu ids, limit is %d", key, n, max);
-        return 0;
-    }
-    for (size_t i = 0; i < n; i++) {
+    const size_t n = !v ? 0 : json_is_array(v) ? json_array_size(v) : 1;
+    int kept = 0;
+    for (size_t i = 0; i < n && !r->status; i++) {
         const json_t *id = json_is_array(v) ? json_array_get(v, i) : v;
-        if (!json_is_integer(id)) {
+        double number;
+        if (!glia_json_number(id, &number) || number != floor(number))
             fail_type(r, key, json_is_array(v) ? "an array of integers" : "an integer or an array of them",
                       id);
-            return 0;
-        }
-        const json_int_t value = json_integer_value(id);
-        if (value == -1 && !json_is_array(v)) return 0;
-        if (value < 0 || value > INT32_MAX) {
-            glia_json_fail(r, GLIA_ERR_FORMAT, "%s: expected ids from 0 to %d, found %lld", key, INT32_MAX,
-                           (long long)value);
-            return 0;
-        }
-        ids[i] = (int32_t)value;
+        else if (id_of(id) >= 0 && kept == max)
+            glia_json_fail(r, GLIA_ERR_LIMIT, "%s: %zu ids, limit is %d", key, n, max);
+        else if (id_of(id) >= 0)
+            ids[kept++] = id_of(id);
     }
-    return (int)n;
+    return r->status ? 0 : kept;
+}
+
+int32_t glia_json_id(const glia_json_reader *r, const char *key, int32_t fallback) {
+    const json_t *v = json_object_get(r->object, key);
+    return v ? id_of(v) : fallback;
 }
 
 void glia_json_unknown(glia_json_unknown_keys *u, const char *key) {
@@ -369,19 +371,25 @@ void glia_json_warn_unknown(const glia_json_reader *r, const glia_json_unknown_k
         glia_json_warn(r, u->n == 1 ? "unknown key %s is ignored" : "unknown keys %s are ignored", u->names);
 }
 
+void glia_json_check_values(glia_json_reader *r, const glia_json_key *table) {
+    for (const glia_json_key *row = table; row->key; row++) {
+        char text[80];
+        const json_t *value = json_object_get(r->object, row->key);
+        if (value && !isnan(row->neutral) && !glia_json_is_neutral(value, row->neutral))
+            glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which Glia does not support", row->key,
+                           glia_json_print(value, text, sizeof text));
+    }
+}
+
 void glia_json_check_keys(glia_json_reader *r, const glia_json_key *table) {
     const char *key;
     json_t *value;
-    char text[80];
     glia_json_unknown_keys unknown = {0};
     json_object_foreach((json_t *)(uintptr_t)r->object, key, value) {
         const glia_json_key *row = table;
         while (row->key && strcmp(row->key, key) != 0) row++;
-        if (!row->key)
-            glia_json_unknown(&unknown, key);
-        else if (!isnan(row->neutral) && !glia_json_is_neutral(value, row->neutral))
-            glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s, which Glia does not support", key,
-                           glia_json_print(value, text, sizeof text));
+        if (!row->key) glia_json_unknown(&unknown, key);
     }
+    glia_json_check_values(r, table);
     glia_json_warn_unknown(r, &unknown);
 }

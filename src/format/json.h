@@ -48,10 +48,13 @@ const char *glia_json_string(glia_json_reader *r, const char *key);
 const json_t *glia_json_array(glia_json_reader *r, const char *key);
 const json_t *glia_json_object(glia_json_reader *r, const char *key);
 
-/* Read token ids: one integer or an array of integers. An absent key, null and
- * the integer -1 give no ids. Returns the number of ids; more than `max` is
- * GLIA_ERR_LIMIT. */
+/* Read token ids: one integer or an array of integers. An absent key and null give no
+ * ids. An integer that is no id, such as -1, is left out: no token has it. Returns the
+ * number of ids; more than `max` is GLIA_ERR_LIMIT. */
 int glia_json_ids(glia_json_reader *r, const char *key, int32_t *ids, int max);
+/* Read an id that no answer depends on: `fallback` if the key is absent, -1 if its value
+ * is no id. Cannot fail. */
+int32_t glia_json_id(const glia_json_reader *r, const char *key, int32_t fallback);
 
 /* True if the value is a number; *number may then be infinite or NaN. */
 bool glia_json_number(const json_t *value, double *number);
@@ -62,8 +65,10 @@ typedef struct {
     double neutral;  /* see glia_json_is_neutral(); NAN: every value is allowed */
 } glia_json_key;
 
-/* Compare every member with `table`. A value that is not neutral is
- * GLIA_ERR_UNSUPPORTED. One warning names the unknown keys. */
+/* Compare the members that are in `table`. A value that is not neutral is
+ * GLIA_ERR_UNSUPPORTED. */
+void glia_json_check_values(glia_json_reader *r, const glia_json_key *table);
+/* The same, and one warning names the keys that are not in `table`. */
 void glia_json_check_keys(glia_json_reader *r, const glia_json_key *table);
 
 /* Unknown keys of one object, for one warning that names the first few. A key that
