@@ -51,8 +51,12 @@ static void test_options(void **state) {
         {{0}, {.sequence_length = 501}, "sequence_length is 501, expected 2 to 500"},
         {{0}, {.sequence_length = 1}, "sequence_length is 1, expected 2 to 500"},
         {{0}, {.prefill_chunk_size = 1 << 20}, "prefill_chunk_size is 1048576, expected 1 to 65536"},
-        {{0}, {.block_size = 24}, "block_size is 24, expected a multiple of 32"},
-        {{0}, {.block_size = -32}, "block_size is -32, expected 1 to 4096"},
+        {{0}, {.block_size = 24}, "block_size is 24, expected a multiple of 32 up to 4096"},
+        {{0}, {.block_size = -32}, "block_size is -32, expected a multiple of 32 up to 4096"},
+        {{0}, {.block_size = 8192}, "block_size is 8192, expected a multiple of 32 up to 4096"},
+        {{0},
+         {.sequence_length_needed = 501},
+         "prompt and output have 501 tokens together, the model takes at most 500"},
         {{.tensor_parallel_size = 65}, {0}, "tensor_parallel_size is 65, expected 1 to 64"},
         {{.tensor_parallel_size = -1}, {0}, "tensor_parallel_size is -1, expected 1 to 64"},
         {{.tensor_parallel_size = 4, .context_parallel_size = 3},
@@ -540,6 +544,62 @@ static void test_parallel_settings(void **state) {
     json_decref(flag);
 }
 
+static const glia_engine_options one_at_a_time = {.batch_size = 1};
+static const struct {
+    const char *text;
+    glia_options o;
+    glia_status status;
+    const char *msg;
+} neuron_rows[] = {
+    {"{\"batch_size\":5000}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: batch_size is 5000, expected 1 to 4096"},
+    {"{\"max_batch_size\":5000}", {.engine = &one_at_a_time}, GLIA_OK, ""},
+    {"{\"seq_len\":501}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: seq_len is 501, expected 2 to 500"},
+    {"{\"is_block_kv_layout\":true,\"pa_block_size\":24}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: pa_block_size is 24, expected a multiple of 32"},
+    {"{\"pa_block_size\":24}", {0}, GLIA_OK, ""},
+    {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_head\"]}", {0}, GLIA_OK, ""},
+    {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: modules_to_not_convert: 'lm_foot' names no module"},
+    {"{\"quantized\":true,\"modules_to_not_convert\":[\"k_proj\"]}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: modules_to_not_convert names a part of a product"},
+    {"{\"quantized\":true}", {.modules_to_not_convert = "lm_foot"}, GLIA_ERR_ARGUMENT, "lm_foot"},
+    {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}",
+     {.modules_to_not_convert = "mlp"},
+     GLIA_OK,
+     ""},
+    {"{\"tp_degree\":65}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: tp_degree is 65, expected 1 to 64"},
+    {"{\"tp_degree\":65}", {.tensor_parallel_size = 1}, GLIA_OK, ""},
+    {"{\"tp_degree\":6,\"cp_degree\":4}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: cp_degree is 4, which does not divide tensor_parallel_size 6"},
+    {"{\"tp_degree\":2,\"cp_degree\":2}", {0}, GLIA_OK, ""},
+    {"{\"tp_degree\":16,\"cp_degree\":16}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: cp_degree is 16, expected 1 to 8"},
+    {"{\"flash_decoding_enabled\":true}", {0}, GLIA_OK, ""},
+    {"{\"flash_decoding_enabled\":true,\"pa_block_size\":128,\"is_block_kv_layout\":true}",
+     {0},
+     GLIA_ERR_FORMAT,
+     "neuron_config.json: pa_block_size is 128, expected 32 or 64 with flash decoding"},
+    {"{\"flash_decoding_enabled\":true}", {.flash_decoding = GLIA_SWITCH_OFF}, GLIA_OK, ""},
+    {"{\"lora_config\":{}}",
+     {0},
+     GLIA_ERR_UNSUPPORTED,
+     "neuron_config.json: lora_config is {}, which would change the result"},
+    {"{", {0}, GLIA_ERR_FORMAT, "neuron_config.json: line 1"},
+};
+
 static void test_neuron_config_counts(void **state) {
     (void)state;
     glia_model *m;
@@ -563,60 +623,13 @@ static void test_neuron_config_counts(void **state) {
     assert_true(s.do_sample && s.temperature == 0.5f && s.top_k == 7);
     glia_model_free(m);
 
-    static const glia_engine_options one_at_a_time = {.batch_size = 1};
-    static const struct {
-        const char *text;
-        glia_options o;
-        glia_status status;
-        const char *msg;
-    } rows[] = {
-        {"{\"batch_size\":5000}",
-         {0},
-         GLIA_ERR_FORMAT,
-         "neuron_config.json: batch_size is 5000, expected 1 to 4096"},
-        {"{\"max_batch_size\":5000}", {.engine = &one_at_a_time}, GLIA_OK, ""},
-        {"{\"seq_len\":501}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: seq_len is 501, expected 2 to 500"},
-        {"{\"is_block_kv_layout\":true,\"pa_block_size\":24}",
-         {0},
-         GLIA_ERR_FORMAT,
-         "neuron_config.json: pa_block_size is 24, expected a multiple of 32"},
-        {"{\"pa_block_size\":24}", {0}, GLIA_OK, ""},
-        {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_head\"]}", {0}, GLIA_OK, ""},
-        {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}", {0}, GLIA_ERR_ARGUMENT, "lm_foot"},
-        {"{\"quantized\":true,\"modules_to_not_convert\":[\"lm_foot\"]}",
-         {.modules_to_not_convert = "mlp"},
-         GLIA_OK,
-         ""},
-        {"{\"tp_degree\":65}", {0}, GLIA_ERR_FORMAT, "neuron_config.json: tp_degree is 65, expected 1 to 64"},
-        {"{\"tp_degree\":65}", {.tensor_parallel_size = 1}, GLIA_OK, ""},
-        {"{\"tp_degree\":6,\"cp_degree\":4}",
-         {0},
-         GLIA_ERR_FORMAT,
-         "neuron_config.json: cp_degree is 4, which does not divide tensor_parallel_size 6"},
-        {"{\"tp_degree\":2,\"cp_degree\":2}", {0}, GLIA_OK, ""},
-        {"{\"tp_degree\":16,\"cp_degree\":16}",
-         {0},
-         GLIA_ERR_FORMAT,
-         "neuron_config.json: cp_degree is 16, expected 1 to 8"},
-        {"{\"flash_decoding_enabled\":true}", {0}, GLIA_OK, ""},
-        {"{\"flash_decoding_enabled\":true,\"pa_block_size\":128,\"is_block_kv_layout\":true}",
-         {0},
-         GLIA_ERR_FORMAT,
-         "neuron_config.json: pa_block_size is 128, expected 32 or 64 with flash decoding"},
-        {"{\"flash_decoding_enabled\":true}", {.flash_decoding = GLIA_SWITCH_OFF}, GLIA_OK, ""},
-        {"{\"lora_config\":{}}",
-         {0},
-         GLIA_ERR_UNSUPPORTED,
-         "neuron_config.json: lora_config is {}, which would change the result"},
-        {"{", {0}, GLIA_ERR_FORMAT, "neuron_config.json: line 1"},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof neuron_rows / sizeof *neuron_rows; i++) {
         char *json;
-        check_write_file(dir, "neuron_config.json", rows[i].text, strlen(rows[i].text));
+        check_write_file(dir, "neuron_config.json", neuron_rows[i].text, strlen(neuron_rows[i].text));
         *err.msg = '\0';
-        CHECK(glia_inspect_config(&json, dir, NULL, &rows[i].o, &err) == rows[i].status, "%s: %s",
-              rows[i].text, err.msg);
-        expect_message(&err, rows[i].msg);
+        CHECK(glia_inspect_config(&json, dir, NULL, &neuron_rows[i].o, &err) == neuron_rows[i].status,
+              "%s: %s", neuron_rows[i].text, err.msg);
+        expect_message(&err, neuron_rows[i].msg);
         glia_free(json);
     }
 }

@@ -67,10 +67,14 @@ static const struct {
     {"run a --threads 99999999999999999999", 2, "--threads takes 1 to 1024"},
     {"run a --batch-size 0", 2, "--batch-size takes 1 to"},
     {"run a --max-num-seqs 0", 2, "--batch-size takes 1 to"},
-    {"run a --max-model-len 0", 2, "--sequence-length takes 1 to"},
+    {"run a --max-model-len 0", 2, "--sequence-length takes 2 to"},
     {"run a --prefill-chunk-size 0", 2, "--prefill-chunk-size takes 1 to"},
     {"run a --block-size 48", 2, "--block-size takes a multiple of 32, not 48"},
     {"run a --block-size 8", 2, "--block-size takes 32 to"},
+    {"run a --block-size 4128", 2, "--block-size takes 32 to 4096, not 4128"},
+    {"run a --sequence-length 1", 2, "--sequence-length takes 2 to"},
+    {"generate models/qwen3-demo -p Hello --max-tokens 20000", 2,
+     "prompt and output have 20001 tokens together, the model takes at most 16384"},
     {"run a --raw=1", 2, "--raw takes no value, found '1'"},
     {"run a --dtype float8", 2, "--dtype takes one of auto|float32|bfloat16|float16, not 'float8'"},
     {"run a --kv-cache-dtype fp8", 2, "--kv-cache-dtype takes one of"},
@@ -245,21 +249,6 @@ static void lines_that_fail(void **state) {
     CHECK(strcmp(back.out, zero) == 0, "%s", back.out);
     done(&o);
     done(&back);
-}
-
-/* Read from `fd` into `seen` until `needle` arrives; false after a minute. */
-static bool wait_for(int fd, char *seen, size_t cap, const char *needle) {
-    size_t n = strlen(seen);
-    const double until = check_seconds() + 60;
-    while (!strstr(seen, needle) && check_seconds() < until && n + 1 < cap) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        if (poll(&p, 1, 200) <= 0) continue;
-        const ssize_t got = read(fd, seen + n, cap - 1 - n);
-        if (got <= 0) break;
-        n += (size_t)got;
-        seen[n] = '\0';
-    }
-    return strstr(seen, needle) != NULL;
 }
 
 /* A program that writes line by line gets each answer before it writes the next line. */
@@ -489,7 +478,11 @@ static void chat(void **state) {
     for (int m = 0; m < N_MODELS; m++) {
         outcome o = glia("", "run %s -p 'Hello' --greedy --max-tokens 20 --ignore-eos", models[m]);
         CHECK(o.status == 0 && o.out_len > 1 && !strchr(o.out, '\033'), "exit %d: %s", o.status, o.err);
-        CHECK(strstr(o.err, "prompt tokens") && strstr(o.err, "tokens/s"), "%s", o.err);
+        CHECK(strstr(o.err, "prompt tokens") && strstr(o.err, "tokens/s from the first to the last"), "%s",
+              o.err);
+        done(&o);
+        o = glia("", "run %s -p 'Hello' --greedy --max-tokens 15 --ignore-eos", models[m]);
+        CHECK(strstr(o.err, "15 tokens;") && !strstr(o.err, "tokens/s"), "a speed of 15 tokens: %s", o.err);
         done(&o);
         o = glia("", "run %s -p Hello --greedy --max-tokens 20 --ignore-eos --no-think --json", models[m]);
         json_t *root = json_of(&o);

@@ -78,7 +78,9 @@ static void output_that_goes_nowhere(void **state) {
     const int full = open("/dev/full", O_WRONLY);
     CHECK(run_to(full, "run --help") == 1, "a full disk goes unnoticed");
     close(full);
-    CHECK(run_to(-1, "run --help") == 0, "a closed standard output is an error");
+    CHECK(run_to(-1, "run --help") == 1, "a closed standard output loses the help");
+    CHECK(run_to(-1, "run models/qwen3-demo -p Hello --max-tokens 4") == 1, "it loses an answer");
+    CHECK(run_to(-1, "generate models/qwen3-demo -p Hello --max-tokens 4") == 1, "it loses ids");
 }
 
 /* Each variable that Hugging Face's tools read locates the Hub cache. */

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -112,6 +113,21 @@ __attribute__((format(printf, 2, 3))) static inline outcome glia(const char *inp
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
     return glia_in(input, strlen(input), -1, line);
+}
+
+/* Read from `fd` into `seen` until `needle` arrives; false after a minute. */
+static inline bool wait_for(int fd, char *seen, size_t cap, const char *needle) {
+    size_t n = strlen(seen);
+    const double until = check_seconds() + 60;
+    while (!strstr(seen, needle) && check_seconds() < until && n + 1 < cap) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, 200) <= 0) continue;
+        const ssize_t got = read(fd, seen + n, cap - 1 - n);
+        if (got <= 0) break;
+        n += (size_t)got;
+        seen[n] = '\0';
+    }
+    return strstr(seen, needle) != NULL;
 }
 
 static inline void done(outcome *o) {

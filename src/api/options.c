@@ -39,7 +39,7 @@ static const option options[N_SETTINGS] = {
     [SET_BATCH] =        {"batch_size", ENGINE(batch_size), NEURON_BATCH, 1, BATCH_MAX, true},
     [SET_SEQUENCE] =     {"sequence_length", ENGINE(sequence_length), NEURON_SEQUENCE, 2, 0, true}, /* most: the model's */
     [SET_CHUNK] =        {"prefill_chunk_size", ENGINE(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX, true},
-    [SET_BLOCK] =        {"block_size", ENGINE(block_size), NEURON_BLOCK, 1, BLOCK_MAX, true},
+    [SET_BLOCK] =        {"block_size", ENGINE(block_size), NEURON_BLOCK, GLIA_BLOCK_UNIT, BLOCK_MAX, true},
     [SET_PREFIX_CACHE] = {"prefix_cache", ENGINE(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1, true},
     [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX, false},
     [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1, false},
@@ -101,6 +101,12 @@ static glia_status out_of_range(const glia_setting *s, glia_setting_id id, int m
     const glia_status status = blame(s, id, name, sizeof name);
     if (id == SET_KV_DTYPE) return glia_fail(err, status, "%s must be float32, bfloat16 or int8", name);
     if (id == SET_DTYPE) return glia_fail(err, status, "%s must be float32, bfloat16 or float16", name);
+    if (id == SET_BLOCK)
+        return glia_fail(err, status, "%s is %d, expected a multiple of %d up to %d", name, s->value,
+                         GLIA_BLOCK_UNIT, most);
+    if (id == SET_SEQUENCE && s->source == GLIA_FROM_DEFAULT)
+        return glia_fail(err, status, "prompt and output have %d tokens together, the model takes at most %d",
+                         s->value, most);
     return glia_fail(err, status, "%s is %d, expected %d to %d", name, s->value, options[id].least, most);
 }
 
@@ -126,8 +132,7 @@ static glia_status check_together(const glia_setting *s, glia_err *err) {
     const int batch = s[SET_BATCH].value, length = s[SET_SEQUENCE].value, block = s[SET_BLOCK].value;
     char name[100];
     const glia_status status = blame(&s[SET_BLOCK], SET_BLOCK, name, sizeof name);
-    if (block % GLIA_BLOCK_UNIT)
-        return glia_fail(err, status, "%s is %d, expected a multiple of %d", name, block, GLIA_BLOCK_UNIT);
+    if (block % GLIA_BLOCK_UNIT) return out_of_range(&s[SET_BLOCK], SET_BLOCK, BLOCK_MAX, err);
     if (s[SET_FLASH_DECODING].value && GLIA_FLASH_UNIT % block)
         return glia_fail(err, status, "%s is %d, expected 32 or 64 with flash decoding", name, block);
     if ((int64_t)batch * (length + block) > INT32_MAX)
@@ -195,10 +200,23 @@ static int default_of(const glia_model *m, glia_setting_id id) {
     }
 }
 
+/* Choose what is quantised. Names of modules that neuron_config.json gives are blamed there. */
+static glia_status resolve_quantization(glia_model *m, const glia_options *o, glia_err *err) {
+    const glia_quantization scheme = (glia_quantization)m->setting[SET_QUANTIZATION].value;
+    const bool from_file = scheme && !o->modules_to_not_convert && m->neuron.modules;
+    glia_err why = {0};
+    const glia_status status = glia_quantize_resolve(
+        &m->quantize, scheme, (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
+        glia_modules_to_keep(m, o), &m->config, &why);
+    if (!status) return status;
+    if (status == GLIA_ERR_ARGUMENT && from_file)
+        return glia_fail(err, GLIA_ERR_FORMAT, "neuron_config.json: %s", why.msg);
+    return glia_fail(err, status, "%s", why.msg);
+}
+
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err) {
     static const glia_options none;
     if (!o) o = &none;
-    const glia_model_config *c = &m->config;
     m->cpu_flags = glia_cpu_flags();
     glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
     for (int id = 0; !status && id < N_SETTINGS; id++)
@@ -206,10 +224,7 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
             status = resolve(&m->setting[id], m, o, (glia_setting_id)id, default_of(m, (glia_setting_id)id),
                              0, err);
     if (!status) status = check_parallel(m, err);
-    if (!status)
-        status = glia_quantize_resolve(&m->quantize, (glia_quantization)m->setting[SET_QUANTIZATION].value,
-                                       (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
-                                       glia_modules_to_keep(m, o), c, err);
+    if (!status) status = resolve_quantization(m, o, err);
     m->dtype = (glia_dtype)m->setting[SET_DTYPE].value;
     m->threads = m->setting[SET_THREADS].value;
     m->parallel = (glia_parallel){

@@ -14,10 +14,12 @@
 #include "cli/table.h"
 
 /* Open descriptors 0, 1 and 2 if they are closed: otherwise the next file to be opened would get one of them,
- * and terminal output would be written into that file. */
+ * and terminal output would be written into that file. Each gets the wrong direction, so that using it fails
+ * as if it were still closed. */
 static void open_standard_files(void) {
+    static const int wrong[] = {O_WRONLY, O_RDONLY, O_RDONLY};
     for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) _exit(EXIT_FAILED);
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", wrong[fd]) < 0) _exit(EXIT_FAILED);
 }
 
 /* Writes what stdout has buffered, and keeps the first error: later calls change errno. */
@@ -91,7 +93,8 @@ int main(int argc, char **argv) {
     else
         status = run_command(argc, argv);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "glia: standard output: %s\n", strerror(why ? why : errno));
+        fprintf(stderr, "glia: standard output: %s\n",
+                why == EBADF ? "is closed" : strerror(why ? why : errno));
         if (!status) status = EXIT_FAILED;
     }
     return status;

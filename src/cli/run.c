@@ -5,6 +5,7 @@
  * the chat. The history passes the thinking of earlier answers to the template as
  * reasoning_content, and the template decides whether the model sees it. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/show.h"
+#include "cli/terminal.h"
 
 typedef struct {
     const cli_args *args;
@@ -25,7 +27,8 @@ typedef struct {
     char *template; /* NULL: the model's own */
     size_t template_len;
     bool raw;
-    int think; /* enable_thinking; -1 leaves it to the template */
+    bool terminal; /* messages are typed at a terminal, by terminal.h */
+    int think;     /* enable_thinking; -1 leaves it to the template */
     json_t *messages;
     cli_answer answer;
     cli_show show;
@@ -100,6 +103,7 @@ static json_t *message_of(const cli_answer *a) {
 }
 
 static void tell_times(const chat *c, size_t n_prompt, uint64_t cached) {
+    enum { ENOUGH = 16 }; /* tokens; the speed of a shorter answer is chance */
     const cli_answer *a = &c->answer;
     const size_t n = cli_answer_tokens(a);
     const bool colour = isatty(STDERR_FILENO) && c->show.terminal;
@@ -107,7 +111,7 @@ static void tell_times(const chat *c, size_t n_prompt, uint64_t cached) {
             (unsigned long long)cached);
     if (n > 0) fprintf(stderr, "first token after %.2f s; ", a->first - a->submitted);
     fprintf(stderr, "%zu tokens", n);
-    if (n > 1) fprintf(stderr, ", %.1f tokens/s", cli_answer_rate(a));
+    if (n >= ENOUGH) fprintf(stderr, ", %.1f tokens/s from the first to the last", cli_answer_rate(a));
     fprintf(stderr, "; %s]%s\n", cli_finish_name(a->finish), colour ? "\033[0m" : "");
 }
 
@@ -129,16 +133,16 @@ static void print_json(const chat *c, size_t n_prompt, uint64_t cached, const gl
 }
 
 /* Answer one message of the user. If that fails, the message is removed from the history. */
-static glia_status turn(chat *c, const char *said, glia_err *err) {
+static glia_status turn(chat *c, const char *said, size_t said_len, glia_err *err) {
     glia_sampling s;
     glia_engine_stats before, after;
     char *text = NULL;
-    size_t n_prompt = 0, len = strlen(said);
+    size_t n_prompt = 0, len = said_len;
     glia_status status = GLIA_OK;
     cli_sampling(c->args, c->model, &s);
     s.raw_text = c->raw;
     if (c->args->given[F_VERBOSE]) cli_tell_model(c->model, c->engine, &s);
-    json_t *message = json_pack("{s:s, s:s}", "role", "user", "content", said);
+    json_t *message = json_pack("{s:s, s:s%}", "role", "user", "content", said, said_len);
     if (!message) return glia_fail(err, GLIA_ERR_FORMAT, "the prompt is not UTF-8");
     const size_t place = json_array_size(c->messages);
     json_array_append_new(c->messages, message);
@@ -191,56 +195,68 @@ static int obey(chat *c, const char *line) {
     return 1;
 }
 
+/* Append the next line of standard input, without its newline. */
+static cli_line_status read_line(const chat *c, glia_buf *line) {
+    if (c->terminal) return cli_terminal_line(line, &interrupted);
+    char *text = NULL;
+    size_t cap = 0;
+    const ssize_t n = getline(&text, &cap, stdin);
+    if (n > 0) glia_buf_add(line, text, (size_t)n - (text[n - 1] == '\n'));
+    free(text);
+    if (n >= 0) return CLI_LINE;
+    if (interrupted) clearerr(stdin);
+    return interrupted ? CLI_LINE_INTERRUPTED : CLI_LINE_END;
+}
+
 /* Read one message. A line that ends in a backslash continues in the next line.
  * Returns false at the end of the input, or after two Ctrl-C in a row. */
-static bool read_message(glia_buf *message, bool prompt) {
-    char *line = NULL;
-    size_t cap = 0;
+static bool read_message(const chat *c, glia_buf *message) {
     bool warned = false, more = true;
     message->len = 0;
     while (more || message->len == 0) { /* skip empty lines */
+        const size_t before = message->len;
         interrupted = 0;
-        if (prompt) fputs(message->len ? ". " : "> ", stderr);
-        const ssize_t n = getline(&line, &cap, stdin);
-        if (n < 0 && interrupted && !warned) {
+        if (c->terminal) fputs(before ? ". " : "> ", stderr);
+        const cli_line_status status = read_line(c, message);
+        if (status == CLI_LINE_INTERRUPTED && !warned) {
             fputs("\nCtrl-C again or Ctrl-D ends the chat\n", stderr);
-            clearerr(stdin);
             warned = true;
             message->len = 0;
             continue;
         }
-        if (n < 0) {
-            if (prompt) fputc('\n', stderr);
-            if (interrupted) message->len = 0;
+        if (status != CLI_LINE) {
+            if (c->terminal) fputc('\n', stderr);
+            message->len = status == CLI_LINE_INTERRUPTED ? 0 : before;
             break;
         }
         warned = false;
-        const size_t len = n > 0 && line[n - 1] == '\n' ? (size_t)n - 1 : (size_t)n;
-        more = len > 0 && line[len - 1] == '\\';
-        glia_buf_add(message, line, more ? len - 1 : len);
-        if (more) glia_buf_putc(message, '\n');
+        more = message->len > before && message->data[message->len - 1] == '\\';
+        if (more) message->data[message->len - 1] = '\n';
     }
-    free(line);
     return message->len > 0 && !message->oom;
 }
 
 static int interactive(chat *c) {
-    glia_err err = {0};
     glia_buf message = {0};
-    const bool prompt = isatty(STDIN_FILENO);
     int status = EXIT_OK;
-    if (prompt) fputs("/help lists commands; Ctrl-D ends\n", stderr);
-    while (read_message(&message, prompt)) {
-        const int obeyed = obey(c, message.data);
-        if (obeyed == 2) break;
-        if (obeyed == 1) continue;
-        if (!turn(c, message.data, &err)) continue;
+    if (c->terminal) fputs("/help lists commands; Ctrl-D ends\n", stderr);
+    for (bool more = true; more && read_message(c, &message);) {
+        glia_err err = {0};
+        const int obeyed = strlen(message.data) == message.len ? obey(c, message.data) : 0;
+        more = obeyed != 2;
+        if (obeyed || !turn(c, message.data, message.len, &err)) continue;
         status = cli_failed(&err);
         if (err.status == GLIA_ERR_LIMIT || err.status == GLIA_ERR_ARGUMENT)
             fputs("/clear makes room by forgetting the history\n", stderr);
     }
+    glia_err err = {0};
+    if (message.oom)
+        glia_fail_nomem(&err, message.len, "a message");
+    else if (ferror(stdin))
+        glia_fail(&err, GLIA_ERR_IO, "standard input: %s", strerror(errno));
     glia_buf_free(&message);
-    return prompt ? EXIT_OK : status; /* in a terminal the user has seen the error */
+    if (err.status) return cli_failed(&err);
+    return c->terminal ? EXIT_OK : status; /* at a terminal the user has seen the error */
 }
 
 static int converse(chat *c, const glia_engine_options *o) {
@@ -263,7 +279,8 @@ static int converse(chat *c, const glia_engine_options *o) {
     sigaction(SIGINT, &action, NULL);
     clear(c);
     if (!c->args->given[F_PROMPT]) return interactive(c);
-    const int status = turn(c, c->args->text[F_PROMPT], &err) ? cli_failed(&err) : EXIT_OK;
+    const char *said = c->args->text[F_PROMPT];
+    const int status = turn(c, said, strlen(said), &err) ? cli_failed(&err) : EXIT_OK;
     return !status && interrupted ? EXIT_INTERRUPTED : status;
 }
 
@@ -282,6 +299,7 @@ int cli_run(const cli_args *args) {
                                                         : "no-think");
     cli_options(args, &o, &engine);
     if (cli_follows()) return cli_follow(args, &o);
+    c.terminal = !args->given[F_PROMPT] && cli_terminal_begin(); /* now: a line may be typed while loading */
     int status = cli_read_template(&c.template, &c.template_len, args);
     if (!status) status = cli_load(&m, args, &o, false);
     c.messages = json_array();
@@ -291,5 +309,6 @@ int cli_run(const cli_args *args) {
     glia_model_free(m);
     json_decref(c.messages);
     free(c.template);
+    if (c.terminal) cli_terminal_end();
     return status;
 }
