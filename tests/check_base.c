@@ -12,6 +12,7 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/map.h"
+#include "base/written.h"
 
 static void test_fail_cuts_at_character(void **state) {
     (void)state;
@@ -116,6 +117,42 @@ static void test_files(void **state) {
     free(joined);
 }
 
+/* A list names only what lies in its directory, or in a directory that it lists before. */
+static void test_written(void **state) {
+    (void)state;
+    static const struct {
+        const char *lines;
+        size_t n; /* 0: refused */
+    } rows[] = {
+        {"d weights\n- weights/a\n0123456789abcdef b\n", 3},
+        {"- a b\n", 1},
+        {"- ../a\n", 0},
+        {"- /a\n", 0},
+        {"- a/b\n", 0},
+        {"- a\n- a/b\n", 0},
+        {"d ..\n", 0},
+        {"d a\n- a/..\n", 0},
+        {"d a\nd a/b\n- a/b/c\n", 0},
+        {"d a\n- a/\n", 0},
+        {"- .\n", 0},
+        {"x a\n", 0},
+        {"a\n", 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[300];
+        glia_written w;
+        glia_err err;
+        snprintf(text, sizeof text, GLIA_WRITTEN_TITLE "abcdefghijklmnop\n%s", rows[i].lines);
+        const glia_status status = glia_written_parse(&w, text, strlen(text), "list", &err);
+        CHECK(rows[i].n ? !status && w.n == rows[i].n : status == GLIA_ERR_FORMAT, "%s: %d", rows[i].lines,
+              status);
+        glia_written_free(&w);
+    }
+    glia_written w;
+    assert_int_equal(glia_written_parse(&w, "", 0, "list", NULL), GLIA_ERR_FORMAT);
+    assert_int_equal(glia_written_parse(&w, "abc\n", 4, "list", NULL), GLIA_ERR_FORMAT);
+}
+
 static void test_plan(void **state) {
     (void)state;
     glia_err err;
@@ -171,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_buf),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_written),
         cmocka_unit_test(test_plan),
         cmocka_unit_test(test_cpu_mask),
         cmocka_unit_test(test_cpu_rungs),

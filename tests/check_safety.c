@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <glob.h>
 #include <limits.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -359,9 +360,16 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Start glia in `dir`, wait until `dir` has more than `n` entries, and send the signal. Returns the decoded
- * status; -1: it ended too early. */
-static int interrupted(const char *dir, const char *args, int n, int signal_number) {
+static bool matches(const char *pattern) {
+    glob_t found = {0};
+    const bool any = glob(pattern, 0, NULL, &found) == 0;
+    globfree(&found);
+    return any;
+}
+
+/* Start glia, wait until a file matches dir/pattern, and send the signal. Returns the decoded status; -1: it
+ * ended too early. */
+static int interrupted(const char *dir, const char *pattern, const char *args, int signal_number) {
     char line[1000], *argv[ARGS_MAX];
     int status;
     snprintf(line, sizeof line, "%s", args);
@@ -372,7 +380,8 @@ static int interrupted(const char *dir, const char *args, int n, int signal_numb
         for (int fd = 0; fd <= 2; fd++) dup2(nothing, fd);
         check_exec((const char *const *)argv);
     }
-    for (const double end = now() + 60; entries(dir) <= n && now() < end;)
+    pattern = join(dir, pattern);
+    for (const double end = now() + 60; !matches(pattern) && now() < end;)
         if (waitpid(child, &status, WNOHANG) == child) return -1;
     kill(child, signal_number);
     waitpid(child, &status, 0);
@@ -394,20 +403,71 @@ static void interruptions(void **state) {
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         snprintf(args, sizeof args, "score " SOURCE " --ids %s --sequence-length 5000 --out %s/out", text,
                  dir);
-        int status = interrupted(dir, args, 0, signals[i]);
+        int status = interrupted(dir, "out.tmp-*", args, signals[i]);
         CHECK(status == 1000 + signals[i] || status == -1, "score: signal %d: status %d", signals[i], status);
         if (status != -1)
             CHECK(entries(dir) == 0, "score: signal %d: %d entries are left", signals[i], entries(dir));
         unlink(join(dir, "out"));
         snprintf(args, sizeof args, "compile " SOURCE " -o %s/out", dir);
-        status = interrupted(dir, args, 0, signals[i]);
+        status = interrupted(dir, "out.tmp-*", args, signals[i]);
         CHECK(status == 1000 + signals[i], "compile: signal %d: status %d", signals[i], status);
         CHECK(entries(dir) == 0, "compile: signal %d: %d entries are left", signals[i], entries(dir));
     }
-    const int status = interrupted(dir, args, 0, SIGKILL); /* leaves what the next one removes */
+    const int status =
+        interrupted(dir, "out.tmp-*/weights", args, SIGKILL); /* leaves what the next one removes */
     CHECK(status == 1000 + SIGKILL && entries(dir) == 1, "status %d, %d entries", status, entries(dir));
     outcome o = glia("", "%s", args);
     CHECK(o.status == 0 && entries(dir) == 1, "exit %d: %s, %d entries", o.status, o.err, entries(dir));
+    done(&o);
+}
+
+static const char *artifact_of(const char *source, const glia_options *o, const char *dir) {
+    glia_err err;
+    const char *art = join(dir, "art");
+    if (glia_compile(source, NULL, art, o, &err)) fail_msg("%s", err.msg);
+    return art;
+}
+
+/* ---- damaged artifacts ---------------------------------------------------------- */
+
+/* One flipped bit in any file of an artifact is an error that names the file, and for weights the tensor; in
+ * a file of settings, which people edit, it is at least a warning. */
+static void flipped_bits(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int status;
+        const char *words;
+    } rows[] = {
+        {"weights/tp0_sharded_checkpoint.safetensors", 1, "tensor "},
+        {"config.json", 1, "config.json"},
+        {"tokenizer.json", 1, "tokenizer.json was changed since glia compile wrote it"},
+        {"tokenizer_config.json", 1, "tokenizer_config.json was changed since glia compile wrote it"},
+        {"generation_config.json", 0, "generation_config.json was changed"},
+    };
+    char art[700]; /* join() reuses its memory */
+    snprintf(art, sizeof art, "%s", artifact_of(SOURCE, NULL, new_dir()));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int turn = 0; turn < 5; turn++) {
+            size_t n;
+            char *bytes = check_read_file(join(art, rows[i].name), &n);
+            size_t at = i ? n - 1 : 4096 + check_u32() % (n - 8192);
+            if (i) /* JSON stays JSON: a digit becomes another digit, or a blank a line break */
+                for (at = (size_t)check_u32() % n; bytes[at] != ' ' && (bytes[at] < '2' || bytes[at] > '7');)
+                    at = (at + 1) % n;
+            const char was = bytes[at];
+            bytes[at] = bytes[at] == ' ' ? '\n' : (char)(bytes[at] ^ 1);
+            check_write_file(art, rows[i].name, bytes, n);
+            outcome o = glia("", "run %s -p Hi -n 2 --greedy", art);
+            CHECK(o.status == rows[i].status && strstr(o.err, rows[i].name) && strstr(o.err, rows[i].words),
+                  "%s, byte %zu: exit %d: %s", rows[i].name, at, o.status, o.err);
+            done(&o);
+            bytes[at] = was;
+            check_write_file(art, rows[i].name, bytes, n);
+            free(bytes);
+        }
+    outcome o = glia("", "run %s -p Hi -n 2 --greedy", art);
+    CHECK(o.status == 0, "exit %d: %s", o.status, o.err);
     done(&o);
 }
 
@@ -474,13 +534,6 @@ static void check_change(int change, glia_status status, const glia_err *err, co
     else
         CHECK(status == GLIA_ERR_IO && strstr(err->msg, path) && strstr(err->msg, words),
               "%s: change %d: %d: %s", what, change, status, err->msg);
-}
-
-static const char *artifact_of(const char *source, const glia_options *o, const char *dir) {
-    glia_err err;
-    const char *art = join(dir, "art");
-    if (glia_compile(source, NULL, art, o, &err)) fail_msg("%s", err.msg);
-    return art;
 }
 
 static void changes_while_loading(void **state) {
@@ -595,6 +648,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(compile_beside_others),
         cmocka_unit_test(score_again),
         cmocka_unit_test(interruptions),
+        cmocka_unit_test(flipped_bits),
         cmocka_unit_test(other_sigbus),
         cmocka_unit_test(changes_while_loading),
         cmocka_unit_test(changes_in_use),

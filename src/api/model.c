@@ -8,7 +8,9 @@
 
 #include "api/ranks.h"
 #include "base/file.h"
+#include "base/written.h"
 #include "format/hub.h"
+#include "model/artifact.h"
 #include "model/review.h"
 #include "model/spec.h"
 
@@ -19,6 +21,39 @@
 GLIA_API void glia_free(void *p) { free(p); }
 
 GLIA_API const char *glia_version(void) { return GLIA_VERSION; }
+
+/* ---- an artifact's copied files ------------------------------------------------- */
+
+/* Does the file decide which tokens a text has? config.json is checked with the weights. */
+static bool decides(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && (strcmp(dot, ".jinja") == 0 || strcmp(dot, ".json") == 0) &&
+           strcmp(name, "config.json") != 0;
+}
+
+/* People may edit these files of an artifact. */
+static bool is_setting(const char *name) {
+    return strcmp(name, "generation_config.json") == 0 || strcmp(name, "neuron_config.json") == 0;
+}
+
+/* Compare the copied files of an artifact with their hashes. A changed setting is a warning. */
+static glia_status check_copies(const glia_model *m, glia_warning_fn *warning, void *user, glia_err *err) {
+    glia_written w;
+    glia_err why;
+    if (!glia_artifact_in(m->dir) || glia_written_read(&w, m->dir, NULL)) return GLIA_OK;
+    glia_status status = GLIA_OK;
+    for (size_t i = 0; !status && i < w.n; i++) {
+        if (!decides(w.line[i].name)) continue;
+        const glia_status changed = glia_written_check(&w, m->dir, w.line[i].name, &why);
+        if (changed && !is_setting(w.line[i].name))
+            status = glia_fail(err, changed, "%.300s since glia compile wrote it; compile the model again",
+                               why.msg);
+        else if (changed && warning)
+            warning(user, why.msg);
+    }
+    glia_written_free(&w);
+    return status;
+}
 
 static glia_status open_text(glia_model *m, glia_err *err) {
     bool found;
@@ -55,6 +90,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
     glia_warning_fn *const warning = o ? o->warning : NULL;
     void *const user = o ? o->user : NULL;
     glia_status status = glia_hub_resolve(&m->dir, model, cache_dir, err);
+    if (!status) status = check_copies(m, warning, user, err);
     if (!status) status = glia_model_config_load(&m->config, m->dir, warning, user, err);
     if (!status) status = glia_generation_config_load(&m->generation, m->dir, warning, user, err);
     if (!status && !(o && o->dummy)) glia_review_weights(&m->config, m->dir, warning, user);
@@ -111,11 +147,12 @@ GLIA_API glia_status glia_model_load(glia_model **out, const char *model, const 
 GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, const char *cache_dir,
                                           const glia_options *options, glia_err *err) {
     glia_model *m;
+    glia_warning_fn *const warning = options ? options->warning : NULL;
+    void *const user = options ? options->user : NULL;
     glia_status status = new_model(&m, err);
     if (!status) status = glia_hub_resolve(&m->dir, model, cache_dir, err);
-    if (!status)
-        status = glia_generation_config_load(&m->generation, m->dir, options ? options->warning : NULL,
-                                             options ? options->user : NULL, err);
+    if (!status) status = check_copies(m, warning, user, err);
+    if (!status) status = glia_generation_config_load(&m->generation, m->dir, warning, user, err);
     if (!status) status = open_text(m, err);
     return hand_over(out, m, status);
 }

@@ -57,18 +57,32 @@ static bool parse(glia_written *w) {
     return true;
 }
 
-glia_status glia_written_read(glia_written *w, const char *dir, glia_err *err) {
-    size_t len, lines = 0;
-    *w = (glia_written){0};
-    char *path = glia_path_join(dir, GLIA_WRITTEN_FILE);
-    if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
-    glia_status status = glia_read_file(&w->text, &len, path, LIST_MAX, err);
-    for (size_t i = 0; !status && i < len; i++) lines += w->text[i] == '\n';
-    if (!status && !(w->line = calloc(lines + 1, sizeof *w->line)))
-        status = glia_fail_nomem(err, lines * sizeof *w->line, path);
-    if (!status && (strlen(w->text) != len || !parse(w)))
-        status = glia_fail(err, GLIA_ERR_FORMAT, "%s: is no list of files that Glia wrote", path);
+glia_status glia_written_parse(glia_written *w, const char *bytes, size_t len, const char *where,
+                               glia_err *err) {
+    size_t lines = 1;
+    for (size_t i = 0; i < len; i++) lines += bytes[i] == '\n';
+    *w = (glia_written){.text = malloc(len + 1), .line = calloc(lines, sizeof *w->line)};
+    glia_status status = w->text && w->line ? GLIA_OK : glia_fail_nomem(err, lines * sizeof *w->line, where);
+    if (!status) {
+        memcpy(w->text, bytes, len);
+        w->text[len] = '\0';
+        if (memchr(bytes, '\0', len) || !parse(w))
+            status = glia_fail(err, GLIA_ERR_FORMAT, "%s: is no list of files that Glia wrote", where);
+    }
     if (status) glia_written_free(w);
+    return status;
+}
+
+glia_status glia_written_read(glia_written *w, const char *dir, glia_err *err) {
+    char *bytes, *path = glia_path_join(dir, GLIA_WRITTEN_FILE);
+    size_t len;
+    *w = (glia_written){0};
+    if (!path) return glia_fail_nomem(err, strlen(dir), "a path");
+    glia_status status = glia_read_file(&bytes, &len, path, LIST_MAX, err);
+    if (!status) {
+        status = glia_written_parse(w, bytes, len, path, err);
+        free(bytes);
+    }
     free(path);
     return status;
 }
@@ -135,6 +149,15 @@ glia_status glia_written_prove(const glia_written *w, const char *dir, bool unfi
     glia_status status = prove_entries(w, dir, "", unfinished, err); /* directories are no links, then */
     for (size_t i = 0; !status && i < w->n; i++)
         if (is_directory(&w->line[i])) status = prove_entries(w, dir, w->line[i].name, unfinished, err);
+    return status;
+}
+
+glia_status glia_written_check(const glia_written *w, const char *dir, const char *name, glia_err *err) {
+    const glia_written_line *l = find(w, name);
+    if (!l || !has_hash(l)) return GLIA_OK;
+    char *path = glia_path_join(dir, name);
+    const glia_status status = path ? check_bytes(l, path, err) : glia_fail_nomem(err, strlen(dir), "a path");
+    free(path);
     return status;
 }
 

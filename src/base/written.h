@@ -36,11 +36,18 @@ typedef struct {
 /* Read the list of `dir`. On success the caller ends with glia_written_free(); on failure *w is zeroed.
  * Errors: GLIA_ERR_IO there is no list, GLIA_ERR_FORMAT the file is none, GLIA_ERR_NOMEM. */
 glia_status glia_written_read(glia_written *w, const char *dir, glia_err *err);
+/* The same of the list's bytes. `where` stands in messages. */
+glia_status glia_written_parse(glia_written *w, const char *bytes, size_t len, const char *where,
+                               glia_err *err);
 void glia_written_free(glia_written *w);
 
 /* Fail if `dir` holds anything that is not in the list, or a file with other bytes than listed; the message
  * names it. With `unfinished`, bytes may differ. Errors: GLIA_ERR_IO. */
 glia_status glia_written_prove(const glia_written *w, const char *dir, bool unfinished, glia_err *err);
+
+/* Compare the bytes of the file `name` with their hash, if the list has one.
+ * Errors: GLIA_ERR_IO the file is missing or was changed; the message has its path. */
+glia_status glia_written_check(const glia_written *w, const char *dir, const char *name, glia_err *err);
 
 /* Delete what is listed, the list and `dir`. Returns false if `dir` remains, because it holds something else.
  */
