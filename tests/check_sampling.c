@@ -384,6 +384,56 @@ static void test_parts(void **state) {
     free(mine.p);
 }
 
+/* An id without a token is never drawn, on one rank or on several. */
+static void test_absent(void **state) {
+    (void)state;
+    enum { VOCAB = 40, ROUNDS = 20000, RANKS = 4, ROOM = 16 };
+    float x[VOCAB], masked[VOCAB];
+    int32_t absent[VOCAB];
+    const int32_t tokens[8] = {0};
+    int repeated = 0;
+    glia_sampler s = new_sampler(VOCAB);
+    const size_t stride = glia_shard_top_bytes(ROOM);
+    char *tops = calloc(RANKS, stride);
+    for (int round = 0; round < ROUNDS; round++) {
+        glia_sampling p = plain;
+        size_t n = 0;
+        const uint32_t part = check_u32() % 12;
+        for (int i = 0; i < VOCAB; i++) {
+            x[i] = masked[i] = (float)(check_u32() % 40) * 0.25f;
+            if (check_u32() % 11 >= part) continue;
+            absent[n++] = i;
+            masked[i] = -INFINITY;
+        }
+        p.do_sample = round % 2;
+        p.top_k = round % 3 ? 4 : 0;
+        p.repetition_penalty = round % 5 ? 1 : 1.5f;
+        p.seed = (uint64_t)round;
+        glia_draw plainly = {.params = &p, .tokens = tokens, .n_prompt = 1, .n_tokens = 2}, d = plainly;
+        d.absent = absent;
+        d.n_absent = n;
+        const int32_t first = glia_sample(&s, x, &plainly), got = glia_sample(&s, x, &d);
+        const bool again = masked[first] == -INFINITY;
+        const int32_t want = again ? glia_sample(&s, masked, &plainly) : first;
+        CHECK(got == want && (got < 0 ? n == VOCAB : masked[got] > -INFINITY), "round %d: %d, want %d", round,
+              got, want);
+        repeated += again;
+        const int k = glia_draw_best(&d, VOCAB / RANKS);
+        if (k == 0) continue;
+        for (int r = 0; r < RANKS; r++) {
+            const int from = r * VOCAB / RANKS;
+            glia_shard_top_find((glia_shard_top *)(void *)(tops + (size_t)r * stride), &s, x + from,
+                                VOCAB / RANKS, from, k, 1);
+        }
+        const int32_t shards = glia_sample_shards(&s, tops, stride, RANKS, &d);
+        CHECK(again ? shards == GLIA_DRAW_WHOLE : shards == want || shards == GLIA_DRAW_WHOLE,
+              "round %d: %d from shards, want %d", round, shards, want);
+    }
+    assert_true(repeated > ROUNDS / 10 && repeated < ROUNDS * 9 / 10);
+    free(tops);
+    free(s.p);
+}
+
 /* Requests that need the whole row. */
 static void test_parts_need(void **state) {
     (void)state;
@@ -433,7 +483,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_draws),          cmocka_unit_test(test_thresholds),
         cmocka_unit_test(test_greedy_and_bad), cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_ranges),         cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_parts_need),
+        cmocka_unit_test(test_parts_need),     cmocka_unit_test(test_absent),
     };
     if (check_begin(argc, argv)) bench();
     return check_run_group("sampling", tests);

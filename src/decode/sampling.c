@@ -262,11 +262,9 @@ static int weigh(glia_sampler *s, int n, float top, const glia_sampling *p) {
     return n;
 }
 
-/* Leave the candidates in s->id and their weights in s->p. Returns how many; 0 for
- * bad logits. */
-static int candidates(glia_sampler *s, const float *logits, const glia_draw *d) {
-    const glia_sampling *p = d->params;
-    const float *x = process(s, logits, d);
+/* Leave the candidates of the processed logits x in s->id and their weights in s->p.
+ * Returns how many; 0 for bad logits. */
+static int candidates(glia_sampler *s, const float *x, const glia_sampling *p) {
     const int32_t best = argmax(x, s->vocab);
     if (best < 0) return 0;
     int n = s->vocab;
@@ -283,7 +281,7 @@ static int candidates(glia_sampler *s, const float *logits, const glia_draw *d) 
 }
 
 int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) {
-    const int n = candidates(s, logits, d);
+    const int n = candidates(s, process(s, logits, d), d->params);
     const double sum = total(s, n);
     int kept = 0;
     for (int i = 0; i < n; i++) {
@@ -308,9 +306,31 @@ static int32_t draw_of(const glia_sampler *s, int n, const glia_draw *d) {
     return token;
 }
 
+static int32_t draw_from(glia_sampler *s, const float *x, const glia_draw *d) {
+    if (glia_sampling_greedy(d->params)) return argmax(x, s->vocab);
+    return draw_of(s, candidates(s, x, d->params), d);
+}
+
+static bool is_absent(const glia_draw *d, int32_t token) {
+    size_t from = 0, to = d->n_absent;
+    while (from < to) {
+        const size_t middle = (from + to) / 2;
+        if (d->absent[middle] == token) return true;
+        if (d->absent[middle] < token)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return false;
+}
+
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
-    if (glia_sampling_greedy(d->params)) return argmax(process(s, logits, d), s->vocab);
-    return draw_of(s, candidates(s, logits, d), d);
+    const int32_t token = draw_from(s, process(s, logits, d), d);
+    if (!is_absent(d, token)) return token;
+    const float *x = process(s, logits, d);
+    if (x != s->x) memcpy(s->x, x, (size_t)s->vocab * sizeof *x);
+    for (size_t i = 0; i < d->n_absent; i++) s->x[d->absent[i]] = -INFINITY;
+    return draw_from(s, s->x, d);
 }
 
 /* ---- when each rank has one shard of the logits ------------------------------ */
@@ -375,7 +395,7 @@ int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int
     }
     const float top = s->x[best];
     if (top == -INFINITY) return -1;
-    if (glia_sampling_greedy(d->params)) return s->id[best];
+    if (glia_sampling_greedy(d->params)) return is_absent(d, s->id[best]) ? GLIA_DRAW_WHOLE : s->id[best];
     double unused;
     const uint32_t least = threshold(s->x, NULL, n, d->params->top_k, &unused);
     for (int r = 0; r < n_shards; r++) {
@@ -385,7 +405,8 @@ int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int
             if (ordered(shard->best[i].x) < lowest) lowest = ordered(shard->best[i].x);
         if (shard->more && lowest == least) return GLIA_DRAW_WHOLE;
     }
-    return draw_of(s, weigh(s, compact(s, n, least), top, d->params), d);
+    const int32_t token = draw_of(s, weigh(s, compact(s, n, least), top, d->params), d);
+    return is_absent(d, token) ? GLIA_DRAW_WHOLE : token;
 }
 
 /* ---- log-probabilities ---------------------------------------------------- */

@@ -39,6 +39,8 @@ typedef struct {
     size_t n_tokens;          /* also the position of the token to draw */
     const int32_t *forbidden; /* [n_forbidden] tokens that would end the request before min_tokens */
     size_t n_forbidden;
+    const int32_t *absent; /* [n_absent] ids without a token, ascending: glia_sample() never returns one */
+    size_t n_absent;
 } glia_draw;
 
 /* Check the range of every value. GLIA_ERR_ARGUMENT names the first bad value. */
@@ -48,7 +50,8 @@ glia_status glia_sampling_check(const glia_sampling *params, int vocab, glia_err
 bool glia_sampling_greedy(const glia_sampling *params);
 
 /* The next token, from logits [vocab]. Returns -1 for bad logits: one is NaN or
- * +inf, or all are -inf. Greedy returns the lowest id among equal maxima. */
+ * +inf, or all are -inf. Greedy returns the lowest id among equal maxima. If the draw
+ * gives an absent id, it is repeated with the logits of these ids at -inf. */
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *draw);
 
 /* ---- when each rank has one shard of the logits ------------------------------ */
@@ -85,7 +88,8 @@ void glia_shard_top_find(glia_shard_top *out, glia_sampler *s, const float *logi
                          int k, float divisor);
 /* The same token as glia_sample() on the whole row, bit for bit, from the messages
  * of all ranks, in rank order, `stride` bytes apart. Returns GLIA_DRAW_WHOLE if the
- * messages lack a token that glia_sample() could draw; then use the whole row. */
+ * messages lack a token that glia_sample() could draw, or the draw gives an absent id;
+ * then use the whole row. */
 int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int n_shards,
                            const glia_draw *draw);
 

@@ -66,6 +66,8 @@ static glia_status share_areas(glia_engine *e, glia_err *err) {
 static glia_status open_ranks(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
     glia_status status = plan_memory(e, err);
+    if (!status && !glia_request_find_absent(&e->rules))
+        status = glia_fail_nomem(err, 0, "ids without a token");
     if (!status) status = share_areas(e, err);
     if (status && c->world) glia_comm_fail(c->world, err->msg);
     if (status) return status;
@@ -175,6 +177,7 @@ GLIA_API void glia_engine_free(glia_engine *e) {
     for (glia_request *r; (r = any_request(e)) != NULL;) remove_request(e, r);
     close_ranks(e);
     glia_inbox_free(&e->inbox);
+    free(e->rules.absent);
     free(e);
 }
 

@@ -8,6 +8,25 @@
 
 #include "text/unicode.h"
 
+/* Count the ids without a token, and write them to `ids` unless that is NULL. */
+static size_t find_absent(int32_t *ids, const glia_tokenizer *t, int vocab) {
+    size_t n = 0, len;
+    for (int32_t id = 0; id < vocab; id++) {
+        if (glia_tokenizer_bytes(t, id, &len)) continue;
+        if (ids) ids[n] = id;
+        n++;
+    }
+    return n;
+}
+
+bool glia_request_find_absent(glia_request_rules *rules) {
+    if (!rules->tokenizer) return true;
+    rules->n_absent = find_absent(NULL, rules->tokenizer, rules->vocab);
+    rules->absent = malloc((rules->n_absent + 1) * sizeof *rules->absent);
+    if (rules->absent) find_absent(rules->absent, rules->tokenizer, rules->vocab);
+    return rules->absent;
+}
+
 static glia_status check(const glia_request_rules *c, const int32_t *ids, size_t n, const glia_sampling *s,
                          glia_err *err) {
     const int vocab = c->vocab;
@@ -76,6 +95,8 @@ static void lay_out(carver *at, glia_request *r, const glia_request_rules *c, co
     r->seq.tokens = carve(at, room * sizeof *ids);
     r->seq.max_tokens = (int)room;
     if (at->base) memcpy(r->seq.tokens, ids, n * sizeof *ids);
+    r->absent = c->absent;
+    r->n_absent = c->n_absent;
     r->n_eos = c->n_eos;
     r->n_endings = c->n_eos + s->n_stop_token_ids;
     r->endings = carve(at, r->n_endings * sizeof *r->endings);
@@ -132,6 +153,8 @@ glia_draw glia_request_draw(const glia_request *r, int ahead) {
         .n_tokens = (size_t)n,
         .forbidden = r->endings,
         .n_forbidden = n - r->seq.n_prompt < r->params.min_tokens ? r->n_endings : 0,
+        .absent = r->absent,
+        .n_absent = r->n_absent,
     };
 }
 

@@ -29,6 +29,8 @@ struct glia_request {
     glia_output output;
     int32_t *endings; /* [n_endings] n_eos eos tokens, then stop tokens; forbidden before min_tokens */
     size_t n_endings, n_eos;
+    const int32_t *absent; /* of the rules */
+    size_t n_absent;
     const glia_drawn *untold; /* the token that the next event carries; NULL: none */
     /* of engine/inbox.h */
     uint64_t id;
@@ -41,7 +43,12 @@ typedef struct {
     const glia_tokenizer *tokenizer; /* NULL: events carry no text, requests no stop strings */
     const int32_t *eos;
     size_t n_eos;
+    int32_t *absent; /* [n_absent] ids below vocab without a token, ascending; they outlive the requests */
+    size_t n_absent;
 } glia_request_rules;
+
+/* Fill rules->absent, which the caller frees, from rules->tokenizer. Returns false if out of memory. */
+bool glia_request_find_absent(glia_request_rules *rules);
 
 /* Check a request and copy it. The caller owns *out. */
 glia_status glia_request_create(glia_request **out, const glia_request_rules *rules, const int32_t *ids,
