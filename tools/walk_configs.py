@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does Glia read an edited configuration as Transformers reads it?
 
-    walk_configs.py [--glia build/glia] [--walk 400] [--seed 1] [--only TEXT] [--verbose]
+    walk_configs.py [--glia build/glia] [--walk 400] [--seed 1] [--all] [--only TEXT] [--verbose]
 
 Makes small random models, edits config.json or the stored tensors, and gives each to
 Transformers and to `glia score` in float32 and `glia inspect`. The edits are every
@@ -281,7 +281,8 @@ def try_one(glia, base, changes, tensor_edit):
 
 def cases(args):
     for i, edit in enumerate(edits.EDITS):
-        yield edits.ALL[i % len(edits.ALL)], [edit], "as stored"
+        for base in edits.ALL if args.all else [edits.ALL[i % len(edits.ALL)]]:
+            yield base, [edit], "as stored"
     for base in edits.ALL:
         for name in TENSOR_EDITS:
             yield base, [], name
@@ -294,6 +295,7 @@ def main():
     parser.add_argument("--glia", default="build/glia")
     parser.add_argument("--walk", type=int, default=400, help="configurations of the random walk")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--all", action="store_true", help="try every single edit on every architecture")
     parser.add_argument("--only", default="", help="run the cases whose name contains TEXT")
     parser.add_argument("--verbose", action="store_true", help="print every case")
     args = parser.parse_args()

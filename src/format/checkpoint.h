@@ -2,7 +2,8 @@
  *
  * The tensors are in `model.safetensors`, or in the shards that
  * `model.safetensors.index.json` names. If both exist, the single file wins, as
- * in transformers. The index and the shards must agree on every tensor. */
+ * in transformers. A tensor that the index names must be in a shard, and no tensor
+ * may be in two. Tensors that the index does not name are read, too. */
 #ifndef GLIA_FORMAT_CHECKPOINT_H
 #define GLIA_FORMAT_CHECKPOINT_H
 

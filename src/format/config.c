@@ -124,6 +124,7 @@ static const glia_json_key known_keys[] = {
     {"unsloth_fixed", NAN}, {"unsloth_version", NAN}, {"is_llama_config", NAN}, {"router_aux_loss_coef", NAN},
     {"output_router_logits", NAN}, {"prefix", NAN}, {"tf_legacy_loss", NAN}, {"decoder_start_token_id", NAN},
     {"experts_implementation", NAN}, {"tie_last_hidden_states", NAN}, {"transformers_weights", NAN},
+    {"unk_token_id", NAN}, {"cls_token_id", NAN}, {"mask_token_id", NAN},
     /* how to generate; see generation.h */
     {"max_new_tokens", NAN}, {"min_new_tokens", NAN}, {"min_p", NAN}, {"bad_words_ids", NAN}, {"begin_suppress_tokens", NAN}, {"diversity_penalty", NAN}, {"do_sample", NAN},
     {"early_stopping", NAN}, {"encoder_no_repeat_ngram_size", NAN}, {"epsilon_cutoff", NAN}, {"eta_cutoff", NAN},
