@@ -276,7 +276,8 @@ static void read_nope(glia_json_reader *r, glia_model_config *c, const family *f
         if (list && !json_is_integer(v) && !json_is_boolean(v))
             glia_json_fail(r, GLIA_ERR_FORMAT, "no_rope_layers[%d]: expected an integer, found %s", i,
                            glia_json_print(v, text, sizeof text));
-        c->rope[i] = list ? !glia_json_is_neutral(v, 0) : (i + 1) % interval != 0;
+        const bool rotates = list ? !glia_json_is_neutral(v, 0) : (i + 1) % interval != 0;
+        c->rope[i] = rotates;
     }
 }
 

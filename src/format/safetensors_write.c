@@ -137,7 +137,7 @@ glia_status glia_safetensors_create(glia_safetensors_writer **out, const char *p
     if (status) return status;
     glia_safetensors_writer *w = calloc(1, sizeof *w);
     if (!w) return glia_fail_nomem(err, sizeof *w, "a safetensors file");
-    json_t *metadata = json_pack("{s:s, s:s}", "format", "pt", GLIA_SAFETENSORS_OURS, glia_version());
+    json_t *metadata = json_pack("{s:s, s:s}", "format", "pt", GLIA_SAFETENSORS_OURS, GLIA_VERSION);
     status = open_new(w, strdup(path), temp_name(path, id), err);
     status = begin(out, w, status, tensors, n, metadata, 8, NULL, err);
     json_decref(metadata);
