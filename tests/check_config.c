@@ -197,6 +197,7 @@ static const struct {
     {S, "{\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4,\"short_factor\":" F8 ",\"long_factor\":[1,1,1,1,1,1,1,0]}}", F, "long_factor[7]: expected a number above 0, found 0"},
     {S, "{\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4,\"short_factor\":" F8 ",\"long_factor\":[1,\"a\",1,1,1,1,1,1]}}", F, "long_factor[1]: expected a number above 0, found \"a\""},
     {Q, "{\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"default\"},\"sliding_attention\":{\"rope_type\":\"default\"}}}", U, "x: rope_parameters: full_attention has parameters of its own, which Qwen3ForCausalLM does not read"},
+    {L, "{\"rope_parameters\":{" YARN ",\"full_attention\":{}}}", U, "full_attention has parameters of its own, which LlamaForCausalLM does not read"},
     {Q, "{\"original_max_position_embeddings\":0,\"rope_scaling\":{" YARN "}}", F, "x: original_max_position_embeddings: expected 1 to"},
     {Q, "{\"per_layer_config\":{\"0\":{\"head_dim\":8}}}", U, "per_layer_config is {\"0\":{\"head_dim\":8}}, which Glia does not support"},
     {Q, "{\"transformers_weights\":\"other.safetensors\"}", U, "transformers_weights is other.safetensors; Glia reads model.safetensors"},

@@ -153,7 +153,7 @@ static bool is_true(const json_t *v) { return v && !glia_json_is_neutral(v, 0); 
 
 /* ---- types ----------------------------------------------------------------- */
 
-/* yarn and longrope: the factor by which the context grew, and the factor on cos and sin. */
+/* Fill attention_factor; `derived` is its value if the key is absent. */
 static void read_attention(source *s, double derived) {
     glia_json_reader *r = dict(s);
     s->rope->attention_factor =
@@ -165,6 +165,7 @@ static void read_attention(source *s, double derived) {
                            : "mscale and mscale_all_dim give a value that is not finite");
 }
 
+/* The factor by which the context grew. */
 static double factor_or_ratio(source *s) {
     const double factor = positive(dict(s), "factor");
     return factor > 0 ? factor
@@ -310,15 +311,16 @@ static const glia_json_key rope_keys[] = {
     {NULL, 0},
 };
 
-/* Version 5 may nest a dictionary per layer type, but none of Glia's models reads it there. For an
- * architecture that has layer types, transformers then sets no default beside the nested dictionaries. */
+/* Version 5 may nest a dictionary per layer type, but none of Glia's models reads it there. For a type that a
+ * layer has, transformers then sets no default beside the nested dictionaries, nor the original length. */
 static void check_nested(source *s, bool has_layer_types) {
     bool used[2] = {false, false};
     static const char *const keys[] = {"full_attention", "sliding_attention"};
     for (int i = 0; has_layer_types && i < s->c->layers; i++) used[s->c->window[i] > 0] = true;
     for (int i = 0; i < 2; i++) {
         if (!in_dict(s, keys[i])) continue;
-        if (used[i] && (!in_dict(s, "rope_type") || !in_dict(s, "rope_theta")))
+        const bool lacks = !in_dict(s, "rope_type") || !in_dict(s, "rope_theta");
+        if ((used[i] && lacks) || has_original(s->rope->type))
             glia_json_fail(dict(s), GLIA_ERR_UNSUPPORTED,
                            "%s has parameters of its own, which %s does not read", keys[i],
                            s->c->architecture);
@@ -355,8 +357,8 @@ static void choose(source *s) {
 static void read_all(source *s, double theta, bool has_layer_types) {
     glia_rope_config *rope = s->rope;
     glia_json_check_keys(dict(s), rope_keys);
-    check_nested(s, has_layer_types);
     rope->type = read_type(s);
+    check_nested(s, has_layer_types);
     rope->theta = read_theta(s, theta);
     rope->factor = rope->attention_factor = 1;
     read_partial(s);
