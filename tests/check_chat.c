@@ -121,6 +121,39 @@ static void test_special_tokens(void **state) {
     free((char *)dir);
 }
 
+/* The forms of "chat_template" in tokenizer_config.json. */
+static void test_forms(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *plain, *tools; /* NULL: no template is chosen */
+    } rows[] = {
+        {"{\"chat_template\": \"one\"}", "one", "one"},
+        {"{\"chat_template\": \"\"}", "", ""},
+        {"{\"chat_template\": null}", NULL, NULL},
+        {"{\"chat_template\": [{\"name\": \"default\", \"template\": \"d\"}]}", "d", "d"},
+        {"{\"chat_template\": [{\"name\": \"default\", \"template\": \"d\"}, {\"name\": \"tool_use\", "
+         "\"template\": \"t\"}, {\"name\": \"default\", \"template\": \"e\"}]}",
+         "e", "t"},
+        {"{\"chat_template\": {\"tool_use\": \"t\", \"default\": \"d\"}}", "d", "t"},
+        {"{\"chat_template\": {\"tool_use\": \"t\"}}", NULL, "t"},
+        {"{\"chat_template\": {}}", NULL, NULL},
+        {"{\"chat_template\": []}", NULL, NULL},
+    };
+    const char *dir = strdup(new_dir());
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (int tools = 0; tools < 2; tools++) {
+            const char *want = tools ? rows[i].tools : rows[i].plain;
+            glia_status status;
+            put_file(dir, "tokenizer_config.json", rows[i].config);
+            char *got = render(dir, tools ? TOOLS : HELLO, NULL, &status);
+            CHECK(want ? !status && strcmp(got, want) == 0
+                       : status == GLIA_ERR_UNSUPPORTED || status == GLIA_ERR_ARGUMENT,
+                  "%s: %d: %s", rows[i].config, status, got);
+            free(got);
+        }
+    free((char *)dir);
+}
+
 static void test_context(void **state) {
     (void)state;
     const char *dir = new_dir();
@@ -156,8 +189,8 @@ static void test_errors(void **state) {
     } configs[] = {
         {"{", "tokenizer_config.json: line 1, column 1 (byte 1):"},
         {"[]", "tokenizer_config.json: expected an object, found an array"},
-        {"{\"chat_template\": 1}", "\"chat_template\": expected a string or a list"},
-        {"{\"chat_template\": [{\"name\": \"a\"}]}", "\"chat_template\": expected a string or a list"},
+        {"{\"chat_template\": 1}", "\"chat_template\": expected a string, a list of"},
+        {"{\"chat_template\": [{\"name\": \"a\"}]}", "\"chat_template\": expected a string, a list of"},
         {"{\"bos_token\": 1}",
          "special token \"bos_token\": expected a string or an object with \"content\""},
         {"{\"eos_token\": {}}", "special token \"eos_token\""},
@@ -331,9 +364,10 @@ static void test_tool_calls(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_which_template), cmocka_unit_test(test_special_tokens),
-        cmocka_unit_test(test_context),        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_published),      cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_holds_little),   cmocka_unit_test(test_tool_calls),
+        cmocka_unit_test(test_context),        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_errors),         cmocka_unit_test(test_published),
+        cmocka_unit_test(test_stream),         cmocka_unit_test(test_holds_little),
+        cmocka_unit_test(test_tool_calls),
     };
     return check_run_group("chat", tests);
 }

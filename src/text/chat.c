@@ -1,4 +1,4 @@
-/* chat.c - see chat.h. Source of the rules: transformers 4.57,
+/* chat.c - see chat.h. Source of the rules: transformers 5.24,
  * tokenization_utils_base.py (_from_pretrained, get_chat_template,
  * apply_chat_template, special_tokens_map). */
 #define _POSIX_C_SOURCE 200809L
@@ -113,24 +113,30 @@ static glia_status add_files(glia_chat *c, glia_err *err) {
 
 /* ---- tokenizer_config.json ----------------------------------------------------------------------------- */
 
+static glia_status add_named(glia_chat *c, const char *name, const json_t *source, glia_err *err) {
+    if (name && json_is_string(source))
+        return add_template(c, name, json_string_value(source), json_string_length(source), err);
+    return glia_fail(err, GLIA_ERR_FORMAT,
+                     "%s/tokenizer_config.json: \"chat_template\": expected a string, a list of {\"name\", "
+                     "\"template\"}, or an object from name to template",
+                     c->dir);
+}
+
 static glia_status add_configured(glia_chat *c, json_t *config, glia_err *err) {
-    const json_t *t = json_object_get(config, "chat_template");
+    json_t *t = json_object_get(config, "chat_template"), *source;
+    const char *name;
+    glia_status status = GLIA_OK;
     if (!t || json_is_null(t)) return GLIA_OK;
     if (json_is_string(t)) return add_template(c, NULL, json_string_value(t), json_string_length(t), err);
-    glia_status status = json_is_array(t) ? GLIA_OK : GLIA_ERR_FORMAT;
     for (size_t i = 0; i < json_array_size(t) && !status; i++) {
-        const json_t *name = json_object_get(json_array_get(t, i), "name");
-        const json_t *source = json_object_get(json_array_get(t, i), "template");
-        status = json_is_string(name) && json_is_string(source) ? GLIA_OK : GLIA_ERR_FORMAT;
-        if (!status)
-            status = add_template(c, json_string_value(name), json_string_value(source),
-                                  json_string_length(source), err);
+        const json_t *one = json_array_get(t, i);
+        status = add_named(c, json_string_value(json_object_get(one, "name")),
+                           json_object_get(one, "template"), err);
     }
-    if (status != GLIA_ERR_FORMAT) return status;
-    return glia_fail(err, GLIA_ERR_FORMAT,
-                     "%s/tokenizer_config.json: \"chat_template\": expected a string or a list of {\"name\", "
-                     "\"template\"}",
-                     c->dir);
+    json_object_foreach(t, name, source) {
+        if (!status) status = add_named(c, name, source, err);
+    }
+    return json_is_array(t) || json_is_object(t) ? status : add_named(c, NULL, t, err);
 }
 
 static glia_status read_all(glia_chat *c, glia_err *err) {
@@ -214,8 +220,9 @@ static glia_status check_conversation(const json_t *conversation, glia_err *err)
     return status;
 }
 
+/* Of several templates with this name the last one counts. */
 static const named_template *find_named(const glia_chat *c, const char *name) {
-    for (size_t i = 0; i < c->n; i++) {
+    for (size_t i = c->n; i-- > 0;) {
         if (c->templates[i].name && strcmp(c->templates[i].name, name) == 0) return &c->templates[i];
     }
     return NULL;
@@ -244,7 +251,9 @@ static glia_status choose(const glia_chat *c, bool tools, const named_template *
  * defaults for variables that templates may test. */
 static json_t *make_context(const glia_chat *c, const json_t *conversation) {
     json_t *context = json_deep_copy(c->special);
-    if (!context || json_object_update(context, (json_t *)(uintptr_t)conversation) != 0) {
+    if (!context || json_object_update(context, (json_t *)(uintptr_t)conversation) != 0 ||
+        json_object_set_new(context, "messages", copy_messages(json_object_get(conversation, "messages"))) !=
+            0) {
         json_decref(context);
         return NULL;
     }

@@ -1,8 +1,9 @@
 /* chat.h - reads a model directory's chat templates and renders conversations.
  *
- * The files are those of transformers 4.57: chat_template.jinja and
+ * The files are those of transformers 5: chat_template.jinja and
  * additional_chat_templates/NAME.jinja, if any exists, replace "chat_template" of
- * tokenizer_config.json, which is a string or a list of {"name", "template"}. Of
+ * tokenizer_config.json, which is a string, a list of {"name", "template"}, or an
+ * object from name to template. Of
  * several templates, "tool_use" renders a conversation that has tools and
  * "default" any other. */
 #ifndef GLIA_TEXT_CHAT_H
