@@ -21,7 +21,7 @@ import transformers  # noqa: E402
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from gen_tokenizer_goldens import train  # noqa: E402
 
-TEXT = "one<a> <b> the<x> ab<y>\n<x>the <z>"
+TEXT = "one<a> <b> the<x> ab<y>\n<x>the <z> 1234.\n\n \u095f 56"
 
 
 def token(content, **flags):
@@ -33,7 +33,7 @@ def typed(content, **flags):
     return {"__type": "AddedToken", **token(content, **flags)}
 
 
-# Each row: tokenizer_config.json, then other files by name.
+# Each row: tokenizer_config.json, other files by name, model_type of config.json (llama).
 CASES = [
     ({},), (None,), ({"tokenizer_class": "PreTrainedTokenizerFast"},), ({"tokenizer_class": "NoSuchTokenizer"},),
     ({"tokenizer_class": None},), ({"tokenizer_class": "LlamaTokenizerFast"},),
@@ -85,18 +85,24 @@ CASES = [
     ({"split_special_tokens": True},), ({"split_special_tokens": False},), ({"split_special_tokens": True, "eos_token": "<b>"},),
     ({"add_prefix_space": True},), ({"tokenizer_class": "Qwen2Tokenizer"},), ({"tokenizer_class": "Qwen2TokenizerFast", "eos_token": "<a>", "unk_token": None, "pad_token": None},),
     ({"tokenizer_class": "GPT2Tokenizer"},), ({"tokenizer_class": "Qwen2Tokenizer", "add_prefix_space": True},),
-    ({"clean_up_tokenization_spaces": True},),
+    ({"clean_up_tokenization_spaces": True},), ({"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": True},),
+    ({}, {}, "qwen2"), ({"tokenizer_class": "PreTrainedTokenizerFast"}, {}, "qwen2"),
+    ({"tokenizer_class": "LlamaTokenizerFast", "add_prefix_space": True}, {}, "qwen2"), ({}, {}, "qwen3"),
+    ({"tokenizer_class": "PreTrainedTokenizerFast"}, {}, "qwen3"), ({"tokenizer_class": "Qwen2Tokenizer"}, {}, "qwen3"),
+    ({"tokenizer_class": "GPT2Tokenizer"}, {}, "qwen3"), ({}, {}, "smollm3"),
+    ({"tokenizer_class": "PreTrainedTokenizerFast"}, {}, "smollm3"),
 ]
 
 
 def run(base, case):
     with tempfile.TemporaryDirectory() as d:
-        files = {"tokenizer.json": base, "config.json": {"model_type": "llama"}, **(case[1] if len(case) > 1 else {})}
+        files = {"tokenizer.json": base, "config.json": {"model_type": case[2] if len(case) > 2 else "llama"},
+                 **(case[1] if len(case) > 1 else {})}
         if case[0] is not None:
             files["tokenizer_config.json"] = case[0]
         for name, value in files.items():
             (pathlib.Path(d) / name).write_text(json.dumps(value))
-        row = {"files": {k: json.dumps(v) for k, v in files.items() if k not in ("tokenizer.json", "config.json")}}
+        row = {"files": {k: json.dumps(v) for k, v in files.items() if k != "tokenizer.json"}}
         try:
             t = transformers.AutoTokenizer.from_pretrained(d)
         except Exception as e:
@@ -109,7 +115,8 @@ def run(base, case):
 def main():
     base = train()
     base["decoder"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
-    base["normalizer"] = {"type": "NFC"}
+    base["normalizer"] = None
+    base["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, base["pre_tokenizer"]]}
     n = len(base["model"]["vocab"])
     base["added_tokens"] = [{"id": base["model"]["vocab"]["the"], **token("the", special=False, normalized=True)},
                             {"id": n, **token("<a>")}, {"id": n + 1, **token("<b>", special=False)}]

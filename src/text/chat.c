@@ -251,9 +251,7 @@ static glia_status choose(const glia_chat *c, bool tools, const named_template *
  * defaults for variables that templates may test. */
 static json_t *make_context(const glia_chat *c, const json_t *conversation) {
     json_t *context = json_deep_copy(c->special);
-    if (!context || json_object_update(context, (json_t *)(uintptr_t)conversation) != 0 ||
-        json_object_set_new(context, "messages", copy_messages(json_object_get(conversation, "messages"))) !=
-            0) {
+    if (!context || json_object_update(context, (json_t *)(uintptr_t)conversation) != 0) {
         json_decref(context);
         return NULL;
     }

@@ -17,11 +17,12 @@ static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_
 enum { N_NAMES = sizeof names / sizeof *names };
 
 /* Tokens that a class names if the file does not mention them. */
+static const char qwen2[] = "Qwen2Tokenizer", gpt2[] = "GPT2Tokenizer";
 static const struct {
     const char *class_name, *key;
 } class_tokens[] = {
-    {"Qwen2Tokenizer", "eos_token"}, {"Qwen2Tokenizer", "unk_token"}, {"Qwen2Tokenizer", "pad_token"},
-    {"GPT2Tokenizer", "bos_token"},  {"GPT2Tokenizer", "eos_token"},  {"GPT2Tokenizer", "unk_token"},
+    {qwen2, "eos_token"}, {qwen2, "unk_token"}, {qwen2, "pad_token"},
+    {gpt2, "bos_token"},  {gpt2, "eos_token"},  {gpt2, "unk_token"},
 };
 
 void glia_special_free(glia_special *s) {
@@ -78,15 +79,30 @@ static void override(json_t *config, json_t *map) {
     }
 }
 
-static void add_class_tokens(json_t *config) {
+/* The class, by the rules of transformers' AutoTokenizer: qwen2 has one class, whatever
+ * the file says; qwen3 has one if the file says nothing. `model` is config.json. */
+static const char *class_of(const json_t *config, const json_t *model) {
+    const char *type = json_string_value(json_object_get(model, "model_type"));
     const char *name = json_string_value(json_object_get(config, "tokenizer_class"));
-    for (size_t i = 0; name && i < sizeof class_tokens / sizeof *class_tokens; i++) {
-        const size_t n = strlen(class_tokens[i].class_name);
-        if (strncmp(name, class_tokens[i].class_name, n) != 0 || (name[n] && strcmp(name + n, "Fast") != 0))
-            continue;
-        if (!json_object_get(config, class_tokens[i].key))
-            json_object_set_new(config, class_tokens[i].key, json_string("<|endoftext|>"));
-    }
+    if (!name) name = json_string_value(json_object_get(model, "tokenizer_class"));
+    if (type && strcmp(type, "qwen2") == 0) return qwen2;
+    if (!name) return type && strcmp(type, "qwen3") == 0 ? qwen2 : NULL;
+    const size_t n = strlen(name), fast = n > 4 && strcmp(name + n - 4, "Fast") == 0 ? n - 4 : n;
+    if (fast == strlen(qwen2) && strncmp(name, qwen2, fast) == 0) return qwen2;
+    return fast == strlen(gpt2) && strncmp(name, gpt2, fast) == 0 ? gpt2 : NULL;
+}
+
+static void find_class(reader *r) {
+    json_t *model = NULL;
+    char *path = glia_path_join(r->dir, "config.json");
+    if (path) glia_json_load(&model, path, FILE_MAX, JSON_ALLOW_NUL, NULL); /* others report what is wrong */
+    r->s->class_name = class_of(r->s->config, model);
+    for (size_t i = 0; r->s->class_name && i < sizeof class_tokens / sizeof *class_tokens; i++)
+        if (r->s->class_name == class_tokens[i].class_name &&
+            !json_object_get(r->s->config, class_tokens[i].key))
+            json_object_set_new(r->s->config, class_tokens[i].key, json_string("<|endoftext|>"));
+    json_decref(model);
+    free(path);
 }
 
 /* ---- tokens ----------------------------------------------------------------- */
@@ -267,7 +283,7 @@ glia_status glia_special_read(glia_special *s, const char *dir, glia_err *err) {
         rename_extra(s->config, true);
         override(s->config, map);
         rename_extra(s->config, false);
-        add_class_tokens(s->config);
+        find_class(&r);
         r.r.object = s->config;
         r.r.where = path;
         read_tokens(&r);

@@ -23,7 +23,9 @@ typedef struct {
      * is only added if tokenizer.json does not have it. */
     glia_added_token *token;
     size_t n;
-    bool has_decoder; /* the file has added_tokens_decoder */
+    bool has_decoder;       /* the file has added_tokens_decoder */
+    const char *class_name; /* "Qwen2Tokenizer" or "GPT2Tokenizer", which replace components of
+                             * tokenizer.json; static. NULL: another class */
 } glia_special;
 
 /* Read the files of `dir`. A file that does not exist counts as {}. On success the

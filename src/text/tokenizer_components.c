@@ -164,8 +164,7 @@ static void read_split(glia_tokenizer *t, component *p) {
 /* The last pre-tokenizer: add_prefix_space, then GPT-2's regex if use_regex is true. */
 static void read_byte_level(glia_tokenizer *t, component *p) {
     ONLY_KEYS(p, "type", "add_prefix_space", "trim_offsets", "use_regex"); /* Glia reports no offsets */
-    t->prefix_space = need_bool(p, "add_prefix_space");
-    if (t->prefix_space) add_step(t, p, NULL, false, GLIA_SPLIT_ISOLATED, false);
+    if (need_bool(p, "add_prefix_space")) add_step(t, p, NULL, false, GLIA_SPLIT_ISOLATED, false);
     if (glia_json_bool(&p->r, "use_regex", true))
         add_step(t, p, byte_level_regex, false, GLIA_SPLIT_ISOLATED, false);
     t->byte_level = true;
@@ -452,5 +451,44 @@ glia_status glia_tokenizer_components(glia_tokenizer *t, const json_t *rest, con
         status = components(t, json_object_get(rest, "decoder"), "decoders", read_decoder, where, "decoder",
                             0, err);
     if (!status) status = read_added_tokens(t, json_object_get(rest, "added_tokens"), where, err);
+    return status;
+}
+
+/* ---- classes that replace components ----------------------------------------- */
+
+static const struct {
+    const char *class_name, *components;
+} classes[] = {
+    {"Qwen2Tokenizer",
+     "{\"normalizer\":{\"type\":\"NFC\"},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":["
+     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]"
+     "?"
+     "\\\\p{L}+|\\\\p{N}| "
+     "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"},"
+     "\"behavior\":\"Isolated\",\"invert\":false},"
+     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}}"},
+    {"GPT2Tokenizer",
+     "{\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}}"},
+};
+
+glia_status glia_tokenizer_rebuild(glia_tokenizer *t, const char *class_name, bool prefix_space,
+                                   glia_err *err) {
+    size_t i = 0;
+    while (strcmp(classes[i].class_name, class_name) != 0) i++;
+    json_t *own = json_loads(classes[i].components, 0, NULL);
+    if (!own) return glia_fail_nomem(err, 0, class_name);
+    json_t *pre = json_object_get(own, "pre_tokenizer"), *normalizer = json_object_get(own, "normalizer");
+    json_t *list = json_object_get(pre, "pretokenizers"), *last = list ? json_array_get(list, 1) : pre;
+    json_object_set_new(last, "add_prefix_space", json_boolean(prefix_space));
+    glia_pretokenizer_free(&t->pre);
+    memset(&t->pre, 0, sizeof t->pre);
+    t->n_forms = 0;
+    t->byte_level = t->bpe.ignore_merges = false;
+    glia_status status = GLIA_OK;
+    if (json_is_object(normalizer))
+        status = components(t, normalizer, "normalizers", read_normalizer, class_name, "normalizer", 0, err);
+    if (!status)
+        status = components(t, pre, "pretokenizers", read_pre_tokenizer, class_name, "pre_tokenizer", 0, err);
+    json_decref(own);
     return status;
 }

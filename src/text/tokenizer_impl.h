@@ -20,7 +20,6 @@ struct glia_tokenizer {
     glia_normal_form form[NORMALIZERS_MAX];
     int n_forms;
     glia_pretokenizer pre;
-    bool prefix_space;      /* ByteLevel's add_prefix_space */
     bool split_special;     /* special tokens in a text are encoded as text */
     bool byte_level;        /* while reading: the pre-tokenizer's last step, ByteLevel, has been read */
     glia_ids before, after; /* ids that the post-processor puts before and after a text's ids */
@@ -38,6 +37,10 @@ glia_status glia_tokenizer_special(glia_tokenizer *t, const char *dir, glia_err 
 /* The id that the tokenizers library gives an added token: a token of the
  * vocabulary keeps its id; any other gets the highest id so far plus one. */
 int64_t glia_tokenizer_added_id(const glia_tokenizer *t, const char *bytes, size_t len, bool raw);
+/* Replace the normalizer and the pre-tokenizer by those of the class, which is
+ * glia_special.class_name, as transformers 5 does; version 4 uses those of the file. */
+glia_status glia_tokenizer_rebuild(glia_tokenizer *t, const char *class_name, bool prefix_space,
+                                   glia_err *err);
 /* Set t->longest. */
 void glia_tokenizer_measure(glia_tokenizer *t);
 /* Build the tries from t->added. */

@@ -79,15 +79,8 @@ static int32_t id_of(const glia_tokenizer *t, const glia_special *s, const char 
 }
 
 /* Refuse what would change ids or text and is not supported. */
-static void refuse(const glia_tokenizer *t, glia_json_reader *r) {
-    static const char *const rebuilt[] = {"Qwen2Tokenizer", "GPT2Tokenizer"};
+static void refuse(glia_json_reader *r) {
     static const char cleanup[] = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output";
-    const char *name = glia_json_string(r, "tokenizer_class");
-    const bool prefix = glia_json_bool(r, "add_prefix_space", t->prefix_space);
-    for (size_t i = 0; name && i < 2; i++) /* these classes replace the pre-tokenizer's setting */
-        if (strncmp(name, rebuilt[i], strlen(rebuilt[i])) == 0 && prefix != t->prefix_space)
-            glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "add_prefix_space is %s, but tokenizer.json has %s",
-                           prefix ? "true" : "false", prefix ? "false" : "true");
     if (glia_json_bool(r, "clean_up_tokenization_spaces", false) && glia_json_bool(r, cleanup, false))
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is true, which Glia does not support", cleanup);
     const json_t *files = glia_json_array(r, "fast_tokenizer_files");
@@ -107,8 +100,11 @@ glia_status glia_tokenizer_special(glia_tokenizer *t, const char *dir, glia_err 
     snprintf(where, sizeof where, "%.220s/tokenizer_config.json", dir);
     glia_json_reader r = {.object = s.config, .where = where, .err = err};
     t->split_special = glia_json_bool(&r, "split_special_tokens", false);
-    refuse(t, &r);
-    status = r.status ? r.status : merge(t, &s, err);
+    const bool prefix = glia_json_bool(&r, "add_prefix_space", false);
+    refuse(&r);
+    status = r.status;
+    if (!status && s.class_name) status = glia_tokenizer_rebuild(t, s.class_name, prefix, err);
+    if (!status) status = merge(t, &s, err);
     t->bos = id_of(t, &s, "bos_token");
     t->eos = id_of(t, &s, "eos_token");
     t->pad = id_of(t, &s, "pad_token");
