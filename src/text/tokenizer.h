@@ -19,7 +19,7 @@
 
 typedef struct glia_tokenizer glia_tokenizer; /* immutable: threads may share it */
 
-/* Read dir/tokenizer.json, and dir/tokenizer_config.json if it exists. On success
+/* Read dir/tokenizer.json and the files beside it (special.h). On success
  * the caller owns *out. Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT, GLIA_ERR_UNSUPPORTED,
  * GLIA_ERR_LIMIT, GLIA_ERR_NOMEM; the message has the file and the key or byte. */
 glia_status glia_tokenizer_load(glia_tokenizer **out, const char *dir, glia_err *err);
@@ -55,7 +55,7 @@ bool glia_tokenizer_is_special(const glia_tokenizer *t, int32_t id);
 /* Bytes of the longest token. */
 size_t glia_tokenizer_longest(const glia_tokenizer *t);
 
-/* The id that tokenizer_config.json names; -1: none. */
+/* The id of the token that the files beside tokenizer.json name; -1: none. */
 int32_t glia_tokenizer_bos(const glia_tokenizer *t);
 int32_t glia_tokenizer_eos(const glia_tokenizer *t);
 int32_t glia_tokenizer_pad(const glia_tokenizer *t);
