@@ -29,8 +29,8 @@ static bool add(glia_tokenizer *t, const glia_added_token *from) {
     if (grown && bytes && copy) {
         const size_t len = glia_bpe_unspell(bytes, from->content, from->len, &raw);
         const int64_t id = glia_tokenizer_added_id(t, bytes, len, raw);
-        good = id < GLIA_VOCAB_MAX &&
-               ((size_t)id < t->bpe.n_ids || glia_bpe_add(&t->bpe, (int32_t)id, bytes, len, raw));
+        good = id < GLIA_VOCAB_MAX && (((size_t)id < t->bpe.n_ids && t->bpe.token[id].known) ||
+                                       glia_bpe_add(&t->bpe, (int32_t)id, bytes, len, raw));
         if (good) {
             glia_added_token *token = t->added + t->n_added++;
             *token = *from;
