@@ -32,14 +32,12 @@ glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, gli
 /* Which formats: rows and panels as they are stored, int8 panels under bfloat16 rows, int8 rows. */
 typedef enum { HALVES, WIDENED, BYTES } formats;
 
-/* The first sums of a row: zero, or -128 times the sum of an int8 row, which begins at x. */
-GLIA_INLINE __m512i first_sums(const char *x, size_t x_step, size_t steps, const formats f) {
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i sum = zero;
-    if (f != BYTES) return zero;
-    for (size_t s = 0; s < steps; s++)
-        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), _mm512_loadu_si512(x + s * x_step));
-    return _mm512_sub_epi32(zero, _mm512_set1_epi32(_mm512_reduce_add_epi32(sum)));
+/* -128 times the sum of the int8 row at x, whose steps are x_step bytes apart. */
+static int32_t first_sum(const product *t, const char *x) {
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t s = 0; s < steps_of(t); s++)
+        sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(-128), _mm512_loadu_si512(x + s * t->x_step));
+    return (int32_t)(0u - (uint32_t)_mm512_reduce_add_epi32(sum)); /* may wrap */
 }
 
 /* ---- blocks ----------------------------------------------------------------- */
@@ -53,7 +51,7 @@ GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const i
             sum[2 * r] = _mm512_load_si512(b->from + r * PAIR);
             sum[2 * r + 1] = _mm512_load_si512(b->from + r * PAIR + GLIA_PANEL);
         } else {
-            sum[2 * r] = sum[2 * r + 1] = first_sums(x + r * STEP_BYTES, b->x_step, steps_of(t), f);
+            sum[2 * r] = sum[2 * r + 1] = _mm512_set1_epi32(f == BYTES ? t->first[b->row + (size_t)r] : 0);
         }
     }
     for (size_t s = 0; s < b->steps; s++, x += b->x_step) {
@@ -72,6 +70,10 @@ GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const i
         _mm512_storeu_si512(b->to + (size_t)r * b->ldt, sum[2 * r]);
         _mm512_storeu_si512(b->to + (size_t)r * b->ldt + GLIA_PANEL, sum[2 * r + 1]);
     }
+}
+
+static void begin_group(product *t, const char *x, size_t rows) {
+    for (size_t r = 0; t->first && r < rows; r++) t->first[r] = first_sum(t, x + r * t->ldx);
 }
 
 /* Blocks of about equal height. */
@@ -120,8 +122,8 @@ GLIA_INLINE void few_rows(const product *t, const char *x, size_t row, size_t pa
     const char *w = t->w + panel * pb;
     __m512i sum[FEW_SUMS];
     GLIA_UNROLL for (int r = 0; r < R; r++) {
-        const __m512i first = first_sums(x + (size_t)r * t->ldx, STEP_BYTES, steps_of(t), f);
-        GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] = first;
+        GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
+            _mm512_set1_epi32(f == BYTES ? t->first[r] : 0);
     }
     for (size_t at = 0; at < pb; at += 64, x += bytes) {
         const char *near = w + glia_side_by_side(at + AHEAD, pb, P),
@@ -152,10 +154,11 @@ GLIA_INLINE void few_panels(const product *t, size_t n_panels, const char *x, si
     }
 }
 
-GLIA_INLINE void sweep_few(const product *t, size_t n_panels, size_t m, const formats f) {
+GLIA_INLINE void sweep_few(product *t, size_t n_panels, size_t m, const formats f) {
     for (size_t row = 0, rows; row < m; row += rows) {
         const char *x = t->x + row * t->ldx;
         rows = glia_min(m - row, FEW);
+        begin_group(t, x, rows);
         switch (rows) {
         case 1: few_panels(t, n_panels, x, row, 1, 8, f); break;
         case 2: few_panels(t, n_panels, x, row, 2, 8, f); break;
@@ -196,8 +199,10 @@ void glia_gemm_i8_bf16_avx512_bf16(const glia_gemm *g) {
 }
 
 void glia_gemm_i8_i8_avx512_bf16(const glia_gemm *g) {
+    int32_t first[X_BYTES / STEP_BYTES]; /* most rows of a group */
     product t = product_of(g, GLIA_WEIGHT_I8);
     t.step = 64;
     t.i8 = true;
+    t.first = first;
     run(g, &t, BYTES);
 }

@@ -19,7 +19,7 @@
  *                              partial sums fill GLIA_GEMM_SCRATCH at most
  *   RING                       a power of two: widened steps that are kept if there is
  *                              one block of rows
- * and defines multiply_block() and block_rows() after it. */
+ * and defines the functions that are declared below after it. */
 #ifndef GLIA_KERNEL_PRODUCT_AVX512_H
 #define GLIA_KERNEL_PRODUCT_AVX512_H
 
@@ -128,6 +128,7 @@ static inline void fetch(ahead *a, size_t lines) {
 
 typedef struct {
     const char *x;      /* at the first row and the first k of the block */
+    size_t row;         /* the first row's index in the group */
     const char *w[2];   /* panels at the first k of the block; a single panel stands twice */
     size_t ldx, x_step; /* bytes */
     size_t steps;       /* includes the last, partial step */
@@ -189,10 +190,13 @@ typedef struct {
     float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* one is finished while the other is filled */
     int turn;
     size_t configured; /* rows of a block that the tiles are configured for */
+    int32_t *first;    /* the sums that int8 rows of the group start at, or NULL */
 } product;
 
 static size_t steps_of(const product *t) { return (t->k + t->step - 1) / t->step; }
 
+/* A group begins, of `rows` rows at x. */
+static void begin_group(product *t, const char *x, size_t rows);
 /* Run the pending epilogue t->e, and multiply one block of `rows` rows. */
 static void multiply_block(product *t, const block *b, ahead *next, size_t rows);
 /* The rows of the next block of `left` rows. */
@@ -218,6 +222,7 @@ static void sweep_rows(product *t, block *b, ahead *next, size_t row, size_t row
     for (size_t r = 0, taken; r < rows; r += taken) {
         taken = block_rows(rows - r);
         b->x = x + r * t->ldx;
+        b->row = r;
         b->widen = t->wide && r == 0;
         b->from = before ? partial + r * PAIR : NULL;
         b->to = partial + r * PAIR;
@@ -273,11 +278,13 @@ static void sweep_groups(product *t, size_t n_panels, size_t m) {
     const size_t rows = ((m + groups - 1) / groups + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT;
     const size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
     const size_t part = (steps + parts - 1) / parts, panels = parts > 1 ? PANELS : n_panels;
-    for (size_t r = 0; r < m; r += rows)
+    for (size_t r = 0; r < m; r += rows) {
+        begin_group(t, t->x + r * t->ldx, glia_min(m - r, rows));
         for (size_t p = 0; p < n_panels; p += panels)
             for (size_t at = 0; at < steps; at += part)
                 sweep(t, r, glia_min(m - r, rows), p, glia_min(n_panels - p, panels), at,
                       glia_min(steps, at + part));
+    }
     while (t->e.done < t->e.rows) finish_next(&t->e);
 }
 
