@@ -22,6 +22,7 @@ enum {
     ROWS = GLIA_DOT_ROWS,
     DIMS = 32, /* dimensions of a step */
     STEPS = GLIA_HEAD_DIM_MAX / DIMS,
+    GROUP = 4,         /* lines */
     PANEL_STEP = 1024, /* bytes of a step of a panel: of all dimensions of a K panel, or a whole V panel */
 };
 
@@ -53,9 +54,13 @@ static void take_query(work *w, size_t i, size_t r) {
     }
 }
 
-/* Prefetch n bytes. */
+/* Prefetch the first lines of n bytes, page by page. The hardware reads on by itself within a page; more
+ * prefetches than these were slower (docs/log/attention.md). */
 GLIA_INLINE void fetch(const char *at, size_t n) {
-    for (size_t i = 0; i < n; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
+    enum { PAGE = 4096, FIRST = 256 };
+    for (size_t page = 0; page < n; page += PAGE) {
+        GLIA_UNROLL for (size_t i = 0; i < FIRST; i += 64) _mm_prefetch(at + page + i, _MM_HINT_T0);
+    }
 }
 
 /* s[r] = the scores of R queries with all positions of the tiles that [lo, hi) touches. */
@@ -65,10 +70,10 @@ GLIA_INLINE void scores(work *w, size_t lo, size_t hi, const int R) {
         const char *k = w->tile[t], *next = w->tile[t + 1];
         __m512i sum[2 * ROWS];
         GLIA_UNROLL for (int i = 0; i < 2 * R; i++) sum[i] = _mm512_setzero_si512();
+        if (next) fetch(next, 2 * panel);
         for (size_t s = 0; s < w->steps; s++, k += PANEL_STEP) {
             const char *pair[2] = {k, k + panel};
-            if (next) fetch(next + s * 2 * PANEL_STEP, 2 * PANEL_STEP);
-            glia_dot_some(sum, pair, (const char *)w->x[s], 0, GLIA_DOT_LINES, R, false);
+            glia_dot_some(sum, pair, (const char *)w->x[s], 0, GLIA_DOT_LINES, R, 2, false);
         }
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             _mm512_store_si512(w->s[r] + t * GLIA_KV_TILE, sum[2 * r]);
@@ -105,36 +110,37 @@ static void soften(work *w, size_t r, size_t lo, size_t hi, float *m, float *l) 
 
 /* ---- values ----------------------------------------------------------------- */
 
-/* The pair of V panels of a tile at panel c; the last panel of an odd number stands twice. */
-GLIA_INLINE void pair_of(const work *w, size_t t, size_t c, const char *pair[2]) {
-    pair[0] = (const char *)w->tile[t] + (2 * w->steps + c) * PANEL_STEP;
-    pair[1] = pair[0] + (c + 1 < w->panels ? PANEL_STEP : 0);
+/* V panel c of tile t. */
+static const char *v_panel(const work *w, size_t t, size_t c) {
+    return (const char *)w->tile[t] + (2 * w->steps + c) * PANEL_STEP;
 }
 
-/* o [R] += the values at positions [from, to), which are even, by the weights of rows r and on. */
-GLIA_INLINE void values(const work *w, float *o, size_t r, size_t from, size_t to, const int R) {
-    for (size_t c = 0; c < w->panels; c += 2) {
-        const bool two = c + 1 < w->panels;
-        __m512i sum[2 * ROWS];
-        GLIA_UNROLL for (int i = 0; i < R; i++) {
-            const float *at = o + (size_t)i * w->out.ldo + c * GLIA_PANEL;
-            sum[2 * i] = _mm512_loadu_si512(at);
-            sum[2 * i + 1] = two ? _mm512_loadu_si512(at + GLIA_PANEL) : _mm512_setzero_si512();
-        }
-        for (size_t at = from, end; at < to; at = end) {
-            const size_t t = tile_of(at), line = at % GLIA_KV_TILE / 2;
-            const char *pair[2], *next = w->tile[t + 1];
-            end = glia_min(to, (t + 1) * GLIA_KV_TILE);
-            pair_of(w, t, c, pair);
-            if (next) fetch(next + (2 * w->steps + c) * PANEL_STEP, two ? 2 * PANEL_STEP : PANEL_STEP);
-            glia_dot_some(sum, pair, (const char *)w->p[t][r], line, line + (end - at) / 2, R, false);
-        }
-        GLIA_UNROLL for (int i = 0; i < R; i++) {
-            float *at = o + (size_t)i * w->out.ldo + c * GLIA_PANEL;
-            _mm512_storeu_si512(at, sum[2 * i]);
-            if (two) _mm512_storeu_si512(at + GLIA_PANEL, sum[2 * i + 1]);
-        }
+/* Columns of P V panels from panel c on: o [R] += the values at positions [from, to), which are even, by the
+ * weights of rows r and on. */
+GLIA_INLINE void columns(const work *w, float *o, size_t r, size_t c, size_t from, size_t to, const int R,
+                         const int P) {
+    __m512i sum[GLIA_DOT_SUMS];
+    GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] =
+        _mm512_loadu_si512(o + (size_t)(i / P) * w->out.ldo + (c + (size_t)(i % P)) * GLIA_PANEL);
+    for (size_t at = from, end; at < to; at = end) {
+        const size_t t = tile_of(at), line = at % GLIA_KV_TILE / 2;
+        const char *v[8];
+        end = glia_min(to, (t + 1) * GLIA_KV_TILE);
+        GLIA_UNROLL for (int p = 0; p < P; p++) v[p] = v_panel(w, t, c + (size_t)p);
+        if (w->tile[t + 1]) fetch(v_panel(w, t + 1, c), (size_t)P * PANEL_STEP);
+        glia_dot_some(sum, v, (const char *)w->p[t][r], line, line + (end - at) / 2, R, P, false);
     }
+    GLIA_UNROLL for (int i = 0; i < R * P; i++)
+        _mm512_storeu_si512(o + (size_t)(i / P) * w->out.ldo + (c + (size_t)(i % P)) * GLIA_PANEL, sum[i]);
+}
+
+/* All columns. Few rows take many panels at a time, so that memory is read in long stretches. */
+GLIA_INLINE void values(const work *w, float *o, size_t r, size_t from, size_t to, const int R) {
+    size_t c = 0;
+    for (; R <= 3 && c + 8 <= w->panels; c += 8) columns(w, o, r, c, from, to, R, R <= 3 ? 8 : 1);
+    for (; R <= 6 && c + 4 <= w->panels; c += 4) columns(w, o, r, c, from, to, R, R <= 6 ? 4 : 1);
+    for (; c + 2 <= w->panels; c += 2) columns(w, o, r, c, from, to, R, 2);
+    for (; c < w->panels; c++) columns(w, o, r, c, from, to, R, 1);
 }
 
 /* o of one row += the value at `position`; the other half of its pair is not seen. */
@@ -143,9 +149,7 @@ static void half_value(const work *w, float *o, size_t r, size_t position) {
     const __m512i keep = _mm512_set1_epi32(position % 2 ? (int)0xffff0000 : 0xffff);
     const __m512i four = glia_dot_four((const char *)w->p[t][r] + line * 4);
     for (size_t c = 0; c < w->panels; c++) {
-        const char *pair[2];
-        pair_of(w, t, c, pair);
-        const __m512i value = _mm512_and_si512(_mm512_loadu_si512(pair[0] + line * 64), keep);
+        const __m512i value = _mm512_and_si512(_mm512_loadu_si512(v_panel(w, t, c) + line * 64), keep);
         const __m512i sum = _mm512_loadu_si512(o + c * GLIA_PANEL);
         _mm512_storeu_si512(o + c * GLIA_PANEL, glia_dot(sum, value, four, false));
     }

@@ -16,7 +16,8 @@
 #include "kernel/simd.h"
 
 enum {
-    GLIA_DOT_ROWS = 12,  /* rows of a tile of two panels: 24 sums are the registers that operands leave */
+    GLIA_DOT_SUMS = 24,  /* sums of a tile: the registers that operands leave */
+    GLIA_DOT_ROWS = 12,  /* rows of a tile of two panels */
     GLIA_DOT_STEP = 64,  /* bytes of a row in a step, and from row to row */
     GLIA_DOT_LINES = 16, /* lines of a panel in a step */
 };
@@ -43,26 +44,27 @@ GLIA_INLINE __m512i glia_dot_four(const char *at) {
     return _mm512_set1_epi32(four);
 }
 
-/* sum [R, 2] += n lines, from line `first` of a step on, of two panels at w, by R rows at x. */
-GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const w[2], const char *x, size_t first,
-                                const int n, const int R, const bool bytes) {
+/* sum [R, P] += n lines, from line `first` of a step on, of P panels at w, by R rows at x. */
+GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *x, size_t first, const int n,
+                                const int R, const int P, const bool bytes) {
     GLIA_UNROLL for (int l = 0; l < n; l++) {
         const size_t at = first + (size_t)l;
-        const __m512i a = glia_dot_line(w[0] + at * 64, bytes), b = glia_dot_line(w[1] + at * 64, bytes);
+        __m512i line[P];
+        GLIA_UNROLL for (int p = 0; p < P; p++) line[p] = glia_dot_line(w[p] + at * 64, bytes);
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             const __m512i four = glia_dot_four(x + r * GLIA_DOT_STEP + at * 4);
-            sum[2 * r] = glia_dot(sum[2 * r], a, four, bytes);
-            sum[2 * r + 1] = glia_dot(sum[2 * r + 1], b, four, bytes);
+            GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
+                glia_dot(sum[r * P + p], line[p], four, bytes);
         }
     }
 }
 
 /* The same for lines [first, end). */
-GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const w[2], const char *x, size_t first, size_t end,
-                               const int R, const bool bytes) {
+GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const *w, const char *x, size_t first, size_t end,
+                               const int R, const int P, const bool bytes) {
     enum { GROUP = 4 };
-    for (; first + GROUP <= end; first += GROUP) glia_dot_lines(sum, w, x, first, GROUP, R, bytes);
-    for (; first < end; first++) glia_dot_lines(sum, w, x, first, 1, R, bytes);
+    for (; first + GROUP <= end; first += GROUP) glia_dot_lines(sum, w, x, first, GROUP, R, P, bytes);
+    for (; first < end; first++) glia_dot_lines(sum, w, x, first, 1, R, P, bytes);
 }
 
 #endif

@@ -21,9 +21,8 @@ enum {
     PANELS = 16,
     RING = 4,
     FEW = 4,
-    FEW_SUMS = 24, /* sums of a tile of few rows: the registers that operands leave */
-    AHEAD = 2048,  /* prefetch distance in a panel for few rows, bytes: into L1, */
-    FAR = 4096,    /* and into L2 */
+    AHEAD = 2048, /* prefetch distance in a panel for few rows, bytes: into L1, */
+    FAR = 4096,   /* and into L2 */
 };
 #include "kernel/x86/product_avx512.h"
 
@@ -64,7 +63,7 @@ GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const i
             w[1] = w[0] + PANEL_STEP;
         }
         fetch(next, b->fetch);
-        glia_dot_some(sum, w, x, 0, n, R, f == BYTES);
+        glia_dot_some(sum, w, x, 0, n, R, 2, f == BYTES);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         _mm512_storeu_si512(b->to + (size_t)r * b->ldt, sum[2 * r]);
@@ -120,7 +119,7 @@ GLIA_INLINE void few_rows(const product *t, const char *x, size_t row, size_t pa
                           const formats f) {
     const size_t pb = t->panel_bytes, bytes = f == WIDENED ? 8 : 4;
     const char *w = t->w + panel * pb;
-    __m512i sum[FEW_SUMS];
+    __m512i sum[GLIA_DOT_SUMS];
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
             _mm512_set1_epi32(f == BYTES ? t->first[r] : 0);
