@@ -20,6 +20,7 @@ glia_attend_fn glia_attend_bf16_avx512_bf16;
 
 enum {
     ROWS = GLIA_DOT_ROWS,
+    FEW = 8,   /* rows up to which a span may be read from memory, not from cache */
     DIMS = 32, /* dimensions of a step */
     STEPS = GLIA_HEAD_DIM_MAX / DIMS,
     GROUP = 4,         /* lines */
@@ -54,26 +55,20 @@ static void take_query(work *w, size_t i, size_t r) {
     }
 }
 
-/* Prefetch the first lines of n bytes, page by page. The hardware reads on by itself within a page; more
- * prefetches than these were slower (docs/log/attention.md). */
-GLIA_INLINE void fetch(const char *at, size_t n) {
-    enum { PAGE = 4096, FIRST = 256 };
-    for (size_t page = 0; page < n; page += PAGE) {
-        GLIA_UNROLL for (size_t i = 0; i < FIRST; i += 64) _mm_prefetch(at + page + i, _MM_HINT_T0);
-    }
-}
+/* The tile behind t, or t if nothing follows: what is prefetched while t is multiplied. */
+static const char *tile_ahead(const work *w, size_t t) { return w->tile[w->tile[t + 1] ? t + 1 : t]; }
 
 /* s[r] = the scores of R queries with all positions of the tiles that [lo, hi) touches. */
 GLIA_INLINE void scores(work *w, size_t lo, size_t hi, const int R) {
     const size_t panel = w->steps * PANEL_STEP;
     for (size_t t = tile_of(lo); t <= tile_of(hi - 1); t++) {
-        const char *k = w->tile[t], *next = w->tile[t + 1];
+        const char *k = w->tile[t], *next = tile_ahead(w, t);
         __m512i sum[2 * ROWS];
         GLIA_UNROLL for (int i = 0; i < 2 * R; i++) sum[i] = _mm512_setzero_si512();
-        if (next) fetch(next, 2 * panel);
-        for (size_t s = 0; s < w->steps; s++, k += PANEL_STEP) {
-            const char *pair[2] = {k, k + panel};
-            glia_dot_some(sum, pair, (const char *)w->x[s], 0, GLIA_DOT_LINES, R, 2, false);
+        for (size_t s = 0; s < w->steps; s++, k += PANEL_STEP, next += PANEL_STEP) {
+            const char *pair[2] = {k, k + panel}, *ahead[2] = {next, next + panel};
+            glia_dot_some(sum, pair, R <= FEW ? ahead : NULL, (const char *)w->x[s], 0, GLIA_DOT_LINES, R, 2,
+                          false);
         }
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             _mm512_store_si512(w->s[r] + t * GLIA_KV_TILE, sum[2 * r]);
@@ -124,11 +119,14 @@ GLIA_INLINE void columns(const work *w, float *o, size_t r, size_t c, size_t fro
         _mm512_loadu_si512(o + (size_t)(i / P) * w->out.ldo + (c + (size_t)(i % P)) * GLIA_PANEL);
     for (size_t at = from, end; at < to; at = end) {
         const size_t t = tile_of(at), line = at % GLIA_KV_TILE / 2;
-        const char *v[8];
+        const char *v[8], *next = tile_ahead(w, t) + (2 * w->steps + c) * PANEL_STEP, *ahead[8];
         end = glia_min(to, (t + 1) * GLIA_KV_TILE);
-        GLIA_UNROLL for (int p = 0; p < P; p++) v[p] = v_panel(w, t, c + (size_t)p);
-        if (w->tile[t + 1]) fetch(v_panel(w, t + 1, c), (size_t)P * PANEL_STEP);
-        glia_dot_some(sum, v, (const char *)w->p[t][r], line, line + (end - at) / 2, R, P, false);
+        GLIA_UNROLL for (int p = 0; p < P; p++) {
+            v[p] = v_panel(w, t, c + (size_t)p);
+            ahead[p] = next + p * PANEL_STEP;
+        }
+        glia_dot_some(sum, v, R <= FEW ? ahead : NULL, (const char *)w->p[t][r], line, line + (end - at) / 2,
+                      R, P, false);
     }
     GLIA_UNROLL for (int i = 0; i < R * P; i++)
         _mm512_storeu_si512(o + (size_t)(i / P) * w->out.ldo + (c + (size_t)(i % P)) * GLIA_PANEL, sum[i]);

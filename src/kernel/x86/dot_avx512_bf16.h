@@ -44,13 +44,17 @@ GLIA_INLINE __m512i glia_dot_four(const char *at) {
     return _mm512_set1_epi32(four);
 }
 
-/* sum [R, P] += n lines, from line `first` of a step on, of P panels at w, by R rows at x. */
-GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *x, size_t first, const int n,
-                                const int R, const int P, const bool bytes) {
+/* sum [R, P] += n lines, from line `first` of a step on, of P panels at w, by R rows at x. The same lines of
+ * the panels at `next` are prefetched to L2, if it is not NULL. */
+GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *const *next, const char *x,
+                                size_t first, const int n, const int R, const int P, const bool bytes) {
     GLIA_UNROLL for (int l = 0; l < n; l++) {
         const size_t at = first + (size_t)l;
         __m512i line[P];
-        GLIA_UNROLL for (int p = 0; p < P; p++) line[p] = glia_dot_line(w[p] + at * 64, bytes);
+        GLIA_UNROLL for (int p = 0; p < P; p++) {
+            line[p] = glia_dot_line(w[p] + at * 64, bytes);
+            if (next) _mm_prefetch(next[p] + at * 64, _MM_HINT_T1);
+        }
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             const __m512i four = glia_dot_four(x + r * GLIA_DOT_STEP + at * 4);
             GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
@@ -60,11 +64,11 @@ GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *
 }
 
 /* The same for lines [first, end). */
-GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const *w, const char *x, size_t first, size_t end,
-                               const int R, const int P, const bool bytes) {
+GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const *w, const char *const *next, const char *x,
+                               size_t first, size_t end, const int R, const int P, const bool bytes) {
     enum { GROUP = 4 };
-    for (; first + GROUP <= end; first += GROUP) glia_dot_lines(sum, w, x, first, GROUP, R, P, bytes);
-    for (; first < end; first++) glia_dot_lines(sum, w, x, first, 1, R, P, bytes);
+    for (; first + GROUP <= end; first += GROUP) glia_dot_lines(sum, w, next, x, first, GROUP, R, P, bytes);
+    for (; first < end; first++) glia_dot_lines(sum, w, next, x, first, 1, R, P, bytes);
 }
 
 #endif

@@ -63,7 +63,7 @@ GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const i
             w[1] = w[0] + PANEL_STEP;
         }
         fetch(next, b->fetch);
-        glia_dot_some(sum, w, x, 0, n, R, 2, f == BYTES);
+        glia_dot_some(sum, w, NULL, x, 0, n, R, 2, f == BYTES);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         _mm512_storeu_si512(b->to + (size_t)r * b->ldt, sum[2 * r]);
@@ -125,12 +125,8 @@ GLIA_INLINE void few_rows(const product *t, const char *x, size_t row, size_t pa
             _mm512_set1_epi32(f == BYTES ? t->first[r] : 0);
     }
     for (size_t at = 0; at < pb; at += 64, x += bytes) {
-        const char *near = w + glia_side_by_side(at + AHEAD, pb, P),
-                   *far = w + glia_side_by_side(at + FAR, pb, P);
-        GLIA_UNROLL for (int p = 0; p < P; p++) {
-            _mm_prefetch(near + (size_t)p * pb, _MM_HINT_T0);
-            _mm_prefetch(far + (size_t)p * pb, _MM_HINT_T1);
-        }
+        const char *next = w + glia_side_by_side(at + AHEAD, pb, P);
+        GLIA_UNROLL for (int p = 0; p < P; p++) _mm_prefetch(next + (size_t)p * pb, _MM_HINT_T1);
         few_lines(sum, w + at, pb, x, t->ldx, R, P, f);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
