@@ -90,6 +90,13 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (20) each; needs clang
 
 fuzz-programs: $(FUZZERS)
 
+# PYTHON needs torch, transformers and safetensors. ../shared/tools/real_models makes the models.
+DIR    ?= $(HOME)/.cache/glia-real-models
+PYTHON ?= python3
+real: ## real models in DIR (~/.cache/glia-real-models) against Transformers: number formats on text, greedy answers
+	@$(MAKE) --no-print-directory -s all
+	@PYTHON="$(PYTHON)" tools/real "$(DIR)" --glia $(B)/glia $(REAL)
+
 bench: all ## speed of the demo model and of dummy weights, as shares of the ceilings
 	@$(B)/glia bench models/qwen3-demo
 
@@ -155,5 +162,5 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 FORCE:
-.PHONY: all help setup run test check-programs arm san fuzz fuzz-programs bench style format install clean FORCE
+.PHONY: all help setup run test check-programs arm san fuzz fuzz-programs real bench style format install clean FORCE
 .SECONDARY:
