@@ -50,7 +50,7 @@ GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *
                                 size_t first, const int n, const int R, const int P, const bool bytes) {
     GLIA_UNROLL for (int l = 0; l < n; l++) {
         const size_t at = first + (size_t)l;
-        __m512i line[P];
+        __m512i line[8]; /* P: a variable length would keep it in memory */
         GLIA_UNROLL for (int p = 0; p < P; p++) {
             line[p] = glia_dot_line(w[p] + at * 64, bytes);
             if (next) _mm_prefetch(next[p] + at * 64, _MM_HINT_T1);
