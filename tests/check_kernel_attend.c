@@ -278,6 +278,43 @@ static void check_store(const glia_kernels *k, const char *rung, glia_dtype dtyp
     }
 }
 
+/* A key widened with a bias is the int8 times its scale, plus the bias turned by its position's angles:
+ * within 3 float32 roundings of float64, or one more of bfloat16. Every rung has the reference's bits. */
+static void check_biased(const glia_kernels *k, const char *rung, const char *tile, size_t d, bool rope,
+                         glia_dtype dtype) {
+    glia_kernels ref;
+    glia_kernels_init(&ref, 0);
+    const size_t bytes = glia_kv_tile_bytes(dtype, d), half = d / 2, table = GLIA_KV_TILE * d;
+    char *a = check_guarded(bytes), *b = check_guarded(bytes);
+    float *bias = check_guarded(d * sizeof *bias), *angles = check_guarded(table * sizeof *angles);
+    for (size_t i = 0; i < d; i++) bias[i] = check_uniform() * 50;
+    for (size_t i = 0; i < table; i++) angles[i] = check_uniform();
+    k->kv_widen(a, dtype, tile, d, bias, rope ? angles : NULL);
+    ref.kv_widen(b, dtype, tile, d, bias, rope ? angles : NULL);
+    for (size_t at = 0; at < GLIA_KV_TILE; at++)
+        for (size_t i = 0; i < d; i++) {
+            const size_t pair = i % half;
+            const float *c = angles + ((at / 16 * half + pair) * 2) * 16 + at % 16;
+            const double x = (double)glia_key_at(tile, GLIA_DTYPE_I8, d, at, i),
+                         other = (double)(i < half ? -bias[i + half] : bias[pair]),
+                         own = (double)bias[i] * (rope ? (double)c[0] : 1),
+                         turned = rope ? other * (double)c[16] : 0;
+            const double size = fabs(x) + fabs(own) + fabs(turned),
+                         u = dtype == GLIA_DTYPE_F32 ? 3 * 0x1p-24 : 0x1p-8;
+            const float got = glia_key_at(a, dtype, d, at, i), want = glia_key_at(b, dtype, d, at, i),
+                        value = glia_value_at(a, dtype, d, at, i),
+                        ref_value = glia_value_at(b, dtype, d, at, i);
+            CHECK(isnan(x) ? isnan(got) : fabs((double)got - (x + own + turned)) <= u * size,
+                  "%s d=%zu rope=%d: key %zu[%zu] became %g, want %g", rung, d, rope, at, i, (double)got,
+                  x + own + turned);
+            CHECK(isnan(x) || (same_bits(&got, &want, 1) && same_bits(&value, &ref_value, 1)),
+                  "%s d=%zu rope=%d: key %zu[%zu] is %.9g, plain C has %.9g", rung, d, rope, at, i,
+                  (double)got, (double)want);
+        }
+    check_guarded_free(a, bytes), check_guarded_free(b, bytes);
+    check_guarded_free(bias, d * sizeof *bias), check_guarded_free(angles, table * sizeof *angles);
+}
+
 /* int8 tiles have the reference's bytes, and widen to the reference's bits. An element's
  * error is at most half a scale. A key that is not finite becomes NaN, a tiny one 0. */
 static void check_int8(const glia_kernels *k, const char *rung) {
@@ -310,8 +347,8 @@ static void check_int8(const glia_kernels *k, const char *rung) {
             const glia_dtype dtype = wide ? GLIA_DTYPE_F32 : GLIA_DTYPE_BF16;
             char *a = check_guarded(glia_kv_tile_bytes(dtype, d)),
                  *b = check_guarded(glia_kv_tile_bytes(dtype, d));
-            k->kv_widen(a, dtype, tile, d);
-            ref.kv_widen(b, dtype, tile, d);
+            k->kv_widen(a, dtype, tile, d, NULL, NULL);
+            ref.kv_widen(b, dtype, tile, d, NULL, NULL);
             for (size_t at = 0; at < GLIA_KV_TILE; at++)
                 for (size_t i = 0; i < d; i++) {
                     const float x[] = {glia_key_at(a, dtype, d, at, i), glia_value_at(a, dtype, d, at, i)},
@@ -319,6 +356,8 @@ static void check_int8(const glia_kernels *k, const char *rung) {
                     CHECK(same_bits(x, y, 2) || at == 3, "%s d=%zu: widened to %g and %g, want %g and %g",
                           rung, d, (double)x[0], (double)x[1], (double)y[0], (double)y[1]);
                 }
+            for (int rope = 0; rope < 2 && d <= GLIA_HEAD_DIM_MAX; rope++)
+                check_biased(k, rung, tile, d, rope, dtype);
             check_guarded_free(a, glia_kv_tile_bytes(dtype, d)),
                 check_guarded_free(b, glia_kv_tile_bytes(dtype, d));
         }

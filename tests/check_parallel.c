@@ -209,11 +209,12 @@ static int random_steps(ranks_step *step, const int *length, int most) {
     return n;
 }
 
-static void same_bits(const glia_model_config *config, const mode *o, int tp, int format) {
+static void same_bits(const glia_model_config *config, const char *dir, const mode *o, int tp, int format) {
     enum { STEPS = 1024 };
     static const int length[RANKS_SEQS] = {150, 70, 31};
     ranks_step step[STEPS];
-    ranks_model m = {.config = config,
+    ranks_model m = {.dir = dir,
+                     .config = config,
                      .dtype = formats[format].weights,
                      .kv_dtype = formats[format].cache,
                      .scheme = formats[format].scheme,
@@ -268,19 +269,38 @@ static void same_bits(const glia_model_config *config, const mode *o, int tp, in
     }
 }
 
+/* Every other mode and format of a dummy model, or of the one in `dir`. */
+static void check_bits(const glia_model_config *config, const char *dir) {
+    static const int ranks[] = {2, 3, 4, 8};
+    for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
+        for (size_t k = 0; k < sizeof modes / sizeof *modes; k++)
+            for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
+                if (!modes[k].spread && ranks[r] % modes[k].cp == 0 && (r + k + f) % (fewer ? 8 : 2) == 0)
+                    same_bits(config, dir, &modes[k], ranks[r], (int)f);
+}
+
 static void test_bits(void **state) {
     (void)state;
-    static const int ranks[] = {2, 3, 4, 8};
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
         glia_model_config config;
         glia_err err = {0};
         if (glia_model_config_parse(&config, configs[i], strlen(configs[i]), "config", NULL, NULL, &err))
             fail_msg("%s", err.msg);
-        for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
-            for (size_t k = 0; k < sizeof modes / sizeof *modes; k++)
-                for (size_t f = 0; f < sizeof formats / sizeof *formats; f++)
-                    if (!modes[k].spread && ranks[r] % modes[k].cp == 0 && (r + k + f) % (fewer ? 8 : 2) == 0)
-                        same_bits(&config, &modes[k], ranks[r], (int)f);
+        check_bits(&config, NULL);
+        glia_model_config_free(&config);
+    }
+}
+
+/* The dummy models' biases are zeros. An int8 cache treats biases of K on their own. */
+static void test_biases(void **state) {
+    (void)state;
+    static const char *const dirs[] = {"tests/golden/forward/qwen2",
+                                       "tests/golden/forward/smollm3-bias-window-types"};
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        glia_model_config config;
+        glia_err err = {0};
+        if (glia_model_config_load(&config, dirs[i], NULL, NULL, &err)) fail_msg("%s", err.msg);
+        check_bits(&config, dirs[i]);
         glia_model_config_free(&config);
     }
 }
@@ -289,6 +309,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_truth),
         cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_biases),
     };
     check_begin(argc, argv);
     load_goldens();

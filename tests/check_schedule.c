@@ -361,6 +361,9 @@ static const char *const configs[] = {
     "\"rope_theta\":10000.0,\"tie_word_embeddings\":true,\"no_rope_layer_interval\":4,"
     "\"hidden_act\":\"silu\"}",
 };
+/* Models with biases of K, which an int8 cache treats on its own; one has a layer without RoPE. */
+static const char *const biased[] = {"tests/golden/forward/qwen2", "tests/golden/forward/llama-untied-bias",
+                                     "tests/golden/forward/smollm3-bias-window-types"};
 static const char *const demos[] = {"models/qwen3-demo", "models/smollm3-demo"};
 
 static const char *rungs[GLIA_RUNGS];
@@ -375,6 +378,17 @@ static void test_random_models(void **state) {
             fail_msg("%s", err.msg);
         for (int k = 0; k < n_rungs; k++)
             check_model(&config, NULL, rungs[k], i == 0 && k == n_rungs - 1 ? 1100 : 200, 4 * more);
+        glia_model_config_free(&config);
+    }
+}
+
+static void test_biased_models(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof biased / sizeof *biased; i++) {
+        glia_model_config config;
+        glia_err err = {0};
+        if (glia_model_config_load(&config, biased[i], NULL, NULL, &err)) fail_msg("%s", err.msg);
+        for (int k = 0; k < n_rungs; k++) check_model(&config, biased[i], rungs[k], 150, 2 * more);
         glia_model_config_free(&config);
     }
 }
@@ -397,6 +411,7 @@ static void test_demo_models(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_models),
+        cmocka_unit_test(test_biased_models),
         cmocka_unit_test(test_demo_models),
     };
     check_begin(argc, argv);

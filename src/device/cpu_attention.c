@@ -53,10 +53,14 @@ static char *tile_of_position(const glia_kv_layer *kv, const glia_rows *rows, in
     return tile_of(kv, table[position / kv->block_size] / kv->members, head, position % kv->block_size);
 }
 
+/* The i-th position that this rank holds. The positions of a tile are consecutive. */
+static int position_of(const glia_kv_layer *kv, int i) {
+    return kv->members == 1 ? i : (int)glia_stripe_item((size_t)i, (size_t)kv->unit, kv->member, kv->members);
+}
+
 /* The tile of the i-th position that this rank holds. */
 static char *tile_of_held(const glia_kv_layer *kv, const glia_rows *rows, int row, int head, int i) {
-    if (kv->members > 1) i = (int)glia_stripe_item((size_t)i, (size_t)kv->unit, kv->member, kv->members);
-    return tile_of_position(kv, rows, row, head, i);
+    return tile_of_position(kv, rows, row, head, position_of(kv, i));
 }
 
 /* All arguments of one call, and this thread's workspace, cut from its scratch. */
@@ -75,6 +79,12 @@ typedef struct {
     char *wide;               /* a span's tiles of an int8 cache, widened */
     int32_t *chain;           /* the rows from a tree row's first ancestor to the row itself */
 } context;
+
+/* The bias that the cache's keys are without, or NULL. It moves some dimensions of k far from zero, so int8
+ * loses the others. */
+static const float *k_bias(const glia_heads *h, const glia_kv_layer *kv) {
+    return kv->dtype == GLIA_DTYPE_I8 ? h->k_bias : NULL;
+}
 
 /* Norm and rotate one head of a row at `position`, in place. `norm` NULL: without the norm. */
 static void norm_rotate(const context *c, float *x, const float *norm, int position) {
@@ -103,10 +113,12 @@ static void take_head(const context *c, float *to, const float *x, glia_layout l
 static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
     const size_t at = (size_t)head * c->hd;
     const int slot = rows->slot[r];
+    const float *bias = k_bias(c->h, c->kv);
     float *k = c->q, *v = k + c->total.ldo;
     if (slot < 0 || !is_held(c->kv, slot)) return;
     take_head(c, k, c->x->kv.at, c->kv_layout, r, c->x->k + at);
     take_head(c, v, c->x->kv.at, c->kv_layout, r, c->x->v + at);
+    for (size_t i = 0; bias && i < c->hd; i++) k[i] -= bias[at + i];
     norm_rotate(c, k, c->h->k_norm, rows->position[r]);
     c->d->k.kv_store(tile_of_position(c->kv, rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
                      k, v, c->hd);
@@ -287,14 +299,24 @@ static void find_tiles(const context *c, const row_group *g, int head, int span,
                           : NULL;
 }
 
+/* The angles of the tile of keys from `start` on, or NULL. */
+static const float *angles_of(const context *c, int start) {
+    static_assert((int)GLIA_ANGLES_GROUP == (int)GLIA_PANEL, "a group of the table is a K panel's positions");
+    static_assert((int)GLIA_ANGLES_UNIT % (int)GLIA_KV_TILE == 0, "the table ends with a tile");
+    return c->h->cos && c->h->angles ? c->h->angles + (size_t)position_of(c->kv, start) * c->hd : NULL;
+}
+
 /* Replace the int8 tiles that are seen by copies in the type that this rung multiplies fastest. */
-static glia_dtype widen_tiles(const context *c, const row_group *g, int span, const void **tile) {
+static glia_dtype widen_tiles(const context *c, const row_group *g, int head, int span, const void **tile) {
     const glia_dtype dtype = c->d->narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     const size_t bytes = glia_kv_tile_bytes(dtype, c->hd);
+    const float *bias = k_bias(c->h, c->kv);
+    if (bias) bias += (size_t)head * c->hd;
     for (int t = 0; t < GLIA_SPAN_TILES + GLIA_TILES_AHEAD; t++) {
-        const bool seen = t < GLIA_SPAN_TILES && span * GLIA_SPAN + t * GLIA_KV_TILE <= g->last && tile[t];
+        const int start = span * GLIA_SPAN + t * GLIA_KV_TILE;
+        const bool seen = t < GLIA_SPAN_TILES && start <= g->last && tile[t];
         char *wide = c->wide + (size_t)t * bytes;
-        if (seen) c->d->k.kv_widen(wide, dtype, tile[t], c->hd);
+        if (seen) c->d->k.kv_widen(wide, dtype, tile[t], c->hd, bias, angles_of(c, start));
         tile[t] = seen ? wide : NULL;
     }
     return dtype;
@@ -314,8 +336,10 @@ static void attend_span(const context *c, const row_group *g, int head, int span
         lo[i] = clamp_key(held(c->kv, first_seen(c, p)), span);
         hi[i] = clamp_key(held(c->kv, p + 1), span);
     }
-    find_tiles(c, g, head + c->h->first_kv, span, tile);
-    const glia_dtype dtype = c->kv->dtype == GLIA_DTYPE_I8 ? widen_tiles(c, g, span, tile) : c->kv->dtype;
+    head += c->h->first_kv;
+    find_tiles(c, g, head, span, tile);
+    const glia_dtype dtype =
+        c->kv->dtype == GLIA_DTYPE_I8 ? widen_tiles(c, g, head, span, tile) : c->kv->dtype;
     glia_attend_fn *attend = dtype == GLIA_DTYPE_F32 ? c->d->k.attend_f32 : c->d->k.attend_bf16;
     attend(out, c->q, c->total.ldo, n, tile, lo, hi, c->h->scale, c->hd);
 }

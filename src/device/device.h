@@ -101,6 +101,10 @@ typedef struct {
     int max_blocks;
 } glia_rows;
 
+/* The table of angles (glia_heads): positions of a group, and the number that its positions are a multiple
+ * of. */
+enum { GLIA_ANGLES_GROUP = 16, GLIA_ANGLES_UNIT = 32 };
+
 /* Heads that attend in a layer, and what is applied to each head first. */
 typedef struct {
     int heads, kv_heads, head_dim;
@@ -108,7 +112,13 @@ typedef struct {
     const float *q_norm, *k_norm; /* [head_dim] RMSNorm weights, or NULL */
     float eps;
     const float *cos, *sin; /* [position, head_dim / 2], or NULL: this layer has no RoPE */
-    int window;             /* a query sees so many keys, its own included; 0: all up to its own */
+    /* The same numbers, [position / 16][head_dim / 2][cos, sin][16]. Attention reads it only with an int8
+     * cache, k_bias and RoPE; else it may be NULL. */
+    const float *angles;
+    /* [heads of the cache, head_dim] the bias that the linear layer has added to k, or NULL: it has added
+     * none, or k_norm follows. An int8 cache may hold keys without it. */
+    const float *k_bias;
+    int window; /* a query sees so many keys, its own included; 0: all up to its own */
     float scale;
 } glia_heads;
 

@@ -180,8 +180,15 @@ typedef void glia_kv_store_fn(void *tile, glia_dtype dtype, size_t at, const flo
 typedef void glia_kv_copy_fn(void *tile, glia_dtype dtype, size_t at, const void *from, size_t from_at,
                              size_t head_dim);
 
-/* An int8 tile as a tile of float32 or bfloat16: each element times its scale, rounded once. */
-typedef void glia_kv_widen_fn(void *to, glia_dtype dtype, const void *from, size_t head_dim);
+/* An int8 tile as a tile of float32 or bfloat16. An element is its int8 times its scale, in float32. To
+ * dimension d of the key at position p, RoPE of `bias` is added: bias[d] c + b' s in float32, every operation
+ * rounded, where c and s are cos and sin of p and d's pair, and b' is -bias[d + head_dim / 2] in the first
+ * half of the dimensions, bias[d - head_dim / 2] in the second. A bfloat16 tile has the result so rounded.
+ *   bias    [head_dim], or NULL: nothing is added. Then head_dim <= GLIA_HEAD_DIM_MAX
+ *   angles  [2][head_dim / 2][2][16] cos and sin of the tile's positions, 16 positions side by side; NULL:
+ * the bias itself is added Every rung has the same bits. */
+typedef void glia_kv_widen_fn(void *to, glia_dtype dtype, const void *from, size_t head_dim,
+                              const float *bias, const float *angles);
 
 /* Softmax state of n queries over the keys seen so far. */
 typedef struct {

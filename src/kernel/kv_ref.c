@@ -69,12 +69,23 @@ void glia_kv_copy_ref(void *tile, glia_dtype dtype, size_t at, const void *from,
     to_scale[GLIA_KV_TILE] = from_scale[GLIA_KV_TILE];
 }
 
-void glia_kv_widen_ref(void *to, glia_dtype dtype, const void *from, size_t head_dim) {
+/* What is added to dimension d of the key at position `at` of the tile. */
+static float key_bias(const float *bias, const float *angles, size_t head_dim, size_t at, size_t d) {
+    const size_t half = head_dim / 2, pair = d < half ? d : d - half;
+    if (!bias) return 0;
+    if (!angles) return bias[d];
+    const float *c = angles + ((at / GLIA_PANEL * half + pair) * 2) * GLIA_PANEL + at % GLIA_PANEL;
+    return bias[d] * c[0] + (d < half ? -bias[d + half] : bias[pair]) * c[GLIA_PANEL];
+}
+
+void glia_kv_widen_ref(void *to, glia_dtype dtype, const void *from, size_t head_dim, const float *bias,
+                       const float *angles) {
     for (size_t at = 0; at < GLIA_KV_TILE; at++) {
         char *k_panel = glia_k_panel(to, dtype, head_dim, at);
         for (size_t d = 0; d < head_dim; d++) {
             glia_panel_set(k_panel, dtype, d, at % GLIA_PANEL,
-                           glia_key_at(from, GLIA_DTYPE_I8, head_dim, at, d));
+                           glia_key_at(from, GLIA_DTYPE_I8, head_dim, at, d) +
+                               key_bias(bias, angles, head_dim, at, d));
             glia_panel_set(glia_v_panel(to, dtype, head_dim, d), dtype, at, d % GLIA_PANEL,
                            glia_value_at(from, GLIA_DTYPE_I8, head_dim, at, d));
         }

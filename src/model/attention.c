@@ -34,6 +34,13 @@ static glia_activation plain_rows(float *at, size_t m, size_t stride) {
     return (glia_activation){.at = at, .m = m, .stride = stride, .form = GLIA_PLAIN};
 }
 
+/* The bias of the cache's KV heads, unless a norm follows it. */
+static const float *k_bias_of(const glia_decoder *d, const glia_layer_weights *l) {
+    if (l->k_norm) return NULL;
+    if (d->w->parallel.cp_degree > 1) return l->kv_bias;
+    return l->qkv_bias ? l->qkv_bias + d->local.q : NULL;
+}
+
 static glia_heads heads_of(const glia_decoder *d, int layer) {
     const glia_model_config *c = d->w->config;
     const glia_layer_weights *l = &d->w->layer[layer];
@@ -46,6 +53,8 @@ static glia_heads heads_of(const glia_decoder *d, int layer) {
         .eps = (float)c->rms_norm_eps,
         .cos = c->rope[layer] ? d->cos : NULL,
         .sin = c->rope[layer] ? d->sin : NULL,
+        .angles = c->rope[layer] ? d->angles : NULL,
+        .k_bias = k_bias_of(d, l),
         .window = c->window[layer],
         .scale = (float)(1.0 / sqrt((double)c->head_dim)),
     };

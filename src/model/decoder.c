@@ -13,7 +13,7 @@
 
 /* Indices of regions in the plan of the device's memory, and in the host's. */
 typedef struct {
-    int hidden, qkv, attention, ffn, logits, cos, sin, kv, group_q, states, all_kv, normed, residual;
+    int hidden, qkv, attention, ffn, logits, cos, sin, angles, kv, group_q, states, all_kv, normed, residual;
     int device;                                         /* the first of the device's own regions */
     int split, host_logits, host_normed, host_residual; /* the host's */
 } regions;
@@ -62,6 +62,14 @@ static size_t wanted_rows(const glia_decoder_limits *l) {
     return (size_t)l->max_logits + (size_t)l->max_hidden + (size_t)l->max_residual;
 }
 
+/* Positions of the table of angles, which attention needs if an int8 cache holds keys without their bias. */
+static size_t angle_positions(const glia_model_config *c, const glia_decoder_limits *l) {
+    const glia_model_spec *spec = glia_spec_find(c->architecture);
+    const size_t unit = GLIA_ANGLES_UNIT, n = (size_t)l->sequence_length;
+    const bool bias = glia_spec_has(spec, c, W_K_BIAS) && !glia_spec_has(spec, c, W_K_NORM);
+    return l->kv_dtype == GLIA_DTYPE_I8 && bias ? (n + unit - 1) / unit * unit : 0;
+}
+
 /* The largest k of a matrix. */
 static size_t widest_input(const glia_model_config *c, const glia_local *local) {
     return max_of(max_of((size_t)c->hidden, local->ffn), local->q);
@@ -107,6 +115,7 @@ static regions add_regions(glia_plan *plan, glia_plan *host, const glia_model_co
     r.logits = glia_plan_add(plan, "logits", p->tp > 1 ? 0 : logits * ld_vocab, f);
     r.cos = glia_plan_add(plan, "RoPE cosines", angles, f);
     r.sin = glia_plan_add(plan, "RoPE sines", angles, f);
+    r.angles = glia_plan_add(plan, "RoPE of keys' biases", angle_positions(c, l), (size_t)c->head_dim * f);
     r.kv = glia_plan_add(plan, "KV cache", (size_t)c->layers, glia_kv_cache_layer_bytes(&kv));
     r.group_q = glia_plan_add(plan, "q of members", shares * rows * ops->stride(members * local.q), f);
     r.states = glia_plan_add(plan, "softmax states", shares * members, states_bytes(c, &local, l));
@@ -165,6 +174,7 @@ static void bind(glia_decoder *d, const regions *r, size_t area_offset) {
     d->logits = glia_plan_at(plan, r->logits);
     d->cos = glia_plan_at(plan, r->cos);
     d->sin = glia_plan_at(plan, r->sin);
+    d->angles = angle_positions(c, &d->limits) ? glia_plan_at(plan, r->angles) : NULL;
     d->kv.shape.base = glia_plan_at(plan, r->kv);
     d->normed = glia_plan_at(plan, r->normed);
     d->residual = glia_plan_at(plan, r->residual);
@@ -193,21 +203,35 @@ typedef struct {
     double scaling;
 } rope_job;
 
-enum { ROPE_POSITIONS = 8 }; /* positions that are computed on the host before an upload */
+enum { ROPE_POSITIONS = GLIA_ANGLES_GROUP }; /* positions that are computed on the host before an upload */
+
+/* Floats of a thread's buffers: cosines, sines, and both as a group of the table of angles. */
+static size_t rope_floats(size_t pairs) { return 4 * pairs * ROPE_POSITIONS; }
+
+static void upload_angles(const glia_decoder *d, size_t from, const float *c, const float *s, float *group) {
+    const size_t pairs = (size_t)d->w->config->head_dim / 2, n = ROPE_POSITIONS;
+    for (size_t i = 0; i < pairs; i++)
+        for (size_t p = 0; p < n; p++) {
+            group[2 * i * n + p] = c[p * pairs + i];
+            group[(2 * i + 1) * n + p] = s[p * pairs + i];
+        }
+    d->ops->upload(d->angles + from * 2 * pairs, group, 2 * pairs * n * sizeof *group);
+}
 
 static void fill_rope(void *arg, int thread) {
     const rope_job *j = arg;
     const glia_decoder *d = j->d;
     const size_t pairs = (size_t)d->w->config->head_dim / 2;
-    float *c = j->inv_freq + pairs * (1 + (size_t)thread * 2 * ROPE_POSITIONS),
-          *s = c + pairs * ROPE_POSITIONS;
-    size_t from, to;
-    glia_share((size_t)d->limits.sequence_length, thread, d->threads, &from, &to);
-    for (size_t n; from < to; from += n) {
-        n = to - from < ROPE_POSITIONS ? to - from : ROPE_POSITIONS;
-        glia_rope_table(c, s, j->inv_freq, j->scaling, pairs, from, from + n);
+    float *c = j->inv_freq + pairs + (size_t)thread * rope_floats(pairs), *s = c + pairs * ROPE_POSITIONS;
+    const size_t positions = (size_t)d->limits.sequence_length;
+    size_t first, last;
+    glia_share((positions + ROPE_POSITIONS - 1) / ROPE_POSITIONS, thread, d->threads, &first, &last);
+    for (size_t from = first * ROPE_POSITIONS; from < last * ROPE_POSITIONS; from += ROPE_POSITIONS) {
+        const size_t n = positions - from < ROPE_POSITIONS ? positions - from : ROPE_POSITIONS;
+        glia_rope_table(c, s, j->inv_freq, j->scaling, pairs, from, from + ROPE_POSITIONS);
         d->ops->upload(d->cos + from * pairs, c, n * pairs * sizeof *c);
         d->ops->upload(d->sin + from * pairs, s, n * pairs * sizeof *s);
+        if (d->angles) upload_angles(d, from, c, s, s + pairs * ROPE_POSITIONS);
     }
 }
 
@@ -227,7 +251,7 @@ static glia_status check_rope(const rope_job *j, size_t pairs, glia_err *err) {
 
 static glia_status prepare_rope(glia_decoder *d, glia_err *err) {
     const size_t pairs = (size_t)d->w->config->head_dim / 2;
-    const size_t floats = pairs * (1 + (size_t)d->threads * 2 * ROPE_POSITIONS);
+    const size_t floats = pairs + (size_t)d->threads * rope_floats(pairs);
     rope_job job = {.d = d, .inv_freq = malloc(floats * sizeof(float))};
     if (!job.inv_freq) return glia_fail_nomem(err, floats * sizeof(float), "RoPE frequencies");
     job.scaling = glia_rope_frequencies(job.inv_freq, d->w->config, d->limits.sequence_length);

@@ -47,8 +47,8 @@ struct glia_decoder {
     char *states, *states_area; /* softmax states, one block per member: received for this rank's queries;
                                  * computed here, to be sent */
     size_t ld_group;
-    float *all_kv; /* context parallelism: the gathered [rows, k and v] */
-    float *cos, *sin;
+    float *all_kv;             /* context parallelism: the gathered [rows, k and v] */
+    float *cos, *sin, *angles; /* angles: NULL unless attention needs them */
     const glia_batch *batch;
     glia_split_step split;
     glia_wanted_rows wanted;

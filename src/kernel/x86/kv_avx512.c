@@ -105,11 +105,26 @@ static inline __m512 widen(__m512i bytes, int b, __m512 scale) {
     return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32(left, 24)), scale);
 }
 
-/* Convert one int8 line, 4 k of 16 columns, to 4 float32 lines or 2 bfloat16 lines. */
-GLIA_INLINE void widen_line(char *to, const char *from, const __m512 scale[4], const glia_dtype dtype) {
-    const __m512i bytes = _mm512_loadu_si512(from);
-    __m512 x[4];
-    GLIA_UNROLL for (int b = 0; b < 4; b++) x[b] = widen(bytes, b, scale[b]);
+/* RoPE of a bias, as it is added to the keys of a K panel. */
+typedef struct {
+    const float *bias, *turned; /* [head_dim] the bias, and what its sine is multiplied by */
+    const float *angles;        /* [head_dim / 2][cos, sin][16], or NULL */
+    size_t head_dim;
+} key_bias;
+
+/* Sixteen keys' dimension d. */
+GLIA_INLINE __m512 add_bias(__m512 x, const key_bias *b, size_t d) {
+    const size_t half = b->head_dim / 2;
+    if (d >= b->head_dim) return x;
+    const __m512 bias = _mm512_set1_ps(b->bias[d]);
+    if (!b->angles) return _mm512_add_ps(x, bias);
+    const float *c = b->angles + (d < half ? d : d - half) * 32;
+    const __m512 by_sine = _mm512_mul_ps(_mm512_set1_ps(b->turned[d]), _mm512_loadu_ps(c + 16));
+    return _mm512_add_ps(x, _mm512_add_ps(_mm512_mul_ps(bias, _mm512_loadu_ps(c)), by_sine));
+}
+
+/* Store dimensions or positions d to d + 3 of 16 columns: 4 float32 lines or 2 bfloat16 lines. */
+GLIA_INLINE void store_line(char *to, const __m512 x[4], const glia_dtype dtype) {
     if (dtype == GLIA_DTYPE_F32) {
         GLIA_UNROLL for (int b = 0; b < 4; b++) _mm512_storeu_ps(to + b * 64, x[b]);
         return;
@@ -120,7 +135,25 @@ GLIA_INLINE void widen_line(char *to, const char *from, const __m512 scale[4], c
     }
 }
 
-GLIA_INLINE void widen_tile(char *to, const char *from, size_t head_dim, const glia_dtype dtype) {
+/* Convert one int8 line, 4 k of 16 columns. */
+GLIA_INLINE void widen_line(char *to, const char *from, const __m512 scale[4], const glia_dtype dtype) {
+    const __m512i bytes = _mm512_loadu_si512(from);
+    __m512 x[4];
+    GLIA_UNROLL for (int b = 0; b < 4; b++) x[b] = widen(bytes, b, scale[b]);
+    store_line(to, x, dtype);
+}
+
+/* The same of a line of a K panel, whose first dimension is d. */
+GLIA_INLINE void widen_biased(char *to, const char *from, __m512 scale, const key_bias *bias, size_t d,
+                              const glia_dtype dtype) {
+    const __m512i bytes = _mm512_loadu_si512(from);
+    __m512 x[4];
+    GLIA_UNROLL for (int b = 0; b < 4; b++) x[b] = add_bias(widen(bytes, b, scale), bias, d + (size_t)b);
+    store_line(to, x, dtype);
+}
+
+GLIA_INLINE void widen_tile(char *to, const char *from, size_t head_dim, key_bias bias,
+                            const glia_dtype dtype) {
     const float *scales = glia_kv_scales((void *)(uintptr_t)from, head_dim);
     const size_t out = dtype == GLIA_DTYPE_F32 ? 256 : 128; /* bytes of 4 k after conversion */
     for (size_t p = 0; p < 2; p++) {
@@ -128,7 +161,12 @@ GLIA_INLINE void widen_tile(char *to, const char *from, size_t head_dim, const g
         const char *panel = from + p * glia_k_panel_bytes(GLIA_DTYPE_I8, head_dim);
         char *wide = to + p * glia_k_panel_bytes(dtype, head_dim);
         const size_t bytes = glia_k_panel_bytes(dtype, head_dim);
-        for (size_t l = 0; l * out < bytes; l++) widen_line(wide + l * out, panel + l * 64, scale, dtype);
+        if (bias.bias)
+            for (size_t l = 0; l * out < bytes; l++)
+                widen_biased(wide + l * out, panel + l * 64, s, &bias, l * 4, dtype);
+        else
+            for (size_t l = 0; l * out < bytes; l++) widen_line(wide + l * out, panel + l * 64, scale, dtype);
+        if (bias.angles) bias.angles += head_dim / 2 * 32;
     }
     from += 2 * glia_k_panel_bytes(GLIA_DTYPE_I8, head_dim);
     to += 2 * glia_k_panel_bytes(dtype, head_dim);
@@ -141,9 +179,14 @@ GLIA_INLINE void widen_tile(char *to, const char *from, size_t head_dim, const g
     }
 }
 
-void glia_kv_widen_avx512(void *to, glia_dtype dtype, const void *from, size_t head_dim) {
+void glia_kv_widen_avx512(void *to, glia_dtype dtype, const void *from, size_t head_dim, const float *bias,
+                          const float *angles) {
+    float turned[GLIA_HEAD_DIM_MAX];
+    const size_t half = head_dim / 2;
+    for (size_t d = 0; bias && d < half; d++) turned[d] = -bias[d + half], turned[d + half] = bias[d];
+    const key_bias b = {.bias = bias, .turned = turned, .angles = angles, .head_dim = head_dim};
     if (dtype == GLIA_DTYPE_F32)
-        widen_tile(to, from, head_dim, GLIA_DTYPE_F32);
+        widen_tile(to, from, head_dim, b, GLIA_DTYPE_F32);
     else
-        widen_tile(to, from, head_dim, GLIA_DTYPE_BF16);
+        widen_tile(to, from, head_dim, b, GLIA_DTYPE_BF16);
 }
