@@ -72,11 +72,13 @@ typedef enum {
     GLIA_QUANTIZATION_W8A8, /* weights, and the rows that they multiply except the head's; rows are quantised
                              * per token while running */
 } glia_quantization;
-/* Which weights share one scale. A scale is the largest absolute value / 127. */
+/* Which weights share one scale. A scale is the largest absolute value / 127. Rotated: weights, and the rows
+ * that they multiply, are rotated in blocks along K before they are quantised, which loses less. */
 typedef enum {
-    GLIA_QUANTIZATION_TYPE_DEFAULT = 0, /* per channel */
+    GLIA_QUANTIZATION_TYPE_DEFAULT = 0, /* rotated, per channel */
     GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
     GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+    GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC,
 } glia_quantization_type;
 
 typedef enum { GLIA_SWITCH_DEFAULT = 0, GLIA_SWITCH_ON, GLIA_SWITCH_OFF } glia_switch;

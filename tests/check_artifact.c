@@ -79,6 +79,8 @@ static const format formats[] = {
     {"bfloat16", GLIA_DTYPE_BF16, 0, 0, NULL},
     {"int8", GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, 0, NULL},
     {"int8 but head", GLIA_DTYPE_F32, GLIA_QUANTIZATION_INT8, 0, "lm_head,layers.0.mlp"},
+    {"int8 per channel", GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
+     NULL},
     {"int8 per tensor", GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
      NULL},
 };
@@ -384,7 +386,9 @@ static const refusal of_bfloat16[] = {
 };
 static const refusal of_int8[] = {
     {"type", damage_nothing, {.quantization_type = GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC}, GLIA_ERR_ARGUMENT,
-        "made with quantization_type per_channel_symmetric, and per_tensor_symmetric is asked for"},
+        "made with quantization_type rotated_per_channel_symmetric, and per_tensor_symmetric is asked for"},
+    {"not rotated", damage_nothing, {.quantization_type = GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC}, GLIA_ERR_ARGUMENT,
+        "made with quantization_type rotated_per_channel_symmetric, and per_channel_symmetric is asked for"},
     {"modules", damage_nothing, {.modules_to_not_convert = "lm_head"}, GLIA_ERR_ARGUMENT, "other modules_to_not_convert?"},
     {"as many bytes", damage_nothing, {.modules_to_not_convert = "layers.1.mlp"}, GLIA_ERR_ARGUMENT, "other modules_to_not_convert?"},
 };

@@ -386,6 +386,56 @@ static void check_steps(const glia_matrix *m, size_t column, size_t t, size_t ro
         assert_int_equal(panel[k / 4 * 64 + column % GLIA_PANEL * 4 + k % 4], step_of(t, row, k, scale));
 }
 
+/* Rows of 12 are rotated in blocks of 4: sums and differences of neighbours, then of pairs, halved. */
+static void check_rotated_steps(const glia_matrix *m, size_t column, size_t t, size_t row) {
+    float y[12], most = 0;
+    for (size_t k = 0; k < 12; k += 4) {
+        float x[4];
+        for (size_t i = 0; i < 4; i++) x[i] = value_of(t, row * 12 + k + i);
+        const float sum[2] = {x[0] + x[1], x[2] + x[3]}, difference[2] = {x[0] - x[1], x[2] - x[3]};
+        y[k] = (sum[0] + sum[1]) / 2, y[k + 1] = (difference[0] + difference[1]) / 2;
+        y[k + 2] = (sum[0] - sum[1]) / 2, y[k + 3] = (difference[0] - difference[1]) / 2;
+    }
+    for (size_t k = 0; k < 12; k++) most = fmaxf(most, fabsf(y[k]));
+    const int8_t *panel =
+        (const int8_t *)m->data + column / GLIA_PANEL * glia_panel_bytes(GLIA_WEIGHT_I8, 12);
+    assert_int_equal(m->rotate, 4);
+    assert_true(m->scale[column] == most / 127);
+    for (size_t k = 0; k < 12; k++)
+        assert_int_equal(panel[k / 4 * 64 + column % GLIA_PANEL * 4 + k % 4],
+                         (int8_t)rintf(y[k] / m->scale[column]));
+}
+
+/* The default: rotated rows, a scale for each; what is not converted, and the embedding, is not rotated. */
+static void test_rotates(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        glia_model_config c;
+        glia_quantize q;
+        glia_weights *w;
+        glia_err err;
+        tensor_list l;
+        make_config(&c, true, false);
+        list_tensors(&l, &c);
+        assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, GLIA_QUANTIZATION_TYPE_DEFAULT,
+                                               "layers.0.mlp", &c, &err),
+                         GLIA_OK);
+        quantized(&w, write_checkpoint(&l), &c, threads, &q, false);
+        check_rotated_steps(&w->layer[1].qkv, 18 + 5, index_of(&l, "model.layers.1.self_attn.v_proj.weight"),
+                            5);
+        check_rotated_steps(&w->layer[1].gate_up, 48 + 3, index_of(&l, "model.layers.1.mlp.up_proj.weight"),
+                            19);
+        check_rotated_steps(&w->head, 17, index_of(&l, "model.embed_tokens.weight"), 17);
+        assert_int_equal(w->embed.rotate, 0);
+        assert_int_equal(w->embed.format, GLIA_WEIGHT_F32);
+        assert_int_equal(w->layer[0].gate_up.rotate, 0);
+        assert_int_equal(w->layer[0].gate_up.format, GLIA_WEIGHT_F32);
+        glia_weights_free(w);
+        glia_quantize_free(&q);
+        glia_model_config_free(&c);
+    }
+}
+
 /* Each fused tensor has its own scales, padding stays zero, and other matrices stay float32. */
 static void test_quantizes(void **state) {
     (void)state;
@@ -635,12 +685,19 @@ static void test_surplus(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published),    cmocka_unit_test(test_architectures),
-        cmocka_unit_test(test_fuses),        cmocka_unit_test(test_bare_and_redundant_names),
-        cmocka_unit_test(test_errors),       cmocka_unit_test(test_mixed_dtypes),
-        cmocka_unit_test(test_quantizes),    cmocka_unit_test(test_quantize_refusals),
-        cmocka_unit_test(test_quantize_nan), cmocka_unit_test(test_dummy),
-        cmocka_unit_test(test_untied),       cmocka_unit_test(test_only_head),
+        cmocka_unit_test(test_published),
+        cmocka_unit_test(test_architectures),
+        cmocka_unit_test(test_fuses),
+        cmocka_unit_test(test_bare_and_redundant_names),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_mixed_dtypes),
+        cmocka_unit_test(test_rotates),
+        cmocka_unit_test(test_quantizes),
+        cmocka_unit_test(test_quantize_refusals),
+        cmocka_unit_test(test_quantize_nan),
+        cmocka_unit_test(test_dummy),
+        cmocka_unit_test(test_untied),
+        cmocka_unit_test(test_only_head),
         cmocka_unit_test(test_surplus),
     };
     return check_run_group("load", tests);

@@ -440,6 +440,91 @@ static void test_int8(void **state) {
     glia_model_config_free(&c);
 }
 
+/* A rotated int8 matrix is what the rank holds in float32, each column rotated and then quantised. */
+static void check_rotated(const glia_matrix *held, const glia_matrix *plain, const char *name) {
+    glia_kernels ref;
+    glia_kernels_init(&ref, 0);
+    size_t wrong = 0;
+    float x[512];
+    assert_in_range(plain->k, 1, sizeof x / sizeof *x);
+    CHECK(held->rotate == glia_rotate_block(plain->k) && held->k == plain->k, "%s: block %zu of %zu", name,
+          held->rotate, plain->k);
+    for (size_t c = 0; c < plain->columns; c++) {
+        const char *from =
+            (const char *)plain->data + c / GLIA_PANEL * glia_panel_bytes(plain->format, plain->k);
+        const char *to = (const char *)held->data + c / GLIA_PANEL * glia_panel_bytes(held->format, held->k);
+        ref.unpack(x, from, GLIA_DTYPE_F32, plain->k, c % GLIA_PANEL);
+        ref.rotate(x, x, 64, GLIA_DTYPE_F32, plain->k, held->rotate);
+        const float scale = ref.absmax(x, GLIA_DTYPE_F32, plain->k) / GLIA_I8_MAX;
+        if (scale != held->scale[c]) wrong++;
+        for (size_t k = 0; k < plain->k; k++) {
+            const float want = scale > 0 ? rintf(x[k] / scale) : 0;
+            if (glia_panel_get(to, GLIA_DTYPE_I8, k, c % GLIA_PANEL) != want) wrong++;
+        }
+    }
+    CHECK(!wrong, "%s: %zu scales or integers are not those of the rotated columns", name, wrong);
+}
+
+static void check_rotated_rank(const glia_model_config *c, const char *dir, bool dummy,
+                               const glia_parallel *p) {
+    glia_weights_options o = {
+        .dtype = GLIA_DTYPE_F32, .parallel = p, .dummy = dummy, .seed = 5, .team = p->tp == 3 ? three : team};
+    glia_weights *plain, *held;
+    glia_quantize q;
+    glia_err err;
+    if (glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, c, &err))
+        fail_msg("%s", err.msg);
+    if (glia_weights_load(&plain, dir, c, &o, &err)) fail_msg("%s", err.msg);
+    o.quantize = &q;
+    if (glia_weights_load(&held, dir, c, &o, &err)) fail_msg("%s", err.msg);
+    check_rotated(&held->head, &plain->head, "head");
+    assert_int_equal(held->embed.rotate, 0);
+    for (int i = 0; i < c->layers; i++) {
+        const glia_layer_weights *a = &held->layer[i], *b = &plain->layer[i];
+        check_rotated(&a->gate_up, &b->gate_up, "gate, up");
+        check_rotated(&a->down, &b->down, "down");
+        if (p->cp_degree == 1) {
+            check_rotated(&a->qkv, &b->qkv, "qkv");
+            check_rotated(&a->o, &b->o, "o");
+            continue;
+        }
+        check_rotated(&a->kv, &b->kv, "kv");
+        for (int s = 0; s < held->local.cp; s++) {
+            check_rotated(&a->q_shard[s], &b->q_shard[s], "q");
+            check_rotated(&a->o_shard[s], &b->o_shard[s], "o");
+        }
+    }
+    glia_weights_free(held);
+    glia_weights_free(plain);
+    glia_quantize_free(&q);
+}
+
+static void check_rotated_ranks(const glia_model_config *c, const char *dir, bool dummy) {
+    static const int tps[] = {1, 2, 3, 4};
+    for (size_t i = 0; i < sizeof tps / sizeof *tps; i++)
+        for (int cp = 1; cp <= 2 && tps[i] % cp == 0; cp++)
+            for (int rank = 0; rank < tps[i]; rank++)
+                check_rotated_rank(
+                    c, dir, dummy,
+                    &(glia_parallel){.tp = tps[i], .rank = rank, .vocab_parallel = true, .cp_degree = cp});
+}
+
+/* A rank rotates what it holds of a row: of dummies, and of a checkpoint in bfloat16. */
+static void test_rotated(void **state) {
+    (void)state;
+    glia_model_config c;
+    glia_err err;
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        make_config(&c, i % 2 ? "smollm3" : "qwen3", heads[i].heads, heads[i].kv_heads, i % 2);
+        check_rotated_ranks(&c, "/nowhere", true);
+        glia_model_config_free(&c);
+    }
+    static const char dir[] = "tests/golden/forward/qwen3-untied-bias-odd";
+    if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+    check_rotated_ranks(&c, dir, false);
+    glia_model_config_free(&c);
+}
+
 /* ---- memory ---------------------------------------------------------------- */
 
 /* Each kind of replica is counted if and only if it must exist. */
@@ -632,7 +717,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_checkpoints), cmocka_unit_test(test_dummies), cmocka_unit_test(test_int8),
         cmocka_unit_test(test_memory),      cmocka_unit_test(test_inspect), cmocka_unit_test(test_preshard),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits),      cmocka_unit_test(test_rotated),
     };
     glia_err err;
     if (glia_team_create(&team, 1, &err) || glia_team_create(&three, 3, &err)) fail_msg("%s", err.msg);

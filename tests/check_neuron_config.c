@@ -192,6 +192,8 @@ static const struct {
     {"{\"quantization_type\":\"per_channel_symmetric\",\"quantization_dtype\":\"int8\",\"quantized\":true,\"activation_quantization_type\":\"dynamic\",\"modules_to_not_convert\":[\"lm_head\",\"layers.0.mlp\"]}",
      {{NEURON_QUANTIZATION, "activation_quantization_type", GLIA_QUANTIZATION_W8A8},
       {NEURON_QUANTIZATION_TYPE, "quantization_type", GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC}, NO}},
+    {"{\"quantized\":true,\"quantization_type\":\"rotated_per_channel_symmetric\"}",
+     {{NEURON_QUANTIZATION_TYPE, "quantization_type", GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC}, NO}},
     {"{\"on_device_sampling_config\":null}", {{NEURON_DO_SAMPLE, NULL, 0}, NO}},
     {"{\"on_device_sampling_config\":{\"do_sample\":true,\"top_k\":-1,\"top_p\":0.9,\"temperature\":0}}",
      {{NEURON_DO_SAMPLE, "on_device_sampling_config.do_sample", 1}, {NEURON_TOP_K, "on_device_sampling_config.top_k", -1},

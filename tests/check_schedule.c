@@ -24,6 +24,7 @@ typedef struct {
     glia_weights *w;
     glia_dtype kv_dtype;
     glia_quantization scheme;
+    glia_quantization_type type;
     unsigned cpu_flags;
     int vocab, length[SEQS], shared; /* the first `shared` tokens of all sequences are equal */
     int32_t *tokens[SEQS];
@@ -68,7 +69,8 @@ static bench_run start(const subject *s, int threads, int block_size, int rows, 
                                         .block_size = block_size,
                                         .n_blocks = r.n_blocks,
                                         .sequence_length = positions,
-                                        .quantize_rows = s->scheme == GLIA_QUANTIZATION_W8A8};
+                                        .quantize_rows = s->scheme == GLIA_QUANTIZATION_W8A8,
+                                        .rotate = true};
     glia_err err = {0};
     if (glia_team_create(&r.team, threads, &err) ||
         glia_decoder_create(&r.d, s->w, &limits, s->cpu_flags, r.team, NULL, 0, &err))
@@ -297,7 +299,7 @@ static void load(subject *s, const glia_model_config *config, const char *dir, g
     glia_quantize quantize;
     glia_err err = {0};
     if (glia_team_create(&team, 1, &err)) fail_msg("%s", err.msg);
-    if (glia_quantize_resolve(&quantize, s->scheme, GLIA_QUANTIZATION_TYPE_DEFAULT,
+    if (glia_quantize_resolve(&quantize, s->scheme, s->type,
                               s->scheme == GLIA_QUANTIZATION_W8A8 ? "layers.1.mlp" : NULL, config, &err))
         fail_msg("%s", err.msg);
     const glia_weights_options options = {.dtype = dtype,
@@ -320,21 +322,28 @@ static void check_model(const glia_model_config *config, const char *dir, const 
         glia_dtype weights, cache;
         glia_quantization scheme;
         bool whole; /* sequences of full length */
+        glia_quantization_type type;
     } formats[] = {
-        {"weights f32, cache f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, true},
-        {"weights f32, cache bf16", GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, false},
-        {"weights bf16, cache f32", GLIA_DTYPE_BF16, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, false},
-        {"weights bf16, cache bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, true},
-        {"weights f32, cache int8", GLIA_DTYPE_F32, GLIA_DTYPE_I8, GLIA_QUANTIZATION_NONE, false},
-        {"weights bf16, cache int8", GLIA_DTYPE_BF16, GLIA_DTYPE_I8, GLIA_QUANTIZATION_NONE, false},
-        {"int8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, false},
-        {"int8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_INT8, false},
-        {"w8a8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8, false},
-        {"w8a8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_W8A8, false},
+        {"weights f32, cache f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, true, 0},
+        {"weights f32, cache bf16", GLIA_DTYPE_F32, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, false, 0},
+        {"weights bf16, cache f32", GLIA_DTYPE_BF16, GLIA_DTYPE_F32, GLIA_QUANTIZATION_NONE, false, 0},
+        {"weights bf16, cache bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_NONE, true, 0},
+        {"weights f32, cache int8", GLIA_DTYPE_F32, GLIA_DTYPE_I8, GLIA_QUANTIZATION_NONE, false, 0},
+        {"weights bf16, cache int8", GLIA_DTYPE_BF16, GLIA_DTYPE_I8, GLIA_QUANTIZATION_NONE, false, 0},
+        {"int8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, false, 0},
+        {"int8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_INT8, false, 0},
+        {"w8a8 over bf16", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8, false, 0},
+        {"w8a8 over f32", GLIA_DTYPE_F32, GLIA_DTYPE_F32, GLIA_QUANTIZATION_W8A8, false, 0},
+        {"int8 over bf16, not rotated", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_INT8, false,
+         GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC},
+        {"w8a8 over bf16, not rotated", GLIA_DTYPE_BF16, GLIA_DTYPE_BF16, GLIA_QUANTIZATION_W8A8, false,
+         GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC},
     };
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        subject s = {
-            .kv_dtype = formats[i].cache, .scheme = formats[i].scheme, .cpu_flags = glia_cpu_flags()};
+        subject s = {.kv_dtype = formats[i].cache,
+                     .scheme = formats[i].scheme,
+                     .type = formats[i].type,
+                     .cpu_flags = glia_cpu_flags()};
         glia_err err;
         if (glia_cpu_mask(&s.cpu_flags, rung, &err)) fail_msg("%s", err.msg);
         snprintf(s.name, sizeof s.name, "%s, %s, %s", dir ? dir : config->architecture, rung,

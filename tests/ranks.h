@@ -161,6 +161,7 @@ static inline glia_status ranks_prepare(ranks_rank *k, glia_weights **w, glia_te
                                   .n_blocks = r->n_blocks,
                                   .sequence_length = r->max_blocks * m->block_size,
                                   .quantize_rows = m->scheme == GLIA_QUANTIZATION_W8A8,
+                                  .rotate = m->scheme != GLIA_QUANTIZATION_NONE,
                                   .max_hidden = m->hidden[0] ? r->max_rows : 0,
                                   .max_residual = m->residual[0] ? r->max_rows : 0,
                                   .n_residual_layers = m->n_residual_layers};

@@ -3,8 +3,7 @@
 
     quantization.py [--glia build/glia] [--limit N] [--markdown docs/QUANTIZATION.md]
 
-Needs no packages. For each of none, int8, w8a8 (per channel) and, where small models are asked,
-per tensor:
+Needs no packages. For each of none, int8, w8a8 and, where small models are asked, each type of quantisation:
   answers   every question of models/heldout.jsonl (at most N of a kind) as docs/DEMO.md asks it, with
             thinking, greedy; right as tools/demo/evaluate.py counts, and how many texts are
             the same as without quantisation
@@ -25,7 +24,8 @@ import tempfile
 
 NOW = "2025-07-08T12:00:00"
 SCHEMES = {"bfloat16": [], "int8": ["--quantization", "int8"], "w8a8": ["--quantization", "w8a8"]}
-PER_TENSOR = ["--quantization-type", "per_tensor_symmetric"]
+TYPES = {"": [], " per channel": ["--quantization-type", "per_channel_symmetric"],
+         " per tensor": ["--quantization-type", "per_tensor_symmetric"]}
 
 
 def run(args, *command, text=None):
@@ -123,9 +123,9 @@ def main():
     out += ["", "### KL divergence from float64", "", "Nats a position: mean over the models, largest of a model.", "",
             "| scheme | float32 beside it | bfloat16 beside it |", "|---|---|---|"]
     folders = sorted(p for p in pathlib.Path("tests/golden/forward").iterdir() if p.is_dir())
-    for name, flags in (("none", []), ("int8 per channel", SCHEMES["int8"]),
-                        ("int8 per tensor", SCHEMES["int8"] + PER_TENSOR), ("w8a8 per channel", SCHEMES["w8a8"]),
-                        ("w8a8 per tensor", SCHEMES["w8a8"] + PER_TENSOR)):
+    formats = [("none", [])] + [(scheme + kind, SCHEMES[scheme] + flags) for scheme in ("int8", "w8a8")
+                                for kind, flags in TYPES.items()]
+    for name, flags in formats:
         cells = []
         for dtype in ("float32", "bfloat16"):
             kl = [divergence(args, folder, dtype, flags) for folder in folders]

@@ -114,6 +114,12 @@ static json_t *scale_json(const glia_model *m, const char *format) {
     return json_string(m->quantize.per_tensor ? "tensor" : "channel");
 }
 
+/* Elements of a block along K that is rotated; null if the weight is not rotated. */
+static json_t *rotated_json(const glia_weights *rank, const glia_weight *w) {
+    const size_t block = glia_held_rotation(w->spec->id, w->layer, rank);
+    return block > 1 ? json_integer((json_int_t)block) : json_null();
+}
+
 static json_t *shape_json(size_t rows, size_t cols, bool vector) {
     json_t *shape = json_array();
     json_array_append_new(shape, json_integer((json_int_t)rows));
@@ -128,13 +134,13 @@ static json_t *tensor_json(const glia_model *m, const glia_weights *rank, const 
     const char *format = format_of(m, w);
     size_t rows, cols;
     glia_held_of_rank(&rows, &cols, w->spec->id, rank);
-    return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o}", "name", name, "shape",
+    return json_pack("{s:s, s:o, s:s, s:o, s:o, s:s, s:o, s:o}", "name", name, "shape",
                      shape_json((size_t)glia_dim_of(&m->config, w->spec->rows),
                                 (size_t)glia_dim_of(&m->config, w->spec->cols), vector),
                      "cut", glia_cut_name(glia_spec_cut(w->spec, &m->parallel)), "of_rank",
                      shape_json(rows, cols, vector), "stored",
                      stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(), "runs",
-                     format, "scale", scale_json(m, format));
+                     format, "scale", scale_json(m, format), "rotated", rotated_json(rank, w));
 }
 
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {

@@ -276,6 +276,7 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
         .block_size = s->setting[SET_BLOCK].value,
         .prefix_cache = s->setting[SET_PREFIX_CACHE].value,
         .quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8,
+        .rotate = m->quantize.rotate,
     };
     return status;
 }

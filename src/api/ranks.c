@@ -87,12 +87,12 @@ static void describe(const glia_model *m, const glia_options *o, char *text, siz
     char config[GLIA_HASH_HEX] = "";
     if (m->dir) glia_config_hash(config, m->dir, NULL);
     snprintf(text, size,
-             "config.json %s, quantization %s%s, %s, vocabulary %d, sequence %d, flash %d, context %d %d, "
+             "config.json %s, quantization %s %s, %s, vocabulary %d, sequence %d, flash %d, context %d %d, "
              "keep %.40s %08x, cpu %s, dummy %d %llu",
              config, glia_quantization_name((glia_quantization)s[SET_QUANTIZATION].value),
-             m->quantize.per_tensor ? " per tensor" : "", glia_dtype_name(m->dtype),
-             m->parallel.vocab_parallel, m->parallel.sequence_parallel, m->parallel.flash_decoding,
-             m->parallel.cp_degree, m->parallel.cp_strided, keep ? keep : "none",
+             glia_quantize_type_name(&m->quantize), glia_dtype_name(m->dtype), m->parallel.vocab_parallel,
+             m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
+             m->parallel.cp_strided, keep ? keep : "none",
              (unsigned)glia_hash(keep ? keep : "", keep ? strlen(keep) : 0, 0), glia_cpu_rung(m->cpu_flags),
              o->dummy, (unsigned long long)(o->dummy ? o->seed : 0));
 }

@@ -39,6 +39,7 @@ typedef enum {
 
 enum {
     GLIA_SWIGLU_GROUP = 16,                                  /* columns of gate before those of up */
+    GLIA_ROTATE_MAX = 64,                                    /* elements of a block that is rotated */
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
 };
@@ -48,6 +49,14 @@ static inline glia_weight_format glia_weight_format_of(glia_dtype dtype) {
     return dtype == GLIA_DTYPE_BF16  ? GLIA_WEIGHT_BF16
            : dtype == GLIA_DTYPE_F16 ? GLIA_WEIGHT_F16
                                      : GLIA_WEIGHT_F32;
+}
+
+/* The block in which rows of k elements are rotated: the largest power of two up to GLIA_ROTATE_MAX that
+ * divides k. */
+static inline size_t glia_rotate_block(size_t k) {
+    size_t block = GLIA_ROTATE_MAX;
+    while (k % block) block /= 2;
+    return block;
 }
 
 /* n columns of gate, or of up, rounded up to whole groups. */

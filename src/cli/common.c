@@ -82,8 +82,9 @@ static glia_quantization quantization_of(const char *name) {
 
 static glia_quantization_type quantization_type_of(const char *name) {
     if (!name) return GLIA_QUANTIZATION_TYPE_DEFAULT;
-    return strcmp(name, "per_tensor_symmetric") == 0 ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
-                                                     : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
+    return name[0] == 'r'                              ? GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC
+           : strcmp(name, "per_tensor_symmetric") == 0 ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
+                                                       : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
 }
 
 const char *cli_format_name(const glia_model_info *info) {

@@ -96,6 +96,10 @@ static float most(const glia_device *d, const void *row, glia_dtype from, size_t
     return glia_cpu_of(d)->k.absmax(row, from, n);
 }
 
+static void rotate(const glia_device *d, float *row, size_t n, size_t block) {
+    glia_cpu_of(d)->k.rotate(row, row, 64, GLIA_DTYPE_F32, n, block);
+}
+
 static void pack(const glia_device *d, const glia_matrix *w, size_t first,
                  const void *const row[GLIA_SWIGLU_GROUP], glia_dtype from,
                  const float scale[GLIA_SWIGLU_GROUP]) {
@@ -204,6 +208,7 @@ static int describe(glia_operation *list, unsigned cpu_flags, const glia_matrix 
         size_t at;
     } rows[] = {
         {"linear", gemm_at(&d, w)},
+        {"rotate", offsetof(glia_kernels, rotate)},
         {"attend", wide_kv ? offsetof(glia_kernels, attend_f32) : offsetof(glia_kernels, attend_bf16)},
         {"merge", offsetof(glia_kernels, merge)},
         {"rmsnorm", offsetof(glia_kernels, rmsnorm)},
@@ -245,6 +250,7 @@ const glia_device_ops glia_cpu = {
     .close = close_device,
     .first_columns = glia_cpu_first_columns,
     .most = most,
+    .rotate = rotate,
     .pack = pack,
     .embed = embed,
     .select = select_rows,

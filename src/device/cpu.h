@@ -22,7 +22,7 @@ typedef struct {
     bool narrow;   /* kernels multiply bfloat16 rows */
     char *scratch; /* [threads, scratch_bytes] */
     size_t scratch_bytes;
-    float *operand; /* glia_cpu_operand_rows() rows, ld_operand floats apart: normed rows */
+    float *operand; /* glia_cpu_operand_rows() rows, ld_operand floats apart: rows of floats for a product */
     size_t ld_operand;
     int8_t *rows_i8;   /* as many int8 rows, if a matrix has quantize_rows */
     float *rows_scale; /* a scale for each int8 row */

@@ -68,21 +68,26 @@ static const float *row_at(const glia_cpu_device *d, const glia_activation *x, s
     return x->at + i * glia_layout_of(d, x).ld;
 }
 
-/* Norm, narrow or quantise row i of `in` into its row of `to`. */
+/* Norm, rotate, and narrow or quantise row i of `in` into its row of `to`. */
 static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
                         const glia_matrix *w, char *scratch) {
     const float *x = row_at(d, &in->x, in->row ? (size_t)in->row[i] : i);
-    const bool narrow = d->narrow && !in->norm;
     char *y = to->x + i * to->row;
+    float *floats = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
+    glia_dtype dtype = d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
+    size_t step = dtype == GLIA_DTYPE_BF16 ? glia_layout_of(d, &in->x).step * sizeof *x : 64;
     if (in->norm) {
-        float *normed = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
-        d->k.rmsnorm(normed, x, in->norm, w->k, in->eps);
-        x = normed;
+        d->k.rmsnorm(floats, x, in->norm, w->k, in->eps);
+        x = floats;
+    }
+    if (glia_rotates(w)) {
+        d->k.rotate(floats, x, step, dtype, w->k, w->rotate);
+        x = floats;
+        dtype = GLIA_DTYPE_F32;
+        step = 64;
     }
     if (w->quantize_rows) {
-        const size_t step = narrow ? glia_layout_of(d, &in->x).step * sizeof *x : 64;
-        d->k.quantize((int8_t *)y, to->step, to->scale + i, x, step,
-                      narrow ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32, w->k);
+        d->k.quantize((int8_t *)y, to->step, to->scale + i, x, step, dtype, w->k);
     } else if (d->narrow) {
         d->k.narrow(y, to->step, 0, x, 1, w->k);
         glia_fill_step(y, to->step, w->k);
@@ -111,6 +116,7 @@ glia_operand glia_cpu_operand(const glia_device *device, const glia_matrix *w, s
     const glia_cpu_device *d = glia_cpu_of(device);
     const size_t stride = operand_stride(d, w), bytes = w->k * (w->quantize_rows ? 1 : d->narrow ? 2 : 4);
     const bool steps = d->narrow && m > GLIA_FEW_ROWS;
+    assert(bytes <= stride);
     glia_operand o = {.x = memory, .row = steps ? 64 : stride, .step = steps ? glia_odd(m) * 64 : 64};
     o.pieces = steps ? (bytes + 63) / 64 : 1;
     if (!memory) o.x = w->quantize_rows ? (char *)d->rows_i8 : (char *)d->operand;
@@ -124,7 +130,7 @@ static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_lin
                             const glia_matrix *w) {
     const size_t m = (size_t)in->m;
     const size_t first = (size_t)(m > GLIA_FEW_ROWS ? d->base.threads : thread) * GLIA_FEW_ROWS;
-    if (!in->norm && !w->quantize_rows) {
+    if (!in->norm && !glia_converts_rows(w)) {
         const glia_layout l = glia_layout_of(d, &in->x);
         return (glia_operand){
             .x = (char *)in->x.at, .row = l.ld * sizeof(float), .step = l.step * sizeof(float)};

@@ -54,7 +54,14 @@ typedef struct {
     size_t columns, k;
     float *scale;       /* [columns()] of a scaled format, else NULL */
     bool quantize_rows; /* rows are converted to int8 before the product (w8a8) */
+    /* Rows are rotated in blocks of so many k before they are converted and multiplied, as the weights have
+     * been. 0 or 1: not rotated. */
+    size_t rotate;
 } glia_matrix;
+
+static inline bool glia_rotates(const glia_matrix *w) { return w->rotate > 1; }
+/* Does the device convert rows for w that no norm is applied to? */
+static inline bool glia_converts_rows(const glia_matrix *w) { return w->quantize_rows || glia_rotates(w); }
 
 /* Rows that enter a linear layer. */
 typedef struct {
@@ -143,8 +150,8 @@ typedef struct {
 /* What fixes the sizes of a device's own buffers. */
 typedef struct {
     int threads, max_rows, sequence_length, head_dim;
-    size_t operand_rows; /* rows that are normed at once: max_rows, and padding rows for ranks */
-    size_t hidden;       /* width of the rows that are normed */
+    size_t operand_rows; /* rows that are converted at once: max_rows, and padding rows for ranks */
+    size_t hidden;       /* width of the rows that are normed or rotated and stay floats */
     size_t widest;       /* the largest k of a matrix */
     glia_dtype dtype;    /* of weights that are not quantised */
     glia_dtype kv_dtype;
@@ -216,8 +223,11 @@ struct glia_device_ops {
     /* The largest magnitude of row [n] of `from` (F32, F16, BF16) at any host address; NaN if a number is NaN
      * or infinite. */
     float (*most)(const glia_device *d, const void *row, glia_dtype from, size_t n);
+    /* Rotate row [n] in blocks of `block` elements, as kernel/kernels.h defines it. Host memory. */
+    void (*rotate)(const glia_device *d, float *row, size_t n, size_t block);
     /* Write columns [first, first + GLIA_SWIGLU_GROUP) of w; `first` is a multiple of GLIA_SWIGLU_GROUP.
-     * Column first + i is row[i], [w->k] numbers of `from` at any host address; row[i] NULL: zeros. scale[i],
+     * Column first + i is row[i], [w->k] numbers of `from` at any host address, rotated if w->rotate says so;
+     * row[i] NULL: zeros. scale[i],
      * read for a scaled format, is 0 or a normal number no less than the column's largest magnitude / 127. */
     void (*pack)(const glia_device *d, const glia_matrix *w, size_t first,
                  const void *const row[GLIA_SWIGLU_GROUP], glia_dtype from,

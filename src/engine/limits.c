@@ -40,5 +40,6 @@ glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_pa
         .n_blocks = glia_limit_cache(c, p, l).n_blocks,
         .sequence_length = l->sequence_length,
         .quantize_rows = l->quantize_rows,
+        .rotate = l->rotate,
     };
 }

@@ -18,6 +18,7 @@ typedef struct {
     int drafts;          /* draft rows of a sequence in a step; 0: no speculation */
     bool prefix_cache;
     bool quantize_rows; /* the weights are w8a8 */
+    bool rotate;        /* the weights are rotated */
 } glia_engine_limits;
 
 /* Rows of a step. */

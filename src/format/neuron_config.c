@@ -141,14 +141,25 @@ static void walk(glia_json_reader *r, const char *prefix, glia_neuron_config *c)
     glia_json_warn_unknown(r, &unknown);
 }
 
+/* The names of glia_quantization_type. */
+static const char *const quantization_types[] = {
+    [GLIA_QUANTIZATION_TYPE_DEFAULT] = "rotated_per_channel_symmetric",
+    [GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC] = "per_channel_symmetric",
+    [GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC] = "per_tensor_symmetric",
+    [GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC] = "rotated_per_channel_symmetric",
+};
+enum { N_TYPES = sizeof quantization_types / sizeof *quantization_types };
+
 static double quantization_type(glia_json_reader *r) {
     const char *type = glia_json_string(r, "quantization_type");
-    if (!type || !strcmp(type, "per_tensor_symmetric")) return GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC;
-    if (strcmp(type, "per_channel_symmetric") != 0)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                       "quantization_type is %.60s; Glia has per_channel_symmetric and per_tensor_symmetric",
-                       type);
-    return GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
+    if (!type) return GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC; /* NxDI's default */
+    for (int i = GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC; i < N_TYPES; i++)
+        if (!strcmp(type, quantization_types[i])) return i;
+    glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                   "quantization_type is %.60s; Glia has per_channel_symmetric, per_tensor_symmetric and "
+                   "rotated_per_channel_symmetric",
+                   type);
+    return 0;
 }
 
 /* modules_to_not_convert as a comma-separated list: ["lm_head", "mlp"] gives
@@ -290,7 +301,7 @@ static void put(json_t *file, const char *key, json_t *value) {
 
 static void put_quantization(json_t *file, const glia_neuron_config *c) {
     const bool rows = c->number[NEURON_QUANTIZATION] == GLIA_QUANTIZATION_W8A8;
-    const bool tensor = c->number[NEURON_QUANTIZATION_TYPE] == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC;
+    const char *type = quantization_types[(int)c->number[NEURON_QUANTIZATION_TYPE]];
     json_t *names = c->modules ? json_array() : NULL;
     for (const char *at = c->modules ? c->modules : ""; at += strspn(at, ", "), *at;) {
         const size_t n = strcspn(at, ", ");
@@ -299,7 +310,7 @@ static void put_quantization(json_t *file, const glia_neuron_config *c) {
     }
     put(file, "quantized", json_true());
     put(file, "quantization_dtype", json_string("int8"));
-    put(file, "quantization_type", json_string(tensor ? "per_tensor_symmetric" : "per_channel_symmetric"));
+    put(file, "quantization_type", json_string(type));
     put(file, "activation_quantization_type", rows ? json_string("dynamic") : json_null());
     put(file, "modules_to_not_convert", names ? names : json_null());
 }

@@ -13,6 +13,7 @@ glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_f16_f32_re
 glia_absmax_fn glia_absmax_ref;
 glia_pack_i8_fn glia_pack_i8_ref;
 glia_quantize_fn glia_quantize_ref;
+glia_rotate_fn glia_rotate_ref;
 glia_rmsnorm_fn glia_rmsnorm_ref;
 glia_rope_fn glia_rope_ref;
 glia_swiglu_fn glia_swiglu_ref;
@@ -34,6 +35,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
         .absmax = glia_absmax_ref,
         .pack_i8 = glia_pack_i8_ref,
         .quantize = glia_quantize_ref,
+        .rotate = glia_rotate_ref,
         .blocking =
             {
                 .rows_bytes = 3 << 18,

@@ -152,6 +152,15 @@ typedef void glia_narrow_fn(void *row, size_t step, size_t first, const float *x
 typedef void glia_quantize_fn(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
                               glia_dtype from, size_t k);
 
+/* y [k] = row x [k] (F32 or BF16) in blocks of `block`, a power of two up to GLIA_ROTATE_MAX that divides k:
+ * each block times the Hadamard matrix in Sylvester's order, over sqrt(block). So dot products of two rotated
+ * rows are those of the rows, and an outlier's magnitude is spread over its block. In float32: for h = 1, 2,
+ * 4, ... block / 2, elements i and i + h of each 2 h elements become their sum and difference; then each is
+ * multiplied by 1 / sqrt(block), rounded. Every rung has the same bits where they are numbers. A block that
+ * holds NaN or infinity becomes NaN or infinite in every element. The 64-byte pieces of x are x_step bytes
+ * apart; 64 if the row is in one piece. y may be x if x is float32 in one piece. */
+typedef void glia_rotate_fn(float *y, const void *x, size_t x_step, glia_dtype from, size_t k, size_t block);
+
 /* y = w * x / sqrt(mean(x^2) + eps), all [n]; y may be x.
  * Source: transformers Qwen3RMSNorm.forward. */
 typedef void glia_rmsnorm_fn(float *y, const float *x, const float *w, size_t n, float eps);
@@ -248,6 +257,7 @@ typedef struct {
     glia_absmax_fn *absmax;
     glia_pack_i8_fn *pack_i8;
     glia_quantize_fn *quantize;
+    glia_rotate_fn *rotate;
     glia_blocking blocking;
     glia_gemm_kernel gemm[GLIA_WEIGHT_FORMATS][GLIA_ROW_FORMATS];
     glia_narrow_fn *narrow; /* with bfloat16 rows; NULL: this rung multiplies float32 rows only */

@@ -139,7 +139,7 @@ void glia_row_parallel_parts(glia_walk *w, glia_comm *group, const glia_activati
         const glia_linear_out out = {.epilogue = GLIA_STORE,
                                      .y = plain(w, summands + (size_t)s * stride, x->m),
                                      .bias = first ? bias : NULL};
-        if (s > 0 && shard->quantize_rows) glia_device_barrier(w->d); /* the last shard's int8 rows */
+        if (s > 0 && glia_converts_rows(shard)) glia_device_barrier(w->d); /* the last shard's rows */
         glia_device_linear(w->d, w->thread, &in, &shard[s], &out);
     }
     size_t from, to;

@@ -236,7 +236,7 @@ enum {
 static void set_facts(fact f[N_FACTS], const glia_parallel *p, glia_dtype dtype, const glia_quantize *q) {
     /* int8 and w8a8 have the same weights; only their rows differ */
     const bool int8 = q && q->scheme != GLIA_QUANTIZATION_NONE;
-    const char *type = !int8 ? "none" : q->per_tensor ? "per_tensor_symmetric" : "per_channel_symmetric";
+    const char *type = int8 ? glia_quantize_type_name(q) : "none";
     static const char *const keys[N_FACTS] = {"tensor_parallel_size", "rank",  "context_parallel_size",
                                               "vocab_parallel",       "dtype", "quantization",
                                               "quantization_type"};

@@ -28,6 +28,7 @@ typedef struct {
     int n_blocks;        /* blocks of the cache, for all sequences together */
     int sequence_length; /* positions of one sequence */
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
+    bool rotate;         /* some matrix is rotated */
     int max_hidden;      /* rows of a batch whose hidden state is wanted, or 0 */
     int max_residual;    /* rows of a batch whose residual stream is wanted, or 0 */
     int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* kept after these layers */

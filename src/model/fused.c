@@ -120,7 +120,13 @@ glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
         m.columns += f->alternate ? glia_swiglu_columns(n) : n;
         m.k = glia_shard_size(&cols);
     }
+    if (i8 && w->quantize->rotate) m.rotate = glia_rotate_block(m.k);
     return m;
+}
+
+size_t glia_held_rotation(glia_weight_id id, int layer, const glia_weights *w) {
+    const glia_held h = {.fused = glia_fused_find(w, id), .layer = layer};
+    return glia_held_shape(&h, w).rotate;
 }
 
 size_t glia_held_bytes(const glia_held *h, const glia_weights *w) {

@@ -81,6 +81,9 @@ int glia_held_copies(const glia_held *h, const glia_weights *w);
 /* The rows and columns of a weight that a rank holds in all its matrices or vectors. */
 void glia_held_of_rank(size_t *rows, size_t *cols, glia_weight_id id, const glia_weights *w);
 
+/* Elements of a block along K in which a weight of a layer is rotated; 0 or 1: it is not. */
+size_t glia_held_rotation(glia_weight_id id, int layer, const glia_weights *w);
+
 /* Set the member of w, or of w->layer[h->layer], to *m; a vector is set to m->data. */
 void glia_held_bind(const glia_held *h, glia_weights *w, const glia_matrix *m);
 /* The member that glia_held_bind() set. The first returns NULL if h is a vector, the second if h is a matrix.

@@ -3,8 +3,9 @@
  * A packing job makes one matrix or vector that the rank holds. Every thread
  * packs its own range of columns of each job. The numbers that share an int8
  * scale are those of the whole model, and not only those that the rank holds,
- * so the number of ranks changes no value. A source need not read more than
- * the rank holds and such scales need. A weight's pages are dropped after each
+ * so the number of ranks changes no value. Rotated rows are an exception: the rank
+ * rotates what it holds of a row, and the scale is of that. A source need not read
+ * more than the rank holds and such scales need. A weight's pages are dropped after each
  * job, so that resident memory does not hold a checkpoint twice. */
 #include "model/load.h"
 
@@ -92,11 +93,12 @@ static void make_job(pack_job *job, const glia_held *h, loader *l) {
         job->part[i].ref = ref_of(l->w, h, i);
         glia_held_shards(&job->part[i].rows, &job->cols, h, i, l->w);
     }
-    if (job->matrix && job->matrix->scale)
+    if (job->matrix && job->matrix->scale && !glia_rotates(job->matrix))
         job->to = job->cols.n; /* a scale is of a whole row */
     else
         find_hull(job);
-    job->format = common_format(l->source, job);
+    job->format = job->matrix && glia_rotates(job->matrix) ? (glia_stored_format){.dtype = GLIA_DTYPE_F32}
+                                                           : common_format(l->source, job);
     if (job->matrix && job->cols.n > l->k_max) l->k_max = job->cols.n;
 }
 
@@ -150,9 +152,9 @@ static const void *slice(const pack_job *job, const char *whole, bool stays, flo
 
 /* ---- scales --------------------------------------------------------------- */
 
-/* The largest magnitude of a whole row. Returns 0 and marks the weight bad if the row is not finite. */
-static float most_of(loader *l, const pack_job *job, const part *p, const char *whole) {
-    const float most = l->device->ops->most(l->device, whole, job->format.dtype, job->cols.n);
+/* The largest magnitude of row [n]. Returns 0 and marks the weight bad if the row is not finite. */
+static float most_of(loader *l, const pack_job *job, const part *p, const void *row, size_t n) {
+    const float most = l->device->ops->most(l->device, row, job->format.dtype, n);
     if (!isnan(most)) return most;
     atomic_store(&l->bad, p);
     return 0;
@@ -167,7 +169,7 @@ static void find_most(loader *l, pack_job *job, int thread, const scratch *s) {
         uint32_t bits, old = 0;
         glia_share(p->rows.n, thread, glia_team_size(l->options->team), &from, &to);
         for (; from < to; from++)
-            most = fmaxf(most, most_of(l, job, p, whole_row(l, job, p, from, s->whole)));
+            most = fmaxf(most, most_of(l, job, p, whole_row(l, job, p, from, s->whole), job->cols.n));
         memcpy(&bits, &most, sizeof bits);
         while (old < bits && !atomic_compare_exchange_weak(&p->most, &old, bits)) {
         }
@@ -192,21 +194,32 @@ static bool scales_tensors(const loader *l, const pack_job *job) {
 
 /* ---- pack ----------------------------------------------------------------- */
 
+/* The rank's columns of a row, as they are packed, in memory of the source or in y; and their scale. */
+static const void *prepare_row(loader *l, const pack_job *job, part *p, size_t row, const scratch *s,
+                               float *y, float *scale) {
+    const bool all = job->cols.kind == GLIA_SHARD_ALL;
+    const char *whole = whole_row(l, job, p, row, all ? y : s->whole);
+    const void *held = all ? whole : slice(job, whole, whole != (const char *)s->whole, y);
+    const size_t k = job->shape.k;
+    if (glia_rotates(job->matrix)) {
+        if (held != y) memcpy(y, held, k * sizeof *y);
+        l->device->ops->rotate(l->device, y, k, job->matrix->rotate);
+        *scale = scale_of(most_of(l, job, p, y, k));
+        return y;
+    }
+    if (job->matrix->scale)
+        *scale = scale_of(scales_tensors(l, job) ? shared_most(p) : most_of(l, job, p, whole, job->cols.n));
+    return held;
+}
+
 /* Pack columns [first, first + GLIA_SWIGLU_GROUP). */
 static void pack_columns(loader *l, pack_job *job, size_t first, const scratch *s) {
-    const bool per_tensor = scales_tensors(l, job);
     const void *rows[GLIA_SWIGLU_GROUP] = {0};
     float scale[GLIA_SWIGLU_GROUP] = {0};
     for (size_t lane = 0; lane < GLIA_SWIGLU_GROUP; lane++) {
         size_t row;
-        float *y = s->lane + lane * s->k_max;
         part *p = origin(job, first + lane, &row);
-        if (!p) continue;
-        const bool all = job->cols.kind == GLIA_SHARD_ALL;
-        const char *whole = whole_row(l, job, p, row, all ? y : s->whole);
-        rows[lane] = all ? whole : slice(job, whole, whole != (const char *)s->whole, y);
-        if (job->matrix->scale)
-            scale[lane] = scale_of(per_tensor ? shared_most(p) : most_of(l, job, p, whole));
+        if (p) rows[lane] = prepare_row(l, job, p, row, s, s->lane + lane * s->k_max, &scale[lane]);
     }
     l->device->ops->pack(l->device, job->matrix, first, rows, job->format.dtype, scale);
 }

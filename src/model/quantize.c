@@ -15,6 +15,12 @@ glia_product glia_product_of(glia_weight_id id) {
     return PRODUCT_NONE;
 }
 
+const char *glia_quantize_type_name(const glia_quantize *q) {
+    return q->per_tensor ? "per_tensor_symmetric"
+           : q->rotate   ? "rotated_per_channel_symmetric"
+                         : "per_channel_symmetric";
+}
+
 bool glia_quantizes(const glia_quantize *q, int layer, glia_product product) {
     return q && q->layer && (q->layer[layer] >> product & 1);
 }
@@ -128,7 +134,7 @@ static glia_status check_values(glia_quantization scheme, glia_quantization_type
     if (scheme < GLIA_QUANTIZATION_NONE || scheme > GLIA_QUANTIZATION_W8A8)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization is %d, expected a glia_quantization",
                          (int)scheme);
-    if (type < GLIA_QUANTIZATION_TYPE_DEFAULT || type > GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC)
+    if (type < GLIA_QUANTIZATION_TYPE_DEFAULT || type > GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization_type is %d, expected a glia_quantization_type",
                          (int)type);
     if (scheme != GLIA_QUANTIZATION_NONE) return GLIA_OK;
@@ -143,7 +149,11 @@ static glia_status check_values(glia_quantization scheme, glia_quantization_type
 
 glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, glia_quantization_type type,
                                   const char *keep, const glia_model_config *c, glia_err *err) {
-    *q = (glia_quantize){.scheme = scheme, .per_tensor = type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC};
+    const bool rotate =
+        type == GLIA_QUANTIZATION_TYPE_DEFAULT || type == GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC;
+    *q = (glia_quantize){.scheme = scheme,
+                         .per_tensor = type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+                         .rotate = scheme != GLIA_QUANTIZATION_NONE && rotate};
     glia_status status = check_values(scheme, type, keep, err);
     if (!status) status = check_names(keep, c, err);
     if (status || scheme == GLIA_QUANTIZATION_NONE) return status;

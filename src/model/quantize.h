@@ -21,6 +21,7 @@ typedef enum {
 typedef struct {
     glia_quantization scheme;
     bool per_tensor; /* one scale for each tensor of the checkpoint, else one for each of its rows */
+    bool rotate;     /* rows of weights and the rows that they multiply are rotated in blocks */
     unsigned char
         *layer; /* [layers] bit 1 << glia_product is set if it is converted; layer 0 has the head's */
 } glia_quantize;
@@ -35,6 +36,8 @@ glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, gl
                                   const char *keep, const glia_model_config *c, glia_err *err);
 void glia_quantize_free(glia_quantize *q);
 
+/* The quantization_type of q in files and flags: "per_channel_symmetric", ... */
+const char *glia_quantize_type_name(const glia_quantize *q);
 /* Does this product of this layer become int8? `q` may be NULL: no. */
 bool glia_quantizes(const glia_quantize *q, int layer, glia_product product);
 /* The product that uses a weight. */

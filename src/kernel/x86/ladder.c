@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 
 glia_pack_fn glia_pack_avx2;
+glia_rotate_fn glia_rotate_avx2;
 glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2, glia_gemm_f16_f32_avx2, glia_gemm_i8_f32_avx2,
     glia_gemm_i8_i8_avx2;
 glia_rmsnorm_fn glia_rmsnorm_avx2;
@@ -23,6 +24,7 @@ glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512, glia_gemm_f16_
 glia_absmax_fn glia_absmax_avx512;
 glia_pack_i8_fn glia_pack_i8_avx512;
 glia_quantize_fn glia_quantize_avx512;
+glia_rotate_fn glia_rotate_avx512;
 glia_gemm_fn glia_gemm_i8_i8_vnni;
 glia_peak_fn glia_peak_i8_vnni;
 glia_rmsnorm_fn glia_rmsnorm_avx512;
@@ -51,6 +53,7 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     if (!(cpu_flags & GLIA_CPU_AVX2)) return;
     k->rung = "avx2";
     k->pack = glia_pack_avx2;
+    k->rotate = glia_rotate_avx2;
     k->gemm[GLIA_WEIGHT_F32][GLIA_ROWS_F32].store = glia_gemm_f32_f32_avx2;
     k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_avx2;
     k->gemm[GLIA_WEIGHT_F16][GLIA_ROWS_F32].store = glia_gemm_f16_f32_avx2;
@@ -79,6 +82,7 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->absmax = glia_absmax_avx512;
     k->pack_i8 = glia_pack_i8_avx512;
     k->quantize = glia_quantize_avx512;
+    k->rotate = glia_rotate_avx512;
     k->peak_i8 = cpu_flags & GLIA_CPU_VNNI ? glia_peak_i8_vnni : NULL;
     k->rmsnorm = glia_rmsnorm_avx512;
     k->rope = glia_rope_avx512;
