@@ -23,6 +23,7 @@
 #include "base/cpu.h"
 #include "base/hash.h"
 #include "format/checkpoint.h"
+#include "kernel/kernels.h"
 #include "model/artifact.h"
 #include "model/review.h"
 
@@ -108,6 +109,7 @@ typedef struct {
     glia_safetensors file;
     glia_checkpoint source;
     glia_model_config config;
+    bool rotated; /* int8 panels are rotated */
     size_t compared;
 } reading;
 
@@ -137,21 +139,34 @@ static float panel_at(const glia_tensor_view *t, size_t column, size_t k) {
     return source_at(t, i);
 }
 
+/* Row `row` of `source` as it is packed in `panels`. The caller frees it. */
+static float *row_for(const reading *r, const glia_tensor_view *panels, const glia_tensor_view *source,
+                      size_t row) {
+    const size_t k = (size_t)source->shape[1];
+    glia_kernels ref;
+    glia_kernels_init(&ref, 0);
+    float *x = calloc(k, sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < k; i++) x[i] = source_at(source, row * k + i);
+    if (r->rotated && panels->dtype == GLIA_TENSOR_I8)
+        ref.rotate(x, x, 64, GLIA_DTYPE_F32, k, glia_rotate_block(k));
+    return x;
+}
+
 /* Compare row `row` of `source` with column `column` of `panels`, which is an exact
  * copy, rounded, or int8 with a scale. */
 static void compare_row(reading *r, const glia_tensor_view *panels, const glia_tensor_view *scales,
                         size_t column, const glia_tensor_view *source, size_t row, float per_tensor) {
     const size_t k = (size_t)source->shape[1];
-    float most = per_tensor;
-    for (size_t i = 0; per_tensor == 0 && i < k; i++)
-        most = fmaxf(most, fabsf(source_at(source, row * k + i)));
+    float most = per_tensor, *values = row_for(r, panels, source, row);
+    for (size_t i = 0; per_tensor == 0 && i < k; i++) most = fmaxf(most, fabsf(values[i]));
     const float scale = most / 127;
     if (panels->dtype == GLIA_TENSOR_I8)
         CHECK(((const float *)scales->data)[column] == scale, "%s: column %zu: scale %g, not %g",
               panels->name, column, (double)((const float *)scales->data)[column], (double)scale);
     size_t wrong = 0;
     for (size_t i = 0; i < k; i++) {
-        const float x = source_at(source, row * k + i), found = panel_at(panels, column, i);
+        const float x = values[i], found = panel_at(panels, column, i);
         const float want = panels->dtype == GLIA_TENSOR_F32    ? x
                            : panels->dtype == GLIA_TENSOR_BF16 ? glia_bf16_to_f32(glia_f32_to_bf16(x))
                                                                : rintf(x / scale);
@@ -160,6 +175,7 @@ static void compare_row(reading *r, const glia_tensor_view *panels, const glia_t
     }
     CHECK(wrong == 0, "%s: column %zu is not row %zu of %s in %zu places", panels->name, column, row,
           source->name, wrong);
+    free(values);
 }
 
 /* Compare a matrix. `from` is the column of its first row. With `step` 2, panels of
@@ -215,9 +231,10 @@ static void test_every_element(void **state) {
     for (size_t m = 0; m < N_MODELS; m++)
         for (size_t f = 0; f < N_FORMATS; f++) {
             char source[300];
-            reading r = {0};
+            reading r = {.rotated = formats[f].type == GLIA_QUANTIZATION_TYPE_DEFAULT};
             glia_err err;
-            const bool per_tensor = formats[f].type != 0, int8 = formats[f].scheme != 0;
+            const bool per_tensor = formats[f].type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+                       int8 = formats[f].scheme != 0;
             const glia_options o = options_of(&formats[f]);
             snprintf(source, sizeof source, GOLDEN "%s", models[m]);
             const char *dir = compile(source, &o);

@@ -449,7 +449,8 @@ static void check_rotated(const glia_matrix *held, const glia_matrix *plain, con
     assert_in_range(plain->k, 1, sizeof x / sizeof *x);
     CHECK(held->rotate == glia_rotate_block(plain->k) && held->k == plain->k, "%s: block %zu of %zu", name,
           held->rotate, plain->k);
-    for (size_t c = 0; c < plain->columns; c++) {
+    /* blocks of 1: test_int8 */
+    for (size_t c = 0; held->rotate > 1 && c < plain->columns; c++) {
         const char *from =
             (const char *)plain->data + c / GLIA_PANEL * glia_panel_bytes(plain->format, plain->k);
         const char *to = (const char *)held->data + c / GLIA_PANEL * glia_panel_bytes(held->format, held->k);
