@@ -150,8 +150,47 @@ static void test_bias(void **state) {
     }
 }
 
+/* Each key has one dimension of LARGE, as outlier channels of trained models have. A rotation in blocks of B
+ * leaves LARGE / sqrt(B) and numbers of at most about 2, so the step of an int8 is (LARGE / sqrt(B) + 2) /
+ * 127. Its rounding has a deviation of step / sqrt(12), and |q| is about sqrt(hd / 3), so a score and a
+ * probability are off by about step / 6. Half as much again is for chance. Without the rotation it is LARGE /
+ * 127 / 6. */
+static void check_outlier(size_t hd, unsigned flags, const char *rung) {
+    enum { LARGE = 40 };
+    subject s = make(hd, false, false);
+    const size_t n = ROWS * HEADS * hd, width = KV_HEADS * hd;
+    float *want = floats(n, 0);
+    double error = 0, size = 0;
+    for (size_t r = 0; r < ROWS; r++)
+        for (size_t h = 0; h < KV_HEADS; h++) s.kv[r * 2 * width + h * hd + 3] = LARGE;
+    run(&s, GLIA_DTYPE_F32, flags);
+    memcpy(want, s.o, n * sizeof *want);
+    run(&s, GLIA_DTYPE_I8, flags);
+    for (size_t i = 0; i < n; i++) {
+        error += fabs((double)s.o[i] - (double)want[i]);
+        size += fabs((double)want[i]);
+    }
+    const double step = (LARGE / sqrt((double)glia_rotate_block(hd)) + 2) / 127;
+    CHECK(error > 0 && error <= 1.5 * step / 6 * size, "%s: head_dim %zu: off by %g of the result, bound %g",
+          rung, hd, error / size, 1.5 * step / 6);
+    free(want);
+    release(&s);
+}
+
+static void test_outlier(void **state) {
+    (void)state;
+    static const size_t dims[] = {16, 48, 64};
+    for (int r = 0; r < GLIA_RUNGS; r++) {
+        unsigned flags = glia_cpu_flags();
+        glia_err err;
+        if (glia_cpu_mask(&flags, glia_rungs[r].name, &err)) continue;
+        for (size_t d = 0; d < sizeof dims / sizeof *dims; d++)
+            check_outlier(dims[d], flags, glia_rungs[r].name);
+    }
+}
+
 int main(int argc, char **argv) {
     check_begin(argc, argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bias)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_bias), cmocka_unit_test(test_outlier)};
     return check_run_group("attention", tests);
 }

@@ -73,6 +73,7 @@ typedef struct {
     const glia_attended *out;
     glia_layout q_layout, kv_layout, o_layout;
     size_t hd, group;
+    size_t rotation;          /* the block in which q and k are rotated after RoPE; 1: they are not */
     float *q;                 /* [queries, head_dim] */
     glia_softmax total, part; /* the states of all spans so far; of one span */
     char *tiles;              /* copies of tiles for a row of a tree */
@@ -86,11 +87,19 @@ static const float *k_bias(const glia_heads *h, const glia_kv_layer *kv) {
     return kv->dtype == GLIA_DTYPE_I8 ? h->k_bias : NULL;
 }
 
-/* Norm and rotate one head of a row at `position`, in place. `norm` NULL: without the norm. */
+/* Without such a bias, a rotation of k spreads its few large dimensions over all before k becomes int8. The
+ * same rotation of q keeps q . k. */
+static size_t rotation(const glia_heads *h, const glia_kv_layer *kv) {
+    return kv->dtype == GLIA_DTYPE_I8 && !h->k_bias ? glia_rotate_block((size_t)h->head_dim) : 1;
+}
+
+/* Norm one head of a row at `position`, apply RoPE, and rotate it if keys are rotated, in place. `norm` NULL:
+ * without the norm. */
 static void norm_rotate(const context *c, float *x, const float *norm, int position) {
     const size_t angle = (size_t)position * (c->hd / 2);
     if (norm) c->d->k.rmsnorm(x, x, norm, c->hd, c->h->eps);
     if (c->h->cos) c->d->k.rope(x, c->h->cos + angle, c->h->sin + angle, c->hd);
+    if (c->rotation > 1) c->d->k.rotate(x, x, 64, GLIA_DTYPE_F32, c->hd, c->rotation);
 }
 
 /* Copy the head that begins at `column` of row r of x to `to`. Prefetch the same head AHEAD_ROWS rows later:
@@ -500,7 +509,8 @@ void glia_cpu_attention(const glia_device *device, int thread, const glia_attend
                  .kv_layout = glia_layout_of(d, &x->kv),
                  .o_layout = glia_layout_of(d, &out->o),
                  .hd = (size_t)h->head_dim,
-                 .group = (size_t)(h->heads / h->kv_heads)};
+                 .group = (size_t)(h->heads / h->kv_heads),
+                 .rotation = rotation(h, kv)};
     const bool alone = stored == rows && h->kv_heads == kv->kv_heads && independent(rows);
     const int most = most_rows(&c);
     int64_t total = 0, start = 0;
