@@ -161,17 +161,22 @@ static const char *const group_titles[N_GROUPS] = {
     "task:", "sampling (defaults: generation_config.json of the model):",
     "model and machine (defaults: neuron_config.json of the model):"};
 
-/* Print `text`, which starts in column `column`, with lines broken between words before column 100. */
+/* Print `text`, which starts in column `column`, with lines broken between words, or after a |, before column
+ * 100. */
 static void print_wrapped(const char *text, int column) {
+    bool spaced = false;
     int at = column;
     while (*text) {
-        const int n = (int)strcspn(text, " ");
-        if (at > column && at + 1 + n > 100)
+        int n = (int)strcspn(text, " |");
+        n += text[n] == '|';
+        if (at > column && at + spaced + n > 100)
             at = printf("\n%*s", column, "") - 1;
-        else if (at > column)
+        else if (spaced)
             at += printf(" ");
         at += printf("%.*s", n, text);
-        text += n + (text[n] == ' ');
+        text += n;
+        spaced = *text == ' ';
+        text += spaced;
     }
     putchar('\n');
 }
