@@ -203,6 +203,10 @@ GLIA_API glia_status glia_tokenize(const glia_model *m, const char *text, size_t
 GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, size_t n, bool skip_special,
                                      char **text, size_t *len, glia_err *err);
 
+/* The bytes of one token, [*len] without a NUL; they may be a fraction of a character. They belong to the
+ * model. NULL and *len 0: no token has this id, or the model has no tokenizer. Any thread. */
+GLIA_API const char *glia_token_bytes(const glia_model *m, int32_t id, size_t *len);
+
 /* Render a conversation. `conversation` is a JSON object: "messages", optional
  * "tools", "add_generation_prompt" and any template variable (as
  * "enable_thinking"). `chat_template` NULL: the model's own. `now`: what
@@ -285,6 +289,9 @@ typedef struct {
 } glia_sampling;
 /* Any thread. */
 GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s);
+/* The defaults of a server of OpenAI's interface: the same, but where generation_config.json and
+ * neuron_config.json do not say, do_sample is on and top_k is off, as OpenAI and vLLM have it. Any thread. */
+GLIA_API void glia_sampling_defaults_served(const glia_model *m, glia_sampling *s);
 
 typedef enum {
     GLIA_RUNNING = 0,
@@ -307,6 +314,7 @@ typedef struct {
     int n_top;
     const int32_t *top_tokens; /* most likely first */
     const float *top_logprobs;
+    int cached_tokens;       /* of the prompt: their keys and values were in the prefix cache */
     glia_finish finish;      /* set on the last event of a request, which carries no token */
     const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */
 } glia_event;

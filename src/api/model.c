@@ -212,6 +212,13 @@ GLIA_API void glia_sampling_defaults(const glia_model *m, glia_sampling *s) {
     if (n->key[NEURON_TOP_P]) s->top_p = (float)n->number[NEURON_TOP_P];
 }
 
+GLIA_API void glia_sampling_defaults_served(const glia_model *m, glia_sampling *s) {
+    glia_sampling_defaults(m, s);
+    if (!(m->generation.given & GLIA_GIVEN_DO_SAMPLE) && !m->neuron.key[NEURON_DO_SAMPLE])
+        s->do_sample = s->temperature > 0;
+    if (!(m->generation.given & GLIA_GIVEN_TOP_K) && !m->neuron.key[NEURON_TOP_K]) s->top_k = 0;
+}
+
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
                                         const glia_engine_options *options, glia_err *err) {
     assert(m->weights); /* glia_model_load_text() loads none */

@@ -36,6 +36,11 @@ GLIA_API glia_status glia_detokenize(const glia_model *m, const int32_t *ids, si
     return give(&b, text, len, err);
 }
 
+GLIA_API const char *glia_token_bytes(const glia_model *m, int32_t id, size_t *len) {
+    *len = 0;
+    return m->tokenizer ? glia_tokenizer_bytes(m->tokenizer, id, len) : NULL;
+}
+
 GLIA_API glia_status glia_render_chat_bytes(const glia_model *m, const char *conversation,
                                             size_t conversation_len, const char *chat_template,
                                             size_t template_len, const char *now, char **text, size_t *len,

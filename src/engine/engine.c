@@ -197,6 +197,7 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) 
 static void tell(glia_request *r, glia_event *event) {
     const glia_drawn *token = r->untold;
     event->request = r->id;
+    event->cached_tokens = r->seq.n_cached;
     event->token = -1;
     if (!event->text) event->text = "";
     if (token) { /* the first event after a draw carries its token */
