@@ -24,6 +24,8 @@ ifneq ($(MPI),)
 MPI_FLAGS := -DGLIA_HAVE_MPI $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(MPI)))
 MPI_LIBS  := $(strip $(shell $(PKG_CONFIG) --libs $(MPI)))
 endif
+# The server's HTTP is libevent. The library has no server.
+HTTP_LIBS := -levent_core -levent_extra
 LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc $(MPI_LIBS) -lm -pthread
 SETUP   ?= tools/setup
 
@@ -31,14 +33,14 @@ SETUP   ?= tools/setup
 KERNELS_x86_64 := src/kernel/x86
 FOREIGN := $(filter-out $(KERNELS_$(ARCH)),$(patsubst %/,%,$(wildcard src/kernel/*/)))
 SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%) $(addsuffix /%,$(FOREIGN)),$(wildcard src/*/*.c src/*/*/*.c))
-LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/%,$(SRC)))
-CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/%,$(SRC)))
+LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/% src/server/%,$(SRC)))
+CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/% src/server/%,$(SRC)))
 TESTS   := $(patsubst tests/check_%.c,%,$(wildcard tests/check_*.c))
 T       ?= $(TESTS)
 CHECKS  := $(patsubst %,$(B)/tests/check_%,$(T))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests with several threads: these also run under ThreadSanitizer.
-THREADED := $(filter team comm schedule engine ranks parallel serving,$(TESTS))
+THREADED := $(filter team comm schedule engine ranks parallel serving server,$(TESTS))
 C_FILES := $(wildcard src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
 
 all: $(if $(CLI_OBJ),$(B)/glia) $(B)/libglia.a $(B)/libglia.so
@@ -143,7 +145,7 @@ $(B)/libglia.a: $(LIB_OBJ)
 $(B)/libglia.so: $(LIB_OBJ)
 	$(CC) $(CFLAGS) -shared -Wl,-soname,libglia.so.0 -Wl,-z,defs $^ $(LIBS) -o $@
 $(B)/glia: $(CLI_OBJ) $(B)/libglia.a
-	$(CC) $(CFLAGS) $^ $(LIBS) -o $@
+	$(CC) $(CFLAGS) $^ $(HTTP_LIBS) $(LIBS) -o $@
 
 $(B)/tests/%: HOUSE += -Itests
 $(B)/tests/check_%: $(B)/tests/check_%.o $(B)/tests/check.o $(B)/tests/guard_malloc.o $(B)/libglia.a
@@ -152,7 +154,7 @@ $(B)/tests/check_%: $(B)/tests/check_%.o $(B)/tests/check.o $(B)/tests/guard_mal
 OTHER := $(B)/tests/glia-0.0.9
 $(OTHER): src/comm/comm.c src/comm/mpi.c $(CLI_OBJ) $(B)/libglia.a
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -DGLIA_VERSION=%,$(HOUSE)) -DGLIA_VERSION='"0.0.9"' $(MPI_FLAGS) $(CFLAGS) $^ $(LIBS) -o $@
+	$(CC) $(filter-out -DGLIA_VERSION=%,$(HOUSE)) -DGLIA_VERSION='"0.0.9"' $(MPI_FLAGS) $(CFLAGS) $^ $(HTTP_LIBS) $(LIBS) -o $@
 $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # Fuzz targets read files and text. Instrumented kernels would take minutes to compile.
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% jinja/% text/%),$(LIB_OBJ))

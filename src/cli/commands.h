@@ -13,5 +13,6 @@ int cli_template(const cli_args *args);
 int cli_inspect(const cli_args *args);
 int cli_bench(const cli_args *args);
 int cli_compile(const cli_args *args);
+int cli_serve(const cli_args *args);
 
 #endif

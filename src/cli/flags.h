@@ -20,6 +20,12 @@ typedef enum {
     F_IDS,
     F_TEXT,
     F_OUT,
+    F_HOST,
+    F_PORT,
+    F_API_KEY,
+    F_SERVED_MODEL_NAME,
+    F_MAX_NUM_QUEUED_REQS,
+    F_SHUTDOWN_TIMEOUT,
     F_SPECIAL,
     F_SKIP_SPECIAL,
     F_PROMPT_TOKENS,
@@ -78,7 +84,7 @@ typedef struct {
     const char *text[N_FLAGS];  /* as typed, else the preset, else NULL */
     long long integer[N_FLAGS]; /* of KIND_INT; 0 if neither typed nor preset */
     double real[N_FLAGS];       /* of KIND_REAL */
-    const char **stop;          /* every --stop, in order; owned, as are the next two arrays */
+    const char **stop;          /* every --stop or --api-key, in order; owned, as are the next two arrays */
     size_t n_stop;
     int32_t *stop_ids;
     size_t n_stop_ids;

@@ -10,7 +10,7 @@
 enum {
     C_DRAWS = C_RUN | C_GENERATE,
     C_ENGINE = C_RUN | C_GENERATE | C_SCORE | C_INSPECT | C_BENCH,
-    C_LOADS = C_ENGINE | C_COMPILE,
+    C_LOADS = C_ENGINE | C_COMPILE | C_SERVE,
     C_LINES = C_TOKENIZE | C_DETOKENIZE | C_TEMPLATE,
 };
 
@@ -24,7 +24,7 @@ const cli_flag cli_flags[N_FLAGS] = {
         "the system message (default: none)"},
     [F_NO_THINK] = {"no-think", NULL, KIND_SWITCH, GROUP_TASK, C_RUN, 0, 0, NULL, NULL,
         "ask the template for an answer without thinking (enable_thinking = false)"},
-    [F_CHAT_TEMPLATE] = {"chat-template", NULL, KIND_TEXT, GROUP_TASK, C_RUN | C_TEMPLATE, 0, 0, "FILE", NULL,
+    [F_CHAT_TEMPLATE] = {"chat-template", NULL, KIND_TEXT, GROUP_TASK, C_RUN | C_TEMPLATE | C_SERVE, 0, 0, "FILE", NULL,
         "a Jinja template (default: the model's own)"},
     [F_NOW] = {"now", NULL, KIND_TEXT, GROUP_TASK, C_RUN | C_TEMPLATE, 0, 0, "TIME", NULL,
         "the time that strftime_now returns, such as 2025-07-08T12:00:00 (default: the clock)"},
@@ -34,6 +34,18 @@ const cli_flag cli_flags[N_FLAGS] = {
         "score this text instead of --ids; - is standard input"},
     [F_OUT] = {"out", "-o", KIND_TEXT, GROUP_TASK, C_SCORE | C_COMPILE, 0, 0, "PATH", NULL,
         "score: the safetensors file for the tensor logits, float32 [tokens, vocabulary]; compile: the directory to write"},
+    [F_HOST] = {"host", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "HOST", "127.0.0.1",
+        "the name or address to listen at; 0.0.0.0 is every IPv4 address of this machine"},
+    [F_PORT] = {"port", NULL, KIND_INT, GROUP_TASK, C_SERVE, 0, 65535, "N", "8000",
+        "the port to listen at; 0: any free port, which the first line names"},
+    [F_API_KEY] = {"api-key", NULL, KIND_STOPS, GROUP_TASK, C_SERVE, 0, 0, "KEY", NULL,
+        "refuse requests without this bearer key, except health, ping, load and version; may be given several times"},
+    [F_SERVED_MODEL_NAME] = {"served-model-name", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "NAME", NULL,
+        "the model's name in requests and answers (default: MODEL)"},
+    [F_MAX_NUM_QUEUED_REQS] = {"max-num-queued-reqs", NULL, KIND_INT, GROUP_TASK, C_SERVE, 1, 1e6, "N", "4096",
+        "maximum number of sequences that wait or run; more are refused with status 503"},
+    [F_SHUTDOWN_TIMEOUT] = {"shutdown-timeout", NULL, KIND_REAL, GROUP_TASK, C_SERVE, 0, 86400, "SECONDS", "30",
+        "after SIGTERM or SIGINT, the time for requests that run; then they are aborted"},
     [F_SPECIAL] = {"special", NULL, KIND_SWITCH, GROUP_TASK, C_TOKENIZE, 0, 0, NULL, NULL,
         "add the special tokens that the tokenizer's post-processor adds"},
     [F_SKIP_SPECIAL] = {"skip-special-tokens", NULL, KIND_SWITCH, GROUP_TASK, C_DETOKENIZE, 0, 0, NULL, NULL,
@@ -150,6 +162,10 @@ const cli_command cli_commands[] = {
     {"compile", "MODEL -o DIR", "Pack the weights as the flags say and write them as an artifact: DIR as MODEL then loads at once.",
         "  glia compile Qwen/Qwen3-0.6B -o qwen3-0.6b-w8a8 --quantization w8a8\n"
         "  glia run qwen3-0.6b-w8a8 -p \"Why is the sky blue?\"\n", C_COMPILE, cli_compile},
+    {"serve", "MODEL", "Serve the model over HTTP, to clients of OpenAI's interface, until SIGTERM or Ctrl-C.",
+        "  glia serve models/qwen3-demo --batch-size 16\n"
+        "  curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\\n"
+        "      -d '{\"prompt\": \"Once upon a time\", \"max_tokens\": 20}'\n", C_SERVE, cli_serve},
     {"bench", "MODEL", "Time to first token, inter-token latency, prefill and decode speed, also as shares of this machine's ceilings.",
         "  glia bench Qwen/Qwen3-0.6B --prompt-tokens 512 --output-tokens 128 --runs 5\n"
         "  glia bench DIR --load-format dummy --json   # DIR holds only a config.json\n", C_BENCH, cli_bench},

@@ -14,6 +14,7 @@ enum {
     C_INSPECT = 1 << 6,
     C_BENCH = 1 << 7,
     C_COMPILE = 1 << 8,
+    C_SERVE = 1 << 9,
 };
 
 typedef enum {

@@ -1,0 +1,424 @@
+/* answer.c - from a checked request to sequences of the engine, and from their events to the reply. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "server/app.h"
+
+static const char media_json[] = "application/json";
+
+/* ---- the answer's life ------------------------------------------------------------ */
+
+static void free_choice(server_choice *c) {
+    server_text_free(&c->content);
+    server_text_free(&c->reasoning);
+    server_text_free(&c->stop_reason);
+    for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_free(&c->logprobs[i]);
+}
+
+static void free_answer(server_answer *a) {
+    if (a->before) *a->before = a->next;
+    if (a->before && a->next) a->next->before = a->before;
+    for (int i = 0; a->choices && i < a->n_choices; i++) free_choice(&a->choices[i]);
+    for (int i = 0; i < a->n_prompts; i++) {
+        free(a->prompts[i].ids);
+        glia_free(a->prompts[i].text);
+    }
+    free(a->prompts);
+    free(a->choices);
+    free(a->stop_ids);
+    server_text_free(&a->head);
+    server_text_free(&a->out);
+    free(a);
+}
+
+/* The client no longer waits: have the engine end what is left. The last event frees the answer. */
+static void abandon(server_answer *a) {
+    a->x = NULL;
+    for (int i = 0; i < a->n_choices; i++)
+        if (a->choices[i].id && !a->choices[i].ended) glia_request_abort(a->app->engine, a->choices[i].id);
+}
+
+static void on_gone(void *user) { abandon(user); }
+
+void server_answer_abort_all(server_app *app) {
+    for (server_answer *a = app->answers; a; a = a->next)
+        for (int i = 0; i < a->n_choices; i++)
+            if (!a->choices[i].ended) glia_request_abort(app->engine, a->choices[i].id);
+}
+
+/* ---- writing ------------------------------------------------------------------------ */
+
+static int tokens_of(const server_answer *a) {
+    int n = 0;
+    for (int i = 0; i < a->n_choices; i++) n += a->choices[i].tokens;
+    return n;
+}
+
+static void add_usage(server_text *out, const server_answer *a) {
+    const size_t completion = (size_t)tokens_of(a);
+    server_printf(out,
+                  "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu,\"completion_tokens\":%zu,"
+                  "\"prompt_tokens_details\":{\"cached_tokens\":%zu}}",
+                  a->prompt_tokens, a->prompt_tokens + completion, completion, a->cached_tokens);
+}
+
+/* Send a->out as it is. */
+static void send_out(server_answer *a) {
+    const bool oom = a->out.oom;
+    if (oom) server_stream_end(a->x); /* without [DONE]: a client knows that the stream was cut */
+    if (oom || !server_stream_write(a->x, a->out.data, a->out.len)) abandon(a);
+}
+
+static void begin_event(server_answer *a) {
+    server_text_clear(&a->out);
+    server_puts(&a->out, "data: ");
+    server_add(&a->out, a->head.data, a->head.len);
+}
+
+static void end_event(server_answer *a) {
+    server_puts(&a->out, "]");
+    if (a->running_usage) {
+        server_puts(&a->out, ",");
+        add_usage(&a->out, a);
+    }
+    server_puts(&a->out, "}\n\n");
+    send_out(a);
+}
+
+static void note_usage(const server_answer *a) {
+    char note[80];
+    snprintf(note, sizeof note, "%zu + %d tokens, %zu cached", a->prompt_tokens, tokens_of(a),
+             a->cached_tokens);
+    server_note(a->x, note);
+}
+
+static void end_stream(server_answer *a) {
+    static const char done[] = "data: [DONE]\n\n";
+    if (a->include_usage) {
+        begin_event(a);
+        server_puts(&a->out, "],");
+        add_usage(&a->out, a);
+        server_puts(&a->out, "}\n\n");
+        send_out(a);
+    }
+    if (a->x && !server_stream_write(a->x, done, strlen(done))) a->x = NULL;
+    if (!a->x) return;
+    note_usage(a);
+    server_stream_end(a->x);
+}
+
+static void reply_whole(server_answer *a) {
+    server_text *out = &a->out;
+    server_text_clear(out);
+    server_add(out, a->head.data, a->head.len);
+    for (int i = 0; i < a->n_choices; i++) {
+        if (i) server_puts(out, ",");
+        a->wire->whole(out, &a->choices[i]);
+        for (int k = 0; k < SERVER_LOGPROB_LISTS; k++) out->oom |= a->choices[i].logprobs[k].oom;
+        out->oom |= a->choices[i].content.oom || a->choices[i].reasoning.oom;
+    }
+    server_puts(out, "],");
+    add_usage(out, a);
+    server_puts(out, "}");
+    note_usage(a);
+    if (!out->oom) return server_reply(a->x, 200, media_json, out->data, out->len);
+    server_problem problem = {0};
+    server_refuse(&problem, 503, "ServiceUnavailableError", NULL, "no memory for the answer");
+    server_reply_problem(a->x, &problem);
+}
+
+/* The engine has ended a sequence whose client waits. */
+static void fail_answer(server_answer *a) {
+    server_problem problem = {0};
+    if (a->app->cut)
+        server_refuse(&problem, 503, "ServiceUnavailableError", NULL, "the server is shutting down");
+    else
+        server_refuse(&problem, 500, "InternalServerError", NULL, "Internal server error");
+    if (!a->stream) {
+        server_reply_problem(a->x, &problem);
+    } else {
+        server_text_clear(&a->out);
+        server_puts(&a->out, "data: ");
+        server_problem_body(&a->out, &problem);
+        server_puts(&a->out, "\n\ndata: [DONE]\n\n");
+        if (server_stream_write(a->x, a->out.data, a->out.len)) server_stream_end(a->x);
+        server_problem_free(&problem);
+    }
+    abandon(a);
+}
+
+/* ---- events -------------------------------------------------------------------------- */
+
+static void begin_choice(server_choice *c) {
+    server_answer *a = c->of;
+    c->begun = true;
+    if (!a->x || !(a->wire == &server_wire_chat || a->echo)) return;
+    if (a->stream) {
+        begin_event(a);
+        a->wire->first(&a->out, c);
+        end_event(a);
+    } else if (a->echo) {
+        const server_prompt *prompt = &a->prompts[c->index / a->n];
+        server_add(&c->content, prompt->text, prompt->len);
+    }
+}
+
+static void add_text(server_choice *c, const glia_event *e) {
+    server_answer *a = c->of;
+    const bool hidden = e->thinking && !a->include_reasoning;
+    const bool logprob = e->token >= 0 && a->logprobs && !hidden;
+    if (logprob) a->wire->add_logprob(c, e);
+    if (hidden || (!e->text_len && !logprob)) return;
+    if (!a->stream) return server_add(e->thinking ? &c->reasoning : &c->content, e->text, e->text_len);
+    begin_event(a);
+    a->wire->piece(&a->out, c, e);
+    end_event(a);
+    for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_clear(&c->logprobs[i]);
+}
+
+static void end_choice(server_choice *c, const glia_event *e) {
+    server_answer *a = c->of;
+    c->ended = true;
+    c->finish = e->finish;
+    if (e->stop_reason) server_puts(&c->stop_reason, e->stop_reason);
+    a->n_left--;
+    if (a->x && e->finish == GLIA_FINISH_ABORT) return fail_answer(a);
+    if (!a->x || !a->stream) return;
+    begin_event(a);
+    a->wire->last(&a->out, c);
+    end_event(a);
+}
+
+static void end_answer(server_answer *a) {
+    if (a->x && a->stream) end_stream(a);
+    if (a->x && !a->stream) reply_whole(a);
+    free_answer(a);
+}
+
+void server_answer_event(server_choice *c, const glia_event *e) {
+    server_answer *a = c->of;
+    if (!c->begun && c->index % a->n == 0) a->cached_tokens += (size_t)e->cached_tokens;
+    if (e->token >= 0) c->tokens++, c->last = e->token;
+    if (!c->begun && e->finish != GLIA_FINISH_ABORT) begin_choice(c);
+    if (a->x) add_text(c, e);
+    if (!e->finish) return;
+    a->app->n_sequences--;
+    end_choice(c, e);
+    if (a->n_left == 0) end_answer(a);
+}
+
+/* ---- prompts ------------------------------------------------------------------------- */
+
+static void copy_prompt(server_prompt *to, const server_app *app, const json_t *list,
+                        server_problem *problem) {
+    const size_t n = json_array_size(list);
+    to->ids = malloc((n + 1) * sizeof *to->ids);
+    if (!to->ids) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
+    to->n = n;
+    for (size_t i = 0; i < n; i++) {
+        json_int_t id;
+        if (!server_whole(json_array_get(list, i), &id))
+            server_bad_form(problem, "prompt",
+                            "Input should be a string, a list of strings, a list of token ids "
+                            "or a list of such lists");
+        else if (id < 0 || id >= app->info.vocab_size)
+            server_bad_value(problem, NULL, "Token id %lld is out of vocabulary", (long long)id);
+        to->ids[i] = (int32_t)id;
+    }
+}
+
+/* What echo says. */
+static void know_text(server_prompt *to, const server_app *app, server_problem *problem) {
+    glia_err err = {0};
+    if (problem->status) return;
+    if (glia_detokenize(app->model, to->ids, to->n, true, &to->text, &to->len, &err))
+        server_library_problem(problem, &err);
+}
+
+/* "prompt": a string, ids, or a list of either. */
+static void read_prompts(server_answer *a, const server_params *p, server_problem *problem) {
+    const json_t *prompt = p->at[P_PROMPT];
+    const bool special = !p->at[P_ADD_SPECIAL_TOKENS] || p->integer[P_ADD_SPECIAL_TOKENS];
+    const json_t *first = json_array_get(prompt, 0);
+    const bool list = json_is_string(first) || json_is_array(first);
+    if (!json_is_array(prompt) && !json_is_string(prompt))
+        return server_bad_form(problem, "prompt", "Input should be a valid string or list");
+    if (json_is_array(prompt) && json_array_size(prompt) == 0)
+        return server_bad_value(problem, NULL, "prompt must not be an empty list. (parameter=prompt)");
+    const size_t n = list ? json_array_size(prompt) : 1;
+    a->prompts = calloc(n, sizeof *a->prompts);
+    if (!a->prompts) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
+    for (size_t i = 0; i < n && !problem->status; i++) {
+        const json_t *one = list ? json_array_get(prompt, i) : prompt;
+        server_prompt *to = &a->prompts[a->n_prompts++];
+        if (json_is_string(one))
+            server_tokenize(to, a->app, json_string_value(one), json_string_length(one), special, problem);
+        else if (json_is_array(one))
+            copy_prompt(to, a->app, one, problem);
+        else
+            server_bad_form(problem, "prompt",
+                            "Input should be a string, a list of strings, a list of token ids "
+                            "or a list of such lists");
+        if (a->echo) know_text(to, a->app, problem);
+    }
+}
+
+static void check_prompts(server_answer *a, server_problem *problem) {
+    for (int i = 0; i < a->n_prompts; i++) {
+        const size_t n = a->prompts[i].n;
+        a->prompt_tokens += n;
+        if (n == 0) server_bad_value(problem, NULL, "the prompt has no tokens. (parameter=prompt)");
+        if (n >= (size_t)a->app->sequence_length)
+            server_bad_value(
+                problem, "input_tokens",
+                "This model's maximum context length is %d tokens. However, your request has %zu "
+                "input tokens. Please reduce the length of the input messages. "
+                "(parameter=input_tokens, value=%zu)",
+                a->app->sequence_length, n, n);
+    }
+}
+
+/* ---- submitting ---------------------------------------------------------------------- */
+
+/* The answer's id: the header X-Request-Id, else 32 random hexadecimal digits. */
+static void write_head(server_answer *a, const server_params *p) {
+    const char *given = server_header(a->x, "X-Request-Id");
+    uint64_t random[2] = {0, 0};
+    server_text id = {0};
+    server_puts(&id, a->wire->id_prefix);
+    while (getrandom(random, sizeof random, 0) < 0 && errno == EINTR) {
+    }
+    if (given && *given)
+        server_printf(&id, "%.128s", given);
+    else
+        server_printf(&id, "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+    server_puts(&a->head, "{\"id\":");
+    server_json(&a->head, id.data ? id.data : "", id.len);
+    server_printf(&a->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":",
+                  a->stream ? a->wire->chunk : a->wire->object, (long long)time(NULL));
+    const json_t *model = p->at[P_MODEL];
+    server_json_puts(&a->head, model ? json_string_value(model) : a->app->options->name);
+    server_puts(&a->head, ",\"choices\":[");
+    server_text_free(&id);
+}
+
+static void on_engine_event(void *user, const glia_event *e) {
+    const server_choice *c = user;
+    server_events_add(&c->of->app->events, user, e);
+}
+
+/* Submit all sequences. If one is refused, those before it are aborted. */
+static void submit(server_answer *a, const server_sampling *sampling, server_problem *problem) {
+    for (int i = 0; i < a->n_choices && !problem->status; i++) {
+        const server_prompt *prompt = &a->prompts[i / a->n];
+        glia_err err = {0};
+        glia_sampling s = sampling->s;
+        const size_t room = (size_t)a->app->sequence_length - prompt->n;
+        if (s.max_tokens && (size_t)s.max_tokens > room) s.max_tokens = (int)room;
+        s.seed += (uint64_t)(i % a->n);
+        if (glia_engine_submit(a->app->engine, prompt->ids, prompt->n, &s, on_engine_event, &a->choices[i],
+                               &a->choices[i].id, &err)) {
+            server_library_problem(problem, &err);
+        } else {
+            a->n_left++;
+            a->app->n_sequences++;
+        }
+    }
+    if (problem->status) abandon(a);
+}
+
+/* echo with max_tokens 0: the prompts themselves, without the engine. */
+static void answer_prompts(server_answer *a) {
+    for (int i = 0; i < a->n_choices; i++) {
+        begin_choice(&a->choices[i]);
+        end_choice(&a->choices[i], &(glia_event){.finish = GLIA_FINISH_LENGTH});
+    }
+    end_answer(a);
+}
+
+static void add_choices(server_answer *a, server_problem *problem) {
+    const size_t n = (size_t)a->n_prompts * (size_t)a->n, most = (size_t)a->app->options->max_queued;
+    if (n > most || a->app->n_sequences + n > most) {
+        server_refuse(problem, 503, "ServiceUnavailableError", NULL,
+                      "the queue of %zu sequences is full: %zu wait or run, the request has %zu more", most,
+                      a->app->n_sequences, n);
+        return;
+    }
+    a->choices = calloc(n, sizeof *a->choices);
+    if (!a->choices) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
+    a->n_choices = (int)n;
+    for (int i = 0; i < a->n_choices; i++) {
+        a->choices[i] = (server_choice){.of = a, .index = i, .last = -1};
+        if (a->echo) a->choices[i].characters = a->prompts[i / a->n].len;
+    }
+}
+
+/* Fill the answer from the request. */
+static void prepare(server_answer *a, const server_params *p, unsigned kind, server_problem *problem) {
+    const json_t *options = p->at[P_STREAM_OPTIONS];
+    a->stream = p->integer[P_STREAM] != 0;
+    if (!a->stream && json_object_size(options))
+        server_bad_value(problem, "stream_options",
+                         "Stream options can only be defined when `stream=True`. "
+                         "(parameter=stream_options)");
+    a->include_usage = json_is_true(json_object_get(options, "include_usage"));
+    a->running_usage = a->include_usage && json_is_true(json_object_get(options, "continuous_usage_stats"));
+    a->include_reasoning = !p->at[P_INCLUDE_REASONING] || p->integer[P_INCLUDE_REASONING];
+    a->logprobs = p->integer[P_LOGPROBS_FLAG] || p->at[P_LOGPROBS];
+    a->echo = p->integer[P_ECHO] != 0;
+    a->n = p->at[P_N] ? (int)p->integer[P_N] : 1;
+    if (a->echo && kind == FOR_CHAT)
+        server_bad_value(problem, "echo", "echo is not supported by this server for chats");
+    if (a->echo && a->logprobs)
+        server_bad_value(problem, "echo", "echo with logprobs is not supported by this server");
+    if (problem->status) return;
+    if (kind == FOR_COMPLETION) {
+        read_prompts(a, p, problem);
+    } else {
+        a->prompts = calloc(1, sizeof *a->prompts);
+        if (!a->prompts) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
+        a->n_prompts = 1;
+        server_chat_prompt(&a->prompts[0], a->app, p, problem);
+    }
+}
+
+void server_answer_request(server_app *app, server_exchange *x, const server_params *p, unsigned kind,
+                           server_problem *problem) {
+    server_sampling sampling;
+    server_answer *a = calloc(1, sizeof *a);
+    if (!a) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
+    a->app = app;
+    a->x = x;
+    a->wire = kind == FOR_CHAT ? &server_wire_chat : &server_wire_completion;
+    server_sampling_read(&sampling, app, p, kind, problem);
+    if (!problem->status) prepare(a, p, kind, problem);
+    if (!problem->status) check_prompts(a, problem);
+    if (!problem->status) add_choices(a, problem);
+    if (problem->status) {
+        server_sampling_free(&sampling);
+        return free_answer(a);
+    }
+    a->stop_ids = sampling.stop_ids;
+    a->n_stop_ids = sampling.s.n_stop_token_ids;
+    sampling.stop_ids = NULL; /* the answer's now */
+    write_head(a, p);
+    a->before = &app->answers;
+    a->next = app->answers;
+    if (a->next) a->next->before = &a->next;
+    app->answers = a;
+    const bool only_prompts = p->at[P_MAX_TOKENS] && sampling.s.max_tokens == 0;
+    if (!only_prompts) submit(a, &sampling, problem);
+    server_sampling_free(&sampling);
+    if (problem->status) {
+        if (a->n_left == 0) free_answer(a);
+        return;
+    }
+    server_when_gone(x, on_gone, a);
+    if (a->stream) server_stream_begin(x, "text/event-stream");
+    if (!only_prompts) return;
+    a->n_left = a->n_choices;
+    answer_prompts(a);
+}

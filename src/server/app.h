@@ -1,0 +1,135 @@
+/* app.h - what the files of the server share: the app, an answer in the making, and its wire formats. */
+#ifndef GLIA_SERVER_APP_H
+#define GLIA_SERVER_APP_H
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include "server/events.h"
+#include "server/http.h"
+#include "server/params.h"
+#include "server/server.h"
+
+typedef struct server_answer server_answer;
+
+/* All but `engine`, `events` and `stopping` is the network thread's. */
+typedef struct {
+    const server_options *options;
+    const glia_model *model;
+    glia_engine *engine;
+    server_http *http;
+    server_events events;
+    atomic_bool stopping; /* the engine thread shall end */
+    atomic_bool dead;     /* no step can follow */
+    glia_model_info info;
+    glia_sampling defaults;
+    int sequence_length;
+    time_t started;
+    server_answer *answers; /* all that are in the making */
+    size_t n_sequences;     /* submitted and not ended */
+    int signals;            /* how many came; after the first one requests are refused */
+    bool cut;               /* requests that run are aborted by the shutdown */
+} server_app;
+
+/* ---- prompts ------------------------------------------------------------------ */
+
+typedef struct {
+    int32_t *ids; /* [n] owned */
+    size_t n;
+    char *text; /* [len] for echo, from the library; NULL: not known */
+    size_t len;
+} server_prompt;
+
+/* Tokenize. Problems go to *problem. The caller frees prompt->ids. */
+void server_tokenize(server_prompt *prompt, const server_app *app, const char *text, size_t len, bool special,
+                     server_problem *problem);
+/* Render and tokenize the conversation of a chat or of /tokenize. Problems go to *problem. The caller frees
+ * prompt->ids. */
+void server_chat_prompt(server_prompt *prompt, const server_app *app, const server_params *params,
+                        server_problem *problem);
+/* A problem from a failing call of the library. */
+void server_library_problem(server_problem *problem, const glia_err *err);
+
+/* ---- an answer ------------------------------------------------------------------ */
+
+enum { SERVER_LOGPROB_LISTS = 4 };
+
+/* One sequence: one element of "choices". */
+typedef struct {
+    server_answer *of;
+    int index;
+    uint64_t id; /* of the engine's request; 0: not submitted */
+    bool begun;  /* the first event has come */
+    bool ended;
+    int tokens;
+    int32_t last;      /* the token before; -1: none */
+    size_t characters; /* of the tokens so far, for text_offset */
+    server_text content, reasoning;
+    server_text logprobs[SERVER_LOGPROB_LISTS]; /* elements of JSON arrays, as the wire format says */
+    glia_finish finish;
+    server_text stop_reason; /* a string that stopped it; empty: none */
+} server_choice;
+
+/* A wire format: how a choice is written. */
+typedef struct {
+    const char *id_prefix, *object, *chunk;
+    /* Append the logprobs of the event's token to c->logprobs. */
+    void (*add_logprob)(server_choice *c, const glia_event *e);
+    /* Append the choice as the first thing of its stream; NULL: a stream has no such thing. */
+    void (*first)(server_text *out, const server_choice *c);
+    /* Append the choice with the text of an event and c->logprobs. */
+    void (*piece)(server_text *out, const server_choice *c, const glia_event *e);
+    /* Append the choice that ends a stream, with c->finish. */
+    void (*last)(server_text *out, const server_choice *c);
+    /* Append the whole choice. */
+    void (*whole)(server_text *out, const server_choice *c);
+} server_wire;
+
+extern const server_wire server_wire_chat, server_wire_completion;
+
+struct server_answer {
+    server_app *app;
+    server_exchange *x; /* NULL: nobody waits for the answer any more */
+    const server_wire *wire;
+    server_answer *next, **before;
+    bool stream, include_usage, running_usage, include_reasoning, logprobs, echo;
+    int top; /* logprobs of the most likely tokens */
+    server_text head, out;
+    server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
+    int n_prompts, n;
+    size_t prompt_tokens, cached_tokens;
+    int32_t *stop_ids; /* [n_stop_ids] of the request */
+    size_t n_stop_ids;
+    int n_choices, n_left;
+    server_choice *choices;
+};
+
+/* Answer POST /v1/chat/completions (FOR_CHAT) or /v1/completions (FOR_COMPLETION), now or by events. */
+void server_answer_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
+                           server_problem *problem);
+/* An event of the choice that was submitted as user data. */
+void server_answer_event(server_choice *c, const glia_event *e);
+/* Abort all answers. */
+void server_answer_abort_all(server_app *app);
+
+/* ---- sampling ----------------------------------------------------------------- */
+
+/* Sampling as a request says, with lists that it owns. */
+typedef struct {
+    glia_sampling s;
+    bool seeded;
+    int32_t *stop_ids;
+    const char **stop;
+    glia_logit_bias *bias;
+} server_sampling;
+
+/* Problems go to *problem. Release *s with server_sampling_free(). */
+void server_sampling_read(server_sampling *s, const server_app *app, const server_params *params,
+                          unsigned kind, server_problem *problem);
+void server_sampling_free(server_sampling *s);
+
+/* ---- routes --------------------------------------------------------------------- */
+
+void server_handle(server_app *app, server_exchange *x);
+
+#endif

@@ -1,0 +1,73 @@
+/* http.h - HTTP/1.1 as exchanges: one request and the reply to it. libevent is used by http.c alone.
+ *
+ * All functions but server_http_wake() belong to the network thread, which runs server_http_loop(). An
+ * exchange begins when on_request() is called, after the whole body has arrived, and ends with
+ * server_reply(), server_stream_end() or server_drop(), or when the client leaves, which gone() says. An
+ * exchange that has ended may not be used any more. */
+#ifndef GLIA_SERVER_HTTP_H
+#define GLIA_SERVER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct server_http server_http;
+typedef struct server_exchange server_exchange;
+
+typedef struct {
+    const char *host; /* a name or an address */
+    int port;         /* 0: any free port */
+    size_t body_max;  /* bytes; a longer body gets status 413 */
+    size_t headers_max;
+    size_t output_max; /* bytes of a reply that the client has not read; more end the exchange */
+    int timeout_s;     /* a connection that neither sends nor takes a byte so long is closed */
+    void *user;        /* argument of the functions below */
+    void (*on_request)(void *user, server_exchange *x);
+    void (*on_wake)(void *user);               /* server_http_wake() was called since the last time */
+    void (*on_signal)(void *user);             /* SIGTERM or SIGINT */
+    void (*on_timer)(void *user);              /* the time of server_http_timer() is over */
+    void (*log)(void *user, const char *line); /* once for each reply */
+} server_http_config;
+
+/* Bind and listen. On failure *out is NULL, and `why` [cap] says why. */
+bool server_http_open(server_http **out, const server_http_config *config, char *why, size_t cap);
+/* The port that was bound. */
+int server_http_port(const server_http *h);
+/* Handle requests until server_http_stop(). */
+void server_http_loop(server_http *h);
+void server_http_stop(server_http *h);
+/* Close the listening socket. The replies from now on close their connections. */
+void server_http_refuse(server_http *h);
+/* Call on_timer() after so many seconds, once. */
+void server_http_timer(server_http *h, double seconds);
+/* Replies that have not been sent completely. */
+size_t server_http_unsent(const server_http *h);
+/* Have on_wake() called. Any thread. */
+void server_http_wake(server_http *h);
+/* After the loop has ended. NULL is fine. */
+void server_http_free(server_http *h);
+
+/* ---- exchanges -------------------------------------------------------------- */
+
+const char *server_method(const server_exchange *x); /* "GET"; "" for an unusual one */
+/* The path without the query, percent-encoded as it came. */
+const char *server_path(const server_exchange *x);
+/* NULL: absent. */
+const char *server_header(const server_exchange *x, const char *name);
+/* The request's body, valid until the exchange ends. */
+const char *server_body(server_exchange *x, size_t *len);
+/* A header of the reply. Before the reply begins. */
+void server_set_header(server_exchange *x, const char *name, const char *value);
+/* Text for the end of the log line; a copy is kept. */
+void server_note(server_exchange *x, const char *note);
+/* Call gone(user) if the client leaves before the reply has ended; then the exchange is over. */
+void server_when_gone(server_exchange *x, void (*gone)(void *user), void *user);
+
+/* Reply and end the exchange. `type`: the content type; NULL: the body is empty. */
+void server_reply(server_exchange *x, int status, const char *type, const char *body, size_t len);
+/* Begin a reply of status 200 whose body comes in pieces. */
+void server_stream_begin(server_exchange *x, const char *type);
+/* Returns false if the client reads too slowly for output_max: then the exchange has ended without gone(). */
+bool server_stream_write(server_exchange *x, const char *bytes, size_t n);
+void server_stream_end(server_exchange *x);
+
+#endif

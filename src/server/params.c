@@ -1,0 +1,219 @@
+/* params.c - see params.h. */
+#include "server/params.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef enum { KIND_BOOL, KIND_INT, KIND_REAL, KIND_STRING, KIND_LIST, KIND_OBJECT, KIND_ANY } value_kind;
+
+enum {
+    SAMPLES = FOR_CHAT | FOR_COMPLETION,
+    RENDERS = FOR_CHAT | FOR_TOKENIZE,
+    EVERY = SAMPLES | FOR_TOKENIZE | FOR_DETOKENIZE,
+    REQUIRED = 1 << 8,  /* must be present; not of /tokenize, which has prompt or messages */
+    MORE_THAN = 1 << 9, /* `min` itself is too little */
+    NAMELESS = 1 << 10, /* vLLM's error has no param */
+    OF_FORM = 1 << 11,  /* a value out of range is an error of form */
+};
+
+/* clang-format off */
+static const struct row {
+    const char *name;
+    value_kind kind;
+    unsigned flags; /* kinds of request, and the bits above */
+    double min, max;
+    const char *range; /* "must be ..."; NULL: every value is right */
+} rows[N_PARAMS] = {
+    [P_MODEL] = {"model", KIND_STRING, EVERY, 0, 0, NULL},
+    [P_MESSAGES] = {"messages", KIND_LIST, RENDERS | REQUIRED, 0, 0, NULL},
+    [P_PROMPT] = {"prompt", KIND_ANY, FOR_COMPLETION | FOR_TOKENIZE | REQUIRED, 0, 0, NULL},
+    [P_TOKENS] = {"tokens", KIND_LIST, FOR_DETOKENIZE | REQUIRED, 0, 0, NULL},
+    [P_STREAM] = {"stream", KIND_BOOL, SAMPLES, 0, 0, NULL},
+    [P_STREAM_OPTIONS] = {"stream_options", KIND_OBJECT, SAMPLES, 0, 0, NULL},
+    [P_N] = {"n", KIND_INT, SAMPLES, 1, 16384, "between 1 and 16384"},
+    [P_TEMPERATURE] = {"temperature", KIND_REAL, SAMPLES, 0, 2, "non-negative and at most 2"},
+    [P_TOP_P] = {"top_p", KIND_REAL, SAMPLES | MORE_THAN, 0, 1, "in (0, 1]"},
+    [P_TOP_K] = {"top_k", KIND_INT, SAMPLES | NAMELESS, -1, 0x1p31 - 1, "-1 or 0 (off), or at least 1"},
+    [P_MIN_P] = {"min_p", KIND_REAL, SAMPLES | NAMELESS, 0, 1, "in [0, 1]"},
+    [P_TYPICAL_P] = {"typical_p", KIND_REAL, SAMPLES | MORE_THAN, 0, 1, "in (0, 1]"},
+    [P_PRESENCE_PENALTY] = {"presence_penalty", KIND_REAL, SAMPLES | NAMELESS, -2, 2, "in [-2, 2]"},
+    [P_FREQUENCY_PENALTY] = {"frequency_penalty", KIND_REAL, SAMPLES | NAMELESS, -2, 2, "in [-2, 2]"},
+    [P_REPETITION_PENALTY] = {"repetition_penalty", KIND_REAL, SAMPLES | MORE_THAN | NAMELESS, 0, 1e6, "more than zero"},
+    [P_MAX_TOKENS] = {"max_tokens", KIND_INT, SAMPLES, 0, 1e9, "at least 1"},
+    [P_MAX_COMPLETION_TOKENS] = {"max_completion_tokens", KIND_INT, FOR_CHAT, 1, 1e9, "at least 1"},
+    [P_MIN_TOKENS] = {"min_tokens", KIND_INT, SAMPLES | NAMELESS, 0, 1e9, "at least 0"},
+    [P_SEED] = {"seed", KIND_INT, SAMPLES, 0, 0, NULL},
+    [P_STOP] = {"stop", KIND_ANY, SAMPLES, 0, 0, NULL},
+    [P_STOP_TOKEN_IDS] = {"stop_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
+    [P_INCLUDE_STOP] = {"include_stop_str_in_output", KIND_BOOL, SAMPLES, 0, 0, NULL},
+    [P_IGNORE_EOS] = {"ignore_eos", KIND_BOOL, SAMPLES, 0, 0, NULL},
+    [P_LOGIT_BIAS] = {"logit_bias", KIND_OBJECT, SAMPLES, 0, 0, NULL},
+    [P_LOGPROBS_FLAG] = {"logprobs", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
+    [P_LOGPROBS] = {"logprobs", KIND_INT, FOR_COMPLETION, 0, 20, "between 0 and 20"},
+    [P_TOP_LOGPROBS] = {"top_logprobs", KIND_INT, FOR_CHAT, 0, 0, NULL},
+    [P_ECHO] = {"echo", KIND_BOOL, SAMPLES, 0, 0, NULL},
+    [P_ADD_SPECIAL_TOKENS] = {"add_special_tokens", KIND_BOOL, EVERY, 0, 0, NULL},
+    [P_RETURN_TOKEN_STRS] = {"return_token_strs", KIND_BOOL, FOR_TOKENIZE, 0, 0, NULL},
+    [P_ADD_GENERATION_PROMPT] = {"add_generation_prompt", KIND_BOOL, RENDERS, 0, 0, NULL},
+    [P_CONTINUE_FINAL_MESSAGE] = {"continue_final_message", KIND_BOOL, RENDERS, 0, 0, NULL},
+    [P_TEMPLATE_KWARGS] = {"chat_template_kwargs", KIND_OBJECT, RENDERS, 0, 0, NULL},
+    [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS, 0, 0, NULL},
+    [P_REASONING_EFFORT] = {"reasoning_effort", KIND_STRING, FOR_CHAT, 0, 0, NULL},
+    [P_INCLUDE_REASONING] = {"include_reasoning", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
+    [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, FOR_CHAT | OF_FORM, -1, 0x1p31 - 1, "-1 (no budget), or at least 0"},
+    [P_TOOLS] = {"tools", KIND_LIST, RENDERS, 0, 0, NULL},
+    [P_TOOL_CHOICE] = {"tool_choice", KIND_ANY, FOR_CHAT, 0, 0, NULL},
+    [P_RESPONSE_FORMAT] = {"response_format", KIND_OBJECT, FOR_CHAT, 0, 0, NULL},
+};
+
+/* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
+ * nothing. */
+typedef enum { ONLY_NULL, ONLY_FALSE, ONLY_TRUE, ONLY_ZERO, ONLY_MINUS_ONE } neutral;
+static const struct {
+    const char *name;
+    neutral neutral;
+    bool named; /* vLLM's error has the field as its param */
+} missing[] = {
+    {"allowed_token_ids", ONLY_NULL, true},
+    {"audio", ONLY_NULL, true},
+    {"bad_words", ONLY_NULL, false},
+    {"cache_salt", ONLY_NULL, false},
+    {"chat_template", ONLY_NULL, false},
+    {"function_call", ONLY_NULL, true},
+    {"functions", ONLY_NULL, true},
+    {"guided_choice", ONLY_NULL, true},
+    {"guided_grammar", ONLY_NULL, true},
+    {"guided_json", ONLY_NULL, true},
+    {"guided_regex", ONLY_NULL, true},
+    {"grammar", ONLY_NULL, true},
+    {"json_schema", ONLY_NULL, true},
+    {"logprob_token_ids", ONLY_NULL, true},
+    {"priority", ONLY_ZERO, true},
+    {"prompt_embeds", ONLY_NULL, true},
+    {"prompt_logprobs", ONLY_NULL, true},
+    {"repetition_detection", ONLY_NULL, true},
+    {"return_prompt_text", ONLY_FALSE, true},
+    {"return_token_ids", ONLY_FALSE, true},
+    {"return_tokens_as_token_ids", ONLY_FALSE, true},
+    {"skip_special_tokens", ONLY_TRUE, true},
+    {"structured_outputs", ONLY_NULL, false},
+    {"suffix", ONLY_NULL, true},
+    {"thinking_token_budget", ONLY_MINUS_ONE, true},
+    {"truncate_prompt_tokens", ONLY_NULL, true},
+    {"use_beam_search", ONLY_FALSE, true},
+};
+/* clang-format on */
+
+/* Fields of OpenAI and vLLM that change no answer of Glia. */
+static const char *const without_effect[] = {
+    "user",
+    "metadata",
+    "store",
+    "service_tier",
+    "safety_identifier",
+    "prediction",
+    "request_id",
+    "session_id",
+    "length_penalty",
+    "prompt_cache_key",
+    "modalities",
+    "verbosity",
+    "vllm_xargs",
+    "stream_interval",
+    "kv_transfer_params",
+    "truncation_side",
+    "parallel_tool_calls",
+    "spaces_between_special_tokens",
+    "prompt_cache_retention",
+};
+
+bool server_whole(const json_t *value, json_int_t *out) {
+    const double x = json_real_value(value);
+    *out = json_is_integer(value) ? json_integer_value(value) : 0;
+    if (json_is_integer(value)) return true;
+    if (!json_is_real(value) || x != floor(x) || fabs(x) > 0x1p53) return false;
+    *out = (json_int_t)x;
+    return true;
+}
+
+/* Take the value of a field. Returns what the value should be, or NULL if it is right. */
+static const char *take(server_params *p, server_param id, const json_t *value) {
+    p->at[id] = value;
+    switch (rows[id].kind) {
+    case KIND_BOOL: p->integer[id] = json_is_true(value); return json_is_boolean(value) ? NULL : "boolean";
+    case KIND_INT: return server_whole(value, &p->integer[id]) ? NULL : "integer";
+    case KIND_REAL: p->real[id] = json_number_value(value); return json_is_number(value) ? NULL : "number";
+    case KIND_STRING: return json_is_string(value) ? NULL : "string";
+    case KIND_LIST: return json_is_array(value) ? NULL : "list";
+    case KIND_OBJECT: return json_is_object(value) ? NULL : "dictionary";
+    case KIND_ANY: break;
+    }
+    return NULL;
+}
+
+static void check_range(const server_params *p, server_param id, server_problem *problem) {
+    const struct row *r = &rows[id];
+    if (!p->at[id] || !r->range) return;
+    const double x = r->kind == KIND_INT ? (double)p->integer[id] : p->real[id];
+    if (x >= r->min && x <= r->max && !(r->flags & MORE_THAN && x == r->min)) return;
+    if (r->flags & OF_FORM)
+        return server_bad_form(problem, r->name, "%s must be %s, got %.9g", r->name, r->range, x);
+    server_bad_value(problem, r->flags & NAMELESS ? NULL : r->name,
+                     "%s must be %s, got %.9g. (parameter=%s, value=%.9g)", r->name, r->range, x, r->name, x);
+}
+
+static bool changes_nothing(const json_t *value, neutral n) {
+    json_int_t whole;
+    switch (n) {
+    case ONLY_NULL: break;
+    case ONLY_FALSE: return json_is_false(value);
+    case ONLY_TRUE: return json_is_true(value);
+    case ONLY_ZERO: return server_whole(value, &whole) && whole == 0;
+    case ONLY_MINUS_ONE: return server_whole(value, &whole) && whole == -1;
+    }
+    return false;
+}
+
+static void check_missing(const json_t *body, server_problem *problem) {
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
+        const json_t *value = json_object_get(body, missing[i].name);
+        if (!value || json_is_null(value) || changes_nothing(value, missing[i].neutral)) continue;
+        server_bad_value(problem, missing[i].named ? missing[i].name : NULL,
+                         "%s is not supported by this server (parameter=%s)", missing[i].name,
+                         missing[i].name);
+    }
+}
+
+static bool is_known(const char *name, unsigned kind) {
+    for (int id = 0; id < N_PARAMS; id++)
+        if (rows[id].flags & kind && strcmp(rows[id].name, name) == 0) return true;
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
+        if (strcmp(missing[i].name, name) == 0) return true;
+    for (size_t i = 0; i < sizeof without_effect / sizeof *without_effect; i++)
+        if (strcmp(without_effect[i], name) == 0) return true;
+    return false;
+}
+
+void server_params_read(server_params *params, json_t *body, unsigned kind, server_problem *problem,
+                        server_text *unknown) {
+    const char *name;
+    json_t *value;
+    *params = (server_params){0};
+    for (int id = 0; id < N_PARAMS; id++) {
+        const struct row *r = &rows[id];
+        if (!(r->flags & kind)) continue;
+        value = json_object_get(body, r->name);
+        if (value && json_is_null(value)) value = NULL;
+        const char *wanted = value ? take(params, (server_param)id, value) : NULL;
+        if (wanted) server_bad_form(problem, r->name, "Input should be a valid %s", wanted);
+        if (!value && r->flags & REQUIRED && kind != FOR_TOKENIZE)
+            server_bad_form(problem, r->name, "Field required");
+    }
+    for (int id = 0; id < N_PARAMS; id++)
+        if (rows[id].flags & kind) check_range(params, (server_param)id, problem);
+    if (kind & SAMPLES) check_missing(body, problem);
+    json_object_foreach(body, name, value) {
+        if (is_known(name, kind)) continue;
+        if (unknown->len < 100) server_printf(unknown, "%s%.40s", unknown->len ? ", " : "", name);
+    }
+}

@@ -1,0 +1,74 @@
+/* params.h - the fields of requests, each stated once, and the check of a body against them.
+ *
+ * A null field is an absent field. An unknown field is accepted and named in the log. A field that would
+ * change the answer and that Glia does not have yet is refused unless it has the value that changes nothing.
+ */
+#ifndef GLIA_SERVER_PARAMS_H
+#define GLIA_SERVER_PARAMS_H
+
+#include <jansson.h>
+
+#include "server/problem.h"
+
+/* Kinds of request, as bits. */
+enum { FOR_CHAT = 1, FOR_COMPLETION = 2, FOR_TOKENIZE = 4, FOR_DETOKENIZE = 8 };
+
+typedef enum {
+    P_MODEL,
+    P_MESSAGES,
+    P_PROMPT,
+    P_TOKENS,
+    P_STREAM,
+    P_STREAM_OPTIONS,
+    P_N,
+    P_TEMPERATURE,
+    P_TOP_P,
+    P_TOP_K,
+    P_MIN_P,
+    P_TYPICAL_P,
+    P_PRESENCE_PENALTY,
+    P_FREQUENCY_PENALTY,
+    P_REPETITION_PENALTY,
+    P_MAX_TOKENS,
+    P_MAX_COMPLETION_TOKENS,
+    P_MIN_TOKENS,
+    P_SEED,
+    P_STOP,
+    P_STOP_TOKEN_IDS,
+    P_INCLUDE_STOP,
+    P_IGNORE_EOS,
+    P_LOGIT_BIAS,
+    P_LOGPROBS_FLAG, /* "logprobs" of a chat */
+    P_LOGPROBS,      /* "logprobs" of a completion */
+    P_TOP_LOGPROBS,
+    P_ECHO,
+    P_ADD_SPECIAL_TOKENS,
+    P_RETURN_TOKEN_STRS,
+    P_ADD_GENERATION_PROMPT,
+    P_CONTINUE_FINAL_MESSAGE,
+    P_TEMPLATE_KWARGS,
+    P_DOCUMENTS,
+    P_REASONING_EFFORT,
+    P_INCLUDE_REASONING,
+    P_THINKING_BUDGET,
+    P_TOOLS,
+    P_TOOL_CHOICE,
+    P_RESPONSE_FORMAT,
+    N_PARAMS
+} server_param;
+
+typedef struct {
+    const json_t *at[N_PARAMS];   /* NULL: absent; owned by the body */
+    json_int_t integer[N_PARAMS]; /* of integers; of booleans 0 or 1 */
+    double real[N_PARAMS];
+} server_params;
+
+/* Check `body` as a request of one kind and fill *params. Problems of form come before problems of values.
+ * `unknown` gets the names of unknown fields, at most about 150 bytes. */
+void server_params_read(server_params *params, json_t *body, unsigned kind, server_problem *problem,
+                        server_text *unknown);
+
+/* The integer of a number that is whole: 4 or 4.0. Returns false for anything else. */
+bool server_whole(const json_t *value, json_int_t *out);
+
+#endif

@@ -1,0 +1,34 @@
+/* server.h - a server of OpenAI's HTTP interface on top of include/glia.h.
+ *
+ * Two threads. The network thread reads requests, checks them, renders chats, tokenizes, submits, and writes
+ * answers. The engine thread takes steps and does nothing else; it passes events on by server/events.h. */
+#ifndef GLIA_SERVER_SERVER_H
+#define GLIA_SERVER_SERVER_H
+
+#include <glia.h>
+
+/* Strings outlive the server. */
+typedef struct {
+    const char *host;
+    int port;                /* 0: any free port */
+    const char *name;        /* of the model, as requests say it */
+    const char *root;        /* where the model is, for GET /v1/models */
+    const char *const *keys; /* [n_keys]; a request needs one of them if there are any */
+    size_t n_keys;
+    const char *chat_template; /* [chat_template_len] NULL: the model's own */
+    size_t chat_template_len;
+    int max_queued;            /* sequences that wait or run; more are refused with status 503 */
+    double shutdown_timeout_s; /* requests that run at the first signal may take so long */
+    bool has_seed;             /* requests without a seed get `seed`, else a random one */
+    uint64_t seed;
+    void (*say)(const char *line); /* one line of the log */
+} server_options;
+
+/* Create an engine of the model and serve until SIGTERM or SIGINT: then refuse connections, finish the
+ * requests that run, and return GLIA_OK. A second signal, or the shutdown time-out, aborts them. Call it on
+ * the thread that loaded the model, which is the engine thread meanwhile. Errors: of glia_engine_create();
+ * GLIA_ERR_IO if the address cannot be bound or the engine has died. */
+glia_status server_run(const glia_model *m, const glia_engine_options *engine, const server_options *o,
+                       glia_err *err);
+
+#endif

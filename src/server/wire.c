@@ -1,0 +1,242 @@
+/* wire.c - how chat completions and completions write a choice, whole or in pieces. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "server/app.h"
+
+static bool has_logprobs(const server_choice *c) { return c->of->logprobs; }
+
+/* "stop" or "length"; the end of a piece is null. */
+static void add_finish(server_text *out, const server_choice *c) {
+    server_puts(out, ",\"finish_reason\":");
+    server_json_puts(out, c->finish == GLIA_FINISH_LENGTH ? "length" : "stop");
+    server_puts(out, ",\"stop_reason\":");
+    bool by_token = false;
+    for (size_t i = 0; i < c->of->n_stop_ids; i++) by_token |= c->of->stop_ids[i] == c->last;
+    if (c->finish == GLIA_FINISH_STOP && c->stop_reason.len)
+        server_json(out, c->stop_reason.data, c->stop_reason.len);
+    else if (c->finish == GLIA_FINISH_STOP && by_token)
+        server_printf(out, "%d", c->last);
+    else
+        server_puts(out, "null");
+}
+
+static void add_string(server_text *out, const server_text *t) {
+    server_json(out, t->data ? t->data : "", t->len);
+}
+
+/* ---- tokens --------------------------------------------------------------------- */
+
+static size_t characters(const char *text, size_t len) {
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) n += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return n;
+}
+
+/* Append the token's text; bytes that are no whole character become U+FFFD. Returns its characters. */
+static size_t add_token(server_text *out, const server_choice *c, int32_t token) {
+    char *text = NULL;
+    size_t len = 0, n;
+    if (glia_detokenize(c->of->app->model, &token, 1, false, &text, &len, NULL)) out->oom = true;
+    server_json(out, text ? text : "", len);
+    n = characters(text ? text : "", len);
+    glia_free(text);
+    return n;
+}
+
+static void add_bytes(server_text *out, const server_choice *c, int32_t token) {
+    size_t len = 0;
+    const char *bytes = glia_token_bytes(c->of->app->model, token, &len);
+    server_puts(out, "[");
+    for (size_t i = 0; i < len; i++) server_printf(out, "%s%d", i ? "," : "", (unsigned char)bytes[i]);
+    server_puts(out, "]");
+}
+
+/* ---- chat completions -------------------------------------------------------------- */
+
+static void add_chat_token(server_text *out, const server_choice *c, int32_t token, float logprob) {
+    server_puts(out, "{\"token\":");
+    add_token(out, c, token);
+    server_puts(out, ",\"logprob\":");
+    server_json_logprob(out, logprob);
+    server_puts(out, ",\"bytes\":");
+    add_bytes(out, c, token);
+}
+
+static void chat_add_logprob(server_choice *c, const glia_event *e) {
+    server_text *out = &c->logprobs[0];
+    if (out->len) server_puts(out, ",");
+    add_chat_token(out, c, e->token, e->logprob);
+    server_puts(out, ",\"top_logprobs\":[");
+    for (int i = 0; i < e->n_top; i++) {
+        if (i) server_puts(out, ",");
+        add_chat_token(out, c, e->top_tokens[i], e->top_logprobs[i]);
+        server_puts(out, "}");
+    }
+    server_puts(out, "]}");
+}
+
+static void chat_logprobs(server_text *out, const server_choice *c) {
+    server_puts(out, ",\"logprobs\":");
+    if (!has_logprobs(c)) return server_puts(out, "null");
+    server_puts(out, "{\"content\":[");
+    server_add(out, c->logprobs[0].data, c->logprobs[0].len);
+    server_puts(out, "]}");
+}
+
+static void chat_first(server_text *out, const server_choice *c) {
+    server_printf(out,
+                  "{\"index\":%d,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,"
+                  "\"finish_reason\":null}",
+                  c->index);
+}
+
+static void chat_piece(server_text *out, const server_choice *c, const glia_event *e) {
+    server_printf(out, "{\"index\":%d,\"delta\":{", c->index);
+    if (e->text_len && e->thinking) {
+        server_puts(out, "\"reasoning\":");
+        server_json(out, e->text, e->text_len);
+        server_puts(out, ",\"reasoning_content\":");
+        server_json(out, e->text, e->text_len);
+    } else {
+        server_puts(out, "\"content\":");
+        server_json(out, e->text, e->text_len);
+    }
+    server_puts(out, "}");
+    chat_logprobs(out, c);
+    server_puts(out, ",\"finish_reason\":null}");
+}
+
+static void chat_last(server_text *out, const server_choice *c) {
+    server_printf(out, "{\"index\":%d,\"delta\":{},\"logprobs\":null", c->index);
+    add_finish(out, c);
+    server_puts(out, "}");
+}
+
+static void chat_whole(server_text *out, const server_choice *c) {
+    server_printf(out, "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":", c->index);
+    if (c->content.len || !c->reasoning.len)
+        add_string(out, &c->content);
+    else
+        server_puts(out, "null"); /* all of it is reasoning */
+    server_puts(out, ",\"refusal\":null,\"reasoning\":");
+    if (c->reasoning.len) {
+        add_string(out, &c->reasoning);
+        server_puts(out, ",\"reasoning_content\":");
+        add_string(out, &c->reasoning);
+    } else {
+        server_puts(out, "null,\"reasoning_content\":null");
+    }
+    server_puts(out, "}");
+    chat_logprobs(out, c);
+    add_finish(out, c);
+    server_puts(out, "}");
+}
+
+const server_wire server_wire_chat = {
+    .id_prefix = "chatcmpl-",
+    .object = "chat.completion",
+    .chunk = "chat.completion.chunk",
+    .add_logprob = chat_add_logprob,
+    .first = chat_first,
+    .piece = chat_piece,
+    .last = chat_last,
+    .whole = chat_whole,
+};
+
+/* ---- completions ------------------------------------------------------------------ */
+
+enum { TOKENS, TOKEN_LOGPROBS, TOP_LOGPROBS, TEXT_OFFSET };
+
+/* Is the token's text already a key of the object that begins at `from`? Fractions of characters are equal.
+ */
+static bool has_key(const server_text *object, size_t from, const char *key, size_t len) {
+    const char *at = object->data + from, *end = object->data + object->len;
+    while ((size_t)(end - at) >= len && (at = memmem(at, (size_t)(end - at), key, len)) != NULL) {
+        if ((at[-1] == '{' || at[-1] == ',') && at + len < end && at[len] == ':') return true;
+        at++;
+    }
+    return false;
+}
+
+static void add_top(server_text *out, const server_choice *c, size_t from, int32_t token, float logprob) {
+    server_text key = {0};
+    add_token(&key, c, token);
+    if (!key.oom && !out->oom && !has_key(out, from, key.data, key.len)) {
+        if (out->len > from + 1) server_puts(out, ",");
+        server_add(out, key.data, key.len);
+        server_puts(out, ":");
+        server_json_logprob(out, logprob);
+    }
+    out->oom |= key.oom;
+    server_text_free(&key);
+}
+
+/* The most likely tokens, and the token itself if it is none of these. */
+static void completion_add_logprob(server_choice *c, const glia_event *e) {
+    server_text *lists = c->logprobs, *top = &lists[TOP_LOGPROBS];
+    const char *comma = lists[TOKENS].len ? "," : "";
+    for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_puts(&lists[i], comma);
+    server_printf(&lists[TEXT_OFFSET], "%zu", c->characters);
+    c->characters += add_token(&lists[TOKENS], c, e->token);
+    server_json_logprob(&lists[TOKEN_LOGPROBS], e->logprob);
+    const size_t from = top->len;
+    server_puts(top, "{");
+    for (int i = 0; i < e->n_top; i++) add_top(top, c, from, e->top_tokens[i], e->top_logprobs[i]);
+    add_top(top, c, from, e->token, e->logprob);
+    server_puts(top, "}");
+}
+
+static void completion_logprobs(server_text *out, const server_choice *c) {
+    static const char *const names[] = {"tokens", "token_logprobs", "top_logprobs", "text_offset"};
+    server_puts(out, ",\"logprobs\":");
+    if (!has_logprobs(c)) return server_puts(out, "null");
+    for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) {
+        server_printf(out, "%c\"%s\":[", i ? ',' : '{', names[i]);
+        server_add(out, c->logprobs[i].data, c->logprobs[i].len);
+        server_puts(out, "]");
+    }
+    server_puts(out, "}");
+}
+
+static void completion_text(server_text *out, const server_choice *c, const char *text, size_t len) {
+    server_printf(out, "{\"index\":%d,\"text\":", c->index);
+    server_json(out, text, len);
+}
+
+static void completion_first(server_text *out, const server_choice *c) {
+    const server_prompt *prompt = &c->of->prompts[c->index / c->of->n];
+    completion_text(out, c, prompt->text, prompt->len);
+    server_puts(out, ",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null}");
+}
+
+static void completion_piece(server_text *out, const server_choice *c, const glia_event *e) {
+    completion_text(out, c, e->text, e->text_len);
+    completion_logprobs(out, c);
+    server_puts(out, ",\"finish_reason\":null,\"stop_reason\":null}");
+}
+
+static void completion_last(server_text *out, const server_choice *c) {
+    completion_text(out, c, "", 0);
+    server_puts(out, ",\"logprobs\":null");
+    add_finish(out, c);
+    server_puts(out, "}");
+}
+
+static void completion_whole(server_text *out, const server_choice *c) {
+    completion_text(out, c, c->content.data ? c->content.data : "", c->content.len);
+    completion_logprobs(out, c);
+    add_finish(out, c);
+    server_puts(out, "}");
+}
+
+const server_wire server_wire_completion = {
+    .id_prefix = "cmpl-",
+    .object = "text_completion",
+    .chunk = "text_completion",
+    .add_logprob = completion_add_logprob,
+    .first = completion_first,
+    .piece = completion_piece,
+    .last = completion_last,
+    .whole = completion_whole,
+};
