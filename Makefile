@@ -24,8 +24,10 @@ ifneq ($(MPI),)
 MPI_FLAGS := -DGLIA_HAVE_MPI $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(MPI)))
 MPI_LIBS  := $(strip $(shell $(PKG_CONFIG) --libs $(MPI)))
 endif
-# The server's HTTP is libevent. The library has no server.
-HTTP_LIBS := -levent_core -levent_extra
+# The server's HTTP is libevent. The library has no server. For another processor there are only the libraries
+# themselves, without the links that -l looks for (tools/setup).
+NATIVE    := $(filter $(ARCH),$(shell uname -m))
+HTTP_LIBS := $(if $(NATIVE),-levent_core -levent_extra,-l:libevent_core-2.1.so.7 -l:libevent_extra-2.1.so.7)
 LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc $(MPI_LIBS) -lm -pthread
 SETUP   ?= tools/setup
 
