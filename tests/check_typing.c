@@ -6,7 +6,7 @@
 #include <termios.h>
 #include <utmp.h>
 
-enum { LONG = 10000 };
+enum { LONG = 6000 }; /* more than the 4,095 bytes of a line mode */
 static char seen[1 << 20];
 
 /* The prompt tokens of the first answer that `text` reports; -1: none. */
