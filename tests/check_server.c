@@ -367,6 +367,53 @@ static void slow_clients_stall_nobody(void **state) {
     CHECK(http_wait_load(shared.port, 0), "the client that does not read was not aborted");
 }
 
+/* A client that reads nothing is dropped when 4 MiB wait for it. */
+static void deaf_clients_are_dropped(void **state) {
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"max_tokens\":6000,"
+                               "\"ignore_eos\":true,\"n\":4,"
+                               "\"seed\":1,\"stream\":true,\"logprobs\":true,\"top_logprobs\":20}";
+    (void)state;
+    const int fd = http_begin(shared.port, "POST", "/v1/chat/completions", http_json, body, strlen(body));
+    CHECK(http_wait_load(shared.port, 4) && http_wait_load(shared.port, 0), "load");
+    http_reply r = http_end(fd);
+    CHECK(r.status == 200 && !r.whole, "a stream of %zu bytes was sent whole", r.len);
+    http_free(&r);
+}
+
+/* The value of a metric. */
+static double metric(const char *text, const char *name) {
+    const char *at = strstr(text, name);
+    CHECK(at != NULL, "no metric %s in %s", name, text);
+    return at ? strtod(strchr(at, '}') + 1, NULL) : NAN;
+}
+
+static void metrics_count(void **state) {
+    static const char *const names[] = {
+        "\nvllm:prompt_tokens_total{",
+        "\nvllm:generation_tokens_total{",
+        "finished_reason=\"length\"",
+        "\nvllm:time_to_first_token_seconds_count{",
+        "\nvllm:inter_token_latency_seconds_count{",
+        "\nvllm:request_generation_tokens_sum{",
+        "\nvllm:e2e_request_latency_seconds_bucket{engine=\"0\",model_name=\"m\",le=\"+Inf\""};
+    static const double more[] = {8, 14, 2, 2, 12, 14, 2}; /* two sequences of 4 + 7 tokens */
+    (void)state;
+    http_reply before = http_get(shared.port, "/metrics");
+    json_t *root = http_answer(shared.port, "/v1/completions",
+                               "{\"prompt\":[5,6,7,8],\"max_tokens\":7,\"n\":2,\"ignore_eos\":true}");
+    http_reply after = http_get(shared.port, "/metrics");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const double grown = metric(after.body, names[i]) - metric(before.body, names[i]);
+        CHECK(grown == more[i], "%s grew by %g, wanted %g", names[i], grown, more[i]);
+    }
+    CHECK(metric(after.body, "\nvllm:num_requests_running{") == 0 &&
+              metric(after.body, "\nvllm:num_requests_waiting{") == 0,
+          "something runs: %s", after.body);
+    json_decref(root);
+    http_free(&before);
+    http_free(&after);
+}
+
 /* ---- wrong input ------------------------------------------------------------------------- */
 
 static void check_raw(const char *bytes, size_t n, int status) {
@@ -603,6 +650,8 @@ int main(void) {
         cmocka_unit_test(messages_are_read),
         cmocka_unit_test(clients_that_leave_abort),
         cmocka_unit_test(slow_clients_stall_nobody),
+        cmocka_unit_test(deaf_clients_are_dropped),
+        cmocka_unit_test(metrics_count),
         cmocka_unit_test(wrong_bytes),
         cmocka_unit_test(bodies_are_limited),
         cmocka_unit_test(wrong_types),

@@ -198,14 +198,56 @@ static void end_answer(server_answer *a) {
     free_answer(a);
 }
 
+static void count_token(server_choice *c) {
+    server_app *app = c->of->app;
+    server_metrics *m = &app->metrics;
+    m->generation_tokens++;
+    if (c->tokens == 1) c->first = app->now;
+    if (c->tokens == 1)
+        server_observe(m, H_FIRST_TOKEN, app->now - c->of->arrived);
+    else
+        server_observe(m, H_INTER_TOKEN, app->now - c->told);
+    c->told = app->now;
+}
+
+/* The first event of a sequence. */
+static void count_begin(server_choice *c, const glia_event *e) {
+    server_metrics *m = &c->of->app->metrics;
+    if (e->finish == GLIA_FINISH_ABORT) return;
+    const size_t n = c->of->prompts[c->index / c->of->n].n;
+    m->waiting--;
+    m->running++;
+    m->prompt_tokens += n;
+    m->cached_tokens += (size_t)e->cached_tokens;
+    server_observe(m, H_PROMPT, (double)n);
+}
+
+static void count_end(server_choice *c, glia_finish finish) {
+    server_app *app = c->of->app;
+    server_metrics *m = &app->metrics;
+    app->n_sequences--;
+    m->ended[finish]++;
+    if (!c->begun) m->waiting--;
+    if (!c->begun) return;
+    m->running--;
+    server_observe(m, H_GENERATION, c->tokens);
+    server_observe(m, H_LATENCY, app->now - c->of->arrived);
+    if (c->tokens > 1) server_observe(m, H_OUTPUT_TOKEN, (c->told - c->first) / (c->tokens - 1));
+}
+
 void server_answer_event(server_choice *c, const glia_event *e) {
     server_answer *a = c->of;
     if (!c->begun && c->index % a->n == 0) a->cached_tokens += (size_t)e->cached_tokens;
-    if (e->token >= 0) c->tokens++, c->last = e->token;
+    if (!c->begun) count_begin(c, e);
+    if (e->token >= 0) {
+        c->tokens++;
+        c->last = e->token;
+        count_token(c);
+    }
     if (!c->begun && e->finish != GLIA_FINISH_ABORT) begin_choice(c);
     if (a->x) add_text(c, e);
     if (!e->finish) return;
-    a->app->n_sequences--;
+    count_end(c, e->finish);
     end_choice(c, e);
     if (a->n_left == 0) end_answer(a);
 }
@@ -325,6 +367,7 @@ static void submit(server_answer *a, const server_sampling *sampling, server_pro
         } else {
             a->n_left++;
             a->app->n_sequences++;
+            a->app->metrics.waiting++;
         }
     }
     if (problem->status) abandon(a);
@@ -392,6 +435,7 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
     if (!a) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
     a->app = app;
     a->x = x;
+    a->arrived = server_seconds();
     a->wire = kind == FOR_CHAT ? &server_wire_chat : &server_wire_completion;
     server_sampling_read(&sampling, app, p, kind, problem);
     if (!problem->status) prepare(a, p, kind, problem);

@@ -7,6 +7,7 @@
 
 #include "server/events.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/params.h"
 #include "server/server.h"
 
@@ -28,7 +29,9 @@ typedef struct {
     server_answer *answers; /* all that are in the making */
     size_t n_sequences;     /* submitted and not ended */
     int signals;            /* how many came; after the first one requests are refused */
-    bool cut;               /* requests that run are aborted by the shutdown */
+    double now;             /* seconds, when the network thread was woken */
+    server_metrics metrics;
+    bool cut; /* requests that run are aborted by the shutdown */
 } server_app;
 
 /* ---- prompts ------------------------------------------------------------------ */
@@ -62,8 +65,9 @@ typedef struct {
     bool begun;  /* the first event has come */
     bool ended;
     int tokens;
-    int32_t last;      /* the token before; -1: none */
-    size_t characters; /* of the tokens so far, for text_offset */
+    double first, told; /* seconds: when its first and its last token came */
+    int32_t last;       /* the token before; -1: none */
+    size_t characters;  /* of the tokens so far, for text_offset */
     server_text content, reasoning;
     server_text logprobs[SERVER_LOGPROB_LISTS]; /* elements of JSON arrays, as the wire format says */
     glia_finish finish;
@@ -98,6 +102,7 @@ struct server_answer {
     server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
     int n_prompts, n;
     size_t prompt_tokens, cached_tokens;
+    double arrived;    /* seconds */
     int32_t *stop_ids; /* [n_stop_ids] of the request */
     size_t n_stop_ids;
     int n_choices, n_left;
@@ -131,5 +136,8 @@ void server_sampling_free(server_sampling *s);
 /* ---- routes --------------------------------------------------------------------- */
 
 void server_handle(server_app *app, server_exchange *x);
+
+/* Seconds of a clock that never goes back. */
+double server_seconds(void);
 
 #endif

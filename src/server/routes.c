@@ -38,6 +38,14 @@ static void get_load(server_app *app, server_exchange *x) {
     reply_json(x, &body);
 }
 
+static void get_metrics(server_app *app, server_exchange *x) {
+    server_text body = {0};
+    server_metrics_write(&body, &app->metrics, app->options->name);
+    if (!body.oom) server_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
+    if (body.oom) reply_json(x, &body);
+    server_text_free(&body);
+}
+
 static void get_models(server_app *app, server_exchange *x) {
     server_text body = {0};
     server_puts(&body, "{\"object\":\"list\",\"data\":[{\"id\":");
@@ -137,6 +145,7 @@ static const struct route {
     {"/ping", get_health, NULL, 0, true},
     {"/version", get_version, NULL, 0, true},
     {"/load", get_load, NULL, 0, true},
+    {"/metrics", get_metrics, NULL, 0, false},
     {"/v1/models", get_models, NULL, 0, false},
     {"/v1/chat/completions", NULL, server_answer_request, FOR_CHAT, false},
     {"/v1/completions", NULL, server_answer_request, FOR_COMPLETION, false},

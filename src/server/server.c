@@ -10,7 +10,7 @@
 
 #include "server/app.h"
 
-enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, OUTPUT_MAX = 16 << 20, TIMEOUT_S = 120 };
+enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, OUTPUT_MAX = 4 << 20, TIMEOUT_S = 120 };
 
 static const double flush_s = 1; /* for the last bytes of the last replies */
 
@@ -35,12 +35,19 @@ static void maybe_end(server_app *app) {
     server_http_timer(app->http, flush_s);
 }
 
+double server_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static void on_request(void *user, server_exchange *x) { server_handle(user, x); }
 
 static void on_wake(void *user) {
     server_app *app = user;
     glia_event event;
     void *choice;
+    app->now = server_seconds();
     while (server_events_next(&app->events, &choice, &event)) server_answer_event(choice, &event);
     maybe_end(app);
 }
