@@ -373,6 +373,9 @@ static void deaf_clients_are_dropped(void **state) {
                                "\"ignore_eos\":true,\"n\":4,"
                                "\"seed\":1,\"stream\":true,\"logprobs\":true,\"top_logprobs\":20}";
     (void)state;
+#ifdef __SANITIZE_THREAD__
+    check_skip("4 MiB of tokens take minutes under ThreadSanitizer");
+#endif
     const int fd = http_begin(shared.port, "POST", "/v1/chat/completions", http_json, body, strlen(body));
     CHECK(http_wait_load(shared.port, 4) && http_wait_load(shared.port, 0), "load");
     http_reply r = http_end(fd);
@@ -626,6 +629,24 @@ static void keys(void **state) {
     CHECK(serve_end(&s) == 0, "status: %s", s.said);
 }
 
+/* Nobody reads the server's standard error, a pipe of one page. */
+static void a_full_log_stalls_nobody(void **state) {
+    served s;
+    (void)state;
+    serve_begin(&s, model_args);
+    assert_true(fcntl(s.err, F_SETPIPE_SZ, 4096) > 0);
+    for (int i = 0; i < 300; i++) {
+        http_reply r = http_get(s.port, "/version");
+        CHECK(r.status == 200, "request %d: status %d", i, r.status);
+        http_free(&r);
+    }
+    CHECK(wait_for(s.err, s.said, sizeof s.said, "/version"), "no log");
+    http_reply r = http_get(s.port, "/version");
+    http_free(&r);
+    CHECK(wait_for(s.err, s.said, sizeof s.said, "lines of the log are lost"), "not told: %s", s.said);
+    CHECK(serve_end(&s) == 0, "status: %s", s.said);
+}
+
 static void refusals_of_the_command(void **state) {
     char line[300];
     (void)state;
@@ -659,6 +680,7 @@ int main(void) {
         cmocka_unit_test(drains),
         cmocka_unit_test(shutdown_has_an_end),
         cmocka_unit_test(keys),
+        cmocka_unit_test(a_full_log_stalls_nobody),
         cmocka_unit_test(refusals_of_the_command),
     };
     return check_group_status("server",

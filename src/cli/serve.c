@@ -1,6 +1,9 @@
 /* serve.c - `glia serve`: flags to the options of the server. */
+#include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -8,7 +11,19 @@
 
 enum { BATCH = 8 }; /* sequences at once without --batch-size */
 
-static void say(const char *line) { fprintf(stderr, "glia: %s\n", line); }
+/* Write a line of the log, unless that could block: a pipe that nobody reads must not stop the server. A pipe
+ * that poll() calls writable has room for 4,096 bytes, more than two lines. */
+static void say(const char *line) {
+    static atomic_int lost;
+    struct pollfd err = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&err, 1, 0) != 1 || !(err.revents & POLLOUT)) {
+        atomic_fetch_add(&lost, 1);
+        return;
+    }
+    const int n = atomic_exchange(&lost, 0);
+    if (n) fprintf(stderr, "glia: warning: %d lines of the log are lost: standard error was full\n", n);
+    fprintf(stderr, "glia: %s\n", line);
+}
 
 int cli_serve(const cli_args *args) {
     glia_options o;
