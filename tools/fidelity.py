@@ -83,7 +83,6 @@ MAX_RATIO = 1.25
 
 # A number format: Glia's flags, and Transformers' dtype beside it (None: Transformers lacks it).
 BFLOAT16 = "--dtype bfloat16"
-PER_CHANNEL = "--quantization-type per_channel_symmetric"
 PER_TENSOR = "--quantization-type per_tensor_symmetric"
 PER_CHANNEL = "--quantization-type per_channel_symmetric"
 FORMATS = {
@@ -92,10 +91,8 @@ FORMATS = {
     "bfloat16": (BFLOAT16, torch.bfloat16),
     "int8": (f"{BFLOAT16} --quantization int8", None),
     "int8-per-channel": (f"{BFLOAT16} --quantization int8 {PER_CHANNEL}", None),
-    "int8-per-channel": (f"{BFLOAT16} --quantization int8 {PER_CHANNEL}", None),
     "int8-per-tensor": (f"{BFLOAT16} --quantization int8 {PER_TENSOR}", None),
     "w8a8": (f"{BFLOAT16} --quantization w8a8", None),
-    "w8a8-per-channel": (f"{BFLOAT16} --quantization w8a8 {PER_CHANNEL}", None),
     "w8a8-per-channel": (f"{BFLOAT16} --quantization w8a8 {PER_CHANNEL}", None),
     "w8a8-per-tensor": (f"{BFLOAT16} --quantization w8a8 {PER_TENSOR}", None),
     "int8-kv": (f"{BFLOAT16} --kv-cache-dtype int8", None),
