@@ -549,7 +549,7 @@ static void drains(void **state) {
     char args[200], body[] = "{\"prompt\":\"Once\",\"max_tokens\":400,\"ignore_eos\":true,\"stream\":true}";
     int fd[STREAMS];
     (void)state;
-    snprintf(args, sizeof args, "%s --batch-size 2", model_args);
+    snprintf(args, sizeof args, "%s --batch-size 2 --shutdown-timeout 600", model_args);
     serve_begin(&s, args);
     for (int i = 0; i < STREAMS; i++)
         fd[i] = http_begin(s.port, "POST", "/v1/completions", http_json, body, strlen(body));
