@@ -178,10 +178,34 @@ static void check_outside(const rung *r, const product *p) {
                   p->columns);
 }
 
+enum { FEW_ROWS = 4 }; /* more rows than these are in steps, as the device lays them out */
+
 static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
 
 /* AMX tiles, and kernels with the same sums, treat denormals as zero. */
 static float flushed(float v, bool flush) { return flush && fabsf(v) < 0x1p-126f ? 0 : v; }
+
+/* Rows in steps, 64 bytes apart, give the bits that p->y has of the row-major rows x, [m, bytes], ld bytes
+ * apart. */
+static void check_stepped(const rung *r, const product *p, glia_row_format format, const char *x, size_t ld,
+                          size_t bytes) {
+    const size_t steps = (bytes + 63) / 64;
+    const bool i8 = format == GLIA_ROWS_I8;
+    char *rows = check_guarded(steps * p->m * 64);
+    float *y = bench_memory(p->m * p->columns * sizeof *y);
+    for (size_t row = 0; row < p->m; row++)
+        for (size_t s = 0; s < steps; s++) memcpy(rows + (s * p->m + row) * 64, x + row * ld + s * 64, 64);
+    const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = p->columns};
+    run_gemm(r->k.gemm[GLIA_WEIGHT_I8][format].finish, &out,
+             (glia_gemm_rows){rows, 64, p->m * 64, i8 ? p->row_scale : NULL}, p->panels, p->scale, p->k,
+             p->n_panels, p->m, scratch);
+    for (size_t row = 0; row < p->m; row++)
+        CHECK(same_bits(y + row * p->columns, p->y + row * p->ldy, p->columns),
+              "%s %s rows k=%zu panels=%zu m=%zu fill=%d: row %zu in steps differs", r->name,
+              i8 ? "int8" : "bfloat16", p->k, p->n_panels, p->m, (int)p->fill, row);
+    free(y);
+    check_guarded_free(rows, steps * p->m * 64);
+}
 
 static void check_w8a8(const rung *r, product *p, bool narrow) {
     const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = p->y, .ldy = p->ldy};
@@ -202,6 +226,8 @@ static void check_w8a8(const rung *r, product *p, bool narrow) {
                   p->n_panels, p->m, (int)p->fill, row, c, (double)got, (double)want);
         }
     check_outside(r, p);
+    if (narrow && p->m > FEW_ROWS)
+        check_stepped(r, p, GLIA_ROWS_I8, (const char *)p->q, p->ldq, (p->k + 63) / 64 * 64);
 }
 
 /* The same integers as a panel of bfloat16. */
@@ -267,6 +293,8 @@ static void check_float_rows(const rung *r, product *p) {
         run_gemm(r->k.gemm[GLIA_WEIGHT_I8][GLIA_ROWS_BF16].finish, &mine, rows, p->panels, p->scale, p->k,
                  p->n_panels, p->m, scratch);
         check_same(r, p, want, true);
+        if (p->m > FEW_ROWS)
+            check_stepped(r, p, GLIA_ROWS_BF16, (const char *)x, ld * sizeof *x, ld * sizeof *x);
         check_guarded_free(x, p->m * ld * sizeof *x);
     }
     free(panels), free(want);
@@ -358,7 +386,8 @@ static void check_rung(const rung *r, const glia_kernels *ref) {
     check_shape(r, 4100, 9, 14, RANDOM); /* K in blocks */
     check_shape(r, 80, 3, 530, RANDOM);  /* rows in blocks */
     if (r->k.narrow) {
-        check_shape(r, 9000, 3, 100, RANDOM);                                    /* both */
+        check_shape(r, 9000, 3, 100, RANDOM); /* both */
+        check_shape(r, 40, 2, 16380, RANDOM); /* two groups of nearly the most rows */
         for (size_t m = 15; m <= 101; m += 3) check_shape(r, 700, 3, m, RANDOM); /* every mixture of blocks */
         check_epilogues(r);
     }
@@ -389,7 +418,7 @@ static void bench(const rung *r, bool w8a8, size_t k, size_t n_panels, size_t m,
     const glia_gemm_kernel *both = &kern->gemm[GLIA_WEIGHT_I8][w8a8           ? GLIA_ROWS_I8
                                                                : kern->narrow ? GLIA_ROWS_BF16
                                                                               : GLIA_ROWS_F32];
-    const bool steps = both->finish && m > 4; /* as the device lays out rows */
+    const bool steps = both->finish && m > FEW_ROWS;
     const size_t stride = w8a8 ? ldq : k * (kern->narrow ? 2 : 4);
     const glia_gemm_rows rows = {w8a8 ? (const void *)q : x, steps ? 64 : stride, steps ? m * 64 : 64,
                                  w8a8 ? row_scale : NULL};

@@ -104,8 +104,9 @@ typedef struct {
 
 /* Rows as a product reads them: element groups of 64 bytes ("steps"), step s of row i at
  * x + i * row + s * step bytes. Row-major is step 64. bfloat16 and int8 rows have zeros from
- * the row's end to the end of its last step; of float32 rows nothing past [k] is read. Many
- * rows with row 64 are faster under AMX: 16 rows of a step are then one tile of 1,024 bytes. */
+ * the row's end to the end of its last step; of float32 rows nothing past [k] is read. Rows
+ * are row-major (step 64), or 64 bytes apart (row 64). The second is the faster one for many
+ * rows: the rows of a step are then contiguous. */
 typedef struct {
     const void *x;
     size_t row, step;   /* multiples of 64 for bfloat16 and int8; float32 is row-major, row a multiple of 4 */

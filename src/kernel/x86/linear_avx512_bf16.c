@@ -28,6 +28,8 @@ enum {
 
 glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, glia_gemm_i8_i8_avx512_bf16;
 
+enum { ROWS_MAX = X_BYTES / STEP_BYTES }; /* rows of a group */
+
 /* Which formats: rows and panels as they are stored, int8 panels under bfloat16 rows, int8 rows. */
 typedef enum { HALVES, WIDENED, BYTES } formats;
 
@@ -72,6 +74,7 @@ GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const i
 }
 
 static void begin_group(product *t, const char *x, size_t rows) {
+    assert(!t->first || rows <= ROWS_MAX);
     for (size_t r = 0; t->first && r < rows; r++) t->first[r] = first_sum(t, x + r * t->ldx);
 }
 
@@ -194,7 +197,7 @@ void glia_gemm_i8_bf16_avx512_bf16(const glia_gemm *g) {
 }
 
 void glia_gemm_i8_i8_avx512_bf16(const glia_gemm *g) {
-    int32_t first[X_BYTES / STEP_BYTES]; /* most rows of a group */
+    int32_t first[ROWS_MAX];
     product t = product_of(g, GLIA_WEIGHT_I8);
     t.step = 64;
     t.i8 = true;

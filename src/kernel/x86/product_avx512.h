@@ -273,7 +273,8 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
 
 static void sweep_groups(product *t, size_t n_panels, size_t m) {
     const size_t steps = steps_of(t), row_bytes = steps * STEP_BYTES;
-    const size_t fit = X_BYTES / row_bytes, most = fit > ROWS ? fit : ROWS; /* rows whose whole K fits */
+    const size_t fit = X_BYTES / row_bytes / ROW_UNIT * ROW_UNIT; /* rows whose whole K fits */
+    const size_t most = fit > ROWS ? fit : ROWS;
     const size_t groups = (m + most - 1) / most;
     const size_t rows = ((m + groups - 1) / groups + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT;
     const size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
