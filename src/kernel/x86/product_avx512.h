@@ -1,10 +1,10 @@
 /* product_avx512.h - the driver of kernels that multiply bfloat16 or int8 rows and apply
- * the epilogue: blocks of rows and pairs of panels in the order that caches like.
+ * the epilogue: which rows and panels are multiplied when, so that caches hold them.
  *
  * A block is up to BLOCK_ROWS rows and a pair of panels. A part is up to PART steps of
- * K of such a pair. It stays in cache while all rows are multiplied by it; the sums of
+ * K of a pair. A part stays in cache while all rows are multiplied by it; the sums of
  * earlier parts are kept in scratch. A group of rows, limited in K, fills X_BYTES of L2
- * at most and stays there while all panels are multiplied. So a pair of panels is read
+ * at most and stays in L2 while all panels are multiplied. So a pair of panels is read
  * from memory once per group; the lines of the next pair are prefetched meanwhile. The
  * epilogue of a block belongs to the next block, which may overlap it with its products.
  * Without an epilogue, sums are stored directly to the output.
@@ -12,14 +12,15 @@
  * int8 panels under bfloat16 rows are widened to bfloat16, which is exact, one step
  * ahead of their first block; later blocks find the widened panels in cache.
  *
- * A rung defines the following before it includes this file:
+ * The file of a rung includes this file. It defines the following constants above the
+ * include:
  *   BLOCK_ROWS, PART, X_BYTES  as above
  *   ROW_UNIT                   a group has a multiple of so many rows
  *   ROWS, PANELS               rows and panels of a group whose K does not fit; their
  *                              partial sums fill GLIA_GEMM_SCRATCH at most
  *   RING                       a power of two: widened steps that are kept if there is
  *                              one block of rows
- * and defines the functions that are declared below after it. */
+ * and, below the include, begin_group(), block_rows() and multiply_block(). */
 #ifndef GLIA_KERNEL_PRODUCT_AVX512_H
 #define GLIA_KERNEL_PRODUCT_AVX512_H
 
