@@ -1,0 +1,145 @@
+/* draft.h - speculation: one interface of all drafts, one file for each method.
+ *
+ * A draft proposes a tree of tokens that may follow a sequence. The target computes
+ * the rows of the tree in its next step, draws its own token at each of them, and a
+ * proposed token is accepted if it is that token. So a draft changes when a token is
+ * computed, never which token it is.
+ *
+ * A method is a row of the table glia_draft_methods. Two objects, as elsewhere: an
+ * immutable glia_draft_model (configuration and weights) and a mutable glia_draft
+ * (caches and buffers of one engine). The draft runs on rank 0, on rank 0's team, and
+ * holds the whole draft. A method with `obey` may share its work with the other ranks.
+ *
+ * State by block. A draft that keeps something per position (keys and values, features
+ * of the target) keeps it by the target's cache blocks: position p of a sequence is at
+ * table[p / block_size], p % block_size. So a prefix-cache hit brings the draft's state
+ * along with the target's, and nothing is copied when sequences share a prefix. The
+ * contents of a position are valid once the draft has written them for this sequence or
+ * for one with the same tokens up to this position. A block is never written by two
+ * sequences at once. Positions [n_tokens, n_tokens + tokens) of the table exist while
+ * propose() runs, so a draft may write its own rows there. */
+#ifndef GLIA_DRAFT_DRAFT_H
+#define GLIA_DRAFT_DRAFT_H
+
+#include "base/arena.h"
+#include "base/team.h"
+#include "decode/sampling.h"
+#include "draft/tree.h"
+#include "format/config.h"
+#include "model/decoder.h"
+#include "model/weights.h"
+
+typedef struct glia_draft_method glia_draft_method;
+
+/* ---- the immutable half ----------------------------------------------------- */
+
+/* What --speculative-config says, common to all methods. */
+typedef struct {
+    const glia_draft_method *method;
+    char *dir;  /* the draft's directory; NULL: the method has none */
+    int tokens; /* num_speculative_tokens: the depth of a proposal. 0: read() sets the method's default */
+    glia_tree_shape tree;
+    int lookup_min, lookup_max; /* prompt_lookup_min, prompt_lookup_max; 0: not given */
+    int tp;                     /* draft_tensor_parallel_size; 0: not given */
+    glia_dtype dtype;           /* of the draft's matrices; AUTO: the target's */
+    glia_quantization quantization;
+} glia_draft_config;
+
+typedef struct {
+    glia_draft_config config;
+    /* The target, which outlives the draft. */
+    const char *target_dir;
+    const glia_model_config *target;
+    glia_dtype target_dtype;
+    unsigned cpu_flags;
+    int threads; /* of rank 0's team */
+    void *own;   /* the method's, set by read() */
+} glia_draft_model;
+
+/* What a draft wants to know of each row of the target that becomes part of a sequence. */
+typedef struct {
+    bool hidden; /* the hidden state after the last norm */
+    int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* as glia_decoder_limits */
+} glia_draft_needs;
+
+/* ---- the mutable half ------------------------------------------------------- */
+
+/* What fixes a draft's memory. */
+typedef struct {
+    int batch;           /* sequences at once */
+    int sequence_length; /* positions of a sequence */
+    int nodes;           /* most nodes of a tree besides its root */
+    int chunk;           /* most rows of a draft's own step that are no nodes */
+    int block_size, n_blocks;
+    glia_dtype kv_dtype; /* of the target's cache */
+} glia_draft_limits;
+
+typedef struct {
+    const glia_draft_model *model;
+    glia_draft_limits limits;
+    glia_team *team;             /* rank 0's */
+    const glia_weights *weights; /* rank 0's weights of the target: the whole model if parallel.tp is 1 */
+    const glia_decoder *target;  /* rank 0's, for glia_decoder_hidden() and glia_decoder_residual() */
+    glia_sampler *sampler;       /* [threads of the team], of the target's whole vocabulary */
+    /* Methods with `obey`: send n words to all ranks; each rank's draft obeys them, this one's too. */
+    glia_status (*order)(void *user, const int32_t *words, int n, glia_err *err);
+    void *order_user;
+    void *own; /* the method's, set by open() */
+} glia_draft;
+
+/* One running sequence after a step of the target. */
+typedef struct {
+    int slot;              /* 0 .. batch - 1; a sequence keeps its slot */
+    bool begins;           /* the slot's first call for this sequence: forget what was known of the slot */
+    const int32_t *tokens; /* [n_tokens]; the last one is known, and the target has not computed its row */
+    int n_tokens;
+    const int32_t *table; /* the target's block table of the sequence */
+    /* The target has computed positions [from, to) since the last call; to < n_tokens. Row from + i is number
+     * state[i] of the target's wanted rows (glia_decoder_hidden(target, state[i]), and alike for residual).
+     * Positions before `from` that no call had came from the prefix cache. */
+    int from, to;
+    const int32_t *state;
+    /* What is asked. */
+    int depth;       /* the most tokens of a path; 0: nothing, only learn */
+    int nodes;       /* the most nodes besides the root */
+    glia_draw draw;  /* of the token at position n_tokens, the first to propose: seed, processors, filters */
+    glia_tree *tree; /* out: node 0 is tokens[n_tokens - 1] already; propose() adds nodes */
+} glia_draft_seq;
+
+/* ---- a method --------------------------------------------------------------- */
+
+struct glia_draft_method {
+    const char *name; /* as vLLM's key "method" */
+    bool has_model;   /* needs the key "model" */
+
+    /* Read and check the draft's configuration against the target's (vocabulary, hidden size, layers): no
+     * weights. Sets m->own and m->config.tokens. Errors: one sentence with expected, found and where. */
+    glia_status (*read)(glia_draft_model *m, glia_err *err);
+    /* Add the weights' memory to the plan; may be NULL. */
+    void (*plan_weights)(const glia_draft_model *m, glia_plan *plan);
+    /* Load the weights; may be NULL. `team` packs them and is rank 0's or one like it. `target`: as
+     * glia_draft.weights. */
+    glia_status (*load)(glia_draft_model *m, const glia_weights *target, glia_team *team, glia_err *err);
+    void (*unload)(glia_draft_model *m); /* also after a failure of read() or load(); may be NULL */
+    glia_draft_needs (*needs)(const glia_draft_model *m); /* NULL: nothing */
+
+    /* Add what open() allocates to the plan; may be NULL. Names of regions begin with "draft: ". */
+    void (*plan)(const glia_draft_model *m, const glia_draft_limits *l, glia_plan *plan);
+    /* d is filled but for `own`. Called on the thread that is thread 0 of the team. */
+    glia_status (*open)(glia_draft *d, glia_err *err);
+    void (*close)(glia_draft *d);
+
+    /* Learn what the target computed, and propose for each of seq [n] at most seq->depth and seq->nodes.
+     * Called after a step of the target, on the thread that is thread 0 of the team, outside of
+     * glia_team_run(). Allocates nothing. A method without needs() is only called if something is asked.
+     * Errors: GLIA_ERR_FORMAT the draft's logits are not all numbers, GLIA_ERR_IO a rank has failed. After an
+     * error the draft is not asked again. */
+    glia_status (*propose)(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err);
+};
+
+/* NULL-terminated. */
+extern const glia_draft_method *const glia_draft_methods[];
+/* NULL: no method has this name. */
+const glia_draft_method *glia_draft_method_find(const char *name);
+
+#endif
