@@ -36,15 +36,30 @@ static void test_philox(void **state) {
         glia_philox(c, rows[i][4], rows[i][5]);
         assert_memory_equal(c, rows[i] + 6, sizeof c);
     }
+}
+
+/* Noise is Philox of (position, token / 4), whatever else is asked in the same call. */
+static void test_noise(void **state) {
+    (void)state;
+    uint32_t noise[GLIA_NOISE];
     double sum = 0, least = 1, most = 0;
-    for (uint64_t i = 0; i < 100000; i++) {
-        const double u = glia_uniform(42, i);
-        sum += u;
-        least = fmin(least, u);
-        most = fmax(most, u);
+    for (uint64_t i = 0; i < 2000; i++) {
+        const uint64_t seed = i * UINT64_C(0x9E3779B97F4A7C15), position = i << (i % 40);
+        const uint32_t first = (uint32_t)i % 50 * GLIA_NOISE;
+        glia_noise(noise, seed, position, first);
+        for (uint32_t t = 0; t < GLIA_NOISE; t++) {
+            uint32_t c[4] = {(uint32_t)position, (uint32_t)(position >> 32), (first + t) / 4, 0};
+            glia_philox(c, (uint32_t)seed, (uint32_t)(seed >> 32));
+            assert_int_equal(noise[t], c[t % 4]);
+            const double u = glia_uniform(noise[t]);
+            sum += u;
+            least = fmin(least, u);
+            most = fmax(most, u);
+        }
     }
-    assert_true(least >= 0 && least < 1e-4 && most < 1 && most > 1 - 1e-4);
-    assert_true(fabs(sum / 100000 - 0.5) < 0.005); /* 5 standard deviations: 0.0046 */
+    assert_true(least > 0 && least < 1e-4 && most < 1 && most > 1 - 1e-4);
+    assert_true(fabs(sum / (2000 * GLIA_NOISE) - 0.5) < 0.0041); /* 5 standard deviations: 0.0040 */
+    assert_true(glia_uniform(0) > 0 && glia_uniform(~0u) < 1);
 }
 
 static size_t ints(const json_t *array, int32_t *out) {
@@ -143,6 +158,56 @@ static void test_draws(void **state) {
         CHECK(chi < 35.5, "seed %d: chi-square %g", (int)p.seed, chi);
         CHECK(chi > 0.5, "seed %d: chi-square %g is too good to be random", (int)p.seed, chi);
     }
+    free(s.p);
+}
+
+/* The best of a draw: the first is the draw itself, the order is that of the scores, and the scores are a
+ * log-softmax. A history in two pieces counts as one. */
+static void test_best(void **state) {
+    (void)state;
+    enum { V = 60, K = 9 };
+    float x[V], score[V];
+    int32_t token[V], history[8];
+    const int32_t absent[] = {5, 31};
+    glia_sampler s = new_sampler(V);
+    for (int turn = 0; turn < 3000; turn++) {
+        glia_sampling p = plain;
+        for (int i = 0; i < V; i++) x[i] = 3 * check_uniform();
+        for (int i = 0; i < 8; i++) history[i] = (int32_t)(check_u32() % V);
+        p.seed = (uint64_t)turn;
+        p.do_sample = turn % 3 != 0;
+        p.temperature = 0.8f;
+        p.top_k = turn % 4 ? 0 : 20;
+        p.top_p = turn % 5 ? 1 : 0.9f;
+        p.repetition_penalty = turn % 2 ? 1.3f : 1;
+        p.frequency_penalty = turn % 7 ? 0 : 0.5f;
+        const size_t cut = 2 + check_u32() % 6;
+        const glia_draw whole = {
+            .params = &p, .tokens = history, .n_prompt = 2, .n_tokens = 8, .absent = absent, .n_absent = 2};
+        glia_draw d = whole;
+        d.n_tokens = cut;
+        d.path = history + cut;
+        d.n_path = 8 - cut;
+        const int32_t drawn = glia_sample(&s, x, &whole);
+        assert_int_equal(glia_sample(&s, x, &d), drawn);
+        const int n = glia_sample_best(&s, x, &d, K, token, score);
+        assert_true(n >= 1 && n <= K && token[0] == drawn);
+        for (int i = 1; i < n; i++) assert_true(score[i] <= score[i - 1] && token[i] != token[i - 1]);
+        for (int i = 0; i < n; i++) assert_true(token[i] != 5 && token[i] != 31);
+        assert_int_equal(glia_sample_best(&s, x, &d, K, token, NULL), n);
+        if (p.do_sample) continue;
+        const int all = glia_sample_best(&s, x, &d, V, token, score);
+        double sum = 0;
+        for (int i = 0; i < all; i++) sum += exp((double)score[i]);
+        assert_true(all == V - 2 && sum < 1 + 1e-5);
+        for (int i = 0; i < all; i++)
+            assert_true(p.frequency_penalty > 0 || p.repetition_penalty > 1 || i == 0 ||
+                        x[token[i]] <= x[token[i - 1]]);
+    }
+    x[3] = NAN;
+    glia_sampling p = plain;
+    const glia_draw d = {.params = &p};
+    assert_int_equal(glia_sample_best(&s, x, &d, 2, token, score), 0);
     free(s.p);
 }
 
@@ -479,7 +544,8 @@ static void test_parts_need(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_philox),         cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_philox),         cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_best),           cmocka_unit_test(test_goldens),
         cmocka_unit_test(test_draws),          cmocka_unit_test(test_thresholds),
         cmocka_unit_test(test_greedy_and_bad), cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_ranges),         cmocka_unit_test(test_parts),

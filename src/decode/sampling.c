@@ -82,22 +82,32 @@ glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err
     return status;
 }
 
+/* The position of the token to draw. */
+static size_t position_of(const glia_draw *d) { return d->n_tokens + d->n_path; }
+
 /* ---- processors, also when greedy ------------------------------------------ */
+
+/* Token i of those that precede the draw. */
+static int32_t token_before(const glia_draw *d, size_t i) {
+    return i < d->n_tokens ? d->tokens[i] : d->path[i - d->n_tokens];
+}
 
 static void penalise_repetition(glia_sampler *s, const glia_draw *d) {
     const float penalty = d->params->repetition_penalty;
-    for (size_t i = 0; i < d->n_tokens; i++) {
-        const int32_t t = d->tokens[i];
+    const size_t n = position_of(d);
+    for (size_t i = 0; i < n; i++) {
+        const int32_t t = token_before(d, i);
         if (s->count[t]++) continue;
         s->x[t] = s->x[t] < 0 ? s->x[t] * penalty : s->x[t] / penalty;
     }
-    for (size_t i = 0; i < d->n_tokens; i++) s->count[d->tokens[i]] = 0;
+    for (size_t i = 0; i < n; i++) s->count[token_before(d, i)] = 0;
 }
 
 static void penalise_output(glia_sampler *s, const glia_draw *d) {
-    for (size_t i = d->n_prompt; i < d->n_tokens; i++) s->count[d->tokens[i]]++;
-    for (size_t i = d->n_prompt; i < d->n_tokens; i++) {
-        const int32_t t = d->tokens[i];
+    const size_t n = position_of(d);
+    for (size_t i = d->n_prompt; i < n; i++) s->count[token_before(d, i)]++;
+    for (size_t i = d->n_prompt; i < n; i++) {
+        const int32_t t = token_before(d, i);
         if (!s->count[t]) continue;
         s->x[t] -= d->params->frequency_penalty * (float)s->count[t];
         s->x[t] -= d->params->presence_penalty;
@@ -252,6 +262,11 @@ static int keep_min_p(glia_sampler *s, int n, double min_p) {
     return compact(s, n, ordered(-INFINITY) + 1);
 }
 
+/* Does a filter compare weights? */
+static bool filters_weights(const glia_sampling *p) {
+    return p->top_p < 1 || p->min_p > 0 || p->typical_p < 1;
+}
+
 /* Compute the weights exp(x - top) of n candidates into s->p, where `top` is the
  * largest logit, and apply top-p, min-p and typical. Returns how many are left. */
 static int weigh(glia_sampler *s, int n, float top, const glia_sampling *p) {
@@ -262,9 +277,9 @@ static int weigh(glia_sampler *s, int n, float top, const glia_sampling *p) {
     return n;
 }
 
-/* Leave the candidates of the processed logits x in s->id and their weights in s->p.
+/* Leave the candidates of the processed logits x after top-k in s->x and s->id, and the largest in *top.
  * Returns how many; 0 for bad logits. */
-static int candidates(glia_sampler *s, const float *x, const glia_sampling *p) {
+static int candidates(glia_sampler *s, const float *x, const glia_sampling *p, float *top) {
     const int32_t best = argmax(x, s->vocab);
     if (best < 0) return 0;
     int n = s->vocab;
@@ -272,16 +287,18 @@ static int candidates(glia_sampler *s, const float *x, const glia_sampling *p) {
         s->x[i] = x[i] / p->temperature;
         s->id[i] = i;
     }
-    const float top = s->x[best];
+    *top = s->x[best];
     if (p->top_k > 0 && p->top_k < n) {
         double unused;
         n = compact(s, n, threshold(s->x, NULL, n, p->top_k, &unused));
     }
-    return weigh(s, n, top, p);
+    return n;
 }
 
 int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) {
-    const int n = candidates(s, process(s, logits, d), d->params);
+    float top = 0;
+    int n = candidates(s, process(s, logits, d), d->params, &top);
+    n = weigh(s, n, top, d->params);
     const double sum = total(s, n);
     int kept = 0;
     for (int i = 0; i < n; i++) {
@@ -292,23 +309,56 @@ int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *d) 
     return kept;
 }
 
-/* Draw one of n candidates with probability proportional to its weight. */
-static int32_t draw_of(const glia_sampler *s, int n, const glia_draw *d) {
-    const double target = glia_uniform(d->params->seed, d->n_tokens) * total(s, n);
-    double sum = 0;
+/* ---- the draw ---------------------------------------------------------------- */
+
+/* The noise of a draw, read token by token in ascending order. */
+typedef struct {
+    const glia_draw *d;
+    uint32_t first; /* of the tokens in `word`; not a multiple of GLIA_NOISE: none */
+    uint32_t word[GLIA_NOISE];
+} noise;
+
+static double uniform_of(noise *from, int32_t token) {
+    const uint32_t at = (uint32_t)token % GLIA_NOISE, first = (uint32_t)token - at;
+    if (from->first != first) glia_noise(from->word, from->d->params->seed, position_of(from->d), first);
+    from->first = first;
+    return glia_uniform(from->word[at]);
+}
+
+/* A lower bound of 1 / exp(x - top), x <= top, without a call of exp(). */
+static double inverse_weight(float x, float top) {
+    const double a = (double)top - (double)x;
+    return 1 + a * (1 + a * (1. / 2 + a * (1. / 6 + a * (1. / 24))));
+}
+
+/* Draw one of n candidates with probability proportional to its weight: the first of independent exponential
+ * times with the weights as rates, so the least -log(u) / weight. This is the Gumbel-max draw: the order of
+ * log(weight) - log(-log(u)), reversed. s->p has the weights if a filter computed them. */
+static int32_t draw_of(const glia_sampler *s, int n, float top, const glia_draw *d) {
+    const bool weighed = filters_weights(d->params);
+    noise from = {.d = d, .first = 1};
+    double least = INFINITY;
     int32_t token = -1;
     for (int i = 0; i < n; i++) {
-        if (!(s->p[i] > 0)) continue;
+        /* -log(u) >= 1 - u: most tokens are refused without a logarithm. */
+        const double u = uniform_of(&from, s->id[i]), floor = 1 - u;
+        if (weighed ? floor > least * s->p[i] : floor * inverse_weight(s->x[i], top) > least) continue;
+        const double weight = weighed ? s->p[i] : exp((double)s->x[i] - (double)top);
+        if (!(weight > 0)) continue;
+        const double time = -log(u) / weight;
+        if (time >= least) continue;
+        least = time;
         token = s->id[i];
-        sum += s->p[i];
-        if (sum > target) break;
     }
     return token;
 }
 
 static int32_t draw_from(glia_sampler *s, const float *x, const glia_draw *d) {
+    float top = 0;
     if (glia_sampling_greedy(d->params)) return argmax(x, s->vocab);
-    return draw_of(s, candidates(s, x, d->params), d);
+    int n = candidates(s, x, d->params, &top);
+    if (n && filters_weights(d->params)) n = weigh(s, n, top, d->params);
+    return draw_of(s, n, top, d);
 }
 
 static bool is_absent(const glia_draw *d, int32_t token) {
@@ -324,13 +374,73 @@ static bool is_absent(const glia_draw *d, int32_t token) {
     return false;
 }
 
-int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
-    const int32_t token = draw_from(s, process(s, logits, d), d);
-    if (!is_absent(d, token)) return token;
+/* The processed logits with those of absent ids at -inf. */
+static const float *without_absent(glia_sampler *s, const float *logits, const glia_draw *d) {
     const float *x = process(s, logits, d);
     if (x != s->x) memcpy(s->x, x, (size_t)s->vocab * sizeof *x);
     for (size_t i = 0; i < d->n_absent; i++) s->x[d->absent[i]] = -INFINITY;
-    return draw_from(s, s->x, d);
+    return s->x;
+}
+
+int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
+    const int32_t token = draw_from(s, process(s, logits, d), d);
+    return is_absent(d, token) ? draw_from(s, without_absent(s, logits, d), d) : token;
+}
+
+/* Replace the candidates' weights s->p by what the draw orders: log(weight) - log(-log(u)). */
+static void add_noise(glia_sampler *s, int n, const glia_draw *d) {
+    noise from = {.d = d, .first = 1};
+    for (int i = 0; i < n; i++) s->p[i] = log(s->p[i]) - log(-log(uniform_of(&from, s->id[i])));
+}
+
+/* Leave the candidates in s->id and what the draw orders in s->p. Returns how many; 0 for bad logits. */
+static int order_candidates(glia_sampler *s, const float *x, const glia_draw *d) {
+    float top = 0;
+    int n = s->vocab;
+    if (!glia_sampling_greedy(d->params)) {
+        n = candidates(s, x, d->params, &top);
+        n = weigh(s, n, top, d->params);
+        add_noise(s, n, d);
+        return n;
+    }
+    if (argmax(x, n) < 0) return 0;
+    for (int i = 0; i < n; i++) {
+        s->p[i] = (double)x[i];
+        s->id[i] = i;
+    }
+    return n;
+}
+
+/* Set at[] to the indices of the k largest of s->p, largest first, and return how many there are. */
+static int largest_of(const glia_sampler *s, int n, int k, int32_t *at) {
+    int kept = 0;
+    for (int i = 0; i < n; i++) {
+        if (!(s->p[i] > -INFINITY) || (kept == k && !(s->p[i] > s->p[at[k - 1]]))) continue;
+        int to = kept < k ? kept++ : k - 1;
+        for (; to > 0 && s->p[i] > s->p[at[to - 1]]; to--) at[to] = at[to - 1];
+        at[to] = i;
+    }
+    return kept;
+}
+
+int glia_sample_best(glia_sampler *s, const float *logits, const glia_draw *d, int k, int32_t *token,
+                     float *score) {
+    int n = order_candidates(s, process(s, logits, d), d), kept = largest_of(s, n, k, token);
+    double sum = 0, best = -INFINITY;
+    int left = 0;
+    if (kept && is_absent(d, s->id[token[0]])) {
+        n = order_candidates(s, without_absent(s, logits, d), d);
+        kept = largest_of(s, n, k, token);
+    }
+    if (kept) best = s->p[token[0]];
+    for (int i = 0; kept && score && i < n; i++) sum += exp(s->p[i] - best);
+    for (int i = 0; i < kept; i++) {
+        const int32_t id = s->id[token[i]];
+        if (is_absent(d, id)) continue;
+        if (score) score[left] = (float)(s->p[token[i]] - best - log(sum));
+        token[left++] = id;
+    }
+    return left;
 }
 
 /* ---- when each rank has one shard of the logits ------------------------------ */
@@ -405,7 +515,9 @@ int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int
             if (ordered(shard->best[i].x) < lowest) lowest = ordered(shard->best[i].x);
         if (shard->more && lowest == least) return GLIA_DRAW_WHOLE;
     }
-    const int32_t token = draw_of(s, weigh(s, compact(s, n, least), top, d->params), d);
+    n = compact(s, n, least);
+    if (filters_weights(d->params)) n = weigh(s, n, top, d->params);
+    const int32_t token = draw_of(s, n, top, d);
     return is_absent(d, token) ? GLIA_DRAW_WHOLE : token;
 }
 

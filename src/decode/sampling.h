@@ -2,9 +2,13 @@
  *
  * Steps in order: logit bias, repetition penalty, frequency and presence penalty,
  * tokens forbidden before min_tokens. When sampling also: temperature, top-k,
- * top-p, min-p, typical, and a draw over the remaining tokens in order of token id.
+ * top-p, min-p, typical, and a draw among the remaining tokens.
  * The order is that of Transformers 4.57 (GenerationMixin._get_logits_processor);
  * steps that only vLLM has stand where v1/sample/sampler.py has them.
+ *
+ * The draw is a Gumbel-max: each remaining token's log-probability gets noise that is a
+ * function of seed, position and token, and the largest sum wins. Two models that share
+ * a seed share the noise, so their draws agree as often as their distributions do.
  *
  * A token depends on its logits, its request and its position alone. Functions
  * write to the sampler's scratch and nothing else; threads need one sampler each.
@@ -34,9 +38,12 @@ void glia_sampler_init(glia_sampler *s, void *memory, int vocab);
 /* The request of one draw. */
 typedef struct {
     const glia_sampling *params;
-    const int32_t *tokens;    /* [n_tokens] the prompt, then the output so far */
-    size_t n_prompt;          /* the first n_prompt of `tokens` are the prompt */
-    size_t n_tokens;          /* also the position of the token to draw */
+    const int32_t *tokens; /* [n_tokens] the prompt, then the output so far */
+    size_t n_prompt;       /* the first n_prompt of `tokens` are the prompt */
+    size_t n_tokens;
+    const int32_t *path; /* [n_path] tokens that follow `tokens`: n_tokens + n_path is the position of
+                          * the token to draw */
+    size_t n_path;
     const int32_t *forbidden; /* [n_forbidden] tokens that would end the request before min_tokens */
     size_t n_forbidden;
     const int32_t *absent; /* [n_absent] ids without a token, ascending: glia_sample() never returns one */
@@ -53,6 +60,14 @@ bool glia_sampling_greedy(const glia_sampling *params);
  * +inf, or all are -inf. Greedy returns the lowest id among equal maxima. If the draw
  * gives an absent id, it is repeated with the logits of these ids at -inf. */
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *draw);
+
+/* For drafts: the first k tokens in the order in which the draw prefers them, from logits [vocab]; token[0]
+ * is glia_sample()'s. Greedy orders by processed logits; sampling by log-probability plus noise, among the
+ * tokens that the filters leave. Ids of draw->absent are left out. score (may be
+ * NULL): the log-softmax of what is ordered. Returns how many tokens there are, at most k; 0 for bad logits.
+ */
+int glia_sample_best(glia_sampler *s, const float *logits, const glia_draw *draw, int k, int32_t *token,
+                     float *score);
 
 /* ---- when each rank has one shard of the logits ------------------------------ */
 
