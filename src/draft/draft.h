@@ -13,11 +13,10 @@
  * State by block. A draft that keeps something per position (keys and values, features
  * of the target) keeps it by the target's cache blocks: position p of a sequence is at
  * table[p / block_size], p % block_size. So a prefix-cache hit brings the draft's state
- * along with the target's, and nothing is copied when sequences share a prefix. The
- * contents of a position are valid once the draft has written them for this sequence or
- * for one with the same tokens up to this position. A block is never written by two
- * sequences at once. Positions [n_tokens, n_tokens + tokens) of the table exist while
- * propose() runs, so a draft may write its own rows there. */
+ * along with the target's, and nothing is copied when sequences share a prefix.
+ * draft/marks.h says which positions are still there. A block is never written by two
+ * sequences at once. The table covers positions up to n_tokens - 1 + depth while
+ * propose() runs, so a draft may write the rows of a chain there. */
 #ifndef GLIA_DRAFT_DRAFT_H
 #define GLIA_DRAFT_DRAFT_H
 
@@ -87,23 +86,26 @@ typedef struct {
     void *own; /* the method's, set by open() */
 } glia_draft;
 
-/* One running sequence after a step of the target. */
+/* One running sequence. */
 typedef struct {
     int slot;              /* 0 .. batch - 1; a sequence keeps its slot */
-    bool begins;           /* the slot's first call for this sequence: forget what was known of the slot */
-    const int32_t *tokens; /* [n_tokens]; the last one is known, and the target has not computed its row */
+    uint64_t id;           /* another id in a slot is another sequence */
+    const int32_t *tokens; /* [n_tokens]; the target has computed the rows of all but the last one */
     int n_tokens;
     const int32_t *table; /* the target's block table of the sequence */
-    /* The target has computed positions [from, to) since the last call; to < n_tokens. Row from + i is number
-     * state[i] of the target's wanted rows (glia_decoder_hidden(target, state[i]), and alike for residual).
-     * Positions before `from` that no call had came from the prefix cache. */
+
+    /* For learn(): the last step computed positions [from, to), to < n_tokens. Position from + i is number
+     * state[i] of the target's wanted rows: glia_decoder_hidden(target, state[i]), and alike for residual.
+     * Positions that no call names came from the prefix cache. */
     int from, to;
     const int32_t *state;
-    /* What is asked. */
-    int depth;       /* the most tokens of a path; 0: nothing, only learn */
-    int nodes;       /* the most nodes besides the root */
-    glia_draw draw;  /* of the token at position n_tokens, the first to propose: seed, processors, filters */
-    glia_tree *tree; /* out: node 0 is tokens[n_tokens - 1] already; propose() adds nodes */
+
+    /* For propose(). */
+    int depth;       /* the most tokens of a path, at least 1 */
+    int nodes;       /* the most nodes besides the root, at least 1 */
+    glia_draw draw;  /* of the token after `tokens`, the first to propose. For one below a node of the tree,
+                      * draw.path is the path to this node without node 0 */
+    glia_tree *tree; /* out: node 0 is the last of `tokens` already; propose() adds nodes, or none */
 } glia_draft_seq;
 
 /* ---- a method --------------------------------------------------------------- */
@@ -129,12 +131,19 @@ struct glia_draft_method {
     glia_status (*open)(glia_draft *d, glia_err *err);
     void (*close)(glia_draft *d);
 
-    /* Learn what the target computed, and propose for each of seq [n] at most seq->depth and seq->nodes.
-     * Called after a step of the target, on the thread that is thread 0 of the team, outside of
-     * glia_team_run(). Allocates nothing. A method without needs() is only called if something is asked.
-     * Errors: GLIA_ERR_FORMAT the draft's logits are not all numbers, GLIA_ERR_IO a rank has failed. After an
-     * error the draft is not asked again. */
+    /* Both are called on the thread that is thread 0 of the team, outside of glia_team_run(), and allocate
+     * nothing. Errors: GLIA_ERR_FORMAT the draft's numbers are not all finite, GLIA_ERR_IO a rank has failed.
+     * After an error the draft is not called again, and the answers go on without it. */
+
+    /* Right after each step of the target: take what needs() asked for of seq [n]. Sequences that end with
+     * this step are among them, since other sequences may find their blocks in the prefix cache. NULL: the
+     * method has no needs. */
+    glia_status (*learn)(glia_draft *d, const glia_draft_seq *seq, int n, glia_err *err);
+    /* Before a step of the target: propose for each of seq [n] at most seq->depth and seq->nodes. Any running
+     * sequence may be left out of any call. */
     glia_status (*propose)(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err);
+    /* On every rank: obey words that glia_draft.order sent. NULL: the method works on rank 0 alone. */
+    void (*obey)(glia_draft *d, const int32_t *words, int n);
 };
 
 /* NULL-terminated. */
