@@ -362,8 +362,19 @@ typedef void glia_logits_fn(void *user, size_t position, const float *logits);
 GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
                                        glia_logits_fn *on_logits, void *user, glia_err *err);
 
+enum { GLIA_DRAFT_POSITIONS = 32 };
+
+/* Speculation. Names and meanings are vLLM's, with the prefix spec_decode_. */
+typedef struct {
+    uint64_t drafts;                            /* proposals: one of a sequence in a step */
+    uint64_t draft_tokens;                      /* proposed tokens; of a tree, all its nodes */
+    uint64_t accepted_tokens;                   /* of them, those that became part of an answer */
+    uint64_t accepted_at[GLIA_DRAFT_POSITIONS]; /* proposals of which at least i + 1 tokens were accepted */
+} glia_draft_counts;
+
 typedef struct {
     uint64_t steps, prompt_tokens, cached_tokens, output_tokens;
+    glia_draft_counts speculation;
     uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
     int batch_size, sequence_length;
     glia_dtype kv_cache_dtype;

@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "engine/request.h"
 
-enum { TOKENS = 100, DRAFTS = 4, REQUESTS = 5 };
+enum { TOKENS = 100, DRAFTS = 4, NODES = 40, REQUESTS = 5 };
 static const char model_dir[] = "models/qwen3-demo";
 
 typedef struct {
@@ -64,25 +64,87 @@ static question questions[REQUESTS] = {
      .s = {.do_sample = true, .temperature = 0.8f, .top_k = 12, .logprobs = -1, .max_tokens = 37}},
 };
 
-/* Drafts from the answers: `right` of 100 tokens, the others are wrong. */
+/* A draft that knows the answers: `right` of 100 tokens are right, the others wrong. Trees have siblings and
+ * wrong branches at random, in any order that a tree allows. */
 typedef struct {
     int right;
-    int proposed;
+    int proposed, learned;
+    bool trees;
 } oracle;
 
-static int propose(void *user, const glia_seq *seq, int32_t *draft, int most) {
-    oracle *o = user;
-    const glia_sampling *s = &((const glia_request *)seq)->params;
-    const answer *a = &questions[s->seed - 1].want;
-    const int said = seq->n_tokens - seq->n_prompt;
-    int n = 0;
-    for (; n < most && said + n < a->n; n++)
-        draft[n] = (int)(check_u32() % 100) < o->right ? a->token[said + n] : (a->token[said + n] + 1) % 500;
-    o->proposed += n;
-    return n;
+static oracle now;
+
+static int32_t next_of(const glia_draft_seq *q, int depth) {
+    const answer *a = &questions[q->draw.params->seed - 1].want;
+    const int said = q->n_tokens - (int)q->draw.n_prompt + depth;
+    return said < a->n ? a->token[said] : -1;
 }
 
-static glia_engine *open_engine(const glia_model *m, const glia_engine_options *o, oracle *drafts) {
+/* A chain, which ends with the answer. */
+static void grow_chain(const glia_draft_seq *q, glia_tree *t) {
+    for (int i = 0; i < q->depth && next_of(q, i) >= 0; i++) {
+        const int32_t token = next_of(q, i);
+        glia_tree_add(t, i, (int)(check_u32() % 100) < now.right ? token : (token + 1) % 500, 0);
+    }
+}
+
+/* Random nodes, some of which are the answer. */
+static void grow_tree(const glia_draft_seq *q, glia_tree *t) {
+    int tip = 0;
+    while (t->n <= q->nodes) {
+        const int32_t token = next_of(q, t->depth[tip]);
+        const bool right = (int)(check_u32() % 100) < now.right && token >= 0 && t->depth[tip] < q->depth &&
+                           glia_tree_child(t, tip, token) < 0;
+        int parent = right ? tip : (int)(check_u32() % (uint32_t)t->n);
+        while (t->depth[parent] >= q->depth) parent = t->parent[parent];
+        const int32_t wrong = (int32_t)(check_u32() % 500);
+        if (!right && (wrong == token || glia_tree_child(t, parent, wrong) >= 0)) continue;
+        glia_tree_add(t, parent, right ? token : wrong, 0);
+        if (right) tip = t->n - 1;
+    }
+}
+
+static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err) {
+    (void)err;
+    for (int i = 0; i < n; i++) {
+        assert_true(seq[i].tree->n == 1 && seq[i].tree->token[0] == seq[i].tokens[seq[i].n_tokens - 1]);
+        assert_true(seq[i].depth >= 1 && seq[i].depth <= d->limits.depth);
+        if (now.trees)
+            grow_tree(&seq[i], seq[i].tree);
+        else
+            grow_chain(&seq[i], seq[i].tree);
+        now.proposed += seq[i].tree->n - 1;
+    }
+    return GLIA_OK;
+}
+
+/* The states of every computed position come once, and are those of a row of the target. */
+static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_err *err) {
+    (void)err;
+    for (int i = 0; i < n; i++) {
+        assert_true(seq[i].to < seq[i].n_tokens && seq[i].from <= seq[i].to);
+        for (int p = seq[i].from; p < seq[i].to; p++) {
+            const float *x = glia_decoder_residual(d->target, 0, seq[i].state[p - seq[i].from]);
+            assert_true(x[0] == x[0] &&
+                        glia_decoder_hidden(d->target, seq[i].state[p - seq[i].from])[0] < 1e6f);
+            now.learned++;
+        }
+    }
+    return GLIA_OK;
+}
+
+static glia_status open_oracle(glia_draft *d, glia_err *err) {
+    (void)d, (void)err;
+    return GLIA_OK;
+}
+
+static void close_oracle(glia_draft *d) { (void)d; }
+
+static const glia_draft_method oracle_method = {
+    .name = "oracle", .open = open_oracle, .close = close_oracle, .learn = learn, .propose = propose};
+
+static glia_engine *open_engine(const glia_model *m, const glia_engine_options *o, const oracle *drafts) {
+    static glia_draft_model model = {.config.method = &oracle_method};
     glia_engine_settings settings;
     glia_engine *e;
     glia_err err = {0};
@@ -99,9 +161,12 @@ static glia_engine *open_engine(const glia_model *m, const glia_engine_options *
                                  .eos = m->eos.id,
                                  .n_eos = (size_t)m->eos.n};
     if (drafts) {
-        config.draft = propose;
-        config.draft_user = drafts;
-        config.limits.drafts = DRAFTS;
+        now = *drafts;
+        config.draft = &model;
+        config.limits.depth = DRAFTS;
+        config.limits.drafts = drafts->trees ? NODES : DRAFTS;
+        config.limits.needs =
+            (glia_draft_needs){.hidden = true, .n_residual_layers = 1, .residual_layer = {1}};
     }
     if (glia_engine_open(&e, &config, &err)) fail_msg("%s", err.msg);
     return e;
@@ -175,16 +240,17 @@ static void test_answers(void **state) {
             const glia_engine_options o = {
                 .batch_size = batch, .sequence_length = 80, .prefill_chunk_size = 6, .block_size = 32};
             const int plain = reference(m, &o);
-            for (size_t k = 0; k < sizeof right / sizeof *right; k++) {
-                oracle drafts = {.right = right[k]};
+            for (size_t k = 0; k < 2 * sizeof right / sizeof *right; k++) {
+                const oracle drafts = {.right = right[k / 2], .trees = k % 2};
                 glia_engine *e = open_engine(m, &o, &drafts);
                 answer got[REQUESTS] = {0};
                 char what[64];
-                snprintf(what, sizeof what, "tp %d, batch %d, %d%% right", tp, batch, right[k]);
+                snprintf(what, sizeof what, "tp %d, batch %d, %d%% right%s", tp, batch, right[k / 2],
+                         k % 2 ? ", trees" : "");
                 const int steps = ask_all(m, e, got);
-                assert_true(drafts.proposed > 0);
-                CHECK(right[k] ? steps < plain * 3 / 4 : steps == plain, "%s: %d steps, %d without drafts",
-                      what, steps, plain);
+                assert_true(now.proposed > 0 && now.learned > 0);
+                CHECK(right[k / 2] ? steps < plain * 3 / 4 : steps == plain,
+                      "%s: %d steps, %d without drafts", what, steps, plain);
                 for (int i = 0; i < REQUESTS; i++) {
                     compare(&got[i], &questions[i].want, i, what);
                     clear(&got[i]);
@@ -202,7 +268,7 @@ static void test_abort(void **state) {
     glia_model *m = load(1);
     const glia_engine_options o = {.sequence_length = 80};
     reference(m, &o);
-    oracle drafts = {.right = 100};
+    const oracle drafts = {.right = 100};
     for (int n = 2; n < 8; n++) {
         answer a = {.abort_after = n};
         glia_engine *e = open_engine(m, &o, &drafts);
@@ -221,7 +287,7 @@ static void test_cache(void **state) {
     glia_model *m = load(1);
     const glia_engine_options o = {.sequence_length = 80, .block_size = 32};
     reference(m, &o);
-    oracle drafts = {.right = 80};
+    const oracle drafts = {.right = 80};
     glia_engine *e = open_engine(m, &o, &drafts);
     answer a = {0}, b = {0};
     int32_t ids[80], *prompt;

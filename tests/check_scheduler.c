@@ -27,7 +27,7 @@ static void new_world(world *out, int batch, int chunk, int block_size, int n_bl
     const int max_blocks = glia_blocks_for(MAX_TOKENS - 1, block_size);
     const glia_blocks_shape shape = {n_blocks, block_size, 1, 1};
     glia_blocks_init(&w.blocks, malloc(glia_blocks_bytes(&shape)), &shape, caching);
-    w.s = (glia_scheduler){.batch = batch, .chunk = chunk, .max_blocks = max_blocks};
+    w.s = (glia_scheduler){.batch = batch, .chunk = chunk, .positions = MAX_TOKENS, .max_blocks = max_blocks};
     w.s.table = calloc((size_t)(batch * max_blocks), sizeof *w.s.table);
     w.s.running = calloc((size_t)batch, sizeof *w.s.running);
     w.s.taken = calloc((size_t)batch, 1);

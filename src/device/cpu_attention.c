@@ -42,8 +42,9 @@ static int held(const glia_kv_layer *kv, int n) {
                             : (int)glia_stripe_count((size_t)n, (size_t)kv->unit, kv->member, kv->members);
 }
 
-static bool is_held(const glia_kv_layer *kv, int position) {
-    return glia_stripe_owner((size_t)position, (size_t)kv->unit, kv->members) == kv->member;
+static bool is_held(const glia_kv_layer *kv, int slot) {
+    return slot >= kv->tree_slot ||
+           glia_stripe_owner((size_t)slot, (size_t)kv->unit, kv->members) == kv->member;
 }
 
 /* The tile of `position`, which this rank holds. */
@@ -274,15 +275,15 @@ static void fill_chain(const context *c, const row_group *g) {
  * tile has ancestors of the row. */
 static const char *find_tile(const context *c, const row_group *g, int head, int start, char **copies) {
     const size_t bytes = glia_kv_tile_bytes(c->kv->dtype, c->hd);
-    const int end = start + GLIA_KV_TILE;
-    if (end <= g->base) return tile_of_held(c->kv, c->rows, g->first, head, start);
+    const int at = position_of(c->kv, start), end = at + GLIA_KV_TILE, last = c->rows->position[g->first];
+    if (end <= g->base) return tile_of_position(c->kv, c->rows, g->first, head, at);
     char *tile = *copies;
     *copies += bytes;
-    if (start < g->base) memcpy(tile, tile_of_held(c->kv, c->rows, g->first, head, start), bytes);
-    for (int p = start < g->base ? g->base : start; p < end && p <= g->last; p++) {
+    if (at < g->base) memcpy(tile, tile_of_position(c->kv, c->rows, g->first, head, at), bytes);
+    for (int p = at < g->base ? g->base : at; p < end && p <= last; p++) {
         const int slot = c->rows->slot[c->chain[p - g->base]];
-        c->d->k.kv_copy(tile, c->kv->dtype, (size_t)(p - start),
-                        tile_of_held(c->kv, c->rows, g->first, head, slot), (size_t)slot % GLIA_KV_TILE,
+        c->d->k.kv_copy(tile, c->kv->dtype, (size_t)(p - at),
+                        tile_of_position(c->kv, c->rows, g->first, head, slot), (size_t)slot % GLIA_KV_TILE,
                         c->hd);
     }
     return tile;
@@ -303,9 +304,10 @@ static void find_tiles(const context *c, const row_group *g, int head, int span,
     int start = over ? g->from / GLIA_KV_TILE * GLIA_KV_TILE : (span + 1) * GLIA_SPAN;
     head += over;
     for (int i = 0; i < GLIA_TILES_AHEAD; i++, start += GLIA_KV_TILE)
-        tile[t + i] = head < c->kv->kv_heads && start <= g->last && start + GLIA_KV_TILE <= g->base
-                          ? tile_of_held(c->kv, c->rows, g->first, head, start)
-                          : NULL;
+        tile[t + i] =
+            head < c->kv->kv_heads && start <= g->last && position_of(c->kv, start) + GLIA_KV_TILE <= g->base
+                ? tile_of_held(c->kv, c->rows, g->first, head, start)
+                : NULL;
 }
 
 /* The angles of the tile of keys from `start` on, or NULL. */

@@ -98,6 +98,8 @@ typedef struct {
     /* Runs of `unit` positions go to the members in rotation. Block b of a table is stored by member
      * b % members, as its block b / members. members = 1: this rank stores all positions. */
     int members, member, unit;
+    int tree_slot; /* slots from this one on are rows of drafted trees, which every member stores; INT32_MAX:
+                    * none. Their blocks in a table are multiples of `members` */
 } glia_kv_layer;
 
 /* Rows of a step, as in layer/batch.h. Host memory. */

@@ -67,7 +67,7 @@ typedef struct {
 typedef struct {
     int batch;           /* sequences at once */
     int sequence_length; /* positions of a sequence */
-    int nodes;           /* most nodes of a tree besides its root */
+    int nodes, depth;    /* most nodes of a tree besides its root; most tokens of a path */
     int chunk;           /* most rows of a draft's own step that are no nodes */
     int block_size, n_blocks;
     glia_dtype kv_dtype; /* of the target's cache */
@@ -80,6 +80,7 @@ typedef struct {
     const glia_weights *weights; /* rank 0's weights of the target: the whole model if parallel.tp is 1 */
     const glia_decoder *target;  /* rank 0's, for glia_decoder_hidden() and glia_decoder_residual() */
     glia_sampler *sampler;       /* [threads of the team], of the target's whole vocabulary */
+    const uint32_t *epoch;       /* [n_blocks] how often each block was allocated, for draft/marks.h */
     /* Methods with `obey`: send n words to all ranks; each rank's draft obeys them, this one's too. */
     glia_status (*order)(void *user, const int32_t *words, int n, glia_err *err);
     void *order_user;

@@ -15,7 +15,8 @@ static uint32_t buckets_for(int n_blocks) {
 
 size_t glia_blocks_bytes(const glia_blocks_shape *s) {
     return (size_t)s->n_blocks * (sizeof(glia_block) + (size_t)s->block_size * sizeof(int32_t)) +
-           buckets_for(s->n_blocks) * sizeof(int32_t) + (size_t)s->members * sizeof(glia_block_kind);
+           (size_t)s->n_blocks * sizeof(uint32_t) + buckets_for(s->n_blocks) * sizeof(int32_t) +
+           (size_t)s->members * sizeof(glia_block_kind);
 }
 
 int glia_blocks_enough(int batch, int positions, const glia_blocks_shape *s) {
@@ -73,6 +74,8 @@ void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, 
     b->kind = (glia_block_kind *)(b->block + s->n_blocks);
     b->bucket = (int32_t *)(b->kind + s->members);
     b->token = b->bucket + b->mask + 1;
+    b->epoch = (uint32_t *)(b->token + (size_t)s->n_blocks * (size_t)s->block_size);
+    memset(b->epoch, 0, (size_t)s->n_blocks * sizeof *b->epoch);
     memset(b->bucket, 0xff, ((size_t)b->mask + 1) * sizeof *b->bucket);
     for (int m = 0; m < s->members; m++) b->kind[m] = (glia_block_kind){.oldest = -1, .newest = -1};
     for (int32_t i = s->n_blocks; i-- > 0;) {
@@ -157,6 +160,7 @@ void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions) {
         assert(list->promised > 0 && i >= 0);
         if (b->block[i].cached) forget(b, i);
         hold(b, i);
+        b->epoch[i]++;
         list->table[list->n] = i;
         list->promised--;
         kind->n_promised--;

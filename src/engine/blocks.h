@@ -48,6 +48,7 @@ typedef struct {
     glia_block *block;     /* [n_blocks] */
     int32_t *bucket;       /* [mask + 1] */
     int32_t *token;        /* [n_blocks, block_size] tokens of cached blocks */
+    uint32_t *epoch;       /* [n_blocks] how often each block was allocated */
 } glia_blocks;
 
 /* The blocks of one sequence. */

@@ -63,6 +63,33 @@ static glia_status share_areas(glia_engine *e, glia_err *err) {
     return c->world ? glia_comm_share(c->world, bytes, err) : GLIA_OK;
 }
 
+/* The draft runs on rank 0. */
+static glia_status open_draft(glia_engine *e, glia_err *err) {
+    const glia_engine_config *c = &e->config;
+    glia_leader *l = &e->leader;
+    if (!c->draft || e->rank.rank != 0) return GLIA_OK;
+    l->drafts.draft = (glia_draft){
+        .model = c->draft,
+        .limits = glia_limit_draft(c->model, &c->weights[0]->parallel, &c->limits),
+        .team = e->rank.team,
+        .weights = c->weights[0],
+        .target = e->rank.decoder,
+        .sampler = e->rank.sampler,
+        .epoch = l->blocks.epoch,
+    };
+    const glia_status status = c->draft->config.method->open(&l->drafts.draft, err);
+    if (status) return status;
+    l->drafts.model = c->draft;
+    l->drafts.fixed = c->fixed_drafts;
+    return GLIA_OK;
+}
+
+static void close_draft(glia_engine *e) {
+    glia_drafts *d = &e->leader.drafts;
+    if (d->model) d->model->config.method->close(&d->draft);
+    d->model = NULL;
+}
+
 static glia_status open_ranks(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
     glia_status status = plan_memory(e, err);
@@ -77,9 +104,8 @@ static glia_status open_ranks(glia_engine *e, glia_err *err) {
     }
     const glia_rank_config own = rank_config(e, 0);
     status = glia_leader_open(&e->leader, &e->rank, c->model, &c->weights[0]->parallel, &c->limits, err);
-    e->leader.draft = c->draft;
-    e->leader.draft_user = c->draft_user;
-    return glia_rank_open(&e->rank, &own, status, err);
+    status = glia_rank_open(&e->rank, &own, status, err);
+    return status ? status : open_draft(e, err);
 }
 
 /* Bytes of the cache that one token takes on all ranks, copies of heads included. */
@@ -143,6 +169,7 @@ static void close_ranks(glia_engine *e) {
         glia_comm_fail(world, "it follows no longer");
     }
     glia_followers_join(&e->followers);
+    close_draft(e);
     glia_rank_close(&e->rank);
     glia_followers_close(&e->followers);
     glia_leader_close(&e->leader);
@@ -185,6 +212,7 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) 
     *s = e->stats;
     s->prompt_tokens += e->leader.prompt_tokens;
     s->cached_tokens += e->leader.cached_tokens;
+    s->speculation = e->leader.drafts.counts;
     if (!e->rank.config.world) return;
     const glia_comm_cost cost = glia_comm_costs(e->rank.config.world);
     s->comm_calls = cost.calls;
@@ -305,13 +333,14 @@ static glia_status take(glia_engine *e, glia_err *err) {
     e->stats.steps++;
     glia_scheduler_advance(&e->leader.scheduler);
     while (!status && glia_leader_draw(&e->leader)) status = glia_engine_order(e, err);
+    if (!status) glia_leader_learn(&e->leader);
     return status;
 }
 
 /* Append the drawn token to the request and send its event. Returns false if the request has ended. */
 static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
     glia_seq *seq = &r->seq;
-    seq->tokens[seq->n_tokens++] = drawn->token;
+    seq->n_tokens++; /* drawing wrote the token */
     r->untold = drawn;
     e->stats.output_tokens++;
     const bool ending = glia_request_ends(r, drawn->token), full = seq->n_tokens == seq->max_tokens;
@@ -328,12 +357,11 @@ static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
     return false;
 }
 
-/* Deliver the n drawn tokens of one request, up to the first that differs from its draft: the tokens after it
- * were drawn from a wrong prefix. */
-static glia_status deliver_rows(glia_engine *e, const glia_drawn *drawn, int n, glia_err *err) {
-    glia_request *r = drawn->request;
-    for (int i = 0; i < n; i++) {
-        if (drawn[i].token < 0) {
+/* Deliver the drawn tokens of one request. Those after its end are dropped. */
+static glia_status deliver_all_of(glia_engine *e, const glia_segment *g, glia_err *err) {
+    glia_request *r = g->request;
+    for (int i = 0; i < g->n_drawn; i++) {
+        if (g->drawn[i].token < 0) {
             const int position = r->seq.n_tokens - 1;
             abort_request(e, r);
             return glia_fail(err, GLIA_ERR_FORMAT,
@@ -341,9 +369,8 @@ static glia_status deliver_rows(glia_engine *e, const glia_drawn *drawn, int n, 
                              "NaN values, or overflow",
                              position);
         }
-        const int32_t draft = i + 1 < n ? r->seq.tokens[r->seq.n_tokens] : -1;
-        if (!deliver(e, r, &drawn[i]) || drawn[i].token != draft || atomic_load(&r->aborted)) break;
-        glia_scheduler_accept(&e->leader.scheduler, &r->seq);
+        if (!deliver(e, r, &g->drawn[i]) || atomic_load(&r->aborted)) break;
+        if (i + 1 < g->n_drawn) glia_leader_accept(&e->leader, g, i);
     }
     return GLIA_OK;
 }
@@ -351,13 +378,18 @@ static glia_status deliver_rows(glia_engine *e, const glia_drawn *drawn, int n, 
 static glia_status deliver_all(glia_engine *e, glia_err *err) {
     const glia_leader *l = &e->leader;
     glia_status status = GLIA_OK;
-    for (int i = 0, n; i < l->n_drawn; i += n) {
-        for (n = 1; i + n < l->n_drawn && l->drawn[i + n].ahead; n++) {
-        }
-        const glia_status one = deliver_rows(e, &l->drawn[i], n, err);
+    for (int i = 0; i < l->n_segments; i++) {
+        const glia_status one = deliver_all_of(e, &l->segment[i], err);
         if (one) status = one;
     }
     return status;
+}
+
+/* Report a failure of the draft once. The answers do not depend on it. */
+static glia_status draft_failure(glia_engine *e, glia_err *err) {
+    const glia_err why = e->leader.draft_failed;
+    e->leader.draft_failed.status = GLIA_OK;
+    return why.status ? glia_fail(err, why.status, "%s; speculation has ended", why.msg) : GLIA_OK;
 }
 
 static glia_status step(glia_engine *e, glia_err *err) {
@@ -365,8 +397,9 @@ static glia_status step(glia_engine *e, glia_err *err) {
     take_requests(e);
     if (aborts)
         for (glia_request *r; (r = find_aborted(e)) != NULL;) abort_request(e, r);
-    const glia_status status = glia_leader_plan_step(&e->leader) ? take(e, err) : GLIA_OK;
-    return status ? status : deliver_all(e, err);
+    glia_status status = glia_leader_plan_step(&e->leader) ? take(e, err) : GLIA_OK;
+    if (!status) status = deliver_all(e, err);
+    return status ? status : draft_failure(e, err);
 }
 
 /* No step can follow: end every request. */

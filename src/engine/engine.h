@@ -22,8 +22,8 @@ typedef struct {
     int threads; /* of each rank, at least 1 */
     const int32_t *eos;
     size_t n_eos;
-    glia_draft_fn *draft; /* NULL: no speculation; with it limits.drafts is set */
-    void *draft_user;
+    const glia_draft_model *draft; /* NULL: no speculation; with it limits.drafts, depth and needs are set */
+    bool fixed_drafts;             /* ask for all that the configuration says, whether it pays or not */
 } glia_engine_config;
 
 /* Everything an engine allocates for rank p->rank of a world of that kind: the decoder's

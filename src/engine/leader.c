@@ -7,22 +7,27 @@
 
 /* Where the regions of the plan are. */
 typedef struct {
-    int tables, blocks, running, taken, runs, uses, drawn;
+    int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states;
 } regions;
 
 static regions plan_regions(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                             glia_plan *plan) {
     const glia_blocks_shape shape = glia_limit_cache(c, p, l);
-    const size_t batch = (size_t)l->batch;
+    const size_t batch = (size_t)l->batch, speculates = l->drafts > 0;
     regions r;
     r.tables = glia_plan_add(plan, "block tables of the scheduler", (batch + 1) * glia_limit_blocks(l),
                              sizeof(int32_t));
     r.blocks = glia_plan_add(plan, "block manager", 1, glia_blocks_bytes(&shape));
     r.running = glia_plan_add(plan, "running sequences", batch, sizeof(glia_seq *));
     r.taken = glia_plan_add(plan, "slots taken", batch, 1);
-    r.runs = glia_plan_add(plan, "runs of rows", batch, sizeof(glia_run));
+    r.runs = glia_plan_add(plan, "runs of rows", 2 * batch + glia_limit_draws(l), sizeof(glia_run));
     r.uses = glia_plan_add(plan, "uses of logits", glia_limit_logits(c, l), sizeof(glia_logits_use));
+    r.segments = glia_plan_add(plan, "rows of sequences", batch, sizeof(glia_segment));
     r.drawn = glia_plan_add(plan, "drawn tokens", glia_limit_draws(l), sizeof(glia_drawn));
+    r.moves = glia_plan_add(plan, "keys and values to copy", glia_limit_moves(l), sizeof(glia_kv_move));
+    r.trees = glia_plan_add(plan, "draft: trees", speculates * batch, sizeof(glia_tree));
+    r.asked = glia_plan_add(plan, "draft: sequences", speculates * batch, sizeof(glia_draft_seq));
+    r.states = glia_plan_add(plan, "draft: states", speculates * glia_limit_rows(l), sizeof(int32_t));
     return r;
 }
 
@@ -42,11 +47,19 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
     glia_blocks_init(&l->blocks, glia_plan_at(&l->plan, at.blocks), &shape, limits->prefix_cache);
     l->run = glia_plan_at(&l->plan, at.runs);
     l->use = glia_plan_at(&l->plan, at.uses);
+    l->segment = glia_plan_at(&l->plan, at.segments);
     l->drawn = glia_plan_at(&l->plan, at.drawn);
+    l->move = glia_plan_at(&l->plan, at.moves);
+    l->drafts = (glia_drafts){.limits = *limits,
+                              .tree = glia_plan_at(&l->plan, at.trees),
+                              .seq = glia_plan_at(&l->plan, at.asked),
+                              .state = glia_plan_at(&l->plan, at.states)};
     l->scheduler = (glia_scheduler){
         .blocks = &l->blocks,
         .batch = limits->batch,
         .chunk = limits->chunk,
+        .positions = limits->sequence_length,
+        .ahead = limits->depth,
         .table = glia_plan_at(&l->plan, at.tables),
         .max_blocks = (int)glia_limit_blocks(limits),
         .running = glia_plan_at(&l->plan, at.running),
@@ -61,47 +74,94 @@ void glia_leader_close(glia_leader *l) { glia_plan_unmap(&l->plan); }
 
 static glia_request *request_of(glia_seq *seq) { return (glia_request *)seq; }
 
-/* Put drafts behind the tokens of every sequence that generates. */
-static void propose(glia_leader *l) {
-    for (int i = 0; l->draft && i < l->scheduler.n_running; i++) {
-        glia_seq *seq = l->scheduler.running[i];
-        const int room = seq->max_tokens - 1 - seq->n_tokens; /* the last token is never an input */
-        const int most = room < l->limits.drafts ? room : l->limits.drafts;
-        if (seq->n_tokens - seq->n_computed != 1 || most <= 0) continue;
-        seq->n_drafts = l->draft(l->draft_user, seq, seq->tokens + seq->n_tokens, most);
-        assert(seq->n_drafts >= 0 && seq->n_drafts <= most);
-    }
+/* What the draft wants of every row. */
+static unsigned kept_of(const glia_leader *l) {
+    const glia_draft_needs *n = &l->limits.needs;
+    return (n->hidden ? GLIA_WANT_HIDDEN : 0) | (n->n_residual_layers ? GLIA_WANT_RESIDUAL : 0);
 }
 
-static glia_run run_of(const glia_seq *seq) {
-    return (glia_run){
+static void add_run(glia_leader *l, const glia_run *run) { l->run[l->n_runs++] = *run; }
+
+/* The runs of rows without drafts. `want` counts for every row, logits for the last one. */
+static void add_plain(glia_leader *l, const glia_seq *seq, unsigned want) {
+    glia_run run = {
         .seq = seq->slot,
         .position = seq->n_computed,
         .slot = seq->n_computed,
         .n = seq->rows,
         .adapter = seq->blocks.salt,
-        .want = glia_seq_draws(seq) ? GLIA_WANT_LOGITS : 0,
-        .last = !seq->n_drafts,
+        .want = want,
         .token = seq->tokens + seq->n_computed,
     };
+    const unsigned logits = glia_seq_draws(seq) ? GLIA_WANT_LOGITS : 0;
+    if (logits && want && run.n > 1) {
+        run.n--;
+        add_run(l, &run);
+        run.position += run.n;
+        run.slot += run.n;
+        run.token += run.n;
+        run.n = 1;
+    }
+    run.want |= logits;
+    run.last = !want;
+    add_run(l, &run);
 }
 
-/* Expect a token from each of the sequence's rows that draw. */
-static void expect_draws(glia_leader *l, glia_seq *seq) {
-    glia_request *r = request_of(seq);
-    const int n = glia_seq_draws(seq);
+/* The first slot of a sequence's drafted tree. */
+static int tree_slot(const glia_leader *l) {
+    return glia_blocks_for(l->limits.sequence_length, l->limits.block_size) * l->limits.block_size;
+}
+
+/* The runs of a drafted tree, whose first row is row `first` of the batch. Nodes of a run are a chain. */
+static void add_tree(glia_leader *l, const glia_seq *seq, const glia_tree *t, int first, unsigned want) {
+    const int chain = glia_drafts_chain(t);
+    for (int i = 0, n; i < t->n; i += n) {
+        const int position = seq->n_computed + t->depth[i];
+        for (n = 1; i + n < t->n && t->parent[i + n] == i + n - 1; n++) {
+        }
+        add_run(l, &(glia_run){
+                       .seq = seq->slot,
+                       .position = position,
+                       .slot = i < chain ? position : tree_slot(l) + i - 1,
+                       .n = n,
+                       .tree = i >= chain,
+                       .parent = first + t->parent[i],
+                       .adapter = seq->blocks.salt,
+                       .want = want | GLIA_WANT_LOGITS,
+                       .token = t->token + i,
+                   });
+    }
+}
+
+/* Expect draws from the segment's rows of logits. */
+static void expect_draws(glia_leader *l, glia_segment *g, int n) {
+    g->logits = l->n_logits;
+    g->n_logits = n;
+    g->node = n ? 0 : -1;
+    g->drawn = &l->drawn[l->n_logits];
     for (int i = 0; i < n; i++) {
-        const glia_draw d = glia_request_draw(r, i);
-        l->use[l->n_drawn] = (glia_logits_use){
+        const glia_draw d = glia_request_draw(g->request, g->tree ? g->tree->depth[i] : 0);
+        l->use[l->n_logits++] = (glia_logits_use){
             .best = l->rank->ranks > 1 ? glia_draw_best(&d, l->rank->shard) : 0,
             .divisor = glia_draw_divisor(&d),
         };
-        glia_drawn *drawn = &l->drawn[l->n_drawn++];
-        drawn->request = r;
-        drawn->ahead = i;
-        drawn->token = GLIA_DRAW_WHOLE; /* not drawn yet */
-        drawn->whole = false;
     }
+}
+
+static void add_segment(glia_leader *l, glia_seq *seq, int row) {
+    glia_segment *g = &l->segment[l->n_segments++];
+    *g = (glia_segment){
+        .request = request_of(seq),
+        .row = row,
+        .n_rows = seq->rows,
+        .from = seq->n_computed,
+        .tree = seq->n_drafts ? &l->drafts.tree[seq->slot] : NULL,
+    };
+    if (g->tree)
+        add_tree(l, seq, g->tree, row, kept_of(l));
+    else
+        add_plain(l, seq, kept_of(l));
+    expect_draws(l, g, glia_seq_draws(seq));
 }
 
 static void count_first_rows(glia_leader *l, const glia_seq *seq) {
@@ -115,22 +175,29 @@ static void order_table(const glia_leader *l, int32_t *words, int seq, const gli
     glia_order_table(words, l->rank->table + first, first, list->table, list->n);
 }
 
-int glia_leader_plan_step(glia_leader *l) {
-    glia_scheduler *s = &l->scheduler;
-    propose(l);
-    const int rows = glia_scheduler_plan(s);
-    l->n_drawn = 0;
-    if (!rows) return 0;
+/* Begin the order of a step. */
+static int32_t *begin_step(glia_leader *l) {
     int32_t *words = glia_rank_order(l->rank);
     glia_order_begin(words, ORDER_STEP);
-    for (int i = 0; i < s->n_running; i++) {
+    glia_order_moves(words, l->move, l->n_moves);
+    l->n_moves = l->n_segments = l->n_logits = l->n_runs = 0;
+    return words;
+}
+
+int glia_leader_plan_step(glia_leader *l) {
+    glia_scheduler *s = &l->scheduler;
+    glia_drafts_propose(&l->drafts, s, &l->draft_failed);
+    const int rows = glia_scheduler_plan(s);
+    l->n_segments = 0;
+    if (!rows) return 0;
+    int32_t *words = begin_step(l);
+    for (int i = 0, row = 0; i < s->n_running; row += s->running[i++]->rows) {
         order_table(l, words, s->running[i]->slot, &s->running[i]->blocks);
-        l->run[i] = run_of(s->running[i]);
         count_first_rows(l, s->running[i]);
-        expect_draws(l, s->running[i]);
+        if (s->running[i]->rows) add_segment(l, s->running[i], row);
     }
-    glia_order_batch(words, l->run, s->n_running);
-    glia_order_use(words, l->use, l->n_drawn);
+    glia_order_batch(words, l->run, l->n_runs);
+    glia_order_use(words, l->use, l->n_logits);
     return rows;
 }
 
@@ -139,9 +206,8 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, const i
     const int seq = l->limits.batch; /* behind those of the running sequences */
     const glia_run run = {
         .seq = seq, .position = at, .slot = at, .n = n, .want = GLIA_WANT_LOGITS, .token = token};
-    int32_t *words = glia_rank_order(l->rank);
+    int32_t *words = begin_step(l);
     for (int i = 0; i < n; i++) l->use[i] = (glia_logits_use){.best = 0, .divisor = 1};
-    glia_order_begin(words, ORDER_STEP);
     order_table(l, words, seq, list);
     glia_order_batch(words, &run, 1);
     glia_order_use(words, l->use, n);
@@ -149,48 +215,79 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, const i
 
 /* ---- draws ------------------------------------------------------------------ */
 
-static void draw(const glia_leader *l, int i, glia_sampler *sampler) {
+/* Draw from the row of the segment's next node. Returns GLIA_DRAW_WHOLE if the whole row is needed first. */
+static int32_t draw(const glia_leader *l, const glia_segment *g, glia_drawn *to, glia_sampler *sampler) {
     const glia_rank *rank = l->rank;
-    glia_drawn *drawn = &l->drawn[i];
-    const glia_request *r = drawn->request;
-    if (drawn->token != GLIA_DRAW_WHOLE) return;
-    const glia_draw d = glia_request_draw(r, drawn->ahead);
-    if (l->use[i].best && !drawn->whole) {
-        drawn->token =
-            glia_sample_shards(sampler, glia_rank_tops(rank, i), rank->found_bytes, rank->ranks, &d);
-        return;
-    }
+    const glia_request *r = g->request;
+    const int i = g->logits + g->node;
+    const glia_draw d = glia_request_draw(r, g->n_drawn);
+    if (l->use[i].best && !g->whole)
+        return glia_sample_shards(sampler, glia_rank_tops(rank, i), rank->found_bytes, rank->ranks, &d);
     const float *logits = glia_rank_logits(rank, i);
-    drawn->token = glia_sample(sampler, logits, &d);
-    if (drawn->token < 0 || r->params.logprobs < 0) return;
+    const int32_t token = glia_sample(sampler, logits, &d);
+    if (token < 0 || r->params.logprobs < 0) return token;
     const int vocab = (int)rank->config.weights->config->vocab;
-    glia_logprobs(logits, vocab, drawn->token, &drawn->logprob, r->params.logprobs, drawn->top_tokens,
-                  drawn->top_logprobs);
+    glia_logprobs(logits, vocab, token, &to->logprob, r->params.logprobs, to->top_tokens, to->top_logprobs);
+    return token;
+}
+
+/* Draw from the nodes of a segment, until no node has the token that was drawn. */
+static void draw_path(const glia_leader *l, glia_segment *g, glia_sampler *sampler) {
+    glia_seq *seq = &g->request->seq;
+    while (g->node >= 0) {
+        glia_drawn *to = &g->drawn[g->n_drawn];
+        to->node = g->node;
+        to->token = draw(l, g, to, sampler);
+        if (to->token == GLIA_DRAW_WHOLE) return;
+        const int at = seq->n_tokens + g->n_drawn++;
+        g->whole = false;
+        g->node = g->tree && to->token >= 0 ? glia_tree_child(g->tree, g->node, to->token) : -1;
+        if (to->token >= 0) seq->tokens[at] = to->token;
+        if (at + 1 == seq->max_tokens) g->node = -1;
+    }
 }
 
 static void draw_share(void *arg, int thread) {
     const glia_leader *l = arg;
     size_t from, to;
     glia_guard_enter();
-    glia_share((size_t)l->n_drawn, thread, l->rank->config.threads, &from, &to);
-    for (size_t i = from; i < to; i++) draw(l, (int)i, &l->rank->sampler[thread]);
+    glia_share((size_t)l->n_segments, thread, l->rank->config.threads, &from, &to);
+    for (size_t i = from; i < to; i++) draw_path(l, &l->segment[i], &l->rank->sampler[thread]);
     glia_guard_leave();
 }
 
 bool glia_leader_draw(glia_leader *l) {
     int32_t *words = NULL;
-    if (l->n_drawn == 1)
-        draw(l, 0, &l->rank->sampler[0]);
-    else if (l->n_drawn)
+    if (l->n_segments == 1)
+        draw_path(l, &l->segment[0], &l->rank->sampler[0]);
+    else if (l->n_segments)
         glia_team_run(l->rank->team, draw_share, l);
-    for (int32_t i = 0; i < l->n_drawn; i++) { /* a rank had to leave out equals that matter */
-        if (l->drawn[i].token != GLIA_DRAW_WHOLE) continue;
+    for (int i = 0; i < l->n_segments; i++) { /* a rank had to leave out equals that matter */
+        glia_segment *g = &l->segment[i];
+        if (g->node < 0) continue;
         if (!words) {
             words = glia_rank_order(l->rank);
             glia_order_begin(words, ORDER_LOGITS);
         }
-        glia_order_row(words, i);
-        l->drawn[i].whole = true;
+        glia_order_row(words, g->logits + g->node);
+        g->whole = true;
     }
     return words != NULL;
+}
+
+void glia_leader_learn(glia_leader *l) {
+    glia_drafts_learn(&l->drafts, l->segment, l->n_segments, &l->draft_failed);
+    glia_drafts_count(&l->drafts, l->segment, l->n_segments);
+}
+
+void glia_leader_accept(glia_leader *l, const glia_segment *g, int i) {
+    glia_seq *seq = &g->request->seq;
+    const int node = g->drawn[i + 1].node, to = seq->n_computed, size = l->limits.block_size;
+    if (node >= glia_drafts_chain(g->tree)) {
+        const int from = tree_slot(l) + node - 1;
+        const int32_t *table = l->rank->table + seq->slot * l->rank->max_blocks;
+        l->move[l->n_moves++] =
+            (glia_kv_move){seq->blocks.table[to / size], to % size, table[from / size], from % size};
+    }
+    glia_scheduler_accept(&l->scheduler, seq);
 }

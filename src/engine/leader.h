@@ -7,6 +7,7 @@
 #ifndef GLIA_ENGINE_LEADER_H
 #define GLIA_ENGINE_LEADER_H
 
+#include "engine/drafts.h"
 #include "engine/rank.h"
 #include "engine/request.h"
 
@@ -16,13 +17,17 @@ typedef struct {
     glia_plan plan;
     glia_blocks blocks;
     glia_scheduler scheduler;
-    glia_draft_fn *draft; /* NULL: no speculation */
-    void *draft_user;
-    glia_run *run;        /* [batch] of the coming step */
-    glia_logits_use *use; /* [rows of logits] */
-    glia_drawn *drawn;    /* [rows that draw] of the last step, a request's side by side */
-    int n_drawn;
+    glia_drafts drafts;
+    glia_run *run; /* [2 * batch + rows that draw] of the coming step */
+    int n_runs;
+    glia_logits_use *use;  /* [rows of logits] */
+    glia_segment *segment; /* [batch] of the last step */
+    int n_segments, n_logits;
+    glia_drawn *drawn;  /* [rows that draw], of each segment as many as it has rows of logits */
+    glia_kv_move *move; /* [glia_limit_moves()] before the next step */
+    int n_moves;
     uint64_t prompt_tokens, cached_tokens; /* of requests whose first rows were planned */
+    glia_err draft_failed;                 /* status 0: it has not */
 } glia_leader;
 
 /* Add what the leader allocates to the plan. */
@@ -33,14 +38,22 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
                              const glia_parallel *p, const glia_engine_limits *limits, glia_err *err);
 void glia_leader_close(glia_leader *l);
 
-/* Write the order of a step of all running sequences. Returns its rows; 0: nothing is left to do. */
+/* Ask the draft, and write the order of a step of all running sequences. Returns its rows; 0: nothing is left
+ * to do. A failure of the draft is in l->draft_failed. */
 int glia_leader_plan_step(glia_leader *l);
 /* Write the order of n rows of tokens from position `at` on, with all their logits, in the sequence of
  * glia_engine_score(), whose blocks are `list`. */
 void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, const int32_t *token, int at, int n);
 
-/* Draw from the logits of the step that was taken. True: some rows must be drawn whole; the order that
- * gathers them is written, and after it glia_leader_draw() is called again. */
+/* Draw from the logits of the step that was taken, in each segment along the drafts that equal the draws.
+ * True: some rows must be drawn whole; the order that gathers them is written, and after it
+ * glia_leader_draw() is called again. Drawn tokens are written behind the tokens of their sequence. */
 bool glia_leader_draw(glia_leader *l);
+/* After the draws: tell the draft, and count. */
+void glia_leader_learn(glia_leader *l);
+/* The segment's drawn token i was delivered, and the row of the draft that equals it is part of the sequence
+ * now.
+ */
+void glia_leader_accept(glia_leader *l, const glia_segment *g, int i);
 
 #endif

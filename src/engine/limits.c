@@ -1,14 +1,24 @@
 /* limits.c - see limits.h. */
 #include "engine/limits.h"
 
+#include <string.h>
+
 enum { SCORE_LOGIT_BYTES = 64 << 20 };
 
 size_t glia_limit_draws(const glia_engine_limits *l) { return (size_t)l->batch * (1 + (size_t)l->drafts); }
 
 size_t glia_limit_rows(const glia_engine_limits *l) { return (size_t)l->chunk + glia_limit_draws(l); }
 
+size_t glia_limit_tree_blocks(const glia_engine_limits *l) {
+    return l->drafts > l->depth ? (size_t)glia_blocks_for(l->drafts, l->block_size) : 0;
+}
+
 size_t glia_limit_blocks(const glia_engine_limits *l) {
-    return (size_t)glia_blocks_for(l->sequence_length, l->block_size);
+    return (size_t)glia_blocks_for(l->sequence_length, l->block_size) + glia_limit_tree_blocks(l);
+}
+
+size_t glia_limit_moves(const glia_engine_limits *l) {
+    return glia_limit_tree_blocks(l) ? (size_t)l->batch * (size_t)l->depth : 0;
 }
 
 int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *l) {
@@ -30,16 +40,39 @@ glia_blocks_shape glia_limit_cache(const glia_model_config *c, const glia_parall
     return s;
 }
 
+glia_draft_limits glia_limit_draft(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_engine_limits *l) {
+    return (glia_draft_limits){
+        .batch = l->batch,
+        .sequence_length = l->sequence_length,
+        .nodes = l->drafts,
+        .depth = l->depth,
+        .chunk = l->chunk,
+        .block_size = l->block_size,
+        .n_blocks = glia_limit_cache(c, p, l).n_blocks,
+        .kv_dtype = l->kv_dtype,
+    };
+}
+
 glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_parallel *p,
                                        const glia_engine_limits *l) {
-    return (glia_decoder_limits){
+    const glia_blocks_shape cache = glia_limit_cache(c, p, l);
+    const int trees = l->batch * (int)glia_limit_tree_blocks(l) * cache.members;
+    const bool residual = l->needs.n_residual_layers > 0;
+    glia_decoder_limits d = {
         .kv_dtype = l->kv_dtype,
         .max_rows = (int)glia_limit_rows(l),
         .max_logits = (int)glia_limit_logits(c, l),
         .block_size = l->block_size,
-        .n_blocks = glia_limit_cache(c, p, l).n_blocks,
+        .n_blocks = cache.n_blocks + trees,
         .sequence_length = l->sequence_length,
+        .tree_slot = trees ? glia_blocks_for(l->sequence_length, l->block_size) * l->block_size : 0,
+        .max_hidden = l->needs.hidden ? (int)glia_limit_rows(l) : 0,
+        .max_residual = residual ? (int)glia_limit_rows(l) : 0,
+        .n_residual_layers = l->needs.n_residual_layers,
         .quantize_rows = l->quantize_rows,
         .rotate = l->rotate,
     };
+    memcpy(d.residual_layer, l->needs.residual_layer, sizeof d.residual_layer);
+    return d;
 }

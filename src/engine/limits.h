@@ -4,6 +4,7 @@
 #ifndef GLIA_ENGINE_LIMITS_H
 #define GLIA_ENGINE_LIMITS_H
 
+#include "draft/draft.h"
 #include "engine/blocks.h"
 #include "format/config.h"
 #include "layer/parallel.h"
@@ -16,6 +17,8 @@ typedef struct {
     int chunk;           /* prompt rows of a step */
     int block_size;      /* positions of a cache block, a multiple of 32 */
     int drafts;          /* draft rows of a sequence in a step; 0: no speculation */
+    int depth;           /* tokens of a path of drafts; less than `drafts`: drafts are trees */
+    glia_draft_needs needs;
     bool prefix_cache;
     bool quantize_rows; /* the weights are w8a8 */
     bool rotate;        /* the weights are rotated */
@@ -23,8 +26,14 @@ typedef struct {
 
 /* Rows of a step. */
 size_t glia_limit_rows(const glia_engine_limits *l);
-/* Cache blocks of a sequence. */
+/* Entries of a sequence's row of the block tables: blocks of its positions, then blocks of its drafted tree.
+ */
 size_t glia_limit_blocks(const glia_engine_limits *l);
+/* Blocks of a sequence's drafted tree: rows that have no slot at their position. They belong to the slot of
+ * the running sequence. */
+size_t glia_limit_tree_blocks(const glia_engine_limits *l);
+/* Keys and values that are copied before a step. */
+size_t glia_limit_moves(const glia_engine_limits *l);
 /* Rows of a step that draw a token: one of each sequence, and one of each draft. */
 size_t glia_limit_draws(const glia_engine_limits *l);
 /* Rows of one step of glia_engine_score(), so that their logits fit a fixed buffer. */
@@ -33,6 +42,8 @@ int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *
 size_t glia_limit_logits(const glia_model_config *c, const glia_engine_limits *l);
 /* The block manager's shape: the blocks of all members where ranks share positions. */
 glia_blocks_shape glia_limit_cache(const glia_model_config *c, const glia_parallel *p,
+                                   const glia_engine_limits *l);
+glia_draft_limits glia_limit_draft(const glia_model_config *c, const glia_parallel *p,
                                    const glia_engine_limits *l);
 glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_parallel *p,
                                        const glia_engine_limits *l);

@@ -5,8 +5,12 @@
 
 #include "base/arena.h"
 
-enum { WORD_KIND, WORD_WORDS, WORD_CHANGES, HEADER };
-enum { CHANGE = 2, USE = sizeof(glia_logits_use) / sizeof(int32_t) };
+enum { WORD_KIND, WORD_WORDS, WORD_MOVES, WORD_CHANGES, HEADER };
+enum {
+    MOVE = sizeof(glia_kv_move) / sizeof(int32_t),
+    CHANGE = 2,
+    USE = sizeof(glia_logits_use) / sizeof(int32_t)
+};
 enum { FIRST_LEAST = 64 };
 
 static size_t whole_lines(size_t words) {
@@ -16,8 +20,8 @@ static size_t whole_lines(size_t words) {
 
 size_t glia_order_words(const glia_model_config *c, const glia_engine_limits *l) {
     const size_t tables = ((size_t)l->batch + 1) * glia_limit_blocks(l);
-    return whole_lines(HEADER + CHANGE * tables + glia_batch_words(glia_limit_rows(l)) +
-                       USE * glia_limit_logits(c, l));
+    return whole_lines(HEADER + MOVE * glia_limit_moves(l) + CHANGE * tables +
+                       glia_batch_words(glia_limit_rows(l)) + USE * glia_limit_logits(c, l));
 }
 
 size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limits *l) {
@@ -32,12 +36,17 @@ size_t glia_order_length(const int32_t *words) { return (size_t)words[WORD_WORDS
 void glia_order_begin(int32_t *words, glia_order_kind kind) {
     words[WORD_KIND] = (int32_t)kind;
     words[WORD_WORDS] = HEADER;
-    words[WORD_CHANGES] = 0;
+    words[WORD_MOVES] = words[WORD_CHANGES] = 0;
 }
 
 static void append(int32_t *words, const void *from, int n) {
     memcpy(words + words[WORD_WORDS], from, (size_t)n * sizeof *words);
     words[WORD_WORDS] += n;
+}
+
+void glia_order_moves(int32_t *words, const glia_kv_move *move, int n) {
+    append(words, move, MOVE * n);
+    words[WORD_MOVES] = n;
 }
 
 void glia_order_table(int32_t *words, const int32_t *known, int first, const int32_t *blocks, int n) {
@@ -58,7 +67,9 @@ void glia_order_row(int32_t *words, int32_t row) { append(words, &row, 1); }
 
 void glia_order_read(glia_order *o, const int32_t *words, int32_t *table, int32_t *memory) {
     const int32_t *w = words + HEADER;
-    *o = (glia_order){.kind = (glia_order_kind)words[WORD_KIND]};
+    *o = (glia_order){
+        .kind = (glia_order_kind)words[WORD_KIND], .move = (const void *)w, .n_moves = words[WORD_MOVES]};
+    w += MOVE * o->n_moves;
     for (int i = 0; i < words[WORD_CHANGES]; i++, w += CHANGE) table[w[0]] = w[1];
     if (o->kind == ORDER_LOGITS) {
         o->row = w;

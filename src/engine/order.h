@@ -1,7 +1,8 @@
 /* order.h - what the leader tells all ranks, as words.
  *
  * An order is one buffer of int32_t: its kind and length, then what the kind
- * needs. A step's order holds the changed entries of the block tables, the batch
+ * needs. A step's order holds keys and values to copy before the step, the changed
+ * entries of the block tables, the batch
  * (layer/batch.h), and the use of each row of logits. Tokens and block tables are
  * in the order, so a follower knows of no request. Pure functions of words. */
 #ifndef GLIA_ENGINE_ORDER_H
@@ -23,9 +24,16 @@ typedef struct {
     float divisor; /* as glia_draw_divisor() */
 } glia_logits_use;
 
+/* The key and value of a position that are copied before a step, as glia_decoder_copy_kv(). */
+typedef struct {
+    int32_t to_block, to_at, from_block, from_at;
+} glia_kv_move;
+
 /* An order as it is read. Pointers point into the words. */
 typedef struct {
     glia_order_kind kind;
+    const glia_kv_move *move; /* of ORDER_STEP [n_moves] */
+    int n_moves;
     glia_batch batch;           /* of ORDER_STEP, all but its block table */
     const glia_logits_use *use; /* of ORDER_STEP [batch.n_logits] */
     const int32_t *row;         /* of ORDER_LOGITS [n]: which rows of logits */
@@ -39,9 +47,10 @@ size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limi
 /* Words of this order so far. */
 size_t glia_order_length(const int32_t *words);
 
-/* To write an order, call glia_order_begin(). For ORDER_STEP then write all tables, the batch and the uses.
- * For ORDER_LOGITS write the rows. */
+/* To write an order, call glia_order_begin(). For ORDER_STEP then write moves, all tables, the batch and the
+ * uses. For ORDER_LOGITS write the rows. */
 void glia_order_begin(int32_t *words, glia_order_kind kind);
+void glia_order_moves(int32_t *words, const glia_kv_move *move, int n);
 /* Write the entries of a sequence's row of the block tables that differ: its blocks [n] against `known`, what
  * the ranks have so far. The row begins at entry `first` of the tables. */
 void glia_order_table(int32_t *words, const int32_t *known, int first, const int32_t *blocks, int n);

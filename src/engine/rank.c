@@ -69,6 +69,18 @@ static void bind_area(glia_rank *r) {
     r->found = (char *)(r->order[1] + glia_order_words(w->config, l));
 }
 
+/* The blocks of drafted trees stand behind the block manager's, on every member. */
+static void fill_trees(glia_rank *r) {
+    const glia_weights *w = r->config.weights;
+    const glia_engine_limits *l = &r->config.limits;
+    const glia_blocks_shape cache = glia_limit_cache(w->config, &w->parallel, l);
+    const int trees = (int)glia_limit_tree_blocks(l);
+    for (int seq = 0; seq < l->batch; seq++)
+        for (int i = 0; i < trees; i++)
+            r->table[(seq + 1) * r->max_blocks - trees + i] =
+                cache.n_blocks + (seq * trees + i) * cache.members;
+}
+
 static void bind(glia_rank *r, const regions *at) {
     const glia_weights *w = r->config.weights;
     r->rows = glia_plan_at(&r->plan, at->rows);
@@ -78,6 +90,7 @@ static void bind(glia_rank *r, const regions *at) {
     r->logits = glia_plan_at(&r->plan, at->logits);
     r->order[0] = r->order[1] = glia_plan_at(&r->plan, at->orders);
     if (r->config.world) bind_area(r);
+    fill_trees(r);
     const int vocab = (int)sampler_vocab(w->config, &w->parallel);
     char *memory = glia_plan_at(&r->plan, at->sampling);
     for (int i = 0; i < r->config.threads; i++)
@@ -184,6 +197,9 @@ static void step(glia_rank *r, glia_order *o) {
     o->batch.max_blocks = r->max_blocks;
     o->batch.block_table = r->table;
     keep_uses(r, o);
+    for (int i = 0; i < o->n_moves; i++)
+        glia_decoder_copy_kv(r->decoder, o->move[i].to_block, o->move[i].to_at, o->move[i].from_block,
+                             o->move[i].from_at);
     glia_decoder_step(r->decoder, &o->batch);
     check_weights(r);
     if (!r->config.world) return;

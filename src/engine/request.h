@@ -12,10 +12,8 @@ typedef struct glia_request glia_request;
 
 /* A token as it was drawn from one row of logits. */
 typedef struct {
-    glia_request *request;
-    int ahead;     /* drafts of this step that precede the token; 0: the first token of the step */
+    int node;      /* of the drafted tree: the token follows it; 0: the first token of the step */
     int32_t token; /* -1: the logits are no numbers */
-    bool whole;    /* the whole row of logits was gathered */
     float logprob, top_logprobs[GLIA_TOP_LOGPROBS_MAX];
     int32_t top_tokens[GLIA_TOP_LOGPROBS_MAX];
 } glia_drawn;
@@ -55,7 +53,7 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *ru
                                 size_t n, const glia_sampling *s, glia_err *err);
 void glia_request_free(glia_request *r);
 
-/* The input of the draw that follows the request's tokens and `ahead` drafts. */
+/* The input of the draw that follows the request's tokens and `ahead` more of seq.tokens. */
 glia_draw glia_request_draw(const glia_request *r, int ahead);
 /* Does this token end the request? */
 bool glia_request_ends(const glia_request *r, int32_t token);

@@ -38,6 +38,15 @@ void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
     glia_blocks_release(s->blocks, &seq->blocks);
 }
 
+/* The last token is never an input, so it needs no slot in the cache. */
+int glia_scheduler_reach(const glia_scheduler *s, const glia_seq *seq) {
+    return least(seq->max_tokens - 1 + s->ahead, s->positions);
+}
+
+void glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions) {
+    glia_blocks_grow(s->blocks, &seq->blocks, positions);
+}
+
 /* Admit the head of the queue, if there is room. */
 static bool admit(glia_scheduler *s) {
     glia_seq *seq = s->first;
@@ -45,13 +54,12 @@ static bool admit(glia_scheduler *s) {
     int slot = 0;
     while (s->taken[slot]) slot++;
     seq->blocks.table = s->table + (size_t)slot * (size_t)s->max_blocks;
-    /* The last token is never an input, so it needs no slot in the cache. */
-    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens, seq->max_tokens - 1))
+    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens, glia_scheduler_reach(s, seq)))
         return false;
     leave_queue(s, seq);
     s->taken[slot] = 1;
     seq->slot = slot;
-    seq->rows = seq->n_drafts = 0;
+    seq->rows = seq->n_drafts = seq->n_away = 0;
     seq->n_computed = seq->n_cached = seq->blocks.n * s->blocks->block_size;
     s->running[s->n_running++] = seq;
     return true;
@@ -63,11 +71,11 @@ int glia_scheduler_plan(glia_scheduler *s) {
         glia_seq *seq = s->running[i];
         const int todo = seq->n_tokens - seq->n_computed;
         assert(todo >= 1 && (!seq->n_drafts || todo == 1));
-        assert(!seq->n_drafts || seq->n_tokens + seq->n_drafts < seq->max_tokens);
+        assert(seq->n_tokens + seq->n_drafts - seq->n_away <= glia_scheduler_reach(s, seq) || todo > 1);
         /* A generating sequence has one token to compute; rows beyond the chunk are kept for it. */
         seq->rows = todo == 1 ? 1 + seq->n_drafts : least(todo, left);
         if (todo > 1) left -= seq->rows;
-        glia_blocks_grow(s->blocks, &seq->blocks, seq->n_computed + seq->rows);
+        glia_blocks_grow(s->blocks, &seq->blocks, seq->n_computed + seq->rows - seq->n_away);
         rows += seq->rows;
     }
     return rows;
@@ -77,7 +85,7 @@ void glia_scheduler_advance(glia_scheduler *s) {
     for (int i = 0; i < s->n_running; i++) {
         glia_seq *seq = s->running[i];
         seq->n_computed += seq->rows - seq->n_drafts;
-        seq->rows = seq->n_drafts = 0;
+        seq->rows = seq->n_drafts = seq->n_away = 0;
         glia_blocks_commit(s->blocks, &seq->blocks, seq->tokens, seq->n_computed);
     }
 }

@@ -16,18 +16,18 @@ typedef struct glia_seq {
     int n_computed; /* tokens whose keys and values are in the cache */
     int n_cached;   /* tokens that were in the cache at admission */
     int rows;       /* rows of the coming step: tokens[n_computed ...] */
-    int n_drafts;   /* drafts tokens[n_tokens ...]; the last n_drafts rows verify them */
-    int slot;       /* index among the running sequences; -1: waiting */
+    int n_drafts;   /* drafts; the last n_drafts rows verify them */
+    int n_away; /* of these rows, those that need no slot after the sequence's tokens: siblings in a tree */
+    int slot;   /* index among the running sequences; -1: waiting */
     glia_block_list blocks;
     struct glia_seq *next; /* in the queue */
 } glia_seq;
 
-/* Write up to `most` tokens that may follow the sequence's tokens to draft [most]. Returns how many. */
-typedef int glia_draft_fn(void *user, const glia_seq *seq, int32_t *draft, int most);
-
 typedef struct {
     glia_blocks *blocks;
     int batch, chunk; /* limits: running sequences, prompt rows of a step */
+    int positions;    /* of a sequence */
+    int ahead;        /* positions that drafts may use after those that a sequence needs */
     int32_t *table;   /* [batch, max_blocks] */
     int max_blocks;   /* blocks of one sequence */
     int n_running;
@@ -43,13 +43,19 @@ void glia_scheduler_add(glia_scheduler *s, glia_seq *seq);
 void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq);
 /* Admit sequences, and set `rows` of every running sequence and allocate blocks for
  * these rows. Returns the sum of all rows, at most batch + chunk + all n_drafts; 0 only
- * if no sequence is left. Before the call n_drafts may be set for a running sequence
- * that has one token to compute: at most max_tokens - 1 - n_tokens. */
+ * if no sequence is left. Before the call n_drafts and n_away may be set for a running sequence
+ * that has one token to compute; n_tokens + n_drafts - n_away is at most glia_scheduler_reach(). */
 int glia_scheduler_plan(glia_scheduler *s);
+/* The positions that a sequence may use. */
+int glia_scheduler_reach(const glia_scheduler *s, const glia_seq *seq);
+/* Allocate the blocks of the first `positions` positions, at most glia_scheduler_reach(), of a running
+ * sequence.
+ */
+void glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions);
 /* The planned rows are computed. Draft rows count as computed only once they are accepted. */
 void glia_scheduler_advance(glia_scheduler *s);
-/* The token that was delivered last (n_tokens was incremented) equals the next draft, so
- * the row of this draft counts as computed. */
+/* The token that was delivered last (n_tokens was incremented) equals a draft whose row was computed, and
+ * whose key and value are at its position, or will be before the next step. */
 void glia_scheduler_accept(glia_scheduler *s, glia_seq *seq);
 
 /* How many of the planned rows draw a token: the row of the last token and the rows of drafts; none while

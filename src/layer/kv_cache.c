@@ -10,7 +10,8 @@ glia_kv_cache glia_kv_cache_shape(const glia_device_ops *ops, glia_dtype dtype, 
                   .head_dim = head_dim,
                   .members = local->members,
                   .member = local->member,
-                  .unit = GLIA_FLASH_UNIT},
+                  .unit = GLIA_FLASH_UNIT,
+                  .tree_slot = INT32_MAX},
         .n_blocks = n_blocks / local->members,
     };
     c.block_bytes = ops->kv_block_bytes(&c.shape);

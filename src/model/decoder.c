@@ -26,7 +26,10 @@ static size_t max_of(size_t a, size_t b) { return a > b ? a : b; }
 
 static glia_kv_cache kv_shape(const glia_model_config *c, const glia_local *local,
                               const glia_decoder_limits *l) {
-    return glia_kv_cache_shape(ops_of(l), l->kv_dtype, l->block_size, local, (int)c->head_dim, l->n_blocks);
+    glia_kv_cache kv =
+        glia_kv_cache_shape(ops_of(l), l->kv_dtype, l->block_size, local, (int)c->head_dim, l->n_blocks);
+    if (l->tree_slot) kv.shape.tree_slot = l->tree_slot;
+    return kv;
 }
 
 /* Rows of a step, with the padding of context parallelism. */
@@ -443,7 +446,6 @@ static void download_wanted(const glia_decoder *d) {
 
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
     const glia_weights *w = d->w;
-    assert(!batch->parent || !d->members); /* a tree's ancestors may be another member's */
     assert(batch->n_rows > 0 && batch->n_rows <= d->limits.max_rows);
     assert(batch->n_logits >= 0 && batch->n_logits <= d->limits.max_logits);
     assert(batch->n_hidden >= 0 && batch->n_hidden <= d->limits.max_hidden);
@@ -483,7 +485,7 @@ void glia_decoder_measure(const glia_decoder *d, glia_ceilings *ceilings) {
 
 void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at) {
     const int members = d->local.members;
-    assert(to_block % members == from_block % members);
+    assert(to_block % members == from_block % members || from_block % members == 0);
     if (to_block % members != d->local.member) return;
     for (int i = 0; i < d->w->config->layers; i++) {
         const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, i);

@@ -27,6 +27,9 @@ typedef struct {
     int block_size;      /* positions of a cache block, a multiple of 32 */
     int n_blocks;        /* blocks of the cache, for all sequences together */
     int sequence_length; /* positions of one sequence */
+    int tree_slot;       /* in flash decoding, slots from this one on are rows of drafted trees, which every
+                          * member stores: each of their blocks counts as many of n_blocks as there are
+                          * members. 0: none */
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
     bool rotate;         /* some matrix is rotated */
     int max_hidden;      /* rows of a batch whose hidden state is wanted, or 0 */
@@ -81,7 +84,8 @@ size_t glia_decoder_kv_bytes(const glia_model_config *c, const glia_parallel *p,
 void glia_decoder_measure(const glia_decoder *d, glia_ceilings *ceilings);
 
 /* Copy key and value of all layers from one position of a block to another: acceptance
- * of a tree, copy on write of a shared block. Not during a step. */
+ * of a tree, copy on write of a shared block. In flash decoding the member that stores to_block copies; both
+ * blocks are its own, or from_block is one of a drafted tree. Not during a step. */
 void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at);
 
 #endif

@@ -1,0 +1,108 @@
+/* drafts.c - see drafts.h. */
+#include "engine/drafts.h"
+
+#include <assert.h>
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+int glia_drafts_chain(const glia_tree *t) {
+    int n = 1;
+    while (n < t->n && t->parent[n] == n - 1) n++;
+    return n;
+}
+
+/* The most tokens of a path that this sequence can use. */
+static int room_of(const glia_drafts *d, const glia_scheduler *s, const glia_seq *seq) {
+    const int own = d->fixed ? glia_scheduler_reach(s, seq) : seq->max_tokens - 1;
+    return least(d->limits.depth, least(own, d->limits.sequence_length) - seq->n_tokens);
+}
+
+static void ask(glia_drafts *d, glia_scheduler *s, glia_seq *seq, int depth, int n) {
+    const glia_request *r = (const glia_request *)seq;
+    glia_tree *tree = &d->tree[seq->slot];
+    glia_scheduler_reserve(s, seq, seq->n_tokens + depth);
+    glia_tree_begin(tree, seq->tokens[seq->n_tokens - 1]);
+    d->seq[n] = (glia_draft_seq){
+        .slot = seq->slot,
+        .id = r->id,
+        .tokens = seq->tokens,
+        .n_tokens = seq->n_tokens,
+        .table = seq->blocks.table,
+        .depth = depth,
+        .nodes = d->limits.drafts,
+        .draw = glia_request_draw(r, 0),
+        .tree = tree,
+    };
+}
+
+static glia_status fail(glia_drafts *d, glia_status status) {
+    d->over |= status != GLIA_OK;
+    return status;
+}
+
+static void take_tree(const glia_drafts *d, glia_seq *seq) {
+    const glia_tree *t = &d->tree[seq->slot];
+    seq->n_drafts = t->n - 1;
+    seq->n_away = t->n - glia_drafts_chain(t);
+    assert(seq->n_drafts <= d->limits.drafts);
+}
+
+glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err) {
+    int n = 0;
+    if (!d->model || d->over) return GLIA_OK;
+    for (int i = 0; i < s->n_running; i++) {
+        glia_seq *seq = s->running[i];
+        const int depth = room_of(d, s, seq);
+        glia_tree_begin(&d->tree[seq->slot], seq->tokens[seq->n_tokens - 1]);
+        if (seq->n_tokens - seq->n_computed == 1 && depth > 0) ask(d, s, seq, depth, n++);
+    }
+    if (!n) return GLIA_OK;
+    const glia_status status = d->model->config.method->propose(&d->draft, d->seq, n, err);
+    for (int i = 0; !status && i < s->n_running; i++)
+        if (s->running[i]->n_tokens - s->running[i]->n_computed == 1) take_tree(d, s->running[i]);
+    return fail(d, status);
+}
+
+/* The numbers of the wanted rows along the path that was drawn. */
+static int path_states(const glia_segment *g, int32_t *state) {
+    int n = 0;
+    for (int i = 0; i < g->n_rows && !g->tree; i++) state[n++] = g->row + i;
+    for (int i = 0; i < g->n_drawn && g->tree; i++) state[n++] = g->row + g->drawn[i].node;
+    return n;
+}
+
+glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n, glia_err *err) {
+    int32_t *state = d->state;
+    if (!d->model || d->over || !d->model->config.method->learn) return GLIA_OK;
+    for (int i = 0; i < n; i++) {
+        const glia_segment *g = &segment[i];
+        const glia_seq *seq = &g->request->seq;
+        const int rows = path_states(g, state);
+        d->seq[i] = (glia_draft_seq){
+            .slot = seq->slot,
+            .id = g->request->id,
+            .tokens = seq->tokens,
+            .n_tokens = seq->n_tokens + g->n_drawn,
+            .table = seq->blocks.table,
+            .from = g->from,
+            .to = g->from + rows,
+            .state = state,
+        };
+        state += rows;
+    }
+    return fail(d, d->model->config.method->learn(&d->draft, d->seq, n, err));
+}
+
+void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n) {
+    bool any = false;
+    for (int i = 0; i < n; i++) {
+        const glia_segment *g = &segment[i];
+        if (!g->tree || g->tree->n == 1) continue;
+        any = true;
+        d->counts.drafts++;
+        d->counts.draft_tokens += (uint64_t)g->tree->n - 1;
+        d->counts.accepted_tokens += (uint64_t)g->n_drawn - 1;
+        for (int k = 0; k + 1 < g->n_drawn && k < GLIA_DRAFT_POSITIONS; k++) d->counts.accepted_at[k]++;
+    }
+    d->round += any;
+}

@@ -1,0 +1,48 @@
+/* drafts.h - speculation as the leader sees it: whom to ask for drafts and for how
+ * many, what the draft learns, and what became of its proposals. */
+#ifndef GLIA_ENGINE_DRAFTS_H
+#define GLIA_ENGINE_DRAFTS_H
+
+#include "draft/draft.h"
+#include "engine/limits.h"
+#include "engine/request.h"
+
+/* The rows of one sequence in a step, and what was drawn from them. */
+typedef struct {
+    glia_request *request;
+    int row, n_rows;       /* of the batch */
+    int from;              /* the position of the first row */
+    const glia_tree *tree; /* the rows are its nodes; NULL: rows without drafts */
+    int logits, n_logits;  /* rows of logits: of each node, or of the last row, or none */
+    int node;              /* whose row is drawn next; -1: nothing is left to draw */
+    bool whole;            /* this row of logits was gathered */
+    glia_drawn *drawn;     /* [n_drawn] along the path of accepted nodes */
+    int n_drawn;
+} glia_segment;
+
+typedef struct {
+    const glia_draft_model *model; /* NULL: no speculation */
+    glia_draft draft;
+    glia_engine_limits limits;
+    glia_tree *tree;     /* [batch] of each slot */
+    glia_draft_seq *seq; /* [batch] */
+    int32_t *state;      /* [rows of a step] */
+    bool fixed;          /* ask for all that the configuration says, whether it pays or not */
+    bool over;           /* the draft failed */
+    glia_draft_counts counts;
+    uint64_t round;
+} glia_drafts;
+
+/* Leave room for drafts in each running sequence that generates, ask the draft, and set n_drafts and n_away.
+ * On an error of the draft no sequence has drafts, now and later. */
+glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err);
+/* Tell the draft what the step computed. segment [n]: of all sequences of the step, drawn. */
+glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n, glia_err *err);
+/* Count the drafts of a step. */
+void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n);
+
+/* The number of leading nodes, the root included, that form a chain: their keys and values are stored at
+ * their positions. The row of a later node i is stored in slot i - 1 of the sequence's tree blocks. */
+int glia_drafts_chain(const glia_tree *t);
+
+#endif
