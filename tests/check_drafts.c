@@ -210,11 +210,13 @@ static void clear(answer *a) {
     *a = (answer){0};
 }
 
-static glia_model *load(int tp) {
+static glia_model *load(int tp, bool flash) {
     glia_model *m;
     glia_err err = {0};
     if (!glia_dir_exists(model_dir)) check_skip("the demo model is not here");
-    const glia_options o = {.threads = 2, .tensor_parallel_size = tp};
+    const glia_options o = {.threads = flash ? 1 : 2,
+                            .tensor_parallel_size = tp,
+                            .flash_decoding = flash ? GLIA_SWITCH_ON : GLIA_SWITCH_DEFAULT};
     if (glia_model_load(&m, model_dir, NULL, &o, &err)) fail_msg("%s", err.msg);
     return m;
 }
@@ -234,11 +236,11 @@ static int reference(const glia_model *m, const glia_engine_options *o) {
 static void test_answers(void **state) {
     (void)state;
     static const int right[] = {100, 70, 0};
-    for (int tp = 1; tp <= 2; tp++) {
-        glia_model *m = load(tp);
+    for (int tp = 1; tp <= 4; tp *= 2) { /* 4 ranks share the positions of 2 KV heads */
+        glia_model *m = load(tp, tp > 2);
         for (int batch = 1; batch <= REQUESTS; batch += 2) {
             const glia_engine_options o = {
-                .batch_size = batch, .sequence_length = 80, .prefill_chunk_size = 6, .block_size = 32};
+                .batch_size = batch, .sequence_length = 180, .prefill_chunk_size = 6, .block_size = 32};
             const int plain = reference(m, &o);
             for (size_t k = 0; k < 2 * sizeof right / sizeof *right; k++) {
                 const oracle drafts = {.right = right[k / 2], .trees = k % 2};
@@ -265,7 +267,7 @@ static void test_answers(void **state) {
 /* Several tokens of a step, of which an event in the middle aborts the request: no later token comes. */
 static void test_abort(void **state) {
     (void)state;
-    glia_model *m = load(1);
+    glia_model *m = load(1, false);
     const glia_engine_options o = {.sequence_length = 80};
     reference(m, &o);
     const oracle drafts = {.right = 100};
@@ -284,7 +286,7 @@ static void test_abort(void **state) {
 /* Accepted drafts are in the prefix cache as other tokens are. */
 static void test_cache(void **state) {
     (void)state;
-    glia_model *m = load(1);
+    glia_model *m = load(1, false);
     const glia_engine_options o = {.sequence_length = 80, .block_size = 32};
     reference(m, &o);
     const oracle drafts = {.right = 80};
