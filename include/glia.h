@@ -220,6 +220,57 @@ GLIA_API glia_status glia_render_chat_bytes(const glia_model *m, const char *con
                                             size_t template_len, const char *now, char **text, size_t *len,
                                             glia_err *err);
 
+/* ---- answers: thinking and tool calls ---------------------------------------- */
+
+/* True if the rendered prompt [len] ends inside an open <think>: the answer begins with thinking. Any thread.
+ */
+GLIA_API bool glia_prompt_opens_thinking(const char *prompt, size_t len);
+
+typedef enum {
+    GLIA_TOOLS_NONE = 0, /* tool calls are content */
+    GLIA_TOOLS_AUTO,
+    GLIA_TOOLS_REQUIRED, /* the content may also be a JSON list of calls without tags */
+    GLIA_TOOLS_NAMED,    /* the content may also be the arguments of the function `name` */
+} glia_tools;
+
+typedef struct {
+    bool opened;         /* glia_prompt_opens_thinking() */
+    bool may_lack_think; /* text before a </think> that no <think> precedes is thinking; the parser then holds
+                          * back all content until it knows */
+    glia_tools tools;
+    const char *name; /* of GLIA_TOOLS_NAMED; copied */
+} glia_parser_options;
+
+typedef enum {
+    GLIA_PART_CONTENT,
+    GLIA_PART_REASONING,
+    GLIA_PART_CALL,      /* a call begins: the text is the whole name of its function */
+    GLIA_PART_ARGUMENTS, /* the arguments of that call: JSON, usually an object, as the model wrote it */
+} glia_part;
+/* `text` [len] is valid during the call. len > 0. */
+typedef void glia_part_fn(void *user, glia_part part, const char *text, size_t len);
+
+/* Splits an answer into thinking, content and tool calls, as Qwen3 and SmolLM3 write them. The parts do not
+ * depend on how the text is cut into pieces. Thinking is <think>...</think>, without the tags and the
+ * newlines around them; a tool call ends it too. A call is <tool_call>{"name": ..., "arguments":
+ * {...}}</tool_call>, also with "parameters", or a list of such objects; the end of the JSON value ends it,
+ * and the last tag may be absent. A call becomes a part when it is complete; one that the end of the answer
+ * cuts is dropped if the length ended the answer. Anything else between the tags is content, as is what
+ * SmolLM3 writes in <code>. docs/SERVING.md has the rules. Each parser is used by one thread at a time;
+ * different parsers by any. */
+typedef struct glia_parser glia_parser;
+/* The caller owns *out. On failure (GLIA_ERR_NOMEM) *out is NULL. */
+GLIA_API glia_status glia_parser_create(glia_parser **out, const glia_parser_options *options,
+                                        glia_part_fn *on_part, void *user, glia_err *err);
+/* Parse the next piece of the answer. Error: GLIA_ERR_NOMEM, after which every call fails alike. */
+GLIA_API glia_status glia_parser_push(glia_parser *p, const char *text, size_t len, glia_err *err);
+/* The answer has ended, `by_length` by max_tokens or the sequence length. */
+GLIA_API glia_status glia_parser_end(glia_parser *p, bool by_length, glia_err *err);
+/* The text that comes next is thinking, as far as the parser knows. */
+GLIA_API bool glia_parser_thinking(const glia_parser *p);
+/* NULL is fine. */
+GLIA_API void glia_parser_free(glia_parser *p);
+
 /* ---- signals -------------------------------------------------------------- */
 
 /* Remove the temporary files and directories that this process has not finished (of glia_compile()). For the

@@ -237,7 +237,7 @@ typedef struct {
 } shown;
 
 static void show(void *user, glia_piece piece, const char *text, size_t len) {
-    static const char *const names[] = {"[text]", "[think]", "[call]"};
+    static const char *const names[] = {"[text]", "[think]"};
     shown *s = user;
     assert_true(len > 0);
     if (s->last != (int)piece) glia_buf_puts(&s->b, names[piece]);
@@ -249,7 +249,7 @@ static char *split(const char *text, bool thinking, size_t a, size_t b) {
     glia_parse p;
     shown s = {.last = -1};
     const size_t n = strlen(text);
-    glia_parse_init(&p, thinking, true);
+    glia_parse_init(&p, thinking);
     glia_parse_push(&p, text, a, show, &s);
     glia_parse_push(&p, text + a, b - a, show, &s);
     glia_parse_push(&p, text + b, n - b, show, &s);
@@ -279,11 +279,6 @@ static void test_stream(void **state) {
         {"<think>a<think>b</think>c", false, "[think]a<think>b[text]c"},
         {"1 < 2 <thin <<think>a</thin></think", false, "[text]1 < 2 <thin <[think]a</thin></think"},
         {"<", false, "[text]<"},
-        {"x\n<tool_call>\n{\"a\": \"<think>\"}\n</tool_call>\ny", false,
-         "[text]x\n[call]<tool_call>\n{\"a\": \"<think>\"}\n</tool_call>[text]\ny"},
-        {"<think>a</think>\n\n<tool_call>{}</tool_call>", false, "[think]a[call]<tool_call>{}</tool_call>"},
-        {"<tool_call>{} never closed", false, "[call]<tool_call>{} never closed"},
-        {"<think>a <tool_call>x</tool_call></think>b", false, "[think]a <tool_call>x</tool_call>[text]b"},
         {"<think>\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\na\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\nb</think>",
          false, "[think]a\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\nb"},
         {"<think>\xc3\xa9</think>\xf0\x9f\x98\x80", false, "[think]\xc3\xa9[text]\xf0\x9f\x98\x80"},
@@ -305,10 +300,10 @@ static void test_holds_little(void **state) {
     (void)state;
     glia_parse p;
     shown s = {.last = -1};
-    glia_parse_init(&p, false, false);
+    glia_parse_init(&p, false);
     glia_parse_push(&p, "a <thi", 6, show, &s);
     assert_string_equal(s.b.data, "[text]a ");
-    glia_parse_push(&p, "s <tool_call>\n", 14, show, &s); /* tools are off */
+    glia_parse_push(&p, "s <tool_call>\n", 14, show, &s);
     assert_string_equal(s.b.data, "[text]a <this <tool_call>\n");
     glia_buf_free(&s.b);
     assert_true(glia_prompt_opens_thinking("assistant\n<think>\n", 18));
@@ -317,57 +312,12 @@ static void test_holds_little(void **state) {
     assert_false(glia_prompt_opens_thinking("", 0));
 }
 
-static void test_tool_calls(void **state) {
-    (void)state;
-    static const struct {
-        const char *text, *content, *calls;
-    } row[] = {
-        {"plain", "plain", "[]"},
-        {"", "", "[]"},
-        {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 0.1, \"y\": [\"}\"]}}\n</tool_call>", "",
-         "[{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 0.1, \\\"y\\\": [\\\"}\\\"]}\"}]"},
-        {"Let me "
-         "see.\n\n<tool_call>{\"name\":\"f\"}</tool_call>\n<tool_call>{\"arguments\":{},\"name\":\"g\"}</"
-         "tool_call>\n"
-         "Done. ",
-         "Let me see.\nDone. ",
-         "[{\"name\": \"f\", \"arguments\": \"{}\"}, {\"name\": \"g\", \"arguments\": \"{}\"}]"},
-        {"<tool_call>{\"name\": \"f\", \"arguments\": {}}", "", "[{\"name\": \"f\", \"arguments\": \"{}\"}]"},
-        {" <tool_call>not json</tool_call> ", " <tool_call>not json</tool_call> ", "[]"},
-        {"<tool_call>{\"name\": 1, \"arguments\": {}}</tool_call>",
-         "<tool_call>{\"name\": 1, \"arguments\": {}}</tool_call>", "[]"},
-        {"<tool_call>{\"name\": \"f\", \"arguments\": \"x\"}</tool_call>",
-         "<tool_call>{\"name\": \"f\", \"arguments\": \"x\"}</tool_call>", "[]"},
-        {"<tool_call>{\"name\": \"f\", \"arguments\": {}, \"arguments\": {}}</tool_call>",
-         "<tool_call>{\"name\": \"f\", \"arguments\": {}, \"arguments\": {}}</tool_call>", "[]"},
-        {"<tool_call>[]</tool_call>", "<tool_call>[]</tool_call>", "[]"},
-        {"<tool_call>bad<tool_call>{\"name\": \"f\"}</tool_call>", "<tool_call>bad",
-         "[{\"name\": \"f\", \"arguments\": \"{}\"}]"},
-        {"<tool_call>{\"name\": \"f\", \"n\": -1.5e3, \"t\": true, \"s\": \"\\\"\", \"arguments\" : "
-         "{\"a\":\"\xc3\xa9\"} }</tool_call>",
-         "", "[{\"name\": \"f\", \"arguments\": \"{\\\"a\\\":\\\"\xc3\xa9\\\"}\"}]"},
-    };
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        char *content;
-        json_t *calls;
-        assert_int_equal(glia_parse_tool_calls(row[i].text, strlen(row[i].text), &content, &calls, NULL),
-                         GLIA_OK);
-        char *got = json_dumps(calls, 0);
-        CHECK(strcmp(content, row[i].content) == 0, "%s: content \"%s\"", row[i].text, content);
-        CHECK(strcmp(got, row[i].calls) == 0, "%s: calls %s", row[i].text, got);
-        free(got);
-        free(content);
-        json_decref(calls);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_which_template), cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_context),        cmocka_unit_test(test_forms),
         cmocka_unit_test(test_errors),         cmocka_unit_test(test_published),
         cmocka_unit_test(test_stream),         cmocka_unit_test(test_holds_little),
-        cmocka_unit_test(test_tool_calls),
     };
     return check_run_group("chat", tests);
 }

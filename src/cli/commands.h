@@ -14,5 +14,6 @@ int cli_inspect(const cli_args *args);
 int cli_bench(const cli_args *args);
 int cli_compile(const cli_args *args);
 int cli_serve(const cli_args *args);
+int cli_parse_answers(const cli_args *args);
 
 #endif

@@ -157,6 +157,8 @@ const cli_command cli_commands[] = {
     {"template", "MODEL", "One conversation per line in, as a JSON object; one rendered prompt per line out, as a JSON string.",
         "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"add_generation_prompt\": true}' |\n"
         "      glia template models/qwen3-demo\n", C_TEMPLATE, cli_template},
+    {"parse", "MODEL", "One answer of the model per line in, as a JSON object; its thinking, content and tool calls per line out.",
+        "  echo '{\"output\": \"<tool_call>\\n{\\\"name\\\": \\\"f\\\"}\\n</tool_call>\"}' | glia parse models/qwen3-demo\n", C_PARSE, cli_parse_answers},
     {"inspect", "MODEL", "Architecture, tensors, memory plan and the kernel of each operation of a model.",
         "  glia inspect models/qwen3-demo --batch-size 8 --sequence-length 4096\n", C_INSPECT, cli_inspect},
     {"compile", "MODEL -o DIR", "Pack the weights as the flags say and write them as an artifact: DIR as MODEL then loads at once.",

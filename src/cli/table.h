@@ -15,6 +15,7 @@ enum {
     C_BENCH = 1 << 7,
     C_COMPILE = 1 << 8,
     C_SERVE = 1 << 9,
+    C_PARSE = 1 << 10,
 };
 
 typedef enum {

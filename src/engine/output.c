@@ -11,7 +11,7 @@ size_t glia_output_room(const glia_tokenizer *t, const char *const *stop, size_t
 
 void glia_output_begin(glia_output *o, const glia_tokenizer *t, bool thinking) {
     glia_detok_init(&o->detok, t, true);
-    glia_parse_init(&o->parse, thinking, false);
+    glia_parse_init(&o->parse, thinking);
     o->held = 0;
     o->stopped_by = NULL;
 }

@@ -1,4 +1,4 @@
-/* parse.h - splits generated text, as it streams, into thinking, content and tool calls.
+/* parse.h - splits generated text, as it streams, into thinking and content. answer.c parses tool calls too.
  *
  * The text may arrive in chunks of any size. The parser allocates nothing. It
  * holds back only bytes that may begin a tag, and newlines that may belong to one.
@@ -11,16 +11,14 @@
 #ifndef GLIA_TEXT_PARSE_H
 #define GLIA_TEXT_PARSE_H
 
-#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/err.h"
+#include <glia.h>
 
 typedef enum {
     GLIA_PIECE_CONTENT = 0,
     GLIA_PIECE_THINKING,
-    GLIA_PIECE_TOOL_CALL, /* <tool_call>...</tool_call>, tags included */
 } glia_piece;
 
 /* `len` > 0 bytes of `text`, valid during the call. */
@@ -30,7 +28,6 @@ enum { GLIA_PARSE_HELD = 16 };
 
 typedef struct {
     glia_piece state;
-    bool tools;                 /* tool calls are GLIA_PIECE_TOOL_CALL; else they are content */
     bool start;                 /* only newlines have arrived so far */
     bool trim;                  /* drop the next newlines: they belong to a tag */
     size_t newlines;            /* newlines held back: a tag may follow */
@@ -38,26 +35,12 @@ typedef struct {
     char hold[GLIA_PARSE_HELD]; /* bytes held back: the beginning of a tag */
 } glia_parse;
 
-/* True if the rendered prompt ends inside an open <think> (Qwen3-Thinking-2507). */
-bool glia_prompt_opens_thinking(const char *prompt, size_t len);
-
-/* `thinking`: the text begins inside of thinking. `tools`: emit tool calls as such. */
-void glia_parse_init(glia_parse *p, bool thinking, bool tools);
+/* `thinking`: the text begins inside of thinking. */
+void glia_parse_init(glia_parse *p, bool thinking);
 /* Parse the next chunk, which may end inside a character or a tag. A piece is cut
  * inside a character only if the chunk was. */
 void glia_parse_push(glia_parse *p, const char *text, size_t len, glia_piece_fn *emit, void *user);
 /* The text has ended: emit what was held back. */
 void glia_parse_end(glia_parse *p, glia_piece_fn *emit, void *user);
-
-/* Extract the tool calls from the content of a complete answer, without thinking.
- *
- * A call is <tool_call>{"name": ..., "arguments": {...}}</tool_call>. The last call
- * may lack its closing tag. Anything else between the tags stays in the content.
- * *content gets the text without the calls and without the white space around
- * them; the caller owns it (free()). *calls gets a new JSON array of {"name":
- * string, "arguments": string}; "arguments" is the JSON text of an object exactly
- * as the model wrote it, "{}" if the call has none. Error: GLIA_ERR_NOMEM. */
-glia_status glia_parse_tool_calls(const char *text, size_t len, char **content, json_t **calls,
-                                  glia_err *err);
 
 #endif

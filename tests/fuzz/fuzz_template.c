@@ -29,7 +29,7 @@ static void add_piece(void *user, glia_piece piece, const char *text, size_t len
 static void fuzz_parse(const unsigned char *data, size_t size) {
     glia_parse p;
     size_t total = 0;
-    glia_parse_init(&p, size & 1, size & 2);
+    glia_parse_init(&p, size & 1);
     for (size_t at = 0, step; at < size; at += step) {
         step = 1 + data[at] % 7;
         if (step > size - at) step = size - at;
@@ -37,12 +37,6 @@ static void fuzz_parse(const unsigned char *data, size_t size) {
     }
     glia_parse_end(&p, add_piece, &total);
     if (total > size) abort();
-    char *content;
-    json_t *calls;
-    if (glia_parse_tool_calls((const char *)data, size, &content, &calls, NULL) == GLIA_OK) {
-        free(content);
-        json_decref(calls);
-    }
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
