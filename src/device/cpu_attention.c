@@ -206,6 +206,9 @@ static bool in_tree(const glia_rows *rows, int r) {
     return (rows->parent && rows->parent[r] >= 0) || rows->slot[r] != rows->position[r];
 }
 
+/* The last position that row r sees. */
+static int last_seen(const glia_rows *rows, int r) { return rows->last ? rows->last[r] : rows->position[r]; }
+
 /* The first key that a query at `position` sees. */
 static int first_seen(const context *c, int position) {
     return c->h->window && position >= c->h->window ? position - c->h->window + 1 : 0;
@@ -225,7 +228,7 @@ static row_group next_group(const context *c, int first, int most) {
             g.n++;
     }
     g.from = held(c->kv, first_seen(c, p));
-    g.last = held(c->kv, rows->position[first + g.n - 1] + 1) - 1;
+    g.last = held(c->kv, last_seen(rows, first + g.n - 1) + 1) - 1;
     g.start_cost = (int64_t)g.n * (int64_t)c->group * c->d->k.blocking.query_cost;
     g.key_cost = (int64_t)g.n * (int64_t)c->group + c->d->k.blocking.key_cost;
     return g;
@@ -343,9 +346,9 @@ static void attend_span(const context *c, const row_group *g, int head, int span
     int16_t lo[GLIA_QUERIES_MAX], hi[GLIA_QUERIES_MAX];
     const size_t n = (size_t)g->n * c->group;
     for (size_t i = 0; i < n; i++) {
-        const int p = c->rows->position[g->first + (int)(i / c->group)];
-        lo[i] = clamp_key(held(c->kv, first_seen(c, p)), span);
-        hi[i] = clamp_key(held(c->kv, p + 1), span);
+        const int r = g->first + (int)(i / c->group);
+        lo[i] = clamp_key(held(c->kv, first_seen(c, c->rows->position[r])), span);
+        hi[i] = clamp_key(held(c->kv, last_seen(c->rows, r) + 1), span);
     }
     head += c->h->first_kv;
     find_tiles(c, g, head, span, tile);

@@ -74,7 +74,7 @@ static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const 
     const float *x = row_at(d, &in->x, in->row ? (size_t)in->row[i] : i);
     char *y = to->x + i * to->row;
     float *floats = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
-    glia_dtype dtype = d->narrow && !in->norm ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
+    glia_dtype dtype = d->narrow && in->x.form == GLIA_INPUT ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     size_t step = dtype == GLIA_DTYPE_BF16 ? glia_layout_of(d, &in->x).step * sizeof *x : 64;
     if (in->norm) {
         d->k.rmsnorm(floats, x, in->norm, w->k, in->eps);
@@ -130,7 +130,7 @@ static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_lin
                             const glia_matrix *w) {
     const size_t m = (size_t)in->m;
     const size_t first = (size_t)(m > GLIA_FEW_ROWS ? d->base.threads : thread) * GLIA_FEW_ROWS;
-    if (!in->norm && !glia_converts_rows(w)) {
+    if (!in->norm && !glia_converts_rows(w) && (in->x.form == GLIA_INPUT || !d->narrow)) {
         const glia_layout l = glia_layout_of(d, &in->x);
         return (glia_operand){
             .x = (char *)in->x.at, .row = l.ld * sizeof(float), .step = l.step * sizeof(float)};

@@ -65,7 +65,7 @@ static inline bool glia_converts_rows(const glia_matrix *w) { return w->quantize
 
 /* Rows that enter a linear layer. */
 typedef struct {
-    glia_activation x;  /* GLIA_PLAIN with a norm, else GLIA_INPUT */
+    glia_activation x;  /* GLIA_PLAIN or, without a norm, GLIA_INPUT */
     int m;              /* rows that enter; with `row` they may be fewer than x.m */
     const int32_t *row; /* [m] with a norm: row i is x[row[i]]; NULL: x[i]. Host memory */
     const float *norm;  /* [k] weights of an RMSNorm that is applied to the rows first, or NULL */
@@ -105,8 +105,12 @@ typedef struct {
 /* Rows of a step, as in layer/batch.h. Host memory. */
 typedef struct {
     int n;
-    const int32_t *seq, *position, *slot, *parent; /* parent may be NULL */
-    const int32_t *block_table;                    /* [n_seqs, max_blocks] */
+    const int32_t *seq, *position, *slot; /* [n] */
+    /* [n] or NULL. The arrays may go on behind row n with rows of earlier steps, so that `parent` can name
+     * them: their keys and values are in the cache. */
+    const int32_t *parent;
+    const int32_t *last; /* [n] the last position that the row sees; NULL: its own. Not for rows of a tree */
+    const int32_t *block_table; /* [n_seqs, max_blocks] */
     int max_blocks;
 } glia_rows;
 
