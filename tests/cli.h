@@ -118,7 +118,7 @@ __attribute__((format(printf, 2, 3))) static inline outcome glia(const char *inp
 /* Read from `fd` into `seen` until `needle` arrives; false after a minute. */
 static inline bool wait_for(int fd, char *seen, size_t cap, const char *needle) {
     size_t n = strlen(seen);
-    const double until = check_seconds() + 60;
+    const double until = check_seconds() + 600;
     while (!strstr(seen, needle) && check_seconds() < until && n + 1 < cap) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         if (poll(&p, 1, 200) <= 0) continue;

@@ -54,7 +54,7 @@ static inline int serve_end(served *s) {
 static inline int http_connect(int port) {
     const struct sockaddr_in at = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const struct timeval patience = {.tv_sec = 30};
+    const struct timeval patience = {.tv_sec = 600};
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -170,9 +170,9 @@ static inline int http_load(int port) {
     return n;
 }
 
-/* Wait until so many sequences wait or run; false after 20 s. */
+/* Wait until so many sequences wait or run; false after 600 s: the machine may be loaded. */
 static inline bool http_wait_load(int port, int n) {
-    const double until = check_seconds() + 20;
+    const double until = check_seconds() + 600;
     while (http_load(port) != n) {
         if (check_seconds() > until) return false;
         usleep(5000);

@@ -14,6 +14,8 @@ static const char media_json[] = "application/json";
 static void free_choice(server_choice *c) {
     server_text_free(&c->content);
     server_text_free(&c->reasoning);
+    server_text_free(&c->calls);
+    glia_parser_free(c->parser);
     server_text_free(&c->stop_reason);
     for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_free(&c->logprobs[i]);
 }
@@ -57,12 +59,22 @@ static int tokens_of(const server_answer *a) {
     return n;
 }
 
+static int reasoning_tokens_of(const server_answer *a) {
+    int n = 0;
+    for (int i = 0; i < a->n_choices; i++) n += a->choices[i].reasoning_tokens;
+    return n;
+}
+
 static void add_usage(server_text *out, const server_answer *a) {
     const size_t completion = (size_t)tokens_of(a);
     server_printf(out,
                   "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu,\"completion_tokens\":%zu,"
-                  "\"prompt_tokens_details\":{\"cached_tokens\":%zu}}",
+                  "\"prompt_tokens_details\":{\"cached_tokens\":%zu}",
                   a->prompt_tokens, a->prompt_tokens + completion, completion, a->cached_tokens);
+    if (a->wire == &server_wire_chat)
+        server_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
+                      reasoning_tokens_of(a));
+    server_puts(out, "}");
 }
 
 /* Send a->out as it is. */
@@ -118,7 +130,7 @@ static void reply_whole(server_answer *a) {
         if (i) server_puts(out, ",");
         a->wire->whole(out, &a->choices[i]);
         for (int k = 0; k < SERVER_LOGPROB_LISTS; k++) out->oom |= a->choices[i].logprobs[k].oom;
-        out->oom |= a->choices[i].content.oom || a->choices[i].reasoning.oom;
+        out->oom |= a->choices[i].content.oom || a->choices[i].reasoning.oom || a->choices[i].calls.oom;
     }
     server_puts(out, "],");
     add_usage(out, a);
@@ -168,14 +180,17 @@ static void begin_choice(server_choice *c) {
 
 static void add_text(server_choice *c, const glia_event *e) {
     server_answer *a = c->of;
-    const bool hidden = e->thinking && !a->include_reasoning;
-    const bool logprob = e->token >= 0 && a->logprobs && !hidden;
+    const bool logprob = e->token >= 0 && a->logprobs && !server_parts_hidden(c);
     if (logprob) a->wire->add_logprob(c, e);
-    if (hidden || (!e->text_len && !logprob)) return;
-    if (!a->stream) return server_add(e->thinking ? &c->reasoning : &c->content, e->text, e->text_len);
+    server_parts_add(c, e);
+    if (!a->stream || !(logprob || c->content.len || c->reasoning.len || c->calls.len)) return;
     begin_event(a);
-    a->wire->piece(&a->out, c, e);
+    a->out.oom |= c->content.oom || c->reasoning.oom || c->calls.oom;
+    a->wire->piece(&a->out, c);
     end_event(a);
+    server_text_clear(&c->content);
+    server_text_clear(&c->reasoning);
+    server_text_clear(&c->calls);
     for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_clear(&c->logprobs[i]);
 }
 
@@ -396,6 +411,8 @@ static void add_choices(server_answer *a, server_problem *problem) {
     for (int i = 0; i < a->n_choices; i++) {
         a->choices[i] = (server_choice){.of = a, .index = i, .last = -1};
         if (a->echo) a->choices[i].characters = a->prompts[i / a->n].len;
+        if (!server_parts_begin(&a->choices[i]))
+            server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
     }
 }
 
@@ -424,6 +441,7 @@ static void prepare(server_answer *a, const server_params *p, unsigned kind, ser
         a->prompts = calloc(1, sizeof *a->prompts);
         if (!a->prompts) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
         a->n_prompts = 1;
+        server_tools_read(&a->tools, p, problem);
         server_chat_prompt(&a->prompts[0], a->app, p, problem);
     }
 }

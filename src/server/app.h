@@ -31,7 +31,8 @@ typedef struct {
     int signals;            /* how many came; after the first one requests are refused */
     double now;             /* seconds, when the network thread was woken */
     server_metrics metrics;
-    bool cut; /* requests that run are aborted by the shutdown */
+    bool cut;            /* requests that run are aborted by the shutdown */
+    bool text_arguments; /* the chat template takes the arguments of a tool call as text */
 } server_app;
 
 /* ---- prompts ------------------------------------------------------------------ */
@@ -41,11 +42,15 @@ typedef struct {
     size_t n;
     char *text; /* [len] for echo, from the library; NULL: not known */
     size_t len;
+    bool opens_thinking; /* the answer begins with thinking */
 } server_prompt;
 
 /* Tokenize. Problems go to *problem. The caller frees prompt->ids. */
 void server_tokenize(server_prompt *prompt, const server_app *app, const char *text, size_t len, bool special,
                      server_problem *problem);
+/* Whether the template renders the arguments of an earlier tool call that are text as they are. Then history
+ * has the bytes that the model wrote, and the prefix cache has them. */
+bool server_takes_text_arguments(const server_app *app);
 /* Render and tokenize the conversation of a chat or of /tokenize. Problems go to *problem. The caller frees
  * prompt->ids. */
 void server_chat_prompt(server_prompt *prompt, const server_app *app, const server_params *params,
@@ -65,10 +70,13 @@ typedef struct {
     bool begun;  /* the first event has come */
     bool ended;
     int tokens;
-    double first, told; /* seconds: when its first and its last token came */
-    int32_t last;       /* the token before; -1: none */
-    size_t characters;  /* of the tokens so far, for text_offset */
-    server_text content, reasoning;
+    double first, told;             /* seconds: when its first and its last token came */
+    int32_t last;                   /* the token before; -1: none */
+    size_t characters;              /* of the tokens so far, for text_offset */
+    glia_parser *parser;            /* NULL: all text is content */
+    server_text content, reasoning; /* of a stream: since the last piece */
+    server_text calls;              /* elements of "tool_calls" */
+    int n_calls, reasoning_tokens;
     server_text logprobs[SERVER_LOGPROB_LISTS]; /* elements of JSON arrays, as the wire format says */
     glia_finish finish;
     server_text stop_reason; /* a string that stopped it; empty: none */
@@ -81,8 +89,8 @@ typedef struct {
     void (*add_logprob)(server_choice *c, const glia_event *e);
     /* Append the choice as the first thing of its stream; NULL: a stream has no such thing. */
     void (*first)(server_text *out, const server_choice *c);
-    /* Append the choice with the text of an event and c->logprobs. */
-    void (*piece)(server_text *out, const server_choice *c, const glia_event *e);
+    /* Append the choice with the parts and log-probabilities since the last piece. */
+    void (*piece)(server_text *out, const server_choice *c);
     /* Append the choice that ends a stream, with c->finish. */
     void (*last)(server_text *out, const server_choice *c);
     /* Append the whole choice. */
@@ -91,6 +99,12 @@ typedef struct {
 
 extern const server_wire server_wire_chat, server_wire_completion;
 
+/* The tools of a request. */
+typedef struct {
+    glia_tools choice;
+    const char *name; /* of GLIA_TOOLS_NAMED; the body's */
+} server_tools;
+
 struct server_answer {
     server_app *app;
     server_exchange *x; /* NULL: nobody waits for the answer any more */
@@ -98,6 +112,7 @@ struct server_answer {
     server_answer *next, **before;
     bool stream, include_usage, running_usage, include_reasoning, logprobs, echo;
     int top; /* logprobs of the most likely tokens */
+    server_tools tools;
     server_text head, out;
     server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
     int n_prompts, n;
@@ -116,6 +131,17 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
 void server_answer_event(server_choice *c, const glia_event *e);
 /* Abort all answers. */
 void server_answer_abort_all(server_app *app);
+
+/* ---- parts -------------------------------------------------------------------------- */
+
+/* Check "tools" and "tool_choice". */
+void server_tools_read(server_tools *out, const server_params *params, server_problem *problem);
+/* Begin to parse an answer. Returns false if memory ran out. */
+bool server_parts_begin(server_choice *c);
+/* Add an event's text to the content, reasoning and calls. */
+void server_parts_add(server_choice *c, const glia_event *e);
+/* The client does not want what comes next: reasoning. */
+bool server_parts_hidden(const server_choice *c);
 
 /* ---- sampling ----------------------------------------------------------------- */
 

@@ -44,10 +44,11 @@ static void read_content(json_t *message, const char *role, size_t i, server_pro
     }
 }
 
-/* Templates expect the arguments of earlier calls as an object; clients send its text. */
-static void read_calls(json_t *message) {
+/* Clients send the arguments of earlier calls as text, which is what the model wrote. Many templates expect
+ * an object. */
+static void read_calls(json_t *message, bool text_arguments) {
     json_t *calls = json_object_get(message, "tool_calls");
-    for (size_t i = 0; i < json_array_size(calls); i++) {
+    for (size_t i = 0; i < json_array_size(calls) && !text_arguments; i++) {
         json_t *function = json_object_get(json_array_get(calls, i), "function");
         const json_t *text = json_object_get(function, "arguments");
         json_t *object = json_is_string(text) ? json_loadb(json_string_value(text), json_string_length(text),
@@ -58,6 +59,21 @@ static void read_calls(json_t *message) {
         else
             json_decref(object);
     }
+    if (calls && json_array_size(calls) == 0) json_object_del(message, "tool_calls");
+}
+
+bool server_takes_text_arguments(const server_app *app) {
+    static const char conversation[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"\","
+        "\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+        "\"{\\\"a\\\":1}\"}}]}]}";
+    char *text = NULL;
+    size_t len;
+    glia_render_chat_bytes(app->model, conversation, strlen(conversation), app->options->chat_template,
+                           app->options->chat_template_len, NULL, &text, &len, NULL);
+    const bool takes = text && strstr(text, "{\"a\":1}");
+    glia_free(text);
+    return takes;
 }
 
 /* Templates know reasoning by either name. */
@@ -69,7 +85,7 @@ static void read_reasoning(json_t *message) {
 }
 
 /* A copy of the messages as templates read them. */
-static json_t *read_messages(const json_t *list, server_problem *problem) {
+static json_t *read_messages(const json_t *list, const server_app *app, server_problem *problem) {
     json_t *messages = json_deep_copy(list);
     for (size_t i = 0; i < json_array_size(messages); i++) {
         char field[60];
@@ -89,7 +105,7 @@ static json_t *read_messages(const json_t *list, server_problem *problem) {
         }
         if (strcmp(role, "developer") == 0) json_object_set_new(message, "role", json_string("system"));
         read_content(message, json_string_value(json_object_get(message, "role")), i, problem);
-        read_calls(message);
+        read_calls(message, app->text_arguments);
         read_reasoning(message);
     }
     if (json_array_size(list) == 0) server_bad_value(problem, "messages", "messages must not be empty");
@@ -111,21 +127,6 @@ static void read_effort(json_t *conversation, const json_t *effort, server_probl
                     "Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'");
 }
 
-/* Tools are rendered; calls in the answer are not parsed yet, so only tool_choice "none" is right. */
-static void check_tools(const server_params *p, server_problem *problem) {
-    const json_t *tools = p->at[P_TOOLS], *choice = p->at[P_TOOL_CHOICE];
-    const char *word = json_string_value(choice);
-    if (tools && json_array_size(tools) == 0)
-        server_bad_value(problem, "tools", "tools must not be an empty list. (parameter=tools)");
-    else if (!tools && choice && !(word && strcmp(word, "none") == 0))
-        server_bad_value(problem, "tool_choice",
-                         "when using `tool_choice`, `tools` must be set. (parameter=tool_choice)");
-    else if (tools && p->at[P_MESSAGES] && !(word && strcmp(word, "none") == 0))
-        server_bad_value(problem, "tools",
-                         "tools are not supported by this server, except with tool_choice \"none\" "
-                         "(parameter=tools)");
-}
-
 static void check_format(const json_t *format, server_problem *problem) {
     const char *type = json_string_value(json_object_get(format, "type"));
     if (!format || (type && strcmp(type, "text") == 0)) return;
@@ -140,17 +141,16 @@ static void check_format(const json_t *format, server_problem *problem) {
 }
 
 /* The object that glia_render_chat() takes. */
-static json_t *conversation_of(const server_params *p, server_problem *problem) {
+static json_t *conversation_of(const server_app *app, const server_params *p, server_problem *problem) {
     json_t *root =
         p->at[P_TEMPLATE_KWARGS] ? json_copy((json_t *)(uintptr_t)p->at[P_TEMPLATE_KWARGS]) : json_object();
-    json_object_set_new(root, "messages", read_messages(p->at[P_MESSAGES], problem));
+    json_object_set_new(root, "messages", read_messages(p->at[P_MESSAGES], app, problem));
     const bool begins = !p->at[P_ADD_GENERATION_PROMPT] || p->integer[P_ADD_GENERATION_PROMPT];
     json_object_set_new(root, "add_generation_prompt", json_boolean(begins));
     if (p->at[P_TOOLS]) json_object_set(root, "tools", (json_t *)(uintptr_t)p->at[P_TOOLS]);
     if (p->at[P_DOCUMENTS]) json_object_set(root, "documents", (json_t *)(uintptr_t)p->at[P_DOCUMENTS]);
     read_effort(root, p->at[P_REASONING_EFFORT], problem);
     check_format(p->at[P_RESPONSE_FORMAT], problem);
-    check_tools(p, problem);
     if (p->integer[P_CONTINUE_FINAL_MESSAGE] && p->integer[P_ADD_GENERATION_PROMPT])
         server_bad_value(problem, NULL,
                          "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
@@ -186,7 +186,7 @@ void server_chat_prompt(server_prompt *prompt, const server_app *app, const serv
     glia_err err = {0};
     char *text = NULL;
     size_t len = 0;
-    json_t *root = conversation_of(p, problem);
+    json_t *root = conversation_of(app, p, problem);
     char *conversation = problem->status ? NULL : json_dumps(root, JSON_COMPACT);
     json_decref(root);
     if (problem->status) return;
@@ -201,5 +201,6 @@ void server_chat_prompt(server_prompt *prompt, const server_app *app, const serv
         server_library_problem(problem, &err);
     else
         server_tokenize(prompt, app, text, len, special, problem);
+    prompt->opens_thinking = text && glia_prompt_opens_thinking(text, len);
     glia_free(text);
 }

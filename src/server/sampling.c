@@ -166,7 +166,7 @@ static void read_bias(server_sampling *out, const server_app *app, const json_t 
 void server_sampling_read(server_sampling *out, const server_app *app, const server_params *p, unsigned kind,
                           server_problem *problem) {
     *out = (server_sampling){.s = app->defaults};
-    out->s.raw_text = kind == FOR_COMPLETION;
+    out->s.raw_text = true; /* the network thread parses */
     read_stop(out, p->at[P_STOP], problem);
     read_stop_ids(out, app, p->at[P_STOP_TOKEN_IDS], problem);
     read_bias(out, app, p->at[P_LOGIT_BIAS], problem);

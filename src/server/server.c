@@ -163,6 +163,7 @@ glia_status server_run(const glia_model *m, const glia_engine_options *engine, c
     atomic_init(&app.dead, false);
     glia_model_get_info(m, &app.info);
     glia_sampling_defaults_served(m, &app.defaults);
+    app.text_arguments = server_takes_text_arguments(&app);
     sched_getaffinity(0, sizeof cores, &cores);
     glia_status status = GLIA_OK;
     if (!app.info.has_tokenizer)

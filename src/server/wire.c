@@ -6,10 +6,15 @@
 
 static bool has_logprobs(const server_choice *c) { return c->of->logprobs; }
 
-/* "stop" or "length"; the end of a piece is null. */
+/* The end by length counts, even if there were calls. A call that the request named ends with "stop". */
+static const char *finish_of(const server_choice *c) {
+    if (c->finish == GLIA_FINISH_LENGTH) return "length";
+    return c->n_calls && c->of->tools.choice != GLIA_TOOLS_NAMED ? "tool_calls" : "stop";
+}
+
 static void add_finish(server_text *out, const server_choice *c) {
     server_puts(out, ",\"finish_reason\":");
-    server_json_puts(out, c->finish == GLIA_FINISH_LENGTH ? "length" : "stop");
+    server_json_puts(out, finish_of(c));
     server_puts(out, ",\"stop_reason\":");
     bool by_token = false;
     for (size_t i = 0; i < c->of->n_stop_ids; i++) by_token |= c->of->stop_ids[i] == c->last;
@@ -91,17 +96,29 @@ static void chat_first(server_text *out, const server_choice *c) {
                   c->index);
 }
 
-static void chat_piece(server_text *out, const server_choice *c, const glia_event *e) {
+/* Append "reasoning" under both names. */
+static void add_reasoning(server_text *out, const server_text *reasoning) {
+    server_puts(out, "\"reasoning\":");
+    add_string(out, reasoning);
+    server_puts(out, ",\"reasoning_content\":");
+    add_string(out, reasoning);
+}
+
+static void add_calls(server_text *out, const server_choice *c) {
+    server_puts(out, ",\"tool_calls\":[");
+    server_add(out, c->calls.data, c->calls.len);
+    server_puts(out, "]");
+}
+
+static void chat_piece(server_text *out, const server_choice *c) {
     server_printf(out, "{\"index\":%d,\"delta\":{", c->index);
-    if (e->text_len && e->thinking) {
-        server_puts(out, "\"reasoning\":");
-        server_json(out, e->text, e->text_len);
-        server_puts(out, ",\"reasoning_content\":");
-        server_json(out, e->text, e->text_len);
-    } else {
-        server_puts(out, "\"content\":");
-        server_json(out, e->text, e->text_len);
+    if (c->reasoning.len) add_reasoning(out, &c->reasoning);
+    if (c->content.len || !(c->reasoning.len || c->calls.len)) {
+        server_puts(out, c->reasoning.len ? ",\"content\":" : "\"content\":");
+        add_string(out, &c->content);
     }
+    if (c->calls.len && !c->reasoning.len && !c->content.len) server_puts(out, "\"content\":null");
+    if (c->calls.len) add_calls(out, c);
     server_puts(out, "}");
     chat_logprobs(out, c);
     server_puts(out, ",\"finish_reason\":null}");
@@ -113,20 +130,20 @@ static void chat_last(server_text *out, const server_choice *c) {
     server_puts(out, "}");
 }
 
+/* Content is null if all of the answer is reasoning or calls; with a forced call it is "". */
 static void chat_whole(server_text *out, const server_choice *c) {
     server_printf(out, "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":", c->index);
-    if (c->content.len || !c->reasoning.len)
+    const bool other = c->reasoning.len || (c->n_calls && c->of->tools.choice == GLIA_TOOLS_AUTO);
+    if (c->content.len || !other)
         add_string(out, &c->content);
     else
-        server_puts(out, "null"); /* all of it is reasoning */
-    server_puts(out, ",\"refusal\":null,\"reasoning\":");
-    if (c->reasoning.len) {
-        add_string(out, &c->reasoning);
-        server_puts(out, ",\"reasoning_content\":");
-        add_string(out, &c->reasoning);
-    } else {
-        server_puts(out, "null,\"reasoning_content\":null");
-    }
+        server_puts(out, "null");
+    server_puts(out, ",\"refusal\":null,");
+    if (c->reasoning.len)
+        add_reasoning(out, &c->reasoning);
+    else
+        server_puts(out, "\"reasoning\":null,\"reasoning_content\":null");
+    if (c->n_calls) add_calls(out, c);
     server_puts(out, "}");
     chat_logprobs(out, c);
     add_finish(out, c);
@@ -210,8 +227,8 @@ static void completion_first(server_text *out, const server_choice *c) {
     server_puts(out, ",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null}");
 }
 
-static void completion_piece(server_text *out, const server_choice *c, const glia_event *e) {
-    completion_text(out, c, e->text, e->text_len);
+static void completion_piece(server_text *out, const server_choice *c) {
+    completion_text(out, c, c->content.data ? c->content.data : "", c->content.len);
     completion_logprobs(out, c);
     server_puts(out, ",\"finish_reason\":null,\"stop_reason\":null}");
 }

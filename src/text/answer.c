@@ -108,11 +108,11 @@ static void flush_space(glia_parser *p) {
     p->space.len = 0;
 }
 
-/* Emit the first n bytes as content. White space at their end is held back. */
+/* Emit the first n bytes as content. White space at their end is held back, for a call may follow. */
 static bool emit_content(glia_parser *p, size_t n) {
     const char *text = bytes(p);
     size_t black = n;
-    while (black && is_space(text[black - 1])) black--;
+    while (black && is_space(text[black - 1]) && p->options.tools != GLIA_TOOLS_NONE) black--;
     if (black) {
         flush_space(p);
         emit(p, GLIA_PART_CONTENT, text, black);
