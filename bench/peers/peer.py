@@ -1,8 +1,8 @@
 """An engine of bench/peers/run other than Glia. Loads a model, then reads the
-commands of turns.c from standard input, one a line, and answers each with one
+commands of turns.h from standard input, one a line, and answers each with one
 line of JSON.
 
-    python peer.py llama|openvino|transformers MODEL THREADS BATCH SEQUENCE_LENGTH OPTION
+    python peer.py openvino|transformers|vllm MODEL OPTION THREADS BATCH SEQUENCE_LENGTH
 """
 import ctypes
 import json
@@ -20,101 +20,6 @@ def read_ids(path, n):
     if len(ids) != n:
         raise ValueError(f"{path}: expected {n} ids, found {len(ids)}")
     return ids
-
-
-class Llama:
-    """llama.cpp by its C interface: one context for each kind of command; the KV cache of prompts is kept."""
-
-    def __init__(self, path, threads, batch, length, _):
-        import llama_cpp
-        self.c, self.threads, self.length = llama_cpp, threads, length
-        llama_cpp.llama_backend_init()
-        params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = 0
-        self.model = llama_cpp.llama_model_load_from_file(path.encode(), params)
-        if not self.model:
-            raise RuntimeError(f"llama.cpp does not load {path}")
-        self.vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.model))
-        self.contexts = {}
-        self.version = llama_cpp.__version__
-        self.note = llama_cpp.llama_print_system_info().decode().strip()
-
-    def context(self, batch, length):
-        """The context for `batch` sequences, and the ids that the cache of each holds."""
-        if batch not in self.contexts:
-            params = self.c.llama_context_default_params()
-            params.n_ctx = batch * (length + 255 & -256)
-            params.n_batch = params.n_ubatch = CHUNK
-            params.n_seq_max = batch
-            params.n_threads = params.n_threads_batch = self.threads
-            self.contexts[batch] = (self.c.llama_init_from_model(self.model, params), [[] for _ in range(batch)])
-        return self.contexts[batch]
-
-    def hold(self, context, held, wanted):
-        """Make the cache hold exactly the ids `wanted` of each sequence; keep the prefix that it already has."""
-        memory, rows = self.c.llama_get_memory(context), []
-        for s, ids in enumerate(wanted):
-            n = 0
-            while n < min(len(held[s]), len(ids)) and held[s][n] == ids[n]:
-                n += 1
-            self.c.llama_memory_seq_rm(memory, s, n, -1)
-            rows += [(ids[i], i, s) for i in range(n, len(ids))]
-            held[s] = list(ids)
-        self.feed(context, rows, set())
-
-    def feed(self, context, rows, wanted):
-        """Compute rows (id, position, sequence), and keep the logits of those whose index is in `wanted`."""
-        for at in range(0, len(rows), CHUNK):
-            piece = rows[at:at + CHUNK]
-            batch = self.c.llama_batch_init(len(piece), 0, 1)
-            batch.n_tokens = len(piece)
-            for i, (token, position, sequence) in enumerate(piece):
-                batch.token[i], batch.pos[i] = int(token), position
-                batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
-                batch.logits[i] = at + i in wanted
-            status = self.c.llama_decode(context, batch)
-            self.c.llama_batch_free(batch)
-            if status:
-                raise RuntimeError(f"llama_decode: {status}")
-            self.c.llama_synchronize(context)
-
-    def row(self, context, i):
-        import numpy
-        return numpy.ctypeslib.as_array(self.c.llama_get_logits_ith(context, i), (self.vocabulary,))
-
-    def prefill(self, file, n, start):
-        n, start = int(n), int(start)
-        ids = read_ids(file, n).tolist()
-        context, held = self.context(1, self.length)
-        self.hold(context, held, [ids[:start]])
-        rows = [(ids[i], i, 0) for i in range(start, n)]
-        begin = time.perf_counter()
-        self.feed(context, rows, {len(rows) - 1})
-        seconds = time.perf_counter() - begin
-        held[0] = ids
-        return {"seconds": seconds, "tokens": n - start}
-
-    def decode(self, file, batch, prompt, steps):
-        batch, prompt, steps = int(batch), int(prompt), int(steps)
-        ids = read_ids(file, batch * prompt).reshape(batch, prompt).tolist()
-        context, held = self.context(batch, max(self.length, prompt + steps) if batch == 1 else prompt + steps)
-        self.hold(context, held, [row[:-1] for row in ids])
-        every = set(range(batch))
-        self.feed(context, [(row[-1], prompt - 1, s) for s, row in enumerate(ids)], every)
-        begin = time.perf_counter()
-        for step in range(steps):
-            tokens = [int(self.row(context, s).argmax()) for s in every]
-            self.feed(context, [(tokens[s], prompt + step, s) for s in every], every)
-        return {"seconds": time.perf_counter() - begin, "tokens": batch * steps}
-
-    def logits(self, file, n, out):
-        context, held = self.context(1, self.length)
-        ids = read_ids(file, int(n)).tolist()
-        self.hold(context, held, [ids[:-1]])
-        self.feed(context, [(ids[-1], len(ids) - 1, 0)], {0})
-        held[0] = ids
-        self.row(context, 0).tofile(out)
-        return {"logits": self.vocabulary}
 
 
 class OpenVINO:
@@ -186,6 +91,61 @@ class OpenVINO:
         return {"token": handle.read_all()[0].generated_ids[0]}
 
 
+class VLLM:
+    """vLLM's engine in this process, stepped by us."""
+
+    def __init__(self, path, threads, batch, length, _):
+        os.environ.update(VLLM_CPU_KVCACHE_SPACE="3", VLLM_CPU_OMP_THREADS_BIND=f"0-{threads - 1}",
+                          VLLM_NO_USAGE_STATS="1", VLLM_ENABLE_V1_MULTIPROCESSING="0")
+        import vllm
+        self.sampling = vllm.SamplingParams
+        self.engine = vllm.LLM(path, skip_tokenizer_init=True, dtype="bfloat16", max_model_len=length + 64,
+                               max_num_seqs=batch, max_num_batched_tokens=CHUNK, enable_prefix_caching=False,
+                               async_scheduling=False, disable_log_stats=True).llm_engine
+        self.version = vllm.__version__
+        self.note = "compiled, V1 engine in one process"
+        self.next = 0
+
+    def submit(self, ids, output):
+        self.next += 1
+        params = self.sampling(temperature=0, max_tokens=output, min_tokens=output, ignore_eos=True, detokenize=False)
+        self.engine.add_request(str(self.next), {"prompt_token_ids": ids.tolist()}, params)
+
+    def finish(self):
+        """The tokens of the requests that ended, and the number of steps."""
+        tokens, steps = [], 0
+        while self.engine.has_unfinished_requests():
+            tokens += [o.outputs[0].token_ids for o in self.engine.step() if o.finished]
+            steps += 1
+        return tokens, steps
+
+    def prefill(self, file, n, start):
+        n, start = int(n), int(start)
+        self.submit(read_ids(file, n), 1)
+        for _ in range(0, start, CHUNK):
+            self.engine.step()
+        begin = time.perf_counter()
+        self.finish()
+        return {"seconds": time.perf_counter() - begin, "tokens": n - start}
+
+    def decode(self, file, batch, prompt, steps):
+        batch, prompt, steps = int(batch), int(prompt), int(steps)
+        for row in read_ids(file, batch * prompt).reshape(batch, prompt):
+            self.submit(row, steps + 1)
+        for _ in range(0, batch * prompt, CHUNK):
+            self.engine.step()
+        begin = time.perf_counter()
+        _, count = self.finish()
+        seconds = time.perf_counter() - begin
+        if count != steps:
+            raise RuntimeError(f"expected {steps} steps, found {count}")
+        return {"seconds": seconds, "tokens": batch * steps}
+
+    def logits(self, file, n, _):
+        self.submit(read_ids(file, int(n)), 1)
+        return {"token": self.finish()[0][0][0]}
+
+
 class Transformers:
     def __init__(self, path, threads, *_):
         import torch
@@ -230,13 +190,13 @@ class Transformers:
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with answers
-    kind, path, threads, batch, length, option = sys.argv[1:]
+    kind, path, option, threads, batch, length = sys.argv[1:]
 
     def answer(thing):
         answers.write(json.dumps(thing) + "\n")
 
     try:
-        engine = {"llama": Llama, "openvino": OpenVINO, "transformers": Transformers}[kind](
+        engine = {"openvino": OpenVINO, "transformers": Transformers, "vllm": VLLM}[kind](
             path, int(threads), int(batch), int(length), option)
     except Exception as e:  # any exception of a library becomes the answer
         answer({"error": f"{type(e).__name__}: {e}"})

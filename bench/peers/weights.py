@@ -1,15 +1,19 @@
 """Make random weights of published shapes, and the same weights in each peer's format.
 
     python weights.py hf MODEL DIR          config.json and model.safetensors (bfloat16)
-    python weights.py gguf DIR BF16|Q8_0 FILE
+    python weights.py gguf DIR LLAMA FILE   bfloat16
+    python weights.py quantize GGUF LLAMA TYPE FILE
     python weights.py openvino DIR OUT      bfloat16 IR by optimum-intel
     python weights.py openvino-int8 IR OUT  its linear layers as int8 by NNCF
 
 Matrices have a normal distribution with standard deviation 0.02; norms are 1. This
-program writes the GGUF itself, since llama.cpp's converter needs a published tokenizer.
+program writes their GGUF itself, since llama.cpp's converter needs a published tokenizer. That
+converter, in the directory LLAMA, writes the GGUF of a published model.
 """
 import json
+import os
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -122,7 +126,7 @@ def paired(rows, heads):
     return rows.reshape(heads, 2, n // heads // 2, k).swapaxes(1, 2).reshape(n, k)
 
 
-def make_gguf(directory, kind, out):
+def make_random_gguf(directory, out):
     import gguf
     c = json.loads((directory / "config.json").read_text())
     head = c.get("head_dim", c["hidden_size"] // c["num_attention_heads"])
@@ -141,22 +145,32 @@ def make_gguf(directory, kind, out):
     w.add_layer_norm_rms_eps(c["rms_norm_eps"])
     w.add_vocab_size(c["vocab_size"])
     w.add_tokenizer_model("none")
-    quantization = gguf.GGMLQuantizationType[kind]
-    w.add_file_type(gguf.LlamaFileType.MOSTLY_BF16 if kind == "BF16" else gguf.LlamaFileType.MOSTLY_Q8_0)
+    w.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
     for name, bits in read_hf(directory):
         if bits.ndim == 1:
             w.add_tensor(gguf_name(name), from_bf16(bits))
             continue
         if c["model_type"] == "smollm3" and ("q_proj" in name or "k_proj" in name):
             bits = paired(bits, c["num_attention_heads" if "q_proj" in name else "num_key_value_heads"])
-        if kind == "BF16":
-            w.add_tensor(gguf_name(name), np.ascontiguousarray(bits).view(np.uint8), raw_dtype=quantization)
-        else:
-            w.add_tensor(gguf_name(name), gguf.quantize(from_bf16(bits), quantization), raw_dtype=quantization)
+        w.add_tensor(gguf_name(name), np.ascontiguousarray(bits).view(np.uint8),
+                     raw_dtype=gguf.GGMLQuantizationType.BF16)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
+
+
+def make_gguf(directory, llama, out):
+    if not (directory / "tokenizer.json").exists():
+        make_random_gguf(directory, out)
+        return
+    paths = [llama / "gguf-py", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    subprocess.run([sys.executable, llama / "convert_hf_to_gguf.py", directory, "--outtype", "bf16", "--outfile", out],
+                   env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}, check=True)
+
+
+def quantize(source, llama, kind, out):
+    subprocess.run([llama / "build/bin/llama-quantize", source, out, kind], check=True)
 
 
 def make_tokenizer(vocabulary, directory):
@@ -201,7 +215,9 @@ def main():
     if what == "hf":
         make_hf(source, out)
     elif what == "gguf":
-        make_gguf(pathlib.Path(source), *rest)
+        make_gguf(pathlib.Path(source), pathlib.Path(rest[0]), out)
+    elif what == "quantize":
+        quantize(source, pathlib.Path(rest[0]), rest[1], out)
     elif what == "openvino":
         make_openvino(pathlib.Path(source), out)
     else:

@@ -16,7 +16,13 @@
 #ifndef GLIA_KERNEL_LINEAR_W8A8_H
 #define GLIA_KERNEL_LINEAR_W8A8_H
 
-enum { GROUP = 8, BLOCK = 4096, AHEAD = 2048, FEW_ROWS = 4 };
+enum {
+    GROUP = 8,
+    BLOCK = 4096,
+    AHEAD = 2048,
+    FEW_ROWS = 4,
+    SUMS = TILE_ROWS * TILE_PANELS > 2 * FEW_PANELS ? TILE_ROWS * TILE_PANELS : 2 * FEW_PANELS,
+};
 
 typedef struct {
     float *y;
@@ -28,14 +34,14 @@ typedef struct {
 
 /* One tile: R rows and P panels, k in [begin, end). begin is a multiple of 4. */
 GLIA_INLINE void one_tile(const product *t, size_t begin, size_t end, const int R, const int P) {
-    glia_sums sum[R * P];
+    glia_sums sum[SUMS]; /* of R * P, GCC would keep them in memory */
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         const glia_sums start = glia_sums_start(t->x + (size_t)r * t->ldx, begin ? 0 : t->k);
         GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
             begin ? glia_sums_load(t->y + (size_t)r * t->ldy + p * GLIA_PANEL) : start;
     }
     for (size_t k = begin; k < end; k += 4) {
-        glia_line line[P];
+        glia_line line[FEW_PANELS];
         const char *ahead = t->w + glia_side_by_side(k * 16 + AHEAD, t->panel_bytes, P);
         GLIA_UNROLL for (int p = 0; p < P; p++) {
             line[p] = glia_line_ready(t->w + (size_t)p * t->panel_bytes + k * 16);
