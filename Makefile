@@ -129,6 +129,7 @@ $(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o $(B)/tests/check_ranks_mpi.o $(B)/
 $(B)/src/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(B)/src/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
 $(B)/src/%_avx512_bf16.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma
+$(B)/src/%_avxvnni.o: ISA := -mavxvnni -mavx2 -mfma
 $(B)/src/%_vnni.o:   ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma
 $(B)/src/%_amx.o:    ISA := -mamx-tile -mamx-bf16 -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma
 

@@ -1,7 +1,7 @@
 /* check_kernel_int8.c - int8 weights with float rows and with int8 rows. Integers,
  * scales and sums of int8 rows equal the plain-C definition bit for bit. Sums of float
  * rows equal, bit for bit, those of the same integers as bfloat16 weights, and are within
- * the bound of kernels.h of float64. AVX-512 is checked with VNNI and without. --bench
+ * the bound of kernels.h of float64. AVX2 and AVX-512 are checked with VNNI and without. --bench
  * prints fractions of the ceilings. */
 #define _GNU_SOURCE
 #include "kernel.h"
@@ -454,6 +454,26 @@ static void bench_rung(const rung *r) {
     free(w);
 }
 
+/* What may add to a rung without being one. */
+static const struct {
+    const char *rung, *name;
+    unsigned flag;
+} additions[] = {{"avx2", "avxvnni", GLIA_CPU_AVX_VNNI}, {"avx512", "vnni", GLIA_CPU_VNNI}};
+
+/* The rung with its addition; false if it has none or this machine lacks it. */
+static bool with_addition(rung *r, int i) {
+    for (size_t a = 0; a < sizeof additions / sizeof *additions; a++) {
+        if (strcmp(additions[a].rung, r->name) != 0) continue;
+        if (glia_cpu_flags() & additions[a].flag) {
+            glia_kernels_init(&r->k, glia_rungs[i].needs | additions[a].flag);
+            r->name = additions[a].name;
+            return true;
+        }
+        check_skip_because("%s with %s: this machine lacks it", r->name, additions[a].name);
+    }
+    return false;
+}
+
 int main(int argc, char **argv) {
     const int want_bench = check_begin(argc, argv);
     glia_kernels ref;
@@ -462,17 +482,11 @@ int main(int argc, char **argv) {
     for (int i = 0; i < GLIA_RUNGS; i++) {
         rung r = {.name = glia_rungs[i].name};
         if (!rung_table(&r.k, i)) continue;
-        const bool optional = strcmp(r.name, "avx512") == 0; /* VNNI may add to this rung */
-        for (int vnni = 0; vnni < (optional ? 2 : 1); vnni++, checked++) {
-            if (vnni && !(glia_cpu_flags() & GLIA_CPU_VNNI)) {
-                check_skip_because("%s with VNNI: this machine lacks it", r.name);
-                continue;
-            }
-            if (vnni) glia_kernels_init(&r.k, glia_rungs[i].needs | GLIA_CPU_VNNI);
-            if (vnni) r.name = "vnni";
-            if (want_bench ? i > 0 && (vnni || !optional) : false) bench_rung(&r);
+        do {
+            if (want_bench && i > 0) bench_rung(&r);
             if (!want_bench) check_rung(&r, &ref);
-        }
+            checked++;
+        } while (with_addition(&r, i));
     }
     printf("int8: %d tables checked\n", checked);
     return check_end("kernel_int8");

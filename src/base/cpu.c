@@ -19,12 +19,19 @@ static int has_amx(void) {
     if ((d & (amx_bf16 | amx_tile | amx_int8)) != (amx_bf16 | amx_tile | amx_int8)) return 0;
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
+
+/* Not by __builtin_cpu_supports: Clang 14 does not know the name. */
+static int has_avx_vnni(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
 #endif
 
 unsigned glia_cpu_flags(void) {
     unsigned flags = 0;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) flags |= GLIA_CPU_AVX2;
+    if ((flags & GLIA_CPU_AVX2) && has_avx_vnni()) flags |= GLIA_CPU_AVX_VNNI;
     if ((flags & GLIA_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         flags |= GLIA_CPU_AVX512;
@@ -42,7 +49,7 @@ enum {
 };
 const glia_rung glia_rungs[GLIA_RUNGS] = {
     {"ref", 0, 0},
-    {"avx2", GLIA_CPU_AVX2, GLIA_CPU_AVX2},
+    {"avx2", GLIA_CPU_AVX2, GLIA_CPU_AVX2 | GLIA_CPU_AVX_VNNI},
     {"avx512", AVX512, AVX512 | GLIA_CPU_VNNI},
     {"avx512_bf16", BF16, BF16},
     {"amx", AMX, AMX},

@@ -5,11 +5,12 @@
 #include "base/err.h"
 
 enum {
-    GLIA_CPU_AVX2 = 1 << 0,   /* AVX2, FMA and F16C, always together */
-    GLIA_CPU_AVX512 = 1 << 1, /* AVX-512 F, BW, DQ and VL */
-    GLIA_CPU_AMX = 1 << 2,    /* AMX tile, bf16 and int8, and the OS grants them; AVX-512 BF16 as well */
-    GLIA_CPU_VNNI = 1 << 3,   /* AVX-512 VNNI: not a rung, some machines with AVX-512 have it */
-    GLIA_CPU_BF16 = 1 << 4,   /* AVX-512 BF16, and VNNI as well */
+    GLIA_CPU_AVX2 = 1 << 0,     /* AVX2, FMA and F16C, always together */
+    GLIA_CPU_AVX512 = 1 << 1,   /* AVX-512 F, BW, DQ and VL */
+    GLIA_CPU_AMX = 1 << 2,      /* AMX tile, bf16 and int8, and the OS grants them; AVX-512 BF16 as well */
+    GLIA_CPU_VNNI = 1 << 3,     /* AVX-512 VNNI: not a rung, some machines with AVX-512 have it */
+    GLIA_CPU_BF16 = 1 << 4,     /* AVX-512 BF16, and VNNI as well */
+    GLIA_CPU_AVX_VNNI = 1 << 5, /* AVX-VNNI: not a rung, some machines with AVX2 have it */
 };
 
 /* The ladder of instruction sets, lowest rung first; every list of rungs comes from this table. */

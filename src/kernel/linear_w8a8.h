@@ -21,7 +21,7 @@ enum {
     BLOCK = 4096,
     AHEAD = 2048,
     FEW_ROWS = 4,
-    SUMS = TILE_ROWS * TILE_PANELS > 2 * FEW_PANELS ? TILE_ROWS * TILE_PANELS : 2 * FEW_PANELS,
+    SUMS = TILE_ROWS * TILE_PANELS > 2 * FEW_PANELS ? TILE_ROWS *TILE_PANELS : 2 * FEW_PANELS,
 };
 
 typedef struct {
@@ -45,7 +45,7 @@ GLIA_INLINE void one_tile(const product *t, size_t begin, size_t end, const int 
         const char *ahead = t->w + glia_side_by_side(k * 16 + AHEAD, t->panel_bytes, P);
         GLIA_UNROLL for (int p = 0; p < P; p++) {
             line[p] = glia_line_ready(t->w + (size_t)p * t->panel_bytes + k * 16);
-            if (R <= FEW_ROWS) _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T0);
+            if (R <= FEW_ROWS) _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T1);
         }
         GLIA_UNROLL for (int r = 0; r < R; r++) {
             int four;

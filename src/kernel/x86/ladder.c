@@ -7,7 +7,7 @@
 glia_pack_fn glia_pack_avx2;
 glia_rotate_fn glia_rotate_avx2;
 glia_gemm_fn glia_gemm_f32_f32_avx2, glia_gemm_bf16_f32_avx2, glia_gemm_f16_f32_avx2, glia_gemm_i8_f32_avx2,
-    glia_gemm_i8_i8_avx2;
+    glia_gemm_i8_i8_avx2, glia_gemm_i8_i8_avxvnni;
 glia_rmsnorm_fn glia_rmsnorm_avx2;
 glia_rope_fn glia_rope_avx2;
 glia_swiglu_fn glia_swiglu_avx2;
@@ -58,7 +58,8 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_F32].store = glia_gemm_bf16_f32_avx2;
     k->gemm[GLIA_WEIGHT_F16][GLIA_ROWS_F32].store = glia_gemm_f16_f32_avx2;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_F32].store = glia_gemm_i8_f32_avx2;
-    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store = glia_gemm_i8_i8_avx2;
+    k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store =
+        cpu_flags & GLIA_CPU_AVX_VNNI ? glia_gemm_i8_i8_avxvnni : glia_gemm_i8_i8_avx2;
     k->rmsnorm = glia_rmsnorm_avx2;
     k->rope = glia_rope_avx2;
     k->swiglu = glia_swiglu_avx2;

@@ -19,7 +19,7 @@ typedef struct {
 
 /* Multiply R rows by P panels over the whole K. */
 GLIA_INLINE void few(const product *t, const int R, const int P) {
-    __m512 sum[R * P], chain[2][R * P];
+    __m512 sum[WIDE], chain[2][WIDE]; /* of R * P, GCC would keep them in memory */
     GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
     for (size_t g = 0; g < t->lines; g += LINES) {
         const size_t end = glia_min(g + LINES, t->lines);

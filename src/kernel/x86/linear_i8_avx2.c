@@ -5,7 +5,7 @@
 #include "kernel/linear_i8.h"
 #include "kernel/simd.h"
 
-enum { FEW = 3, AHEAD = 2048 };
+enum { FEW = 3, SUMS = 8, AHEAD = 2048 };
 
 glia_gemm_fn glia_gemm_i8_f32_avx2;
 glia_gemm_fn glia_gemm_f32_f32_avx2;
@@ -53,14 +53,14 @@ GLIA_INLINE void step(__m256 *sum, const product *t, size_t k, size_t n, const i
 
 /* Multiply R rows by H / 2 panels. */
 GLIA_INLINE void few(const product *t, const int R, const int H) {
-    __m256 all[R * H];
+    __m256 all[SUMS]; /* of R * H, GCC would keep them in memory */
     GLIA_UNROLL for (int i = 0; i < R * H; i++) all[i] = _mm256_setzero_ps();
     for (size_t begin = 0; begin < t->k; begin += GLIA_RUN) {
         const size_t end = glia_min(t->k, begin + GLIA_RUN);
-        __m256 run[R * H];
+        __m256 run[SUMS];
         GLIA_UNROLL for (int i = 0; i < R * H; i++) run[i] = _mm256_setzero_ps();
         for (size_t at = begin; at < end; at += GLIA_CHAIN) {
-            __m256 sum[R * H];
+            __m256 sum[SUMS];
             GLIA_UNROLL for (int i = 0; i < R * H; i++) sum[i] = _mm256_setzero_ps();
             if (end - at >= GLIA_CHAIN) {
                 GLIA_UNROLL for (size_t k = 0; k < GLIA_CHAIN; k += 4) step(sum, t, at + k, 4, R, H);

@@ -3,7 +3,7 @@
 #include "kernel/x86/i8_avx512.h"
 #include "kernel/linear_i8.h"
 
-enum { FEW = 4, SOME = 16, AHEAD = 2048 };
+enum { FEW = 4, SOME = 16, SUMS = 16, AHEAD = 2048 };
 
 glia_gemm_fn glia_gemm_i8_f32_avx512;
 glia_gemm_fn glia_gemm_f32_f32_avx512;
@@ -21,7 +21,7 @@ GLIA_INLINE void step(__m512 *sum, const product *t, size_t k, size_t n, const i
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         __m512 w[4];
         glia_widen_i8(w, _mm512_load_si512(t->w + (size_t)p * t->panel_bytes + k * 16));
-        _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T0);
+        _mm_prefetch(ahead + (size_t)p * t->panel_bytes, _MM_HINT_T1);
         GLIA_UNROLL for (size_t j = 0; j < 4; j++) {
             if (j >= n) break;
             GLIA_UNROLL for (int r = 0; r < R; r++) {
@@ -34,14 +34,14 @@ GLIA_INLINE void step(__m512 *sum, const product *t, size_t k, size_t n, const i
 
 /* Multiply R rows by P panels, with the chains and runs of linear_avx512.c. */
 GLIA_INLINE void few(const product *t, const int R, const int P) {
-    __m512 all[R * P];
+    __m512 all[SUMS]; /* of R * P, GCC would keep them in memory */
     GLIA_UNROLL for (int i = 0; i < R * P; i++) all[i] = _mm512_setzero_ps();
     for (size_t begin = 0; begin < t->k; begin += GLIA_RUN) {
         const size_t end = glia_min(t->k, begin + GLIA_RUN);
-        __m512 run[R * P];
+        __m512 run[SUMS];
         GLIA_UNROLL for (int i = 0; i < R * P; i++) run[i] = _mm512_setzero_ps();
         for (size_t at = begin; at < end; at += GLIA_CHAIN) {
-            __m512 sum[R * P];
+            __m512 sum[SUMS];
             GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_ps();
             if (end - at >= GLIA_CHAIN) {
                 GLIA_UNROLL for (size_t k = 0; k < GLIA_CHAIN; k += 4) step(sum, t, at + k, 4, R, P);

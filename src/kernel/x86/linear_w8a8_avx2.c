@@ -1,27 +1,21 @@
 /* linear_w8a8_avx2.c - the AVX2 twin of glia_gemm_i8_i8_ref. VPMADDUBSW multiplies
  * unsigned by signed bytes: the magnitudes of the weights by the rows with the
  * weights' signs. Its 16-bit sums do not saturate, since 2 * 127 * 127 < 2^15. */
-#include <immintrin.h>
 #include <string.h>
 
 #include "kernel/panel.h"
-#include "kernel/simd.h"
+#include "kernel/x86/sums_avx2.h"
 
 glia_gemm_fn glia_gemm_i8_i8_avx2;
 
 enum { TILE_ROWS = 5, TILE_PANELS = 1, FEW_PANELS = 4 };
 
 typedef struct {
-    __m256i half[2];
-} glia_sums;
-typedef struct {
     __m256i half[2], magnitude[2];
 } glia_line;
 
-GLIA_INLINE __m256i load(const void *p) { return _mm256_loadu_si256(p); }
-
 GLIA_INLINE glia_line glia_line_ready(const char *at) {
-    const __m256i a = load(at), b = load(at + 32);
+    const __m256i a = glia_load_avx2(at), b = glia_load_avx2(at + 32);
     return (glia_line){{a, b}, {_mm256_abs_epi8(a), _mm256_abs_epi8(b)}};
 }
 
@@ -38,18 +32,6 @@ GLIA_INLINE glia_sums glia_sums_start(const int8_t *x, size_t k) {
     (void)x, (void)k;
     return (glia_sums){{_mm256_setzero_si256(), _mm256_setzero_si256()}};
 }
-GLIA_INLINE glia_sums glia_sums_load(const float *y) { return (glia_sums){{load(y), load(y + 8)}}; }
-GLIA_INLINE void glia_sums_store(float *y, glia_sums sum) {
-    _mm256_storeu_si256((void *)y, sum.half[0]);
-    _mm256_storeu_si256((void *)(y + 8), sum.half[1]);
-}
-GLIA_INLINE void glia_sums_finish(float *y, glia_sums sum, float x_scale, const float *w_scale) {
-    GLIA_UNROLL for (int h = 0; h < 2; h++) {
-        const __m256 scale = _mm256_mul_ps(_mm256_set1_ps(x_scale), _mm256_loadu_ps(w_scale + h * 8));
-        _mm256_storeu_ps(y + h * 8, _mm256_mul_ps(_mm256_cvtepi32_ps(sum.half[h]), scale));
-    }
-}
-
 #include "kernel/linear_w8a8.h"
 
 void glia_gemm_i8_i8_avx2(const glia_gemm *g) { linear(product_of(g), g->n_panels, g->m); }
