@@ -424,10 +424,229 @@ static void test_trees(void **state) {
     }
 }
 
+/* ---- vLLM's chains ---------------------------------------------------------------------------- */
+
+static const head_case vllm[] = {
+    {"eagle3-a", "eagle3"}, {"eagle3-b", "eagle3"},    {"eagle3-b-trained", "eagle3"},
+    {"eagle1", "eagle"},    {"medusa-vllm", "medusa"}, {"medusa-vllm-map", "medusa"},
+};
+
+/* Row of logits of the first token of a chain; the next is `step` rows later. */
+static void check_vllm(play *p, const json_t *golden, const char *dir) {
+    const json_t *proposals = json_object_get(golden, "proposals"),
+                 *accepted = json_object_get(golden, "accepted_per_round");
+    const bool medusa = p->model.config.method == &glia_draft_medusa;
+    glia_tree t;
+    int path[GLIA_TREE_MAX];
+    char what[100];
+    take_prompt(p, golden);
+    const int first = p->n;
+    prefill(p, p->n, -1);
+    for (size_t r = 0; r < json_array_size(accepted); r++) {
+        const json_t *one = json_array_get(proposals, r), *drafts = json_object_get(one, "drafts");
+        const int depth = (int)json_array_size(drafts);
+        propose(p, &t, depth, depth);
+        snprintf(what, sizeof what, "%s, vLLM's round %zu", dir, r);
+        CHECK(t.n == depth + 1, "%s: %d nodes", what, t.n);
+        for (int i = 1; i < t.n; i++) {
+            const json_t *top =
+                json_array_get(json_array_get(json_object_get(one, "top8_target_ids"), (size_t)i - 1), 0);
+            const json_t *logits = json_object_get(top, "logits");
+            const double margin =
+                json_number_value(json_array_get(logits, 0)) - json_number_value(json_array_get(logits, 1));
+            if (margin < close_margin) break;
+            CHECK(t.token[i] == integer(drafts, (size_t)i - 1), "%s: draft %d is %d, want %d", what, i,
+                  t.token[i], integer(drafts, (size_t)i - 1));
+            if (medusa)
+                check_top(p, glia_net_logits(&state_of(p)->net, i - 1), json_object_get(top, "ids"), logits,
+                          what);
+        }
+        const int n = verify(p, &t, path), want = integer(accepted, r);
+        const bool over = p->n > first + EMIT && n > want; /* vLLM stops at 64 tokens */
+        CHECK(n == want || over, "%s: %d accepted, want %d", what, n, want);
+    }
+}
+
+static void test_vllm(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof vllm / sizeof *vllm; i++) {
+        json_t *golden = load_json(vllm[i].dir, "golden_vllm.json");
+        play p;
+        const int depth = (int)json_array_size(
+            json_object_get(json_array_get(json_object_get(golden, "proposals"), 0), "drafts"));
+        open_play(&p, json_string_value(json_object_get(golden, "target")), vllm[i].dir, vllm[i].method, NULL,
+                  depth);
+        check_vllm(&p, golden, vllm[i].dir);
+        close_play(&p);
+        json_decref(golden);
+    }
+}
+
+/* ---- Medusa ------------------------------------------------------------------------------------- */
+
+static const char *const medusas[] = {"medusa-orig", "medusa-orig-llama-trained", "medusa-orig-trained",
+                                      "medusa-orig-qwen3-2layers", "medusa-orig-smollm3-trained"};
+
+/* A shape as the published code orders it: by depth, then by the choices. */
+static void take_choices(glia_tree_shape *s, const json_t *golden) {
+    const json_t *parents = json_object_get(json_object_get(golden, "buffers"), "parents"),
+                 *list = json_object_get(golden, "choices");
+    *s = (glia_tree_shape){.kind = GLIA_TREE_STATIC, .n = (int)json_array_size(parents)};
+    for (int i = 0; i < s->n; i++) s->parent[i] = (int16_t)integer(parents, (size_t)i);
+    for (int i = 1; i < s->n;
+         i++) { /* the i-th child of a node in order has the next choice that the list has */
+        const json_t *indices = json_object_get(json_object_get(golden, "buffers"), "tree_indices");
+        s->choice[i] = (int16_t)((integer(indices, (size_t)i) - 1) % 10);
+    }
+    assert_int_equal(json_array_size(list) + 1, s->n);
+}
+
+static void check_heads_at(play *p, const json_t *golden, const char *dir) {
+    const json_t *greedy = json_object_get(golden, "greedy64"), *at;
+    const char *key;
+    char what[100];
+    take_prompt(p, golden);
+    for (size_t k = 0; k < json_array_size(greedy); k++) p->tokens[p->n + (int)k] = integer(greedy, k);
+    json_object_foreach(json_object_get(golden, "heads_at"), key, at) {
+        const int n = (int)strtol(key, NULL, 10) + 1;
+        const json_t *heads = json_object_get(at, "heads"), *head;
+        glia_tree t;
+        size_t h;
+        prefill(p, n, p->tokens[n]);
+        propose(p, &t, (int)json_array_size(heads), GLIA_TREE_MAX - 1);
+        json_array_foreach(heads, h, head) {
+            snprintf(what, sizeof what, "%s, head %zu at %s", dir, h, key);
+            check_top(p, glia_net_logits(&state_of(p)->net, (int)h), json_object_get(head, "ids"),
+                      json_object_get(head, "logits"), what);
+        }
+    }
+}
+
+/* Are the logits of a node's token and of another token closer than the tolerance? */
+static bool near_tie(const play *p, const glia_tree *t, int node, int token) {
+    const float *x = glia_net_logits(&state_of(p)->net, t->depth[node] - 1);
+    return fabs((double)x[t->token[node]] - (double)x[token]) < close_margin;
+}
+
+static void check_medusa_rounds(play *p, const json_t *golden, const char *dir) {
+    const json_t *rounds = json_object_get(golden, "rounds"),
+                 *lengths = json_object_get(golden, "accept_length_per_round");
+    glia_tree t;
+    int path[GLIA_TREE_MAX];
+    take_prompt(p, golden);
+    prefill(p, p->n, -1);
+    for (size_t r = 0; r < json_array_size(lengths); r++) {
+        const json_t *tokens = json_object_get(json_array_get(rounds, r), "tree_tokens");
+        propose(p, &t, 64, GLIA_TREE_MAX - 1);
+        for (size_t i = 0; i < json_array_size(tokens); i++)
+            CHECK((int)i < t.n &&
+                      (t.token[i] == integer(tokens, i) || near_tie(p, &t, (int)i, integer(tokens, i))),
+                  "%s, round %zu: node %zu is %d, want %d", dir, r, i, t.token[i], integer(tokens, i));
+        const int n = verify(p, &t, path);
+        CHECK(n == integer(lengths, r), "%s, round %zu: %d accepted, want %d", dir, r, n,
+              integer(lengths, r));
+    }
+}
+
+static void test_medusa(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof medusas / sizeof *medusas; i++) {
+        json_t *golden = load_json(medusas[i], "golden.json");
+        glia_tree_shape shape;
+        play p;
+        take_choices(&shape, golden);
+        open_play(&p, json_string_value(json_object_get(golden, "target")), medusas[i], "medusa", NULL, 0);
+        assert_int_equal(p.model.config.tokens, 5);
+        check_heads_at(&p, golden, medusas[i]);
+        close_play(&p);
+        open_play(&p, json_string_value(json_object_get(golden, "target")), medusas[i], "medusa", &shape, 0);
+        check_medusa_rounds(&p, golden, medusas[i]);
+        close_play(&p);
+        json_decref(golden);
+    }
+}
+
+/* ---- DFlash, DSpark --------------------------------------------------------------------------- */
+
+/* The published rows are the first two, and the last of a block; DFlash's also have the eighth. */
+static void check_rows(const play *p, const json_t *rows, const char *what) {
+    const size_t n = json_array_size(rows), last = (size_t)state_of(p)->model->head->config.tokens - 1;
+    const size_t at[] = {0, 1, n == 4 ? 7 : last, last};
+    for (size_t i = 0; i < n; i++)
+        check_top(p, glia_net_logits(&state_of(p)->net, (int)at[i]),
+                  json_object_get(json_array_get(rows, i), "ids"),
+                  json_object_get(json_array_get(rows, i), "logits"), what);
+}
+
+static void check_block(const play *p, const glia_tree *t, const json_t *round, const char *what) {
+    const json_t *drafts = json_object_get(round, "drafts"), *hidden = json_object_get(round, "hidden_rows"),
+                 *row, *chances = json_object_get(round, "confidence_logits");
+    const json_t *margin = json_object_get(round, "row_top1_margin_min");
+    const char *key;
+    if (!margin) margin = json_object_get(round, "top1_margin_min");
+    for (int i = 1; i < t->n && !(margin && json_number_value(margin) < close_margin); i++)
+        CHECK(t->token[i] == integer(drafts, (size_t)i - 1), "%s: draft %d is %d, want %d", what, i,
+              t->token[i], integer(drafts, (size_t)i - 1));
+    check_rows(p, json_object_get(round, "rows_top8"), what);
+    check_rows(p, json_object_get(round, "rows_markov_top8"), what);
+    json_object_foreach((json_t *)(uintptr_t)hidden, key, row)
+        check_state(glia_net_hidden(&state_of(p)->net, (int)strtol(key, NULL, 10)), row, what);
+    for (size_t i = 0; i < json_array_size(chances) && (int)i + 1 < t->n; i++) {
+        const double x = (double)state_of(p)->chance[i];
+        CHECK(fabs(x - json_number_value(json_array_get(chances, i))) <= close_logits,
+              "%s: confidence %zu is %g, want %g", what, i, x, json_number_value(json_array_get(chances, i)));
+    }
+}
+
+/* Play rounds as the published loop does: `more` tokens than the accepted ones come from a round. */
+static void check_blocks(play *p, const json_t *golden, const json_t *accepted, int bonus, bool compare,
+                         const char *dir) {
+    const json_t *rounds = json_object_get(golden, "rounds");
+    glia_tree t;
+    int path[GLIA_TREE_MAX];
+    char what[100];
+    take_prompt(p, golden);
+    const int first = p->n;
+    prefill(p, p->n, -1);
+    for (size_t r = 0; r < json_array_size(accepted); r++) {
+        const int wanted = first + EMIT - p->n;
+        snprintf(what, sizeof what, "%s, round %zu", dir, r);
+        glia_tree_begin(&t, p->tokens[p->n - 1]);
+        if (wanted > 1) propose(p, &t, wanted - 1, GLIA_TREE_MAX - 1);
+        if (compare && wanted > 1) check_block(p, &t, json_array_get(rounds, r), what);
+        const int n = verify(p, &t, path), want = integer(accepted, r) - bonus;
+        CHECK(n == want || (wanted <= want && n == wanted - 1), "%s: %d accepted, want %d", what, n, want);
+    }
+}
+
+static void test_blocks(void **state) {
+    static const head_case cases[] = {{"dflash", "dflash"},
+                                      {"dflash-trained", "dflash"},
+                                      {"dspark", "dspark"},
+                                      {"dspark-trained", "dspark"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *golden = load_json(cases[i].dir, "golden.json");
+        const json_t *produced = json_object_get(golden, "produced_per_round"),
+                     *cut = json_object_get(golden, "threshold_0.5");
+        play p;
+        open_play(&p, json_string_value(json_object_get(golden, "target")), cases[i].dir, cases[i].method,
+                  NULL, 0);
+        check_blocks(&p, golden, produced ? produced : json_object_get(golden, "accepted_per_round"),
+                     produced != NULL, true, cases[i].dir);
+        if (cut) {
+            p.model.config.threshold = 0.5f;
+            check_blocks(&p, golden, json_object_get(cut, "accepted_per_round"), 0, false, cases[i].dir);
+        }
+        close_play(&p);
+        json_decref(golden);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chains),
-        cmocka_unit_test(test_trees),
+        cmocka_unit_test(test_chains), cmocka_unit_test(test_trees),  cmocka_unit_test(test_vllm),
+        cmocka_unit_test(test_medusa), cmocka_unit_test(test_blocks),
     };
     check_begin(argc, argv);
     if (!glia_dir_exists(DATA)) {

@@ -5,7 +5,7 @@
  * whose rows see the context and each other. Row r of DFlash proposes the token of its
  * own position, so row 0 is not used; row r of DSpark proposes the token after its
  * position. DSpark picks the tokens in order: the token before adds to the logits, and
- * a chance of acceptance below the threshold cuts the chain.
+ * a chance of acceptance below the limit cuts the chain.
  * Source: z-lab/dflash, dflash/model.py; deepseek-ai/DeepSpec, modeling of Qwen3DSparkModel. */
 #include <math.h>
 #include <string.h>
@@ -53,10 +53,12 @@ static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_e
 
 static bool is_dspark(const glia_head_state *s) { return s->model->head->config.kind == GLIA_HEAD_DSPARK; }
 
-/* Rows of a sequence's block. dflash 0.1.0 shrinks the block to the tokens that are still wanted. */
+/* Rows of a sequence's block. dflash 0.1.0 shrinks the block to the tokens that are still wanted, one more
+ * than the deepest path that may be proposed. */
 static int block_rows(const glia_head_state *s, const glia_draft_seq *q) {
-    const int size = s->model->head->config.block_size;
-    return is_dspark(s) || q->depth + 1 > size ? size : q->depth + 1;
+    const int whole = s->draft->model->config.tokens + 1;
+    if (is_dspark(s)) return s->model->head->config.block_size;
+    return q->depth + 2 < whole ? q->depth + 2 : whole;
 }
 
 /* Run the blocks. first[i]: the row of logits of sequence i's first proposed token. */
@@ -84,18 +86,24 @@ static void run_blocks(glia_head_state *s, const glia_draft_seq *seq, int n, int
     if (b.n) glia_net_block(&s->net, &b);
 }
 
-/* DSpark: is the token of this row likely enough to be accepted? `before`: the number of the token before it
- * in the last glia_net_markov(). */
-static bool confident(const glia_head_state *s, int row, int before) {
+/* DSpark: the logit of the chance that the token of this row is accepted. `before`: the number of the token
+ * before it in the last glia_net_markov(). */
+static float chance_of(const glia_head_state *s, int row, int before) {
     const glia_head *h = s->model->head;
     const float *hidden = glia_net_hidden(&s->net, row), *weight = h->confidence;
     const size_t width = (size_t)h->config.block.hidden;
     float sum = h->confidence_bias ? *h->confidence_bias : 0;
-    if (!h->config.confidence || s->model->threshold <= 0) return true;
     for (size_t i = 0; i < width; i++) sum += weight[i] * hidden[i];
     for (int i = 0; h->config.confidence_has_markov && i < h->config.markov_rank; i++)
         sum += weight[width + (size_t)i] * glia_net_markov_row(&s->net, before)[i];
-    return 1 / (1 + expf(-sum)) >= s->model->threshold;
+    return sum;
+}
+
+/* Is the chance of this row's token below the limit? */
+static bool is_cut(glia_head_state *s, int row, int before) {
+    if (!s->model->head->config.confidence) return false;
+    s->chance[row] = chance_of(s, row, before);
+    return 1 / (1 + expf(-s->chance[row])) < s->draft->model->config.threshold;
 }
 
 /* The next token of every chain that goes on, at depth `depth`. Returns how many chains there are. */
@@ -115,7 +123,7 @@ static int next_tokens(glia_head_state *s, const glia_draft_seq *seq, int n, con
     for (int a = 0; a < asking; a++) {
         glia_grow *g = &s->grow[who[a]];
         glia_heads_draw(s, row[a], &seq[who[a]], g, g->row[0]);
-        if (!confident(s, row[a], a)) {
+        if (is_cut(s, row[a], a)) {
             g->n_rows = 0;
             continue;
         }

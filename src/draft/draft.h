@@ -40,6 +40,7 @@ typedef struct {
     glia_tree_shape tree;
     int lookup_min, lookup_max; /* prompt_lookup_min, prompt_lookup_max; 0: not given */
     int tp;                     /* draft_tensor_parallel_size; 0: not given */
+    float threshold;            /* DSpark: the least chance of acceptance of a proposed token; 0: no limit */
     glia_dtype dtype;           /* of the draft's matrices; AUTO: the target's */
     glia_quantization quantization;
 } glia_draft_config;

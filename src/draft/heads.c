@@ -84,6 +84,7 @@ glia_draft_needs glia_heads_needs(const glia_draft_model *m) {
 
 typedef struct {
     int root, root_id, root_at, grow, grown, row, used, rows, input, whole, pick, n_picks, draw, path, best,
+        chance,
         score, ask;
 } regions;
 
@@ -121,6 +122,7 @@ static regions add_regions(const glia_draft_model *m, const glia_draft_limits *l
     r.path = glia_plan_add(plan, "draft: paths", rows * GLIA_TREE_MAX, sizeof(int32_t));
     r.best = glia_plan_add(plan, "draft: best tokens", rows * picks, sizeof(int32_t));
     r.score = glia_plan_add(plan, "draft: scores", rows * picks, sizeof(float));
+    r.chance = glia_plan_add(plan, "draft: chances", rows, sizeof(float));
     r.ask = glia_plan_add(plan, "draft: tokens of rows", rows, sizeof(glia_pick *));
     return r;
 }
@@ -152,6 +154,7 @@ static void bind(glia_head_state *s, const regions *r) {
     s->path = glia_plan_at(p, r->path);
     s->best = glia_plan_at(p, r->best);
     s->score = glia_plan_at(p, r->score);
+    s->chance = glia_plan_at(p, r->chance);
     s->ask = glia_plan_at(p, r->ask);
     char *grown = glia_plan_at(p, r->grown);
     for (int i = 0; i < s->draft->limits.batch; i++)

@@ -15,8 +15,7 @@ typedef struct {
     glia_head *head;
     glia_tree_shape shape; /* a chain is a static tree */
     glia_net_size size;
-    int picks;       /* most tokens that are taken after one row */
-    float threshold; /* DSpark: the least chance of acceptance of a token that is proposed; 0: no cut */
+    int picks; /* most tokens that are taken after one row */
 } glia_head_model;
 
 /* A row of the head: a token, where it is, and the row of its parent in the tree, or -1. */
@@ -50,6 +49,7 @@ typedef struct {
     int32_t *path;         /* [rows, GLIA_TREE_MAX] */
     int32_t *best;         /* [rows, picks] */
     float *score;          /* [rows, picks] */
+    float *chance;         /* [rows] DSpark: the logit of the chance of acceptance */
     const glia_pick **ask; /* [rows] */
 } glia_head_state;
 
