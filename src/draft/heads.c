@@ -84,8 +84,7 @@ glia_draft_needs glia_heads_needs(const glia_draft_model *m) {
 
 typedef struct {
     int root, root_id, root_at, grow, grown, row, used, rows, input, whole, pick, n_picks, draw, path, best,
-        chance,
-        score, ask;
+        chance, score, ask;
 } regions;
 
 enum { ROW_ARRAYS = 8 };
