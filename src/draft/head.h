@@ -111,6 +111,10 @@ void glia_head_plan(const glia_head *h, glia_plan *plan);
 glia_status glia_head_load(glia_head *h, const glia_weights *target, const char *target_dir, glia_team *team,
                            unsigned cpu_flags, glia_err *err);
 void glia_head_free(glia_head *h);
+/* Add the target's embedding and head, where the head has none, to its items. `file` holds the target's
+ * tensors until they are packed. Errors: GLIA_ERR_SHAPE. */
+glia_status glia_head_list_target(glia_head *h, const glia_head_file *file, const glia_model_config *t,
+                                  glia_err *err);
 
 /* The target's token of the head's token i. */
 static inline int32_t glia_head_token(const glia_head *h, int i) { return h->map ? h->map[i] : i; }

@@ -1,4 +1,5 @@
-/* fuzz_head.c - any config.json and any tensors as a draft head give a failure, or a head whose weights load.
+/* fuzz_head.c - any config.json and any tensors as a draft head give a failure, or a head that fits its
+ * target.
  *
  * The input is the kind (1 byte), the length of config.json (2 bytes), config.json, and model.safetensors. */
 #define _GNU_SOURCE
@@ -9,7 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/cpu.h"
 #include "draft/head.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -43,15 +43,13 @@ static const glia_model_config *target(void) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static glia_team *team;
-    static glia_weights weights;
+    static bool ready;
     glia_err err;
     glia_head *h;
-    if (!team) {
-        if (!mkdtemp(dir) || glia_team_create(&team, 1, NULL)) abort();
+    if (!ready) {
+        if (!mkdtemp(dir)) abort();
         atexit(remove_dir);
-        glia_weights_describe(&weights, glia_spec_find("LlamaForCausalLM"), target(), &glia_alone,
-                              GLIA_DTYPE_F32, NULL);
+        ready = true;
     }
     if (size < 3 || data[0] > GLIA_HEAD_DSPARK) return 0;
     const size_t config = (size_t)data[1] | (size_t)data[2] << 8;
@@ -62,9 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (!*err.msg || strlen(err.msg) >= sizeof err.msg || strchr(err.msg, '\n')) abort();
         return 0;
     }
-    if (!glia_head_load(h, &weights, NULL, team, glia_cpu_flags(), &err) &&
-        h->config.draft_vocab > target()->vocab)
-        abort();
+    if (h->config.draft_vocab > target()->vocab || h->n_items == 0) abort();
     glia_head_free(h);
     return 0;
 }
