@@ -270,6 +270,58 @@ GLIA_API glia_status glia_parser_end(glia_parser *p, bool by_length, glia_err *e
 GLIA_API bool glia_parser_thinking(const glia_parser *p);
 /* NULL is fine. */
 GLIA_API void glia_parser_free(glia_parser *p);
+/* ---- constraints ------------------------------------------------------------ */
+
+/* What an answer may be: the texts of a JSON Schema, a regular expression, a grammar. Compiled once, outside
+ * of the engine, and used by any number of requests of the model's engines (glia_sampling.constraint).
+ * docs/STRUCTURED.md says what is supported. */
+typedef struct glia_constraint glia_constraint;
+
+typedef enum {
+    GLIA_CONSTRAINT_JSON_SCHEMA = 0, /* a JSON Schema; `{}`: any JSON; {"type": "object"}: any object */
+    GLIA_CONSTRAINT_REGEX,           /* a regular expression of the whole answer */
+    GLIA_CONSTRAINT_GRAMMAR,         /* GBNF, EBNF or Lark */
+    GLIA_CONSTRAINT_CHOICE,          /* a JSON array of strings, one of which is the answer */
+    GLIA_CONSTRAINT_STRUCTURAL_TAG,  /* free text with tagged regions: XGrammar's structural tags, as JSON */
+    GLIA_CONSTRAINT_TOOLS,           /* tool calls in the model's wire format: a JSON object with OpenAI's
+                                      * "tools", "tool_choice" and "parallel_tool_calls" */
+} glia_constraint_kind;
+
+typedef struct {
+    glia_constraint_kind kind;
+    const char *text;
+    size_t len;
+    bool strict; /* refuse what cannot be enforced; else a warning names it */
+    const char
+        *whitespace; /* between tokens of JSON: "flexible" (NULL; at most a line break and indentation),
+                      * "compact" (none), "single" (a blank or none), or a regular expression */
+} glia_constraint_source;
+
+/* Compile a constraint for the tokens of a model. The same source is compiled once: later calls get the same
+ * constraint while it is in use, or among the last 64. On success the caller owns *out, which must not
+ * outlive the model; on failure *out is NULL. Any thread: a server calls it before it submits the request.
+ * Errors: GLIA_ERR_FORMAT (the source), GLIA_ERR_UNSUPPORTED (the message names what), GLIA_ERR_LIMIT (time
+ * or memory), GLIA_ERR_ARGUMENT (whitespace), GLIA_ERR_IO (no tokenizer), GLIA_ERR_NOMEM. */
+GLIA_API glia_status glia_constraint_create(glia_constraint **out, const glia_model *m,
+                                            const glia_constraint_source *source, glia_err *err);
+/* Requests that use the constraint go on. NULL is fine. Any thread. */
+GLIA_API void glia_constraint_free(glia_constraint *c);
+/* The i-th sentence about what is not enforced; NULL after the last. Any thread. */
+GLIA_API const char *glia_constraint_warning(const glia_constraint *c, size_t i);
+/* No answer satisfies the constraint; a request with it is refused. Any thread. */
+GLIA_API bool glia_constraint_is_empty(const glia_constraint *c);
+/* Write a JSON value [json_len] as the constraint wants it: keys in the schema's order, its blanks. A string
+ * is written without quotes if the constraint is no JSON Schema. Any thread. */
+GLIA_API glia_status glia_constraint_write(const glia_constraint *c, const char *json, size_t json_len,
+                                           char **text, size_t *len, glia_err *err);
+/* Is the text an answer? Its tokens are followed one by one through the masks that sampling would get.
+ * Any thread. Errors: GLIA_ERR_FORMAT (not UTF-8), GLIA_ERR_LIMIT, GLIA_ERR_NOMEM. */
+GLIA_API glia_status glia_constraint_accepts(const glia_constraint *c, const char *text, size_t len,
+                                             bool *accepts, glia_err *err);
+/* What the constraint means, for people, in lines. Any thread. Errors: GLIA_ERR_NOMEM. */
+GLIA_API glia_status glia_constraint_describe(const glia_constraint *c, char **text, glia_err *err);
+/* The same for a JSON Schema, without a model. Any thread. Errors: as glia_constraint_create(). */
+GLIA_API glia_status glia_schema_explain(const char *schema, size_t len, char **text, glia_err *err);
 
 /* ---- signals -------------------------------------------------------------- */
 

@@ -62,6 +62,7 @@ static glia_status open_text(glia_model *m, glia_err *err) {
     glia_status status = glia_file_find(&found, path, err);
     free(path);
     if (found) status = glia_tokenizer_load(&m->tokenizer, m->dir, err);
+    if (m->tokenizer) status = glia_constraint_cache_new(&m->constraints, m->tokenizer, err);
     if (!status) status = glia_chat_open(&m->chat, m->dir, err);
     return status;
 }
@@ -105,6 +106,7 @@ void glia_model_close(glia_model *m) {
     glia_ranks_free(m);
     glia_quantize_free(&m->quantize);
     glia_chat_free(m->chat);
+    glia_constraint_cache_free(m->constraints);
     glia_tokenizer_free(m->tokenizer);
     glia_neuron_config_free(&m->neuron);
     glia_model_config_free(&m->config);

@@ -6,6 +6,7 @@
 #include "format/config.h"
 #include "format/generation.h"
 #include "format/neuron_config.h"
+#include "grammar/grammar.h"
 #include "text/chat.h"
 
 /* Settings, each decided by an option, neuron_config.json or a default. */
@@ -48,7 +49,8 @@ struct glia_model {
     int place, places;                /* this is process `place` of `places` that share the cores */
     glia_weights **weights;           /* [n_ranks] of this process; NULL: no weights were loaded */
     int n_ranks;
-    glia_tokenizer *tokenizer; /* NULL: no tokenizer.json */
+    glia_tokenizer *tokenizer;                 /* NULL: no tokenizer.json */
+    struct glia_constraint_cache *constraints; /* of constraint.c; NULL: no tokenizer */
     glia_chat *chat;
     glia_token_ids eos; /* of generation_config.json, else config.json, else the tokenizer */
     glia_dtype dtype;   /* of weights that are not quantised: F32, BF16 or F16 */
@@ -78,6 +80,11 @@ typedef struct {
 /* Resolve the options of an engine of the model, as glia_options_resolve() does. `o` may be NULL. */
 glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, const glia_engine_options *o,
                                 glia_err *err);
+
+/* The compiled constraints of a model, and the trie of its tokens, which the first constraint builds. */
+glia_status glia_constraint_cache_new(struct glia_constraint_cache **out, const glia_tokenizer *t,
+                                      glia_err *err);
+void glia_constraint_cache_free(struct glia_constraint_cache *c); /* NULL is fine */
 
 /* The setting's name ("batch_size"), and the id of its keys in neuron_config.json. */
 const char *glia_setting_name(glia_setting_id id);

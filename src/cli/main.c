@@ -62,11 +62,20 @@ static void handle_signals(void) {
 }
 
 static int run_command(int argc, char **argv) {
-    const cli_command *command = cli_find_command(argv[1]);
+    char two[64];
+    const char *name = argv[1];
+    if (strcmp(name, "grammar") == 0) { /* the only command whose name has two words */
+        if (argc < 3) return cli_usage("grammar needs check or show; 'glia --help' lists the commands");
+        snprintf(two, sizeof two, "grammar %s", argv[2]);
+        name = two;
+        argv++;
+        argc--;
+    }
+    const cli_command *command = cli_find_command(name);
     if (!command) {
-        const char *near = cli_nearest_command(argv[1]);
-        if (near) return cli_usage("there is no command '%s'; did you mean '%s'?", argv[1], near);
-        return cli_usage("there is no command '%s'; 'glia --help' lists them", argv[1]);
+        const char *near = cli_nearest_command(name);
+        if (near) return cli_usage("there is no command '%s'; did you mean '%s'?", name, near);
+        return cli_usage("there is no command '%s'; 'glia --help' lists them", name);
     }
     cli_args args;
     int status = cli_parse(&args, command, argc - 2, argv + 2);

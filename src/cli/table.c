@@ -168,6 +168,10 @@ const cli_command cli_commands[] = {
         "  glia serve models/qwen3-demo --batch-size 16\n"
         "  curl http://127.0.0.1:8000/v1/completions -H 'Content-Type: application/json' \\\n"
         "      -d '{\"prompt\": \"Once upon a time\", \"max_tokens\": 20}'\n", C_SERVE, cli_serve},
+    {"grammar check", "MODEL", "One constraint and texts per line in, as a JSON object (schema, regex, grammar, choice, structural_tag or tools; strict, whitespace; instances: values, texts: strings); which texts it accepts out.",
+        "  echo '{\"schema\": {\"type\": \"integer\", \"minimum\": 7}, \"instances\": [7, 6]}' | glia grammar check models/qwen3-demo\n", C_GRAMMAR_CHECK, cli_grammar_check},
+    {"grammar show", "SCHEMA", "What a JSON Schema means to a constraint, and what of it is not enforced. SCHEMA is a file, or - for standard input.",
+        "  glia grammar show schema.json\n", C_GRAMMAR_SHOW, cli_grammar_show},
     {"bench", "MODEL", "Time to first token, inter-token latency, prefill and decode speed, also as shares of this machine's ceilings.",
         "  glia bench Qwen/Qwen3-0.6B --prompt-tokens 512 --output-tokens 128 --runs 5\n"
         "  glia bench DIR --load-format dummy --json   # DIR holds only a config.json\n", C_BENCH, cli_bench},

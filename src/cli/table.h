@@ -16,6 +16,8 @@ enum {
     C_COMPILE = 1 << 8,
     C_SERVE = 1 << 9,
     C_PARSE = 1 << 10,
+    C_GRAMMAR_CHECK = 1 << 11,
+    C_GRAMMAR_SHOW = 1 << 12,
 };
 
 typedef enum {

@@ -1,0 +1,160 @@
+/* grammar.c - `glia grammar check` and `glia grammar show`. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/lines.h"
+#include "format/json.h"
+
+static const struct {
+    const char *key;
+    glia_constraint_kind kind;
+} kinds[] = {
+    {"schema", GLIA_CONSTRAINT_JSON_SCHEMA},
+    {"regex", GLIA_CONSTRAINT_REGEX},
+    {"grammar", GLIA_CONSTRAINT_GRAMMAR},
+    {"choice", GLIA_CONSTRAINT_CHOICE},
+    {"structural_tag", GLIA_CONSTRAINT_STRUCTURAL_TAG},
+    {"tools", GLIA_CONSTRAINT_TOOLS},
+};
+
+/* The text of a constraint: a string as it is where the constraint is text, else its JSON. */
+static char *text_of(const json_t *x, bool plain, size_t *len) {
+    if (!plain || !json_is_string(x)) {
+        char *text = json_dumps(x, JSON_ENCODE_ANY | JSON_COMPACT);
+        *len = text ? strlen(text) : 0;
+        return text;
+    }
+    *len = json_string_length(x);
+    char *text = malloc(*len + 1);
+    if (text) memcpy(text, json_string_value(x), *len + 1);
+    return text;
+}
+
+/* What "whitespace" says: a style or a pattern, or whether blanks are allowed. */
+static const char *whitespace(const json_t *x) {
+    if (json_is_boolean(x)) return json_is_true(x) ? "flexible" : "compact";
+    return json_string_value(x);
+}
+
+static glia_status create(glia_constraint **c, const glia_model *m, const json_t *in, glia_err *err) {
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const json_t *x = json_object_get(in, kinds[i].key);
+        if (!x) continue;
+        size_t len = 0;
+        char *text = text_of(x,
+                             kinds[i].kind == GLIA_CONSTRAINT_REGEX ||
+                                 kinds[i].kind == GLIA_CONSTRAINT_GRAMMAR || json_is_string(x),
+                             &len);
+        if (!text)
+            return glia_fail(err, GLIA_ERR_FORMAT, "\"%s\": out of memory, or not UTF-8", kinds[i].key);
+        const glia_constraint_source s = {.kind = kinds[i].kind,
+                                          .text = text,
+                                          .len = len,
+                                          .strict = json_is_true(json_object_get(in, "strict")),
+                                          .whitespace = whitespace(json_object_get(in, "whitespace"))};
+        const glia_status status = glia_constraint_create(c, m, &s, err);
+        free(text);
+        return status;
+    }
+    return glia_fail(
+        err, GLIA_ERR_FORMAT,
+        "expected \"schema\", \"regex\", \"grammar\", \"choice\", \"structural_tag\" or \"tools\"");
+}
+
+/* Append whether the constraint accepts each value of `list`. */
+static glia_status accept(json_t *accepts, const glia_constraint *c, const json_t *list, bool texts,
+                          glia_err *err) {
+    size_t i;
+    const json_t *x;
+    if (list && !json_is_array(list))
+        return glia_fail(err, GLIA_ERR_FORMAT, "\"%s\": expected an array", texts ? "texts" : "instances");
+    json_array_foreach(list, i, x) {
+        char *text = NULL;
+        size_t len = 0;
+        bool yes = false;
+        glia_status status = GLIA_OK;
+        if (texts && !json_is_string(x))
+            return glia_fail(err, GLIA_ERR_FORMAT, "\"texts\": expected strings");
+        char *json = texts ? NULL : json_dumps(x, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+        if (texts)
+            status = glia_constraint_accepts(c, json_string_value(x), json_string_length(x), &yes, err);
+        else
+            status = glia_constraint_write(c, json ? json : "", json ? strlen(json) : 0, &text, &len, err);
+        if (!status && !texts) status = glia_constraint_accepts(c, text, len, &yes, err);
+        free(json);
+        glia_free(text);
+        if (status) return status;
+        json_array_append_new(accepts, json_boolean(yes));
+    }
+    return GLIA_OK;
+}
+
+static glia_status put(glia_buf *out, json_t *object, glia_err *err) {
+    char *text = object ? json_dumps(object, 0) : NULL;
+    json_decref(object);
+    if (!text) return glia_fail_nomem(err, 1, "a line");
+    glia_buf_puts(out, text);
+    free(text);
+    return GLIA_OK;
+}
+
+static json_t *warnings_of(const glia_constraint *c) {
+    json_t *list = json_array();
+    const char *w;
+    for (size_t i = 0; (w = glia_constraint_warning(c, i)) != NULL; i++)
+        json_array_append_new(list, json_string(w));
+    if (glia_constraint_is_empty(c))
+        json_array_append_new(list, json_string("no text satisfies the constraint"));
+    return list;
+}
+
+static glia_status check_line(void *user, const char *line, size_t len, glia_buf *out, glia_err *err) {
+    json_t *in; /* numbers of any size, unlike cli_line_json() */
+    glia_constraint *c = NULL;
+    glia_status status = glia_json_parse(&in, line, len, JSON_ALLOW_NUL, "line", err);
+    if (status) return status;
+    glia_err why = {0};
+    status = create(&c, user, in, &why);
+    if (status) {
+        status = put(out, json_pack("{s:s}", "refused", why.msg), err);
+    } else {
+        json_t *accepts = json_array();
+        status = accept(accepts, c, json_object_get(in, "instances"), false, err);
+        if (!status) status = accept(accepts, c, json_object_get(in, "texts"), true, err);
+        if (status)
+            json_decref(accepts);
+        else
+            status = put(out, json_pack("{s:o, s:o}", "accepts", accepts, "warnings", warnings_of(c)), err);
+    }
+    glia_constraint_free(c);
+    json_decref(in);
+    return status;
+}
+
+int cli_grammar_check(const cli_args *args) {
+    glia_options options;
+    glia_engine_options engine;
+    glia_model *model;
+    cli_options(args, &options, &engine);
+    int status = cli_load(&model, args, &options, true);
+    if (status) return status;
+    status = cli_each_line(check_line, model);
+    glia_model_free(model);
+    return status;
+}
+
+int cli_grammar_show(const cli_args *args) {
+    glia_err err = {0};
+    char *schema = NULL, *text = NULL;
+    size_t len = 0;
+    glia_status status = cli_read_all(&schema, &len, args->model, &err);
+    if (!status) status = glia_schema_explain(schema, len, &text, &err);
+    if (!status) fputs(text, stdout);
+    glia_free(text);
+    free(schema);
+    return status ? cli_failed(&err) : EXIT_OK;
+}

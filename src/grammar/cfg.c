@@ -1,0 +1,199 @@
+/* cfg.c - see cfg.h. */
+#include "grammar/cfg.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "grammar/rx_impl.h"
+
+static glia_node add(glia_cfg *g, glia_cfg_node node) {
+    if (!rx_work(g->rx, 1)) return GLIA_NODE_NONE;
+    if (!glia_vec_push(&g->nodes, sizeof node, &node)) return rx_nomem(g->rx);
+    return (glia_node)g->nodes.n - 1;
+}
+
+bool glia_cfg_init(glia_cfg *g, glia_rx_pool *rx) {
+    *g = (glia_cfg){.rx = rx};
+    const glia_cfg_node none = {.kind = CFG_TERM, .a = GLIA_RX_NONE};
+    return glia_vec_push(&g->nodes, sizeof none, &none);
+}
+
+void glia_cfg_free(glia_cfg *g) {
+    glia_vec *const vec[] = {&g->nodes, &g->lists, &g->members, &g->objects, &g->arrays};
+    for (size_t i = 0; i < sizeof vec / sizeof *vec; i++) glia_vec_free(vec[i]);
+}
+
+glia_node glia_cfg_term(glia_cfg *g, glia_rx rx) {
+    return rx == GLIA_RX_NONE ? GLIA_NODE_NONE : add(g, (glia_cfg_node){.kind = CFG_TERM, .a = rx});
+}
+
+glia_node glia_cfg_text(glia_cfg *g, const char *text, size_t len) {
+    return glia_cfg_term(g, glia_rx_text(g->rx, text, len));
+}
+
+/* Copy a list of nodes; returns its offset. */
+static bool add_list(glia_cfg *g, const glia_node *list, size_t n, uint32_t *at) {
+    *at = (uint32_t)g->lists.n;
+    glia_node *copy = glia_vec_add(&g->lists, sizeof *copy, n);
+    if (copy && n) memcpy(copy, list, n * sizeof *copy);
+    if (!copy) rx_nomem(g->rx);
+    return copy;
+}
+
+static glia_node list_node(glia_cfg *g, glia_cfg_kind kind, const glia_node *list, size_t n) {
+    uint32_t at;
+    if (n == 1) return list[0];
+    if (!add_list(g, list, n, &at)) return GLIA_NODE_NONE;
+    return add(g, (glia_cfg_node){.kind = (uint8_t)kind, .a = at, .b = (uint32_t)n});
+}
+
+glia_node glia_cfg_seq(glia_cfg *g, const glia_node *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == GLIA_NODE_NONE) return GLIA_NODE_NONE;
+    return n ? list_node(g, CFG_SEQ, list, n) : glia_cfg_term(g, GLIA_RX_EMPTY);
+}
+
+glia_node glia_cfg_seq2(glia_cfg *g, glia_node a, glia_node b) {
+    return glia_cfg_seq(g, (const glia_node[]){a, b}, 2);
+}
+
+glia_node glia_cfg_or(glia_cfg *g, const glia_node *list, size_t n) {
+    return n ? list_node(g, CFG_OR, list, n) : GLIA_NODE_NONE;
+}
+
+glia_node glia_cfg_repeat(glia_cfg *g, glia_node body, int least, int most) {
+    if (least == 1 && most == 1) return body;
+    if (most == 0 || (body == GLIA_NODE_NONE && least == 0)) return glia_cfg_term(g, GLIA_RX_EMPTY);
+    return add(g, (glia_cfg_node){.kind = CFG_REPEAT, .a = body, .m = least, .n = most});
+}
+
+glia_node glia_cfg_rule(glia_cfg *g) { return add(g, (glia_cfg_node){.kind = CFG_RULE}); }
+
+void glia_cfg_set_rule(glia_cfg *g, glia_node rule, glia_node body) {
+    if (rule) ((glia_cfg_node *)g->nodes.data)[rule].a = body;
+}
+
+glia_node glia_cfg_object_node(glia_cfg *g, const glia_cfg_member *members, size_t n,
+                               const glia_cfg_object *o) {
+    glia_cfg_object own = *o;
+    own.member = (uint32_t)g->members.n;
+    own.n = (int)n;
+    const uint32_t at = (uint32_t)g->objects.n;
+    glia_cfg_member *copy = glia_vec_add(&g->members, sizeof *copy, n);
+    if (!copy || !glia_vec_push(&g->objects, sizeof own, &own)) return rx_nomem(g->rx);
+    if (n) memcpy(copy, members, n * sizeof *copy);
+    return add(g, (glia_cfg_node){.kind = CFG_OBJECT, .a = at});
+}
+
+glia_node glia_cfg_array_node(glia_cfg *g, const glia_node *elements, const glia_node *counted,
+                              const glia_cfg_array *a) {
+    glia_cfg_array own = *a;
+    const size_t n = (size_t)a->n + 1;
+    const uint32_t at = (uint32_t)g->arrays.n;
+    if (!add_list(g, elements, n, &own.element) || (a->counts && !add_list(g, counted, n, &own.counted)))
+        return GLIA_NODE_NONE;
+    if (!glia_vec_push(&g->arrays, sizeof own, &own)) return rx_nomem(g->rx);
+    return add(g, (glia_cfg_node){.kind = CFG_ARRAY, .a = at});
+}
+
+glia_node glia_cfg_unique(glia_cfg *g, const glia_node *list, size_t n, glia_node comma, int least,
+                          int most) {
+    uint32_t at;
+    if (!add_list(g, list, n, &at)) return GLIA_NODE_NONE;
+    return add(g, (glia_cfg_node){
+                      .kind = CFG_UNIQUE, .a = at, .b = (uint32_t)n, .m = least, .n = most, .comma = comma});
+}
+
+/* ---- which nodes have a string ------------------------------------------------------ */
+
+static bool has(const glia_cfg *g, glia_node i) { return glia_cfg_at(g, i)->productive; }
+
+static int count(const glia_cfg *g, const glia_cfg_node *x) {
+    int n = 0;
+    for (uint32_t i = 0; i < x->b; i++) n += has(g, glia_vec_at(&g->lists, x->a + i));
+    return n;
+}
+
+static bool object_has(const glia_cfg *g, const glia_cfg_object *o) {
+    const glia_cfg_member *m = (const glia_cfg_member *)g->members.data + o->member;
+    int able = 0, required = 0;
+    for (int i = 0; i < o->n; i++) {
+        if (m[i].required && !has(g, m[i].pair)) return false;
+        able += has(g, m[i].pair);
+        required += m[i].required;
+    }
+    if (o->most != GLIA_RX_MANY && (required > o->most || o->least > o->most)) return false;
+    if (o->needs && !has(g, o->some)) return false;
+    return able >= o->least || has(g, o->rest) || has(g, o->some);
+}
+
+/* Can the i-th element be there? Counted or not. */
+static bool element_has(const glia_cfg *g, const glia_cfg_array *a, int i) {
+    const uint32_t k = (uint32_t)(i < a->n ? i : a->n);
+    return has(g, glia_vec_at(&g->lists, a->element + k)) ||
+           (a->counts && has(g, glia_vec_at(&g->lists, a->counted + k)));
+}
+
+/* The most elements that the nodes allow, up to `least` or the end of the prefix. */
+static bool array_has(const glia_cfg *g, const glia_cfg_array *a) {
+    int n = 0, counted = 0;
+    while (n <= a->n && element_has(g, a, n)) {
+        counted += a->counts && has(g, glia_vec_at(&g->lists, a->counted + (uint32_t)n));
+        n++;
+    }
+    const bool without_end = n > a->n;
+    if (a->most != GLIA_RX_MANY && a->least > a->most) return false;
+    if (!without_end && n < a->least) return false;
+    if (!a->counts || counted >= a->found_least) return true;
+    return without_end && has(g, glia_vec_at(&g->lists, a->counted + (uint32_t)a->n));
+}
+
+static bool node_has(const glia_cfg *g, const glia_cfg_node *x) {
+    switch ((glia_cfg_kind)x->kind) {
+    case CFG_TERM: return !glia_rx_is_none(g->rx, x->a);
+    case CFG_SEQ: return count(g, x) == (int)x->b;
+    case CFG_OR: return count(g, x) > 0;
+    case CFG_REPEAT: return x->m == 0 || has(g, x->a);
+    case CFG_RULE: return has(g, x->a);
+    case CFG_OBJECT: return object_has(g, (const glia_cfg_object *)g->objects.data + x->a);
+    case CFG_ARRAY: return array_has(g, (const glia_cfg_array *)g->arrays.data + x->a);
+    case CFG_UNIQUE: return count(g, x) >= x->m && (x->n == GLIA_RX_MANY || x->n >= x->m);
+    }
+    return false;
+}
+
+/* Replace nodes without a string by GLIA_NODE_NONE in lists, and leave out such members. */
+static void prune(glia_cfg *g) {
+    glia_node *list = g->lists.data;
+    for (size_t i = 0; i < g->lists.n; i++)
+        if (!has(g, list[i])) list[i] = GLIA_NODE_NONE;
+    glia_cfg_object *o = g->objects.data;
+    glia_cfg_member *all = g->members.data;
+    for (size_t i = 0; i < g->objects.n; i++) {
+        glia_cfg_member *m = all + o[i].member;
+        int n = 0;
+        for (int k = 0; k < o[i].n; k++)
+            if (has(g, m[k].pair)) m[n++] = m[k];
+        o[i].n = n;
+        if (!has(g, o[i].rest)) o[i].rest = GLIA_NODE_NONE;
+        if (!has(g, o[i].some)) o[i].some = GLIA_NODE_NONE;
+    }
+    glia_cfg_array *a = g->arrays.data;
+    for (size_t i = 0; i < g->arrays.n; i++) {
+        int n = 0;
+        while (n <= a[i].n && element_has(g, a + i, n)) n++;
+        if (n <= a[i].n && (a[i].most == GLIA_RX_MANY || a[i].most > n)) a[i].most = n;
+    }
+}
+
+bool glia_cfg_finish(glia_cfg *g, glia_node root) {
+    glia_cfg_node *x = g->nodes.data;
+    for (bool changed = true; changed && rx_work(g->rx, g->nodes.n);) {
+        changed = false;
+        for (size_t i = 1; i < g->nodes.n; i++)
+            if (!x[i].productive && node_has(g, x + i)) changed = x[i].productive = true;
+    }
+    if (glia_rx_error(g->rx)->status) return false;
+    prune(g);
+    return has(g, root);
+}

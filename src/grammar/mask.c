@@ -1,0 +1,220 @@
+/* mask.c - which tokens may follow a state.
+ *
+ * For each expression of the state there is a set of tokens that it accepts by itself: those that
+ * it reads to their end, whatever comes after it. The set is found by one walk through the trie
+ * and kept. Left are tokens that cross the end of the expression: below the nodes of the trie where
+ * it can end, the walk continues with the state that follows. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "grammar/grammar_impl.h"
+#include "grammar/rx_impl.h"
+
+enum { SPARSE_MAX = 1500, MASKS_MAX = 512 };
+static const size_t SET_BYTES_MAX = (size_t)64 << 20;
+
+static size_t words(const glia_grammar *g) { return ((size_t)g->vocab->size + 63) / 64; }
+
+static inline void set_bit(uint64_t *mask, int32_t i) { mask[i / 64] |= UINT64_C(1) << i % 64; }
+
+static void set_token(const glia_vocab *v, uint64_t *mask, int32_t token) {
+    for (; token >= 0; token = v->twin[token]) set_bit(mask, token);
+}
+
+/* ---- one expression over the whole trie ---------------------------------------------- */
+
+typedef struct {
+    uint64_t *mask;
+    glia_vec exits, dead; /* nodes, ascending: where the expression can end; where it rejects */
+} trie_walk;
+
+static bool walk_trie(glia_grammar *g, glia_rx e, trie_walk *w) {
+    const glia_vocab *v = g->vocab;
+    const unsigned char *class_of = g->pda.class_of;
+    glia_rx *stack = g->walk;
+    stack[0] = e;
+    for (uint32_t i = 1; i < v->n;) {
+        const glia_vocab_node node = v->node[i];
+        const glia_rx next = glia_rx_step_class(g->rx, stack[node.depth - 1], class_of[node.byte]);
+        if (next == GLIA_RX_NONE) {
+            if (glia_rx_error(g->rx)->status || !glia_vec_put(&w->dead, i)) return false;
+            i += node.skip;
+            continue;
+        }
+        stack[node.depth] = next;
+        if (node.token >= 0) set_token(v, w->mask, node.token);
+        if (node.skip > 1 && glia_rx_nullable(g->rx, next) && !glia_vec_put(&w->exits, i)) return false;
+        i++;
+    }
+    return true;
+}
+
+/* Keep the exits below which a node is rejected. */
+static void needed_exits(const glia_vocab *v, trie_walk *w) {
+    uint32_t *exit = w->exits.data;
+    const uint32_t *dead = w->dead.data;
+    size_t n = 0, d = 0;
+    for (size_t i = 0; i < w->exits.n; i++) {
+        while (d < w->dead.n && dead[d] <= exit[i]) d++;
+        if (d < w->dead.n && dead[d] < exit[i] + v->node[exit[i]].skip) exit[n++] = exit[i];
+    }
+    w->exits.n = n;
+}
+
+static size_t count_bits(const uint64_t *mask, size_t n) {
+    size_t bits = 0;
+    for (size_t i = 0; i < n; i++) bits += (size_t)__builtin_popcountll(mask[i]);
+    return bits;
+}
+
+/* Turn a bit mask, which is taken over, into a token set. */
+static bool pack(glia_grammar *g, glia_token_set *s, uint64_t *mask) {
+    const size_t n = words(g), bits = count_bits(mask, n);
+    s->dense = mask;
+    if (bits > SPARSE_MAX) return true;
+    s->some = malloc((bits + 1) * sizeof *s->some);
+    if (!s->some) return false;
+    for (size_t i = 0; i < n; i++)
+        for (uint64_t w = mask[i]; w; w &= w - 1)
+            s->some[s->n_some++] = (uint32_t)(i * 64 + (size_t)__builtin_ctzll(w));
+    free(mask);
+    s->dense = NULL;
+    return true;
+}
+
+static void free_set(glia_token_set *s) {
+    free(s->some);
+    free(s->dense);
+    free(s->exits);
+}
+
+static void drop_sets(glia_grammar *g) {
+    for (size_t i = 0; i < g->sets.n; i++) free_set((glia_token_set *)g->sets.data + i);
+    g->sets.n = 0;
+    g->set_bytes = 0;
+    if (g->set_of.n) memset(g->set_of.data, 0, g->set_of.n * sizeof(uint32_t));
+}
+
+static bool make_set(glia_grammar *g, glia_rx e, glia_token_set *s) {
+    trie_walk w = {.mask = calloc(words(g), sizeof *w.mask)};
+    *s = (glia_token_set){0};
+    bool ok = w.mask && walk_trie(g, e, &w);
+    if (ok) {
+        needed_exits(g->vocab, &w);
+        s->exits = w.exits.data;
+        s->n_exits = (uint32_t)w.exits.n;
+        w.exits.data = NULL;
+        ok = pack(g, s, w.mask);
+    } else {
+        free(w.mask);
+    }
+    glia_vec_free(&w.exits);
+    glia_vec_free(&w.dead);
+    if (!ok) free_set(s);
+    return ok;
+}
+
+/* Room for an entry for each expression. */
+static bool index_sets(glia_grammar *g) {
+    const size_t have = g->set_of.n, want = glia_rx_count(g->rx);
+    if (want <= have) return true;
+    uint32_t *more = glia_vec_add(&g->set_of, sizeof *more, want - have);
+    if (more) memset(more, 0, (want - have) * sizeof *more);
+    return more;
+}
+
+/* The token set of an expression; NULL: the pool has failed, or memory ran out. */
+static const glia_token_set *set_of(glia_grammar *g, glia_rx e) {
+    const glia_rx canon = glia_rx_clamp(g->rx, e, g->vocab->deepest > 32 ? g->vocab->deepest : 32);
+    if (glia_rx_error(g->rx)->status || !index_sets(g)) return NULL;
+    uint32_t i = glia_vec_at(&g->set_of, canon);
+    if (!i) {
+        glia_token_set s;
+        if (!make_set(g, canon, &s) || !index_sets(g)) return NULL;
+        if (g->set_bytes > SET_BYTES_MAX) drop_sets(g);
+        g->set_bytes += (s.dense ? words(g) * 8 : s.n_some * 4) + s.n_exits * 4;
+        if (!glia_vec_push(&g->sets, sizeof s, &s)) {
+            free_set(&s);
+            return NULL;
+        }
+        i = (uint32_t)g->sets.n;
+        ((uint32_t *)g->set_of.data)[canon] = i;
+    }
+    return (const glia_token_set *)g->sets.data + i - 1;
+}
+
+/* ---- a state ---------------------------------------------------------------------------- */
+
+/* Tokens below `from` that the automaton accepts from state s at that node. */
+static bool walk_below(glia_grammar *g, uint32_t from, glia_pda_state s, uint64_t *mask) {
+    const glia_vocab *v = g->vocab;
+    const uint32_t end = from + v->node[from].skip;
+    glia_pda_state *stack = g->walk;
+    stack[v->node[from].depth] = s;
+    for (uint32_t i = from + 1; i < end;) {
+        const glia_vocab_node node = v->node[i];
+        const glia_pda_state next = glia_pda_step(&g->pda, stack[node.depth - 1], node.byte);
+        if (next == GLIA_PDA_DEAD) {
+            i += node.skip;
+            continue;
+        }
+        stack[node.depth] = next;
+        if (node.token >= 0) set_token(v, mask, node.token);
+        i++;
+    }
+    return !glia_rx_error(g->rx)->status;
+}
+
+static bool thread_mask(glia_grammar *g, glia_pda_thread t, uint64_t *mask) {
+    const glia_token_set *s = set_of(g, t.rx);
+    if (!s) return false;
+    if (s->dense)
+        for (size_t i = 0, n = words(g); i < n; i++) mask[i] |= s->dense[i];
+    else
+        for (uint32_t i = 0; i < s->n_some; i++) set_bit(mask, (int32_t)s->some[i]);
+    if (!s->n_exits) return true;
+    const glia_pda_state follow = glia_pda_follow(&g->pda, t.frame);
+    bool ok = !glia_rx_error(g->rx)->status;
+    for (uint32_t i = 0; i < s->n_exits && ok; i++) ok = walk_below(g, s->exits[i], follow, mask);
+    return ok;
+}
+
+/* A copy of a state's mask, kept while there is room. */
+static void keep(glia_grammar *g, glia_pda_state s, const uint64_t *mask) {
+    if (g->masks.n >= MASKS_MAX) {
+        for (size_t i = 0; i < g->masks.n; i++) free(((uint64_t **)g->masks.data)[i]);
+        for (size_t i = 0; i < g->pda.states.n; i++) glia_pda_at(&g->pda, (glia_pda_state)i)->mask = 0;
+        g->masks.n = 0;
+    }
+    uint64_t *copy = malloc(words(g) * sizeof *copy);
+    if (!copy) return;
+    memcpy(copy, mask, words(g) * sizeof *copy);
+    if (glia_vec_push(&g->masks, sizeof copy, &copy))
+        glia_pda_at(&g->pda, s)->mask = (uint32_t)g->masks.n;
+    else
+        free(copy);
+}
+
+bool glia_mask_or(glia_grammar *g, glia_pda_state s, uint64_t *mask) {
+    const glia_pda_entry e = *glia_pda_at(&g->pda, s);
+    if (e.mask) {
+        const uint64_t *ready = ((uint64_t **)g->masks.data)[e.mask - 1];
+        for (size_t i = 0, n = words(g); i < n; i++) mask[i] |= ready[i];
+        return true;
+    }
+    for (uint32_t i = 0; i < e.n; i++)
+        if (!thread_mask(g, ((const glia_pda_thread *)g->pda.threads.data)[e.first + i], mask)) {
+            if (!glia_rx_error(g->rx)->status) rx_nomem(g->rx);
+            return false;
+        }
+    keep(g, s, mask);
+    return true;
+}
+
+void glia_mask_free(glia_grammar *g) {
+    drop_sets(g);
+    for (size_t i = 0; i < g->masks.n; i++) free(((uint64_t **)g->masks.data)[i]);
+    glia_vec_free(&g->masks);
+    glia_vec_free(&g->sets);
+    glia_vec_free(&g->set_of);
+}

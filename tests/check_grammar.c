@@ -1,0 +1,374 @@
+/* check_grammar.c - constraints: which texts they accept, and their masks against every token tried. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <glia.h>
+
+#include "check.h"
+#include "format/json.h"
+#include "grammar/grammar.h"
+#include "tiny_tokenizer.h"
+
+static glia_tokenizer *tokenizer;
+static glia_vocab vocab;
+
+static glia_grammar *compile(glia_grammar_kind kind, const char *text, glia_err *err) {
+    const glia_grammar_source s = {.kind = kind, .text = text, .len = strlen(text)};
+    glia_grammar *g;
+    glia_grammar_compile(&g, &vocab, &s, err);
+    return g;
+}
+
+static bool accepts(glia_grammar *g, const char *text) {
+    bool yes = false;
+    glia_err err = {0};
+    const glia_status status = glia_grammar_accepts(g, text, strlen(text), &yes, &err);
+    CHECK(!status, "\"%s\": %s", text, err.msg);
+    return yes;
+}
+
+/* Texts that a constraint accepts, then texts that it refuses; NULL ends each list. */
+typedef struct {
+    glia_grammar_kind kind;
+    const char *source;
+    const char *yes[6], *no[6];
+} row;
+
+static const row rows[] = {
+    {GLIA_GRAMMAR_REGEX, "a(b|c)*d?", {"a", "abcbd"}, {"", "d", "abx"}},
+    {GLIA_GRAMMAR_REGEX, "[^a-c]{2,3}", {"xy", "\xc3\xa9\xe4\xb8\xad", "xyz"}, {"x", "xa", "wxyz"}},
+    {GLIA_GRAMMAR_REGEX, "^(?:x{2}){1,2}$", {"xx", "xxxx"}, {"x", "xxx", "xxxxxx"}},
+    {GLIA_GRAMMAR_REGEX, "(?=.*[0-9])(?!.*bad)[a-z0-9]{3,}", {"ab1", "9ba"}, {"abc", "1bad", "a1"}},
+    {GLIA_GRAMMAR_REGEX, "(?i)k\\d\\s\\w", {"k1 _", "K2\tx"}, {"x1 _", "k1_"}},
+    {GLIA_GRAMMAR_REGEX, "\\p{Lu}\\p{Ll}+", {"Ab", "\xc3\x89t\xc3\xa9"}, {"ab", "A1"}},
+    {GLIA_GRAMMAR_REGEX, "[[:digit:]\\-x]+", {"1-x"}, {"a"}},
+    {GLIA_GRAMMAR_REGEX, "a{0,100000}", {"", "aaaa"}, {"b"}},
+    {GLIA_GRAMMAR_CHOICE, "[\"yes\", \"no\", \"no way\"]", {"yes", "no", "no way"}, {"", "n", "yesno"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{}",
+     {"1", "{\"a\": [true, null]}", "\"\\ud83d\\ude00\""},
+     {"", "01", "{a: 1}", "\"\\ud83d\""}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"integer\"}, \"b\": {}}, \"required\": "
+     "[\"b\"], "
+     "\"additionalProperties\": false}",
+     {"{\"a\": 1, \"b\": []}", "{\"b\":\n  2}"},
+     {"{}", "{\"a\": 1}", "{\"b\": 1, \"a\": 1}", "{\"b\": 1, \"c\": 1}", "{\"a\": 1.5, \"b\": 1}"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"number\", \"minimum\": -1.5, \"exclusiveMaximum\": 20}",
+     {"-1.5", "0", "19.99", "-0.0"},
+     {"-1.51", "20", "20.0", "100", "-2"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"integer\", \"multipleOf\": 7, \"minimum\": 8}",
+     {"14", "7000"},
+     {"7", "15", "0"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"multipleOf\": 0.01, \"type\": \"number\"}",
+     {"1.25", "3", "0.10"},
+     {"1.255", "0.001"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"string\", \"maxLength\": 2, \"pattern\": \"^a\"}",
+     {"\"a\"", "\"a\\n\"", "\"a\\u00e9\"", "\"a\xc3\xa9\""},
+     {"\"\"", "\"ba\"", "\"abc\"", "\"a\n\""}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"enum\": [1, \"x\", null, [2], {\"k\": true}]}",
+     {"1", "1.0", "\"x\"", "[2]", "{\"k\": true}"},
+     {"2", "\"y\"", "[2, 2]", "{}", "true"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"items\": {\"enum\": [1, 2, 3]}, \"type\": \"array\", \"uniqueItems\": true, \"minItems\": 2}",
+     {"[1, 2]", "[3, 1, 2]"},
+     {"[1]", "[1, 1]", "[1, 2, 3, 1]"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"array\", \"contains\": {\"const\": 5}, \"maxContains\": 1, \"items\": {\"type\": "
+     "\"integer\"}}",
+     {"[5]", "[1, 5, 2]"},
+     {"[]", "[1]", "[5, 5]"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"oneOf\": [{\"type\": \"integer\"}, {\"minimum\": 2}]}",
+     {"1", "2.5", "\"a\""},
+     {"3", "1.5"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"if\": {\"properties\": {\"k\": {\"const\": 1}}, \"required\": [\"k\"]}, \"then\": {\"required\": "
+     "[\"x\"]}, "
+     "\"type\": \"object\"}",
+     {"{}", "{\"k\": 1, \"x\": 0}", "{\"k\": 2}"},
+     {"{\"k\": 1}", "1"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"not\": {\"patternProperties\": {\"^x\": {\"type\": \"null\"}}}, \"type\": \"object\"}",
+     {"{\"x\": 1}", "{\"a\": 0, \"xy\": 1}"},
+     {"{}", "{\"x\": null}", "{\"a\": 1}"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"object\", \"minProperties\": 1, \"maxProperties\": 1}",
+     {"{\"a\": 1}"},
+     {"{}", "{\"a\": 1, \"b\": 2}"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"$ref\": \"#/$defs/t\", \"$defs\": {\"t\": {\"type\": \"array\", \"items\": {\"$ref\": "
+     "\"#/$defs/t\"}}}}",
+     {"[]", "[[], [[]]]"},
+     {"[1]", "[[]"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"format\": \"date-time\", \"type\": \"string\"}",
+     {"\"2024-02-29T23:59:60Z\"", "\"2023-12-31T00:00:00.5+01:00\""},
+     {"\"2023-02-29T00:00:00Z\"", "\"2024-01-01T23:58:60Z\""}},
+};
+
+static void test_rows(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        glia_err err = {0};
+        glia_grammar *g = compile(rows[i].kind, rows[i].source, &err);
+        CHECK(g, "%s: %s", rows[i].source, err.msg);
+        for (int k = 0; g && k < 6 && rows[i].yes[k]; k++)
+            CHECK(accepts(g, rows[i].yes[k]), "%s refuses %s", rows[i].source, rows[i].yes[k]);
+        for (int k = 0; g && k < 6 && rows[i].no[k]; k++)
+            CHECK(!accepts(g, rows[i].no[k]), "%s accepts %s", rows[i].source, rows[i].no[k]);
+        glia_grammar_release(g);
+    }
+}
+
+/* What is refused, and a part of the sentence. */
+static const struct {
+    glia_grammar_kind kind;
+    const char *source, *says;
+} refused[] = {
+    {GLIA_GRAMMAR_REGEX, "a(b", "without \")\""},
+    {GLIA_GRAMMAR_REGEX, "(a)\\1", "back reference at byte 6"},
+    {GLIA_GRAMMAR_REGEX, "\\bword", "depends on the characters around"},
+    {GLIA_GRAMMAR_REGEX, "a{3,2}", "from a higher to a lower"},
+    {GLIA_GRAMMAR_CHOICE, "[]", "found an empty one"},
+    {GLIA_GRAMMAR_CHOICE, "[1]", "choice 1: expected a string, found"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "[]", "schema"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "{\"type\": \"text\"}", "\"type\": expected null, boolean"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "{\"minLength\": -1}",
+     "\"minLength\": expected an integer of at least 0, found -1"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "{\"$ref\": \"#\"}", "leads back to itself"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "{\"$ref\": \"http://a/b\"}", "is not in the document"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "{\"pattern\": \"a(\"}", "pattern: a \"(\" without \")\""},
+};
+
+static void test_refused(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        glia_err err = {0};
+        glia_grammar *g = compile(refused[i].kind, refused[i].source, &err);
+        CHECK(!g, "%s is accepted", refused[i].source);
+        CHECK(strstr(err.msg, refused[i].says), "%s: \"%s\", wanted \"%s\"", refused[i].source, err.msg,
+              refused[i].says);
+        glia_grammar_release(g);
+    }
+}
+
+static void test_strict(void **state) {
+    (void)state;
+    const char *text = "{\"type\": \"array\", \"uniqueItems\": true}";
+    glia_grammar_source s = {.kind = GLIA_GRAMMAR_JSON_SCHEMA, .text = text, .len = strlen(text)};
+    glia_grammar *g;
+    glia_err err = {0};
+    CHECK(!glia_grammar_compile(&g, &vocab, &s, &err), "%s", err.msg);
+    CHECK(glia_grammar_warning(g, 0) && strstr(glia_grammar_warning(g, 0), "uniqueItems"), "no warning");
+    CHECK(!glia_grammar_warning(g, 1), "a second warning");
+    glia_grammar_release(g);
+    s.strict = true;
+    CHECK(glia_grammar_compile(&g, &vocab, &s, &err) == GLIA_ERR_UNSUPPORTED, "strict accepts");
+    s.strict = false;
+    s.text = "{\"type\": \"array\"}";
+    s.len = strlen(s.text);
+    s.whitespace = "compact";
+    CHECK(!glia_grammar_compile(&g, &vocab, &s, &err), "%s", err.msg);
+    CHECK(accepts(g, "[1,2]") && !accepts(g, "[1, 2]"), "compact");
+    glia_grammar_release(g);
+    s.whitespace = "x";
+    CHECK(glia_grammar_compile(&g, &vocab, &s, &err) == GLIA_ERR_ARGUMENT, "blanks of x");
+}
+
+/* ---- masks ------------------------------------------------------------------------ */
+
+enum { STEPS = 60 };
+
+/* The mask of the guide's place equals every token tried. Returns a random allowed token; -1: none. */
+static int32_t check_mask(glia_guide *s, const char *source) {
+    uint64_t mask[8];
+    uint32_t places[3];
+    glia_err err = {0};
+    const int32_t ending = 259;
+    int32_t allowed[512];
+    int n = 0;
+    CHECK(!glia_guide_mask(s, mask, 260, &ending, 1, NULL, &err), "%s: %s", source, err.msg);
+    for (int32_t id = 0; id < 260; id++) {
+        glia_guide one;
+        glia_guide_fork(&one, s, places, 2);
+        const bool may = glia_guide_accept(&one, id, &ending, 1);
+        CHECK(may == (mask[id / 64] >> id % 64 & 1), "%s: token %d after %zu tokens: %d in the mask", source,
+              id, s->n, !may);
+        if (may && id != ending) allowed[n++] = id;
+    }
+    return n ? allowed[check_u32() % (uint32_t)n] : -1;
+}
+
+static void walk(glia_grammar *g, const char *source) {
+    uint32_t places[STEPS + 1];
+    glia_guide s;
+    glia_err err = {0};
+    CHECK(!glia_guide_begin(&s, g, GLIA_THINK_NO, places, STEPS, &err), "%s: %s", source, err.msg);
+    for (int i = 0; i < STEPS; i++) {
+        char forced[16];
+        const size_t n = glia_guide_forced(&s, forced, sizeof forced);
+        const int32_t token = check_mask(&s, source);
+        size_t len;
+        if (token < 0) {
+            CHECK(glia_guide_must_end(&s), "%s: a dead end after %zu tokens", source, s.n);
+            return;
+        }
+        const char *bytes = glia_tokenizer_bytes(tokenizer, token, &len);
+        CHECK(memcmp(bytes, forced, len < n ? len : n) == 0, "%s: a token beside the forced bytes", source);
+        CHECK(glia_guide_accept(&s, token, NULL, 0), "%s: token %d", source, token);
+        if (check_u32() % 8 == 0) {
+            const size_t back = check_u32() % (s.n + 1);
+            glia_guide_roll_back(&s, back);
+        }
+    }
+}
+
+static void random_regex(glia_buf *out, int depth) {
+    static const char *const atom[] = {"a", "b", "c", "[a-c]", "[^a]", "ab", "\\n", "."};
+    switch (depth > 0 ? check_u32() % 6 : 5) {
+    case 0:
+        glia_buf_puts(out, "(");
+        random_regex(out, depth - 1);
+        glia_buf_puts(out, "|");
+        random_regex(out, depth - 1);
+        glia_buf_puts(out, ")");
+        break;
+    case 1:
+        glia_buf_puts(out, "(");
+        random_regex(out, depth - 1);
+        glia_buf_printf(out, "){%u,%u}", check_u32() % 3, 3 + check_u32() % 50);
+        break;
+    case 2:
+        glia_buf_puts(out, "(");
+        random_regex(out, depth - 1);
+        glia_buf_puts(out, ")*");
+        break;
+    case 3:
+    case 4:
+        random_regex(out, depth - 1);
+        random_regex(out, depth - 1);
+        break;
+    default: glia_buf_puts(out, atom[check_u32() % (sizeof atom / sizeof *atom)]);
+    }
+}
+
+static void test_masks(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        glia_buf source = {0};
+        glia_err err = {0};
+        random_regex(&source, 4);
+        glia_grammar *g = compile(GLIA_GRAMMAR_REGEX, source.data, &err);
+        CHECK(g, "%s: %s", source.data, err.msg);
+        if (g) walk(g, source.data);
+        glia_grammar_release(g);
+        glia_buf_free(&source);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        glia_err err = {0};
+        glia_grammar *g = compile(rows[i].kind, rows[i].source, &err);
+        for (int k = 0; g && k < 3; k++) walk(g, rows[i].source);
+        glia_grammar_release(g);
+    }
+}
+
+/* ---- the shared cases ----------------------------------------------------------------- */
+
+typedef struct {
+    int schemas, refused, wide, narrow;
+} tally;
+
+/* What the constraint says about each value of a list: how many it should have said `yes` to and did not. */
+static int wrong(glia_constraint *c, const json_t *list, bool yes) {
+    size_t i;
+    const json_t *x;
+    int n = 0;
+    json_array_foreach(list, i, x) {
+        char *json = json_dumps(x, JSON_ENCODE_ANY), *text = NULL;
+        size_t len = 0;
+        bool accepted = !yes;
+        if (!glia_constraint_write(c, json, strlen(json), &text, &len, NULL))
+            glia_constraint_accepts(c, text, len, &accepted, NULL);
+        n += accepted != yes;
+        free(json);
+        glia_free(text);
+    }
+    return n;
+}
+
+static void run_case(const glia_model *m, const json_t *one, tally *core, tally *rest) {
+    const char *tier = json_string_value(json_object_get(one, "tier"));
+    const bool is_core = strcmp(tier, "core") == 0;
+    tally *t = is_core ? core : rest;
+    char *schema = json_dumps(json_object_get(one, "schema"), JSON_ENCODE_ANY);
+    const glia_constraint_source s = {.text = schema, .len = strlen(schema)};
+    glia_constraint *c;
+    glia_err err = {0};
+    t->schemas++;
+    if (glia_constraint_create(&c, m, &s, &err)) {
+        t->refused++;
+        CHECK(!is_core, "%s: %s", schema, err.msg);
+    } else {
+        const bool loose = glia_constraint_warning(c, 0) != NULL;
+        const int narrow = wrong(c, json_object_get(one, "valid"), true),
+                  wide = wrong(c, json_object_get(one, "invalid"), false);
+        t->narrow += narrow > 0;
+        t->wide += wide > 0;
+        CHECK(!wide || loose, "%s accepts an invalid instance without a warning", schema);
+        CHECK(!is_core || (!wide && !narrow), "%s: %d valid instances refused, %d invalid ones accepted",
+              schema, narrow, wide);
+    }
+    glia_constraint_free(c);
+    free(schema);
+}
+
+static void test_shared(void **state) {
+    (void)state;
+    const char *path = check_shared("data/serving/json_schema.jsonl");
+    if (!path) check_skip("the shared data is not here");
+    size_t len;
+    char *text = check_read_file(path, &len), *next;
+    glia_model *m;
+    glia_err err = {0};
+    tally core = {0}, rest = {0};
+    CHECK(!glia_model_load_text(&m, "models/qwen3-demo", NULL, NULL, &err), "%s", err.msg);
+    for (char *line = text; *line; line = next) {
+        next = strchr(line, '\n');
+        next = next ? next + 1 : line + strlen(line);
+        json_t *one;
+        if (glia_json_parse(&one, line, (size_t)(next - line), JSON_ALLOW_NUL, "case", &err)) {
+            CHECK(false, "%s", err.msg);
+            continue;
+        }
+        run_case(m, one, &core, &rest);
+        json_decref(one);
+    }
+    printf("core: %d schemas; others: %d, of which %d refused, %d narrower, %d wider with a warning\n",
+           core.schemas, rest.schemas, rest.refused, rest.narrow, rest.wide);
+    CHECK(rest.refused + rest.narrow + rest.wide <= 8, "%d refused, %d narrow, %d wide", rest.refused,
+          rest.narrow, rest.wide);
+    glia_model_free(m);
+    free(text);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_strict), cmocka_unit_test(test_masks),
+                                       cmocka_unit_test(test_shared)};
+    char *json = tiny_tokenizer();
+    glia_err err = {0};
+    CHECK(!glia_tokenizer_parse(&tokenizer, json, strlen(json), "tiny", &err), "%s", err.msg);
+    CHECK(!glia_vocab_init(&vocab, tokenizer, &err), "%s", err.msg);
+    free(json);
+    const int status = check_run_group("grammar", tests);
+    glia_vocab_free(&vocab);
+    glia_tokenizer_free(tokenizer);
+    return status;
+}
