@@ -42,7 +42,7 @@ static size_t scratch_bytes(const glia_device_shape *s) {
 
 /* Indices of the device's regions in a plan. */
 typedef struct {
-    int operand, scratch, rows_i8, rows_scale;
+    int operand, scratch, rows_i8, rows_scale, lora;
 } regions;
 
 static regions add_regions(glia_plan *p, const glia_device_shape *s) {
@@ -52,6 +52,7 @@ static regions add_regions(glia_plan *p, const glia_device_shape *s) {
     r.scratch = glia_plan_add(p, "scratch of threads", (size_t)s->threads, scratch_bytes(s));
     r.rows_i8 = glia_plan_add(p, "int8 rows", s->quantize_rows ? operands : 0, glia_i8_stride(s->widest));
     r.rows_scale = glia_plan_add(p, "int8 rows' scales", s->quantize_rows ? operands : 0, sizeof(float));
+    r.lora = glia_cpu_lora_plan(p, s);
     return r;
 }
 
@@ -84,6 +85,7 @@ static glia_status open_device(glia_device **out, glia_team *team, unsigned cpu_
     d->scratch = glia_plan_at(p, first + r.scratch);
     d->rows_i8 = glia_plan_at(p, first + r.rows_i8);
     d->rows_scale = glia_plan_at(p, first + r.rows_scale);
+    glia_cpu_lora_open(&d->lora, p, first + r.lora, s);
     d->ld_operand = glia_row_stride(d->narrow ? (s->hidden + 1) / 2 : s->hidden);
     return GLIA_OK;
 }
@@ -253,6 +255,7 @@ const glia_device_ops glia_cpu = {
     .rotate = rotate,
     .pack = pack,
     .embed = embed,
+    .adapt_embed = glia_cpu_adapt_embed,
     .select = select_rows,
     .norm = norm,
     .linear = glia_cpu_linear,

@@ -16,6 +16,16 @@
 
 enum { GLIA_FEW_ROWS = 4 }; /* with at most this many rows, each thread prepares all of them: no barrier */
 
+/* Buffers for adapters. */
+typedef struct {
+    float *rows; /* x A^T: two buffers for all threads, then GLIA_FEW_ROWS rows for each thread */
+    size_t ld;   /* floats from row to row; 0: no adapters */
+    size_t max_rows;
+    float *scratch;  /* [threads, 3, GLIA_LORA_SCRATCH] floats */
+    unsigned *turns; /* [threads, 16] how often the thread has used the buffers for all threads */
+} glia_cpu_lora;
+enum { GLIA_LORA_SCRATCH = 1 << 16 };
+
 typedef struct {
     glia_device base; /* first, so that pointers to both are equal */
     glia_kernels k;
@@ -26,6 +36,7 @@ typedef struct {
     size_t ld_operand;
     int8_t *rows_i8;   /* as many int8 rows, if a matrix has quantize_rows */
     float *rows_scale; /* a scale for each int8 row */
+    glia_cpu_lora lora;
 } glia_cpu_device;
 
 static inline const glia_cpu_device *glia_cpu_of(const glia_device *d) {
@@ -86,6 +97,27 @@ void glia_cpu_first_columns(const glia_matrix *w, glia_epilogue epilogue, int th
                             size_t *from, size_t *to);
 /* The kernels that multiply rows, as the device prepares them for w, by w. */
 const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matrix *w);
+
+/* cpu_lora.c */
+/* Add the buffers for adapters to the plan. Returns the index of the first region. */
+int glia_cpu_lora_plan(glia_plan *p, const glia_device_shape *s);
+void glia_cpu_lora_open(glia_cpu_lora *l, const glia_plan *p, int first, const glia_device_shape *s);
+/* Compute the rows x A^T of a product of m rows; x are rows for glia_lora_matrix(). Every thread calls it. A
+ * barrier may be inside. Returns the address of row 0. */
+const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia_operand *x, int m,
+                                const glia_adapted *a);
+/* What is added to rows [row, row + m) of the panels [first, first + n) of w: floats [m, n * 16], in the
+ * thread's memory. m * n * 16 <= GLIA_LORA_SCRATCH. o: rows for w; t: of glia_cpu_lora_down(). */
+const float *glia_cpu_lora_up(const glia_cpu_device *d, int thread, const glia_operand *o,
+                              const glia_matrix *w, const glia_adapted *a, const float *t, size_t row,
+                              size_t m, size_t first, size_t n);
+void glia_cpu_adapt_embed(const glia_device *device, int thread, float *y, size_t ldy,
+                          const glia_embed_change *of, const int32_t *place, size_t first, size_t vocab,
+                          const int32_t *token, int m);
+/* cpu_linear.c, for cpu_lora.c: the arguments of a kernel for rows [row, row + m) of o and panels [first,
+ * first + n) of w. */
+glia_gemm glia_cpu_gemm_of(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
+                           size_t n);
 
 /* cpu_attention.c */
 size_t glia_cpu_attention_scratch_bytes(const glia_device_shape *s);

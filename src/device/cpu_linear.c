@@ -48,14 +48,14 @@ void glia_cpu_first_columns(const glia_matrix *w, glia_epilogue epilogue, int th
 }
 
 /* Apply the epilogue to a chunk t [m, 16 * panels] of sums, whose first row is `row` and first panel `first`.
- * GLIA_STORE: t is y. */
-static void finish_chunk(const glia_cpu_device *d, const glia_gemm_out *out, float *t, size_t ldt, size_t row,
-                         size_t m, size_t first, size_t panels) {
+ * The addend begins with this row and panel. GLIA_STORE: t is y. */
+static void finish_chunk(const glia_cpu_device *d, const glia_gemm_out *out, const float *addend, float *t,
+                         size_t ldt, size_t row, size_t m, size_t first, size_t panels) {
     const size_t column = first * GLIA_PANEL, width = panels * GLIA_PANEL;
     float *y = out->y + row * out->ldy;
-    for (size_t i = row; i < row + m; i++, t += ldt, y += out->ldy) {
+    for (size_t i = 0; i < m; i++, t += ldt, y += out->ldy) {
         if (out->bias) d->k.add(t, out->bias + column, width);
-        if (out->addend) d->k.add(t, out->addend + i * out->ld_addend + column, width);
+        if (addend) d->k.add(t, addend + i * out->ld_addend, width);
         if (out->epilogue == GLIA_ADD) d->k.add(y + column, t, width);
         for (size_t p = 0; out->epilogue == GLIA_SWIGLU && p < width; p += 2 * GLIA_PANEL) {
             d->k.swiglu(y + (column + p) / 2, t + p, t + p + GLIA_PANEL, GLIA_PANEL);
@@ -68,16 +68,23 @@ static const float *row_at(const glia_cpu_device *d, const glia_activation *x, s
     return x->at + i * glia_layout_of(d, x).ld;
 }
 
+/* The weights of the norm that row r of x gets. */
+static const float *norm_of(const glia_linear_in *in, size_t r) {
+    const float *own = in->place && in->norm_of && in->place[r] >= 0 ? in->norm_of[in->place[r]] : NULL;
+    return own ? own : in->norm;
+}
+
 /* Norm, rotate, and narrow or quantise row i of `in` into its row of `to`. */
 static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
                         const glia_matrix *w, char *scratch) {
-    const float *x = row_at(d, &in->x, in->row ? (size_t)in->row[i] : i);
+    const size_t r = in->row ? (size_t)in->row[i] : i;
+    const float *x = row_at(d, &in->x, r);
     char *y = to->x + i * to->row;
     float *floats = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
     glia_dtype dtype = d->narrow && in->x.form == GLIA_INPUT ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     size_t step = dtype == GLIA_DTYPE_BF16 ? glia_layout_of(d, &in->x).step * sizeof *x : 64;
     if (in->norm) {
-        d->k.rmsnorm(floats, x, in->norm, w->k, in->eps);
+        d->k.rmsnorm(floats, x, norm_of(in, r), w->k, in->eps);
         x = floats;
     }
     if (glia_rotates(w)) {
@@ -147,9 +154,8 @@ static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_lin
     return to;
 }
 
-/* The arguments of a kernel for rows [row, row + m) of o and panels [first, first + n) of w. */
-static glia_gemm gemm(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
-                      size_t n) {
+glia_gemm glia_cpu_gemm_of(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
+                           size_t n) {
     return (glia_gemm){
         .x = {o->x + row * o->row, o->row, o->step, o->scale ? o->scale + row : NULL},
         .w = (const char *)w->data + first * glia_panel_bytes(w->format, w->k),
@@ -177,12 +183,13 @@ static void zero_rest(const glia_gemm_out *out, size_t rows) {
 
 /* Multiply rows [row, row + m) by panels [first, end) with kernels that apply the epilogue themselves. */
 static void multiply_narrow(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                            size_t row, size_t m, size_t first, size_t end, const glia_gemm_out *out) {
+                            size_t row, size_t m, size_t first, size_t end, const glia_gemm_out *out,
+                            const float *addend) {
     const size_t column = first * GLIA_PANEL, all = glia_panels(w->columns);
-    glia_gemm g = gemm(o, w, row, m, first, end - first);
+    glia_gemm g = glia_cpu_gemm_of(o, w, row, m, first, end - first);
     glia_gemm_out share = *out;
     if (share.bias) share.bias += column;
-    if (share.addend) share.addend += row * out->ld_addend + column;
+    share.addend = addend;
     share.y += row * out->ldy;
     share.y += out->epilogue == GLIA_SWIGLU ? first / SWIGLU_PANELS * out->step
                : in_steps(out)              ? first / STEP_PANELS * out->step
@@ -196,10 +203,17 @@ static void multiply_narrow(const glia_cpu_device *d, int thread, const glia_ope
     }
 }
 
-/* Multiply all rows by panels [first, end), in chunks of rows and panels whose sums are kept in scratch until
- * the epilogue. */
+/* The addend of rows from `row` on and of panels from `first` on. */
+static const float *addend_at(const glia_gemm_out *out, size_t row, size_t first) {
+    return out->addend ? out->addend + row * out->ld_addend + first * GLIA_PANEL : NULL;
+}
+
+/* Multiply rows [row, end_row) by panels [first, end), in chunks of rows and panels whose sums are kept in
+ * scratch until the epilogue. */
 static void multiply_wide(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                          size_t rows, size_t first, size_t end, const glia_gemm_out *out) {
+                          size_t row, size_t m, size_t first, size_t end, const glia_gemm_out *out,
+                          const float *addend) {
+    const size_t rows = m;
     float *scratch = (float *)(void *)glia_scratch_of(d, thread);
     const bool direct = out->epilogue == GLIA_STORE;
     const size_t chunk_rows = direct || rows < d->k.blocking.chunk_rows ? rows : d->k.blocking.chunk_rows;
@@ -207,15 +221,16 @@ static void multiply_wide(const glia_cpu_device *d, int thread, const glia_opera
         direct ? end - first : CHUNK_FLOATS / GLIA_PANEL / chunk_rows & ~(size_t)1; /* whole pairs */
     if (chunk > end - first) chunk = end - first;
     for (size_t p = first; p < end; p += chunk)
-        for (size_t r = 0; r < rows; r += chunk_rows) {
-            const size_t n = end - p < chunk ? end - p : chunk;
-            const size_t rn = rows - r < chunk_rows ? rows - r : chunk_rows;
+        for (size_t at = 0; at < rows; at += chunk_rows) {
+            const size_t n = end - p < chunk ? end - p : chunk, r = row + at;
+            const size_t rn = rows - at < chunk_rows ? rows - at : chunk_rows;
+            const float *add = addend ? addend + at * out->ld_addend + (p - first) * GLIA_PANEL : NULL;
             float *y = out->y + r * out->ldy, *t = direct ? y + p * GLIA_PANEL : scratch;
             const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
-            glia_gemm g = gemm(o, w, r, rn, p, n);
+            glia_gemm g = glia_cpu_gemm_of(o, w, r, rn, p, n);
             g.out = (glia_gemm_out){.y = t, .ldy = ldt};
             glia_cpu_gemm(d, w)->store(&g);
-            finish_chunk(d, out, t, ldt, r, rn, p, n);
+            finish_chunk(d, out, add, t, ldt, r, rn, p, n);
         }
 }
 
@@ -233,6 +248,41 @@ static glia_gemm_out gemm_out(const glia_cpu_device *d, const glia_linear_out *o
     };
 }
 
+/* Rows [row, row + m) and panels [first, end). */
+static void multiply_plain(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
+                           size_t row, size_t m, size_t first, size_t end, const glia_gemm_out *out,
+                           const float *addend) {
+    if (d->narrow)
+        multiply_narrow(d, thread, o, w, row, m, first, end, out, addend);
+    else
+        multiply_wide(d, thread, o, w, row, m, first, end, out, addend);
+}
+
+/* The same with adapters, in chunks whose addends fit the thread's memory. t: of glia_cpu_lora_down(). */
+static void multiply_adapted(const glia_cpu_device *d, int thread, const glia_operand *o,
+                             const glia_matrix *w, size_t row, size_t end_row, size_t first, size_t end,
+                             size_t unit, const glia_gemm_out *out, const glia_adapted *a, const float *t) {
+    const size_t most_rows = GLIA_LORA_SCRATCH / (unit * GLIA_PANEL);
+    for (size_t r = row; r < end_row; r += most_rows) {
+        const size_t m = end_row - r < most_rows ? end_row - r : most_rows;
+        const size_t chunk = GLIA_LORA_SCRATCH / GLIA_PANEL / m / unit * unit;
+        for (size_t p = first; p < end; p += chunk) {
+            const size_t q = end - p < chunk ? end : p + chunk;
+            glia_gemm_out add = *out;
+            add.ld_addend = (q - p) * GLIA_PANEL;
+            multiply_plain(d, thread, o, w, r, m, p, q, &add,
+                           glia_cpu_lora_up(d, thread, o, w, a, t, r, m, p, q - p));
+        }
+    }
+}
+
+/* Does any row's adapter change this layer? */
+static bool is_adapted(const glia_adapted *a) {
+    for (int i = 0; i < a->n; i++)
+        if (glia_lora_changes(&a->of[a->run[i].place])) return true;
+    return false;
+}
+
 /* Each thread takes panels from its own range of one row group, then from those of the next few threads. */
 void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand *o, int m,
                        const glia_matrix *w, const glia_linear_out *linear_out) {
@@ -242,7 +292,11 @@ void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand
     const size_t grain =
         ((m > GLIA_FEW_ROWS ? d->k.blocking.grain : d->k.blocking.few_grain) + unit - 1) / unit;
     const int groups = d->narrow ? (int)row_groups(d, w, rows) : 1, threads = device->threads;
+    const glia_adapted *a = &linear_out->adapted;
+    const bool adapted = is_adapted(a);
     if (rows == 0) return;
+    assert(!adapted || !out.addend);
+    const float *t = adapted ? glia_cpu_lora_down(d, thread, a->rows ? a->rows : o, m, a) : NULL;
     glia_team_begin(device->team, thread);
     for (int i = 0; i < threads && i <= HELPED; i++) {
         const int owner = (thread + i) % threads;
@@ -252,10 +306,10 @@ void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand
         const size_t units = (end - first + unit - 1) / unit;
         while (glia_team_take(device->team, thread, owner, units, grain, &from, &to)) {
             const size_t p = first + from * unit, q = first + to * unit < end ? first + to * unit : end;
-            if (d->narrow)
-                multiply_narrow(d, thread, o, w, row, end_row - row, p, q, &out);
+            if (adapted)
+                multiply_adapted(d, thread, o, w, row, end_row, p, q, unit, &out, a, t);
             else
-                multiply_wide(d, thread, o, w, rows, p, q, &out);
+                multiply_plain(d, thread, o, w, row, end_row - row, p, q, &out, addend_at(&out, row, p));
         }
     }
 }
@@ -263,5 +317,14 @@ void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand
 void glia_cpu_linear(const glia_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                      const glia_linear_out *out) {
     const glia_operand o = prepare(glia_cpu_of(d), thread, in, w);
-    glia_cpu_multiply(d, thread, &o, in->m, w, out);
+    glia_linear_out with = *out;
+    glia_operand rows;
+    if (glia_lora_needs_rows(w) && is_adapted(&out->adapted)) {
+        glia_matrix plain = *w;
+        plain.quantize_rows = false;
+        plain.rotate = 0;
+        rows = prepare(glia_cpu_of(d), thread, in, &plain);
+        with.adapted.rows = &rows;
+    }
+    glia_cpu_multiply(d, thread, &o, in->m, w, &with);
 }

@@ -63,6 +63,59 @@ static inline bool glia_rotates(const glia_matrix *w) { return w->rotate > 1; }
 /* Does the device convert rows for w that no norm is applied to? */
 static inline bool glia_converts_rows(const glia_matrix *w) { return w->quantize_rows || glia_rotates(w); }
 
+enum { GLIA_LORA_PARTS = 3 }; /* weights that a matrix fuses */
+
+/* What an adapter changes of one of the weights that a matrix fuses. Its columns are groups of
+ * GLIA_SWIGLU_GROUP: group i of the part is group `group` + i * `step` of the matrix. The first columns may
+ * belong to the part before; `up` is zero there. */
+typedef struct {
+    size_t group, step;
+    glia_matrix down; /* A [r, k]; data NULL: no A and B */
+    glia_matrix up;   /* B [columns, r], not quantised */
+    float scale;      /* of their product */
+    size_t at;        /* the column of the rows x A^T where this part's begin: a multiple of 32 */
+    /* [columns, k] replaces the matrix in the columns [from, to) of the part; data NULL: it does not */
+    glia_matrix whole;
+    size_t from, to;
+} glia_lora_part;
+
+/* What an adapter changes of a linear layer: y = factor (x W^T + the sum of scale (x A^T) B^T) + bias. */
+typedef struct {
+    int n_parts; /* 0 and no bias: nothing */
+    glia_lora_part part[GLIA_LORA_PARTS];
+    const float *factor; /* [columns()] of DoRA, or NULL: 1 */
+    const float *bias;   /* [columns()] beside the layer's own bias, or NULL */
+} glia_lora;
+
+static inline bool glia_lora_changes(const glia_lora *l) { return l->n_parts > 0 || l->bias; }
+
+/* What an adapter changes of the embedding on a rank, whose rows have `hidden` elements: all of it, or some
+ * rows, or a product of A and B. Numbers are float32. */
+typedef struct {
+    size_t r, hidden;
+    const float *a;       /* [vocabulary of the rank, r] or NULL */
+    const float *b;       /* [r, hidden] with the scale */
+    const int32_t *token; /* [n_tokens] of the model */
+    const float *delta;   /* [n_tokens, hidden] added to these tokens' rows */
+    int n_tokens;
+    glia_matrix whole; /* data NULL: none */
+} glia_embed_change;
+
+/* Neighbouring rows that have the adapter in one place. */
+typedef struct {
+    int32_t first, n, place;
+} glia_adapter_run;
+
+/* Rows of a linear layer that have adapters. All zero: none. Rows without an adapter get the bits of a layer
+ * without adapters. */
+typedef struct {
+    const glia_lora *of;         /* [places] of this layer */
+    const glia_adapter_run *run; /* [n] ascending */
+    int n;
+    const struct glia_operand *rows; /* rows of a layer that converts them, before that; NULL: the layer has
+                                        them */
+} glia_adapted;
+
 /* Rows that enter a linear layer. */
 typedef struct {
     glia_activation x;  /* GLIA_PLAIN or, without a norm, GLIA_INPUT */
@@ -70,21 +123,25 @@ typedef struct {
     const int32_t *row; /* [m] with a norm: row i is x[row[i]]; NULL: x[i]. Host memory */
     const float *norm;  /* [k] weights of an RMSNorm that is applied to the rows first, or NULL */
     float eps;
+    const int32_t *place; /* [x.m] the place of a row's adapter or -1. NULL: no row has one */
+    const float *const
+        *norm_of; /* [places] weights that replace `norm`; an element or the array may be NULL */
 } glia_linear_in;
 
 /* Where a linear layer's result goes. */
 typedef struct {
     glia_epilogue epilogue;
-    glia_activation y;   /* GLIA_SWIGLU: GLIA_INPUT; GLIA_ADD: GLIA_PLAIN. An operation may write the floats
-                            between a row's width and its columns(); they mean nothing */
-    const float *bias;   /* [columns()] or NULL */
-    const float *addend; /* [m, columns()] added before the epilogue, or NULL */
-    size_t ld_addend;    /* floats from row to row of `addend` */
+    glia_activation y;    /* GLIA_SWIGLU: GLIA_INPUT; GLIA_ADD: GLIA_PLAIN. An operation may write the floats
+                             between a row's width and its columns(); they mean nothing */
+    const float *bias;    /* [columns()] or NULL */
+    const float *addend;  /* [m, columns()] added before the epilogue, or NULL */
+    size_t ld_addend;     /* floats from row to row of `addend` */
+    glia_adapted adapted; /* without `addend` */
 } glia_linear_out;
 
 /* m rows as a product reads them. For collectives, a row is `pieces` pieces of `row` bytes: piece p of row i
  * is at x + p * step + i * row. */
-typedef struct {
+typedef struct glia_operand {
     char *x;
     size_t row, step, pieces;
     float *scale; /* [m] scales of int8 rows, else NULL */
@@ -162,7 +219,20 @@ typedef struct {
     glia_dtype dtype;    /* of weights that are not quantised */
     glia_dtype kv_dtype;
     bool quantize_rows; /* some matrix has quantize_rows */
+    size_t lora_rank;   /* the largest rank of an adapter; 0: no adapters */
 } glia_device_shape;
+
+/* Columns of the rows x A^T of a part of rank r. */
+static inline size_t glia_lora_columns(size_t r) { return (r + 31) / 32 * 32; }
+/* How a layer multiplies by A, and by a weight that replaces its own. */
+static inline glia_matrix glia_lora_matrix(const glia_matrix *w, glia_dtype dtype, size_t columns, size_t k) {
+    return (glia_matrix){.format = dtype == GLIA_DTYPE_BF16 ? GLIA_WEIGHT_BF16 : GLIA_WEIGHT_F32,
+                         .columns = columns,
+                         .k = k,
+                         .rotate = w->quantize_rows ? 0 : w->rotate};
+}
+/* Does the layer multiply A by other rows than its own weight? */
+static inline bool glia_lora_needs_rows(const glia_matrix *w) { return w->quantize_rows; }
 
 /* An operation and the instruction set that it runs on, for display. */
 typedef struct {
@@ -243,6 +313,9 @@ struct glia_device_ops {
 
     void (*embed)(const glia_device *d, int thread, float *y, size_t ldy, const glia_matrix *table,
                   size_t first, const int32_t *token, int m);
+    /* NULL: the device has no adapters. */
+    void (*adapt_embed)(const glia_device *d, int thread, float *y, size_t ldy, const glia_embed_change *of,
+                        const int32_t *place, size_t first, size_t vocab, const int32_t *token, int m);
     void (*select)(const glia_device *d, int thread, float *y, const float *x, size_t ld, const int32_t *row,
                    int n, size_t from, size_t to);
     void (*norm)(const glia_device *d, int thread, float *y, const float *x, size_t ld, int m, size_t n,
@@ -279,6 +352,14 @@ static inline void glia_device_barrier(const glia_device *d) { glia_team_barrier
 static inline void glia_device_embed(const glia_device *d, int thread, float *y, size_t ldy,
                                      const glia_matrix *table, size_t first, const int32_t *token, int m) {
     d->ops->embed(d, thread, y, ldy, table, first, token, m);
+}
+
+/* Change the rows y of glia_device_embed() as the adapters of their places say: place [m], -1: none. The rank
+ * has tokens [first, first + vocab). No barrier is needed after glia_device_embed(). */
+static inline void glia_device_adapt_embed(const glia_device *d, int thread, float *y, size_t ldy,
+                                           const glia_embed_change *of, const int32_t *place, size_t first,
+                                           size_t vocab, const int32_t *token, int m) {
+    d->ops->adapt_embed(d, thread, y, ldy, of, place, first, vocab, token, m);
 }
 
 /* y[i] = row row[i] of x, or all -0.0 if row[i] is outside [from, to). Rows of x and of y [n] have ld floats

@@ -44,16 +44,22 @@ static glia_activation plain(const glia_walk *w, float *at, size_t m) {
 /* ---- the embedding --------------------------------------------------------- */
 
 void glia_parallel_embed(glia_walk *w, const glia_matrix *table, size_t hidden_size, size_t vocab,
-                         const int32_t *token) {
+                         const int32_t *token, const glia_embed_change *adapted) {
+    if (!w->place) adapted = NULL;
     if (!w->comm) {
         glia_device_embed(w->d, w->thread, w->hidden, w->ld_hidden, table, 0, token, w->m);
+        if (adapted)
+            glia_device_adapt_embed(w->d, w->thread, w->hidden, w->ld_hidden, adapted, w->place, 0, vocab,
+                                    token, w->m);
         return;
     }
     float *part = (float *)(void *)next_area(w);
-    size_t from = 0, to;
+    size_t from = 0, to = vocab;
     if (w->p.vocab_parallel) glia_even_shard(vocab, w->p.tp, w->p.rank, &from, &to);
     const size_t ld = w->p.vocab_parallel ? w->ld_hidden : w->d->ops->columns(table->k);
     glia_device_embed(w->d, w->thread, part, ld, table, from, token, w->m);
+    if (adapted)
+        glia_device_adapt_embed(w->d, w->thread, part, ld, adapted, w->place, from, to - from, token, w->m);
     if (w->p.vocab_parallel) {
         sum_up(w, part, false);
         return;
@@ -77,7 +83,7 @@ static void gather_rows(const glia_walk *w, glia_comm *group, int m, const glia_
 }
 
 /* Rows are gathered as they are multiplied: bfloat16 or int8 rows are less data than float32. */
-glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float *norm, float eps,
+glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
                               const glia_matrix *matrix) {
     const glia_device *d = w->d;
     size_t from, to;
@@ -86,8 +92,10 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float
         glia_even_size((size_t)w->m, w->p.tp); /* a rank with fewer rows uses the layout of so many */
     const glia_linear_in held = {.x = plain(w, w->hidden + from * w->ld_hidden, to - from),
                                  .m = (int)(to - from),
-                                 .norm = norm,
-                                 .eps = eps};
+                                 .norm = norm->weight,
+                                 .eps = norm->eps,
+                                 .place = w->place ? w->place + from : NULL,
+                                 .norm_of = norm->of};
     const glia_operand mine = glia_device_operand(d, matrix, most, next_area(w)),
                        all = glia_device_operand(d, matrix, (size_t)m, NULL);
     glia_device_prepare(d, w->thread, &held, matrix, &mine);
@@ -100,45 +108,70 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const float
     return all;
 }
 
-void glia_column_parallel(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
+bool glia_spread_adapted(glia_operand *rows, glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
+                         const glia_matrix *matrix, const glia_adapted *adapted) {
+    glia_matrix plain_matrix = *matrix;
+    if (!adapted->n || !glia_lora_needs_rows(matrix)) return false;
+    plain_matrix.quantize_rows = false;
+    plain_matrix.rotate = 0;
+    *rows = glia_spread_rows(w, group, m, norm, &plain_matrix);
+    return true;
+}
+
+void glia_column_parallel(glia_walk *w, const glia_row_norm *norm, const glia_matrix *matrix,
                           const glia_linear_out *out) {
     if (w->spread) {
-        const glia_operand all = glia_spread_rows(w, w->comm, w->m, norm, eps, matrix);
-        glia_device_multiply(w->d, w->thread, &all, w->m, matrix, out);
+        const glia_operand all = glia_spread_rows(w, w->comm, w->m, norm, matrix);
+        glia_operand rows;
+        glia_linear_out to = *out;
+        if (glia_spread_adapted(&rows, w, w->comm, w->m, norm, matrix, &out->adapted))
+            to.adapted.rows = &rows;
+        glia_device_multiply(w->d, w->thread, &all, w->m, matrix, &to);
         return;
     }
-    const glia_linear_in in = {.x = plain(w, w->hidden, (size_t)w->m), .m = w->m, .norm = norm, .eps = eps};
+    const glia_linear_in in = {.x = plain(w, w->hidden, (size_t)w->m),
+                               .m = w->m,
+                               .norm = norm->weight,
+                               .eps = norm->eps,
+                               .place = w->place,
+                               .norm_of = norm->of};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }
 
 /* ---- row-parallel ---------------------------------------------------------- */
 
-void glia_row_parallel(glia_walk *w, const glia_activation *x, const glia_matrix *matrix, const float *bias) {
+void glia_row_parallel(glia_walk *w, const glia_activation *x, const glia_matrix *matrix, const float *bias,
+                       const glia_adapted *adapted) {
     const glia_linear_in in = {.x = *x, .m = w->m};
+    const glia_adapted a = adapted ? *adapted : (glia_adapted){0};
     if (!w->comm) {
         const glia_linear_out add = {
-            .epilogue = GLIA_ADD, .y = plain(w, w->hidden, (size_t)w->m), .bias = bias};
+            .epilogue = GLIA_ADD, .y = plain(w, w->hidden, (size_t)w->m), .bias = bias, .adapted = a};
         glia_device_linear(w->d, w->thread, &in, matrix, &add);
         return;
     }
     float *summand = (float *)(void *)next_area(w);
-    const glia_linear_out out = {
-        .epilogue = GLIA_STORE, .y = plain(w, summand, (size_t)w->m), .bias = w->p.rank == 0 ? bias : NULL};
+    const glia_linear_out out = {.epilogue = GLIA_STORE,
+                                 .y = plain(w, summand, (size_t)w->m),
+                                 .bias = w->p.rank == 0 ? bias : NULL,
+                                 .adapted = a};
     glia_device_linear(w->d, w->thread, &in, matrix, &out);
     sum_up(w, summand, true);
 }
 
 void glia_row_parallel_parts(glia_walk *w, glia_comm *group, const glia_activation *x,
-                             const glia_matrix *shard, int shards, const float *bias) {
+                             const glia_matrix *shard, int shards, const float *bias,
+                             const glia_adapted *adapted) {
     const size_t block = x->m * x->stride, stride = x->m * w->ld_hidden;
     float *summands = (float *)(void *)next_area(w);
     for (int s = 0; s < shards; s++) {
         const bool first = s == 0 && glia_comm_rank(group) == 0;
         glia_linear_in in = {.x = *x, .m = (int)x->m};
         in.x.at += (size_t)s * block;
-        const glia_linear_out out = {.epilogue = GLIA_STORE,
-                                     .y = plain(w, summands + (size_t)s * stride, x->m),
-                                     .bias = first ? bias : NULL};
+        glia_linear_out out = {.epilogue = GLIA_STORE,
+                               .y = plain(w, summands + (size_t)s * stride, x->m),
+                               .bias = first ? bias : NULL};
+        if (adapted) out.adapted = adapted[s];
         if (s > 0 && glia_converts_rows(shard)) glia_device_barrier(w->d); /* the last shard's rows */
         glia_device_linear(w->d, w->thread, &in, &shard[s], &out);
     }
@@ -159,14 +192,16 @@ void glia_collect_rows(glia_walk *w, float *out, const int32_t *row, int n) {
     glia_device_barrier(w->d); /* out */
 }
 
-void glia_parallel_head(glia_walk *w, const float *norm, float eps, const glia_matrix *matrix,
-                        const int32_t *row, int n, const glia_linear_out *out) {
+void glia_parallel_head(glia_walk *w, const glia_row_norm *norm, const glia_matrix *matrix,
+                        const int32_t *row, const int32_t *place, int n, const glia_linear_out *out) {
     if (n == 0) return;
     if (w->spread) glia_collect_rows(w, w->hidden, row, n);
     const glia_linear_in in = {.x = plain(w, w->hidden, (size_t)w->m),
                                .m = n,
                                .row = w->spread ? NULL : row,
-                               .norm = norm,
-                               .eps = eps};
+                               .norm = norm->weight,
+                               .eps = norm->eps,
+                               .place = w->spread ? place : w->place,
+                               .norm_of = norm->of};
     glia_device_linear(w->d, w->thread, &in, matrix, out);
 }

@@ -60,26 +60,40 @@ static glia_heads heads_of(const glia_decoder *d, int layer) {
     };
 }
 
-static float epsilon(const glia_decoder *d) { return (float)d->w->config->rms_norm_eps; }
+/* The norm before q, k and v. */
+static glia_row_norm norm_of(const glia_decoder *d, int layer) {
+    return (glia_row_norm){d->w->layer[layer].in_norm, (float)d->w->config->rms_norm_eps,
+                           glia_places_of(d, layer).in_norm};
+}
 
 /* ---- every rank has all rows ------------------------------------------------ */
 
-static void project(const glia_decoder *d, glia_walk *walk, const glia_layer_weights *w) {
+static void project(const glia_decoder *d, glia_walk *walk, int layer) {
+    const glia_layer_weights *w = &d->w->layer[layer];
+    const glia_layer_places a = glia_places_of(d, layer);
+    const glia_row_norm norm = norm_of(d, layer);
     const glia_local *l = &d->local;
     const size_t m = (size_t)walk->m;
     if (d->w->parallel.cp_degree == 1) {
-        const glia_linear_out qkv = {
-            .epilogue = GLIA_STORE, .y = qkv_rows(d, d->qkv, m), .bias = w->qkv_bias};
-        glia_column_parallel(walk, w->in_norm, epsilon(d), &w->qkv, &qkv);
+        const glia_linear_out qkv = {.epilogue = GLIA_STORE,
+                                     .y = qkv_rows(d, d->qkv, m),
+                                     .bias = w->qkv_bias,
+                                     .adapted = glia_adapted_rows(d, a.qkv)};
+        glia_column_parallel(walk, &norm, &w->qkv, &qkv);
         return;
     }
     float *k = d->qkv + glia_k_column(d->ops, &d->w->parallel, l);
-    const glia_linear_out q = {
-        .epilogue = GLIA_STORE, .y = qkv_rows(d, d->qkv, m), .bias = w->q_bias[l->shard]};
-    const glia_linear_out kv = {.epilogue = GLIA_STORE, .y = qkv_rows(d, k, m), .bias = w->kv_bias};
-    glia_column_parallel(walk, w->in_norm, epsilon(d), &w->q_shard[l->shard], &q);
+    const glia_linear_out q = {.epilogue = GLIA_STORE,
+                               .y = qkv_rows(d, d->qkv, m),
+                               .bias = w->q_bias[l->shard],
+                               .adapted = glia_adapted_rows(d, a.q_shard[l->shard])};
+    const glia_linear_out kv = {.epilogue = GLIA_STORE,
+                                .y = qkv_rows(d, k, m),
+                                .bias = w->kv_bias,
+                                .adapted = glia_adapted_rows(d, a.kv)};
+    glia_column_parallel(walk, &norm, &w->q_shard[l->shard], &q);
     glia_device_barrier(d->device); /* the normed rows, about to be written again */
-    glia_column_parallel(walk, w->in_norm, epsilon(d), &w->kv, &kv);
+    glia_column_parallel(walk, &norm, &w->kv, &kv);
 }
 
 /* Flash decoding: every member attends with the queries of all members over the positions that it holds. */
@@ -174,15 +188,24 @@ static void attend_split(const glia_decoder *d, glia_walk *walk, int layer) {
     const int thread = walk->thread, shards = l->cp, each = d->split.n / shards;
     const size_t rows = (size_t)each, q_block = rows * d->ld_q, ld_kv = d->ops->stride(2 * l->kv);
     float *q = d->qkv, *kv = q + (size_t)shards * q_block;
-    const glia_operand normed = glia_spread_rows(walk, d->row_group, each, w->in_norm, epsilon(d), &w->kv);
+    const glia_layer_places a = glia_places_of(d, layer);
+    const glia_row_norm norm = norm_of(d, layer);
+    const glia_operand normed = glia_spread_rows(walk, d->row_group, each, &norm, &w->kv);
+    glia_linear_out out_kv = {.epilogue = GLIA_STORE,
+                              .y = plain_rows(kv, rows, ld_kv),
+                              .bias = w->kv_bias,
+                              .adapted = glia_adapted_mine(d, a.kv)};
+    glia_operand adapted;
+    if (glia_spread_adapted(&adapted, walk, d->row_group, each, &norm, &w->kv, &out_kv.adapted))
+        out_kv.adapted.rows = &adapted;
     for (int s = 0; s < shards; s++) {
-        const glia_linear_out out = {.epilogue = GLIA_STORE,
-                                     .y = plain_rows(q + (size_t)s * q_block, rows, d->ld_q),
-                                     .bias = w->q_bias[s]};
+        glia_linear_out out = {.epilogue = GLIA_STORE,
+                               .y = plain_rows(q + (size_t)s * q_block, rows, d->ld_q),
+                               .bias = w->q_bias[s],
+                               .adapted = out_kv.adapted};
+        out.adapted.of = a.q_shard[s];
         glia_device_multiply(dev, thread, &normed, each, &w->q_shard[s], &out);
     }
-    const glia_linear_out out_kv = {
-        .epilogue = GLIA_STORE, .y = plain_rows(kv, rows, ld_kv), .bias = w->kv_bias};
     glia_device_multiply(dev, thread, &normed, each, &w->kv, &out_kv);
     const glia_gather of_kv = {.rows = rows,
                                .n = (size_t)shards * 2 * l->kv,
@@ -208,18 +231,22 @@ static void attend_split(const glia_decoder *d, glia_walk *walk, int layer) {
 
 void glia_decoder_attention(const glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
+    const glia_layer_places a = glia_places_of(d, layer);
     if (d->split.on) {
         const glia_activation o = attention_rows(d, (size_t)(d->split.n / d->local.cp));
+        glia_adapted shards[GLIA_CP_MAX];
+        for (int s = 0; s < d->local.cp; s++) shards[s] = glia_adapted_mine(d, a.o_shard[s]);
         attend_split(d, walk, layer);
-        glia_row_parallel_parts(walk, d->row_group, &o, w->o_shard, d->local.cp, w->o_bias);
+        glia_row_parallel_parts(walk, d->row_group, &o, w->o_shard, d->local.cp, w->o_bias, shards);
     } else {
         const glia_activation o = attention_rows(d, (size_t)walk->m);
-        project(d, walk, w);
+        const bool cp = d->w->parallel.cp_degree > 1;
+        const glia_adapted of_o = glia_adapted_rows(d, cp ? a.o_shard[d->local.shard] : a.o);
+        project(d, walk, layer);
         glia_device_barrier(d->device); /* qkv */
         attend(d, walk->thread, layer, rows);
         glia_device_barrier(d->device); /* attention */
-        glia_row_parallel(walk, &o, d->w->parallel.cp_degree > 1 ? &w->o_shard[d->local.shard] : &w->o,
-                          w->o_bias);
+        glia_row_parallel(walk, &o, cp ? &w->o_shard[d->local.shard] : &w->o, w->o_bias, &of_o);
     }
     glia_device_barrier(d->device); /* hidden */
 }

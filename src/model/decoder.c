@@ -14,8 +14,8 @@
 /* Indices of regions in the plan of the device's memory, and in the host's. */
 typedef struct {
     int hidden, qkv, attention, ffn, logits, cos, sin, angles, kv, group_q, states, all_kv, normed, residual;
-    int device;                                         /* the first of the device's own regions */
-    int split, host_logits, host_normed, host_residual; /* the host's */
+    int device; /* the first of the device's own regions */
+    int split, host_logits, host_normed, host_residual, adapters, adapted; /* the host's */
 } regions;
 
 static const glia_device_ops *ops_of(const glia_decoder_limits *l) {
@@ -93,6 +93,7 @@ static glia_device_shape device_shape(const glia_model_config *c, const glia_par
         .dtype = dtype,
         .kv_dtype = l->kv_dtype,
         .quantize_rows = l->quantize_rows,
+        .lora_rank = l->adapters.places ? (size_t)l->adapters.rank : 0,
     };
 }
 
@@ -131,6 +132,9 @@ static regions add_regions(glia_plan *plan, glia_plan *host, const glia_model_co
     r.host_logits = glia_plan_add(host, "logits for the host", copied * logits * ld_vocab, f);
     r.host_normed = glia_plan_add(host, "hidden states for the host", copied * hidden * ld_hidden, f);
     r.host_residual = glia_plan_add(host, "residual streams for the host", copied * residual * ld_hidden, f);
+    r.adapters = glia_plan_add(host, "adapters", (size_t)l->adapters.places, l->adapters.bytes);
+    r.adapted = glia_plan_add(host, "rows with adapters", l->adapters.places > 0,
+                              glia_step_adapters_words(rows, logits) * sizeof(int32_t));
     return r;
 }
 
@@ -185,6 +189,9 @@ static void bind(glia_decoder *d, const regions *r, size_t area_offset) {
     d->host_logits = d->ops->host_memory ? d->logits : glia_plan_at(host, r->host_logits);
     d->host_normed = d->ops->host_memory ? d->normed : glia_plan_at(host, r->host_normed);
     d->host_residual = d->ops->host_memory ? d->residual : glia_plan_at(host, r->host_residual);
+    if (d->limits.adapters.places)
+        glia_step_adapters_bind(&d->adapted, glia_plan_at(host, r->adapted),
+                                all_rows(&d->w->parallel, &d->limits), (size_t)d->limits.max_logits);
     if (!d->comm) return;
     const size_t bytes = operand_bytes(c, &d->w->parallel, &d->limits);
     d->area[0] = (char *)glia_comm_area(d->comm) + area_offset;
@@ -318,6 +325,10 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
     if (!status) {
         bind(d, &r, area_offset);
         status = prepare_rope(d, err);
+        if (!status)
+            status =
+                glia_places_open(&d->places, w, &limits->adapters,
+                                 glia_plan_at(d->ops->host_memory ? &d->plan : &d->host, r.adapters), err);
     }
     if (status)
         glia_decoder_free(d);
@@ -328,6 +339,7 @@ glia_status glia_decoder_create(glia_decoder **out, const glia_weights *w, const
 
 void glia_decoder_free(glia_decoder *d) {
     if (!d) return;
+    glia_places_close(&d->places);
     glia_comm_free(d->head_group);
     glia_comm_free(d->row_group);
     glia_comm_free(d->members);
@@ -341,11 +353,15 @@ void glia_decoder_free(glia_decoder *d) {
 static void forward_layer(glia_decoder *d, glia_walk *walk, int layer, const glia_rows *rows) {
     const glia_layer_weights *w = &d->w->layer[layer];
     const glia_activation y = {.at = d->ffn, .m = (size_t)walk->m, .stride = d->ld_ffn, .form = GLIA_INPUT};
-    const glia_linear_out ffn = {.epilogue = GLIA_SWIGLU, .y = y, .bias = w->gate_up_bias};
+    const glia_layer_places a = glia_places_of(d, layer);
+    const glia_linear_out ffn = {
+        .epilogue = GLIA_SWIGLU, .y = y, .bias = w->gate_up_bias, .adapted = glia_adapted_rows(d, a.gate_up)};
+    const glia_row_norm norm = {w->post_norm, (float)d->w->config->rms_norm_eps, a.post_norm};
+    const glia_adapted down = glia_adapted_rows(d, a.down);
     glia_decoder_attention(d, walk, layer, rows);
-    glia_column_parallel(walk, w->post_norm, (float)d->w->config->rms_norm_eps, &w->gate_up, &ffn);
+    glia_column_parallel(walk, &norm, &w->gate_up, &ffn);
     glia_device_barrier(d->device); /* ffn */
-    glia_row_parallel(walk, &y, &w->down, w->down_bias);
+    glia_row_parallel(walk, &y, &w->down, w->down_bias, &down);
     glia_device_barrier(d->device); /* hidden */
 }
 
@@ -361,14 +377,28 @@ static void keep_residual(const glia_decoder *d, glia_walk *walk, int layer) {
             glia_collect_rows(walk, residual_row(d, i, 0), d->wanted.residual, d->batch->n_residual);
 }
 
+/* The last norm's weights for the i-th wanted row. */
+static const float *hidden_norm(const glia_decoder *d, int i) {
+    const int32_t *adapter = d->adapted.on ? d->batch->adapter : NULL;
+    const int place = adapter ? adapter[d->batch->hidden_row[i]] - 1 : -1;
+    const float *own = place >= 0 ? d->places.final_norm[place] : NULL;
+    return own ? own : d->w->final_norm;
+}
+
 /* Copy and norm the wanted rows of the hidden state. */
 static void keep_normed(const glia_decoder *d, glia_walk *walk) {
     const glia_model_config *c = d->w->config;
     const int n = d->batch->n_hidden;
     if (!n) return;
     glia_collect_rows(walk, d->normed, d->wanted.hidden, n);
-    glia_device_norm(d->device, walk->thread, d->normed, d->normed, d->ld_hidden, n, (size_t)c->hidden,
-                     d->w->final_norm, (float)c->rms_norm_eps);
+    for (int i = 0, same; i < n; i += same) {
+        const float *weight = hidden_norm(d, i);
+        for (same = 1; i + same < n && hidden_norm(d, i + same) == weight; same++) {
+        }
+        float *rows = d->normed + (size_t)i * d->ld_hidden;
+        glia_device_norm(d->device, walk->thread, rows, rows, d->ld_hidden, same, (size_t)c->hidden, weight,
+                         (float)c->rms_norm_eps);
+    }
 }
 
 static void forward(void *arg, int thread) {
@@ -394,11 +424,12 @@ static void forward(void *arg, int thread) {
         .m = d->split.on ? d->split.n : b->n_rows,
         .spread = d->split.on ||
                   (d->w->parallel.sequence_parallel && glia_rows_are_many(&d->w->parallel, b->n_rows)),
+        .place = d->adapted.on ? d->adapted.place : NULL,
         .area = {d->area[0], d->area[1]},
         .operands = d->operands,
     };
     glia_parallel_embed(&walk, &d->w->embed, (size_t)c->hidden, (size_t)c->vocab,
-                        d->split.on ? d->split.token : b->token);
+                        d->split.on ? d->split.token : b->token, d->places.embed);
     glia_device_barrier(d->device); /* hidden */
     for (int i = 0; i < c->layers; i++) {
         forward_layer(d, &walk, i, &rows);
@@ -407,9 +438,13 @@ static void forward(void *arg, int thread) {
     keep_normed(d, &walk); /* before the head, which may write hidden */
     const glia_activation rows_of_logits = {
         .at = d->logits, .m = (size_t)b->n_logits, .stride = d->ld_vocab, .form = GLIA_PLAIN};
-    const glia_linear_out logits = {.epilogue = GLIA_STORE, .y = rows_of_logits};
-    glia_parallel_head(&walk, d->w->final_norm, (float)c->rms_norm_eps, &d->w->head, d->wanted.logits,
-                       b->n_logits, &logits);
+    const glia_linear_out logits = {
+        .epilogue = GLIA_STORE,
+        .y = rows_of_logits,
+        .adapted = {.of = d->places.head, .run = d->adapted.logits, .n = d->adapted.n_logits}};
+    const glia_row_norm norm = {d->w->final_norm, (float)c->rms_norm_eps, d->places.final_norm};
+    glia_parallel_head(&walk, &norm, &d->w->head, d->wanted.logits,
+                       d->adapted.on ? d->adapted.logit_place : NULL, b->n_logits, &logits);
     if (thread == 0) d->operands = walk.operands; /* after a barrier: all threads have read it */
 }
 
@@ -456,13 +491,19 @@ void glia_decoder_step(glia_decoder *d, const glia_batch *batch) {
         assert(batch->slot[i] >= 0 && batch->slot[i] < batch->max_blocks * d->limits.block_size);
         assert(batch->seq[i] >= 0 && batch->seq[i] < batch->n_seqs);
         assert(!batch->parent || batch->parent[i] < i);
+        assert(!batch->adapter || (batch->adapter[i] >= 0 && batch->adapter[i] <= d->places.n));
     }
     d->batch = batch;
     d->split.on = d->row_group && !batch->parent && glia_rows_are_many(&w->parallel, batch->n_rows);
     if (d->split.on) glia_split_rows(d, batch);
     find_wanted(d);
+    glia_find_adapters(d);
     glia_team_run(d->device->team, forward, d);
     if (!d->ops->host_memory) download_wanted(d);
+}
+
+void glia_decoder_put_adapter(glia_decoder *d, int place, const glia_packed_adapter *a) {
+    glia_places_put(&d->places, place, a);
 }
 
 size_t glia_decoder_ld_logits(const glia_decoder *d) { return d->ld_vocab; }

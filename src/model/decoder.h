@@ -19,6 +19,15 @@ typedef struct glia_decoder glia_decoder;
 
 enum { GLIA_RESIDUAL_LAYERS_MAX = 8 };
 
+typedef struct glia_packed_adapter glia_packed_adapter; /* model/adapter_pack.h */
+
+/* What fixes the places of adapters. All zero: no adapters. */
+typedef struct {
+    int places;   /* different adapters in one step */
+    int rank;     /* the largest rank of an adapter */
+    size_t bytes; /* of one place on one rank */
+} glia_place_limits;
+
 /* What fixes the size of every buffer. */
 typedef struct {
     glia_dtype kv_dtype; /* F32, BF16, or I8 with a scale per position and head */
@@ -35,6 +44,7 @@ typedef struct {
     int max_hidden;      /* rows of a batch whose hidden state is wanted, or 0 */
     int max_residual;    /* rows of a batch whose residual stream is wanted, or 0 */
     int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* kept after these layers */
+    glia_place_limits adapters;
     const glia_device_ops *device; /* the device whose memory is planned; NULL: the CPU. A decoder uses the
                                     * device of its weights */
 } glia_decoder_limits;
@@ -62,6 +72,10 @@ void glia_decoder_free(glia_decoder *d);
  * Allocates nothing. Every rank runs the same step; after it glia_comm_check() reports
  * a rank that failed. */
 void glia_decoder_step(glia_decoder *d, const glia_batch *batch);
+
+/* Put an adapter into a place, from where rows whose batch->adapter is place + 1 use it; NULL empties the
+ * place. Its bytes are at most limits->adapters.bytes. Allocates nothing. Not during a step. */
+void glia_decoder_put_adapter(glia_decoder *d, int place, const glia_packed_adapter *a);
 
 /* The logits of row logit_row[i] of the last step: float32, valid until the next step. One
  * rank alone: [vocab]. Several ranks: the slice of the vocabulary that glia_even_shard()

@@ -4,6 +4,7 @@
 
 #include "layer/kv_cache.h"
 #include "layer/linear.h"
+#include "model/adapter_pack.h"
 #include "model/weights.h"
 
 /* A step whose rows are split among ranks (context parallelism). It has n rows, padded
@@ -22,6 +23,15 @@ typedef struct {
     const int32_t *logits, *hidden, *residual;
     int32_t *numbers; /* memory of the arrays above where rows are split among ranks */
 } glia_wanted_rows;
+
+/* The adapters of a step's rows. A list of runs is empty if no row of the step has an adapter. */
+typedef struct {
+    glia_adapter_run *run, *mine, *logits; /* of the residual stream's rows; of d->split.mine; of the rows of
+                                              logits */
+    int n, n_mine, n_logits;
+    int32_t *place, *logit_place; /* [m], [n_logits] */
+    bool on;                      /* some row has an adapter */
+} glia_step_adapters;
 
 struct glia_decoder {
     const glia_weights *w;
@@ -52,7 +62,26 @@ struct glia_decoder {
     const glia_batch *batch;
     glia_split_step split;
     glia_wanted_rows wanted;
+    glia_places_memory places;
+    glia_step_adapters adapted;
 };
+
+/* Memory of d->adapted for so many rows: numbers of 4 bytes. */
+size_t glia_step_adapters_words(size_t rows, size_t logits);
+void glia_step_adapters_bind(glia_step_adapters *a, int32_t *numbers, size_t rows, size_t logits);
+/* Fill d->adapted for the rows of d->batch. */
+void glia_find_adapters(glia_decoder *d);
+/* What adapters change of a layer: of all rows, or of d->split.mine. */
+static inline glia_adapted glia_adapted_rows(const glia_decoder *d, const glia_lora *of) {
+    return (glia_adapted){.of = of, .run = d->adapted.run, .n = d->adapted.n};
+}
+static inline glia_adapted glia_adapted_mine(const glia_decoder *d, const glia_lora *of) {
+    return (glia_adapted){.of = of, .run = d->adapted.mine, .n = d->adapted.n_mine};
+}
+/* The places' changes of a layer; empty if there are no places. */
+static inline glia_layer_places glia_places_of(const glia_decoder *d, int layer) {
+    return d->places.n ? d->places.layer[layer] : (glia_layer_places){0};
+}
 
 /* Floats from row to row of a rank's q, k and v in d->qkv; the column where k begins. */
 size_t glia_ld_qkv(const glia_device_ops *ops, const glia_parallel *p, const glia_local *l);
