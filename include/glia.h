@@ -85,6 +85,11 @@ typedef enum { GLIA_SWITCH_DEFAULT = 0, GLIA_SWITCH_ON, GLIA_SWITCH_OFF } glia_s
 
 typedef struct glia_model glia_model;
 
+/* A LoRA adapter: a directory as PEFT writes it, and the name under which requests use it. */
+typedef struct {
+    const char *name, *path;
+} glia_lora_module;
+
 /* Called during long work: `done` of `total` bytes of `what` ("loading weights"). On the caller's thread. */
 typedef void glia_progress_fn(void *user, const char *what, uint64_t done, uint64_t total);
 /* Called with one sentence about something odd but harmless. */
@@ -100,6 +105,16 @@ typedef struct {
     int prefill_chunk_size; /* prompt rows of one step; 0: 512 */
     int block_size;         /* positions in a KV cache block, a multiple of 32; 0: 64 */
     bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
+    /* Adapters (docs/LORA.md). Any number can be loaded; max_loras different ones take part in a step, and
+     * requests of others wait. */
+    bool enable_lora;                     /* also if lora_modules are given or max_loras is not 0 */
+    const glia_lora_module *lora_modules; /* [n_lora_modules] loaded when the engine is created */
+    size_t n_lora_modules;
+    int max_loras;     /* 0: as many as lora_modules, 1 to 8 */
+    int max_lora_rank; /* 0: 16, or the largest rank of lora_modules if that is more */
+    int max_cpu_loras; /* adapters kept in memory outside the places; 0: 100, at least max_loras */
+    bool lora_lfu;     /* the least frequently used adapter leaves its place, else the least recently used */
+    int lfu_decay_period;                          /* uses are halved every so many requests; 0: 128 */
     int batch_size_needed, sequence_length_needed; /* what the task needs. Not 0: replaces the default */
 } glia_engine_options;
 
@@ -386,6 +401,7 @@ typedef struct {
     bool raw_text; /* leave <think>, </think> and what is between them in the text */
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
+    const char *adapter; /* the name of a loaded adapter; NULL: the model alone */
     /* glia_sampling_defaults() sets these if generation_config.json asks for what Glia does not have; then a
      * request is refused, the second one only with do_sample. NULL: nothing. Owned by the model. */
     const char *unsupported, *unsupported_sampling;
@@ -464,6 +480,41 @@ GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err);
 typedef void glia_logits_fn(void *user, size_t position, const float *logits);
 GLIA_API glia_status glia_engine_score(glia_engine *e, const int32_t *ids, size_t n,
                                        glia_logits_fn *on_logits, void *user, glia_err *err);
+
+/* The same with an adapter; NULL: without. More errors: GLIA_ERR_ARGUMENT no such adapter, GLIA_ERR_LIMIT
+ * running requests hold all places of adapters. */
+GLIA_API glia_status glia_engine_score_adapted(glia_engine *e, const char *adapter, const int32_t *ids,
+                                               size_t n, glia_logits_fn *on_logits, void *user,
+                                               glia_err *err);
+
+/* ---- adapters -------------------------------------------------------------- */
+
+/* Read the LoRA adapter in directory `path`; requests name it by glia_sampling.adapter. Other requests run
+ * meanwhile. With `replace`, an adapter of that name is replaced: requests that are submitted already end
+ * with the old one. A failure changes nothing. Any thread; reading takes its time.
+ * Errors: GLIA_ERR_IO, GLIA_ERR_FORMAT, GLIA_ERR_SHAPE and GLIA_ERR_UNSUPPORTED (the adapter; the message
+ * names the file and what is wrong), GLIA_ERR_ARGUMENT (the name is taken, or the engine has no places),
+ * GLIA_ERR_LIMIT (it does not fit in a place), GLIA_ERR_NOMEM. */
+GLIA_API glia_status glia_engine_load_adapter(glia_engine *e, const char *name, const char *path,
+                                              bool replace, glia_err *err);
+/* Forget the adapter. Its requests that are submitted already still end with it. Any thread, also from a
+ * callback. Errors: GLIA_ERR_ARGUMENT there is no such adapter. */
+GLIA_API glia_status glia_engine_drop_adapter(glia_engine *e, const char *name, glia_err *err);
+/* The adapters as a JSON array in the order in which they were loaded: [{"name", "path", "rank", "alpha",
+ * "base_model" (or null), "bytes", "requests" (that are not ended), "in_memory"}]. Any thread, also from a
+ * callback. */
+GLIA_API glia_status glia_engine_list_adapters(glia_engine *e, char **json, glia_err *err);
+
+/* What an adapter is and changes, as one JSON object: rank, scale, and each module with what is changed.
+ * Needs no model. Any thread. */
+GLIA_API glia_status glia_inspect_adapter(char **json, const char *path, glia_err *err);
+
+/* Write `model` with the adapter merged into its weights to `dir`, as a Hugging Face directory. Changed
+ * weights are float32, or as options->dtype says; the others stay as they are. `dir` as for glia_compile().
+ * Any thread. Errors: as of glia_engine_load_adapter(); GLIA_ERR_UNSUPPORTED a bias that the model cannot
+ * store. */
+GLIA_API glia_status glia_merge(const char *model, const char *cache_dir, const char *adapter,
+                                const char *dir, const glia_options *options, glia_err *err);
 
 enum { GLIA_DRAFT_POSITIONS = 32 };
 

@@ -4,24 +4,19 @@
  * memory. Ranks are compiled one after the other, so a large model needs the memory
  * of one rank. config.json is written last: without it the directory is no model.
  * Then every rank's file is loaded, which compares every hash. */
-#define _GNU_SOURCE
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
+#include "api/copy.h"
 #include "api/model.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/newdir.h"
 #include "base/written.h"
 #include "format/hub.h"
 #include "model/artifact.h"
 #include "text/tokenizer_tables.h"
-
-enum { COPIED_MAX = 1 << 30 };
 
 typedef struct {
     glia_model m;
@@ -31,65 +26,6 @@ typedef struct {
     glia_team *team;
     uint64_t source_hash;
 } compiling;
-
-/* ---- copied files ------------------------------------------------------------ */
-
-static bool ends_with(const char *name, const char *end) {
-    const size_t n = strlen(name), k = strlen(end);
-    return n >= k && strcmp(name + n - k, end) == 0;
-}
-
-/* Is the file copied? Configurations, tokenizer files, templates and licences are; weights and files that
- * compile writes are not. */
-static int is_copied(const struct dirent *entry) {
-    static const char *const kinds[] = {".json", ".jinja", ".txt"};
-    const char *name = entry->d_name;
-    if (strncmp(name, "LICENSE", 7) == 0 || strncmp(name, "NOTICE", 6) == 0) return 1;
-    if (ends_with(name, ".index.json") || strcmp(name, GLIA_WRITTEN_FILE) == 0 ||
-        strcmp(name, "config.json") == 0 || strcmp(name, "neuron_config.json") == 0)
-        return 0;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (ends_with(name, kinds[i])) return 1;
-    return 0;
-}
-
-/* Copy DIR/name, if it is a file or a link to one, to the same name in the artifact. A directory is left out.
- */
-static glia_status copy_file(compiling *c, const char *name, glia_err *err) {
-    char *text = NULL, *from = glia_path_join(c->m.dir, name);
-    size_t n;
-    bool found = false;
-    glia_status status = from ? GLIA_OK : glia_fail_nomem(err, strlen(name), "a path");
-    if (!status && !glia_dir_exists(from)) status = glia_file_find(&found, from, err);
-    if (found) {
-        status = glia_read_file(&text, &n, from, COPIED_MAX, err);
-        if (!status) status = glia_newdir_write(&c->out, name, text, n, err);
-        free(text);
-    }
-    free(from);
-    return status;
-}
-
-/* Copy the files of DIR/below; "" for DIR itself. */
-static glia_status copy_files(compiling *c, const char *below, glia_err *err) {
-    struct dirent **entries;
-    char *from = glia_path_join(c->m.dir, below);
-    if (!from) return glia_fail_nomem(err, 0, "a path");
-    const int n = scandir(from, &entries, is_copied, alphasort);
-    const int why = errno;
-    glia_status status = GLIA_OK;
-    if (n < 0 && glia_name_exists(from)) status = glia_fail(err, GLIA_ERR_IO, "%s: %s", from, strerror(why));
-    free(from);
-    if (!status) status = *below && n > 0 ? glia_newdir_add(&c->out, below, err) : GLIA_OK;
-    for (int i = 0; i < n; i++) {
-        char *name = glia_path_join(below, entries[i]->d_name);
-        if (!status) status = name ? copy_file(c, name, err) : glia_fail_nomem(err, 0, "a path");
-        free(name);
-        free(entries[i]);
-    }
-    if (n >= 0) free(entries);
-    return status;
-}
 
 /* ---- neuron_config.json -------------------------------------------------------- */
 
@@ -195,11 +131,11 @@ static glia_status fill(compiling *c, glia_err *err) {
         status = glia_source_hash(&c->source_hash, c->m.dir, c->team, err);
     if (!status) status = glia_newdir_add(&c->out, "weights", err);
     if (!status) status = each_rank(c, write_rank, err);
-    if (!status) status = copy_files(c, "", err);
-    if (!status) status = copy_files(c, "additional_chat_templates", err);
+    if (!status) status = glia_copy_files(&c->out, c->m.dir, "", err);
+    if (!status) status = glia_copy_files(&c->out, c->m.dir, "additional_chat_templates", err);
     if (!status) status = write_tokenizer(c, err);
     if (!status) status = write_neuron_config(c, err);
-    if (!status) status = copy_file(c, "config.json", err);
+    if (!status) status = glia_copy_file(&c->out, c->m.dir, "config.json", err);
     return status ? status : each_rank(c, verify_rank, err);
 }
 

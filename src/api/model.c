@@ -242,11 +242,15 @@ GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
         .threads = m->threads,
         .eos = m->eos.id,
         .n_eos = (size_t)m->eos.n,
+        .base = glia_lora_base(m),
     };
     if (status)
         glia_comm_free(world);
     else
         status = glia_engine_open(out, &config, &why);
+    if (!status) status = glia_lora_load(*out, options, NULL, NULL, &why);
+    if (status) glia_engine_free(*out);
+    if (status) *out = NULL;
     if (status && err) *err = why;
     return status;
 }

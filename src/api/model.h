@@ -54,6 +54,8 @@ struct glia_model {
     glia_chat *chat;
     glia_token_ids eos; /* of generation_config.json, else config.json, else the tokenizer */
     glia_dtype dtype;   /* of weights that are not quantised: F32, BF16 or F16 */
+    bool dummy;
+    uint64_t seed; /* of a dummy */
     glia_quantize quantize;
     unsigned cpu_flags;
     int threads; /* of each rank */
@@ -85,6 +87,14 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
 glia_status glia_constraint_cache_new(struct glia_constraint_cache **out, const glia_tokenizer *t,
                                       glia_err *err);
 void glia_constraint_cache_free(struct glia_constraint_cache *c); /* NULL is fine */
+
+/* Add the places of adapters to the limits: check the options, and read every adapter that they name. */
+glia_status glia_lora_resolve(glia_engine_limits *l, const glia_model *m, const glia_engine_options *o,
+                              glia_err *err);
+/* Load the adapters that the options name. */
+glia_status glia_lora_load(glia_engine *e, const glia_engine_options *o, glia_warning_fn *warning, void *user,
+                           glia_err *err);
+glia_adapter_base glia_lora_base(const glia_model *m);
 
 /* The setting's name ("batch_size"), and the id of its keys in neuron_config.json. */
 const char *glia_setting_name(glia_setting_id id);

@@ -217,6 +217,8 @@ static glia_status resolve_quantization(glia_model *m, const glia_options *o, gl
 glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err *err) {
     static const glia_options none;
     if (!o) o = &none;
+    m->dummy = o->dummy;
+    m->seed = o->seed;
     m->cpu_flags = glia_cpu_flags();
     glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
     for (int id = 0; !status && id < N_SETTINGS; id++)
@@ -278,5 +280,5 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
         .quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8,
         .rotate = m->quantize.rotate,
     };
-    return status;
+    return status ? status : glia_lora_resolve(&s->limits, m, o, err);
 }

@@ -38,6 +38,7 @@ typedef struct {
 
 typedef struct {
     const cli_args *args;
+    char *adapters; /* of cli_adapters() */
     glia_model *model;
     glia_engine *engine;
     glia_model_info info;
@@ -104,13 +105,13 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
                              double *began, glia_err *err) {
     int32_t *ids = malloc(prompt * sizeof *ids);
     if (!ids) return glia_fail_nomem(err, prompt * sizeof *ids, "a prompt");
-    const glia_sampling s = {.temperature = 1,
-                             .top_p = 1,
-                             .typical_p = 1,
-                             .repetition_penalty = 1,
-                             .max_tokens = (int)output,
-                             .logprobs = -1,
-                             .ignore_eos = true};
+    glia_sampling s = {.temperature = 1,
+                       .top_p = 1,
+                       .typical_p = 1,
+                       .repetition_penalty = 1,
+                       .max_tokens = (int)output,
+                       .logprobs = -1,
+                       .ignore_eos = true};
     glia_status status = GLIA_OK;
     b->tokens = b->begun = b->early = 0;
     glia_engine_get_stats(b->engine, &b->start);
@@ -118,6 +119,7 @@ static glia_status run_batch(bench *b, size_t prompt, size_t output, uint64_t se
     for (size_t i = 0; i < b->batch && !status; i++) {
         for (size_t k = 0; k < prompt; k++) ids[k] = (int32_t)(draw(&seed) % (uint64_t)b->info.vocab_size);
         probes[i] = (probe){.b = b};
+        s.adapter = cli_adapter(b->adapters, b->args, i);
         status = glia_engine_submit(b->engine, ids, prompt, &s, on_event, &probes[i], NULL, err);
     }
     if (!status) status = finish(b, prompt, output, err);
@@ -360,8 +362,10 @@ int cli_bench(const cli_args *args) {
     engine.sequence_length_needed = (int)(b.prompt + b.output);
     b.batch = engine.batch_size ? (size_t)engine.batch_size : 1;
     if (cli_follows()) return cli_follow(args, &o);
-    int status = cli_load(&b.model, args, &o, false);
+    int status = cli_adapters(&b.adapters, args, b.batch);
+    if (!status) status = cli_load(&b.model, args, &o, false);
     if (!status) status = measure_and_tell(&b, &engine);
     glia_model_free(b.model);
+    free(b.adapters);
     return status;
 }

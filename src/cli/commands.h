@@ -13,6 +13,7 @@ int cli_template(const cli_args *args);
 int cli_inspect(const cli_args *args);
 int cli_bench(const cli_args *args);
 int cli_compile(const cli_args *args);
+int cli_merge(const cli_args *args);
 int cli_serve(const cli_args *args);
 int cli_parse_answers(const cli_args *args);
 int cli_grammar_check(const cli_args *args);

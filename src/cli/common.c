@@ -156,6 +156,13 @@ void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) 
         .prefill_chunk_size = (int)args->integer[F_PREFILL_CHUNK_SIZE],
         .block_size = (int)args->integer[F_BLOCK_SIZE],
         .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
+        .enable_lora = args->given[F_ENABLE_LORA],
+        .lora_modules = args->lora,
+        .n_lora_modules = args->n_lora,
+        .max_loras = (int)args->integer[F_MAX_LORAS],
+        .max_lora_rank = (int)args->integer[F_MAX_LORA_RANK],
+        .max_cpu_loras = (int)args->integer[F_MAX_CPU_LORAS],
+        .lora_lfu = args->text[F_LORA_EVICTION] && strcmp(args->text[F_LORA_EVICTION], "lfu") == 0,
     };
     *o = (glia_options){
         .engine = e,
@@ -240,8 +247,31 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s) {
     s->include_stop_str_in_output = args->given[F_INCLUDE_STOP];
     s->stop_token_ids = args->stop_ids;
     s->n_stop_token_ids = args->n_stop_ids;
+    s->adapter = args->text[F_LORA];
     s->logit_bias = args->bias;
     s->n_logit_bias = args->n_bias;
+}
+
+int cli_adapters(char **names, const cli_args *args, size_t n) {
+    const char *text = args->text[F_LORA] ? args->text[F_LORA] : "";
+    size_t given = 1;
+    *names = strdup(text);
+    if (!*names) return cli_usage("no memory for the names of adapters");
+    for (char *at = *names; *at; at++) {
+        given += *at == ',';
+        if (*at == ',') *at = '\0';
+    }
+    if (given == 1 || given == n) return EXIT_OK;
+    free(*names);
+    *names = NULL;
+    return cli_usage("--lora has %zu names, expected one, or one for each of %zu prompts", given, n);
+}
+
+const char *cli_adapter(const char *names, const cli_args *args, size_t i) {
+    const char *at = names;
+    if (!args->given[F_LORA]) return NULL;
+    for (; i > 0 && strchr(args->text[F_LORA], ','); i--) at += strlen(at) + 1;
+    return *at ? at : NULL;
 }
 
 glia_status cli_read_file(char **text, size_t *len, const char *path, glia_err *err) {

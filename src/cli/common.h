@@ -36,6 +36,11 @@ int cli_follow(const cli_args *args, const glia_options *o);
 /* The model's sampling defaults, overridden by flags. The seed is random without --seed. */
 void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
 
+/* The names of --lora for n prompts. The caller frees *names. Returns the exit status. */
+int cli_adapters(char **names, const cli_args *args, size_t n);
+/* The adapter of prompt i; NULL: none. */
+const char *cli_adapter(const char *names, const cli_args *args, size_t i);
+
 /* Read --chat-template into *source, which the caller frees (NULL: not given), and
  * check --now. Returns the exit status. */
 int cli_read_template(char **source, size_t *len, const cli_args *args);

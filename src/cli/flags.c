@@ -1,7 +1,9 @@
 /* flags.c - the table of flags, and the parser that reads it. */
+#define _GNU_SOURCE
 #include "cli/flags.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -178,6 +180,23 @@ static int read_biases(cli_args *args, const cli_flag *f, const char *s) {
     }
 }
 
+/* NAME=PATH, or a JSON object with "name" and "path". */
+static int read_module(cli_args *args, const cli_flag *f, const char *s) {
+    glia_lora_module *to = &args->lora[args->n_lora];
+    json_t *object = *s == '{' ? json_loads(s, 0, NULL) : NULL;
+    const char *equals = strchr(s, '='), *name = json_string_value(json_object_get(object, "name")),
+               *path = json_string_value(json_object_get(object, "path"));
+    const bool good = object ? name && path : *s != '{' && equals && equals > s && equals[1];
+    if (good) {
+        to->name = object ? strdup(name) : strndup(s, (size_t)(equals - s));
+        to->path = strdup(object ? path : equals + 1);
+        args->n_lora++;
+    }
+    json_decref(object);
+    if (good && to->name && to->path) return -1;
+    return cli_usage("--%s takes NAME=PATH, not '%s'", f->name, s);
+}
+
 static int take_value(cli_args *args, int id, const char *s) {
     const cli_flag *f = &cli_flags[id];
     args->text[id] = s;
@@ -188,10 +207,16 @@ static int take_value(cli_args *args, int id, const char *s) {
     case KIND_STOPS: args->stop[args->n_stop++] = s; return *s ? -1 : cli_usage("--%s is empty", f->name);
     case KIND_IDS: return read_ids(args, f, s);
     case KIND_BIASES: return read_biases(args, f, s);
+    case KIND_MODULES: return read_module(args, f, s);
     case KIND_TEXT:
     case KIND_SWITCH: break;
     }
     return -1;
+}
+
+/* Is the word another value of a list of modules? */
+static bool is_module(const char *word) {
+    return word && word[0] != '-' && (word[0] == '{' || strchr(word, '='));
 }
 
 /* Parse a word that begins with '-': a flag, with its value in the same word or in the next. */
@@ -207,13 +232,18 @@ static int take_flag(cli_args *args, int *i, int argc, char **argv) {
     }
     if (!equals && *i + 1 == argc)
         return cli_usage("--%s needs a value: %s", cli_flags[id].name, cli_flags[id].value);
-    return take_value(args, id, equals ? equals + 1 : argv[++*i]);
+    int status = take_value(args, id, equals ? equals + 1 : argv[++*i]);
+    while (status < 0 && cli_flags[id].kind == KIND_MODULES && is_module(*i + 1 < argc ? argv[*i + 1] : NULL))
+        status = take_value(args, id, argv[++*i]);
+    return status;
 }
 
 static int check(const cli_args *args) {
     if (!args->model)
         return cli_usage("%s needs a MODEL: a directory, or a Hub id found in the HF cache",
                          args->command->name);
+    if ((args->command->bit & C_MERGE) && !args->adapter)
+        return cli_usage("merge needs an ADAPTER after MODEL: the directory of a LoRA adapter");
     if (args->integer[F_BLOCK_SIZE] % 32 != 0)
         return cli_usage("--block-size takes a multiple of 32, not %lld", args->integer[F_BLOCK_SIZE]);
     if (!args->given[F_GREEDY]) return -1;
@@ -227,7 +257,8 @@ static int check(const cli_args *args) {
 int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv) {
     *args = (cli_args){.command = command};
     args->stop = calloc((size_t)argc + 1, sizeof *args->stop);
-    if (!args->stop) return cli_usage("no memory for the command line"), EXIT_FAILED;
+    args->lora = calloc((size_t)argc + 1, sizeof *args->lora);
+    if (!args->stop || !args->lora) return cli_usage("no memory for the command line"), EXIT_FAILED;
     for (int id = 0; id < N_FLAGS; id++)
         if ((cli_flags[id].commands & command->bit) && cli_flags[id].preset)
             take_value(args, id, cli_flags[id].preset);
@@ -242,6 +273,8 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv)
             status = EXIT_OK;
         } else if (!flags_end && word[0] == '-' && word[1]) {
             status = take_flag(args, &i, argc, argv);
+        } else if (args->model && !args->adapter && (command->bit & C_MERGE)) {
+            args->adapter = word;
         } else if (args->model) {
             status = cli_usage("%s takes one MODEL, found '%s' and '%s'", command->name, args->model, word);
         } else if (!*word) {
@@ -258,4 +291,9 @@ void cli_args_free(cli_args *args) {
     free(args->stop);
     free(args->stop_ids);
     free(args->bias);
+    for (size_t i = 0; args->lora && i < args->n_lora; i++) {
+        free((char *)(uintptr_t)args->lora[i].name);
+        free((char *)(uintptr_t)args->lora[i].path);
+    }
+    free(args->lora);
 }

@@ -51,6 +51,13 @@ typedef enum {
     F_LOGIT_BIAS,
     F_IGNORE_EOS,
     F_LOGPROBS,
+    F_ENABLE_LORA,
+    F_LORA_MODULES,
+    F_LORA,
+    F_MAX_LORAS,
+    F_MAX_LORA_RANK,
+    F_MAX_CPU_LORAS,
+    F_LORA_EVICTION,
     F_SEED,
     F_DTYPE,
     F_KV_CACHE_DTYPE,
@@ -80,6 +87,7 @@ typedef struct cli_command cli_command;
 typedef struct {
     const cli_command *command;
     const char *model;
+    const char *adapter; /* the second word, of merge */
     bool given[N_FLAGS];
     const char *text[N_FLAGS];  /* as typed, else the preset, else NULL */
     long long integer[N_FLAGS]; /* of KIND_INT; 0 if neither typed nor preset */
@@ -90,6 +98,8 @@ typedef struct {
     size_t n_stop_ids;
     glia_logit_bias *bias;
     size_t n_bias;
+    glia_lora_module *lora; /* [n_lora] every NAME=PATH of --lora-modules; names and paths are owned */
+    size_t n_lora;
 } cli_args;
 
 struct cli_command {

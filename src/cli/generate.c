@@ -83,12 +83,16 @@ static void print_answers(const glia_model *m, const glia_engine *e, const cli_a
     cli_print_json(root);
 }
 
-static glia_status generate(glia_engine *e, const cli_prompts *p, const glia_sampling *s, cli_answer *answers,
-                            glia_err *err) {
+/* names: of cli_adapters(). */
+static glia_status generate(glia_engine *e, const cli_args *args, const char *names, const cli_prompts *p,
+                            const glia_sampling *s, cli_answer *answers, glia_err *err) {
     glia_status status = GLIA_OK;
     for (size_t i = 0; i < p->n && !status; i++) {
+        glia_sampling own = *s;
+        own.adapter = cli_adapter(names, args, i);
         cli_answer_begin(&answers[i], s->logprobs);
-        status = glia_engine_submit(e, p->prompt[i].ids, p->prompt[i].n, s, on_event, &answers[i], NULL, err);
+        status =
+            glia_engine_submit(e, p->prompt[i].ids, p->prompt[i].n, &own, on_event, &answers[i], NULL, err);
     }
     if (!status) status = cli_finish_all(e, err);
     for (size_t i = 0; i < p->n && !status; i++)
@@ -102,17 +106,21 @@ static int answer_all(const cli_args *args, const glia_model *m, const glia_engi
     glia_err err = {0};
     glia_engine *e = NULL;
     glia_sampling s;
+    char *names;
+    const int named = cli_adapters(&names, args, p->n);
+    if (named) return named;
     cli_sampling(args, m, &s);
     s.max_tokens = max_tokens;
     cli_answer *answers = calloc(p->n, sizeof *answers);
     glia_status status = answers ? glia_engine_create(&e, m, o, &err)
                                  : glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
     if (!status && args->given[F_VERBOSE]) cli_tell_model(m, e, &s);
-    if (!status) status = generate(e, p, &s, answers, &err);
+    if (!status) status = generate(e, args, names, p, &s, answers, &err);
     if (!status) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
     glia_engine_free(e);
     for (size_t i = 0; answers && i < p->n; i++) cli_answer_free(&answers[i]);
     free(answers);
+    free(names);
     return status ? cli_failed(&err) : EXIT_OK;
 }
 

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "cli/commands.h"
+#include "base/file.h"
 #include "cli/common.h"
 
 static bool is_list(const json_t *v) {
@@ -119,6 +120,15 @@ static void put_object(glia_buf *b, json_t *object, int indent) {
     }
 }
 
+/* Is MODEL the directory of a LoRA adapter? */
+static bool is_adapter(const char *dir) {
+    char *config = glia_path_join(dir, "adapter_config.json"), *model = glia_path_join(dir, "config.json");
+    const bool is = config && model && glia_name_exists(config) && !glia_name_exists(model);
+    free(config);
+    free(model);
+    return is;
+}
+
 int cli_inspect(const cli_args *args) {
     glia_options o;
     glia_engine_options engine;
@@ -126,8 +136,9 @@ int cli_inspect(const cli_args *args) {
     char *text = NULL, *cache = cli_cache_dir();
     cli_options(args, &o, &engine);
     const bool settings = args->given[F_CONFIG];
-    const glia_status status = settings ? glia_inspect_config(&text, args->model, cache, &o, &err)
-                                        : glia_inspect(&text, args->model, cache, &o, &err);
+    const glia_status status = is_adapter(args->model) ? glia_inspect_adapter(&text, args->model, &err)
+                               : settings ? glia_inspect_config(&text, args->model, cache, &o, &err)
+                                          : glia_inspect(&text, args->model, cache, &o, &err);
     free(cache);
     if (status) return cli_failed(&err);
     if (args->given[F_JSON]) {

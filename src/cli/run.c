@@ -28,6 +28,7 @@ typedef struct {
     size_t template_len;
     bool raw;
     bool terminal; /* messages are typed at a terminal, by terminal.h */
+    char *adapter; /* the name of /lora or --lora; NULL: the model alone */
     int think;     /* enable_thinking; -1 leaves it to the template */
     json_t *messages;
     cli_answer answer;
@@ -141,6 +142,7 @@ static glia_status turn(chat *c, const char *said, size_t said_len, glia_err *er
     glia_status status = GLIA_OK;
     cli_sampling(c->args, c->model, &s);
     s.raw_text = c->raw;
+    s.adapter = c->adapter;
     if (c->args->given[F_VERBOSE]) cli_tell_model(c->model, c->engine, &s);
     json_t *message = json_pack("{s:s, s:s%}", "role", "user", "content", said, said_len);
     if (!message) return glia_fail(err, GLIA_ERR_FORMAT, "the prompt is not UTF-8");
@@ -172,6 +174,36 @@ static void clear(chat *c) {
         json_array_append_new(c->messages, json_pack("{s:s, s:s}", "role", "system", "content", system));
 }
 
+/* Answer with the adapter of this name from now on; NULL or "": with the model alone. */
+static void use_adapter(chat *c, const char *name) {
+    free(c->adapter);
+    c->adapter = name && *name ? strdup(name) : NULL;
+}
+
+/* /lora NAME, or /lora. */
+static void choose_adapter(chat *c, const char *name) {
+    char *list = NULL;
+    glia_engine_list_adapters(c->engine, &list, NULL);
+    json_t *all = list ? json_loads(list, 0, NULL) : NULL, *one;
+    size_t i;
+    bool found = !*name;
+    json_array_foreach(all, i, one) found |=
+        strcmp(json_string_value(json_object_get(one, "name")), name) == 0;
+    if (found) {
+        use_adapter(c, name);
+        fprintf(stderr,
+                *name ? "the next answers are adapter %s's\n" : "the next answers are the model's own%s\n",
+                name);
+    } else {
+        fprintf(stderr, "there is no adapter %s; there are:", name);
+        json_array_foreach(all, i, one)
+            fprintf(stderr, " %s", json_string_value(json_object_get(one, "name")));
+        fputc('\n', stderr);
+    }
+    json_decref(all);
+    glia_free(list);
+}
+
 /* Run a line that is a command of the chat. Returns 0 if it is none, 1 if it was run, 2 to leave the chat. */
 static int obey(chat *c, const char *line) {
     if (strcmp(line, "/exit") == 0 || strcmp(line, "/quit") == 0) return 2;
@@ -181,9 +213,12 @@ static int obey(chat *c, const char *line) {
     } else if (strcmp(line, "/think") == 0 || strcmp(line, "/no_think") == 0) {
         c->think = line[1] == 't';
         fprintf(stderr, "the next answers are asked for %s thinking\n", c->think ? "with" : "without");
+    } else if (strcmp(line, "/lora") == 0 || strncmp(line, "/lora ", 6) == 0) {
+        choose_adapter(c, line + 5 + strspn(line + 5, " "));
     } else if (strcmp(line, "/help") == 0) {
         fputs("/clear        forget the history\n"
               "/think        ask for thinking; /no_think for none\n"
+              "/lora NAME    answer with this adapter; /lora with the model alone\n"
               "/exit, /quit  leave, as Ctrl-D does\n"
               "A line that ends in a backslash continues in the next one. Ctrl-C stops an answer.\n",
               stderr);
@@ -303,12 +338,14 @@ int cli_run(const cli_args *args) {
     int status = cli_read_template(&c.template, &c.template_len, args);
     if (!status) status = cli_load(&m, args, &o, false);
     c.messages = json_array();
+    use_adapter(&c, args->text[F_LORA]);
     c.model = m;
     if (!status) status = converse(&c, &engine);
     glia_engine_free(c.engine);
     glia_model_free(m);
     json_decref(c.messages);
     free(c.template);
+    free(c.adapter);
     if (c.terminal) cli_terminal_end();
     return status;
 }

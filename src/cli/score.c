@@ -110,13 +110,14 @@ static int check_out(char **out, const cli_args *args) {
 }
 
 /* Score the prompt and, with --out, write its logits. The file appears only when it is complete. */
-static glia_status score(const char *out, const glia_model *m, const glia_engine_options *o, scores *s,
-                         glia_err *err) {
+static glia_status score(const char *out, const glia_model *m, const glia_engine_options *o,
+                         const char *adapter, scores *s, glia_err *err) {
     glia_engine *e = NULL;
     glia_status status = glia_engine_create(&e, m, o, err);
     const glia_tensor_spec spec = {"logits", GLIA_TENSOR_F32, 2, {(int64_t)s->prompt->n, (int64_t)s->vocab}};
     if (!status && out) status = glia_safetensors_create(&s->writer, out, &spec, 1, err);
-    if (!status) status = glia_engine_score(e, s->prompt->ids, s->prompt->n, on_logits, s, err);
+    if (!status)
+        status = glia_engine_score_adapted(e, adapter, s->prompt->ids, s->prompt->n, on_logits, s, err);
     if (!status && s->status) {
         *err = s->err;
         status = s->status;
@@ -150,7 +151,7 @@ int cli_score(const cli_args *args) {
     if (!status) {
         glia_model_get_info(m, &info);
         scores s = {.prompt = &p.prompt[0], .vocab = (size_t)info.vocab_size};
-        status = score(out, m, &engine, &s, &err) ? cli_failed(&err) : EXIT_OK;
+        status = score(out, m, &engine, args->text[F_LORA], &s, &err) ? cli_failed(&err) : EXIT_OK;
         const size_t predicted = p.longest - 1;
         if (!status && args->given[F_JSON])
             cli_print_json(json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)p.longest, "predicted",

@@ -18,6 +18,7 @@ enum {
     C_PARSE = 1 << 10,
     C_GRAMMAR_CHECK = 1 << 11,
     C_GRAMMAR_SHOW = 1 << 12,
+    C_MERGE = 1 << 13,
 };
 
 typedef enum {
@@ -28,7 +29,8 @@ typedef enum {
     KIND_CHOICE,
     KIND_STOPS,
     KIND_IDS,
-    KIND_BIASES
+    KIND_BIASES,
+    KIND_MODULES
 } cli_kind;
 typedef enum { GROUP_TASK, GROUP_SAMPLING, GROUP_ENGINE, N_GROUPS } cli_group;
 

@@ -42,6 +42,10 @@ static glia_status plan_memory(glia_engine *e, glia_err *err) {
 
 /* ---- opening and closing ---------------------------------------------------- */
 
+static const glia_packed_adapter *find_adapter(void *user, int32_t number, int i) {
+    return glia_adapters_find(user, number, i);
+}
+
 static glia_rank_config rank_config(const glia_engine *e, int i) {
     const glia_engine_config *c = &e->config;
     return (glia_rank_config){
@@ -52,6 +56,9 @@ static glia_rank_config rank_config(const glia_engine *e, int i) {
         .threads = c->threads,
         .place = c->place + i,
         .places = c->places + c->n_ranks - 1,
+        .adapter = find_adapter,
+        .adapter_user = (void *)(uintptr_t)&e->adapters, /* it has a lock */
+        .local = i,
     };
 }
 
@@ -149,7 +156,14 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
                                     .eos = config->eos,
                                     .n_eos = config->n_eos};
     e->score_rows = glia_limit_score_rows(e->model, &config->limits);
-    status = open_ranks(e, &why);
+    e->adapters = (glia_adapters){.weights = config->weights,
+                                  .n_ranks = config->n_ranks,
+                                  .cpu_flags = config->cpu_flags,
+                                  .limits = config->limits.adapters,
+                                  .most = config->limits.adapters_in_memory,
+                                  .base = config->base};
+    status = glia_adapters_open(&e->adapters, &why);
+    if (!status) status = open_ranks(e, &why);
     if (status) {
         if (err) *err = why;
         glia_engine_free(e);
@@ -176,8 +190,15 @@ static void close_ranks(glia_engine *e) {
     glia_comm_free(e->config.world);
 }
 
+/* The request ends: let its adapter go. */
+static void release_adapter(glia_engine *e, int32_t number) {
+    if (number && glia_adapters_release(&e->adapters, number))
+        glia_places_forget(&e->leader.scheduler.places, number);
+}
+
 static void remove_request(glia_engine *e, glia_request *r) {
     glia_scheduler_remove(&e->leader.scheduler, &r->seq);
+    release_adapter(e, r->seq.blocks.salt);
     glia_inbox_remove(&e->inbox, r);
     glia_request_free(r);
 }
@@ -203,6 +224,7 @@ GLIA_API void glia_engine_free(glia_engine *e) {
     take_requests(e);
     for (glia_request *r; (r = any_request(e)) != NULL;) remove_request(e, r);
     close_ranks(e);
+    glia_adapters_close(&e->adapters);
     glia_inbox_free(&e->inbox);
     free(e->rules.absent);
     free(e);
@@ -273,9 +295,29 @@ GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size
     if (status) return status;
     r->on_event = on_event;
     r->user = user;
-    status = glia_inbox_put(&e->inbox, r, id, err);
-    if (status) glia_request_free(r);
+    if (s->adapter) status = glia_adapters_hold(&e->adapters, s->adapter, &r->seq.blocks.salt, err);
+    const int32_t adapter = r->seq.blocks.salt;
+    if (!status) status = glia_inbox_put(&e->inbox, r, id, err);
+    if (!status) return GLIA_OK;
+    if (adapter) glia_adapters_release(&e->adapters, adapter);
+    glia_request_free(r);
     return status;
+}
+
+GLIA_API glia_status glia_engine_load_adapter(glia_engine *e, const char *name, const char *path,
+                                              bool replace, glia_err *err) {
+    return glia_adapters_load(&e->adapters, name, path, replace, NULL, NULL, err);
+}
+
+GLIA_API glia_status glia_engine_drop_adapter(glia_engine *e, const char *name, glia_err *err) {
+    return glia_adapters_drop(&e->adapters, name, err);
+}
+
+GLIA_API glia_status glia_engine_list_adapters(glia_engine *e, char **json, glia_err *err) {
+    json_t *list = glia_adapters_list(&e->adapters);
+    *json = list ? json_dumps(list, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(list);
+    return *json ? GLIA_OK : glia_fail_nomem(err, 0, "the list of adapters");
 }
 
 GLIA_API void glia_request_abort(glia_engine *e, uint64_t id) { glia_inbox_abort(&e->inbox, id); }

@@ -5,6 +5,7 @@
 #include "comm/comm.h"
 #include "engine/limits.h"
 #include "engine/scheduler.h"
+#include "model/adapter.h"
 #include "model/weights.h"
 #include "text/tokenizer.h"
 
@@ -24,6 +25,7 @@ typedef struct {
     size_t n_eos;
     const glia_draft_model *draft; /* NULL: no speculation; with it limits.drafts, depth and needs are set */
     bool fixed_drafts;             /* ask for all that the configuration says, whether it pays or not */
+    glia_adapter_base base;        /* where adapters find the model's weights */
 } glia_engine_config;
 
 /* Everything an engine allocates for rank p->rank of a world of that kind: the decoder's

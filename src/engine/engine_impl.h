@@ -2,6 +2,7 @@
 #ifndef GLIA_ENGINE_ENGINE_IMPL_H
 #define GLIA_ENGINE_ENGINE_IMPL_H
 
+#include "engine/adapters.h"
 #include "engine/engine.h"
 #include "engine/followers.h"
 #include "engine/inbox.h"
@@ -15,10 +16,11 @@ struct glia_engine {
     glia_followers followers; /* of this process */
     glia_leader leader;       /* empty where this rank follows */
     int score_rows;
-    glia_inbox inbox; /* any thread; everything else is the engine thread's */
-    bool stepping;    /* a step or a score runs */
-    bool over;        /* no order follows */
-    glia_err dead;    /* why no step can follow; status 0: steps can follow */
+    glia_adapters adapters; /* any thread */
+    glia_inbox inbox;       /* any thread; everything else is the engine thread's */
+    bool stepping;          /* a step or a score runs */
+    bool over;              /* no order follows */
+    glia_err dead;          /* why no step can follow; status 0: steps can follow */
     glia_engine_stats stats;
 };
 

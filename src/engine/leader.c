@@ -64,6 +64,9 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
         .max_blocks = (int)glia_limit_blocks(limits),
         .running = glia_plan_at(&l->plan, at.running),
         .taken = glia_plan_at(&l->plan, at.taken),
+        .places = {.n = limits->adapters.places,
+                   .by_uses = limits->adapters_by_uses,
+                   .decay = limits->adapters_decay},
     };
     return GLIA_OK;
 }
@@ -89,7 +92,7 @@ static void add_plain(glia_leader *l, const glia_seq *seq, unsigned want) {
         .position = seq->n_computed,
         .slot = seq->n_computed,
         .n = seq->rows,
-        .adapter = seq->blocks.salt,
+        .adapter = seq->adapter,
         .want = want,
         .token = seq->tokens + seq->n_computed,
     };
@@ -126,7 +129,7 @@ static void add_tree(glia_leader *l, const glia_seq *seq, const glia_tree *t, in
                        .n = n,
                        .tree = i >= chain,
                        .parent = first + t->parent[i],
-                       .adapter = seq->blocks.salt,
+                       .adapter = seq->adapter,
                        .want = want | GLIA_WANT_LOGITS,
                        .token = t->token + i,
                    });
@@ -175,11 +178,20 @@ static void order_table(const glia_leader *l, int32_t *words, int seq, const gli
     glia_order_table(words, l->rank->table + first, first, list->table, list->n);
 }
 
+/* Order the adapters that sequences need and that are in no place yet. */
+static void order_adapters(glia_places *p, int32_t *words) {
+    for (int i = 0; i < p->n; i++) {
+        if (p->place[i].fresh) glia_order_put(words, i, p->place[i].adapter);
+        p->place[i].fresh = false;
+    }
+}
+
 /* Begin the order of a step. */
 static int32_t *begin_step(glia_leader *l) {
     int32_t *words = glia_rank_order(l->rank);
     glia_order_begin(words, ORDER_STEP);
     glia_order_moves(words, l->move, l->n_moves);
+    order_adapters(&l->scheduler.places, words);
     l->n_moves = l->n_segments = l->n_logits = l->n_runs = 0;
     return words;
 }
@@ -191,21 +203,32 @@ int glia_leader_plan_step(glia_leader *l) {
     l->n_segments = 0;
     if (!rows) return 0;
     int32_t *words = begin_step(l);
-    for (int i = 0, row = 0; i < s->n_running; row += s->running[i++]->rows) {
+    for (int i = 0; i < s->n_running; i++) {
         order_table(l, words, s->running[i]->slot, &s->running[i]->blocks);
         count_first_rows(l, s->running[i]);
-        if (s->running[i]->rows) add_segment(l, s->running[i], row);
     }
+    for (int adapter = 0, row = 0; adapter <= s->places.n; adapter++) /* rows of an adapter side by side */
+        for (int i = 0; i < s->n_running; i++) {
+            glia_seq *seq = s->running[i];
+            if (seq->adapter != adapter) continue;
+            if (seq->rows) add_segment(l, seq, row);
+            row += seq->rows;
+        }
     glia_order_batch(words, l->run, l->n_runs);
     glia_order_use(words, l->use, l->n_logits);
     return rows;
 }
 
-void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, const int32_t *token, int at,
-                            int n) {
+void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, const int32_t *token,
+                            int at, int n) {
     const int seq = l->limits.batch; /* behind those of the running sequences */
-    const glia_run run = {
-        .seq = seq, .position = at, .slot = at, .n = n, .want = GLIA_WANT_LOGITS, .token = token};
+    const glia_run run = {.seq = seq,
+                          .position = at,
+                          .slot = at,
+                          .n = n,
+                          .adapter = adapter,
+                          .want = GLIA_WANT_LOGITS,
+                          .token = token};
     int32_t *words = begin_step(l);
     for (int i = 0; i < n; i++) l->use[i] = (glia_logits_use){.best = 0, .divisor = 1};
     order_table(l, words, seq, list);

@@ -42,8 +42,9 @@ void glia_leader_close(glia_leader *l);
  * to do. A failure of the draft is in l->draft_failed. */
 int glia_leader_plan_step(glia_leader *l);
 /* Write the order of n rows of tokens from position `at` on, with all their logits, in the sequence of
- * glia_engine_score(), whose blocks are `list`. */
-void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, const int32_t *token, int at, int n);
+ * glia_engine_score(), whose blocks are `list`. adapter: 1 + the place of its adapter, or 0. */
+void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, const int32_t *token,
+                            int at, int n);
 
 /* Draw from the logits of the step that was taken, in each segment along the drafts that equal the draws.
  * True: some rows must be drawn whole; the order that gathers them is written, and after it

@@ -22,6 +22,10 @@ typedef struct {
     bool prefix_cache;
     bool quantize_rows; /* the weights are w8a8 */
     bool rotate;        /* the weights are rotated */
+    glia_place_limits adapters;
+    int adapters_in_memory; /* adapters kept outside the places */
+    bool adapters_by_uses;  /* the least frequently used adapter gives way, else the least recently used */
+    int adapters_decay;     /* as glia_places.decay */
 } glia_engine_limits;
 
 /* Rows of a step. */

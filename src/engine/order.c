@@ -5,9 +5,10 @@
 
 #include "base/arena.h"
 
-enum { WORD_KIND, WORD_WORDS, WORD_MOVES, WORD_CHANGES, HEADER };
+enum { WORD_KIND, WORD_WORDS, WORD_MOVES, WORD_ADAPTERS, WORD_CHANGES, HEADER };
 enum {
     MOVE = sizeof(glia_kv_move) / sizeof(int32_t),
+    PUT = 2,
     CHANGE = 2,
     USE = sizeof(glia_logits_use) / sizeof(int32_t)
 };
@@ -20,8 +21,9 @@ static size_t whole_lines(size_t words) {
 
 size_t glia_order_words(const glia_model_config *c, const glia_engine_limits *l) {
     const size_t tables = ((size_t)l->batch + 1) * glia_limit_blocks(l);
-    return whole_lines(HEADER + MOVE * glia_limit_moves(l) + CHANGE * tables +
-                       glia_batch_words(glia_limit_rows(l)) + USE * glia_limit_logits(c, l));
+    return whole_lines(HEADER + MOVE * glia_limit_moves(l) + PUT * (size_t)l->adapters.places +
+                       CHANGE * tables + glia_batch_words(glia_limit_rows(l)) +
+                       USE * glia_limit_logits(c, l));
 }
 
 size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limits *l) {
@@ -36,7 +38,7 @@ size_t glia_order_length(const int32_t *words) { return (size_t)words[WORD_WORDS
 void glia_order_begin(int32_t *words, glia_order_kind kind) {
     words[WORD_KIND] = (int32_t)kind;
     words[WORD_WORDS] = HEADER;
-    words[WORD_MOVES] = words[WORD_CHANGES] = 0;
+    words[WORD_MOVES] = words[WORD_ADAPTERS] = words[WORD_CHANGES] = 0;
 }
 
 static void append(int32_t *words, const void *from, int n) {
@@ -47,6 +49,11 @@ static void append(int32_t *words, const void *from, int n) {
 void glia_order_moves(int32_t *words, const glia_kv_move *move, int n) {
     append(words, move, MOVE * n);
     words[WORD_MOVES] = n;
+}
+
+void glia_order_put(int32_t *words, int place, int32_t adapter) {
+    append(words, (const int32_t[PUT]){place, adapter}, PUT);
+    words[WORD_ADAPTERS]++;
 }
 
 void glia_order_table(int32_t *words, const int32_t *known, int first, const int32_t *blocks, int n) {
@@ -70,6 +77,9 @@ void glia_order_read(glia_order *o, const int32_t *words, int32_t *table, int32_
     *o = (glia_order){
         .kind = (glia_order_kind)words[WORD_KIND], .move = (const void *)w, .n_moves = words[WORD_MOVES]};
     w += MOVE * o->n_moves;
+    o->adapter = (const void *)w;
+    o->n_adapters = words[WORD_ADAPTERS];
+    w += PUT * o->n_adapters;
     for (int i = 0; i < words[WORD_CHANGES]; i++, w += CHANGE) table[w[0]] = w[1];
     if (o->kind == ORDER_LOGITS) {
         o->row = w;

@@ -12,7 +12,7 @@
 #include "layer/batch.h"
 
 typedef enum {
-    ORDER_STEP,    /* take a step */
+    ORDER_STEP,    /* put adapters into places, then take a step */
     ORDER_LOGITS,  /* gather whole rows of the last step's logits */
     ORDER_MEASURE, /* measure ceilings */
     ORDER_END      /* nothing follows */
@@ -28,6 +28,10 @@ typedef struct {
 typedef struct {
     int32_t to_block, to_at, from_block, from_at;
 } glia_kv_move;
+/* An adapter that is put into a place. */
+typedef struct {
+    int32_t place, adapter;
+} glia_order_adapter;
 
 /* An order as it is read. Pointers point into the words. */
 typedef struct {
@@ -38,6 +42,8 @@ typedef struct {
     const glia_logits_use *use; /* of ORDER_STEP [batch.n_logits] */
     const int32_t *row;         /* of ORDER_LOGITS [n]: which rows of logits */
     int n;
+    const glia_order_adapter *adapter; /* of ORDER_STEP [n_adapters] */
+    int n_adapters;
 } glia_order;
 
 /* Words of the longest order, whole cache lines. */
@@ -47,10 +53,11 @@ size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limi
 /* Words of this order so far. */
 size_t glia_order_length(const int32_t *words);
 
-/* To write an order, call glia_order_begin(). For ORDER_STEP then write moves, all tables, the batch and the
- * uses. For ORDER_LOGITS write the rows. */
+/* To write an order, call glia_order_begin(). For ORDER_STEP then write the moves, the adapters, all tables,
+ * the batch and the uses. For ORDER_LOGITS write the rows. */
 void glia_order_begin(int32_t *words, glia_order_kind kind);
 void glia_order_moves(int32_t *words, const glia_kv_move *move, int n);
+void glia_order_put(int32_t *words, int place, int32_t adapter);
 /* Write the entries of a sequence's row of the block tables that differ: its blocks [n] against `known`, what
  * the ranks have so far. The row begins at entry `first` of the tables. */
 void glia_order_table(int32_t *words, const int32_t *known, int first, const int32_t *blocks, int n);

@@ -192,7 +192,21 @@ static void check_weights(glia_rank *r) {
         glia_comm_fail(r->config.world, r->changed.msg);
 }
 
+/* Put adapters into places. An adapter that is not there fails the step, on all ranks. */
+static void put_adapters(glia_rank *r, const glia_order *o) {
+    const glia_rank_config *c = &r->config;
+    for (int i = 0; i < o->n_adapters; i++) {
+        const glia_packed_adapter *a = c->adapter(c->adapter_user, o->adapter[i].adapter, c->local);
+        glia_decoder_put_adapter(r->decoder, o->adapter[i].place, a);
+        if (a || r->changed.status) continue;
+        glia_fail(&r->changed, GLIA_ERR_IO, "adapter number %d is not on rank %d", o->adapter[i].adapter,
+                  r->rank);
+        if (c->world) glia_comm_fail(c->world, r->changed.msg);
+    }
+}
+
 static void step(glia_rank *r, glia_order *o) {
+    put_adapters(r, o);
     o->batch.n_seqs = r->config.limits.batch + 1;
     o->batch.max_blocks = r->max_blocks;
     o->batch.block_table = r->table;

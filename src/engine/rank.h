@@ -13,6 +13,9 @@
 #include "engine/order.h"
 #include "model/weights.h"
 
+/* The adapter of a number for rank i of this process; NULL: there is none. */
+typedef const glia_packed_adapter *glia_adapter_fn(void *user, int32_t number, int i);
+
 typedef struct {
     const glia_weights *weights;
     glia_comm *world;   /* the ranks of the engine, the area shared already; NULL: one rank alone */
@@ -21,6 +24,9 @@ typedef struct {
     unsigned cpu_flags;
     int threads;
     int place, places; /* which of how many teams that share these cores */
+    glia_adapter_fn *adapter;
+    void *adapter_user;
+    int local; /* which rank of this process */
 } glia_rank_config;
 
 typedef struct {

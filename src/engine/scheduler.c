@@ -25,6 +25,11 @@ static void leave_queue(glia_scheduler *s, const glia_seq *seq) {
     if (s->last == seq) s->last = before;
 }
 
+static void release_place(glia_scheduler *s, glia_seq *seq) {
+    if (seq->adapter) glia_places_release(&s->places, seq->adapter - 1);
+    seq->adapter = 0;
+}
+
 void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
     if (seq->slot < 0) {
         leave_queue(s, seq);
@@ -36,6 +41,7 @@ void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
     s->taken[seq->slot] = 0;
     seq->slot = -1;
     glia_blocks_release(s->blocks, &seq->blocks);
+    release_place(s, seq);
 }
 
 /* The last token is never an input, so it needs no slot in the cache. */
@@ -47,15 +53,32 @@ void glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions) {
     glia_blocks_grow(s->blocks, &seq->blocks, positions);
 }
 
-/* Admit the head of the queue, if there is room. */
+/* The first sequence of the queue that has a place, or needs none; NULL: none. */
+static glia_seq *next_waiting(glia_scheduler *s) {
+    bool full = false;
+    for (glia_seq *seq = s->first; seq; seq = seq->next) {
+        if (!seq->blocks.salt) return seq;
+        if (full) continue;
+        const int place = glia_places_hold(&s->places, seq->blocks.salt);
+        seq->adapter = place + 1;
+        if (place >= 0) return seq;
+        full = true;
+    }
+    return NULL;
+}
+
+/* Admit the next sequence, if there is room. */
 static bool admit(glia_scheduler *s) {
-    glia_seq *seq = s->first;
-    if (!seq || s->n_running == s->batch) return false;
+    glia_seq *seq = s->n_running < s->batch ? next_waiting(s) : NULL;
+    if (!seq) return false;
     int slot = 0;
     while (s->taken[slot]) slot++;
     seq->blocks.table = s->table + (size_t)slot * (size_t)s->max_blocks;
-    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens, glia_scheduler_reach(s, seq)))
+    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens,
+                           glia_scheduler_reach(s, seq))) {
+        release_place(s, seq);
         return false;
+    }
     leave_queue(s, seq);
     s->taken[slot] = 1;
     seq->slot = slot;

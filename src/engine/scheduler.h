@@ -4,11 +4,15 @@
  * the rows of its drafts, and then prompt rows up to the chunk size, oldest
  * sequence first. Waiting sequences are admitted in order, when a slot and all
  * the blocks that they can ever need are free, so none is preempted. The schedule
- * changes no token, only when a token is computed (README.md, promise 1). */
+ * changes no token, only when a token is computed (README.md, promise 1).
+ *
+ * A sequence with an adapter also waits for a place of the adapter (places.h). Meanwhile
+ * only sequences without an adapter are admitted before it, so the places empty. */
 #ifndef GLIA_ENGINE_SCHEDULER_H
 #define GLIA_ENGINE_SCHEDULER_H
 
 #include "engine/blocks.h"
+#include "engine/places.h"
 
 typedef struct glia_seq {
     int32_t *tokens; /* [max_tokens] prompt, then output */
@@ -17,8 +21,9 @@ typedef struct glia_seq {
     int n_cached;   /* tokens that were in the cache at admission */
     int rows;       /* rows of the coming step: tokens[n_computed ...] */
     int n_drafts;   /* drafts; the last n_drafts rows verify them */
-    int n_away; /* of these rows, those that need no slot after the sequence's tokens: siblings in a tree */
-    int slot;   /* index among the running sequences; -1: waiting */
+    int n_away;  /* of these rows, those that need no slot after the sequence's tokens: siblings in a tree */
+    int slot;    /* index among the running sequences; -1: waiting */
+    int adapter; /* 1 + the place of the adapter blocks.salt while the sequence runs; 0: no adapter */
     glia_block_list blocks;
     struct glia_seq *next; /* in the queue */
 } glia_seq;
@@ -34,10 +39,12 @@ typedef struct {
     glia_seq **running;     /* [batch] in order of admission */
     unsigned char *taken;   /* [batch] is the slot in use? */
     glia_seq *first, *last; /* the queue */
+    glia_places places;
 } glia_scheduler;
 
 /* Queue a sequence: tokens, n_prompt = n_tokens >= 1, max_tokens > n_prompt and
- * blocks.salt set. The sequence stays the caller's and must live until it is removed. */
+ * blocks.salt set, the number of its adapter or 0. The sequence stays the caller's and must live until it is
+ * removed. */
 void glia_scheduler_add(glia_scheduler *s, glia_seq *seq);
 /* Remove a sequence, running or waiting, and release its blocks. */
 void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq);

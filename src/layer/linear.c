@@ -82,9 +82,10 @@ static void gather_rows(const glia_walk *w, glia_comm *group, int m, const glia_
     glia_comm_all_gather(group, w->thread, out->x, in->x, &g);
 }
 
-/* Rows are gathered as they are multiplied: bfloat16 or int8 rows are less data than float32. */
-glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
-                              const glia_matrix *matrix) {
+/* glia_spread_rows() with memory for this rank's rows. Rows are gathered as they are multiplied: bfloat16 or
+ * int8 rows are less data than float32. */
+static glia_operand spread(glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
+                           const glia_matrix *matrix, void *memory) {
     const glia_device *d = w->d;
     size_t from, to;
     glia_held_rows(w, &from, &to);
@@ -96,7 +97,7 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const glia_
                                  .eps = norm->eps,
                                  .place = w->place ? w->place + from : NULL,
                                  .norm_of = norm->of};
-    const glia_operand mine = glia_device_operand(d, matrix, most, next_area(w)),
+    const glia_operand mine = glia_device_operand(d, matrix, most, memory),
                        all = glia_device_operand(d, matrix, (size_t)m, NULL);
     glia_device_prepare(d, w->thread, &held, matrix, &mine);
     gather_rows(w, group, m, &all, &mine);
@@ -108,13 +109,21 @@ glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const glia_
     return all;
 }
 
+glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
+                              const glia_matrix *matrix) {
+    return spread(w, group, m, norm, matrix, next_area(w));
+}
+
 bool glia_spread_adapted(glia_operand *rows, glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
                          const glia_matrix *matrix, const glia_adapted *adapted) {
     glia_matrix plain_matrix = *matrix;
     if (!adapted->n || !glia_lora_needs_rows(matrix)) return false;
     plain_matrix.quantize_rows = false;
     plain_matrix.rotate = 0;
-    *rows = glia_spread_rows(w, group, m, norm, &plain_matrix);
+    /* behind the int8 rows, in the same area: a group of one rank does not wait for others to read the next
+     */
+    const size_t quarter = (size_t)(w->area[1] - w->area[0]) / 4 / GLIA_ALIGN * GLIA_ALIGN;
+    *rows = spread(w, group, m, norm, &plain_matrix, w->area[(w->operands - 1) % 2] + quarter);
     return true;
 }
 

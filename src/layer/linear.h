@@ -61,8 +61,8 @@ void glia_column_parallel(glia_walk *w, const glia_row_norm *norm, const glia_ma
  * all ranks of `group`, in the format that `matrix` multiplies. A barrier follows. */
 glia_operand glia_spread_rows(glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
                               const glia_matrix *matrix);
-/* The same rows as adapters of the layer multiply them, if these are other rows than glia_spread_rows()
- * gives: then true. */
+/* Directly after glia_spread_rows(): the same rows as adapters of the layer multiply them, if these are other
+ * rows than it gives: then true. */
 bool glia_spread_adapted(glia_operand *rows, glia_walk *w, glia_comm *group, int m, const glia_row_norm *norm,
                          const glia_matrix *matrix, const glia_adapted *adapted);
 /* hidden += the product of all ranks' x and the layer's weight, and the bias. x [m] is this rank's GLIA_INPUT

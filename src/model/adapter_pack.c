@@ -416,6 +416,16 @@ glia_status glia_adapter_pack(glia_packed_adapter **out, const glia_adapter *a, 
     return status;
 }
 
+size_t glia_adapter_bytes(const glia_adapter *a, const glia_weights *w) {
+    glia_packed_adapter sketch = {.lora = calloc(count_slots(w), sizeof(glia_lora)),
+                                  .norm = calloc(count_norms(w), sizeof(float *))};
+    packer p = {.a = a, .w = w};
+    const size_t bytes = sketch.lora && sketch.norm ? pack_all(&p, &sketch) : SIZE_MAX;
+    free(sketch.lora);
+    free(sketch.norm);
+    return bytes;
+}
+
 void glia_packed_adapter_free(glia_packed_adapter *p) {
     if (!p) return;
     free(p->memory);

@@ -17,6 +17,8 @@ size_t glia_place_bytes(const glia_weights *w, int rank);
  * host's. */
 glia_status glia_adapter_pack(glia_packed_adapter **out, const glia_adapter *a, const glia_weights *w,
                               unsigned cpu_flags, glia_err *err);
+/* Its bytes, for a rank that needs glia_weights_describe() only; SIZE_MAX without memory. */
+size_t glia_adapter_bytes(const glia_adapter *a, const glia_weights *w);
 void glia_packed_adapter_free(glia_packed_adapter *p);
 size_t glia_packed_adapter_bytes(const glia_packed_adapter *p);
 
