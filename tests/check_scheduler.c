@@ -28,6 +28,7 @@ static void new_world(world *out, int batch, int chunk, int block_size, int n_bl
     const glia_blocks_shape shape = {n_blocks, block_size, 1, 1};
     glia_blocks_init(&w.blocks, malloc(glia_blocks_bytes(&shape)), &shape, caching);
     w.s = (glia_scheduler){.batch = batch, .chunk = chunk, .positions = MAX_TOKENS, .max_blocks = max_blocks};
+    w.s.places.n = 2;
     w.s.table = calloc((size_t)(batch * max_blocks), sizeof *w.s.table);
     w.s.running = calloc((size_t)batch, sizeof *w.s.running);
     w.s.taken = calloc((size_t)batch, 1);
@@ -44,7 +45,7 @@ static void free_world(world *w) {
     free(w->history);
 }
 
-static void submit(world *w, request *r) {
+static void submit(world *w, request *r, int adapters) {
     memset(r, 0, sizeof *r);
     r->id = w->next_id++;
     r->seq.tokens = r->tokens;
@@ -52,6 +53,7 @@ static void submit(world *w, request *r) {
     r->seq.max_tokens = r->seq.n_prompt + 1 + (int)(check_u32() % (uint32_t)(MAX_TOKENS - r->seq.n_prompt));
     r->stop_at = r->seq.n_prompt + 1 + (int)(check_u32() % 40);
     r->seq.blocks.salt = check_u32() % 8 == 0;
+    if (adapters) r->seq.blocks.salt = (int32_t)(check_u32() % (uint32_t)(adapters + 1));
     /* Long runs of one token make equal prefixes of every length likely. */
     for (int i = 0; i < r->seq.n_prompt; i++) r->tokens[i] = check_u32() % 24 == 0;
     glia_scheduler_add(&w->s, &r->seq);
@@ -142,14 +144,31 @@ static int step(world *w, bool drafts) {
     return ended;
 }
 
-static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts) {
+/* Each adapter that runs is in a place, which knows how many sequences hold it. */
+static void check_places(const world *w) {
+    int held[2] = {0};
+    for (int i = 0; i < w->s.n_running; i++) {
+        const glia_seq *seq = w->s.running[i];
+        CHECK((seq->adapter != 0) == (seq->blocks.salt != 0), "a place without an adapter, or the reverse");
+        if (!seq->adapter) continue;
+        CHECK(w->s.places.place[seq->adapter - 1].adapter == seq->blocks.salt,
+              "another adapter in the place");
+        held[seq->adapter - 1]++;
+    }
+    for (int i = 0; i < 2; i++)
+        CHECK(w->s.places.place[i].running == held[i], "place %d: %d of %d", i, w->s.places.place[i].running,
+              held[i]);
+}
+
+/* `adapters`: requests have one of so many, and the two places are too few. */
+static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts, int adapters) {
     const int n_blocks = batch * glia_blocks_for(MAX_TOKENS - 1, block_size);
     world w;
     new_world(&w, batch, chunk, block_size, n_blocks, caching);
     request *r = calloc(SEQS, sizeof *r);
     int submitted = 0, ended = 0, last_admitted = -1, cached = 0;
     while (ended < SEQS) {
-        while (submitted < SEQS && check_u32() % 3) submit(&w, &r[submitted++]);
+        while (submitted < SEQS && check_u32() % 3) submit(&w, &r[submitted++], adapters);
         if (!w.s.n_running && !w.s.first) continue;
         if (check_u32() % 16 == 0) { /* abort a running or waiting request */
             glia_seq *seq = w.s.first && check_u32() % 2 ? w.s.last : w.s.n_running ? w.s.running[0] : NULL;
@@ -160,9 +179,10 @@ static void traffic(int batch, int chunk, int block_size, bool caching, bool dra
             }
         }
         ended += step(&w, drafts);
+        check_places(&w);
         for (int i = 0; i < w.s.n_running; i++) {
             const request *x = (const request *)w.s.running[i];
-            CHECK(i == 0 || x->id > ((const request *)w.s.running[i - 1])->id,
+            CHECK(i == 0 || adapters || x->id > ((const request *)w.s.running[i - 1])->id,
                   "not first come, first served");
             if (x->id <= last_admitted) continue;
             last_admitted = x->id;
@@ -181,7 +201,37 @@ static void test_traffic(void **state) {
     (void)state;
     static const int batches[] = {1, 2, 5}, chunks[] = {1, 7, 64}, sizes[] = {1, 4, 16};
     for (int i = 0; i < 54; i++)
-        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27);
+        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27, 0);
+}
+
+static void test_adapters(void **state) {
+    (void)state;
+    for (int i = 0; i < 12; i++) traffic(2 + i % 4, 16, 4, i % 2, i >= 6, 5);
+}
+
+/* Which adapter gives way. */
+static void test_eviction(void **state) {
+    (void)state;
+    glia_places p = {.n = 2};
+    assert_int_equal(glia_places_hold(&p, 7), 0);
+    assert_int_equal(glia_places_hold(&p, 8), 1);
+    assert_true(p.place[0].fresh && p.place[1].fresh);
+    assert_int_equal(glia_places_hold(&p, 9), -1);
+    glia_places_release(&p, 0);
+    glia_places_release(&p, 1);
+    glia_places_release(&p, glia_places_hold(&p, 7)); /* 8 is the least recently used */
+    assert_int_equal(glia_places_hold(&p, 9), 1);
+    glia_places_release(&p, 1);
+    p = (glia_places){.n = 2, .by_uses = true};
+    for (int i = 0; i < 3; i++) glia_places_release(&p, glia_places_hold(&p, 7));
+    glia_places_release(&p, glia_places_hold(&p, 8)); /* 8 is used later and less */
+    assert_int_equal(glia_places_hold(&p, 9), 1);
+    glia_places_release(&p, 1);
+    glia_places_forget(&p, 7);
+    assert_int_equal(glia_places_hold(&p, 10), 0);
+    p = (glia_places){.n = 2, .by_uses = true, .decay = 4};
+    for (int i = 0; i < 4; i++) glia_places_release(&p, glia_places_hold(&p, 7));
+    assert_int_equal(p.place[0].uses, 2); /* halved at the fourth */
 }
 
 /* Two prompts with chunks of 4, step by step. */
@@ -222,6 +272,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_traffic),
+        cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_eviction),
     };
     check_begin(argc, argv);
     return check_run_group("scheduler", tests);
