@@ -95,6 +95,21 @@ typedef void glia_progress_fn(void *user, const char *what, uint64_t done, uint6
 /* Called with one sentence about something odd but harmless. */
 typedef void glia_warning_fn(void *user, const char *sentence);
 
+/* One proposal of a draft: a tree of tokens. Node 0 is the last known token, parent -1; the parent of every
+ * other node has a lower number. Pointers are valid during the callback. */
+typedef struct {
+    uint64_t request;
+    int n; /* nodes */
+    const int32_t *tokens;
+    const int16_t *parents;
+    const float
+        *logprobs; /* of the path to the node, by the draft; 0 for node 0, and if the draft has none */
+    int accepted;  /* nodes besides node 0 that became part of the answer */
+} glia_draft_proposal;
+/* `round` counts the steps that verified proposals, from 0 on; of each step, all its proposals come at once.
+ */
+typedef void glia_draft_trace_fn(void *user, uint64_t round, const glia_draft_proposal *proposals, size_t n);
+
 /* What fixes the memory of an engine. Zero-initialise, then set what differs. Zero
  * always means: as the model's neuron_config.json says (docs/CONFIG.md), else the default. */
 typedef struct {
@@ -116,6 +131,10 @@ typedef struct {
     bool lora_lfu;     /* the least frequently used adapter leaves its place, else the least recently used */
     int lfu_decay_period;                          /* uses are halved every so many requests; 0: 128 */
     int batch_size_needed, sequence_length_needed; /* what the task needs. Not 0: replaces the default */
+    /* Called with every proposal of the model's draft and what became of it, in the step that verified it.
+     * With it the draft proposes as much as the configuration says, whether that pays or not. May be NULL. */
+    glia_draft_trace_fn *trace_drafts;
+    void *trace_user;
 } glia_engine_options;
 
 /* What weights depend on. Zero-initialise, then set what differs; zero as above. */
@@ -142,6 +161,9 @@ typedef struct {
         strided_context_parallel; /* rank r of n takes every n-th row; DEFAULT: OFF, a contiguous range */
     bool mpi;      /* each process that mpirun started is one rank; else all ranks are of this process */
     uint64_t seed; /* of the dummy weights */
+    /* Speculation: a JSON object with vLLM's keys (docs/SPECULATION.md), such as {"method": "ngram",
+     * "num_speculative_tokens": 8}. No answer depends on it. NULL: as neuron_config.json says, else none. */
+    const char *speculative_config;
     /* The options of an engine that will be created, or NULL. glia_model_load() checks these options and
      * counts the engine's memory before it reads weights. glia_inspect(), glia_inspect_config() and
      * glia_compile() describe this engine, or the default one. */
@@ -528,6 +550,8 @@ typedef struct {
 
 typedef struct {
     uint64_t steps, prompt_tokens, cached_tokens, output_tokens;
+    const char *draft_method; /* of speculation; NULL: none */
+    int draft_depth;          /* the most tokens of a path that the draft may propose */
     glia_draft_counts speculation;
     uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
     int batch_size, sequence_length;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/ranks.h"
+#include "api/speculation.h"
 #include "base/file.h"
 #include "base/written.h"
 #include "format/hub.h"
@@ -99,10 +100,12 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
     if (!status) status = glia_options_resolve(m, o, err);
     if (!status) status = open_text(m, err);
     if (!status) choose_eos(m, warning, user);
+    if (!status) status = glia_speculation_read(m, o ? o->speculative_config : NULL, cache_dir, err);
     return status;
 }
 
 void glia_model_close(glia_model *m) {
+    glia_speculation_free(m);
     glia_ranks_free(m);
     glia_quantize_free(&m->quantize);
     glia_chat_free(m->chat);
@@ -243,6 +246,9 @@ GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
         .eos = m->eos.id,
         .n_eos = (size_t)m->eos.n,
         .base = glia_lora_base(m),
+        .draft = m->draft,
+        .trace = options ? options->trace_drafts : NULL,
+        .trace_user = options ? options->trace_user : NULL,
     };
     if (status)
         glia_comm_free(world);

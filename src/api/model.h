@@ -48,6 +48,7 @@ struct glia_model {
     glia_comm *world;                 /* MPI processes; NULL: all ranks are of this process */
     int place, places;                /* this is process `place` of `places` that share the cores */
     glia_weights **weights;           /* [n_ranks] of this process; NULL: no weights were loaded */
+    glia_draft_model *draft;          /* NULL: no speculation */
     int n_ranks;
     glia_tokenizer *tokenizer;                 /* NULL: no tokenizer.json */
     struct glia_constraint_cache *constraints; /* of constraint.c; NULL: no tokenizer */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/model.h"
+#include "api/speculation.h"
 #include "base/cores.h"
 #include "base/cpu.h"
 #include "layer/kv_cache.h"
@@ -280,5 +281,6 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
         .quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8,
         .rotate = m->quantize.rotate,
     };
+    glia_speculation_limits(&s->limits, m);
     return status ? status : glia_lora_resolve(&s->limits, m, o, err);
 }

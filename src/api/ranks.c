@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/speculation.h"
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/hash.h"
@@ -98,9 +99,12 @@ static void describe(const glia_model *m, const glia_options *o, char *text, siz
 }
 
 static void describe_engine(const glia_engine_limits *l, char *text, size_t size) {
-    snprintf(text, size, "cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d",
+    const glia_draft_needs *n = &l->needs;
+    snprintf(text, size,
+             "cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, drafts %d %d %d %d %08x",
              glia_dtype_name(l->kv_dtype), l->batch, l->sequence_length, l->chunk, l->block_size,
-             l->prefix_cache);
+             l->prefix_cache, l->drafts, l->depth, n->hidden, n->n_residual_layers,
+             (unsigned)glia_hash(n->residual_layer, sizeof n->residual_layer, 0));
 }
 
 /* Replace *o's needs by rank 0's. */
@@ -223,6 +227,7 @@ static glia_status load_all(glia_model *m, const glia_options *o, glia_err *err)
 glia_status glia_ranks_load(glia_model *m, const glia_options *o, glia_status own, glia_err *err) {
     char text[512];
     if (!own) own = load_all(m, o, err);
+    if (!own) own = glia_speculation_load(m, err);
     if (!m->world) return own;
     if (own)
         text[0] = '\0'; /* settings may be out of their range */

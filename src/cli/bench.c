@@ -24,6 +24,7 @@
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/speculation.h"
 
 /* What collectives cost. */
 typedef struct {
@@ -285,6 +286,7 @@ static void print_json(const bench *b, const report *r) {
     json_object_set_new(root, "peak_rss_bytes", json_integer((json_int_t)b->peak_bytes));
     json_object_set_new(root, "weight_bytes", json_integer((json_int_t)r->stats.weight_bytes));
     json_object_set_new(root, "plan_bytes", json_integer((json_int_t)r->stats.plan_bytes));
+    cli_add_speculation(root, &r->stats);
     cli_print_json(root);
 }
 
@@ -308,6 +310,11 @@ static void print_report(const bench *b, const report *r) {
     printf("decode          %.1f tokens/s (%.1f to %.1f), %.1f%% of the read bandwidth (%.1f to %.1f)\n",
            r->decode.median, r->decode.min, r->decode.max, r->decode_share.median * 100,
            r->decode_share.min * 100, r->decode_share.max * 100);
+    if (r->stats.draft_method) {
+        printf("speculation     ");
+        cli_tell_speculation(stdout, &(glia_draft_counts){0}, &r->stats);
+        putchar('\n');
+    }
     if (ranks > 1)
         printf("collectives     by %s: %.1f%% of prefill, %.0f bytes a token and rank; %.1f%% of decode "
                "(%.1f to "

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "cli/speculation.h"
 
 static const size_t INPUT_MAX = (size_t)1 << 32;
 
@@ -183,6 +184,7 @@ void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) 
         .seed = (uint64_t)args->integer[F_SEED],
         .progress = rank ? NULL : show_progress, /* rank 0 prints for all ranks */
         .warning = rank ? NULL : show_warning,
+        .speculative_config = cli_speculative_config(args),
         .last_words = say_last_words,
     };
 }

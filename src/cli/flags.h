@@ -78,6 +78,13 @@ typedef enum {
     F_THREADS,
     F_CPU_FEATURES,
     F_LOAD_FORMAT,
+    F_SPECULATIVE_CONFIG,
+    F_MODEL_DRAFT,
+    F_DRAFT_MAX,
+    F_SPEC_TYPE,
+    F_SPEC_NGRAM_SIZE,
+    F_DRAFT_TP,
+    F_TRACE_DRAFTS,
     N_FLAGS
 } cli_flag_id;
 

@@ -8,6 +8,7 @@
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/speculation.h"
 
 enum { MAX_TOKENS = 128, BATCH_MAX = 64 };
 
@@ -79,20 +80,21 @@ static void print_answers(const glia_model *m, const glia_engine *e, const cli_a
                   "cached_tokens", (json_int_t)stats.cached_tokens, "output_tokens",
                   (json_int_t)stats.output_tokens, "steps", (json_int_t)stats.steps, "timing", "ttft_s", ttft,
                   "tokens_per_s", rate, "total_s", last - answers[0].submitted);
+    cli_add_speculation(root, &stats);
     if (s->do_sample) json_object_set_new(root, "seed", json_integer((json_int_t)s->seed));
     cli_print_json(root);
 }
 
-/* names: of cli_adapters(). */
+/* names: of cli_adapters(). `request` [p->n] gets the ids of the requests. */
 static glia_status generate(glia_engine *e, const cli_args *args, const char *names, const cli_prompts *p,
-                            const glia_sampling *s, cli_answer *answers, glia_err *err) {
+                            const glia_sampling *s, cli_answer *answers, uint64_t *request, glia_err *err) {
     glia_status status = GLIA_OK;
     for (size_t i = 0; i < p->n && !status; i++) {
         glia_sampling own = *s;
         own.adapter = cli_adapter(names, args, i);
         cli_answer_begin(&answers[i], s->logprobs);
-        status =
-            glia_engine_submit(e, p->prompt[i].ids, p->prompt[i].n, &own, on_event, &answers[i], NULL, err);
+        status = glia_engine_submit(e, p->prompt[i].ids, p->prompt[i].n, &own, on_event, &answers[i],
+                                    &request[i], err);
     }
     if (!status) status = cli_finish_all(e, err);
     for (size_t i = 0; i < p->n && !status; i++)
@@ -101,9 +103,10 @@ static glia_status generate(glia_engine *e, const cli_args *args, const char *na
 }
 
 /* Answer the prompts with a loaded model. Returns the exit status. */
-static int answer_all(const cli_args *args, const glia_model *m, const glia_engine_options *o,
-                      const cli_prompts *p, int max_tokens) {
-    glia_err err = {0};
+static int answer_all(const cli_args *args, const glia_model *m, glia_engine_options *o, const cli_prompts *p,
+                      int max_tokens) {
+    glia_err err = {0}, why;
+    cli_trace trace;
     glia_engine *e = NULL;
     glia_sampling s;
     char *names;
@@ -112,10 +115,19 @@ static int answer_all(const cli_args *args, const glia_model *m, const glia_engi
     cli_sampling(args, m, &s);
     s.max_tokens = max_tokens;
     cli_answer *answers = calloc(p->n, sizeof *answers);
-    glia_status status = answers ? glia_engine_create(&e, m, o, &err)
-                                 : glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
+    glia_status status = cli_trace_open(&trace, args->text[F_TRACE_DRAFTS], p->n, &err);
+    if (trace.file) {
+        o->trace_drafts = cli_trace_round;
+        o->trace_user = &trace;
+    }
+    if (!status && !answers) status = glia_fail_nomem(&err, p->n * sizeof *answers, "answers");
+    if (!status) status = glia_engine_create(&e, m, o, &err);
     if (!status && args->given[F_VERBOSE]) cli_tell_model(m, e, &s);
-    if (!status) status = generate(e, args, names, p, &s, answers, &err);
+    if (!status) status = generate(e, args, names, p, &s, answers, trace.request, &err);
+    if (cli_trace_close(&trace, &why) && !status) {
+        status = why.status;
+        err = why;
+    }
     if (!status) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
     glia_engine_free(e);
     for (size_t i = 0; answers && i < p->n; i++) cli_answer_free(&answers[i]);

@@ -18,6 +18,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/show.h"
+#include "cli/speculation.h"
 #include "cli/terminal.h"
 
 typedef struct {
@@ -103,7 +104,8 @@ static json_t *message_of(const cli_answer *a) {
     return message;
 }
 
-static void tell_times(const chat *c, size_t n_prompt, uint64_t cached) {
+static void tell_times(const chat *c, size_t n_prompt, uint64_t cached, const glia_draft_counts *before,
+                       const glia_engine_stats *after) {
     enum { ENOUGH = 16 }; /* tokens; the speed of a shorter answer is chance */
     const cli_answer *a = &c->answer;
     const size_t n = cli_answer_tokens(a);
@@ -113,10 +115,13 @@ static void tell_times(const chat *c, size_t n_prompt, uint64_t cached) {
     if (n > 0) fprintf(stderr, "first token after %.2f s; ", a->first - a->submitted);
     fprintf(stderr, "%zu tokens", n);
     if (n >= ENOUGH) fprintf(stderr, ", %.1f tokens/s from the first to the last", cli_answer_rate(a));
+    if (after->draft_method) fputs("; ", stderr);
+    cli_tell_speculation(stderr, before, after);
     fprintf(stderr, "; %s]%s\n", cli_finish_name(a->finish), colour ? "\033[0m" : "");
 }
 
-static void print_json(const chat *c, size_t n_prompt, uint64_t cached, const glia_sampling *s) {
+static void print_json(const chat *c, size_t n_prompt, uint64_t cached, const glia_sampling *s,
+                       const glia_engine_stats *stats) {
     const cli_answer *a = &c->answer;
     json_t *root = cli_answer_json(a), *message = message_of(a);
     json_object_update(root, message);
@@ -129,6 +134,7 @@ static void print_json(const chat *c, size_t n_prompt, uint64_t cached, const gl
                         json_pack("{s:o, s:o}", "ttft_s",
                                   a->ids.len ? cli_json_real(a->first - a->submitted) : json_null(),
                                   "tokens_per_s", cli_json_real(cli_answer_rate(a))));
+    cli_add_speculation(root, stats);
     if (s->do_sample) json_object_set_new(root, "seed", json_integer((json_int_t)s->seed));
     cli_print_json(root);
 }
@@ -157,9 +163,9 @@ static glia_status turn(chat *c, const char *said, size_t said_len, glia_err *er
         const uint64_t cached = after.cached_tokens - before.cached_tokens;
         json_array_append_new(c->messages, message_of(&c->answer));
         if (c->args->given[F_JSON])
-            print_json(c, n_prompt, cached, &s);
+            print_json(c, n_prompt, cached, &s, &after);
         else
-            tell_times(c, n_prompt, cached);
+            tell_times(c, n_prompt, cached, &before.speculation, &after);
     } else {
         json_array_remove(c->messages, place);
     }

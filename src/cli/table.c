@@ -155,6 +155,21 @@ const cli_flag cli_flags[N_FLAGS] = {
         "use instruction sets up to this one (default: all that the machine has)"},
     [F_LOAD_FORMAT] = {"load-format", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "auto|dummy", "auto",
         "dummy: random weights of the real shapes; MODEL needs only a config.json"},
+    [F_SPECULATIVE_CONFIG] = {"speculative-config", "-sc", KIND_TEXT, GROUP_ENGINE, C_LOADS, 0, 0, "JSON", NULL,
+        "speculation, with vLLM's keys: '{\"method\": \"ngram\", \"num_speculative_tokens\": 8}'; the answers are the same with it and without (default: none)"},
+    [F_MODEL_DRAFT] = {"model-draft", "-md --spec-draft-model --draft-model-path", KIND_TEXT, GROUP_ENGINE, C_LOADS, 0, 0, "MODEL", NULL,
+        "a draft for speculation: the key model of --speculative-config"},
+    [F_DRAFT_MAX] = {"draft-max", "--draft --draft-n --spec-draft-n-max --spec-ngram-size-m --num-speculative-tokens", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 255, "N", NULL,
+        "maximum number of tokens that a draft proposes: the key num_speculative_tokens"},
+    [F_SPEC_TYPE] = {"spec-type", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0,
+        "none|draft-simple|draft-eagle3|draft-dflash|draft-dspark|ngram-simple|ngram-cache|ngram-map-k|ngram-map-k4v|ngram-mod", NULL,
+        "the key method of --speculative-config, with llama.cpp's names"},
+    [F_SPEC_NGRAM_SIZE] = {"spec-ngram-size-n", "--spec-ngram-simple-size-n", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 1024, "N", NULL,
+        "tokens that method ngram looks up: the keys prompt_lookup_min and prompt_lookup_max"},
+    [F_DRAFT_TP] = {"draft-tensor-parallel-size", "--draft-model-tp-degree", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 64, "N", NULL,
+        "ranks that share the draft: 1, or as many as --tensor-parallel-size (default: 1)"},
+    [F_TRACE_DRAFTS] = {"trace-drafts", NULL, KIND_TEXT, GROUP_TASK, C_GENERATE, 0, 0, "FILE", NULL,
+        "write every proposal of the draft, one JSON object for each round; the draft then always proposes all that it may"},
 };
 
 const cli_command cli_commands[] = {

@@ -152,5 +152,9 @@ struct glia_draft_method {
 extern const glia_draft_method *const glia_draft_methods[];
 /* NULL: no method has this name. */
 const glia_draft_method *glia_draft_method_find(const char *name);
+/* Write the names of all methods to text [size], "eagle, ngram". Returns text. */
+const char *glia_draft_method_names(char *text, size_t size);
+
+extern const glia_draft_method glia_draft_ngram;
 
 #endif

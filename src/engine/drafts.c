@@ -13,7 +13,7 @@ int glia_drafts_chain(const glia_tree *t) {
 
 /* The most tokens of a path that this sequence can use. */
 static int room_of(const glia_drafts *d, const glia_scheduler *s, const glia_seq *seq) {
-    const int own = d->fixed ? glia_scheduler_reach(s, seq) : seq->max_tokens - 1;
+    const int own = d->trace ? glia_scheduler_reach(s, seq) : seq->max_tokens - 1;
     return least(d->limits.depth, least(own, d->limits.sequence_length) - seq->n_tokens);
 }
 
@@ -93,16 +93,26 @@ glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n
     return fail(d, d->model->config.method->learn(&d->draft, d->seq, n, err));
 }
 
+static void count(glia_draft_counts *c, int nodes, int accepted) {
+    c->drafts++;
+    c->draft_tokens += (uint64_t)nodes;
+    c->accepted_tokens += (uint64_t)accepted;
+    for (int i = 0; i < accepted && i < GLIA_DRAFT_POSITIONS; i++) c->accepted_at[i]++;
+}
+
 void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n) {
-    bool any = false;
+    size_t proposals = 0;
     for (int i = 0; i < n; i++) {
         const glia_segment *g = &segment[i];
-        if (!g->tree || g->tree->n == 1) continue;
-        any = true;
-        d->counts.drafts++;
-        d->counts.draft_tokens += (uint64_t)g->tree->n - 1;
-        d->counts.accepted_tokens += (uint64_t)g->n_drawn - 1;
-        for (int k = 0; k + 1 < g->n_drawn && k < GLIA_DRAFT_POSITIONS; k++) d->counts.accepted_at[k]++;
+        if (!g->tree) continue;
+        const int accepted = least(g->n_delivered, g->n_drawn - 1);
+        count(&d->counts, g->tree->n - 1, accepted);
+        d->proposal[proposals++] = (glia_draft_proposal){g->id,           g->tree->n,     g->tree->token,
+                                                         g->tree->parent, g->tree->score, accepted};
     }
-    d->round += any;
+    if (!proposals) return;
+    glia_guard_leave();
+    if (d->trace) d->trace(d->trace_user, d->round, d->proposal, proposals);
+    glia_guard_enter();
+    d->round++;
 }

@@ -9,7 +9,8 @@
 
 /* The rows of one sequence in a step, and what was drawn from them. */
 typedef struct {
-    glia_request *request;
+    glia_request *request; /* until it ends */
+    uint64_t id;           /* of the request */
     int row, n_rows;       /* of the batch */
     int from;              /* the position of the first row */
     const glia_tree *tree; /* the rows are its nodes; NULL: rows without drafts */
@@ -18,17 +19,20 @@ typedef struct {
     bool whole;            /* this row of logits was gathered */
     glia_drawn *drawn;     /* [n_drawn] along the path of accepted nodes */
     int n_drawn;
+    int n_delivered; /* drawn tokens that became part of the answer */
 } glia_segment;
 
 typedef struct {
     const glia_draft_model *model; /* NULL: no speculation */
     glia_draft draft;
     glia_engine_limits limits;
-    glia_tree *tree;     /* [batch] of each slot */
-    glia_draft_seq *seq; /* [batch] */
-    int32_t *state;      /* [rows of a step] */
-    bool fixed;          /* ask for all that the configuration says, whether it pays or not */
-    bool over;           /* the draft failed */
+    glia_tree *tree;               /* [batch] of each slot */
+    glia_draft_seq *seq;           /* [batch] */
+    int32_t *state;                /* [rows of a step] */
+    glia_draft_proposal *proposal; /* [batch] */
+    glia_draft_trace_fn *trace;    /* may be NULL; with it, ask for all that the configuration says */
+    void *trace_user;
+    bool over; /* the draft failed */
     glia_draft_counts counts;
     uint64_t round;
 } glia_drafts;
@@ -38,7 +42,7 @@ typedef struct {
 glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err);
 /* Tell the draft what the step computed. segment [n]: of all sequences of the step, drawn. */
 glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n, glia_err *err);
-/* Count the drafts of a step. */
+/* Count and trace the drafts of a step, once its tokens are delivered. */
 void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n);
 
 /* The number of leading nodes, the root included, that form a chain: their keys and values are stored at

@@ -20,6 +20,12 @@ void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const 
     if (area) glia_plan_add(plan, "messages between ranks", 1, glia_comm_memory(kind, p->tp, area) - area);
 }
 
+static void plan_draft(const glia_engine_config *c, glia_plan *plan) {
+    const glia_draft_method *method = c->draft ? c->draft->config.method : NULL;
+    const glia_draft_limits limits = glia_limit_draft(c->model, &c->weights[0]->parallel, &c->limits);
+    if (method && method->plan) method->plan(c->draft, &limits, plan);
+}
+
 /* Count what the ranks of this process hold, and check it against what is available: mapped memory that is
  * not touched yet still counts as available, so a check of each mapping would let the sum exceed it. */
 static glia_status plan_memory(glia_engine *e, glia_err *err) {
@@ -29,6 +35,7 @@ static glia_status plan_memory(glia_engine *e, glia_err *err) {
         glia_plan plan = {0};
         glia_engine_plan(c->model, &c->weights[i]->parallel, &c->limits, c->threads,
                          glia_comm_kind_of(c->world), &plan);
+        if (c->weights[i]->parallel.rank == 0) plan_draft(c, &plan);
         overflow |= plan.overflow;
         e->stats.plan_bytes += plan.bytes;
         e->stats.weight_bytes += c->weights[i]->plan.bytes;
@@ -87,7 +94,8 @@ static glia_status open_draft(glia_engine *e, glia_err *err) {
     const glia_status status = c->draft->config.method->open(&l->drafts.draft, err);
     if (status) return status;
     l->drafts.model = c->draft;
-    l->drafts.fixed = c->fixed_drafts;
+    l->drafts.trace = c->trace;
+    l->drafts.trace_user = c->trace_user;
     return GLIA_OK;
 }
 
@@ -130,6 +138,8 @@ static void describe(glia_engine *e) {
     e->stats.kv_cache_dtype = e->config.limits.kv_dtype;
     e->stats.kv_bytes_per_token = kv_bytes_per_token(&e->config);
     e->stats.threads = e->config.threads;
+    e->stats.draft_method = e->config.draft ? e->config.draft->config.method->name : NULL;
+    e->stats.draft_depth = e->config.limits.depth;
     e->stats.ranks = e->rank.ranks;
     e->stats.comm = e->rank.config.world ? glia_comm_name(e->rank.config.world) : "single";
     e->stats.rung = glia_cpu_rung(e->config.cpu_flags);
@@ -400,7 +410,7 @@ static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
 }
 
 /* Deliver the drawn tokens of one request. Those after its end are dropped. */
-static glia_status deliver_all_of(glia_engine *e, const glia_segment *g, glia_err *err) {
+static glia_status deliver_all_of(glia_engine *e, glia_segment *g, glia_err *err) {
     glia_request *r = g->request;
     for (int i = 0; i < g->n_drawn; i++) {
         if (g->drawn[i].token < 0) {
@@ -411,6 +421,7 @@ static glia_status deliver_all_of(glia_engine *e, const glia_segment *g, glia_er
                              "NaN values, or overflow",
                              position);
         }
+        g->n_delivered++;
         if (!deliver(e, r, &g->drawn[i]) || atomic_load(&r->aborted)) break;
         if (i + 1 < g->n_drawn) glia_leader_accept(&e->leader, g, i);
     }
@@ -418,12 +429,13 @@ static glia_status deliver_all_of(glia_engine *e, const glia_segment *g, glia_er
 }
 
 static glia_status deliver_all(glia_engine *e, glia_err *err) {
-    const glia_leader *l = &e->leader;
+    glia_leader *l = &e->leader;
     glia_status status = GLIA_OK;
     for (int i = 0; i < l->n_segments; i++) {
         const glia_status one = deliver_all_of(e, &l->segment[i], err);
         if (one) status = one;
     }
+    glia_drafts_count(&l->drafts, l->segment, l->n_segments);
     return status;
 }
 

@@ -24,8 +24,9 @@ typedef struct {
     const int32_t *eos;
     size_t n_eos;
     const glia_draft_model *draft; /* NULL: no speculation; with it limits.drafts, depth and needs are set */
-    bool fixed_drafts;             /* ask for all that the configuration says, whether it pays or not */
-    glia_adapter_base base;        /* where adapters find the model's weights */
+    glia_draft_trace_fn *trace;    /* may be NULL; with it all that the configuration says is asked for */
+    void *trace_user;
+    glia_adapter_base base; /* where adapters find the model's weights */
 } glia_engine_config;
 
 /* Everything an engine allocates for rank p->rank of a world of that kind: the decoder's

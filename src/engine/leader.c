@@ -7,7 +7,7 @@
 
 /* Where the regions of the plan are. */
 typedef struct {
-    int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states;
+    int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states, proposals;
 } regions;
 
 static regions plan_regions(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
@@ -27,6 +27,7 @@ static regions plan_regions(const glia_model_config *c, const glia_parallel *p, 
     r.moves = glia_plan_add(plan, "keys and values to copy", glia_limit_moves(l), sizeof(glia_kv_move));
     r.trees = glia_plan_add(plan, "draft: trees", speculates * batch, sizeof(glia_tree));
     r.asked = glia_plan_add(plan, "draft: sequences", speculates * batch, sizeof(glia_draft_seq));
+    r.proposals = glia_plan_add(plan, "draft: proposals", speculates * batch, sizeof(glia_draft_proposal));
     r.states = glia_plan_add(plan, "draft: states", speculates * glia_limit_rows(l), sizeof(int32_t));
     return r;
 }
@@ -53,6 +54,7 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
     l->drafts = (glia_drafts){.limits = *limits,
                               .tree = glia_plan_at(&l->plan, at.trees),
                               .seq = glia_plan_at(&l->plan, at.asked),
+                              .proposal = glia_plan_at(&l->plan, at.proposals),
                               .state = glia_plan_at(&l->plan, at.states)};
     l->scheduler = (glia_scheduler){
         .blocks = &l->blocks,
@@ -155,6 +157,7 @@ static void add_segment(glia_leader *l, glia_seq *seq, int row) {
     glia_segment *g = &l->segment[l->n_segments++];
     *g = (glia_segment){
         .request = request_of(seq),
+        .id = request_of(seq)->id,
         .row = row,
         .n_rows = seq->rows,
         .from = seq->n_computed,
@@ -300,7 +303,6 @@ bool glia_leader_draw(glia_leader *l) {
 
 void glia_leader_learn(glia_leader *l) {
     glia_drafts_learn(&l->drafts, l->segment, l->n_segments, &l->draft_failed);
-    glia_drafts_count(&l->drafts, l->segment, l->n_segments);
 }
 
 void glia_leader_accept(glia_leader *l, const glia_segment *g, int i) {

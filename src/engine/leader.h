@@ -50,7 +50,7 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int ada
  * True: some rows must be drawn whole; the order that gathers them is written, and after it
  * glia_leader_draw() is called again. Drawn tokens are written behind the tokens of their sequence. */
 bool glia_leader_draw(glia_leader *l);
-/* After the draws: tell the draft, and count. */
+/* After the draws: tell the draft. */
 void glia_leader_learn(glia_leader *l);
 /* The segment's drawn token i was delivered, and the row of the draft that equals it is part of the sequence
  * now.
