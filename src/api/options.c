@@ -244,13 +244,20 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
 
 /* ---- settings of an engine -------------------------------------------------- */
 
+/* Enough for the task. Traced drafts may lead past its end. */
+static int needed_sequence(const glia_model *m, const glia_engine_options *o, int longest) {
+    const int needed = o->sequence_length_needed, ahead = o->trace_drafts ? glia_speculation_depth(m) : 0;
+    return needed > longest || needed + ahead < longest ? needed + ahead : longest;
+}
+
 static int default_of_engine(const glia_model *m, const glia_engine_options *o, glia_setting_id id,
                              int longest) {
     switch (id) {
     case SET_KV_DTYPE: return m->dtype == GLIA_DTYPE_BF16 ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     case SET_BATCH: return o->batch_size_needed ? o->batch_size_needed : 1;
     case SET_SEQUENCE:
-        return o->sequence_length_needed ? o->sequence_length_needed : default_sequence(&m->config, longest);
+        return o->sequence_length_needed ? needed_sequence(m, o, longest)
+                                         : default_sequence(&m->config, longest);
     case SET_CHUNK: return DEFAULT_CHUNK;
     case SET_BLOCK: return DEFAULT_BLOCK;
     case SET_PREFIX_CACHE: return 1;

@@ -45,11 +45,15 @@ void glia_speculation_free(glia_model *m) {
     m->draft = NULL;
 }
 
+int glia_speculation_depth(const glia_model *m) {
+    return m->draft ? glia_draft_config_depth(&m->draft->config) : 0;
+}
+
 void glia_speculation_limits(glia_engine_limits *l, const glia_model *m) {
     if (!m->draft) return;
     const glia_draft_method *method = m->draft->config.method;
     l->drafts = glia_draft_config_nodes(&m->draft->config);
-    l->depth = glia_draft_config_depth(&m->draft->config);
+    l->depth = glia_speculation_depth(m);
     if (method->needs) l->needs = method->needs(m->draft);
 }
 

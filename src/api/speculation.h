@@ -11,6 +11,8 @@ glia_status glia_speculation_read(glia_model *m, const char *config, const char 
 glia_status glia_speculation_load(glia_model *m, glia_err *err);
 void glia_speculation_free(glia_model *m);
 
+/* The most tokens of a path that the draft proposes; 0: no draft. */
+int glia_speculation_depth(const glia_model *m);
 /* Set what the draft decides of an engine's limits. */
 void glia_speculation_limits(glia_engine_limits *l, const glia_model *m);
 /* Add what the draft's weights, and its part of an engine, allocate on rank 0. */

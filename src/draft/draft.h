@@ -115,6 +115,7 @@ typedef struct {
 struct glia_draft_method {
     const char *name; /* as vLLM's key "method" */
     bool has_model;   /* needs the key "model" */
+    bool shrinks;     /* near the end of an answer propose only as many tokens as are wanted, traced or not */
 
     /* Read and check the draft's configuration against the target's (vocabulary, hidden size, layers): no
      * weights. Sets m->own and m->config.tokens. Errors: one sentence with expected, found and where. */

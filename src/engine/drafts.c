@@ -13,7 +13,8 @@ int glia_drafts_chain(const glia_tree *t) {
 
 /* The most tokens of a path that this sequence can use. */
 static int room_of(const glia_drafts *d, const glia_scheduler *s, const glia_seq *seq) {
-    const int own = d->trace ? glia_scheduler_reach(s, seq) : seq->max_tokens - 1;
+    const int traced = d->model->config.method->shrinks ? seq->max_tokens : glia_scheduler_reach(s, seq);
+    const int own = d->trace ? traced : seq->max_tokens - 1;
     return least(d->limits.depth, least(own, d->limits.sequence_length) - seq->n_tokens);
 }
 
