@@ -65,20 +65,33 @@ typedef enum {
     GLIA_DTYPE_I8, /* quantised weights, keys and values; not a choice for glia_options.dtype */
 } glia_dtype;
 
-/* Linear layers as int8, quantised while loading. Embedding lookups, norms and biases never are. */
+/* Linear layers quantised while loading. Embedding lookups, norms and biases never are. */
 typedef enum {
     GLIA_QUANTIZATION_NONE = 0,
     GLIA_QUANTIZATION_INT8, /* weights */
     GLIA_QUANTIZATION_W8A8, /* weights, and the rows that they multiply except the head's; rows are quantised
                              * per token while running */
+    GLIA_QUANTIZATION_INT4, /* weights, 4 bits, with a scale for each group of columns */
+    GLIA_QUANTIZATION_FP8,  /* weights, float8 E4M3 */
 } glia_quantization;
+/* The head's own choice with INT4 and FP8; others quantise the head like any linear layer. */
+typedef enum {
+    GLIA_HEAD_DEFAULT = 0, /* INT8 */
+    GLIA_HEAD_NONE,
+    GLIA_HEAD_INT8, /* a scale for each group of 64 columns */
+    GLIA_HEAD_INT4, /* as quantization_group_size and quantization_type say */
+    GLIA_HEAD_FP8,
+} glia_head_quantization;
 /* Which weights share one scale. A scale is the largest absolute value / 127. Rotated: weights, and the rows
  * that they multiply, are rotated in blocks along K before they are quantised, which loses less. */
 typedef enum {
-    GLIA_QUANTIZATION_TYPE_DEFAULT = 0, /* rotated, per channel */
+    GLIA_QUANTIZATION_TYPE_DEFAULT =
+        0, /* int8 and w8a8: rotated, per channel; int4: groups, symmetric; fp8: per channel */
     GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
     GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
     GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC,
+    GLIA_QUANTIZATION_GROUP_SYMMETRIC,
+    GLIA_QUANTIZATION_GROUP_ASYMMETRIC, /* groups have zero points */
 } glia_quantization_type;
 
 typedef enum { GLIA_SWITCH_DEFAULT = 0, GLIA_SWITCH_ON, GLIA_SWITCH_OFF } glia_switch;
@@ -143,6 +156,8 @@ typedef struct {
                        * gives the same bits where the checkpoint's weights are F16 */
     glia_quantization quantization;
     glia_quantization_type quantization_type;
+    int quantization_group_size; /* of int4: 32, 64 or 128 columns share a scale; 0: 32 */
+    glia_head_quantization head_quantization;
     const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,
                                          * each named by one or more consecutive parts of its dotted
                                          * name; NULL: every linear layer is quantised, the head too */

@@ -285,7 +285,10 @@ static void check_rank(const char *source, const glia_model_config *c, const for
     glia_err err;
     static char out[400]; /* one for all: a file is written anew */
     if (!*out) snprintf(out, sizeof out, "%s", new_dir());
-    assert_int_equal(glia_quantize_resolve(&q, f->scheme, f->type, f->keep, c, &err), GLIA_OK);
+    assert_int_equal(
+        glia_quantize_resolve(
+            &q, &(glia_quantize_choice){.scheme = f->scheme, .type = f->type, .keep = f->keep}, c, &err),
+        GLIA_OK);
     if (load(&loaded, source, c, f->dtype, &q, p, &err)) fail_msg("%s", err.msg);
     size_t len;
     char *config = check_read_file(join(source, "config.json"), &len);

@@ -95,7 +95,11 @@ static glia_weights *load(const glia_model_config *c, glia_dtype dtype) {
     glia_quantize none;
     glia_err err = {0};
     if (glia_team_create(&team, 1, &err)) fail_msg("%s", err.msg);
-    if (glia_quantize_resolve(&none, GLIA_QUANTIZATION_NONE, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, c, &err))
+    if (glia_quantize_resolve(&none,
+                              &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_NONE,
+                                                      .type = GLIA_QUANTIZATION_TYPE_DEFAULT,
+                                                      .keep = NULL},
+                              c, &err))
         fail_msg("%s", err.msg);
     const glia_weights_options options = {.dtype = dtype,
                                           .quantize = &none,

@@ -353,7 +353,11 @@ static void test_mixed_dtypes(void **state) {
             glia_quantize q;
             glia_weights *w[2];
             const glia_quantization scheme = r < 3 ? GLIA_QUANTIZATION_NONE : GLIA_QUANTIZATION_INT8;
-            if (glia_quantize_resolve(&q, scheme, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, &c, &err))
+            if (glia_quantize_resolve(&q,
+                                      &(glia_quantize_choice){.scheme = scheme,
+                                                              .type = GLIA_QUANTIZATION_TYPE_DEFAULT,
+                                                              .keep = NULL},
+                                      &c, &err))
                 fail_msg("%s", err.msg);
             const glia_weights_options o = {.dtype = runs[r % 3], .quantize = &q, .team = team};
             for (int i = 0; i < 2; i++)
@@ -417,8 +421,11 @@ static void test_rotates(void **state) {
         tensor_list l;
         make_config(&c, true, false);
         list_tensors(&l, &c);
-        assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, GLIA_QUANTIZATION_TYPE_DEFAULT,
-                                               "layers.0.mlp", &c, &err),
+        assert_int_equal(glia_quantize_resolve(&q,
+                                               &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_INT8,
+                                                                       .type = GLIA_QUANTIZATION_TYPE_DEFAULT,
+                                                                       .keep = "layers.0.mlp"},
+                                               &c, &err),
                          GLIA_OK);
         quantized(&w, write_checkpoint(&l), &c, threads, &q, false);
         check_rotated_steps(&w->layer[1].qkv, 18 + 5, index_of(&l, "model.layers.1.self_attn.v_proj.weight"),
@@ -448,11 +455,15 @@ static void test_quantizes(void **state) {
         tensor_list l;
         make_config(&c, true, false);
         list_tensors(&l, &c);
-        assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8,
-                                               per_tensor ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
-                                                          : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
-                                               "layers.0.mlp, o_proj", &c, &err),
-                         GLIA_OK);
+        assert_int_equal(
+            glia_quantize_resolve(
+                &q,
+                &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_W8A8,
+                                        .type = per_tensor ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
+                                                           : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
+                                        .keep = "layers.0.mlp, o_proj"},
+                &c, &err),
+            GLIA_OK);
         quantized(&w, write_checkpoint(&l), &c, 1 + turn / 2, &q, false);
         const size_t v = index_of(&l, "model.layers.1.self_attn.v_proj.weight");
         const size_t up = index_of(&l, "model.layers.1.mlp.up_proj.weight");
@@ -504,16 +515,24 @@ static void test_quantize_refusals(void **state) {
     glia_err err;
     make_config(&c, false, false);
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-        const glia_status status =
-            glia_quantize_resolve(&q, refusals[i].scheme, refusals[i].type, refusals[i].keep, &c, &err);
+        const glia_status status = glia_quantize_resolve(&q,
+                                                         &(glia_quantize_choice){.scheme = refusals[i].scheme,
+                                                                                 .type = refusals[i].type,
+                                                                                 .keep = refusals[i].keep},
+                                                         &c, &err);
         CHECK(status == GLIA_ERR_ARGUMENT, "%s: status %d", refusals[i].words, (int)status);
         CHECK(strstr(err.msg, refusals[i].words), "\"%s\" lacks \"%s\"", err.msg, refusals[i].words);
     }
     c.ffn = 1 << 18; /* sums over K overflow an int32 */
-    assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, 0, NULL, &c, &err),
-                     GLIA_ERR_UNSUPPORTED);
+    assert_int_equal(
+        glia_quantize_resolve(&q, &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_W8A8, .keep = NULL}, &c,
+                              &err),
+        GLIA_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "down_proj.weight has rows of 262144, limit is 133144"));
-    assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, 0, "down_proj", &c, &err), GLIA_OK);
+    assert_int_equal(
+        glia_quantize_resolve(
+            &q, &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_W8A8, .keep = "down_proj"}, &c, &err),
+        GLIA_OK);
     glia_quantize_free(&q);
     glia_model_config_free(&c);
 }
@@ -532,7 +551,10 @@ static void test_quantize_nan(void **state) {
     const char *dir = write_checkpoint(&l);
     spoilt = SIZE_MAX;
     assert_int_equal(glia_team_create(&team, 2, &err), GLIA_OK);
-    assert_int_equal(glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, 0, NULL, &c, &err), GLIA_OK);
+    assert_int_equal(
+        glia_quantize_resolve(&q, &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_INT8, .keep = NULL}, &c,
+                              &err),
+        GLIA_OK);
     const glia_weights_options o = {.dtype = GLIA_DTYPE_F32, .quantize = &q, .team = team};
     assert_int_equal(glia_weights_load(&w, dir, &c, &o, &err), GLIA_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "tensor " UP " holds a value that is NaN or infinite"));

@@ -412,8 +412,12 @@ static void check_int8(const glia_model_config *c, const char *dir, const glia_m
         glia_err err;
         const glia_quantization_type type =
             per_tensor ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
-        if (glia_quantize_resolve(&q, per_tensor ? GLIA_QUANTIZATION_INT8 : GLIA_QUANTIZATION_W8A8, type,
-                                  NULL, c, &err))
+        if (glia_quantize_resolve(&q,
+                                  &(glia_quantize_choice){.scheme = per_tensor ? GLIA_QUANTIZATION_INT8
+                                                                               : GLIA_QUANTIZATION_W8A8,
+                                                          .type = type,
+                                                          .keep = NULL},
+                                  c, &err))
             fail_msg("%s", err.msg);
         glia_weights_options o = {
             .dtype = GLIA_DTYPE_BF16, .quantize = &q, .spec = spec, .dummy = !checkpoint, .seed = 5};
@@ -473,7 +477,11 @@ static void check_rotated_rank(const glia_model_config *c, const char *dir, bool
     glia_weights *plain, *held;
     glia_quantize q;
     glia_err err;
-    if (glia_quantize_resolve(&q, GLIA_QUANTIZATION_W8A8, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, c, &err))
+    if (glia_quantize_resolve(&q,
+                              &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_W8A8,
+                                                      .type = GLIA_QUANTIZATION_TYPE_DEFAULT,
+                                                      .keep = NULL},
+                              c, &err))
         fail_msg("%s", err.msg);
     if (glia_weights_load(&plain, dir, c, &o, &err)) fail_msg("%s", err.msg);
     o.quantize = &q;
@@ -561,7 +569,9 @@ static void check_sum(const glia_model_config *c, glia_parallel p, glia_dtype dt
 static void check_memory(const glia_model_config *c) {
     glia_quantize q;
     glia_err err;
-    if (glia_quantize_resolve(&q, GLIA_QUANTIZATION_INT8, 0, NULL, c, &err)) fail_msg("%s", err.msg);
+    if (glia_quantize_resolve(&q, &(glia_quantize_choice){.scheme = GLIA_QUANTIZATION_INT8, .keep = NULL}, c,
+                              &err))
+        fail_msg("%s", err.msg);
     for (int i = 0; i < 4 * N_DEGREES; i++)
         for (int cp = 1; cp <= GLIA_CP_MAX; cp++) {
             if (degrees[i / 4] % cp) continue;

@@ -299,8 +299,12 @@ static void load(subject *s, const glia_model_config *config, const char *dir, g
     glia_quantize quantize;
     glia_err err = {0};
     if (glia_team_create(&team, 1, &err)) fail_msg("%s", err.msg);
-    if (glia_quantize_resolve(&quantize, s->scheme, s->type,
-                              s->scheme == GLIA_QUANTIZATION_W8A8 ? "layers.1.mlp" : NULL, config, &err))
+    if (glia_quantize_resolve(
+            &quantize,
+            &(glia_quantize_choice){.scheme = s->scheme,
+                                    .type = s->type,
+                                    .keep = s->scheme == GLIA_QUANTIZATION_W8A8 ? "layers.1.mlp" : NULL},
+            config, &err))
         fail_msg("%s", err.msg);
     const glia_weights_options options = {.dtype = dtype,
                                           .quantize = &quantize,

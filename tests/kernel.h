@@ -55,7 +55,14 @@ static inline bool same_bits(const float *a, const float *b, size_t n) {
 /* m rows through n_panels panels at w: see glia_gemm. `scratch` may be NULL for a kernel that stores. */
 static inline void run_gemm(glia_gemm_fn *gemm, const glia_gemm_out *out, glia_gemm_rows x, const void *w,
                             const float *w_scale, size_t k, size_t n_panels, size_t m, void *scratch) {
-    gemm(&(glia_gemm){*out, x, w, w_scale, k, n_panels, m, scratch});
+    gemm(&(glia_gemm){.out = *out,
+                      .x = x,
+                      .w = w,
+                      .w_scale = w_scale,
+                      .k = k,
+                      .n_panels = n_panels,
+                      .m = m,
+                      .scratch = scratch});
 }
 
 /* Float32 rows ldx floats apart, results ldy floats apart. */

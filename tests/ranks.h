@@ -142,8 +142,10 @@ static inline glia_status ranks_prepare(ranks_rank *k, glia_weights **w, glia_te
     glia_parallel parallel = m->parallel;
     parallel.rank = k->rank;
     glia_quantize quantize;
-    glia_status status =
-        glia_quantize_resolve(&quantize, m->scheme, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, m->config, &k->err);
+    glia_status status = glia_quantize_resolve(
+        &quantize,
+        &(glia_quantize_choice){.scheme = m->scheme, .type = GLIA_QUANTIZATION_TYPE_DEFAULT, .keep = NULL},
+        m->config, &k->err);
     if (!status) status = glia_team_create(team, m->threads, &k->err);
     const glia_weights_options options = {.dtype = m->dtype,
                                           .parallel = &parallel,

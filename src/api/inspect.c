@@ -102,9 +102,12 @@ static json_t *ranks_json(const glia_model *m) {
 /* The format of a weight in memory. */
 static const char *format_of(const glia_model *m, const glia_weight *w) {
     if (w->spec->cols == D_1) return "float32";
-    if (glia_quantizes(&m->quantize, w->layer, glia_product_of(w->spec->id))) return "int8 panels";
-    static const char *const names[GLIA_WEIGHT_FORMATS] = {"float32 panels", "bfloat16 panels",
-                                                           "float16 panels", "int8 panels"};
+    static const char *const names[GLIA_WEIGHT_FORMATS] = {
+        "float32 panels", "bfloat16 panels", "float16 panels", "int8 panels",
+        "4-bit panels",   "8-bit panels",    "float8 panels"};
+    const glia_product product = glia_product_of(w->spec->id);
+    if (glia_quantizes(&m->quantize, w->layer, product))
+        return names[glia_quantize_form(&m->quantize, w->layer, product).format];
     return names[glia_weight_format_of(m->dtype)];
 }
 
@@ -196,12 +199,12 @@ static json_t *kernels_json(const glia_model *m, glia_dtype kv_dtype) {
 }
 
 static json_t *run_json(const glia_model *m, const glia_engine_limits *l) {
-    return json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", glia_dtype_name(m->dtype),
-                     "quantization", glia_quantization_name(m->quantize.scheme), "kv_cache_dtype",
-                     glia_dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
-                     glia_cpu_rung(m->cpu_flags), "batch_size", l->batch, "sequence_length",
-                     l->sequence_length, "prefill_chunk_size", l->chunk, "block_size", l->block_size,
-                     "prefix_cache", l->prefix_cache);
+    return json_pack(
+        "{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:b}", "dtype", glia_dtype_name(m->dtype),
+        "quantization", m->quantize.method ? m->quantize.method : glia_quantization_name(m->quantize.scheme),
+        "kv_cache_dtype", glia_dtype_name(l->kv_dtype), "threads", m->threads, "cpu_features",
+        glia_cpu_rung(m->cpu_flags), "batch_size", l->batch, "sequence_length", l->sequence_length,
+        "prefill_chunk_size", l->chunk, "block_size", l->block_size, "prefix_cache", l->prefix_cache);
 }
 
 /* ---- an artifact ---------------------------------------------------------- */

@@ -56,14 +56,22 @@ static glia_status check_copies(const glia_model *m, glia_warning_fn *warning, v
     return status;
 }
 
-static glia_status open_text(glia_model *m, glia_err *err) {
+/* A tokenizer of a kind that Glia does not read is a warning if ids can do without: the model has no text
+ * then. */
+static glia_status open_text(glia_model *m, const glia_options *o, bool needed, glia_err *err) {
     bool found;
     char *path = glia_path_join(m->dir, "tokenizer.json");
     if (!path) return glia_fail_nomem(err, strlen(m->dir), "a path");
     glia_status status = glia_file_find(&found, path, err);
     free(path);
-    if (found) status = glia_tokenizer_load(&m->tokenizer, m->dir, err);
-    if (m->tokenizer) status = glia_constraint_cache_new(&m->constraints, m->tokenizer, err);
+    if (found) status = glia_tokenizer_load(&m->tokenizer, m->dir, &m->no_tokenizer);
+    if (status == GLIA_ERR_UNSUPPORTED && !needed) {
+        if (o && o->warning) o->warning(o->user, m->no_tokenizer.msg);
+        status = GLIA_OK;
+    } else if (status && err && found) {
+        *err = m->no_tokenizer;
+    }
+    if (!status && m->tokenizer) status = glia_constraint_cache_new(&m->constraints, m->tokenizer, err);
     if (!status) status = glia_chat_open(&m->chat, m->dir, err);
     return status;
 }
@@ -98,7 +106,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
     if (!status && !(o && o->dummy)) glia_review_weights(&m->config, m->dir, warning, user);
     if (!status) status = glia_neuron_config_load(&m->neuron, m->dir, warning, user, err);
     if (!status) status = glia_options_resolve(m, o, err);
-    if (!status) status = open_text(m, err);
+    if (!status) status = open_text(m, o, false, err);
     if (!status) choose_eos(m, warning, user);
     if (!status) status = glia_speculation_read(m, o ? o->speculative_config : NULL, cache_dir, err);
     return status;
@@ -158,7 +166,7 @@ GLIA_API glia_status glia_model_load_text(glia_model **out, const char *model, c
     if (!status) status = glia_hub_resolve(&m->dir, model, cache_dir, err);
     if (!status) status = check_copies(m, warning, user, err);
     if (!status) status = glia_generation_config_load(&m->generation, m->dir, warning, user, err);
-    if (!status) status = open_text(m, err);
+    if (!status) status = open_text(m, options, true, err);
     return hand_over(out, m, status);
 }
 

@@ -50,7 +50,8 @@ struct glia_model {
     glia_weights **weights;           /* [n_ranks] of this process; NULL: no weights were loaded */
     glia_draft_model *draft;          /* NULL: no speculation */
     int n_ranks;
-    glia_tokenizer *tokenizer;                 /* NULL: no tokenizer.json */
+    glia_tokenizer *tokenizer; /* NULL: no tokenizer.json, or one that Glia does not read: no_tokenizer */
+    glia_err no_tokenizer;
     struct glia_constraint_cache *constraints; /* of constraint.c; NULL: no tokenizer */
     glia_chat *chat;
     glia_token_ids eos; /* of generation_config.json, else config.json, else the tokenizer */

@@ -68,7 +68,7 @@ const char *glia_dtype_name(glia_dtype d) {
 }
 
 const char *glia_quantization_name(glia_quantization q) {
-    static const char *const names[] = {"none", "int8", "w8a8"};
+    static const char *const names[] = {"none", "int8", "w8a8", "int4", "fp8"};
     return names[q];
 }
 
@@ -201,14 +201,35 @@ static int default_of(const glia_model *m, glia_setting_id id) {
     }
 }
 
+/* A checkpoint that is quantised stays as it is stored. */
+static glia_status resolve_stored(glia_model *m, const glia_options *o, glia_quantization scheme,
+                                  glia_err *err) {
+    if (scheme || o->modules_to_not_convert || o->head_quantization || o->quantization_group_size)
+        return glia_fail(
+            err, GLIA_ERR_ARGUMENT,
+            "the checkpoint is quantised already (%s); quantization and modules_to_not_convert are for "
+            "checkpoints that are not",
+            m->config.quantization.method);
+    if (o->dummy) return GLIA_OK;
+    return glia_quantize_stored(&m->quantize, m->dir, &m->config, o->warning, o->user, err);
+}
+
 /* Choose what is quantised. Names of modules that neuron_config.json gives are blamed there. */
 static glia_status resolve_quantization(glia_model *m, const glia_options *o, glia_err *err) {
     const glia_quantization scheme = (glia_quantization)m->setting[SET_QUANTIZATION].value;
     const bool from_file = scheme && !o->modules_to_not_convert && m->neuron.modules;
     glia_err why = {0};
-    const glia_status status = glia_quantize_resolve(
-        &m->quantize, scheme, (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
-        glia_modules_to_keep(m, o), &m->config, &why);
+    if (m->config.quantization.method) return resolve_stored(m, o, scheme, err);
+    const glia_quantize_choice choice = {
+        .scheme = scheme,
+        .type = (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
+        .keep = glia_modules_to_keep(m, o),
+        .group_size = o->quantization_group_size,
+        .head = o->head_quantization,
+    };
+    glia_status status = glia_quantize_resolve(&m->quantize, &choice, &m->config, &why);
+    if (!status && !o->dummy)
+        status = glia_quantize_stored(&m->quantize, m->dir, &m->config, NULL, NULL, &why);
     if (!status) return status;
     if (status == GLIA_ERR_ARGUMENT && from_file)
         return glia_fail(err, GLIA_ERR_FORMAT, "neuron_config.json: %s", why.msg);
@@ -285,8 +306,9 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
         .chunk = s->setting[SET_CHUNK].value,
         .block_size = s->setting[SET_BLOCK].value,
         .prefix_cache = s->setting[SET_PREFIX_CACHE].value,
-        .quantize_rows = m->quantize.scheme == GLIA_QUANTIZATION_W8A8,
+        .quantize_rows = glia_quantizes_rows(&m->quantize, &m->config),
         .rotate = m->quantize.rotate,
+        .reordered = glia_weights_reordered(&m->config, &m->parallel, &m->quantize),
     };
     glia_speculation_limits(&s->limits, m);
     return status ? status : glia_lora_resolve(&s->limits, m, o, err);

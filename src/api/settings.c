@@ -16,8 +16,9 @@ static void add(json_t *list, const char *name, json_t *value, const char *sourc
 }
 
 static json_t *value_of(const glia_setting *s, glia_setting_id id) {
-    static const char *const types[] = {"rotated_per_channel_symmetric", "per_channel_symmetric",
-                                        "per_tensor_symmetric", "rotated_per_channel_symmetric"};
+    static const char *const types[] = {
+        "rotated_per_channel_symmetric", "per_channel_symmetric", "per_tensor_symmetric",
+        "rotated_per_channel_symmetric", "group_symmetric",       "group_asymmetric"};
     if (id == SET_QUANTIZATION) return json_string(glia_quantization_name((glia_quantization)s->value));
     if (id == SET_QUANTIZATION_TYPE) return json_string(types[s->value]);
     if (id == SET_DTYPE || id == SET_KV_DTYPE) return json_string(glia_dtype_name((glia_dtype)s->value));

@@ -7,6 +7,7 @@
 
 static glia_status need_tokenizer(const glia_model *m, glia_err *err) {
     if (m->tokenizer) return GLIA_OK;
+    if (m->no_tokenizer.status) return glia_fail(err, m->no_tokenizer.status, "%s", m->no_tokenizer.msg);
     return glia_fail(err, GLIA_ERR_IO, "%s: no tokenizer.json", m->dir);
 }
 

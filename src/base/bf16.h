@@ -1,4 +1,4 @@
-/* bf16.h - bfloat16 and IEEE half as bit patterns, to and from float32.
+/* bf16.h - bfloat16, IEEE half and float8 as bit patterns, to and from float32.
  *
  * bfloat16 is the upper half of a float32, so widening is exact. Narrowing rounds to
  * nearest even, as PyTorch does, and a NaN stays a NaN. All functions are pure. */
@@ -55,6 +55,18 @@ static inline uint16_t glia_f32_to_f16(float f) {
     const float rounded = unsigned_value + 0.5f; /* steps of 2^-24 in [0.5, 1), as of subnormal numbers */
     memcpy(&bits, &rounded, sizeof bits);
     return (uint16_t)(sign | (bits - 0x3f000000u));
+}
+
+/* float8 E4M3 ("fn": no infinity; 0x7f and 0xff are NaN). Exact. */
+static inline float glia_f8_to_f32(uint8_t b) {
+    const uint32_t sign = (uint32_t)(b & 0x80u) << 24, exponent = b >> 3 & 15u, fraction = b & 7u;
+    uint32_t bits = (exponent + 120u) << 23 | fraction << 20;
+    float f = (float)fraction * 0x1p-9f; /* a subnormal number */
+    if (exponent == 0) memcpy(&bits, &f, sizeof bits);
+    if (exponent == 15 && fraction == 7) bits = 0x7fc00000u;
+    bits |= sign;
+    memcpy(&f, &bits, sizeof f);
+    return f;
 }
 
 #endif

@@ -11,20 +11,33 @@ typedef enum {
     GLIA_WEIGHT_BF16,
     GLIA_WEIGHT_F16,
     GLIA_WEIGHT_I8,
+    GLIA_WEIGHT_C4, /* the formats from here on are grouped */
+    GLIA_WEIGHT_C8,
+    GLIA_WEIGHT_F8,
     GLIA_WEIGHT_FORMATS
 } glia_weight_format;
 
+/* A weight of a grouped format is value(code) * scale. Its column has a float32 scale, and may have a zero
+ * point, for each group of consecutive k. The values are
+ *     C4   table[code], 0 <= code < 16, or code - zero point
+ *     C8   code - zero point, -128 <= code < 128
+ *     F8   float8 E4M3 */
 typedef struct {
     const char *name;
-    glia_dtype element; /* dtype of the stored numbers */
+    glia_dtype element; /* dtype of the stored numbers; AUTO: codes */
+    int bits;           /* of a stored number */
     bool scaled;        /* a weight is its stored number times the float32 scale of its column */
 } glia_weight_trait;
 static const glia_weight_trait glia_weight_traits[GLIA_WEIGHT_FORMATS] = {
-    [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, false},
-    [GLIA_WEIGHT_BF16] = {"bfloat16", GLIA_DTYPE_BF16, false},
-    [GLIA_WEIGHT_F16] = {"float16", GLIA_DTYPE_F16, false},
-    [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, true},
+    [GLIA_WEIGHT_F32] = {"float32", GLIA_DTYPE_F32, 32, false},
+    [GLIA_WEIGHT_BF16] = {"bfloat16", GLIA_DTYPE_BF16, 16, false},
+    [GLIA_WEIGHT_F16] = {"float16", GLIA_DTYPE_F16, 16, false},
+    [GLIA_WEIGHT_I8] = {"int8", GLIA_DTYPE_I8, 8, true},
+    [GLIA_WEIGHT_C4] = {"4-bit", GLIA_DTYPE_AUTO, 4, false},
+    [GLIA_WEIGHT_C8] = {"8-bit", GLIA_DTYPE_AUTO, 8, false},
+    [GLIA_WEIGHT_F8] = {"float8", GLIA_DTYPE_AUTO, 8, false},
 };
+static inline bool glia_is_grouped(glia_weight_format f) { return f >= GLIA_WEIGHT_C4; }
 
 /* How the rows that a product multiplies by a weight are stored. */
 typedef enum { GLIA_ROWS_F32, GLIA_ROWS_BF16, GLIA_ROWS_I8, GLIA_ROW_FORMATS } glia_row_format;
@@ -40,6 +53,8 @@ typedef enum {
 enum {
     GLIA_SWIGLU_GROUP = 16,                                  /* columns of gate before those of up */
     GLIA_ROTATE_MAX = 64,                                    /* elements of a block that is rotated */
+    GLIA_GROUP_UNIT = 32,                                    /* k: longer groups are multiples of it, */
+    GLIA_GROUP_MAX = 512,                                    /* up to so many; and groups may be of 16 k */
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */
     GLIA_I8_K_MAX = INT32_MAX / (GLIA_I8_MAX * GLIA_I8_MAX), /* products of int8 that an int32 can add up */
 };

@@ -76,16 +76,31 @@ static glia_dtype dtype_of(const char *name) {
     return GLIA_DTYPE_AUTO;
 }
 
+/* The index of `name` in `names` [n], which flags.c has checked; 0 without a name. */
+static int index_of(const char *name, const char *const *names, int n) {
+    for (int i = 1; name && i < n; i++)
+        if (strcmp(name, names[i]) == 0) return i;
+    return 0;
+}
+
 static glia_quantization quantization_of(const char *name) {
-    if (!name) return GLIA_QUANTIZATION_NONE;
-    return strcmp(name, "int8") == 0 ? GLIA_QUANTIZATION_INT8 : GLIA_QUANTIZATION_W8A8;
+    static const char *const names[] = {"", "int8", "w8a8", "int4", "fp8"};
+    return (glia_quantization)index_of(name, names, sizeof names / sizeof *names);
 }
 
 static glia_quantization_type quantization_type_of(const char *name) {
-    if (!name) return GLIA_QUANTIZATION_TYPE_DEFAULT;
-    return name[0] == 'r'                              ? GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC
-           : strcmp(name, "per_tensor_symmetric") == 0 ? GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC
-                                                       : GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC;
+    static const char *const names[] = {"",
+                                        "per_channel_symmetric",
+                                        "per_tensor_symmetric",
+                                        "rotated_per_channel_symmetric",
+                                        "group_symmetric",
+                                        "group_asymmetric"};
+    return (glia_quantization_type)index_of(name, names, sizeof names / sizeof *names);
+}
+
+static glia_head_quantization head_quantization_of(const char *name) {
+    static const char *const names[] = {"", "none", "int8", "int4", "fp8"};
+    return (glia_head_quantization)index_of(name, names, sizeof names / sizeof *names);
 }
 
 const char *cli_format_name(const glia_model_info *info) {
@@ -93,6 +108,8 @@ const char *cli_format_name(const glia_model_info *info) {
         [GLIA_QUANTIZATION_NONE] = {"", "float32", "bfloat16", "float16"},
         [GLIA_QUANTIZATION_INT8] = {"", "int8 (float32)", "int8 (bfloat16)", "int8 (float16)"},
         [GLIA_QUANTIZATION_W8A8] = {"", "w8a8 (float32)", "w8a8 (bfloat16)", "w8a8 (float16)"},
+        [GLIA_QUANTIZATION_INT4] = {"", "int4 (float32)", "int4 (bfloat16)", "int4 (float16)"},
+        [GLIA_QUANTIZATION_FP8] = {"", "fp8 (float32)", "fp8 (bfloat16)", "fp8 (float16)"},
     };
     return names[info->quantization][info->dtype];
 }
@@ -170,6 +187,8 @@ void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) 
         .dtype = dtype_of(args->text[F_DTYPE]),
         .quantization = quantization_of(args->text[F_QUANTIZATION]),
         .quantization_type = quantization_type_of(args->text[F_QUANTIZATION_TYPE]),
+        .quantization_group_size = (int)args->integer[F_QUANTIZATION_GROUP_SIZE],
+        .head_quantization = head_quantization_of(args->text[F_HEAD_QUANTIZATION]),
         .modules_to_not_convert = args->text[F_MODULES_TO_NOT_CONVERT],
         .dummy = load && strcmp(load, "dummy") == 0,
         .threads = (int)args->integer[F_THREADS],

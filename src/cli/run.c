@@ -306,8 +306,8 @@ static int converse(chat *c, const glia_engine_options *o) {
     glia_model_get_info(c->model, &info);
     c->raw = c->args->given[F_RAW];
     if (!info.has_tokenizer)
-        return glia_fail(&err, GLIA_ERR_UNSUPPORTED, "%s has no tokenizer.json, which run needs",
-                         c->args->model),
+        return glia_fail(&err, GLIA_ERR_UNSUPPORTED,
+                         "%s has no tokenizer.json that Glia reads, which run needs", c->args->model),
                cli_failed(&err);
     if (!c->raw && !info.has_chat_template && !c->template) {
         fputs("glia: warning: the model has no chat template, so the prompt is continued as it stands\n",

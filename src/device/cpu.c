@@ -15,19 +15,35 @@ static size_t matrix_bytes(const glia_matrix *w) {
     return glia_panels(w->columns) * glia_panel_bytes(w->format, w->k);
 }
 
+enum { CODES = 16 }; /* of 4 bits */
+
 static size_t scale_bytes(const glia_matrix *w) {
+    if (glia_is_grouped(w->format)) return glia_cpu_codes_of(w).bytes;
     return glia_weight_traits[w->format].scaled ? columns(w->columns) * sizeof(float) : 0;
+}
+
+glia_cpu_codes glia_cpu_codes_of(const glia_matrix *w) {
+    const size_t groups = glia_is_grouped(w->format) ? glia_groups(w->k, w->group, w->whole) : 1,
+                 n = columns(w->columns) * groups;
+    char *at = (char *)w->scale;
+    glia_cpu_codes c = {.groups = groups, .bytes = n * sizeof(float)};
+    if (w->zeros) c.zero = (int8_t *)at + c.bytes;
+    c.bytes += w->zeros ? n : 0;
+    c.table = (float *)(void *)(at + c.bytes);
+    c.bytes += CODES * sizeof(float);
+    if (w->inputs) c.order = (int32_t *)(void *)(at + c.bytes);
+    c.bytes += w->inputs ? (w->k * sizeof *c.order + 63) / 64 * 64 : 0;
+    return c;
 }
 
 /* [panels, lines of a panel, columns, elements of a column in a line] */
 static int tensor_shape(int64_t shape[4], const glia_matrix *w) {
     const size_t line = glia_panel_bytes(w->format, 1), column = glia_panel_bytes(w->format, w->k) / line;
-    int64_t each = 1;
-    while (glia_panel_bytes(w->format, (size_t)each + 1) == line) each++;
+    const int bits = glia_weight_traits[w->format].bits;
     shape[0] = (int64_t)glia_panels(w->columns);
     shape[1] = (int64_t)column;
     shape[2] = GLIA_PANEL;
-    shape[3] = each;
+    shape[3] = bits < 8 ? 4 : 32 / bits; /* codes of 4 bits are bytes of a file */
     return 4;
 }
 
@@ -36,7 +52,8 @@ static size_t scratch_bytes(const glia_device_shape *s) {
     const size_t attention = glia_cpu_attention_scratch_bytes(s);
     size_t bytes = GLIA_GEMM_SCRATCH;
     if (bytes < attention) bytes = attention;
-    if (bytes < s->widest * sizeof(float)) bytes = s->widest * sizeof(float); /* one row in float32 */
+    if (bytes < 2 * s->widest * sizeof(float))
+        bytes = 2 * s->widest * sizeof(float); /* a row, and converted */
     return (bytes + 4095) / 4096 * 4096;
 }
 
@@ -115,6 +132,29 @@ static void pack(const glia_device *d, const glia_matrix *w, size_t first,
     }
     memcpy(w->scale + first, scale, GLIA_PANEL * sizeof *scale);
     k->pack_i8(panel, row, from, w->k, scale);
+}
+
+static void pack_codes(const glia_device *d, const glia_matrix *w, size_t first,
+                       const uint8_t *const row[GLIA_SWIGLU_GROUP],
+                       const float *const scale[GLIA_SWIGLU_GROUP],
+                       const int8_t *const zero[GLIA_SWIGLU_GROUP]) {
+    const glia_cpu_codes c = glia_cpu_codes_of(w);
+    const size_t panel = first / GLIA_PANEL;
+    glia_cpu_of(d)->k.pack_codes((char *)w->data + panel * glia_panel_bytes(w->format, w->k), w->format, row,
+                                 w->k);
+    for (size_t g = 0; g < c.groups; g++)
+        for (size_t i = 0; i < GLIA_PANEL; i++) {
+            const size_t at = (panel * c.groups + g) * GLIA_PANEL + i;
+            w->scale[at] = row[i] ? scale[i][g] : 0;
+            if (c.zero) c.zero[at] = row[i] ? zero[i][g] : 0;
+        }
+}
+
+static void set_codes(const glia_device *d, const glia_matrix *w, const float *table, const int32_t *order) {
+    const glia_cpu_codes c = glia_cpu_codes_of(w);
+    (void)d;
+    memcpy(c.table, table, CODES * sizeof *table);
+    if (w->inputs) memcpy(c.order, order, w->k * sizeof *order);
 }
 
 /* ---- operations on rows ----------------------------------------------------- */
@@ -254,6 +294,8 @@ const glia_device_ops glia_cpu = {
     .most = most,
     .rotate = rotate,
     .pack = pack,
+    .pack_codes = pack_codes,
+    .set_codes = set_codes,
     .embed = embed,
     .adapt_embed = glia_cpu_adapt_embed,
     .select = select_rows,

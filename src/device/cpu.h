@@ -81,6 +81,15 @@ static inline char *glia_scratch_of(const glia_cpu_device *d, int thread) {
     return d->scratch + (size_t)thread * d->scratch_bytes;
 }
 
+/* What lies at w->scale of a grouped matrix, after the scales [panels, groups, 16]. */
+typedef struct {
+    size_t groups, bytes; /* bytes: of all */
+    int8_t *zero;         /* shaped as the scales, or NULL */
+    float *table;         /* [16] */
+    int32_t *order;       /* [w->k] or NULL */
+} glia_cpu_codes;
+glia_cpu_codes glia_cpu_codes_of(const glia_matrix *w);
+
 /* ---- entries of the table that are in files of their own -------------------- */
 
 /* cpu_linear.c */

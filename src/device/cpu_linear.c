@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/bf16.h"
+
 enum {
     CHUNK_FLOATS = GLIA_GEMM_SCRATCH / sizeof(float), /* sums that scratch keeps until their epilogue */
     SWIGLU_PANELS = 4, /* panels of gate and up whose results are one step of 32 columns */
@@ -74,18 +76,41 @@ static const float *norm_of(const glia_linear_in *in, size_t r) {
     return own ? own : in->norm;
 }
 
-/* Norm, rotate, and narrow or quantise row i of `in` into its row of `to`. */
+/* y [w->k] = elements of row x (F32 or BF16, in pieces of 64 bytes) in the order of w. */
+static void reorder(float *y, const void *x, size_t step, glia_dtype dtype, const glia_matrix *w) {
+    const int32_t *order = glia_cpu_codes_of(w).order;
+    const size_t size = dtype == GLIA_DTYPE_F32 ? 4 : 2;
+    for (size_t i = 0; i < w->k; i++) {
+        const size_t at = (size_t)order[i] * size;
+        const char *element = (const char *)x + at / 64 * step + at % 64;
+        uint16_t half;
+        y[i] = 0;
+        if (order[i] < 0) continue;
+        if (size == 4) memcpy(&y[i], element, sizeof *y);
+        if (size == 2) y[i] = glia_bf16_to_f32(*(uint16_t *)memcpy(&half, element, sizeof half));
+    }
+}
+
+/* Norm, reorder or rotate, and narrow or quantise row i of `in` into its row of `to`. */
 static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
                         const glia_matrix *w, char *scratch) {
     const size_t r = in->row ? (size_t)in->row[i] : i;
     const float *x = row_at(d, &in->x, r);
     char *y = to->x + i * to->row;
-    float *floats = (float *)(void *)(w->quantize_rows || d->narrow ? scratch : y);
+    const bool narrows = w->quantize_rows || d->narrow;
+    float *floats = (float *)(void *)(narrows ? scratch : y);
+    float *normed = w->inputs ? (float *)(void *)scratch + (narrows ? w->k : 0) : floats;
     glia_dtype dtype = d->narrow && in->x.form == GLIA_INPUT ? GLIA_DTYPE_BF16 : GLIA_DTYPE_F32;
     size_t step = dtype == GLIA_DTYPE_BF16 ? glia_layout_of(d, &in->x).step * sizeof *x : 64;
     if (in->norm) {
-        d->k.rmsnorm(floats, x, norm_of(in, r), w->k, in->eps);
+        d->k.rmsnorm(normed, x, norm_of(in, r), glia_inputs(w), in->eps);
+        x = normed;
+    }
+    if (w->inputs) {
+        reorder(floats, x, step, dtype, w);
         x = floats;
+        dtype = GLIA_DTYPE_F32;
+        step = 64;
     }
     if (glia_rotates(w)) {
         d->k.rotate(floats, x, step, dtype, w->k, w->rotate);
@@ -103,7 +128,7 @@ static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const 
 
 static void prepare_rows(const glia_cpu_device *d, int thread, const glia_linear_in *in, const glia_matrix *w,
                          size_t from, size_t to, const glia_operand *out) {
-    assert(w->k * sizeof(float) <= d->scratch_bytes);
+    assert((w->k + w->inputs) * sizeof(float) <= d->scratch_bytes);
     for (size_t i = from; i < to; i++) prepare_row(d, out, in, i, w, glia_scratch_of(d, thread));
 }
 
@@ -156,10 +181,16 @@ static glia_operand prepare(const glia_cpu_device *d, int thread, const glia_lin
 
 glia_gemm glia_cpu_gemm_of(const glia_operand *o, const glia_matrix *w, size_t row, size_t m, size_t first,
                            size_t n) {
+    const glia_cpu_codes c =
+        glia_is_grouped(w->format) ? glia_cpu_codes_of(w) : (glia_cpu_codes){.groups = 1};
     return (glia_gemm){
         .x = {o->x + row * o->row, o->row, o->step, o->scale ? o->scale + row : NULL},
         .w = (const char *)w->data + first * glia_panel_bytes(w->format, w->k),
-        .w_scale = w->scale ? w->scale + first * GLIA_PANEL : NULL,
+        .w_scale = w->scale ? w->scale + first * c.groups * GLIA_PANEL : NULL,
+        .w_zero = c.zero ? c.zero + first * c.groups * GLIA_PANEL : NULL,
+        .table = c.table,
+        .group = w->group,
+        .whole = w->whole,
         .k = w->k,
         .n_panels = n,
         .m = m,

@@ -52,16 +52,27 @@ typedef struct {
     void *data;
     glia_weight_format format;
     size_t columns, k;
-    float *scale;       /* [columns()] of a scaled format, else NULL */
+    float *scale;       /* scale_bytes() of a scaled or grouped format, else NULL */
     bool quantize_rows; /* rows are converted to int8 before the product (w8a8) */
     /* Rows are rotated in blocks of so many k before they are converted and multiplied, as the weights have
      * been. 0 or 1: not rotated. */
     size_t rotate;
+    /* A grouped format: k of a group, as glia_gemm in kernel/kernels.h has it; all groups of a column share
+     * one scale; groups have zero points. */
+    size_t group;
+    bool whole, zeros;
+    /* 0, or the elements of a row that enters, of which set_codes() makes k. */
+    size_t inputs;
 } glia_matrix;
+
+/* Elements of a row that enters. */
+static inline size_t glia_inputs(const glia_matrix *w) { return w->inputs ? w->inputs : w->k; }
 
 static inline bool glia_rotates(const glia_matrix *w) { return w->rotate > 1; }
 /* Does the device convert rows for w that no norm is applied to? */
-static inline bool glia_converts_rows(const glia_matrix *w) { return w->quantize_rows || glia_rotates(w); }
+static inline bool glia_converts_rows(const glia_matrix *w) {
+    return w->quantize_rows || glia_rotates(w) || w->inputs;
+}
 
 enum { GLIA_LORA_PARTS = 3 }; /* weights that a matrix fuses */
 
@@ -308,6 +319,16 @@ struct glia_device_ops {
     void (*pack)(const glia_device *d, const glia_matrix *w, size_t first,
                  const void *const row[GLIA_SWIGLU_GROUP], glia_dtype from,
                  const float scale[GLIA_SWIGLU_GROUP]);
+
+    /* The same for a grouped format. Column first + i is row[i], [w->k] codes of one byte each, NULL: zeros;
+     * scale[i] and zero[i] (NULL without zero points) are those of its groups. */
+    void (*pack_codes)(const glia_device *d, const glia_matrix *w, size_t first,
+                       const uint8_t *const row[GLIA_SWIGLU_GROUP],
+                       const float *const scale[GLIA_SWIGLU_GROUP],
+                       const int8_t *const zero[GLIA_SWIGLU_GROUP]);
+    /* Once for a grouped matrix: table [16], the values of C4; order [w->k] if w->inputs is not 0: element i
+     * that is multiplied is element order[i] of the row, or 0 if that is -1. */
+    void (*set_codes)(const glia_device *d, const glia_matrix *w, const float *table, const int32_t *order);
 
     /* Operations of a step: see the functions below. */
 

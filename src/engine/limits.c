@@ -73,6 +73,7 @@ glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_pa
         .quantize_rows = l->quantize_rows,
         .rotate = l->rotate,
         .adapters = l->adapters,
+        .reordered = l->reordered,
     };
     memcpy(d.residual_layer, l->needs.residual_layer, sizeof d.residual_layer);
     return d;

@@ -26,6 +26,7 @@ typedef struct {
     int adapters_in_memory; /* adapters kept outside the places */
     bool adapters_by_uses;  /* the least frequently used adapter gives way, else the least recently used */
     int adapters_decay;     /* as glia_places.decay */
+    size_t reordered;       /* the largest k of a matrix whose rows are reordered, or 0 */
 } glia_engine_limits;
 
 /* Rows of a step. */

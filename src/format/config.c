@@ -134,7 +134,7 @@ static const glia_json_key known_keys[] = {
     {"remove_invalid_values", NAN}, {"repetition_penalty", NAN}, {"return_dict_in_generate", NAN},
     {"suppress_tokens", NAN}, {"temperature", NAN}, {"top_k", NAN}, {"top_p", NAN}, {"typical_p", NAN},
     /* change the result */
-    {"quantization_config", 0}, {"compression_config", 0}, {"per_layer_config", 0}, {"configuration_files", 0},
+    {"quantization_config", NAN}, {"compression_config", NAN}, {"per_layer_config", 0}, {"configuration_files", 0},
     {"attention_chunk_size", 0}, {"num_experts", 0}, {"num_local_experts", 0}, {"n_routed_experts", 0},
     {"is_encoder_decoder", 0}, {"add_cross_attention", 0}, {"cross_attention_hidden_size", 0},
     {"pruned_heads", 0}, {"use_bidirectional_attention", 0}, {"rope_interleaved", 0}, {"rope_interleave", 0}, {"use_mrope", 0},
@@ -349,6 +349,9 @@ static void read_config(glia_json_reader *r, json_t *tree, glia_model_config *c)
     read_sizes(r, c, f);
     read_dtype(r, c);
     read_ids(r, c, f);
+    glia_quantization_read(
+        r, json_object_get(tree, "quantization_config") ? "quantization_config" : "compression_config",
+        &c->quantization);
     if (r->status) return;
     c->rope = malloc((size_t)c->layers);
     c->window = calloc((size_t)c->layers, sizeof *c->window);
@@ -394,5 +397,6 @@ void glia_model_config_free(glia_model_config *c) {
     free(c->rope);
     free(c->window);
     glia_rope_config_free(&c->rope_config);
+    glia_quantization_free(&c->quantization);
     memset(c, 0, sizeof *c);
 }

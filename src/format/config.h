@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "format/quantization.h"
 
 typedef enum {
     GLIA_ROPE_DEFAULT,
@@ -65,8 +66,9 @@ typedef struct {
     unsigned char *rope; /* [layers] 1: this layer rotates q and k */
     int *window;         /* [layers] 0: full attention; w: a query sees itself and the w - 1 keys before it */
     glia_rope_config rope_config;
-    glia_token_ids eos; /* n = 0: not given */
-    int32_t bos, pad;   /* -1: not given */
+    glia_token_ids eos;                    /* n = 0: not given */
+    int32_t bos, pad;                      /* -1: not given */
+    glia_quantization_config quantization; /* how a quantised checkpoint stores linear layers */
 } glia_model_config;
 
 /* Read DIR/config.json. `warning` (may be NULL) gets one sentence for each

@@ -147,17 +147,28 @@ static const char *const quantization_types[] = {
     [GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC] = "per_channel_symmetric",
     [GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC] = "per_tensor_symmetric",
     [GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC] = "rotated_per_channel_symmetric",
+    [GLIA_QUANTIZATION_GROUP_SYMMETRIC] = "group_symmetric",
+    [GLIA_QUANTIZATION_GROUP_ASYMMETRIC] = "group_asymmetric",
 };
 enum { N_TYPES = sizeof quantization_types / sizeof *quantization_types };
 
-static double quantization_type(glia_json_reader *r) {
+/* The names of quantization_dtype; all but int8 are of weights alone. */
+static const struct {
+    const char *name;
+    glia_quantization scheme;
+} quantization_dtypes[] = {
+    {"int8", GLIA_QUANTIZATION_INT8}, {"int4", GLIA_QUANTIZATION_INT4}, {"f8e4m3", GLIA_QUANTIZATION_FP8}};
+enum { N_QUANTIZATION_DTYPES = sizeof quantization_dtypes / sizeof *quantization_dtypes };
+
+static double quantization_type(glia_json_reader *r, glia_quantization scheme) {
     const char *type = glia_json_string(r, "quantization_type");
+    if (!type && scheme != GLIA_QUANTIZATION_INT8) return GLIA_QUANTIZATION_TYPE_DEFAULT;
     if (!type) return GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC; /* NxDI's default */
     for (int i = GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC; i < N_TYPES; i++)
         if (!strcmp(type, quantization_types[i])) return i;
     glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                   "quantization_type is %.60s; Glia has per_channel_symmetric, per_tensor_symmetric and "
-                   "rotated_per_channel_symmetric",
+                   "quantization_type is %.60s; Glia has per_channel_symmetric, per_tensor_symmetric, "
+                   "rotated_per_channel_symmetric, group_symmetric and group_asymmetric",
                    type);
     return 0;
 }
@@ -182,15 +193,25 @@ static char *read_modules(glia_json_reader *r) {
 static void settle_quantization(glia_json_reader *r, glia_neuron_config *c) {
     const char *dtype = glia_json_string(r, "quantization_dtype");
     const char *rows = glia_json_string(r, "activation_quantization_type");
-    if (dtype && strcmp(dtype, "int8") != 0)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "quantization_dtype is %.60s; Glia has int8", dtype);
+    int i = 0;
+    while (dtype && i < N_QUANTIZATION_DTYPES && strcmp(dtype, quantization_dtypes[i].name) != 0) i++;
+    if (i == N_QUANTIZATION_DTYPES)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "quantization_dtype is %.60s; Glia has int8, int4 and f8e4m3",
+                       dtype);
+    if (r->status) return;
+    if (i > 0 && rows)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "activation_quantization_type is %.60s with quantization_dtype %s; Glia has int8 "
+                       "activations with "
+                       "int8 weights",
+                       rows, dtype);
     if (rows && strcmp(rows, "dynamic") != 0)
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "activation_quantization_type is %.60s; Glia has dynamic",
                        rows);
     c->key[NEURON_QUANTIZATION] = rows ? "activation_quantization_type" : "quantized";
-    c->number[NEURON_QUANTIZATION] = rows ? GLIA_QUANTIZATION_W8A8 : GLIA_QUANTIZATION_INT8;
+    c->number[NEURON_QUANTIZATION] = rows ? GLIA_QUANTIZATION_W8A8 : quantization_dtypes[i].scheme;
     c->key[NEURON_QUANTIZATION_TYPE] = "quantization_type";
-    c->number[NEURON_QUANTIZATION_TYPE] = quantization_type(r);
+    c->number[NEURON_QUANTIZATION_TYPE] = quantization_type(r, quantization_dtypes[i].scheme);
     c->modules = read_modules(r);
 }
 
@@ -309,8 +330,13 @@ static void put_quantization(json_t *file, const glia_neuron_config *c) {
         at += n;
     }
     put(file, "quantized", json_true());
-    put(file, "quantization_dtype", json_string("int8"));
-    put(file, "quantization_type", json_string(type));
+    const char *dtype = "int8";
+    for (int i = 0; i < N_QUANTIZATION_DTYPES; i++)
+        if (c->number[NEURON_QUANTIZATION] == quantization_dtypes[i].scheme)
+            dtype = quantization_dtypes[i].name;
+    put(file, "quantization_dtype", json_string(dtype));
+    if (c->number[NEURON_QUANTIZATION_TYPE] != 0 || strcmp(dtype, "int8") == 0)
+        put(file, "quantization_type", json_string(type));
     put(file, "activation_quantization_type", rows ? json_string("dynamic") : json_null());
     put(file, "modules_to_not_convert", names ? names : json_null());
 }

@@ -14,6 +14,9 @@
  * int8), so a 64-byte line holds one group of all 16 columns:
  *     float32   [k][16]         bfloat16   [ceil(k/2)][16][2]
  *     int8      [ceil(k/4)][16][4]
+ *     codes of 8 bits as int8; codes of 4 bits [ceil(k/8)][16] uint32, where the code of
+ *     k = 8 l + 2 j + b is at bit 16 b + 4 j: a shift of 16-bit words by 4 j leaves a line of
+ *     pairs of k in the low bits
  * with zeros where k or the columns end inside a line. Panels start at 64-byte
  * boundaries.
  *
@@ -50,7 +53,8 @@ static inline size_t glia_lines_bytes(glia_dtype element, size_t k) {
 }
 /* Bytes of one panel whose K is `k`. */
 static inline size_t glia_panel_bytes(glia_weight_format format, size_t k) {
-    return glia_lines_bytes(glia_weight_traits[format].element, k);
+    const size_t k_per_line = 32 / (size_t)glia_weight_traits[format].bits;
+    return (k + k_per_line - 1) / k_per_line * 64;
 }
 /* Bytes of a row of k elements, rounded up to whole lines of 64 bytes. */
 static inline size_t glia_row_bytes(glia_row_format format, size_t k) {
@@ -85,6 +89,11 @@ typedef float glia_absmax_fn(const void *row, glia_dtype from, size_t k);
  *   panel  glia_panel_bytes(GLIA_WEIGHT_I8, k)  written whole */
 typedef void glia_pack_i8_fn(void *panel, const void *const rows[GLIA_PANEL], glia_dtype from, size_t k,
                              const float scale[GLIA_PANEL]);
+
+/* Pack one panel of codes: column c is rows[c], [k] codes of one byte each, or zeros where rows[c] is NULL.
+ *   panel  glia_panel_bytes(format, k)  written whole */
+typedef void glia_pack_codes_fn(void *panel, glia_weight_format format, const uint8_t *const rows[GLIA_PANEL],
+                                size_t k);
 
 /* One column of a panel back as float32: an embedding lookup. */
 typedef void glia_unpack_fn(float *y, const void *panel, glia_dtype element, size_t k, size_t column);
@@ -122,17 +131,31 @@ typedef struct {
  * neither rows nor weights holding -128. With int8 weights under other rows, t is
  * w_scale[column] times what the same integers give as bfloat16 weights, bit for bit.
  * Accuracy of float32 sums: |t - exact| <= g(k) * sum |w x|, g = n u / (1 - n u),
- * n = k, u = 2^-24. A weight format with scales or zeros per group of k adds its
- * members here; kernels of other formats do not read them. */
+ * n = k, u = 2^-24.
+ *
+ * Grouped formats: the sum of a group starts from zero and has the rung's order of additions for so many k of
+ * the values, which bfloat16 rows meet rounded to bfloat16 (only values of a table can need it). The groups'
+ * sums, each times its scale, are added in rising k. With float32 rows the product and the sum are rounded
+ * each; with bfloat16 rows they are one fused operation. */
 typedef struct {
     glia_gemm_out out;
     glia_gemm_rows x;
     const void *w;        /* [n_panels] consecutive panels of the entry's weight format */
-    const float *w_scale; /* [n_panels * 16] where the format is scaled, else NULL */
+    const float *w_scale; /* [n_panels * 16] where the format is scaled; [n_panels, groups, 16] where it is
+                             grouped; else NULL */
     size_t k, n_panels, m;
     void *scratch; /* [GLIA_GEMM_SCRATCH] bytes at a 64-byte boundary, for `finish` */
+    /* Of a grouped format: */
+    size_t group;         /* k of a group: 16, or a multiple of GLIA_GROUP_UNIT up to GLIA_GROUP_MAX */
+    bool whole;           /* all groups share one scale and zero point: groups above is 1 */
+    const int8_t *w_zero; /* zero points, shaped as w_scale, or NULL */
+    const float *table;   /* [16] the values of C4 without zero points */
 } glia_gemm;
 typedef void glia_gemm_fn(const glia_gemm *g);
+
+static inline size_t glia_groups(size_t k, size_t group, bool whole) {
+    return whole ? 1 : (k + group - 1) / group;
+}
 
 /* The kernels of one pair of formats; NULL: this rung has none. */
 typedef struct {
@@ -257,6 +280,7 @@ typedef struct {
     glia_unpack_fn *unpack;
     glia_absmax_fn *absmax;
     glia_pack_i8_fn *pack_i8;
+    glia_pack_codes_fn *pack_codes;
     glia_quantize_fn *quantize;
     glia_rotate_fn *rotate;
     glia_blocking blocking;

@@ -20,6 +20,12 @@ static inline size_t glia_bf16_at(size_t k, size_t c) { return k / 2 * 32 + c * 
 /* The same in an int8 panel. */
 static inline size_t glia_i8_at(size_t k, size_t c) { return k / 4 * 64 + c * 4 + k % 4; }
 
+/* The byte that holds the 4-bit code at k and column c. The code is the high half if k / 2 is odd. */
+static inline size_t glia_c4_at(size_t k, size_t c) { return k / 8 * 64 + c * 4 + k % 2 * 2 + k % 8 / 4; }
+static inline int glia_c4_get(const void *panel, size_t k, size_t c) {
+    return ((const uint8_t *)panel)[glia_c4_at(k, c)] >> (k / 2 % 2 * 4) & 15;
+}
+
 /* One element as float32. The caller multiplies an int8 element by its column's scale. */
 static inline float glia_panel_get(const void *panel, glia_dtype element, size_t k, size_t c) {
     if (element == GLIA_DTYPE_F32) return ((const float *)panel)[k * GLIA_PANEL + c];

@@ -17,7 +17,8 @@
 
 enum { PAGE = 4096, CONFIG_MAX = 16 << 20 };
 
-static const char layout_key[] = "glia_layout", tied_key[] = "tied_head", hashes_name[] = "hashes";
+static const char layout_key[] = "glia_layout", tied_key[] = "tied_head", forms_key[] = "forms",
+                  hashes_name[] = "hashes";
 
 /* ---- names of files ---------------------------------------------------------- */
 
@@ -42,20 +43,31 @@ bool glia_artifact_in(const char *dir) {
     return has(dir, "weights") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
 }
 
-bool glia_artifact_is_untied(const char *dir) {
-    bool opens = false, untied = false;
-    /* rank 0's file may be on another machine */
+/* A copy of what the first file that opens says under `key`: rank 0's may be on another machine. NULL:
+ * nothing. */
+static char *first_said(const char *dir, const char *key) {
+    char *copy = NULL;
+    bool opens = false;
     for (int rank = 0; !opens && rank < GLIA_RANKS_MAX; rank++) {
         glia_safetensors file;
         char *path = rank_path(dir, rank);
         opens = path && !glia_safetensors_open(&file, path, NULL);
-        const char *tied = opens ? json_string_value(json_object_get(file.metadata, tied_key)) : NULL;
-        untied = tied && strcmp(tied, "false") == 0;
+        const char *said = opens ? json_string_value(json_object_get(file.metadata, key)) : NULL;
+        if (said) copy = strdup(said);
         if (opens) glia_safetensors_close(&file);
         free(path);
     }
+    return copy;
+}
+
+bool glia_artifact_is_untied(const char *dir) {
+    char *tied = first_said(dir, tied_key);
+    const bool untied = tied && strcmp(tied, "false") == 0;
+    free(tied);
     return untied;
 }
+
+char *glia_artifact_forms(const char *dir) { return first_said(dir, forms_key); }
 
 /* ---- the tensors of a rank ---------------------------------------------------- */
 
@@ -85,10 +97,10 @@ static tensor *add_floats(tensor_list *l, const float *at, size_t bytes) {
 }
 
 static const glia_tensor_dtype tensor_dtypes[GLIA_WEIGHT_FORMATS] = {
-    [GLIA_WEIGHT_F32] = GLIA_TENSOR_F32,
-    [GLIA_WEIGHT_BF16] = GLIA_TENSOR_BF16,
-    [GLIA_WEIGHT_F16] = GLIA_TENSOR_F16,
-    [GLIA_WEIGHT_I8] = GLIA_TENSOR_I8,
+    [GLIA_WEIGHT_F32] = GLIA_TENSOR_F32,    [GLIA_WEIGHT_BF16] = GLIA_TENSOR_BF16,
+    [GLIA_WEIGHT_F16] = GLIA_TENSOR_F16,    [GLIA_WEIGHT_I8] = GLIA_TENSOR_I8,
+    [GLIA_WEIGHT_C4] = GLIA_TENSOR_U8,      [GLIA_WEIGHT_C8] = GLIA_TENSOR_I8,
+    [GLIA_WEIGHT_F8] = GLIA_TENSOR_F8_E4M3,
 };
 
 static void add_held(tensor_list *l, const glia_held *h, const glia_weights *w) {
@@ -248,7 +260,12 @@ static void set_facts(fact f[N_FACTS], const glia_parallel *p, glia_dtype dtype,
     snprintf(f[FACT_VOCAB].value, sizeof f->value, "%s", p->vocab_parallel ? "true" : "false");
     snprintf(f[FACT_DTYPE].value, sizeof f->value, "%s",
              glia_weight_traits[glia_weight_format_of(dtype)].name);
-    snprintf(f[FACT_QUANTIZATION].value, sizeof f->value, "%s", int8 ? "int8" : "none");
+    snprintf(f[FACT_QUANTIZATION].value, sizeof f->value, "%s",
+             q && q->method                        ? q->method
+             : !int8                               ? "none"
+             : q->scheme == GLIA_QUANTIZATION_INT4 ? "int4"
+             : q->scheme == GLIA_QUANTIZATION_FP8  ? "fp8"
+                                                   : "int8");
     snprintf(f[FACT_QUANTIZATION_TYPE].value, sizeof f->value, "%s", type);
 }
 
@@ -267,6 +284,9 @@ static json_t *make_metadata(const glia_weights *w, const char *config_hash, uin
                   "source_hash", source, tied_key, w->config->tied_head ? "true" : "false");
     set_facts(facts, &w->parallel, w->dtype, w->quantize);
     for (int i = 0; i < N_FACTS; i++) json_object_set_new(o, facts[i].key, json_string(facts[i].value));
+    char *forms = glia_quantize_forms(w->quantize, w->config);
+    if (forms) json_object_set_new(o, forms_key, json_string(forms));
+    free(forms);
     return o;
 }
 

@@ -20,6 +20,9 @@ enum { GLIA_ARTIFACT_LAYOUT = 1 };
 bool glia_artifact_in(const char *dir);
 /* Was the artifact `dir` compiled with a head that is not the embedding? False if no file can be read. */
 bool glia_artifact_is_untied(const char *dir);
+/* The forms of products that the artifact `dir` was compiled with (glia_quantize_forms()), as text that the
+ * caller frees; NULL if no file can be read, or names none. */
+char *glia_artifact_forms(const char *dir);
 
 /* A hash of the names, dtypes, shapes and bytes of the checkpoint in `dir`. It does not depend on how the
  * tensors are divided into files.

@@ -81,14 +81,14 @@ static size_t widest_input(const glia_model_config *c, const glia_local *local) 
 static glia_device_shape device_shape(const glia_model_config *c, const glia_parallel *p,
                                       const glia_decoder_limits *l, int threads, glia_dtype dtype) {
     const glia_local local = glia_local_of(c, p);
-    const size_t widest = widest_input(c, &local);
+    const size_t widest = max_of(widest_input(c, &local), l->reordered);
     return (glia_device_shape){
         .threads = threads,
         .max_rows = l->max_rows,
         .sequence_length = l->sequence_length,
         .head_dim = (int)c->head_dim,
         .operand_rows = all_rows(p, l),
-        .hidden = l->rotate && !l->quantize_rows ? widest : (size_t)c->hidden,
+        .hidden = (l->rotate && !l->quantize_rows) || l->reordered ? widest : (size_t)c->hidden,
         .widest = widest,
         .dtype = dtype,
         .kv_dtype = l->kv_dtype,

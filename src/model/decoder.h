@@ -41,6 +41,7 @@ typedef struct {
                           * members. 0: none */
     bool quantize_rows;  /* some matrix has quantize_rows (w8a8) */
     bool rotate;         /* some matrix is rotated */
+    size_t reordered;    /* the largest k of a matrix whose rows are reordered, or 0 */
     int max_hidden;      /* rows of a batch whose hidden state is wanted, or 0 */
     int max_residual;    /* rows of a batch whose residual stream is wanted, or 0 */
     int n_residual_layers, residual_layer[GLIA_RESIDUAL_LAYERS_MAX]; /* kept after these layers */

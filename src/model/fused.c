@@ -103,24 +103,96 @@ void glia_held_of_rank(size_t *rows, size_t *cols, glia_weight_id id, const glia
     *cols = glia_shard_size(&c) * (c.kind == GLIA_SHARD_ALL ? 1 : n);
 }
 
+static size_t gcd(size_t a, size_t b) {
+    while (b) {
+        const size_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Groups of `group` columns of a weight, as all ranks can have them of their columns: a power of two. */
+static size_t cut_group(glia_shard cols, size_t group) {
+    group = gcd(group, GLIA_GROUP_MAX);
+    if (cols.kind == GLIA_SHARD_ALL) return group;
+    for (cols.rank = 0; cols.rank < cols.ranks; cols.rank++)
+        for (glia_slice s = {0}; glia_shard_next(&cols, &s);) group = gcd(gcd(group, s.from), s.to);
+    return group;
+}
+
+/* Elements that a rank has of its columns if those of a group are filled up to GLIA_GROUP_UNIT: the most of
+ * all ranks. */
+static size_t filled_up(glia_shard cols, size_t group) {
+    enum { UNIT = GLIA_GROUP_UNIT };
+    size_t most = UNIT;
+    for (cols.rank = 0; cols.rank < cols.ranks; cols.rank++) {
+        size_t sum = 0, n = 0, last = SIZE_MAX;
+        for (size_t i = 0; i < glia_shard_size(&cols); i++) {
+            const ptrdiff_t from = glia_shard_source(&cols, i);
+            if (from < 0) continue;
+            if ((size_t)from / group != last) {
+                sum += (n + UNIT - 1) / UNIT * UNIT;
+                n = 0;
+                last = (size_t)from / group;
+            }
+            n++;
+        }
+        sum += (n + UNIT - 1) / UNIT * UNIT;
+        if (sum > most) most = sum;
+    }
+    return most;
+}
+
+/* The same if the columns of a group may be anywhere: no less than any rank has. */
+static size_t filled_up_anyhow(const glia_shard *cols, size_t group) {
+    enum { UNIT = GLIA_GROUP_UNIT };
+    const size_t n = glia_shard_size(cols), groups = (cols->n + group - 1) / group;
+    return (n + (groups < n ? groups : n) * (UNIT - 1) + UNIT - 1) / UNIT * UNIT;
+}
+
+/* Set the groups of a grouped matrix, whose rows the rank holds as `cols` says. */
+static void set_groups(glia_matrix *m, const glia_matrix_form *form, const glia_shard *cols, bool stored) {
+    enum { LEAST = GLIA_GROUP_UNIT / 2 };
+    const size_t group = (size_t)form->group;
+    m->zeros = form->zeros;
+    m->whole = group == 0;
+    m->group = group == 0 ? GLIA_GROUP_MAX : cut_group(*cols, group);
+    if (m->whole || (!form->ordered_k && m->group >= LEAST)) return;
+    if (!stored) { /* a rank quantises the columns that it has */
+        m->group = group;
+        return;
+    }
+    m->inputs = m->k;
+    m->group = GLIA_GROUP_UNIT;
+    if (!form->ordered_k) {
+        m->k = filled_up(*cols, group);
+    } else if (cols->kind == GLIA_SHARD_ALL) {
+        m->k = (size_t)form->ordered_k;
+        m->group = (size_t)form->ordered_group;
+    } else {
+        m->k = filled_up_anyhow(cols, group);
+    }
+}
+
 glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
     const glia_fused *f = h->fused;
-    const bool i8 = glia_quantizes(w->quantize, h->layer, f->product);
-    glia_matrix m = {
-        .format = glia_fused_is_vector(f) ? GLIA_WEIGHT_F32
-                  : i8                    ? GLIA_WEIGHT_I8
-                                          : glia_weight_format_of(w->dtype),
-        /* few rows meet the head, so it waits for its weights and gains nothing from int8 rows */
-        .quantize_rows = i8 && w->quantize->scheme == GLIA_QUANTIZATION_W8A8 && f->product != PRODUCT_HEAD,
-    };
+    glia_matrix m = {.format = glia_fused_is_vector(f) ? GLIA_WEIGHT_F32 : glia_weight_format_of(w->dtype)};
+    glia_shard rows, cols;
     for (int i = 0; i < f->n_weights; i++) {
-        glia_shard rows, cols;
         glia_held_shards(&rows, &cols, h, i, w);
         const size_t n = glia_shard_size(&rows);
         m.columns += f->alternate ? glia_swiglu_columns(n) : n;
         m.k = glia_shard_size(&cols);
     }
-    if (i8 && w->quantize->rotate) m.rotate = glia_rotate_block(m.k);
+    if (!glia_quantizes(w->quantize, h->layer, f->product)) return m;
+    const glia_matrix_form form = glia_quantize_form(w->quantize, h->layer, f->product);
+    m.format = form.format;
+    m.quantize_rows = form.quantize_rows;
+    if (glia_is_grouped(m.format))
+        set_groups(&m, &form, &cols, w->quantize->method != NULL);
+    else if (w->quantize->rotate)
+        m.rotate = glia_rotate_block(m.k);
     return m;
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/codes.h"
 #include "model/fused.h"
 #include "model/row_source.h"
 
@@ -24,6 +25,14 @@ typedef struct {
     glia_shard rows;       /* the weight's rows that become columns of the matrix */
     _Atomic uint32_t most; /* largest magnitude, as bits; where a whole tensor shares a scale */
 } part;
+
+/* Which columns of a weight become the k of a matrix of codes. */
+typedef struct {
+    int32_t *column; /* [k] the model's column, or -1: zero */
+    int32_t *order;  /* [k] its number among the rank's columns, or -1 */
+    int32_t *group;  /* [groups] the model's group */
+    size_t groups;
+} code_map;
 
 typedef struct {
     const glia_matrix *matrix; /* NULL: a vector */
@@ -35,6 +44,8 @@ typedef struct {
     glia_shard cols;           /* the columns of each row that the rank holds */
     size_t from, to;           /* columns of whole rows that are needed */
     glia_stored_format format; /* of all rows */
+    bool coded;                /* rows are codes, of weights of the checkpoint */
+    code_map map;
 } pack_job;
 
 typedef struct {
@@ -50,10 +61,12 @@ typedef struct {
     const part *_Atomic bad; /* a weight to quantise that holds NaN or infinity */
 } loader;
 
-/* Rows of one thread, [k_max] each. */
+/* Rows of one thread, [k_max] each; a matrix has no more codes and scales than k_max numbers. */
 typedef struct {
-    float *lane;  /* [GLIA_SWIGLU_GROUP] rows as they are packed */
-    float *whole; /* a row before it is cut */
+    float *lane;          /* [GLIA_SWIGLU_GROUP] rows as they are packed, or their scales */
+    float *whole;         /* a row before it is cut */
+    float *held;          /* the rank's columns of a row */
+    uint8_t *code, *zero; /* [GLIA_SWIGLU_GROUP] codes and zero points of rows */
     size_t k_max;
 } scratch;
 
@@ -83,6 +96,12 @@ static glia_stored_format common_format(const glia_row_source *s, const pack_job
     return first;
 }
 
+/* Are the rows of a job codes of the checkpoint? Its quantize says so for all weights of a matrix. */
+static bool is_coded(const loader *l, const pack_job *job) {
+    return l->source->coded && l->source->coded(l->source, job->part[0].ref) &&
+           (glia_is_grouped(job->matrix->format) || job->matrix->format == GLIA_WEIGHT_I8);
+}
+
 static void make_job(pack_job *job, const glia_held *h, loader *l) {
     job->matrix = glia_held_matrix(h, l->w);
     job->vector = (float *)(uintptr_t)glia_held_vector(h, l->w); /* const for readers, ours to write */
@@ -93,13 +112,77 @@ static void make_job(pack_job *job, const glia_held *h, loader *l) {
         job->part[i].ref = ref_of(l->w, h, i);
         glia_held_shards(&job->part[i].rows, &job->cols, h, i, l->w);
     }
-    if (job->matrix && job->matrix->scale && !glia_rotates(job->matrix))
+    if (job->matrix && job->matrix->format == GLIA_WEIGHT_I8 && !glia_rotates(job->matrix))
         job->to = job->cols.n; /* a scale is of a whole row */
     else
         find_hull(job);
-    job->format = job->matrix && glia_rotates(job->matrix) ? (glia_stored_format){.dtype = GLIA_DTYPE_F32}
-                                                           : common_format(l->source, job);
+    const bool numbers = job->matrix && (glia_rotates(job->matrix) || glia_is_grouped(job->matrix->format));
+    job->format = numbers ? (glia_stored_format){.dtype = GLIA_DTYPE_F32} : common_format(l->source, job);
+    job->coded = job->matrix && is_coded(l, job);
     if (job->matrix && job->cols.n > l->k_max) l->k_max = job->cols.n;
+    if (job->shape.k > l->k_max) l->k_max = job->shape.k;
+}
+
+/* ---- codes ---------------------------------------------------------------- */
+
+/* Append column number `i` of the rank, the model's `from`. */
+static size_t add_column(code_map *map, size_t k, size_t i, ptrdiff_t from) {
+    map->column[k] = (int32_t)from;
+    map->order[k] = from < 0 ? -1 : (int32_t)i;
+    return k + 1;
+}
+
+/* The columns of one group after another, each filled up with zeros to whole groups of the matrix. */
+static void gather_columns(pack_job *job, const glia_coded *coded) {
+    code_map *map = &job->map;
+    const size_t n = glia_shard_size(&job->cols);
+    size_t k = 0;
+    for (size_t g = 0; g < (size_t)coded->groups; g++) {
+        for (size_t i = 0; i < n; i++) {
+            const ptrdiff_t from = glia_shard_source(&job->cols, i);
+            if (from < 0 || glia_coded_group(coded, (size_t)from) != g) continue;
+            map->group[k / job->shape.group] = (int32_t)g;
+            k = add_column(map, k, i, from);
+        }
+        while (k % job->shape.group) k = add_column(map, k, 0, -1);
+    }
+    while (k < job->shape.k) k = add_column(map, k, 0, -1);
+}
+
+static void list_columns(pack_job *job, const glia_coded *coded) {
+    code_map *map = &job->map;
+    for (size_t k = 0; k < job->shape.k; k++) {
+        const ptrdiff_t from = glia_shard_source(&job->cols, k);
+        add_column(map, k, k, from);
+        if (!job->shape.whole && job->shape.group && from >= 0)
+            map->group[k / job->shape.group] = (int32_t)glia_coded_group(coded, (size_t)from);
+    }
+}
+
+/* Fill the map of a job of codes. */
+static glia_status map_columns(loader *l, pack_job *job, glia_err *err) {
+    const glia_matrix *m = &job->shape;
+    const glia_coded *coded = l->source->coded(l->source, job->part[0].ref);
+    code_map *map = &job->map;
+    map->groups = m->whole || !m->group ? 1 : (m->k + m->group - 1) / m->group;
+    map->column = calloc(m->k, sizeof *map->column);
+    map->order = calloc(m->k, sizeof *map->order);
+    map->group = calloc(map->groups, sizeof *map->group);
+    if (!map->column || !map->order || !map->group) return glia_fail_nomem(err, m->k * 8, "the loader");
+    if (m->inputs)
+        gather_columns(job, coded);
+    else
+        list_columns(job, coded);
+    return GLIA_OK;
+}
+
+static void free_jobs(loader *l) {
+    for (size_t i = 0; i < l->n_jobs; i++) {
+        free(l->job[i].map.column);
+        free(l->job[i].map.order);
+        free(l->job[i].map.group);
+    }
+    free(l->job);
 }
 
 static uint64_t work_of(const pack_job *job) { return job->shape.columns * job->shape.k; }
@@ -109,11 +192,14 @@ static glia_status make_jobs(loader *l, glia_err *err) {
     for (glia_held h = {0}; glia_held_next(&h, l->w);) n++;
     l->job = calloc(n, sizeof *l->job);
     if (!l->job) return glia_fail_nomem(err, n * sizeof *l->job, "the loader");
-    for (glia_held h = {0}; glia_held_next(&h, l->w); l->n_jobs++) {
-        make_job(&l->job[l->n_jobs], &h, l);
-        l->total += work_of(&l->job[l->n_jobs]);
+    glia_status status = GLIA_OK;
+    for (glia_held h = {0}; !status && glia_held_next(&h, l->w);) {
+        pack_job *job = &l->job[l->n_jobs++];
+        make_job(job, &h, l);
+        l->total += work_of(job);
+        if (job->coded) status = map_columns(l, job, err);
     }
-    return GLIA_OK;
+    return status;
 }
 
 /* ---- rows ----------------------------------------------------------------- */
@@ -189,7 +275,7 @@ static float scale_of(float most) { return most / GLIA_I8_MAX >= FLT_MIN ? most 
 
 /* Does the job need one scale for each tensor of the checkpoint? */
 static bool scales_tensors(const loader *l, const pack_job *job) {
-    return job->matrix->scale && l->options->quantize->per_tensor;
+    return job->matrix->scale && !job->coded && l->options->quantize->per_tensor;
 }
 
 /* ---- pack ----------------------------------------------------------------- */
@@ -224,6 +310,59 @@ static void pack_columns(loader *l, pack_job *job, size_t first, const scratch *
     l->device->ops->pack(l->device, job->matrix, first, rows, job->format.dtype, scale);
 }
 
+/* The codes, scales and zero points of a row, in the order of the job's map. */
+static void prepare_codes(loader *l, const pack_job *job, part *p, size_t row, const scratch *s,
+                          uint8_t *code, float *scale, int8_t *zero) {
+    const glia_coded *coded = l->source->coded(l->source, p->ref);
+    const code_map *map = &job->map;
+    uint8_t *whole = (uint8_t *)s->whole;
+    glia_coded_codes(coded, row, whole);
+    for (size_t k = 0; k < job->shape.k; k++) code[k] = map->column[k] < 0 ? 0 : whole[map->column[k]];
+    for (size_t g = 0; g < map->groups; g++) {
+        scale[g] = glia_coded_scale(coded, row, (size_t)map->group[g], &zero[g]);
+        if (!isfinite(scale[g])) atomic_store(&l->bad, p);
+    }
+    for (size_t k = 0; coded->format == GLIA_WEIGHT_F8 && k < job->shape.k; k++)
+        if ((code[k] & 0x7f) == 0x7f) atomic_store(&l->bad, p);
+}
+
+/* The same of a row of numbers. */
+static void make_codes(loader *l, const pack_job *job, part *p, size_t row, const scratch *s, uint8_t *code,
+                       float *scale, int8_t *zero) {
+    const glia_matrix *m = &job->shape;
+    const size_t group = m->whole ? m->k : m->group;
+    const float *x = slice(job, whole_row(l, job, p, row, s->whole), false, s->held);
+    if (isnan(l->device->ops->most(l->device, x, GLIA_DTYPE_F32, m->k))) {
+        atomic_store(&l->bad, p);
+        return;
+    }
+    for (size_t k = 0, n; k < m->k; k += n, scale++, zero++) {
+        n = m->k - k < group ? m->k - k : group;
+        glia_make_codes(code + k, scale, zero, x + k, NULL, n, m->format, m->zeros);
+    }
+}
+
+/* Pack columns [first, first + GLIA_SWIGLU_GROUP) of codes. */
+static void pack_coded(loader *l, pack_job *job, size_t first, const scratch *s) {
+    const uint8_t *codes[GLIA_SWIGLU_GROUP] = {0};
+    const float *scales[GLIA_SWIGLU_GROUP] = {0};
+    const int8_t *zeros[GLIA_SWIGLU_GROUP] = {0};
+    for (size_t lane = 0; lane < GLIA_SWIGLU_GROUP; lane++) {
+        size_t row;
+        part *p = origin(job, first + lane, &row);
+        if (!p) continue;
+        const size_t at = lane * s->k_max;
+        if (job->coded)
+            prepare_codes(l, job, p, row, s, s->code + at, s->lane + at, (int8_t *)s->zero + at);
+        else
+            make_codes(l, job, p, row, s, s->code + at, s->lane + at, (int8_t *)s->zero + at);
+        codes[lane] = s->code + at;
+        scales[lane] = s->lane + at;
+        zeros[lane] = (int8_t *)s->zero + at;
+    }
+    l->device->ops->pack_codes(l->device, job->matrix, first, codes, scales, zeros);
+}
+
 static void fill_vector(const loader *l, pack_job *job) {
     const glia_stored_format f32 = {.dtype = GLIA_DTYPE_F32};
     const glia_device_ops *ops = l->device->ops;
@@ -237,6 +376,9 @@ static void fill_vector(const loader *l, pack_job *job) {
     }
 }
 
+/* The values of 4-bit codes without zero points. */
+static const float integers[GLIA_CODES] = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
+
 static void run_job(loader *l, pack_job *job, int thread, const scratch *s) {
     size_t from, to;
     if (!job->matrix) {
@@ -246,7 +388,16 @@ static void run_job(loader *l, pack_job *job, int thread, const scratch *s) {
     if (scales_tensors(l, job)) find_most(l, job, thread, s);
     l->device->ops->first_columns(job->matrix, job->alternate ? GLIA_SWIGLU : GLIA_STORE, thread,
                                   glia_team_size(l->options->team), &from, &to);
-    for (; from < to; from += GLIA_SWIGLU_GROUP) pack_columns(l, job, from, s);
+    const bool grouped = glia_is_grouped(job->shape.format);
+    if (grouped && thread == 0)
+        l->device->ops->set_codes(
+            l->device, job->matrix,
+            job->coded ? l->source->coded(l->source, job->part[0].ref)->table : integers, job->map.order);
+    for (; from < to; from += GLIA_SWIGLU_GROUP)
+        if (job->coded || grouped)
+            pack_coded(l, job, from, s);
+        else
+            pack_columns(l, job, from, s);
 }
 
 static void after_job(loader *l, const pack_job *job) {
@@ -257,8 +408,12 @@ static void after_job(loader *l, const pack_job *job) {
 
 static void pack_all(void *arg, int thread) {
     loader *l = arg;
-    scratch s = {.k_max = l->k_max, .lane = malloc((GLIA_SWIGLU_GROUP + 1) * l->k_max * sizeof *s.lane)};
+    const size_t bytes = (GLIA_SWIGLU_GROUP + 2) * sizeof(float) + 2 * GLIA_SWIGLU_GROUP; /* of an element */
+    scratch s = {.k_max = l->k_max, .lane = malloc(l->k_max * bytes)};
     s.whole = s.lane + GLIA_SWIGLU_GROUP * s.k_max;
+    s.held = s.whole + s.k_max;
+    s.code = (uint8_t *)(s.held + s.k_max);
+    s.zero = s.code + GLIA_SWIGLU_GROUP * s.k_max;
     if (!s.lane) atomic_store(&l->failed, true);
     glia_team_barrier(l->options->team);
     for (size_t i = 0; i < l->n_jobs && !atomic_load(&l->failed); i++) {
@@ -281,8 +436,9 @@ static glia_status pack_jobs(loader *l, const char *dir, glia_err *err) {
     if (atomic_load(&l->failed)) return glia_fail(err, GLIA_ERR_NOMEM, "no memory for rows of weights");
     if (!bad) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED,
-                     "%s: tensor %s holds a value that is NaN or infinite, which int8 cannot", dir,
-                     l->source->name(l->source, bad->ref));
+                     "%s: tensor %s holds a value that is NaN or infinite%s, which a quantised weight cannot",
+                     dir, l->source->name(l->source, bad->ref),
+                     l->source->coded && l->source->coded(l->source, bad->ref) ? ", or its scales do" : "");
 }
 
 glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weights_options *options,
@@ -296,6 +452,6 @@ glia_status glia_weights_fill(glia_weights *w, const char *dir, const glia_weigh
     if (changed) status = changed;
     if (l.source) l.source->close(l.source);
     if (l.device) w->device->close(l.device);
-    free(l.job);
+    free_jobs(&l);
     return status;
 }

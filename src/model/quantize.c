@@ -16,13 +16,28 @@ glia_product glia_product_of(glia_weight_id id) {
 }
 
 const char *glia_quantize_type_name(const glia_quantize *q) {
-    return q->per_tensor ? "per_tensor_symmetric"
-           : q->rotate   ? "rotated_per_channel_symmetric"
-                         : "per_channel_symmetric";
+    return q->scheme == GLIA_QUANTIZATION_INT4 ? q->zeros ? "group_asymmetric" : "group_symmetric"
+           : q->per_tensor                     ? "per_tensor_symmetric"
+           : q->rotate                         ? "rotated_per_channel_symmetric"
+                                               : "per_channel_symmetric";
 }
 
 bool glia_quantizes(const glia_quantize *q, int layer, glia_product product) {
     return q && q->layer && (q->layer[layer] >> product & 1);
+}
+
+glia_matrix_form glia_quantize_form(const glia_quantize *q, int layer, glia_product product) {
+    if (q->form) return q->form[layer * N_PRODUCTS + (int)product];
+    /* few rows meet the head, so it waits for its weights and gains nothing from int8 rows */
+    return (glia_matrix_form){.format = GLIA_WEIGHT_I8,
+                              .quantize_rows =
+                                  q->scheme == GLIA_QUANTIZATION_W8A8 && product != PRODUCT_HEAD};
+}
+
+bool glia_quantizes_rows(const glia_quantize *q, const glia_model_config *c) {
+    bool any = q->scheme == GLIA_QUANTIZATION_W8A8;
+    for (int i = 0; q->form && i < c->layers * N_PRODUCTS; i++) any |= q->form[i].quantize_rows;
+    return any;
 }
 
 /* Does `entry` [n bytes] name the module of `tensor`, or a module around it? A module's name is the tensor's
@@ -129,43 +144,97 @@ static glia_status mark(void *user, const char *tensor, const glia_weight *w, gl
     return GLIA_OK;
 }
 
-static glia_status check_values(glia_quantization scheme, glia_quantization_type type, const char *keep,
-                                glia_err *err) {
-    if (scheme < GLIA_QUANTIZATION_NONE || scheme > GLIA_QUANTIZATION_W8A8)
+/* Does the scheme have the type? */
+static bool has_type(glia_quantization scheme, glia_quantization_type type) {
+    const bool groups =
+        type == GLIA_QUANTIZATION_GROUP_SYMMETRIC || type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC;
+    return type == GLIA_QUANTIZATION_TYPE_DEFAULT ||
+           (scheme == GLIA_QUANTIZATION_INT4  ? groups
+            : scheme == GLIA_QUANTIZATION_FP8 ? type == GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC
+                                              : !groups);
+}
+
+static glia_status check_without(const glia_quantize_choice *k, glia_err *err) {
+    const char *set = k->type != GLIA_QUANTIZATION_TYPE_DEFAULT ? "quantization_type"
+                      : k->keep                                 ? "modules_to_not_convert"
+                      : k->group_size                           ? "quantization_group_size"
+                      : k->head                                 ? "head_quantization"
+                                                                : NULL;
+    if (!set) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "%s is set and quantization is not; set it to int8, w8a8, int4 or fp8", set);
+}
+
+static glia_status check_values(const glia_quantize_choice *k, glia_err *err) {
+    if (k->scheme < GLIA_QUANTIZATION_NONE || k->scheme > GLIA_QUANTIZATION_FP8)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization is %d, expected a glia_quantization",
-                         (int)scheme);
-    if (type < GLIA_QUANTIZATION_TYPE_DEFAULT || type > GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC)
+                         (int)k->scheme);
+    if (k->type < GLIA_QUANTIZATION_TYPE_DEFAULT || k->type > GLIA_QUANTIZATION_GROUP_ASYMMETRIC)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization_type is %d, expected a glia_quantization_type",
-                         (int)type);
-    if (scheme != GLIA_QUANTIZATION_NONE) return GLIA_OK;
-    if (type != GLIA_QUANTIZATION_TYPE_DEFAULT)
+                         (int)k->type);
+    if (k->scheme == GLIA_QUANTIZATION_NONE) return check_without(k, err);
+    const bool int4 = k->scheme == GLIA_QUANTIZATION_INT4,
+               own_head = int4 || k->scheme == GLIA_QUANTIZATION_FP8;
+    if (!has_type(k->scheme, k->type))
+        return glia_fail(
+            err, GLIA_ERR_ARGUMENT,
+            "quantization_type does not fit quantization; int8 and w8a8 have rotated_per_channel_symmetric, "
+            "per_channel_symmetric and per_tensor_symmetric, int4 has group_symmetric and "
+            "group_asymmetric, fp8 has per_channel_symmetric");
+    if (k->group_size && (!int4 || (k->group_size != 32 && k->group_size != 64 && k->group_size != 128)))
         return glia_fail(err, GLIA_ERR_ARGUMENT,
-                         "quantization_type is set and quantization is not; set it to int8 or w8a8");
-    if (keep)
-        return glia_fail(err, GLIA_ERR_ARGUMENT,
-                         "modules_to_not_convert is set and quantization is not; set it to int8 or w8a8");
+                         "quantization_group_size is %d; it is for int4, and 32, 64 or 128", k->group_size);
+    if (k->head < GLIA_HEAD_DEFAULT || k->head > GLIA_HEAD_FP8 || (k->head && !own_head))
+        return glia_fail(
+            err, GLIA_ERR_ARGUMENT,
+            "head_quantization is for int4 and fp8, whose head may be none, int8, int4 or fp8; int8 and "
+            "w8a8 leave it out with modules_to_not_convert lm_head");
     return GLIA_OK;
 }
 
-glia_status glia_quantize_resolve(glia_quantize *q, glia_quantization scheme, glia_quantization_type type,
-                                  const char *keep, const glia_model_config *c, glia_err *err) {
-    const bool rotate =
-        type == GLIA_QUANTIZATION_TYPE_DEFAULT || type == GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC;
-    *q = (glia_quantize){.scheme = scheme,
-                         .per_tensor = type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
-                         .rotate = scheme != GLIA_QUANTIZATION_NONE && rotate};
-    glia_status status = check_values(scheme, type, keep, err);
-    if (!status) status = check_names(keep, c, err);
-    if (status || scheme == GLIA_QUANTIZATION_NONE) return status;
+/* The forms of int4 and fp8, the same in all layers. */
+static glia_status make_forms(glia_quantize *q, const glia_quantize_choice *k, const glia_model_config *c,
+                              glia_err *err) {
+    enum { GROUP = 32, HEAD_GROUP = 64 };
+    const glia_matrix_form int4 = {.format = GLIA_WEIGHT_C4,
+                                   .group = k->group_size ? k->group_size : GROUP,
+                                   .zeros = q->zeros},
+                           fp8 = {.format = GLIA_WEIGHT_F8},
+                           int8 = {.format = GLIA_WEIGHT_C8, .group = HEAD_GROUP};
+    if (k->scheme != GLIA_QUANTIZATION_INT4 && k->scheme != GLIA_QUANTIZATION_FP8) return GLIA_OK;
+    const size_t n = (size_t)c->layers * N_PRODUCTS;
+    q->form = calloc(n, sizeof *q->form);
+    if (!q->form) return glia_fail_nomem(err, n * sizeof *q->form, "forms of layers");
+    for (size_t i = 0; i < n; i++) q->form[i] = k->scheme == GLIA_QUANTIZATION_INT4 ? int4 : fp8;
+    q->form[PRODUCT_HEAD] = k->head == GLIA_HEAD_INT4 ? int4 : k->head == GLIA_HEAD_FP8 ? fp8 : int8;
+    return GLIA_OK;
+}
+
+glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *k, const glia_model_config *c,
+                                  glia_err *err) {
+    const bool eight = k->scheme == GLIA_QUANTIZATION_INT8 || k->scheme == GLIA_QUANTIZATION_W8A8;
+    const bool rotate = k->type == GLIA_QUANTIZATION_TYPE_DEFAULT ||
+                        k->type == GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC;
+    *q = (glia_quantize){.scheme = k->scheme,
+                         .per_tensor = k->type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+                         .rotate = eight && rotate,
+                         .zeros = k->type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC};
+    glia_status status = check_values(k, err);
+    if (!status) status = check_names(k->keep, c, err);
+    if (status || k->scheme == GLIA_QUANTIZATION_NONE) return status;
     q->layer = calloc((size_t)c->layers, sizeof *q->layer);
     if (!q->layer) return glia_fail_nomem(err, (size_t)c->layers, "the list of converted layers");
-    marking m = {.q = q, .keep = keep, .layer = -1};
+    marking m = {.q = q, .keep = k->keep, .layer = -1};
     status = each_weight(c, mark, &m, err);
+    if (!status) status = make_forms(q, k, c, err);
+    if (k->head == GLIA_HEAD_NONE) q->layer[0] &= (unsigned char)~(1u << PRODUCT_HEAD);
     if (status) glia_quantize_free(q);
     return status;
 }
 
 void glia_quantize_free(glia_quantize *q) {
     free(q->layer);
+    free(q->form);
     q->layer = NULL;
+    q->form = NULL;
 }

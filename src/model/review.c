@@ -7,6 +7,7 @@
 
 #include "format/checkpoint.h"
 #include "model/artifact.h"
+#include "model/coded.h"
 #include "model/spec.h"
 
 enum { NAMED = 4 };
@@ -58,6 +59,21 @@ static void mark_used(const review *r, bool *used) {
     }
 }
 
+/* Is the tensor one of a quantised checkpoint's: of a linear layer, or scales of a cache? */
+static bool is_quantised(const review *r, const char *tensor) {
+    glia_weight w;
+    size_t n;
+    const glia_model_spec *spec = glia_spec_find(r->c->architecture);
+    if (!r->c->quantization.method) return false;
+    if (glia_coded_is_known(tensor)) return true;
+    if (!glia_coded_module(tensor, &n)) return false;
+    for (size_t i = 0; glia_spec_weight(&w, spec, r->c, i); i++) {
+        const char *name = glia_checkpoint_stored_name(r->checkpoint, w.name);
+        if (strncmp(name, tensor, n) == 0 && strcmp(name + n, ".weight") == 0) return true;
+    }
+    return false;
+}
+
 static void warn_surplus(const review *r) {
     char what[80], names[NAMED * 100] = "";
     const glia_checkpoint *k = r->checkpoint;
@@ -67,6 +83,7 @@ static void warn_surplus(const review *r) {
     mark_used(r, used);
     for (size_t i = 0; i < k->n; i++) {
         if (used[k->by_name[i] - k->tensor] || is_known(r, k->by_name[i]->name)) continue;
+        if (is_quantised(r, k->by_name[i]->name)) continue;
         if (n++ < NAMED)
             len += (size_t)snprintf(names + len, sizeof names - len, "%s%.90s", n > 1 ? ", " : "",
                                     k->by_name[i]->name);

@@ -5,20 +5,15 @@
  * stores a weight. It finds and checks all weights when it is opened, so that
  * reading a row cannot fail. Another kind of checkpoint is another source:
  *
- *   the kind                   what its rows are
- *   plain tensors, a dummy     float32, float16 or bfloat16
- *   compressed-tensors int8    int8, a scale
- *   GPTQ, AWQ, packed int4     integers of 4 or 8 bits; a scale, and a zero point, per group along K
- *   FP8 in blocks              float8, a scale per group along K (row r has the scales of block r / 128)
- *   bitsandbytes NF4           codes of 4 bits, a scale per group along K
  *
- * The sources of the first line exist. The others add members to
- * glia_stored_format and glia_stored_row, as the comments there say. Every source
- * can also give a row as float32, dequantised, so a device that lacks a format can
- * still run the checkpoint. */
+ * Rows of a plain tensor, and of a dummy, are float32, float16 or bfloat16. A
+ * quantised weight has codes, scales and zero points (model/coded.h); its rows can
+ * also be read as float32, dequantised, so a device that lacks a format can still
+ * run the checkpoint. */
 #ifndef GLIA_MODEL_ROW_SOURCE_H
 #define GLIA_MODEL_ROW_SOURCE_H
 
+#include "model/coded.h"
 #include "model/spec.h"
 
 /* A weight of one layer; layer 0 for those of the model. */
@@ -27,13 +22,12 @@ typedef struct {
     int layer;
 } glia_weight_ref;
 
-/* How the numbers of a weight are stored. A quantised source adds the number of columns that share a scale,
- * and whether a group has a zero point. */
+/* How the numbers of a weight's rows are stored. */
 typedef struct {
     glia_dtype dtype; /* GLIA_DTYPE_F32, _F16 or _BF16 */
 } glia_stored_format;
 
-/* A row of a weight. A quantised source adds the scales and zero points of its groups. */
+/* A row of a weight. */
 typedef struct {
     const void *numbers; /* [cols] of the format's dtype, at any address */
 } glia_stored_row;
@@ -43,7 +37,9 @@ typedef struct {
 typedef struct glia_row_source glia_row_source;
 struct glia_row_source {
     const char *progress; /* what reading it is called: "loading weights" */
-    /* The format in which a weight's rows are read without conversion. */
+    /* A quantised weight, as the checkpoint stores it; NULL: a plain one. NULL function: all are plain. */
+    const glia_coded *(*coded)(const glia_row_source *s, glia_weight_ref w);
+    /* The format in which a weight's rows are read without conversion; float32 for a quantised weight. */
     glia_stored_format (*format)(const glia_row_source *s, glia_weight_ref w);
     /* Row `row` of the weight [rows, cols] as the model multiplies it. `as` is what format() returns, or
      * float32. A vector has rows of one number. Columns outside [from, to) may be undefined. The row lies in
@@ -59,11 +55,13 @@ struct glia_row_source {
     void (*close)(glia_row_source *s);
 };
 
-/* The plain tensors of the checkpoint in `dir`, float64, float32, float16 or bfloat16, after the preshard
+/* The tensors of the checkpoint in `dir`: plain ones, float64, float32, float16 or bfloat16, and quantised
+ * ones as config->quantization says, after the preshard
  * functions of `spec`. Float64 is read as float32. Tensors that the model does not use are ignored.
  * `spec`, `config` and `dir` must outlive the source. config->tied_head is as glia_review_weights() leaves
  * it. Errors: as of glia_checkpoint_open(); GLIA_ERR_SHAPE a tensor that is missing or of another shape,
- * naming expected and found; GLIA_ERR_UNSUPPORTED another dtype; GLIA_ERR_NOMEM. */
+ * naming expected and found; GLIA_ERR_UNSUPPORTED another dtype; GLIA_ERR_FORMAT as of glia_coded_find();
+ * GLIA_ERR_NOMEM. */
 glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia_model_spec *spec,
                               const glia_model_config *config, glia_err *err);
 

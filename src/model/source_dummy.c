@@ -60,7 +60,7 @@ glia_status glia_source_dummy(glia_row_source **out, const glia_model_spec *spec
     *out = NULL;
     if (!d) return glia_fail_nomem(err, sizeof *d, "the loader");
     *d = (dummy){
-        .base = {"making weights", format, read_row, name, drop, check, close_dummy},
+        .base = {"making weights", NULL, format, read_row, name, drop, check, close_dummy},
         .spec = spec,
         .config = config,
         .seed = seed,

@@ -1,4 +1,5 @@
-/* source_plain.c - rows of a checkpoint of plain tensors: float64, float32, float16 or bfloat16. */
+/* source_plain.c - rows of a checkpoint: plain tensors, float64, float32, float16 or bfloat16, and quantised
+ * ones. */
 #include "model/row_source.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 typedef struct {
     const glia_tensor_view *tensor;
     const glia_preshard *preshard; /* or NULL */
+    glia_coded coded;              /* coded.scheme is NULL: a plain tensor */
 } stored;
 
 typedef struct {
@@ -66,9 +68,13 @@ static glia_status find_all(plain *p, glia_err *err) {
     const char *name;
     glia_status status = GLIA_OK;
     for (size_t i = 0; !status && glia_spec_weight(&w, p->spec, p->config, i); i++) {
-        const glia_tensor_view *t = find_tensor(p, &w, &name);
-        status = check_tensor(p, &w, name, t, err);
-        p->weight[w.layer][w.spec->id] = (stored){t, preshard_of(p->spec, w.spec->id)};
+        stored *x = &p->weight[w.layer][w.spec->id];
+        x->preshard = preshard_of(p->spec, w.spec->id);
+        if (w.spec->cols != D_1 && w.spec->id != W_EMBED)
+            status = glia_coded_find(&x->coded, &p->checkpoint, &p->config->quantization, w.name, w.rows,
+                                     w.cols, p->dir, err);
+        x->tensor = x->coded.scheme ? x->coded.codes : find_tensor(p, &w, &name);
+        if (!status && !x->coded.scheme) status = check_tensor(p, &w, name, x->tensor, err);
     }
     return status;
 }
@@ -85,7 +91,7 @@ static glia_dtype dtype_of(const glia_tensor_view *t) {
 /* Values that a preshard function changes are float32, and so is what float64 becomes. */
 static glia_stored_format format(const glia_row_source *s, glia_weight_ref w) {
     const stored *x = find(s, w);
-    const bool changes = x->preshard && x->preshard->change;
+    const bool changes = x->coded.scheme || (x->preshard && x->preshard->change);
     return (glia_stored_format){.dtype = changes ? GLIA_DTYPE_F32 : dtype_of(x->tensor)};
 }
 
@@ -111,6 +117,11 @@ static glia_stored_row read_row(const glia_row_source *s, glia_weight_ref w, siz
     const glia_tensor_view *t = x->tensor;
     const size_t n = t->n_dims == 1 ? 1 : (size_t)t->shape[1];
     const size_t at = hook && hook->source ? (size_t)hook->source(c, (int64_t)row) : row;
+    if (x->coded.scheme) {
+        glia_coded_row(&x->coded, at, buffer);
+        if (hook && hook->change) hook->change(c, (int64_t)row, buffer, x->coded.cols);
+        return (glia_stored_row){.numbers = buffer};
+    }
     const char *numbers = (const char *)t->data + at * (t->bytes / (size_t)t->shape[0]);
     const bool as_stored = as.dtype == dtype_of(t) && t->dtype != GLIA_TENSOR_F64;
     (void)from, (void)to; /* all columns are there */
@@ -118,6 +129,12 @@ static glia_stored_row read_row(const glia_row_source *s, glia_weight_ref w, siz
     to_f32(buffer, numbers, t->dtype, n);
     if (hook && hook->change) hook->change(c, (int64_t)row, buffer, (int64_t)n);
     return (glia_stored_row){.numbers = buffer};
+}
+
+/* Preshard functions act on rows of numbers, so a weight that has one is read as numbers. */
+static const glia_coded *coded(const glia_row_source *s, glia_weight_ref w) {
+    const stored *x = find(s, w);
+    return x->coded.scheme && !x->preshard ? &x->coded : NULL;
 }
 
 static const char *name(const glia_row_source *s, glia_weight_ref w) { return find(s, w)->tensor->name; }
@@ -142,7 +159,7 @@ glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia
     plain *p = calloc(1, sizeof *p);
     *out = NULL;
     if (!p) return glia_fail_nomem(err, sizeof *p, "the loader");
-    p->base = (glia_row_source){"loading weights", format, read_row, name, drop, check, close_plain};
+    p->base = (glia_row_source){"loading weights", coded, format, read_row, name, drop, check, close_plain};
     p->dir = dir;
     p->spec = spec;
     p->config = config;

@@ -59,6 +59,18 @@ void glia_weights_plan(glia_plan *plan, const glia_model_config *c, const glia_p
     *plan = w.plan;
 }
 
+size_t glia_weights_reordered(const glia_model_config *c, const glia_parallel *p,
+                              const glia_quantize *quantize) {
+    glia_weights w;
+    size_t most = 0;
+    glia_weights_describe(&w, glia_spec_find(c->architecture), c, p, GLIA_DTYPE_F32, quantize);
+    for (glia_held h = {0}; glia_held_next(&h, &w);) {
+        const glia_matrix m = glia_held_shape(&h, &w);
+        if (m.inputs && m.k > most) most = m.k;
+    }
+    return most;
+}
+
 /* ---- bind ----------------------------------------------------------------- */
 
 static void *take(char **at, size_t bytes) {

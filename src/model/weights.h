@@ -64,6 +64,10 @@ void glia_weights_operations(glia_operation_fn *tell, void *user, const glia_mod
 /* Bytes of the matrices that multiply for each token, scales included. */
 uint64_t glia_weights_matrix_bytes(const glia_weights *w);
 
+/* The largest k of a matrix whose rows are reordered (glia_matrix.inputs); 0: there is none. */
+size_t glia_weights_reordered(const glia_model_config *c, const glia_parallel *p,
+                              const glia_quantize *quantize);
+
 /* How to load. `dtype` as in glia_weights. `dummy`: random weights from `seed`; the directory is not read,
  * and any number of ranks holds shards of the same model. Packing runs on `team`. Each thread is the first to
  * write the columns that the same thread of an equal team will read. */

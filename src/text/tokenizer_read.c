@@ -373,7 +373,9 @@ glia_status glia_tokenizer_read(glia_bpe *b, json_t **rest, const char *text, si
         status = read_merges(&r);
     }
     if (!status) status = read_rest(&r, rest);
-    if (!status && (!r.vocab_read || !r.merges)) {
+    const char *type = json_string_value(json_object_get(json_object_get(*rest, "model"), "type"));
+    const bool other = type && strcmp(type, "BPE") != 0; /* refused by whoever reads the rest */
+    if (!status && (!r.vocab_read || !r.merges) && !other) {
         status = glia_fail(err, GLIA_ERR_FORMAT, "%s: model.%s", where,
                            r.vocab_read ? "merges: expected an array" : "vocab: expected an object");
         json_decref(*rest);

@@ -137,6 +137,7 @@ typedef struct {
     char *wide;         /* [steps or RING][2][PANEL_STEP] widened panels, or NULL */
     size_t slots;       /* mask that makes a step's index in `wide` */
     bool widen;         /* this block is the first that uses the part: widen it */
+    size_t panel, step; /* the first panel and the first step of K of the block */
     const float *from;  /* [rows, PAIR] sums of the earlier parts, or NULL */
     float *to;          /* [rows], ldt floats apart */
     size_t ldt;
@@ -164,7 +165,7 @@ GLIA_INLINE void widen_line(char *to, const char *line) {
 }
 
 /* Widen step s of both panels. */
-static void widen_step(const block *b, size_t s) {
+static inline void widen_step(const block *b, size_t s) {
     enum { LINES = 8 };
     const size_t lines = s + 1 < b->steps ? LINES : b->last_lines;
     for (int i = 0; i < 2; i++) {
@@ -185,8 +186,9 @@ typedef struct {
     size_t ldx, x_step, k, panel_bytes; /* ldx, x_step: bytes */
     size_t step, w_lines;               /* k in a step; lines of a panel in a step */
     bool i8;                            /* int8 rows */
-    float *partial;                     /* [GLIA_GEMM_SCRATCH] bytes */
-    char *wide;                         /* [PART][2][PANEL_STEP], or NULL */
+    size_t group_steps; /* a part is so many steps, one group of a grouped format; 0: not grouped */
+    float *partial;     /* [GLIA_GEMM_SCRATCH] bytes */
+    char *wide;         /* [PART][2][PANEL_STEP], or NULL */
     pending e;
     float sums[2][BLOCK_FLOATS] __attribute__((aligned(64))); /* one is finished while the other is filled */
     int turn;
@@ -241,11 +243,12 @@ static void sweep_rows(product *t, block *b, ahead *next, size_t row, size_t row
 static void sweep(product *t, size_t row, size_t rows, size_t first, size_t panels, size_t at, size_t end) {
     const size_t all = steps_of(t), per_line = t->step / t->w_lines, step_bytes = t->w_lines * 64;
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
-    const size_t parts = blocks > 1 ? (end - at + PART - 1) / PART : 1, part = (end - at + parts - 1) / parts;
+    const size_t parts = blocks > 1 ? (end - at + PART - 1) / PART : 1,
+                 part = t->group_steps ? t->group_steps : (end - at + parts - 1) / parts;
     block b = {.ldx = t->ldx,
                .x_step = t->x_step,
                .wide = t->wide,
-               .slots = blocks > 1 ? SIZE_MAX : RING - 1,
+               .slots = blocks > 1 || t->group_steps ? SIZE_MAX : RING - 1,
                .finish = (BLOCK_ROWS + part - 1) / part};
     ahead next = {.panel_bytes = t->panel_bytes, .bytes = (end - at) * step_bytes};
     b.fetch = (t->w_lines + blocks - 1) / blocks;
@@ -260,7 +263,9 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
             next.pair = w + at * step_bytes + (left && blocks > 1 ? 2 * t->panel_bytes : 0);
             next.at = blocks > 1 ? 0 : glia_min(AHEAD_STEPS, end - at - 1) * step_bytes;
         }
+        b.panel = first + p;
         for (size_t s = at; s < end; s += b.steps) {
+            b.step = s;
             b.steps = glia_min(end - s, part);
             b.last_lines =
                 s + b.steps < all ? t->w_lines : (t->k - (all - 1) * t->step + per_line - 1) / per_line;
@@ -274,12 +279,17 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
 
 static void sweep_groups(product *t, size_t n_panels, size_t m) {
     const size_t steps = steps_of(t), row_bytes = steps * STEP_BYTES;
-    const size_t fit = X_BYTES / row_bytes / ROW_UNIT * ROW_UNIT; /* rows whose whole K fits */
+    const size_t sums =
+        GLIA_GEMM_SCRATCH / sizeof(float) / PAIR; /* rows whose sums fit, of one pair of panels */
+    const size_t fit =
+        glia_min(X_BYTES / row_bytes, sums) / ROW_UNIT * ROW_UNIT; /* whose whole K fits, too */
     const size_t most = fit > ROWS ? fit : ROWS;
     const size_t groups = (m + most - 1) / most;
     const size_t rows = ((m + groups - 1) / groups + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT;
     const size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
-    const size_t part = (steps + parts - 1) / parts, panels = parts > 1 ? PANELS : n_panels;
+    const size_t unit = t->group_steps ? t->group_steps : 1;
+    const size_t part = ((steps + parts - 1) / parts + unit - 1) / unit * unit,
+                 panels = parts > 1 ? PANELS : n_panels;
     for (size_t r = 0; r < m; r += rows) {
         begin_group(t, t->x + r * t->ldx, glia_min(m - r, rows));
         for (size_t p = 0; p < n_panels; p += panels)

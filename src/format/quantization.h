@@ -1,0 +1,58 @@
+/* quantization.h - quantization_config of config.json: which linear layers a checkpoint
+ * stores quantised, and how.
+ *
+ * Read are fp8, compressed-tensors, gptq, awq and bitsandbytes (4 bits). A value that would
+ * give another result is refused by its key. Activations that a checkpoint wants in float8 or
+ * float4 are not quantised: their formats follow from GPU instructions, and the result is
+ * closer to the model's without them.
+ * Source: compressed_tensors.quantization quant_config.py, quant_args.py and quant_scheme.py
+ * 0.19; transformers utils/quantization_config.py 5; GPTQModel quantization/config.py 7. */
+#ifndef GLIA_FORMAT_QUANTIZATION_H
+#define GLIA_FORMAT_QUANTIZATION_H
+
+#include "format/json.h"
+
+/* Which tensors hold a module's weight [out, in]. model/coded.c knows their shapes. */
+typedef enum {
+    GLIA_LAYOUT_BYTES,  /* weight I8 or F8_E4M3, and weight_scale */
+    GLIA_LAYOUT_BLOCKS, /* weight F8_E4M3, and weight_scale_inv for each block */
+    GLIA_LAYOUT_PACKED, /* weight_packed I32, weight_scale, weight_zero_point, weight_g_idx */
+    GLIA_LAYOUT_FP4,    /* weight_packed U8, weight_scale, weight_global_scale */
+    GLIA_LAYOUT_GPTQ,   /* qweight, qzeros, scales, g_idx */
+    GLIA_LAYOUT_AWQ,    /* qweight, qzeros, scales */
+    GLIA_LAYOUT_BNB,    /* weight U8, weight.absmax, weight.quant_map, weight.quant_state... */
+} glia_stored_layout;
+
+typedef struct {
+    glia_stored_layout layout;
+    int bits;
+    int64_t group;                  /* columns that share a scale; 0: all of a row */
+    int64_t block_rows, block_cols; /* a scale is of a block of rows and columns; 0: not */
+    bool floats;                    /* codes are float8 or float4, not integers */
+    bool symmetric;                 /* no zero points */
+    bool ordered;                   /* the group of a column is in a tensor (g_idx) */
+    bool per_tensor;                /* one scale */
+    bool zeros_as_stored;           /* gptq_v2: zero points are stored, not zero points - 1 */
+    bool int8_rows;                 /* rows are quantised to int8, per token */
+    const json_t *targets;          /* of module names, "re:..." and "Linear"; NULL: every linear layer */
+} glia_stored_scheme;
+
+enum { GLIA_SCHEMES_MAX = 32 };
+typedef struct {
+    const char *method; /* "awq"; static. NULL: the checkpoint is not quantised */
+    glia_stored_scheme scheme[GLIA_SCHEMES_MAX];
+    int n;
+    const json_t *ignore; /* as targets, or NULL */
+    json_t *tree;         /* owns targets and ignore */
+    bool by_tensors;      /* a module is quantised if its tensors are; else by targets and ignore */
+} glia_quantization_config;
+
+/* Read the object `key` of r->object, if there is one. Failures go to r. The caller frees *q. */
+void glia_quantization_read(glia_json_reader *r, const char *key, glia_quantization_config *q);
+void glia_quantization_free(glia_quantization_config *q);
+
+/* How the linear layer `module` ("model.layers.0.mlp.up_proj") is stored; NULL: as a plain tensor. With
+ * q->by_tensors, only if its tensors are there. */
+const glia_stored_scheme *glia_quantization_scheme(const glia_quantization_config *q, const char *module);
+
+#endif

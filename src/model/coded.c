@@ -1,0 +1,498 @@
+/* coded.c - see coded.h. */
+#include "model/coded.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bf16.h"
+#include "base/err.h"
+
+enum { NAME = 192, BITS_OF_WORD = 32, MIDDLE = 8 /* of 4-bit codes: the zero point of symmetric ones */ };
+
+/* ---- numbers of tensors ----------------------------------------------------------- */
+
+static uint32_t word_at(const glia_tensor_view *t, size_t i) {
+    uint32_t w;
+    memcpy(&w, (const char *)t->data + i * sizeof w, sizeof w);
+    return w;
+}
+static uint8_t byte_at(const glia_tensor_view *t, size_t i) { return ((const uint8_t *)t->data)[i]; }
+
+static float number_at(const glia_tensor_view *t, size_t i) {
+    const char *data = t->data;
+    uint16_t h;
+    float f;
+    switch ((int)t->dtype) {
+    case GLIA_TENSOR_F32: memcpy(&f, data + i * sizeof f, sizeof f); return f;
+    case GLIA_TENSOR_BF16: memcpy(&h, data + i * sizeof h, sizeof h); return glia_bf16_to_f32(h);
+    case GLIA_TENSOR_F16: memcpy(&h, data + i * sizeof h, sizeof h); return glia_f16_to_f32(h);
+    case GLIA_TENSOR_F8_E4M3: return glia_f8_to_f32(byte_at(t, i));
+    default: return byte_at(t, i) == 255 ? NAN : ldexpf(1, byte_at(t, i) - 127); /* E8M0 */
+    }
+}
+
+/* The code of `bits` bits number `i` in words along a row that begins at word `first`; words are `stride`
+ * apart. Lowest bits come first. */
+static unsigned unpack(const glia_tensor_view *t, size_t first, size_t stride, size_t i, int bits) {
+    const size_t each = BITS_OF_WORD / (size_t)bits;
+    return word_at(t, first + i / each * stride) >> (i % each * (size_t)bits) & ((1u << bits) - 1);
+}
+
+/* ---- find ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const glia_checkpoint *c;
+    char module[NAME]; /* as stored, with a dot at its end */
+    const char *where;
+    glia_err *err;
+} finder;
+
+static const glia_tensor_view *optional(const finder *f, const char *suffix) {
+    char name[2 * NAME];
+    snprintf(name, sizeof name, "%s%s", f->module, suffix);
+    return glia_checkpoint_find(f->c, name);
+}
+
+static glia_status missing(const finder *f, const char *suffix) {
+    return glia_fail(f->err, GLIA_ERR_SHAPE, "%s: tensor %s%s is missing", f->where, f->module, suffix);
+}
+
+static bool has_shape(const glia_tensor_view *t, int64_t rows, int64_t cols) {
+    if (cols < 0) return t->n_dims == 1 && t->shape[0] == rows;
+    return t->n_dims == 2 && t->shape[0] == rows && t->shape[1] == cols;
+}
+
+/* Find a tensor [rows, cols], or [rows] if cols is -1, of one of the dtypes. */
+static glia_status find(const finder *f, const glia_tensor_view **out, const char *suffix, int64_t rows,
+                        int64_t cols, unsigned dtypes) {
+    char found[128];
+    const glia_tensor_view *t = *out = optional(f, suffix);
+    if (!t) return missing(f, suffix);
+    if (!(dtypes >> t->dtype & 1))
+        return glia_fail(f->err, GLIA_ERR_SHAPE,
+                         "%s: tensor %s has dtype %s, which its quant_method does not store", f->where,
+                         t->name, glia_tensor_dtype_name(t->dtype));
+    if (has_shape(t, rows, cols)) return GLIA_OK;
+    glia_tensor_shape(t, found, sizeof found);
+    if (cols < 0)
+        return glia_fail(f->err, GLIA_ERR_SHAPE, "%s: tensor %s has shape %s, expected [%lld]", f->where,
+                         t->name, found, (long long)rows);
+    return glia_fail(f->err, GLIA_ERR_SHAPE, "%s: tensor %s has shape %s, expected [%lld, %lld]", f->where,
+                     t->name, found, (long long)rows, (long long)cols);
+}
+
+#define ONE(dtype) (1u << GLIA_TENSOR_##dtype)
+enum {
+    FLOATS = ONE(F32) | ONE(BF16) | ONE(F16),
+    WORDS = ONE(I32) | ONE(U32),
+};
+
+static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static int64_t words(int64_t n, int bits) { return parts(n * bits, BITS_OF_WORD); }
+
+/* A tensor of one number, which tools store as [1], [1, 1] or []. */
+static glia_status find_number(const finder *f, const glia_tensor_view **out, const char *suffix,
+                               unsigned dtypes) {
+    const glia_tensor_view *t = optional(f, suffix);
+    if (t && t->bytes && (t->n_dims == 0 || has_shape(t, 1, 1))) {
+        *out = t;
+        if (dtypes >> t->dtype & 1) return GLIA_OK;
+    }
+    return find(f, out, suffix, 1, -1, dtypes);
+}
+
+/* ---- bytes: int8, float8 --------------------------------------------------------------- */
+
+/* Find the scales `suffix` of a row, of groups, of blocks, or of the tensor. */
+static glia_status find_scales(const finder *f, glia_coded *o, const char *suffix) {
+    const glia_stored_scheme *s = o->scheme;
+    const glia_tensor_view *t = optional(f, suffix);
+    if (s->block_rows) o->row_block = s->block_rows;
+    if (s->per_tensor) {
+        o->row_block = o->rows;
+        return find_number(f, &o->scale, suffix, FLOATS);
+    }
+    if (t && o->groups == 1 && !s->block_rows && has_shape(t, o->rows, -1))
+        return find(f, &o->scale, suffix, o->rows, -1, FLOATS);
+    return find(f, &o->scale, suffix, parts(o->rows, o->row_block), o->groups, FLOATS);
+}
+
+static glia_status find_bytes(const finder *f, glia_coded *o) {
+    const glia_stored_scheme *s = o->scheme;
+    const bool blocks = s->layout == GLIA_LAYOUT_BLOCKS;
+    const char *scale =
+        blocks && (!s->per_tensor || optional(f, "weight_scale_inv")) ? "weight_scale_inv" : "weight_scale";
+    o->format = s->floats ? GLIA_WEIGHT_F8 : GLIA_WEIGHT_C8;
+    glia_status status = find(f, &o->codes, "weight", o->rows, o->cols, s->floats ? ONE(F8_E4M3) : ONE(I8));
+    if (!status) status = find_scales(f, o, scale);
+    if (status || s->symmetric) return status;
+    o->zeros = true;
+    return find(f, &o->zero, "weight_zero_point", o->scale->shape[0],
+                o->scale->n_dims == 2 ? o->scale->shape[1] : -1, ONE(I8));
+}
+
+/* ---- compressed-tensors, packed ------------------------------------------------------- */
+
+/* weight_shape is what weight_packed unpacks to. */
+static glia_status check_shape(const finder *f, const glia_coded *o) {
+    const glia_tensor_view *t = optional(f, "weight_shape");
+    int64_t shape[2];
+    if (!t) return GLIA_OK;
+    glia_status status = find(f, &t, "weight_shape", 2, -1, ONE(I64));
+    if (status) return status;
+    memcpy(shape, t->data, sizeof shape);
+    if (shape[0] == o->rows && shape[1] == o->cols) return GLIA_OK;
+    return glia_fail(f->err, GLIA_ERR_SHAPE, "%s: tensor %s is [%lld, %lld], expected [%lld, %lld]", f->where,
+                     t->name, (long long)shape[0], (long long)shape[1], (long long)o->rows,
+                     (long long)o->cols);
+}
+
+/* Keep g_idx if it orders columns in another way than their numbers do. */
+static glia_status find_order(const finder *f, glia_coded *o, const char *suffix) {
+    bool natural = true;
+    const glia_tensor_view *t;
+    glia_status status = find(f, &t, suffix, o->cols, -1, WORDS);
+    for (int64_t i = 0; !status && i < o->cols; i++) {
+        const uint32_t g = word_at(t, (size_t)i);
+        natural &= g == i / o->group;
+        if (g >= o->groups)
+            status = glia_fail(f->err, GLIA_ERR_FORMAT,
+                               "%s: tensor %s: group %d of column %lld, expected 0 to %lld", f->where,
+                               t->name, (int32_t)g, (long long)i, (long long)o->groups - 1);
+    }
+    if (!status && !natural) o->g_idx = t;
+    return status;
+}
+
+static void integer_table(glia_coded *o) {
+    for (int i = 0; i < GLIA_CODES; i++) o->table[i] = (float)(i - MIDDLE);
+}
+
+static glia_status find_packed(const finder *f, glia_coded *o) {
+    const glia_stored_scheme *s = o->scheme;
+    const glia_tensor_view *zero = optional(f, "weight_zero_point");
+    o->format = s->bits == 4 ? GLIA_WEIGHT_C4 : GLIA_WEIGHT_C8;
+    o->zeros = !s->symmetric;
+    integer_table(o);
+    glia_status status = find(f, &o->codes, "weight_packed", o->rows, words(o->cols, s->bits), WORDS);
+    if (!status) status = check_shape(f, o);
+    if (!status) status = find_scales(f, o, "weight_scale");
+    if (!status && o->zeros && zero && zero->dtype == GLIA_TENSOR_I8)
+        status = find(f, &o->zero, "weight_zero_point", o->rows, o->groups, ONE(I8));
+    else if (!status && o->zeros)
+        status = find(f, &o->zero, "weight_zero_point", words(o->rows, s->bits), o->groups, WORDS);
+    if (!status && (s->ordered || optional(f, "weight_g_idx"))) status = find_order(f, o, "weight_g_idx");
+    return status;
+}
+
+static glia_status find_fp4(const finder *f, glia_coded *o) {
+    static const float e2m1[GLIA_CODES] = {0,     0.5f,  1,  1.5f,  2,  3,  4,  6,
+                                           -0.0f, -0.5f, -1, -1.5f, -2, -3, -4, -6};
+    const glia_tensor_view *global;
+    o->format = GLIA_WEIGHT_C4;
+    memcpy(o->table, e2m1, sizeof e2m1);
+    glia_status status = find(f, &o->codes, "weight_packed", o->rows, parts(o->cols, 2), ONE(U8));
+    if (!status)
+        status =
+            find(f, &o->scale, "weight_scale", o->rows, o->groups, ONE(U8) | ONE(F8_E8M0) | ONE(F8_E4M3));
+    if (status || o->scale->dtype != GLIA_TENSOR_F8_E4M3) return status;
+    status = find_number(f, &global, "weight_global_scale", FLOATS);
+    if (!status) o->divisor = number_at(global, 0);
+    if (!status && !(isfinite(o->divisor) && o->divisor != 0))
+        status = glia_fail(f->err, GLIA_ERR_FORMAT, "%s: tensor %s is %g, expected a number to divide by",
+                           f->where, global->name, (double)o->divisor);
+    return status;
+}
+
+/* ---- gptq, awq ------------------------------------------------------------------------ */
+
+/* Are all zero points those of symmetric codes, 2^(bits - 1)? */
+static bool zeros_are_middle(const glia_coded *o) {
+    for (int64_t g = 0; g < o->groups; g++)
+        for (int64_t r = 0; r < o->rows; r++) {
+            int8_t zero;
+            glia_coded_scale(o, (size_t)r, (size_t)g, &zero);
+            if (zero != (o->format == GLIA_WEIGHT_C4 ? MIDDLE : 0)) return false;
+        }
+    return true;
+}
+
+static glia_status find_gptq(const finder *f, glia_coded *o) {
+    const int bits = o->scheme->bits;
+    o->format = bits == 4 ? GLIA_WEIGHT_C4 : GLIA_WEIGHT_C8;
+    o->zeros = true;
+    integer_table(o);
+    glia_status status = find(f, &o->codes, "qweight", words(o->cols, bits), o->rows, WORDS);
+    if (!status) status = find(f, &o->zero, "qzeros", o->groups, words(o->rows, bits), WORDS);
+    if (!status) status = find(f, &o->scale, "scales", o->groups, o->rows, FLOATS);
+    if (!status && optional(f, "g_idx")) status = find_order(f, o, "g_idx");
+    if (!status && zeros_are_middle(o)) o->zeros = false;
+    return status;
+}
+
+static glia_status find_awq(const finder *f, glia_coded *o) {
+    o->format = GLIA_WEIGHT_C4;
+    o->zeros = true;
+    glia_status status = find(f, &o->codes, "qweight", o->cols, words(o->rows, 4), WORDS);
+    if (!status) status = find(f, &o->zero, "qzeros", o->groups, words(o->rows, 4), WORDS);
+    if (!status) status = find(f, &o->scale, "scales", o->groups, o->rows, FLOATS);
+    return status;
+}
+
+/* ---- bitsandbytes ------------------------------------------------------------------------ */
+
+static int64_t gcd(int64_t a, int64_t b) {
+    while (b) {
+        const int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* The members of quant_state: sizes of blocks, the shape, and the offset of nested scales. */
+static glia_status read_state(const finder *f, glia_coded *o, const glia_tensor_view *t) {
+    json_t *tree;
+    char where[2 * NAME];
+    snprintf(where, sizeof where, "%s: tensor %.120s", f->where, t->name);
+    glia_status status = glia_json_parse(&tree, t->data, t->bytes, 0, where, f->err);
+    if (status) return status;
+    glia_json_reader r = {.object = tree, .where = where, .err = f->err};
+    const json_t *shape = glia_json_array(&r, "shape");
+    o->block = glia_json_int(&r, "blocksize", 0, 1, 1 << 20);
+    o->nested_block = glia_json_int(&r, "nested_blocksize", 0, 1, 1 << 20);
+    o->nested_offset = (float)glia_json_real(&r, "nested_offset", 0, -1e30, 1e30);
+    if (!r.status && o->block == 0) glia_json_fail(&r, GLIA_ERR_FORMAT, "blocksize is missing");
+    if (!r.status && (json_integer_value(json_array_get(shape, 0)) != o->rows ||
+                      json_integer_value(json_array_get(shape, 1)) != o->cols))
+        glia_json_fail(&r, GLIA_ERR_SHAPE, "shape: expected [%lld, %lld]", (long long)o->rows,
+                       (long long)o->cols);
+    json_decref(tree);
+    return r.status;
+}
+
+static glia_status find_bnb(const finder *f, glia_coded *o) {
+    const glia_tensor_view *state = optional(f, "weight.quant_state.bitsandbytes__nf4"), *map;
+    if (!state) state = optional(f, "weight.quant_state.bitsandbytes__fp4");
+    if (!state) return missing(f, "weight.quant_state.bitsandbytes__nf4");
+    o->format = GLIA_WEIGHT_C4;
+    glia_status status = read_state(f, o, state);
+    if (status) return status;
+    const int64_t n = o->rows * o->cols, blocks = parts(n, o->block);
+    o->group = gcd(o->cols, o->block); /* a block may end inside a row */
+    o->groups = o->cols / o->group;
+    status = find(f, &o->codes, "weight", parts(n, 2), 1, ONE(U8));
+    if (!status) status = find(f, &map, "weight.quant_map", GLIA_CODES, -1, ONE(F32));
+    for (int i = 0; !status && i < GLIA_CODES; i++) {
+        o->table[i] = number_at(map, (size_t)i);
+        if (!isfinite(o->table[i]))
+            status = glia_fail(f->err, GLIA_ERR_FORMAT, "%s: tensor %s holds a value that is NaN or infinite",
+                               f->where, map->name);
+    }
+    if (!status)
+        status = find(f, &o->scale, "weight.absmax", blocks, -1, o->nested_block ? ONE(U8) : ONE(F32));
+    if (status || !o->nested_block) return status;
+    status = find(f, &o->nested, "weight.nested_absmax", parts(blocks, o->nested_block), -1, ONE(F32));
+    return status ? status : find(f, &o->nested_map, "weight.nested_quant_map", 256, -1, ONE(F32));
+}
+
+/* ---- any ---------------------------------------------------------------------------------- */
+
+static const struct {
+    glia_status (*find)(const finder *f, glia_coded *o);
+    const char *tensor; /* which says that a module is quantised; NULL: it has the dtype of a plain tensor */
+} layouts[] = {
+    [GLIA_LAYOUT_BYTES] = {find_bytes, "weight_scale"},
+    [GLIA_LAYOUT_BLOCKS] = {find_bytes, NULL},
+    [GLIA_LAYOUT_PACKED] = {find_packed, "weight_packed"},
+    [GLIA_LAYOUT_FP4] = {find_fp4, "weight_packed"},
+    [GLIA_LAYOUT_GPTQ] = {find_gptq, "qweight"},
+    [GLIA_LAYOUT_AWQ] = {find_awq, "qweight"},
+    [GLIA_LAYOUT_BNB] = {find_bnb, NULL},
+};
+
+/* Does the module have its tensor as codes? */
+static bool has_codes(const finder *f, const glia_stored_scheme *s) {
+    const char *tensor = layouts[s->layout].tensor;
+    const glia_tensor_view *plain = optional(f, "weight");
+    if (tensor) return optional(f, tensor);
+    return plain && (plain->dtype == GLIA_TENSOR_U8 || plain->dtype == GLIA_TENSOR_F8_E4M3);
+}
+
+glia_status glia_coded_find(glia_coded *out, const glia_checkpoint *c, const glia_quantization_config *q,
+                            const char *name, int64_t rows, int64_t cols, const char *where, glia_err *err) {
+    static const char suffix[] = ".weight";
+    finder f = {.c = c, .where = where, .err = err};
+    char module[NAME];
+    const size_t n = strlen(name);
+    *out = (glia_coded){0};
+    if (!q->method || n < sizeof suffix || n >= NAME || strcmp(name + n - sizeof suffix + 1, suffix) != 0)
+        return GLIA_OK;
+    snprintf(module, sizeof module, "%.*s", (int)(n - sizeof suffix + 1), name);
+    snprintf(f.module, sizeof f.module, "%s.", glia_checkpoint_stored_name(c, module));
+    const glia_stored_scheme *s = glia_quantization_scheme(q, module);
+    if (!s || (q->by_tensors && !has_codes(&f, s))) return GLIA_OK;
+    *out = (glia_coded){.scheme = s, .rows = rows, .cols = cols, .row_block = 1, .divisor = 1};
+    out->group = s->group ? s->group : cols;
+    out->groups = parts(cols, out->group);
+    const glia_status status = layouts[s->layout].find(&f, out);
+    if (status) *out = (glia_coded){0};
+    return status;
+}
+
+bool glia_coded_module(const char *tensor, size_t *n) {
+    static const char *const suffixes[] = {".weight",
+                                           ".weight_scale",
+                                           ".weight_scale_inv",
+                                           ".weight_zero_point",
+                                           ".weight_g_idx",
+                                           ".weight_shape",
+                                           ".weight_packed",
+                                           ".weight_global_scale",
+                                           ".input_scale",
+                                           ".input_global_scale",
+                                           ".input_zero_point",
+                                           ".output_scale",
+                                           ".qweight",
+                                           ".qzeros",
+                                           ".scales",
+                                           ".g_idx",
+                                           ".weight.absmax",
+                                           ".weight.quant_map",
+                                           ".weight.nested_absmax",
+                                           ".weight.nested_quant_map",
+                                           ".weight.quant_state.bitsandbytes__nf4",
+                                           ".weight.quant_state.bitsandbytes__fp4"};
+    const size_t len = strlen(tensor);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        *n = len - strlen(suffixes[i]);
+        if (len > strlen(suffixes[i]) && strcmp(tensor + *n, suffixes[i]) == 0) return true;
+    }
+    return false;
+}
+
+bool glia_coded_is_known(const char *tensor) {
+    static const char *const suffixes[] = {".self_attn.k_scale", ".self_attn.v_scale", ".self_attn.q_scale",
+                                           ".self_attn.k_proj.output_scale",
+                                           ".self_attn.v_proj.output_scale"};
+    const size_t len = strlen(tensor);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+        if (len > strlen(suffixes[i]) && strcmp(tensor + len - strlen(suffixes[i]), suffixes[i]) == 0)
+            return true;
+    return false;
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+/* AWQ's place of column i % 8 in a word. */
+static size_t awq_place(size_t i) {
+    static const uint8_t place[8] = {0, 4, 1, 5, 2, 6, 3, 7};
+    return i / 8 * 8 + place[i % 8];
+}
+
+/* Codes that are packed along a row of words, or along a column of words `stride` apart. */
+static void unpack_row(const glia_coded *c, size_t first, size_t stride, uint8_t *codes) {
+    const int bits = c->scheme->bits;
+    const size_t n = (size_t)c->cols, each = BITS_OF_WORD / (size_t)bits;
+    const uint8_t flip = bits == 8 ? 0x80 : 0; /* int8 are stored plus 128 */
+    for (size_t i = 0; i < n; first += stride) {
+        uint32_t w = word_at(c->codes, first);
+        for (const size_t end = i + each < n ? i + each : n; i < end; i++, w >>= bits)
+            codes[i] = (uint8_t)((w & ((1u << bits) - 1)) ^ flip);
+    }
+}
+
+void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes) {
+    const size_t n = (size_t)c->cols, all = (size_t)c->rows, first = row * n;
+    switch (c->scheme->layout) {
+    case GLIA_LAYOUT_BYTES:
+    case GLIA_LAYOUT_BLOCKS: memcpy(codes, (const char *)c->codes->data + first, n); break;
+    case GLIA_LAYOUT_PACKED: unpack_row(c, row * (size_t)c->codes->shape[1], 1, codes); break;
+    case GLIA_LAYOUT_GPTQ: unpack_row(c, row, all, codes); break;
+    case GLIA_LAYOUT_FP4:
+        for (size_t i = 0; i < n; i++)
+            codes[i] = byte_at(c->codes, row * (size_t)c->codes->shape[1] + i / 2) >> (i % 2 * 4) & 15;
+        break;
+    case GLIA_LAYOUT_AWQ:
+        for (size_t i = 0; i < n; i++)
+            codes[i] = (uint8_t)unpack(c->codes, i * (size_t)c->codes->shape[1], 1, awq_place(row), 4);
+        break;
+    case GLIA_LAYOUT_BNB:
+        for (size_t i = first; i < first + n; i++)
+            codes[i - first] = byte_at(c->codes, i / 2) >> (i % 2 ? 0 : 4) & 15;
+        break;
+    }
+}
+
+/* The zero point, in the terms of codes: C8 are less 128. */
+static int8_t zero_of(const glia_coded *c, size_t row, size_t group) {
+    const int bits = c->scheme->bits, middle = bits == 8 ? 128 : 0;
+    const size_t stride = (size_t)c->zero->shape[c->zero->n_dims - 1];
+    unsigned z;
+    if (c->zero->dtype == GLIA_TENSOR_I8) {
+        const size_t at = c->row_block == c->rows ? 0 : row * (size_t)c->groups + group;
+        return (int8_t)(((const int8_t *)c->zero->data)[at] + (c->format == GLIA_WEIGHT_C4 ? 8 : 0));
+    }
+    if (c->scheme->layout == GLIA_LAYOUT_PACKED)
+        z = unpack(c->zero, group, stride, row, bits); /* along rows */
+    else if (c->scheme->layout == GLIA_LAYOUT_AWQ)
+        z = unpack(c->zero, group * stride, 1, awq_place(row), bits);
+    else
+        z = (unpack(c->zero, group * stride, 1, row, bits) + !c->scheme->zeros_as_stored) &
+            ((1u << bits) - 1);
+    return (int8_t)((int)z - middle);
+}
+
+static float bnb_scale(const glia_coded *c, size_t row, size_t group) {
+    const size_t block = (row * (size_t)c->cols + group * (size_t)c->group) / (size_t)c->block;
+    if (!c->nested) return number_at(c->scale, block);
+    const float scale = number_at(c->nested_map, byte_at(c->scale, block)) *
+                        number_at(c->nested, block / (size_t)c->nested_block);
+    return scale + c->nested_offset;
+}
+
+float glia_coded_scale(const glia_coded *c, size_t row, size_t group, int8_t *zero) {
+    const glia_stored_layout l = c->scheme->layout;
+    *zero = c->zeros ? zero_of(c, row, group) : c->format == GLIA_WEIGHT_C4 ? MIDDLE : 0;
+    if (l == GLIA_LAYOUT_BNB) return bnb_scale(c, row, group);
+    if (l == GLIA_LAYOUT_GPTQ || l == GLIA_LAYOUT_AWQ)
+        return number_at(c->scale, group * (size_t)c->rows + row);
+    const float scale = number_at(c->scale, row / (size_t)c->row_block * (size_t)c->groups + group);
+    return c->divisor == 1 ? scale : scale / c->divisor;
+}
+
+size_t glia_coded_group(const glia_coded *c, size_t col) {
+    return c->g_idx ? word_at(c->g_idx, col) : col / (size_t)c->group;
+}
+
+static float value_of(const glia_coded *c, uint8_t code, int zero) {
+    if (c->format == GLIA_WEIGHT_F8) return glia_f8_to_f32(code);
+    if (c->format == GLIA_WEIGHT_C8) return (float)((int8_t)code - zero);
+    return c->zeros ? (float)(code - zero) : c->table[code];
+}
+
+void glia_coded_row(const glia_coded *c, size_t row, float *y) {
+    const size_t n = (size_t)c->cols;
+    uint8_t *codes = (uint8_t *)(y + n) - n; /* the last quarter, which y reaches last */
+    size_t group = SIZE_MAX;
+    float scale = 0;
+    int8_t zero = 0;
+    glia_coded_codes(c, row, codes);
+    for (size_t i = 0; i < n; i++) {
+        const size_t here = glia_coded_group(c, i);
+        const uint8_t code = codes[i];
+        if (here != group) scale = glia_coded_scale(c, row, group = here, &zero);
+        y[i] = value_of(c, code, zero) * scale;
+    }
+}
+
+bool glia_coded_alike(const glia_coded *a, const glia_coded *b) {
+    if (!a->scheme != !b->scheme) return false;
+    if (!a->scheme) return true;
+    return a->format == b->format && a->cols == b->cols && a->group == b->group &&
+           a->scheme->int8_rows == b->scheme->int8_rows && memcmp(a->table, b->table, sizeof a->table) == 0 &&
+           !a->g_idx == !b->g_idx &&
+           (!a->g_idx || memcmp(a->g_idx->data, b->g_idx->data, a->g_idx->bytes) == 0);
+}

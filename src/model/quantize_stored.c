@@ -1,0 +1,186 @@
+/* quantize_stored.c - the forms of a quantised checkpoint's products. */
+#include "model/quantize.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/artifact.h"
+#include "model/coded.h"
+#include "model/fused.h"
+
+typedef struct {
+    glia_quantize *q;
+    const glia_model_config *c;
+    const glia_checkpoint *checkpoint;
+    const char *dir;
+    glia_warning_fn *warning;
+    void *user;
+    bool warned;
+} reading;
+
+/* Sizes of groups that g_idx orders, as glia_matrix_form has them. */
+static glia_status read_order(glia_matrix_form *form, const glia_coded *coded, glia_err *err) {
+    enum { UNIT = GLIA_GROUP_UNIT };
+    size_t *n = calloc((size_t)coded->groups, sizeof *n);
+    if (!n) return glia_fail_nomem(err, (size_t)coded->groups * sizeof *n, "groups");
+    for (int64_t i = 0; i < coded->cols; i++) n[glia_coded_group(coded, (size_t)i)]++;
+    int64_t all = 0, common = GLIA_GROUP_MAX;
+    for (int64_t g = 0; g < coded->groups; g++) {
+        const int64_t filled = ((int64_t)n[g] + UNIT - 1) / UNIT * UNIT;
+        all += filled;
+        while (filled % common) common /= 2;
+    }
+    free(n);
+    form->ordered_k = all;
+    form->ordered_group = common;
+    return GLIA_OK;
+}
+
+/* The form of a matrix of weights that are alike. */
+static glia_status form_of(glia_matrix_form *form, const glia_coded *coded, bool zeros, glia_err *err) {
+    const bool channel = coded->format == GLIA_WEIGHT_C8 && coded->groups == 1 && !zeros;
+    *form = (glia_matrix_form){.format = channel ? GLIA_WEIGHT_I8 : coded->format,
+                               .quantize_rows = coded->scheme->int8_rows,
+                               .group = coded->groups == 1 ? 0 : coded->group,
+                               .zeros = zeros};
+    return coded->g_idx ? read_order(form, coded, err) : GLIA_OK;
+}
+
+static glia_status find(const reading *r, glia_coded *coded, const glia_fused *f, int i, int layer,
+                        glia_err *err) {
+    const glia_model_spec *spec = glia_spec_find(r->c->architecture);
+    const glia_weight_spec *w = f->weight[i] == W_HEAD && !r->c->tied_head
+                                    ? &glia_output_head
+                                    : glia_spec_row(spec, r->c, f->weight[i]);
+    char name[96];
+    *coded = (glia_coded){0};
+    if (!w) return GLIA_OK;
+    snprintf(name, sizeof name, w->name, layer);
+    return glia_coded_find(coded, r->checkpoint, &r->c->quantization, name, glia_dim_of(r->c, w->rows),
+                           glia_dim_of(r->c, w->cols), r->dir, err);
+}
+
+static void warn(reading *r, const glia_fused *f, int layer) {
+    char text[300];
+    if (!r->warned && r->warning) {
+        snprintf(
+            text, sizeof text,
+            "%.150s: layer %d: the tensors of %s are quantised differently; such layers are kept as numbers",
+            r->dir, layer, f->name);
+        r->warning(r->user, text);
+    }
+    r->warned = true;
+}
+
+/* Read the form of one product of a layer, or of the head. */
+static glia_status read_product(reading *r, const glia_fused *f, int layer, glia_err *err) {
+    glia_coded coded[GLIA_FUSED_MAX];
+    bool alike = true, any = false, zeros = false;
+    glia_status status = GLIA_OK;
+    for (int i = 0; !status && i < f->n_weights; i++) {
+        status = find(r, &coded[i], f, i, layer, err);
+        any |= coded[i].scheme != NULL;
+        zeros |= coded[i].zeros;
+        alike &= glia_coded_alike(&coded[0], &coded[i]);
+    }
+    if (status || !any) return status;
+    if (!alike) warn(r, f, layer);
+    if (!alike) return GLIA_OK;
+    glia_matrix_form *form = &r->q->form[layer * N_PRODUCTS + (int)f->product];
+    r->q->layer[layer] |= (unsigned char)(1u << f->product);
+    return form_of(form, &coded[0], zeros, err);
+}
+
+/* ---- forms as text -------------------------------------------------------------- */
+
+char *glia_quantize_forms(const glia_quantize *q, const glia_model_config *c) {
+    if (!q || !q->form) return NULL;
+    json_t *list = json_array();
+    for (int layer = 0; layer < c->layers; layer++)
+        for (int p = 0; p < N_PRODUCTS; p++) {
+            const glia_matrix_form *f = &q->form[layer * N_PRODUCTS + p];
+            if (q->layer[layer] >> p & 1)
+                json_array_append_new(list,
+                                      json_pack("[iisbIbII]", layer, p, glia_weight_traits[f->format].name,
+                                                f->quantize_rows, (json_int_t)f->group, f->zeros,
+                                                (json_int_t)f->ordered_k, (json_int_t)f->ordered_group));
+        }
+    char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return text;
+}
+
+static bool in_range(json_int_t x, json_int_t lo, json_int_t hi) { return x >= lo && x <= hi; }
+
+/* Read one form of the list; false: it is none. */
+static bool read_form(glia_quantize *q, json_t *entry, const glia_model_config *c) {
+    enum { GROUP_MAX = 1 << 20, K_MAX = 1 << 30 };
+    int layer, product, rows, zeros, format = 0;
+    const char *name;
+    json_int_t group, k, unit;
+    if (json_unpack(entry, "[iisbIbII!]", &layer, &product, &name, &rows, &group, &zeros, &k, &unit))
+        return false;
+    while (format < GLIA_WEIGHT_FORMATS && strcmp(name, glia_weight_traits[format].name) != 0) format++;
+    if (format < GLIA_WEIGHT_I8 || format == GLIA_WEIGHT_FORMATS || !in_range(layer, 0, c->layers - 1) ||
+        !in_range(product, 1, N_PRODUCTS - 1) || !in_range(group, 0, GROUP_MAX) || !in_range(k, 0, K_MAX))
+        return false;
+    if (k && (!in_range(unit, GLIA_GROUP_UNIT, GLIA_GROUP_MAX) || unit % GLIA_GROUP_UNIT || k % unit))
+        return false;
+    q->layer[layer] |= (unsigned char)(1u << product);
+    q->form[layer * N_PRODUCTS + product] =
+        (glia_matrix_form){(glia_weight_format)format, rows, group, zeros, k, unit};
+    return true;
+}
+
+static glia_status read_forms(glia_quantize *q, const char *dir, const glia_model_config *c, glia_err *err) {
+    char *text = glia_artifact_forms(dir);
+    json_t *list = text ? json_loads(text, 0, NULL) : NULL, *entry;
+    bool good = json_is_array(list);
+    size_t i;
+    json_array_foreach(list, i, entry) good = good && read_form(q, entry, c);
+    json_decref(list);
+    free(text);
+    return good ? GLIA_OK
+                : glia_fail(err, GLIA_ERR_FORMAT,
+                            "%s: its files do not say in which form the weights are; compile the model again",
+                            dir);
+}
+
+static glia_status read_checkpoint(glia_quantize *q, const char *dir, const glia_model_config *c,
+                                   glia_warning_fn *warning, void *user, glia_err *err) {
+    glia_checkpoint checkpoint;
+    reading r = {.q = q, .c = c, .checkpoint = &checkpoint, .dir = dir, .warning = warning, .user = user};
+    glia_status status = glia_checkpoint_open(&checkpoint, dir, err);
+    if (status) return status;
+    for (int layer = 0; layer < c->layers; layer++)
+        for (const glia_fused *f = glia_fused_table; !status && f < glia_fused_table + glia_fused_rows; f++) {
+            const bool whole = f->hold == HOLD_OWN || f->hold == HOLD_WITHOUT_CP;
+            if (f->product != PRODUCT_NONE && whole && (f->product != PRODUCT_HEAD || layer == 0))
+                status = read_product(&r, f, layer, err);
+        }
+    glia_checkpoint_close(&checkpoint);
+    return status;
+}
+
+glia_status glia_quantize_stored(glia_quantize *q, const char *dir, const glia_model_config *c,
+                                 glia_warning_fn *warning, void *user, glia_err *err) {
+    const size_t n = (size_t)c->layers;
+    if (q->form && glia_artifact_in(dir)) { /* int4, fp8: as they were compiled */
+        memset(q->layer, 0, n * sizeof *q->layer);
+        return read_forms(q, dir, c, err);
+    }
+    if (!c->quantization.method) return GLIA_OK;
+    *q = (glia_quantize){.method = c->quantization.method,
+                         .layer = calloc(n, sizeof *q->layer),
+                         .form = calloc(n * N_PRODUCTS, sizeof *q->form)};
+    glia_status status = GLIA_OK;
+    if (!q->layer || !q->form)
+        status = glia_fail_nomem(err, n * N_PRODUCTS * sizeof *q->form, "forms of layers");
+    else if (glia_artifact_in(dir))
+        status = read_forms(q, dir, c, err);
+    else
+        status = read_checkpoint(q, dir, c, warning, user, err);
+    if (status) glia_quantize_free(q);
+    return status;
+}

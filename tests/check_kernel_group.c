@@ -1,0 +1,273 @@
+/* check_kernel_group.c - products with grouped formats: every twin, the reference included,
+ * compared with float64 within the bound of their sums, and with itself, bit for bit, in
+ * other batches. --bench times decoding as a share of the read ceiling, and many rows
+ * beside bfloat16 weights. */
+#define _GNU_SOURCE
+#include "kernel.h"
+
+#include "kernel/panel.h"
+
+typedef struct {
+    glia_weight_format format;
+    bool zeros, whole;
+    size_t group, k, n_panels, m;
+} shape;
+
+typedef struct {
+    shape s;
+    char *panels;
+    float *w, *scale, *x, table[16]; /* w: [columns, k] values, without scales */
+    int8_t *zero;
+    size_t groups, ldx;
+} problem;
+
+static const char *rung;
+
+static uint8_t draw_code(glia_weight_format f) {
+    const uint8_t code = (uint8_t)(check_u32() & (f == GLIA_WEIGHT_C4 ? 15 : 255));
+    return f == GLIA_WEIGHT_F8 && (code & 0x7f) == 0x7f ? 0 : code; /* not NaN */
+}
+
+static float value_of(const problem *p, uint8_t code, int zero) {
+    if (p->s.format == GLIA_WEIGHT_F8) return glia_f8_to_f32(code);
+    if (p->s.format == GLIA_WEIGHT_C8) return (float)((int8_t)code - zero);
+    return p->s.zeros ? (float)(code - zero) : p->table[code];
+}
+
+static void fill_weights(problem *p, const glia_kernels *k) {
+    const shape *s = &p->s;
+    uint8_t *codes = malloc(GLIA_PANEL * s->k);
+    for (int i = 0; i < 16; i++) p->table[i] = to_bf16((float)(i - 8) * 0.7f);
+    for (size_t i = 0; i < s->n_panels * p->groups * GLIA_PANEL; i++) {
+        p->scale[i] = 1 + 0.5f * check_uniform();
+        p->zero[i] = (int8_t)(s->format == GLIA_WEIGHT_C4 ? check_u32() & 15 : check_u32() & 255);
+    }
+    for (size_t panel = 0; panel < s->n_panels; panel++) {
+        const uint8_t *rows[GLIA_PANEL];
+        for (size_t c = 0; c < GLIA_PANEL; c++) {
+            rows[c] = codes + c * s->k;
+            for (size_t i = 0; i < s->k; i++) {
+                const size_t g = s->whole ? 0 : i / s->group;
+                const int zero = s->zeros ? p->zero[(panel * p->groups + g) * GLIA_PANEL + c] : 0;
+                codes[c * s->k + i] = draw_code(s->format);
+                p->w[(panel * GLIA_PANEL + c) * s->k + i] = value_of(p, codes[c * s->k + i], zero);
+            }
+        }
+        k->pack_codes(p->panels + panel * glia_panel_bytes(s->format, s->k), s->format, rows, s->k);
+    }
+    free(codes);
+}
+
+static problem make(const shape *s, const glia_kernels *k, bool halves) {
+    problem p = {.s = *s, .groups = glia_groups(s->k, s->group, s->whole), .ldx = (s->k + 31) / 32 * 32 + 32};
+    const size_t columns = s->n_panels * GLIA_PANEL;
+    p.panels = check_guarded(s->n_panels * glia_panel_bytes(s->format, s->k));
+    p.w = malloc(columns * s->k * sizeof *p.w);
+    p.scale = malloc(columns * p.groups * sizeof *p.scale);
+    p.zero = malloc(columns * p.groups);
+    p.x = calloc(s->m * p.ldx, sizeof *p.x);
+    fill_weights(&p, k);
+    for (size_t r = 0; r < s->m; r++)
+        for (size_t i = 0; i < s->k; i++)
+            p.x[r * p.ldx + i] = halves ? to_bf16(check_uniform()) : check_uniform();
+    return p;
+}
+
+static void drop(problem *p) {
+    check_guarded_free(p->panels, p->s.n_panels * glia_panel_bytes(p->s.format, p->s.k));
+    free(p->w), free(p->scale), free(p->zero), free(p->x);
+}
+
+static glia_gemm gemm_of(const problem *p, size_t first, size_t n_panels, size_t m) {
+    const size_t at = first * p->groups * GLIA_PANEL;
+    return (glia_gemm){.w = p->panels + first * glia_panel_bytes(p->s.format, p->s.k),
+                       .w_scale = p->scale + at,
+                       .w_zero = p->s.zeros ? p->zero + at : NULL,
+                       .table = p->table,
+                       .group = p->s.group,
+                       .whole = p->s.whole,
+                       .k = p->s.k,
+                       .n_panels = n_panels,
+                       .m = m};
+}
+
+/* The error of a sum of k products and of `groups` scaled sums. */
+static void check_values(const problem *p, const float *y, size_t ldy, const char *what) {
+    const shape *s = &p->s;
+    for (size_t r = 0; r < s->m; r++)
+        for (size_t c = 0; c < s->n_panels * GLIA_PANEL; c += 1 + s->k / 300) {
+            double exact = 0, magnitude = 0;
+            for (size_t i = 0; i < s->k; i++) {
+                const size_t g = s->whole ? 0 : i / s->group;
+                const double term =
+                    (double)p->x[r * p->ldx + i] * (double)p->w[c * s->k + i] *
+                    (double)p->scale[(c / GLIA_PANEL * p->groups + g) * GLIA_PANEL + c % GLIA_PANEL];
+                exact += term;
+                magnitude += fabs(term);
+            }
+            const double nu = (double)(s->k + 2 * (s->k / s->group + 1)) * 0x1p-24;
+            CHECK(fabs((double)y[r * ldy + c] - exact) <= nu / (1 - nu) * magnitude,
+                  "%s %s %s k=%zu group=%zu zeros=%d whole=%d m=%zu at %zu,%zu: got %.9g want %.9g", rung,
+                  what, glia_weight_traits[s->format].name, s->k, s->group, s->zeros, s->whole, s->m, r, c,
+                  (double)y[r * ldy + c], exact);
+        }
+}
+
+/* ---- float32 rows ----------------------------------------------------------------- */
+
+static void run_wide(const glia_kernels *k, const problem *p, float *y, size_t ldy, size_t row, size_t m,
+                     size_t first, size_t n_panels) {
+    glia_gemm g = gemm_of(p, first, n_panels, m);
+    g.x = (glia_gemm_rows){p->x + row * p->ldx, p->ldx * sizeof *p->x, 64, NULL};
+    g.out = (glia_gemm_out){.y = y, .ldy = ldy};
+    k->gemm[p->s.format][GLIA_ROWS_F32].store(&g);
+}
+
+static void check_wide(const glia_kernels *k, const shape *s) {
+    problem p = make(s, k, false);
+    const size_t columns = s->n_panels * GLIA_PANEL;
+    float *y = malloc(s->m * columns * sizeof *y), *other = malloc(s->m * columns * sizeof *y);
+    run_wide(k, &p, y, columns, 0, s->m, 0, s->n_panels);
+    check_values(&p, y, columns, "float32 rows");
+    for (size_t r = s->m; r-- > 0;) run_wide(k, &p, other + r * columns, columns, r, 1, 0, s->n_panels);
+    CHECK(same_bits(y, other, s->m * columns), "%s: rows alone differ", rung);
+    for (size_t i = s->n_panels; i-- > 0;) run_wide(k, &p, other + i * GLIA_PANEL, columns, 0, s->m, i, 1);
+    CHECK(same_bits(y, other, s->m * columns), "%s: panels alone differ", rung);
+    free(y), free(other);
+    drop(&p);
+}
+
+/* ---- bfloat16 rows ------------------------------------------------------------------ */
+
+/* m rows from `row` on as kernels read them: in steps if they are many. */
+static void run_narrow(const glia_kernels *k, const problem *p, float *y, size_t ldy, size_t row, size_t m,
+                       size_t first, size_t n_panels) {
+    const size_t steps = (p->s.k + 31) / 32;
+    const bool many = m > 4;
+    char *x = aligned_alloc(64, m * steps * 64), *scratch = aligned_alloc(64, GLIA_GEMM_SCRATCH);
+    for (size_t r = 0; r < m; r++)
+        for (size_t i = 0; i < steps * 32; i++) {
+            const uint16_t h = glia_f32_to_bf16(p->x[(row + r) * p->ldx + i]);
+            char *at = many ? x + (i / 32 * m + r) * 64 + i % 32 * 2 : x + r * steps * 64 + i * 2;
+            memcpy(at, &h, sizeof h);
+        }
+    glia_gemm g = gemm_of(p, first, n_panels, m);
+    g.x = many ? (glia_gemm_rows){x, 64, m * 64, NULL} : (glia_gemm_rows){x, steps * 64, 64, NULL};
+    g.out = (glia_gemm_out){.y = y, .ldy = ldy};
+    g.scratch = scratch;
+    k->gemm[p->s.format][GLIA_ROWS_BF16].finish(&g);
+    free(x), free(scratch);
+}
+
+static void check_narrow(const glia_kernels *k, const shape *s) {
+    problem p = make(s, k, true);
+    const size_t columns = s->n_panels * GLIA_PANEL;
+    float *y = malloc(s->m * columns * sizeof *y), *other = malloc(s->m * columns * sizeof *y);
+    run_narrow(k, &p, y, columns, 0, s->m, 0, s->n_panels);
+    check_values(&p, y, columns, "bfloat16 rows");
+    for (size_t r = 0, n; r < s->m; r += n) {
+        n = 1 + r % 4 < s->m - r ? 1 + r % 4 : s->m - r;
+        run_narrow(k, &p, other + r * columns, columns, r, n, 0, s->n_panels);
+    }
+    CHECK(same_bits(y, other, s->m * columns), "%s %s k=%zu group=%zu m=%zu: few rows differ", rung,
+          glia_weight_traits[s->format].name, s->k, s->group, s->m);
+    for (size_t i = s->n_panels; i-- > 0;) run_narrow(k, &p, other + i * GLIA_PANEL, columns, 0, s->m, i, 1);
+    CHECK(same_bits(y, other, s->m * columns), "%s: panels alone differ", rung);
+    free(y), free(other);
+    drop(&p);
+}
+
+static void check_rung(const glia_kernels *k) {
+    static const glia_weight_format formats[] = {GLIA_WEIGHT_C4, GLIA_WEIGHT_C8, GLIA_WEIGHT_F8};
+    static const struct {
+        size_t k, group;
+        bool whole;
+    } sizes[] = {{64, 32, false},    {256, 128, false}, {200, 64, false},   {48, 16, false},
+                 {1040, 128, false}, {33, 32, false},   {600, 512, true},   {40, 512, true},
+                 {1024, 512, false}, {5, 16, false},    {8200, 128, false}, {416, 32, false}};
+    static const size_t rows[] = {1, 2, 3, 4, 5, 12, 13, 50, 270};
+    for (size_t f = 0; f < 3; f++)
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+                shape s = {formats[f],     (i + r) % 2 == 0 && formats[f] != GLIA_WEIGHT_F8,
+                           sizes[i].whole, sizes[i].group,
+                           sizes[i].k,     1 + (i + r) % 5,
+                           rows[r]};
+                if (s.k * s.m > 300000) s.n_panels = 2;
+                if (s.k * s.m > 300000 && f) continue;
+                check_wide(k, &s);
+                if (k->narrow) check_narrow(k, &s);
+            }
+}
+
+/* ---- speed ---------------------------------------------------------------------------- */
+
+enum { BENCH_K = 2048, DECODE_BYTES = 64 << 20 };
+
+static void bench_rows(const glia_kernels *k, glia_weight_format format, bool zeros, size_t group, size_t m) {
+    const bool coded = glia_is_grouped(format), wide = !k->narrow;
+    const size_t panel = glia_panel_bytes(format, BENCH_K), groups = coded ? BENCH_K / group : 1;
+    const size_t n = DECODE_BYTES / panel / (m > 16 ? 8 : 1), columns = n * GLIA_PANEL;
+    char *w = bench_memory(n * panel), *x = bench_memory((m + 1) * (BENCH_K + 64) * 4),
+         *scratch = bench_memory(GLIA_GEMM_SCRATCH);
+    float *scale = bench_memory(columns * groups * sizeof *scale), *y = bench_memory(m * columns * sizeof *y),
+          table[16] = {0};
+    int8_t *zero = bench_memory(columns * groups);
+    double share[7], speed[7];
+    const bool many = m > 4;
+    const size_t size = wide ? 4 : 2;
+    glia_gemm g = {.x = many && !wide ? (glia_gemm_rows){x, 64, (m | 1) * 64, NULL}
+                                      : (glia_gemm_rows){x, BENCH_K * size, 64, NULL},
+                   .out = {.y = y, .ldy = columns},
+                   .w = w,
+                   .w_scale = coded ? scale : NULL,
+                   .w_zero = zeros ? zero : NULL,
+                   .table = table,
+                   .group = group,
+                   .k = BENCH_K,
+                   .n_panels = n,
+                   .m = m,
+                   .scratch = scratch};
+    const glia_gemm_kernel *kernel = &k->gemm[format][wide ? GLIA_ROWS_F32 : GLIA_ROWS_BF16];
+    const double bytes = (double)(n * panel + (coded ? columns * groups * (sizeof(float) + zeros) : 0));
+    for (int i = 0; i < 7; i++) {
+        const double t0 = cpu_seconds();
+        if (wide)
+            kernel->store(&g);
+        else
+            kernel->finish(&g);
+        const double t = cpu_seconds() - t0;
+        share[i] = bytes / t / read_now(k, w, n * panel);
+        speed[i] = 2.0 * (double)m * BENCH_K * (double)columns / t;
+    }
+    printf("%-12s %-9s %s group %3zu m %4zu: %5.1f %% of the read ceiling, %7.1f GFLOP/s\n", k->rung,
+           glia_weight_traits[format].name, zeros ? "zeros" : "     ", group, m, 100 * median(share, 7),
+           median(speed, 7) * 1e-9);
+    free(w), free(x), free(scratch), free(scale), free(y), free(zero);
+}
+
+static void bench(const glia_kernels *k) {
+    static const size_t rows[] = {1, 2, 4, 8, 32, 512};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        bench_rows(k, GLIA_WEIGHT_BF16, false, 0, rows[r]);
+        bench_rows(k, GLIA_WEIGHT_C4, false, 128, rows[r]);
+        bench_rows(k, GLIA_WEIGHT_C4, false, 32, rows[r]);
+        bench_rows(k, GLIA_WEIGHT_C4, true, 128, rows[r]);
+        bench_rows(k, GLIA_WEIGHT_C8, false, 128, rows[r]);
+        bench_rows(k, GLIA_WEIGHT_F8, false, 128, rows[r]);
+    }
+}
+
+int main(int argc, char **argv) {
+    const int timing = check_begin(argc, argv);
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        glia_kernels k;
+        if (!rung_table(&k, i)) continue;
+        rung = k.rung;
+        if (timing)
+            bench(&k);
+        else
+            check_rung(&k);
+    }
+    return check_end("kernel_group");
+}

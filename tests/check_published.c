@@ -1,0 +1,304 @@
+/* check_published.c - quantised checkpoints as the published tools write them.
+ *
+ * The directories, what they must give and the tolerances are those of the shared
+ * reference data (data/quantized/README.md): dequantised values are equal bit for
+ * bit; logits of float32 rows are within 1e-3 of float64, those of bfloat16 rows within
+ * 0.2; int8 rows are compared with vLLM's own log-probabilities. */
+#include "check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <glia.h>
+#include <jansson.h>
+
+#include "base/bf16.h"
+#include "base/cpu.h"
+#include "model/coded.h"
+#include "model/spec.h"
+
+enum { PATH = 600, IDS = 48, VOCAB_MAX = 512 };
+
+static const struct {
+    const char *name, *method, *form; /* form: how q_proj runs */
+    bool int8_rows;
+} cases[] = {
+    {"awq-int4", "awq", "4-bit panels", false},
+    {"bnb-nf4", "bitsandbytes", "4-bit panels", false},
+    {"ct-fp8-dynamic", "compressed-tensors", "float8 panels", false},
+    {"ct-fp8-kvscales", "compressed-tensors", "float8 panels", false},
+    {"ct-mxfp4", "compressed-tensors", "4-bit panels", false},
+    {"ct-nvfp4", "compressed-tensors", "4-bit panels", false},
+    {"ct-w4a16", "compressed-tensors", "4-bit panels", false},
+    {"ct-w4a16-actorder", "compressed-tensors", "4-bit panels", false},
+    {"ct-w4a16-asym", "compressed-tensors", "4-bit panels", false},
+    {"ct-w4a16-smollm3", "compressed-tensors", "4-bit panels", false},
+    {"ct-w8a16", "compressed-tensors", "8-bit panels", false},
+    {"ct-w8a8-int", "compressed-tensors", "int8 panels", true},
+    {"fp8-block", "fp8", "float8 panels", false},
+    {"gptq-int4", "gptq", "4-bit panels", false},
+    {"gptq-int4-descact", "gptq", "4-bit panels", false},
+    {"gptq-int4-v2-asym", "gptq", "4-bit panels", false},
+    {"gptq-int8", "gptq", "8-bit panels", false},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+static const char *dir_of(size_t i) {
+    static char path[PATH];
+    snprintf(path, sizeof path, "data/quantized/%s", cases[i].name);
+    const char *dir = check_shared(path);
+    if (!dir) check_skip("no ../shared/%s", path);
+    snprintf(path, sizeof path, "%.500s", dir);
+    return path;
+}
+
+static glia_safetensors golden_of(const char *dir) {
+    char path[PATH + 32];
+    glia_safetensors golden;
+    glia_err err;
+    snprintf(path, sizeof path, "%s/golden.safetensors", dir);
+    if (glia_safetensors_open(&golden, path, &err)) fail_msg("%s", err.msg);
+    return golden;
+}
+
+static const glia_tensor_view *find(const glia_safetensors *s, const char *name) {
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->tensor[i].name, name) == 0) return &s->tensor[i];
+    return NULL;
+}
+
+static float float_at(const glia_tensor_view *t, size_t i) {
+    float f;
+    uint16_t h;
+    if (t->dtype == GLIA_TENSOR_F32) return *(float *)memcpy(&f, (const char *)t->data + 4 * i, 4);
+    memcpy(&h, (const char *)t->data + 2 * i, 2);
+    return glia_f16_to_f32(h);
+}
+
+/* ---- values ------------------------------------------------------------------- */
+
+static void check_weight(const glia_coded *coded, const glia_safetensors *golden, const char *weight) {
+    char name[200];
+    int32_t at;
+    snprintf(name, sizeof name, "deq_idx.%s", weight);
+    const glia_tensor_view *index = find(golden, name);
+    snprintf(name, sizeof name, "deq_val.%s", weight);
+    const glia_tensor_view *value = find(golden, name);
+    snprintf(name, sizeof name, "deq_rowsum.%s", weight);
+    const glia_tensor_view *sums = find(golden, name);
+    CHECK(!index == !coded->scheme, "%s: quantised: %d, expected %d", weight, coded->scheme != NULL,
+          index != NULL);
+    if (!index || !coded->scheme) return;
+    const size_t cols = (size_t)coded->cols, wide = index->dtype == GLIA_TENSOR_I64 ? 8 : 4;
+    float *w = malloc((size_t)coded->rows * cols * sizeof *w);
+    for (size_t r = 0; r < (size_t)coded->rows; r++) {
+        double sum = 0, most = 0;
+        glia_coded_row(coded, r, w + r * cols);
+        for (size_t i = 0; i < cols; i++)
+            sum += (double)w[r * cols + i], most += fabs((double)w[r * cols + i]);
+        if (sums)
+            CHECK(fabs(sum - (double)float_at(sums, r)) <= 1e-6 * most, "%s: row %zu: sum %g, expected %g",
+                  weight, r, sum, (double)float_at(sums, r));
+    }
+    for (size_t i = 0; i < (size_t)index->shape[0]; i++) {
+        memcpy(&at, (const char *)index->data + i * wide, sizeof at);
+        const float want = float_at(value, i), found = w[at];
+        CHECK(memcmp(&want, &found, sizeof want) == 0, "%s[%d]: %.9g, expected %.9g", weight, at,
+              (double)found, (double)want);
+    }
+    free(w);
+}
+
+static void test_values(void **state) {
+    (void)state;
+    for (size_t i = 0; i < CASES; i++) {
+        const char *dir = dir_of(i);
+        glia_model_config c;
+        glia_checkpoint checkpoint;
+        glia_err err;
+        glia_weight w;
+        glia_safetensors golden = golden_of(dir);
+        if (glia_model_config_load(&c, dir, NULL, NULL, &err)) fail_msg("%s", err.msg);
+        if (glia_checkpoint_open(&checkpoint, dir, &err)) fail_msg("%s", err.msg);
+        assert_string_equal(c.quantization.method, cases[i].method);
+        for (size_t k = 0; glia_spec_weight(&w, glia_spec_find(c.architecture), &c, k); k++) {
+            glia_coded coded;
+            if (w.spec->cols == D_1 || w.spec->id == W_EMBED) continue;
+            if (glia_coded_find(&coded, &checkpoint, &c.quantization, w.name, w.rows, w.cols, dir, &err))
+                fail_msg("%s", err.msg);
+            check_weight(&coded, &golden, w.name);
+        }
+        glia_checkpoint_close(&checkpoint);
+        glia_model_config_free(&c);
+        glia_safetensors_close(&golden);
+    }
+}
+
+/* ---- logits ------------------------------------------------------------------- */
+
+typedef struct {
+    float *at;
+    size_t vocab;
+} collected;
+
+static void collect(void *user, size_t position, const float *logits) {
+    collected *c = user;
+    memcpy(c->at + position * c->vocab, logits, c->vocab * sizeof *logits);
+}
+
+static size_t read_ids(int32_t ids[IDS], const glia_safetensors *golden) {
+    const glia_tensor_view *t = find(golden, "ids");
+    assert_int_equal(t->shape[0], IDS);
+    memcpy(ids, t->data, sizeof(int32_t) * IDS);
+    return IDS;
+}
+
+/* The logits [IDS, VOCAB_MAX] of a directory. The caller frees them. */
+static float *score(const char *dir, const glia_options *o, const int32_t ids[IDS], size_t *vocab) {
+    glia_model *m;
+    glia_engine *e;
+    glia_err err;
+    glia_model_info info;
+    float *logits = calloc(IDS * VOCAB_MAX, sizeof *logits);
+    if (glia_model_load(&m, dir, NULL, o, &err)) fail_msg("%s: %s", dir, err.msg);
+    if (glia_engine_create(&e, m, o->engine, &err)) fail_msg("%s: %s", dir, err.msg);
+    glia_model_get_info(m, &info);
+    collected c = {logits, *vocab = (size_t)info.vocab_size};
+    if (glia_engine_score(e, ids, IDS, collect, &c, &err)) fail_msg("%s: %s", dir, err.msg);
+    glia_engine_free(e);
+    glia_model_free(m);
+    return logits;
+}
+
+/* The root of the mean square of log-probability differences from a run of vLLM. */
+static double against_vllm(const float *logits, size_t vocab, const glia_tensor_view *t) {
+    double square = 0;
+    for (size_t i = 0; i < (size_t)t->shape[0]; i++) {
+        double sum = 0;
+        for (size_t j = 0; j < vocab; j++) sum += exp((double)logits[i * vocab + j]);
+        for (size_t j = 0; j < vocab; j++)
+            square += pow((double)logits[i * vocab + j] - log(sum) - (double)float_at(t, i * vocab + j), 2);
+    }
+    return sqrt(square / (double)((size_t)t->shape[0] * vocab));
+}
+
+static void check_logits(size_t i, const char *rung, glia_dtype dtype, int tp, double bound) {
+    const char *dir = dir_of(i);
+    glia_safetensors golden = golden_of(dir);
+    int32_t ids[IDS];
+    size_t vocab;
+    double most = 0;
+    const glia_engine_options engine = {.sequence_length = IDS};
+    const glia_options o = {
+        .dtype = dtype, .threads = 1, .cpu_features = rung, .tensor_parallel_size = tp, .engine = &engine};
+    read_ids(ids, &golden);
+    float *logits = score(dir, &o, ids, &vocab);
+    const glia_tensor_view *truth = find(&golden, "logits_wo_f64");
+    for (size_t k = 0; k < IDS * vocab; k++)
+        most = fmax(most, fabs((double)(logits[k] - float_at(truth, k))));
+    if (cases[i].int8_rows && dtype == GLIA_DTYPE_F32) {
+        const double rms = against_vllm(logits, vocab, find(&golden, "vllm_float32_prompt_logprobs"));
+        /* ranks quantise their own columns of a row: as far from vLLM as unquantised rows */
+        CHECK(rms < (tp > 1 ? 0.15 : 1e-5), "%s %s tp %d: rms %g from vLLM", cases[i].name, rung, tp, rms);
+    } else if (!cases[i].int8_rows) {
+        CHECK(most < bound, "%s %s tp %d: error %g, bound %g", cases[i].name, rung, tp, most, bound);
+    }
+    free(logits);
+    glia_safetensors_close(&golden);
+}
+
+static void test_logits(void **state) {
+    (void)state;
+    for (int r = 0; r < GLIA_RUNGS; r++) {
+        unsigned flags = glia_cpu_flags();
+        if (glia_cpu_mask(&flags, glia_rungs[r].name, NULL)) {
+            check_skip_because("this machine has no %s", glia_rungs[r].name);
+            continue;
+        }
+        for (size_t i = 0; i < CASES; i++) {
+            check_logits(i, glia_rungs[r].name, GLIA_DTYPE_F32, 1, 1e-3);
+            check_logits(i, glia_rungs[r].name, GLIA_DTYPE_BF16, 1, 0.2);
+        }
+    }
+}
+
+static void test_ranks(void **state) {
+    (void)state;
+    for (size_t i = 0; i < CASES; i++)
+        for (int tp = 2; tp <= 3; tp++) {
+            check_logits(i, NULL, GLIA_DTYPE_F32, tp, 1e-3);
+            check_logits(i, NULL, GLIA_DTYPE_BF16, tp, 0.25);
+        }
+}
+
+/* ---- schedules ------------------------------------------------------------------ */
+
+static void same(const char *what, size_t i, float *a, float *b, size_t n) {
+    CHECK(memcmp(a, b, n * sizeof *a) == 0, "%s: %s changes bits", cases[i].name, what);
+    free(b);
+}
+
+static void test_schedules(void **state) {
+    (void)state;
+    for (size_t i = 0; i < CASES; i++)
+        for (int tp = 1; tp <= 2; tp++) {
+            char dir[PATH], artifact[PATH];
+            int32_t ids[IDS];
+            size_t vocab;
+            glia_err err;
+            snprintf(dir, sizeof dir, "%s", dir_of(i));
+            glia_safetensors golden = golden_of(dir);
+            read_ids(ids, &golden);
+            const glia_engine_options whole = {.sequence_length = IDS},
+                                      chunked = {.sequence_length = IDS, .prefill_chunk_size = 7},
+                                      single = {.sequence_length = IDS, .prefill_chunk_size = 1};
+            glia_options o = {.threads = 1, .tensor_parallel_size = tp, .engine = &whole};
+            float *want = score(dir, &o, ids, &vocab);
+            o.engine = &chunked;
+            same("a chunk of 7", i, want, score(dir, &o, ids, &vocab), IDS * vocab);
+            o.engine = &single;
+            o.threads = 2;
+            same("a chunk of 1 on two threads", i, want, score(dir, &o, ids, &vocab), IDS * vocab);
+            snprintf(artifact, sizeof artifact, "%s/compiled", check_temp_dir());
+            o.engine = &whole;
+            if (glia_compile(dir, NULL, artifact, &o, &err)) fail_msg("%s: %s", dir, err.msg);
+            same("compile", i, want, score(artifact, &o, ids, &vocab), IDS * vocab);
+            free(want);
+            glia_safetensors_close(&golden);
+        }
+}
+
+static void test_inspect(void **state) {
+    (void)state;
+    for (size_t i = 0; i < CASES; i++) {
+        char *text;
+        glia_err err;
+        size_t k;
+        json_t *tensor;
+        bool found = false;
+        if (glia_inspect(&text, dir_of(i), NULL, NULL, &err)) fail_msg("%s", err.msg);
+        json_t *root = json_loads(text, 0, NULL);
+        json_array_foreach(json_object_get(root, "tensors"), k, tensor) {
+            if (strcmp(json_string_value(json_object_get(tensor, "name")),
+                       "model.layers.0.self_attn.q_proj.weight"))
+                continue;
+            assert_string_equal(json_string_value(json_object_get(tensor, "runs")), cases[i].form);
+            found = true;
+        }
+        assert_true(found);
+        assert_string_equal(json_string_value(json_object_get(json_object_get(root, "run"), "quantization")),
+                            cases[i].method);
+        json_decref(root);
+        glia_free(text);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_logits),  cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_schedules), cmocka_unit_test(test_inspect),
+    };
+    return check_run_group("published", tests);
+}
