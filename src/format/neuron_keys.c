@@ -104,8 +104,8 @@ const glia_neuron_key glia_neuron_keys[] = {
     /* quantisation */
     {"quantized", NEURON_NXDI, NEURON_BOOL, "false", NEURON_READ, NEURON_QUANTIZED, "int8 weights, quantised while loading"},
     {"quantized_checkpoints_path", NEURON_NXDI, NEURON_STRING, "null", NEURON_WARN, NEURON_NONE, "the directory has the weights"},
-    {"quantization_type", NEURON_NXDI, NEURON_STRING, "\"per_tensor_symmetric\"", NEURON_READ, NEURON_NONE, "with quantized: per_tensor_, per_channel_ or, only in Glia, rotated_per_channel_symmetric"},
-    {"quantization_dtype", NEURON_NXDI, NEURON_STRING, "\"int8\"", NEURON_READ, NEURON_NONE, "with quantized: int8, no other"},
+    {"quantization_type", NEURON_NXDI, NEURON_STRING, "\"per_tensor_symmetric\"", NEURON_READ, NEURON_NONE, "with quantized: per_tensor_, per_channel_ or, only in Glia, rotated_per_channel_ or group_ types"},
+    {"quantization_dtype", NEURON_NXDI, NEURON_STRING, "\"int8\"", NEURON_READ, NEURON_NONE, "with quantized: int8, f8e4m3 or, only in Glia, int4"},
     {"quantization_block_size", NEURON_NXDI, NEURON_ANY, "null", NEURON_REFUSE, NEURON_NONE, "each channel or each tensor has one scale"},
     {"quantization_block_axis", NEURON_NXDI, NEURON_ANY, "null", NEURON_REFUSE, NEURON_NONE, "each channel or each tensor has one scale"},
     {"quantization_scale_dtype", NEURON_NXDI, NEURON_STRING, "\"f32\"", NEURON_REFUSE, NEURON_NONE, "scales are float32"},
