@@ -439,6 +439,12 @@ typedef struct {
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
     const char *adapter; /* the name of a loaded adapter; NULL: the model alone */
+    /* What the answer may be; NULL: anything. If the prompt ends inside <think>, the constraint begins after
+     * </think>. The request keeps the constraint alive. Tokens that it forces are appended without being
+     * sampled, unless `logprobs` are wanted. ignore_eos has no effect, and min_tokens none where the
+     * constraint must end. */
+    const glia_constraint *constraint;
+    bool may_think; /* with a constraint: the answer may also begin with <think>...</think> before it */
     /* glia_sampling_defaults() sets these if generation_config.json asks for what Glia does not have; then a
      * request is refused, the second one only with do_sample. NULL: nothing. Owned by the model. */
     const char *unsupported, *unsupported_sampling;

@@ -40,6 +40,9 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
 int cli_adapters(char **names, const cli_args *args, size_t n);
 /* The adapter of prompt i; NULL: none. */
 const char *cli_adapter(const char *names, const cli_args *args, size_t i);
+/* The constraint that the flags ask for, as s->constraint, which the caller frees; *c NULL: none. Warnings go
+ * to stderr. Returns 0, or the exit status after the error was printed. */
+int cli_constraint(glia_constraint **c, const cli_args *args, const glia_model *m);
 
 /* Read --chat-template into *source, which the caller frees (NULL: not given), and
  * check --now. Returns the exit status. */

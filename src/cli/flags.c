@@ -205,6 +205,7 @@ static int take_value(cli_args *args, int id, const char *s) {
     case KIND_REAL: return read_real(f, s, &args->real[id]);
     case KIND_CHOICE: return read_choice(f, s);
     case KIND_STOPS: args->stop[args->n_stop++] = s; return *s ? -1 : cli_usage("--%s is empty", f->name);
+    case KIND_CHOICES: args->choice[args->n_choice++] = s; return -1;
     case KIND_IDS: return read_ids(args, f, s);
     case KIND_BIASES: return read_biases(args, f, s);
     case KIND_MODULES: return read_module(args, f, s);
@@ -246,6 +247,14 @@ static int check(const cli_args *args) {
         return cli_usage("merge needs an ADAPTER after MODEL: the directory of a LoRA adapter");
     if (args->integer[F_BLOCK_SIZE] % 32 != 0)
         return cli_usage("--block-size takes a multiple of 32, not %lld", args->integer[F_BLOCK_SIZE]);
+    static const cli_flag_id constraints[] = {F_JSON_SCHEMA, F_REGEX, F_GRAMMAR, F_CHOICE};
+    const char *first = NULL;
+    for (size_t i = 0; i < sizeof constraints / sizeof *constraints; i++) {
+        if (!args->given[constraints[i]]) continue;
+        const char *name = cli_flags[constraints[i]].name;
+        if (first) return cli_usage("--%s and --%s exclude each other", first, name);
+        first = name;
+    }
     if (!args->given[F_GREEDY]) return -1;
     static const cli_flag_id drawing[] = {F_TEMPERATURE, F_TOP_K, F_TOP_P, F_MIN_P, F_TYPICAL_P};
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing; i++)
@@ -258,7 +267,9 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv)
     *args = (cli_args){.command = command};
     args->stop = calloc((size_t)argc + 1, sizeof *args->stop);
     args->lora = calloc((size_t)argc + 1, sizeof *args->lora);
-    if (!args->stop || !args->lora) return cli_usage("no memory for the command line"), EXIT_FAILED;
+    args->choice = calloc((size_t)argc + 1, sizeof *args->choice);
+    if (!args->stop || !args->lora || !args->choice)
+        return cli_usage("no memory for the command line"), EXIT_FAILED;
     for (int id = 0; id < N_FLAGS; id++)
         if ((cli_flags[id].commands & command->bit) && cli_flags[id].preset)
             take_value(args, id, cli_flags[id].preset);
@@ -289,6 +300,7 @@ int cli_parse(cli_args *args, const cli_command *command, int argc, char **argv)
 
 void cli_args_free(cli_args *args) {
     free(args->stop);
+    free(args->choice);
     free(args->stop_ids);
     free(args->bias);
     for (size_t i = 0; args->lora && i < args->n_lora; i++) {

@@ -58,6 +58,12 @@ typedef enum {
     F_MAX_LORA_RANK,
     F_MAX_CPU_LORAS,
     F_LORA_EVICTION,
+    F_JSON_SCHEMA,
+    F_REGEX,
+    F_GRAMMAR,
+    F_CHOICE,
+    F_WHITESPACE,
+    F_STRICT,
     F_SEED,
     F_DTYPE,
     F_KV_CACHE_DTYPE,
@@ -105,6 +111,8 @@ typedef struct {
     size_t n_stop;
     int32_t *stop_ids;
     size_t n_stop_ids;
+    const char **choice; /* every --choice, in order */
+    size_t n_choice;
     glia_logit_bias *bias;
     size_t n_bias;
     glia_lora_module *lora; /* [n_lora] every NAME=PATH of --lora-modules; names and paths are owned */

@@ -114,6 +114,10 @@ static int answer_all(const cli_args *args, const glia_model *m, glia_engine_opt
     if (named) return named;
     cli_sampling(args, m, &s);
     s.max_tokens = max_tokens;
+    glia_constraint *constraint;
+    const int refused = cli_constraint(&constraint, args, m);
+    if (refused) return refused;
+    s.constraint = constraint;
     cli_answer *answers = calloc(p->n, sizeof *answers);
     glia_status status = cli_trace_open(&trace, args->text[F_TRACE_DRAFTS], p->n, &err);
     if (trace.file) {
@@ -130,6 +134,7 @@ static int answer_all(const cli_args *args, const glia_model *m, glia_engine_opt
     }
     if (!status) print_answers(m, e, answers, p->n, &s, args->given[F_JSON]);
     glia_engine_free(e);
+    glia_constraint_free(constraint);
     for (size_t i = 0; answers && i < p->n; i++) cli_answer_free(&answers[i]);
     free(answers);
     free(names);

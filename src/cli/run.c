@@ -24,6 +24,7 @@
 typedef struct {
     const cli_args *args;
     const glia_model *model;
+    glia_constraint *constraint; /* NULL: none */
     glia_engine *engine;
     char *template; /* NULL: the model's own */
     size_t template_len;
@@ -147,6 +148,8 @@ static glia_status turn(chat *c, const char *said, size_t said_len, glia_err *er
     size_t n_prompt = 0, len = said_len;
     glia_status status = GLIA_OK;
     cli_sampling(c->args, c->model, &s);
+    s.constraint = c->constraint;
+    s.may_think = !c->raw && c->think != 0;
     s.raw_text = c->raw;
     s.adapter = c->adapter;
     if (c->args->given[F_VERBOSE]) cli_tell_model(c->model, c->engine, &s);
@@ -314,6 +317,8 @@ static int converse(chat *c, const glia_engine_options *o) {
               stderr);
         c->raw = true;
     }
+    const int refused = cli_constraint(&c->constraint, c->args, c->model);
+    if (refused) return refused;
     if (glia_engine_create(&c->engine, c->model, o, &err)) return cli_failed(&err);
     main_thread = pthread_self();
     struct sigaction action = {.sa_handler = on_interrupt}; /* no SA_RESTART: getline returns */
@@ -348,6 +353,7 @@ int cli_run(const cli_args *args) {
     c.model = m;
     if (!status) status = converse(&c, &engine);
     glia_engine_free(c.engine);
+    glia_constraint_free(c.constraint);
     glia_model_free(m);
     json_decref(c.messages);
     free(c.template);

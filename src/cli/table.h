@@ -28,6 +28,7 @@ typedef enum {
     KIND_TEXT,
     KIND_CHOICE,
     KIND_STOPS,
+    KIND_CHOICES,
     KIND_IDS,
     KIND_BIASES,
     KIND_MODULES

@@ -115,10 +115,19 @@ static void penalise_output(glia_sampler *s, const glia_draw *d) {
     }
 }
 
+/* A word of the mask at a time: most words allow none or all of their tokens. */
+static void keep_allowed(glia_sampler *s, const uint64_t *allowed) {
+    for (int from = 0; from < s->vocab; from += 64) {
+        const uint64_t word = allowed[from / 64];
+        const int n = s->vocab - from < 64 ? s->vocab - from : 64;
+        for (int i = 0; i < n && ~word; i++) s->x[from + i] = word >> i & 1 ? s->x[from + i] : -INFINITY;
+    }
+}
+
 static bool has_processors(const glia_draw *d) {
     const glia_sampling *p = d->params;
     return p->n_logit_bias || p->repetition_penalty != 1 || p->presence_penalty != 0 ||
-           p->frequency_penalty != 0 || d->n_forbidden;
+           p->frequency_penalty != 0 || d->n_forbidden || d->allowed;
 }
 
 /* The processed logits: s->x, or `logits` itself if the request has no processor. */
@@ -130,6 +139,7 @@ static const float *process(glia_sampler *s, const float *logits, const glia_dra
     if (p->repetition_penalty != 1) penalise_repetition(s, d);
     if (p->presence_penalty != 0 || p->frequency_penalty != 0) penalise_output(s, d);
     for (size_t i = 0; i < d->n_forbidden; i++) s->x[d->forbidden[i]] = -INFINITY;
+    if (d->allowed) keep_allowed(s, d->allowed);
     return s->x;
 }
 

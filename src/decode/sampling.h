@@ -1,10 +1,10 @@
 /* sampling.h - from a row of logits to one token.
  *
  * Steps in order: logit bias, repetition penalty, frequency and presence penalty,
- * tokens forbidden before min_tokens. When sampling also: temperature, top-k,
- * top-p, min-p, typical, and a draw among the remaining tokens.
- * The order is that of Transformers 4.57 (GenerationMixin._get_logits_processor);
- * steps that only vLLM has stand where v1/sample/sampler.py has them.
+ * tokens forbidden before min_tokens, tokens that a constraint does not allow. When sampling also:
+ * temperature, top-k, top-p, min-p, typical, and a draw among the remaining tokens. The order is that of
+ * Transformers 4.57 (GenerationMixin._get_logits_processor); steps that only vLLM has stand where
+ * v1/sample/sampler.py has them.
  *
  * The draw is a Gumbel-max: each remaining token's log-probability gets noise that is a
  * function of seed, position and token, and the largest sum wins. Two models that share
@@ -48,6 +48,7 @@ typedef struct {
     size_t n_forbidden;
     const int32_t *absent; /* [n_absent] ids without a token, ascending: glia_sample() never returns one */
     size_t n_absent;
+    const uint64_t *allowed; /* a bit for each id: only these may be drawn; NULL: all */
 } glia_draw;
 
 /* Check the range of every value. GLIA_ERR_ARGUMENT names the first bad value. */

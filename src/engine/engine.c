@@ -409,22 +409,33 @@ static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
     return false;
 }
 
+/* Append what the constraint forces behind the tokens that were drawn: the next step computes it like a
+ * prompt. */
+static void deliver_forced(glia_engine *e, glia_request *r) {
+    glia_drawn forced = {0};
+    while ((forced.token = glia_leader_force(r)) >= 0)
+        if (!deliver(e, r, &forced) || atomic_load(&r->aborted)) return;
+}
+
 /* Deliver the drawn tokens of one request. Those after its end are dropped. */
 static glia_status deliver_all_of(glia_engine *e, glia_segment *g, glia_err *err) {
     glia_request *r = g->request;
     for (int i = 0; i < g->n_drawn; i++) {
         if (g->drawn[i].token < 0) {
             const int position = r->seq.n_tokens - 1;
+            const glia_err failed = r->failed;
             abort_request(e, r);
+            if (failed.status) return glia_fail(err, failed.status, "%s", failed.msg);
             return glia_fail(err, GLIA_ERR_FORMAT,
                              "the logits after position %d are not all numbers: the weights hold infinite or "
                              "NaN values, or overflow",
                              position);
         }
         g->n_delivered++;
-        if (!deliver(e, r, &g->drawn[i]) || atomic_load(&r->aborted)) break;
+        if (!deliver(e, r, &g->drawn[i]) || atomic_load(&r->aborted)) return GLIA_OK;
         if (i + 1 < g->n_drawn) glia_leader_accept(&e->leader, g, i);
     }
+    if (g->n_drawn && r->grammar) deliver_forced(e, r);
     return GLIA_OK;
 }
 

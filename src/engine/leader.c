@@ -146,8 +146,9 @@ static void expect_draws(glia_leader *l, glia_segment *g, int n) {
     g->drawn = &l->drawn[l->n_logits];
     for (int i = 0; i < n; i++) {
         const glia_draw d = glia_request_draw(g->request, g->tree ? g->tree->depth[i] : 0);
+        const bool whole = l->rank->ranks == 1 || g->request->grammar;
         l->use[l->n_logits++] = (glia_logits_use){
-            .best = l->rank->ranks > 1 ? glia_draw_best(&d, l->rank->shard) : 0,
+            .best = whole ? 0 : glia_draw_best(&d, l->rank->shard),
             .divisor = glia_draw_divisor(&d),
         };
     }
@@ -241,12 +242,32 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int ada
 
 /* ---- draws ------------------------------------------------------------------ */
 
+/* What a constraint needs grows with the text; a step allocates nothing else. */
+static int32_t constrain(glia_request *r, glia_draw *d) {
+    const int depth = glia_guard_depth;
+    glia_guard_depth = 0;
+    const int32_t token = glia_request_constrain(r, d);
+    glia_guard_depth = depth;
+    return token;
+}
+
+static void follow(glia_request *r, int32_t token) {
+    const int depth = glia_guard_depth;
+    glia_guard_depth = 0;
+    glia_request_follow(r, token);
+    glia_guard_depth = depth;
+}
+
 /* Draw from the row of the segment's next node. Returns GLIA_DRAW_WHOLE if the whole row is needed first. */
 static int32_t draw(const glia_leader *l, const glia_segment *g, glia_drawn *to, glia_sampler *sampler) {
     const glia_rank *rank = l->rank;
-    const glia_request *r = g->request;
+    glia_request *r = g->request;
     const int i = g->logits + g->node;
-    const glia_draw d = glia_request_draw(r, g->n_drawn);
+    glia_draw d = glia_request_draw(r, g->n_drawn);
+    if (r->grammar) {
+        const int32_t forced = constrain(r, &d);
+        if (forced != -1) return forced < 0 ? -1 : forced;
+    }
     if (l->use[i].best && !g->whole)
         return glia_sample_shards(sampler, glia_rank_tops(rank, i), rank->found_bytes, rank->ranks, &d);
     const float *logits = glia_rank_logits(rank, i);
@@ -269,6 +290,7 @@ static void draw_path(const glia_leader *l, glia_segment *g, glia_sampler *sampl
         g->whole = false;
         g->node = g->tree && to->token >= 0 ? glia_tree_child(g->tree, g->node, to->token) : -1;
         if (to->token >= 0) seq->tokens[at] = to->token;
+        if (to->token >= 0 && g->request->grammar) follow(g->request, to->token);
         if (at + 1 == seq->max_tokens) g->node = -1;
     }
 }
@@ -315,4 +337,12 @@ void glia_leader_accept(glia_leader *l, const glia_segment *g, int i) {
             (glia_kv_move){seq->blocks.table[to / size], to % size, table[from / size], from % size};
     }
     glia_scheduler_accept(&l->scheduler, seq);
+}
+
+int32_t glia_leader_force(glia_request *r) {
+    if (!r->grammar || r->next_forced >= r->n_forced) return -1;
+    const int32_t token = r->forced[r->next_forced];
+    r->seq.tokens[r->seq.n_tokens] = token;
+    follow(r, token);
+    return token;
 }

@@ -111,7 +111,85 @@ static void lay_out(carver *at, glia_request *r, const glia_request_rules *c, co
         if (at->base) stop[i] = text;
     }
     r->params.stop = stop;
+    if (s->constraint) {
+        r->mask = carve(at, ((size_t)c->vocab + 63) / 64 * sizeof *r->mask);
+        r->guide.place = carve(at, glia_guide_places(room - n));
+        r->guide.cap = room - n;
+    }
     r->output.text = c->tokenizer ? carve(at, glia_output_room(c->tokenizer, s->stop, s->n_stop)) : NULL;
+}
+
+void glia_request_free(glia_request *r) {
+    if (r) glia_grammar_release(r->grammar);
+    free(r);
+}
+
+/* ---- constraints ------------------------------------------------------------- */
+
+/* Does the prompt end behind a </think> that the template wrote? */
+static bool closes_thinking(const glia_tokenizer *t, const int32_t *ids, size_t n) {
+    const size_t last = n < 8 ? n : 8;
+    static const char tag[] = "</think>";
+    glia_buf text = {0};
+    glia_tokenizer_decode(t, ids + n - last, last, false, &text);
+    size_t len = text.len;
+    while (len && strchr(" \n", text.data[len - 1])) len--;
+    const bool closes =
+        len >= sizeof tag - 1 && memcmp(text.data + len - (sizeof tag - 1), tag, sizeof tag - 1) == 0;
+    glia_buf_free(&text);
+    return closes;
+}
+
+/* What comes next without a choice: tokens that the constraint forces, or the end. */
+static void find_forced(glia_request *r) {
+    r->next_forced = r->n_forced = 0;
+    if (r->params.logprobs >= 0) return;
+    if (glia_guide_must_end(&r->guide) && r->n_endings) {
+        r->forced[r->n_forced++] = r->endings[0];
+        return;
+    }
+    r->n_forced = (int)glia_guide_forced_tokens(&r->guide, r->forced, GLIA_FORCED_MAX);
+}
+
+static glia_status constrain(glia_request *r, const glia_request_rules *c, const glia_sampling *s,
+                             bool thinking, glia_err *err) {
+    const size_t n = (size_t)r->seq.n_prompt;
+    if (!c->tokenizer)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "a constraint needs a tokenizer, this model has none");
+    r->grammar = (glia_grammar *)(uintptr_t)s->constraint;
+    glia_grammar_retain(r->grammar);
+    r->params.ignore_eos = false;
+    const bool may = s->may_think && !closes_thinking(c->tokenizer, r->seq.tokens, n);
+    const glia_status status = glia_guide_begin(&r->guide, r->grammar,
+                                                thinking ? GLIA_THINK_INSIDE
+                                                : may    ? GLIA_THINK_MAY
+                                                         : GLIA_THINK_NO,
+                                                r->guide.place, r->guide.cap, err);
+    if (!status) find_forced(r);
+    return status;
+}
+
+int32_t glia_request_constrain(glia_request *r, glia_draw *d) {
+    if (r->next_forced < r->n_forced) return r->forced[r->next_forced];
+    bool all = false;
+    const size_t words = ((size_t)r->vocab + 63) / 64;
+    if (glia_guide_mask(&r->guide, r->mask, (size_t)r->vocab, r->endings, r->n_endings, &all, &r->failed))
+        return -2;
+    d->allowed = all ? NULL : r->mask;
+    uint64_t any = all;
+    for (size_t i = 0; i < words; i++) any |= r->mask[i];
+    if (d->n_forbidden && glia_guide_must_end(&r->guide)) d->n_forbidden = 0;
+    if (any) return -1;
+    glia_fail(&r->failed, GLIA_ERR_UNSUPPORTED, "no token of this model can continue the constraint");
+    return -2;
+}
+
+void glia_request_follow(glia_request *r, int32_t token) {
+    if (r->next_forced < r->n_forced) r->next_forced++;
+    if (!glia_guide_accept(&r->guide, token, r->endings, r->n_endings))
+        glia_fail(&r->failed, GLIA_ERR_LIMIT, "the constraint cannot follow token %d", token);
+    else if (r->next_forced == r->n_forced && !r->guide.ended)
+        find_forced(r);
 }
 
 glia_status glia_request_create(glia_request **out, const glia_request_rules *c, const int32_t *ids, size_t n,
@@ -138,11 +216,14 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *c,
     r->output.raw = s->raw_text;
     if (c->tokenizer) glia_output_begin(&r->output, c->tokenizer, thinking);
     atomic_init(&r->aborted, false);
-    *out = r;
-    return GLIA_OK;
+    r->vocab = vocab;
+    if (s->constraint) status = constrain(r, c, s, thinking, err);
+    if (status)
+        glia_request_free(r);
+    else
+        *out = r;
+    return status;
 }
-
-void glia_request_free(glia_request *r) { free(r); }
 
 glia_draw glia_request_draw(const glia_request *r, int ahead) {
     const int n = r->seq.n_tokens + ahead;

@@ -7,8 +7,11 @@
 #include "decode/sampling.h"
 #include "engine/output.h"
 #include "engine/scheduler.h"
+#include "grammar/grammar.h"
 
 typedef struct glia_request glia_request;
+
+enum { GLIA_FORCED_MAX = 64 };
 
 /* A token as it was drawn from one row of logits. */
 typedef struct {
@@ -29,6 +32,14 @@ struct glia_request {
     size_t n_endings, n_eos;
     const int32_t *absent; /* of the rules */
     size_t n_absent;
+    /* With a constraint; grammar NULL: none. The guide has followed every token that was drawn. */
+    glia_grammar *grammar;
+    glia_guide guide;
+    uint64_t *mask;                  /* [(vocab + 63) / 64] of the next draw */
+    int32_t forced[GLIA_FORCED_MAX]; /* tokens [next_forced, n_forced) come next */
+    int n_forced, next_forced;
+    int vocab;
+    glia_err failed;          /* why no token can be drawn; status 0: one can */
     const glia_drawn *untold; /* the token that the next event carries; NULL: none */
     /* of engine/inbox.h */
     uint64_t id;
@@ -55,6 +66,11 @@ void glia_request_free(glia_request *r);
 
 /* The input of the draw that follows the request's tokens and `ahead` more of seq.tokens. */
 glia_draw glia_request_draw(const glia_request *r, int ahead);
+/* The next draw of a request with a constraint. Returns the token that the constraint forces; -1: draw, with
+ * r->mask as *d's allowed tokens; -2: none can be drawn, r->failed says why. Allocates. */
+int32_t glia_request_constrain(glia_request *r, glia_draw *d);
+/* Follow a token that was drawn, and find what it forces. Allocates. */
+void glia_request_follow(glia_request *r, int32_t token);
 /* Does this token end the request? */
 bool glia_request_ends(const glia_request *r, int32_t token);
 

@@ -197,3 +197,67 @@ bool glia_cfg_finish(glia_cfg *g, glia_node root) {
     prune(g);
     return has(g, root);
 }
+
+/* ---- left recursion -------------------------------------------------------------------- */
+
+enum { UNSEEN, OPEN, CLOSED };
+
+typedef struct {
+    const glia_cfg *g;
+    uint8_t *nullable, *seen;
+    int depth;
+} recursion;
+
+static bool node_nullable(const recursion *r, const glia_cfg_node *x) {
+    const uint32_t *list = (const uint32_t *)r->g->lists.data + x->a;
+    switch ((glia_cfg_kind)x->kind) {
+    case CFG_TERM: return glia_rx_nullable(r->g->rx, x->a);
+    case CFG_SEQ:
+        for (uint32_t i = 0; i < x->b; i++)
+            if (!r->nullable[list[i]]) return false;
+        return true;
+    case CFG_OR:
+        for (uint32_t i = 0; i < x->b; i++)
+            if (r->nullable[list[i]]) return true;
+        return false;
+    case CFG_REPEAT: return x->m == 0 || r->nullable[x->a];
+    case CFG_RULE: return r->nullable[x->a];
+    default: return true; /* objects and arrays stand between braces, which are not nullable */
+    }
+}
+
+/* Does a walk along what can come first meet an open node again? */
+static bool meets(recursion *r, glia_node i) {
+    const glia_cfg_node *x = glia_cfg_at(r->g, i);
+    const uint32_t *list = (const uint32_t *)r->g->lists.data + x->a;
+    bool found = r->seen[i] == OPEN || r->depth > 10000;
+    if (r->seen[i] != UNSEEN || found) return found;
+    r->seen[i] = OPEN;
+    r->depth++;
+    if (x->kind == CFG_RULE || x->kind == CFG_REPEAT) found = meets(r, x->a);
+    for (uint32_t k = 0; (x->kind == CFG_SEQ || x->kind == CFG_OR) && k < x->b && !found; k++) {
+        found = meets(r, list[k]);
+        if (x->kind == CFG_SEQ && !r->nullable[list[k]]) break;
+    }
+    r->depth--;
+    r->seen[i] = CLOSED;
+    return found;
+}
+
+bool glia_cfg_left_recursive(const glia_cfg *g) {
+    recursion r = {.g = g, .nullable = calloc(g->nodes.n, 2)};
+    bool found = false;
+    if (!r.nullable) return rx_nomem(g->rx) != GLIA_RX_NONE;
+    r.seen = r.nullable + g->nodes.n;
+    for (bool changed = true; changed && rx_work(g->rx, g->nodes.n);) {
+        changed = false;
+        for (size_t i = 0; i < g->nodes.n; i++)
+            if (!r.nullable[i] && node_nullable(&r, glia_cfg_at(g, (glia_node)i))) {
+                r.nullable[i] = 1;
+                changed = true;
+            }
+    }
+    for (size_t i = 0; i < g->nodes.n && !found; i++) found = meets(&r, (glia_node)i);
+    free(r.nullable);
+    return found;
+}

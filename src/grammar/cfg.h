@@ -92,8 +92,7 @@ glia_node glia_cfg_unique(glia_cfg *g, const glia_node *list, size_t n, glia_nod
 /* Find the nodes that have a string, and take the others out: optional members, alternatives. Call it once,
  * after all bodies are set. Returns whether `root` has a string. */
 bool glia_cfg_finish(glia_cfg *g, glia_node root);
-/* The name of a rule that calls itself before it reads a character, as a node; GLIA_NODE_NONE: there is
- * none. After glia_cfg_finish(). */
-glia_node glia_cfg_left_recursion(const glia_cfg *g);
+/* Does a rule call itself before it reads a character? After glia_cfg_finish(). */
+bool glia_cfg_left_recursive(const glia_cfg *g);
 
 #endif

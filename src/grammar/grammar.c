@@ -12,7 +12,8 @@ static const uint64_t COMPILE_UNITS = 20000000;
 
 static void destroy(glia_grammar *g) {
     glia_mask_free(g);
-    glia_schema_free(g->schema);
+    for (size_t i = 0; i < g->schemas.n; i++) glia_schema_free(((glia_schema **)g->schemas.data)[i]);
+    glia_vec_free(&g->schemas);
     glia_pda_free(&g->pda);
     glia_cfg_free(&g->cfg);
     glia_rx_pool_free(g->rx);
@@ -60,6 +61,10 @@ static glia_status finish(glia_grammar *g, glia_err *err) {
     glia_status status = pool_failure(g, err);
     if (status) return status;
     g->empty = !glia_cfg_finish(&g->cfg, g->root);
+    if (glia_cfg_left_recursive(&g->cfg))
+        return glia_fail(
+            err, GLIA_ERR_UNSUPPORTED,
+            "grammar: a rule begins with itself through other rules; write it with a repetition");
     const glia_rx lines = glia_rx_repeat(g->rx, glia_rx_range(g->rx, '\n', '\n'), 0, 2);
     const glia_node after = glia_cfg_seq2(&g->cfg, glia_cfg_term(&g->cfg, lines), g->root);
     if (!glia_pda_init(&g->pda, &g->cfg)) return glia_fail_nomem(err, sizeof g->pda, "a constraint");
@@ -73,38 +78,48 @@ static glia_status finish(glia_grammar *g, glia_err *err) {
 static glia_compile_fn *const compilers[] = {
     [GLIA_GRAMMAR_JSON_SCHEMA] = glia_compile_schema,
     [GLIA_GRAMMAR_REGEX] = glia_compile_regex,
+    [GLIA_GRAMMAR_RULES] = glia_compile_rules,
     [GLIA_GRAMMAR_CHOICE] = glia_compile_choice,
+    [GLIA_GRAMMAR_TAG] = glia_compile_tag,
+    [GLIA_GRAMMAR_TOOLS] = glia_compile_tools,
 };
+
+static glia_status compile(glia_grammar *g, const glia_grammar_source *source, glia_err *err) {
+    g->rx = glia_rx_pool_new();
+    g->walk = malloc(((size_t)g->vocab->deepest + 1) * sizeof *g->walk);
+    char *text = malloc(source->len + 1); /* with a zero byte at its end */
+    glia_status status = GLIA_OK;
+    if (!g->rx || !g->walk || !text || !glia_cfg_init(&g->cfg, g->rx)) {
+        status = glia_fail_nomem(err, source->len, "a constraint");
+    } else {
+        glia_grammar_source own = *source;
+        memcpy(text, source->text, source->len);
+        text[source->len] = '\0';
+        own.text = text;
+        glia_rx_allow(g->rx, COMPILE_UNITS);
+        status = compilers[source->kind](g, &own, err);
+        if (!status) status = finish(g, err);
+    }
+    free(text);
+    return status;
+}
 
 glia_status glia_grammar_compile(glia_grammar **out, const glia_vocab *v, const glia_grammar_source *source,
                                  glia_err *err) {
     *out = NULL;
+    if ((unsigned)source->kind >= sizeof compilers / sizeof *compilers)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "there is no constraint of kind %d", (int)source->kind);
     glia_grammar *g = calloc(1, sizeof *g);
     if (!g) return glia_fail_nomem(err, sizeof *g, "a constraint");
     g->references = 1;
     g->vocab = v;
     pthread_mutex_init(&g->lock, NULL);
-    g->rx = glia_rx_pool_new();
-    g->walk = malloc(((size_t)v->deepest + 1) * sizeof *g->walk);
-    glia_status status = GLIA_OK;
-    if (!g->rx || !g->walk || !glia_cfg_init(&g->cfg, g->rx)) {
-        status = glia_fail_nomem(err, sizeof *g, "a constraint");
-    } else {
-        glia_rx_allow(g->rx, COMPILE_UNITS);
-        status = source->kind < sizeof compilers / sizeof *compilers && compilers[source->kind]
-                     ? compilers[source->kind](g, source, err)
-                     : glia_fail(err, GLIA_ERR_UNSUPPORTED, "this kind of constraint is not supported yet");
-        if (!status) status = finish(g, err);
-    }
-    if (status) {
-        if (g->rx)
-            destroy(g);
-        else
-            free(g);
-        return status;
-    }
-    *out = g;
-    return GLIA_OK;
+    const glia_status status = compile(g, source, err);
+    if (status)
+        destroy(g);
+    else
+        *out = g;
+    return status;
 }
 
 char *glia_grammar_describe(const glia_grammar *g) {

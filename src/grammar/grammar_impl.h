@@ -39,7 +39,8 @@ struct glia_grammar {
     glia_pda_state *walk; /* [deepest + 1] */
     char **warnings;
     size_t n_warnings;
-    glia_schema *schema; /* of a JSON schema, for glia_grammar_write(); or NULL */
+    glia_vec schemas;    /* glia_schema * */
+    glia_schema *schema; /* the one that is the grammar, for glia_grammar_write(); or NULL */
 };
 
 /* The tokens that may follow state s, without ending tokens, OR-ed into mask [(size + 63) / 64]. Holds the

@@ -227,10 +227,10 @@ static glia_node padded(glia_schema *s, glia_rx before, const char *text, glia_r
     return glia_cfg_term(&s->g->cfg, glia_rx_cat3(s->rx, before, glia_rx_text(s->rx, text, 1), after));
 }
 
-static void init_marks(glia_schema *s, const glia_grammar_source *source) {
+static void init_marks(glia_schema *s, const char *whitespace) {
     glia_rx blanks;
     const glia_status status =
-        glia_compile_blanks(&blanks, &s->comma_text, &s->colon_text, s->rx, source->whitespace, s->err);
+        glia_compile_blanks(&blanks, &s->comma_text, &s->colon_text, s->rx, whitespace, s->err);
     if (status) {
         s->status = status;
         return;
@@ -255,28 +255,37 @@ static glia_status parse(json_t **out, const glia_grammar_source *source, glia_e
     return *out ? GLIA_OK : glia_json_parse(out, text, len, JSON_ALLOW_NUL, "schema", err);
 }
 
-glia_status glia_compile_schema(glia_grammar *g, const glia_grammar_source *source, glia_err *err) {
+glia_status glia_schema_add(glia_grammar *g, const json_t *document, bool strict, const char *whitespace,
+                            glia_schema **out, glia_node *root, glia_err *err) {
     glia_schema *s = calloc(1, sizeof *s);
-    if (!s) return glia_fail_nomem(err, sizeof *s, "a schema");
-    g->schema = s;
-    s->g = g;
-    s->rx = g->rx;
-    s->strict = source->strict;
-    s->err = err;
-    const glia_status status = parse(&s->document, source, err);
-    if (status) return status;
+    if (!s || !glia_vec_push(&g->schemas, sizeof s, &s)) {
+        free(s);
+        return glia_fail_nomem(err, sizeof *s, "a schema");
+    }
+    *s = (glia_schema){
+        .g = g, .rx = g->rx, .document = json_incref((json_t *)document), .strict = strict, .err = err};
     init_values(s);
-    if (!s->status && init_conjunctions(s)) init_marks(s, source);
+    if (!s->status && init_conjunctions(s)) init_marks(s, whitespace);
     if (!s->status) glia_schema_index(s);
     if (!s->status) {
         s->root = glia_conj_of(s, (glia_literal){.json = s->document});
-        g->root = glia_schema_node(s, s->root);
+        *root = glia_schema_node(s, s->root);
     }
     const glia_err *failure = glia_rx_error(s->rx);
     if (!s->status && failure->status)
         s->status = glia_fail(err, failure->status, "schema: %s", failure->msg);
     s->err = NULL;
+    if (out) *out = s;
     return s->status;
+}
+
+glia_status glia_compile_schema(glia_grammar *g, const glia_grammar_source *source, glia_err *err) {
+    json_t *document;
+    glia_status status = parse(&document, source, err);
+    if (!status)
+        status = glia_schema_add(g, document, source->strict, source->whitespace, &g->schema, &g->root, err);
+    json_decref(document);
+    return status;
 }
 
 void glia_schema_free(glia_schema *s) {
