@@ -15,7 +15,7 @@
 #include "base/file.h"
 #include "engine/request.h"
 
-enum { TOKENS = 100, DRAFTS = 4, NODES = 40, REQUESTS = 5 };
+enum { TOKENS = 100, DRAFTS = 4, NODES = 40, REQUESTS = 7, CONSTRAINED = 5 };
 static const char model_dir[] = "models/qwen3-demo";
 
 typedef struct {
@@ -62,7 +62,16 @@ static question questions[REQUESTS] = {
     {.text = "12 + 34 = ", .s = {.min_tokens = 9, .logprobs = -1, .max_tokens = 30}},
     {.text = "Once upon a time there was a",
      .s = {.do_sample = true, .temperature = 0.8f, .top_k = 12, .logprobs = -1, .max_tokens = 37}},
+    {.text = "A person:", .s = {.do_sample = true, .logprobs = -1, .max_tokens = 70}},
+    {.text = "A person:", .s = {.do_sample = true, .logprobs = 1, .max_tokens = 70}},
 };
+
+/* Of the last two requests; the first of them has tokens that the constraint forces. */
+static const char schema[] =
+    "{\"type\": \"object\", \"properties\": {\"family_name\": {\"type\": \"string\", \"maxLength\": 12}, "
+    "\"age_in_years\": {\"type\": \"integer\", \"maximum\": 120}}, \"required\": [\"family_name\", "
+    "\"age_in_years\"]}";
+static glia_constraint *constraint;
 
 /* A draft that knows the answers: `right` of 100 tokens are right, the others wrong. Trees have siblings and
  * wrong branches at random, in any order that a tree allows. */
@@ -218,7 +227,15 @@ static glia_model *load(int tp, bool flash) {
                             .tensor_parallel_size = tp,
                             .flash_decoding = flash ? GLIA_SWITCH_ON : GLIA_SWITCH_DEFAULT};
     if (glia_model_load(&m, model_dir, NULL, &o, &err)) fail_msg("%s", err.msg);
+    const glia_constraint_source source = {.text = schema, .len = sizeof schema - 1};
+    if (glia_constraint_create(&constraint, m, &source, &err)) fail_msg("%s", err.msg);
+    for (int i = CONSTRAINED; i < REQUESTS; i++) questions[i].s.constraint = constraint;
     return m;
+}
+
+static void unload(glia_model *m) {
+    glia_constraint_free(constraint);
+    glia_model_free(m);
 }
 
 static int reference(const glia_model *m, const glia_engine_options *o) {
@@ -260,7 +277,7 @@ static void test_answers(void **state) {
                 glia_engine_free(e);
             }
         }
-        glia_model_free(m);
+        unload(m);
     }
 }
 
@@ -280,7 +297,7 @@ static void test_abort(void **state) {
         clear(&a);
         glia_engine_free(e);
     }
-    glia_model_free(m);
+    unload(m);
 }
 
 /* Accepted drafts are in the prefix cache as other tokens are. */
@@ -313,7 +330,7 @@ static void test_cache(void **state) {
     clear(&a);
     clear(&b);
     glia_engine_free(e);
-    glia_model_free(m);
+    unload(m);
 }
 
 int main(int argc, char **argv) {

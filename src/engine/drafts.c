@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/arena.h"
+
 static int least(int a, int b) { return a < b ? a : b; }
 
 int glia_drafts_chain(const glia_tree *t) {
@@ -41,8 +43,34 @@ static glia_status fail(glia_drafts *d, glia_status status) {
     return status;
 }
 
+/* Leave out of the tree what the request's constraint does not allow. */
+static void cut(glia_tree *t, glia_request *r) {
+    uint32_t place[GLIA_TREE_MAX];
+    int16_t kept[GLIA_TREE_MAX] = {0};
+    int n = 1;
+    place[0] = glia_guide_place(&r->guide);
+    for (int i = 1; i < t->n; i++) {
+        const int parent = kept[t->parent[i]], at = r->next_forced + t->depth[i] - 1;
+        const bool may = parent >= 0 && (at >= r->n_forced || r->forced[at] == t->token[i]);
+        const uint32_t next = may ? glia_guide_after(&r->guide, place[parent], t->token[i]) : 0;
+        kept[i] = -1;
+        if (!next) continue;
+        place[n] = next;
+        t->token[n] = t->token[i];
+        t->parent[n] = (int16_t)parent;
+        t->depth[n] = t->depth[i];
+        t->score[n] = t->score[i];
+        kept[i] = (int16_t)n++;
+    }
+    t->n = n;
+}
+
 static void take_tree(const glia_drafts *d, glia_seq *seq) {
-    const glia_tree *t = &d->tree[seq->slot];
+    glia_tree *t = &d->tree[seq->slot];
+    const int depth = glia_guard_depth;
+    glia_guard_depth = 0; /* the automaton of a constraint grows */
+    if (((glia_request *)seq)->grammar) cut(t, (glia_request *)seq);
+    glia_guard_depth = depth;
     seq->n_drafts = t->n - 1;
     seq->n_away = t->n - glia_drafts_chain(t);
     assert(seq->n_drafts <= d->limits.drafts);

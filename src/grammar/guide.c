@@ -29,7 +29,7 @@ static glia_status unlock(glia_guide *s, glia_err *err) {
     return status;
 }
 
-static uint32_t place(const glia_guide *s) { return s->place[s->n]; }
+static uint32_t place(const glia_guide *s) { return glia_guide_place(s); }
 
 glia_status glia_guide_begin(glia_guide *s, glia_grammar *g, glia_think think, uint32_t *places,
                              size_t tokens, glia_err *err) {
@@ -98,20 +98,26 @@ static bool is_ending(int32_t token, const int32_t *endings, size_t n) {
     return false;
 }
 
-/* The place after a token; GLIA_PDA_DEAD if it may not come. */
-static uint32_t after(glia_guide *s, glia_grammar *g, int32_t token) {
+/* The place after a token at a place; GLIA_PDA_DEAD if the token may not come. */
+static uint32_t after(glia_grammar *g, uint32_t from, int32_t token) {
+    const glia_vocab *v = g->vocab;
     size_t len;
-    const char *bytes = glia_tokenizer_bytes(g->vocab->tokenizer, token, &len);
+    const char *bytes = glia_tokenizer_bytes(v->tokenizer, token, &len);
     if (!bytes) return GLIA_PDA_DEAD;
-    if (place(s) & THINKING) return think(g, place(s), bytes, len);
-    if (place(s) == MAY_THINK && token == g->vocab->think_open) return THINKING;
-    if (len == 0 || token == g->vocab->think_open || token == g->vocab->think_close ||
-        glia_tokenizer_is_special(g->vocab->tokenizer, token))
+    if (from & THINKING) return think(g, from, bytes, len);
+    if (from == MAY_THINK && token == v->think_open) return THINKING;
+    if (len == 0 || token == v->think_open || token == v->think_close ||
+        glia_tokenizer_is_special(v->tokenizer, token))
         return GLIA_PDA_DEAD;
-    glia_pda_state at = state_of(s);
+    glia_pda_state at = from == MAY_THINK ? g->start : from;
     for (size_t i = 0; i < len && at != GLIA_PDA_DEAD; i++)
         at = glia_pda_step(&g->pda, at, (unsigned char)bytes[i]);
     return at;
+}
+
+uint32_t glia_guide_after(glia_guide *s, uint32_t from, int32_t token) {
+    const uint32_t next = after(lock(s), from, token);
+    return unlock(s, NULL) ? GLIA_PDA_DEAD : next;
 }
 
 bool glia_guide_accept(glia_guide *s, int32_t token, const int32_t *endings, size_t n) {
@@ -123,8 +129,8 @@ bool glia_guide_accept(glia_guide *s, int32_t token, const int32_t *endings, siz
         s->ended = true;
         return true;
     }
-    const uint32_t next = after(s, lock(s), token);
-    if (unlock(s, NULL) || next == GLIA_PDA_DEAD) return false;
+    const uint32_t next = glia_guide_after(s, place(s), token);
+    if (next == GLIA_PDA_DEAD) return false;
     s->place[++s->n] = next;
     return true;
 }
