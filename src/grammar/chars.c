@@ -328,7 +328,8 @@ glia_rx glia_chars_text(glia_rx_pool *p, const char *text, size_t len, glia_spel
         const uint32_t u = glia_utf8_previous(&at);
         glia_char_range one = {u, u};
         const glia_chars c = {&one, 1, 1};
-        e = glia_rx_cat(p, glia_chars_rx(p, &c, spelling), e);
+        const bool plain = u >= 0x20 && u < 0x7f && !strchr("\"\\/", (int)u); /* one spelling of one byte */
+        e = glia_rx_cat(p, plain ? glia_rx_range(p, u, u) : glia_chars_rx(p, &c, spelling), e);
     }
     return e;
 }

@@ -8,7 +8,7 @@
 #include "grammar/compile.h"
 #include "grammar/rx_impl.h"
 
-static const uint64_t COMPILE_UNITS = 20000000;
+static const uint64_t COMPILE_UNITS = 10000000;
 
 static void destroy(glia_grammar *g) {
     glia_mask_free(g);
@@ -61,6 +61,8 @@ static glia_status finish(glia_grammar *g, glia_err *err) {
     glia_status status = pool_failure(g, err);
     if (status) return status;
     g->empty = !glia_cfg_finish(&g->cfg, g->root);
+    status = pool_failure(g, err);
+    if (status) return status;
     if (glia_cfg_left_recursive(&g->cfg))
         return glia_fail(
             err, GLIA_ERR_UNSUPPORTED,

@@ -82,8 +82,8 @@ glia_status glia_guide_mask(glia_guide *s, uint64_t *mask, size_t vocab, const i
                             bool *all, glia_err *err);
 /* Follow a token. False, and nothing changes, if the token may not come. */
 bool glia_guide_accept(glia_guide *s, int32_t token, const int32_t *endings, size_t n);
-/* For a tree of proposed tokens: the place after `token` at `place`, which is glia_guide_place() or a result of
- * this function; 0: the token may not come there. Changes nothing. */
+/* For a tree of proposed tokens: the place after `token` at `place`, which is glia_guide_place() or a result
+ * of this function; 0: the token may not come there. Changes nothing. */
 uint32_t glia_guide_after(glia_guide *s, uint32_t place, int32_t token);
 static inline uint32_t glia_guide_place(const glia_guide *s) { return s->place[s->n]; }
 /* Forget the last k tokens. */

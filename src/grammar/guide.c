@@ -12,7 +12,7 @@ enum { MAY_THINK = 0x40000000, THINKING = 0x20000000 };
 static const char CLOSE[] = "</think>";
 
 /* Work that one call may do. */
-static const uint64_t CALL_UNITS = 20000000;
+static const uint64_t CALL_UNITS = 5000000;
 
 static glia_grammar *lock(glia_guide *s) {
     pthread_mutex_lock(&s->grammar->lock);
@@ -251,7 +251,10 @@ static glia_status follow(glia_guide *s, const int32_t *ids, size_t n, uint64_t 
         const glia_status status =
             glia_guide_mask(s, mask, (size_t)s->grammar->vocab->size, NULL, 0, NULL, err);
         if (status) return status;
-        *accepts = mask[ids[i] / 64] >> ids[i] % 64 & 1 && glia_guide_accept(s, ids[i], NULL, 0);
+        *accepts = mask[ids[i] / 64] >> ids[i] % 64 & 1;
+        if (*accepts && !glia_guide_accept(s, ids[i], NULL, 0))
+            return glia_fail(err, GLIA_ERR_LIMIT, "the constraint reached a limit at token %zu of the text",
+                             i + 1);
     }
     *accepts = *accepts && glia_guide_may_end(s);
     return GLIA_OK;

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const size_t BYTES_MAX = (size_t)128 << 20;
+
 bool rx_work(glia_rx_pool *p, uint64_t n) {
     if (p->err.status) return false;
     if (p->units < n) {
@@ -75,6 +77,11 @@ glia_rx rx_intern(glia_rx_pool *p, rx_node node) {
     const uint32_t found = glia_table_find(&p->table, hash, same_node, p, &node);
     if (found != GLIA_TABLE_NONE) return found;
     const uint32_t id = (uint32_t)p->nodes.n;
+    if (glia_rx_bytes(p) > BYTES_MAX) {
+        glia_fail(&p->err, GLIA_ERR_LIMIT, "the constraint needs more than %zu MiB of expressions",
+                  BYTES_MAX >> 20);
+        return GLIA_RX_NONE;
+    }
     node.counted = counted(p, &node);
     if (!add_node(p, &node) || !glia_table_insert(&p->table, hash, id)) return rx_nomem(p);
     return id;
@@ -329,11 +336,62 @@ static glia_rx finish(glia_rx_pool *p, glia_vec *list, rx_kind kind) {
     return e;
 }
 
+/* An alternative as its first set and what follows it; head NO_HEAD: it begins with no set. */
+typedef struct {
+    uint32_t head, all, rest;
+} alternative;
+enum { NO_HEAD = UINT32_MAX, FACTOR_LEAST = 9, FACTOR_DEPTH = 400 };
+
+static int by_head(const void *x, const void *y) {
+    const alternative *a = x, *b = y;
+    return a->head != b->head ? (a->head > b->head) - (a->head < b->head)
+                              : (a->all > b->all) - (a->all < b->all);
+}
+
+static glia_rx factored(glia_rx_pool *p, glia_vec *list, int depth);
+
+/* The alternatives of one head as one expression. */
+static glia_rx join_head(glia_rx_pool *p, const alternative *a, size_t n, int depth) {
+    glia_vec rests = {0};
+    bool ok = true;
+    if (n == 1) return a->all;
+    for (size_t i = 0; i < n && ok; i++) ok = glia_vec_put(&rests, a[i].rest);
+    const glia_rx e = ok ? glia_rx_cat(p, a->head, factored(p, &rests, depth + 1)) : rx_nomem(p);
+    glia_vec_free(&rests);
+    return e;
+}
+
+/* The union of a list. Many alternatives that begin with equal sets become a tree, as a list of words does.
+ */
+static glia_rx factored(glia_rx_pool *p, glia_vec *list, int depth) {
+    const size_t n = list->n;
+    alternative *a = n >= FACTOR_LEAST && depth < FACTOR_DEPTH ? malloc(n * sizeof *a) : NULL;
+    if (!a) return finish(p, list, RX_OR);
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t e = glia_vec_at(list, i);
+        const rx_node *x = rx_at(p, e);
+        const bool splits = x->kind == RX_CAT && rx_at(p, x->a)->kind == RX_SET;
+        a[i] = (alternative){splits ? x->a : NO_HEAD, e, splits ? x->b : 0};
+    }
+    qsort(a, n, sizeof *a, by_head);
+    list->n = 0;
+    for (size_t i = 0, k; i < n; i = k) {
+        for (k = i + 1; k < n && a[k].head == a[i].head && a[i].head != NO_HEAD; k++) {
+        }
+        ((uint32_t *)list->data)[list->n++] = join_head(p, &a[i], k - i, depth);
+    }
+    free(a);
+    return finish(p, list, RX_OR);
+}
+
 static glia_rx combine(glia_rx_pool *p, rx_kind kind, const glia_rx *list, size_t n) {
     glia_vec flat = {0};
     bool ok = rx_work(p, n);
     for (size_t i = 0; i < n && ok; i++) ok = flatten(p, &flat, kind, list[i]);
-    const glia_rx e = ok ? finish(p, &flat, kind) : p->err.status ? GLIA_RX_NONE : rx_nomem(p);
+    ok = ok && rx_work(p, flat.n);
+    const glia_rx e = !ok             ? p->err.status ? GLIA_RX_NONE : rx_nomem(p)
+                                  : kind == RX_OR ? factored(p, &flat, 0)
+                                      : finish(p, &flat, kind);
     glia_vec_free(&flat);
     return e;
 }

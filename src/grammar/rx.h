@@ -62,6 +62,8 @@ glia_rx glia_rx_multiple(glia_rx_pool *p, uint64_t modulus, int places);
 bool glia_rx_nullable(const glia_rx_pool *p, glia_rx a);
 /* The derivative by a byte, without what has no string. */
 glia_rx glia_rx_step(glia_rx_pool *p, glia_rx a, unsigned byte);
+/* The same without looking whether what remains has a string. */
+glia_rx glia_rx_step_unchecked(glia_rx_pool *p, glia_rx a, unsigned byte);
 /* The derivative from the right: strings w for which w followed by `byte` is in `a`. */
 glia_rx glia_rx_step_back(glia_rx_pool *p, glia_rx a, unsigned byte);
 /* The expression without strings that hold a byte of `set`; `a` must have no complement. */

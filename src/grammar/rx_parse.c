@@ -477,7 +477,7 @@ static glia_rx finish(parser *r, uint32_t root, bool search) {
     const glia_rx before = glia_rx_or(p, GLIA_RX_EMPTY, glia_rx_cat(p, start, around));
     const glia_rx after = glia_rx_or(p, GLIA_RX_EMPTY, glia_rx_cat(p, around, stop));
     glia_rx e = glia_rx_cat(p, before, lower(r, root, after));
-    e = glia_rx_step_back(p, glia_rx_step(p, e, START_BYTE), END_BYTE);
+    e = glia_rx_step_back(p, glia_rx_step_unchecked(p, e, START_BYTE), END_BYTE);
     if (looks) return glia_rx_and(p, text, e);
     glia_byteset anchors = {{0}};
     glia_byteset_range(&anchors, START_BYTE, END_BYTE);

@@ -111,6 +111,24 @@ static glia_rx raw_step(glia_rx_pool *p, glia_rx a, unsigned cls) {
 
 /* ---- has it a string? -------------------------------------------------------- */
 
+/* May any digits follow, in every expression of an intersection but the multiple? Then some make a multiple.
+ */
+static bool digits_follow(glia_rx_pool *p, const rx_node *x) {
+    bool multiple = false;
+    for (uint32_t i = 0; i < x->b; i++) {
+        const glia_rx e = glia_vec_at(&p->lists, x->a + i);
+        const rx_node *y = rx_at(p, e);
+        if (y->kind == RX_MULTIPLE && y->n < 0 && !multiple) {
+            multiple = true;
+            continue;
+        }
+        if (!y->nullable) return false;
+        for (unsigned d = '0'; d <= '9'; d++)
+            if (derive(p, e, d) != e) return false;
+    }
+    return multiple;
+}
+
 static bool known(glia_rx_pool *p, glia_rx a, rx_life *life) {
     const rx_node x = *rx_at(p, a);
     *life = ((const uint8_t *)p->life.data)[a];
@@ -119,11 +137,14 @@ static bool known(glia_rx_pool *p, glia_rx a, rx_life *life) {
         *life = ALIVE;
         return true;
     }
-    return false;
+    *life = x.kind == RX_AND && digits_follow(p, &x) ? ALIVE : LIFE_UNKNOWN;
+    return *life == ALIVE;
 }
 
 typedef struct {
     glia_vec seen, from; /* expressions in the order found, and the index of each one's predecessor */
+    glia_vec done;       /* uint8_t of each: its successors were looked at */
+    bool ascii;          /* only by printable characters of ASCII, but the backslash */
     glia_table table;
 } life_search;
 
@@ -135,7 +156,7 @@ static bool visit(glia_rx_pool *p, life_search *s, glia_rx a, uint32_t from) {
     const uint64_t hash = (uint64_t)a * UINT64_C(0x9e3779b97f4a7c15) >> 16;
     if (glia_table_find(&s->table, hash, same_u32, &s->seen, &a) != GLIA_TABLE_NONE) return true;
     const bool ok = glia_table_insert(&s->table, hash, (uint32_t)s->seen.n) && glia_vec_put(&s->seen, a) &&
-                    glia_vec_put(&s->from, from);
+                    glia_vec_put(&s->from, from) && glia_vec_push(&s->done, 1, &(uint8_t){0});
     if (!ok) rx_nomem(p);
     return ok;
 }
@@ -151,28 +172,60 @@ static void mark(glia_rx_pool *p, life_search *s, uint32_t at, rx_life life) {
         }
 }
 
-/* Breadth first, for the shortest string is near. */
-static rx_life search(glia_rx_pool *p, glia_rx a) {
-    life_search s = {{0}, {0}, {0}};
-    rx_life life = DEAD;
-    uint32_t at = 0;
-    bool ok = visit(p, &s, a, 0);
-    for (; ok && life == DEAD && at < s.seen.n; at++)
-        for (int c = 0; c < p->n_classes && ok && life == DEAD; c++) {
-            const glia_rx next = raw_step(p, glia_vec_at(&s.seen, at), (unsigned)c);
-            rx_life found;
-            if (next == GLIA_RX_NONE)
-                ok = !p->err.status;
-            else if (!known(p, next, &found))
-                ok = visit(p, &s, next, at);
-            else if (found == ALIVE)
-                life = ALIVE;
+/* Look at the successors of a found expression. */
+static bool expand(glia_rx_pool *p, life_search *s, uint32_t at, rx_life *life) {
+    for (int c = 0; c < p->n_classes && *life == DEAD; c++) {
+        const unsigned byte = p->byte_of[c];
+        if (s->ascii && (byte < ' ' || byte > '~' || byte == '\\')) continue;
+        const glia_rx next = raw_step(p, glia_vec_at(&s->seen, at), (unsigned)c);
+        rx_life found;
+        if (next == GLIA_RX_NONE) {
+            if (p->err.status) return false;
+        } else if (!known(p, next, &found)) {
+            if (!visit(p, s, next, at)) return false;
+        } else if (found == ALIVE) {
+            *life = ALIVE;
         }
-    if (ok) mark(p, &s, life == ALIVE ? at - 1 : 0, life);
+    }
+    return true;
+}
+
+/* By turns the expression that was found first, for the shortest string may be near, and the last, for all
+ * strings may be long. */
+static rx_life search_with(glia_rx_pool *p, glia_rx a, bool ascii) {
+    life_search s = {.ascii = ascii};
+    rx_life life = DEAD;
+    uint32_t at = 0, front = 0;
+    size_t back = 0;
+    bool ok = visit(p, &s, a, 0);
+    for (int turn = 0; ok && life == DEAD; turn++) {
+        uint8_t *done = s.done.data;
+        if (turn % 2) {
+            while (back > front && done[back - 1]) back--;
+            if (back <= front) continue;
+            at = (uint32_t)--back;
+        } else {
+            while (front < s.seen.n && done[front]) front++;
+            if (front == s.seen.n) break;
+            at = front++;
+        }
+        done[at] = 1;
+        const size_t before = s.seen.n;
+        ok = expand(p, &s, at, &life);
+        if (s.seen.n > before) back = s.seen.n;
+    }
+    if (ok && (life == ALIVE || !ascii)) mark(p, &s, life == ALIVE ? at : 0, life);
     glia_vec_free(&s.seen);
     glia_vec_free(&s.from);
+    glia_vec_free(&s.done);
     glia_table_free(&s.table);
     return ok ? life : DEAD;
+}
+
+/* Characters of several bytes multiply the expressions, and are rarely needed to find a string. */
+static rx_life search(glia_rx_pool *p, glia_rx a) {
+    const rx_life life = search_with(p, a, true);
+    return life == ALIVE || p->err.status ? life : search_with(p, a, false);
 }
 
 static bool alive(glia_rx_pool *p, glia_rx a);
@@ -217,6 +270,8 @@ glia_rx glia_rx_step_class(glia_rx_pool *p, glia_rx a, unsigned cls) {
 glia_rx glia_rx_step(glia_rx_pool *p, glia_rx a, unsigned byte) {
     return glia_rx_step_class(p, a, p->class_of[byte]);
 }
+
+glia_rx glia_rx_step_unchecked(glia_rx_pool *p, glia_rx a, unsigned byte) { return derive(p, a, byte); }
 
 bool glia_rx_matches(glia_rx_pool *p, glia_rx a, const char *text, size_t len) {
     for (size_t i = 0; i < len && a != GLIA_RX_NONE; i++) a = glia_rx_step(p, a, (unsigned char)text[i]);

@@ -120,6 +120,8 @@ bool glia_conj_is_none(glia_schema *s, glia_conj c);
 
 glia_values glia_values_and(glia_schema *s, const glia_values *a, const glia_values *b);
 glia_values glia_values_or(glia_schema *s, const glia_values *a, const glia_values *b);
+/* The union of n sets. */
+glia_values glia_values_or_all(glia_schema *s, const glia_values *const *list, size_t n);
 /* False, and *out is any value, if the complement is no union of forms. */
 bool glia_values_not(glia_schema *s, const glia_values *a, glia_values *out);
 bool glia_values_is_none(glia_schema *s, const glia_values *a);

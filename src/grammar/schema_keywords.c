@@ -352,11 +352,23 @@ static void all_of(glia_schema *s, const json_t *list, glia_values *v) {
     json_array_foreach(list, i, x) *v = glia_values_and(s, v, values(s, "allOf", x));
 }
 
+/* Keep the values of one member of a list. */
+static void put_values(glia_schema *s, glia_vec *list, const glia_values *v) {
+    if (!glia_vec_push(list, sizeof v, &v)) glia_schema_fail(s, GLIA_ERR_NOMEM, "not enough memory");
+}
+static const glia_values *copy_values(glia_schema *s, const glia_values *v) {
+    glia_values *copy = glia_schema_take(s, sizeof *copy);
+    if (copy) *copy = *v;
+    return copy ? copy : &s->none;
+}
+
 static void any_of(glia_schema *s, const char *key, const json_t *list, glia_values *v) {
-    glia_values sum = s->none;
+    glia_vec all = {0};
     size_t i;
     const json_t *x;
-    json_array_foreach(list, i, x) sum = glia_values_or(s, &sum, values(s, key, x));
+    json_array_foreach(list, i, x) put_values(s, &all, values(s, key, x));
+    const glia_values sum = glia_values_or_all(s, all.data, all.n);
+    glia_vec_free(&all);
     *v = glia_values_and(s, v, &sum);
 }
 
@@ -381,17 +393,22 @@ static bool only(glia_schema *s, const json_t *list, size_t i, glia_values *out)
 }
 
 static void one_of(glia_schema *s, const json_t *list, glia_values *v) {
-    glia_values sum = s->none, one;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (!only(s, list, i, &one)) {
-            if (s->status) return;
-            glia_schema_loose(s, "that only one schema of \"oneOf\" holds");
-            any_of(s, "oneOf", list, v);
-            return;
-        }
-        sum = glia_values_or(s, &sum, &one);
+    glia_vec all = {0};
+    glia_values one;
+    bool exact = true;
+    for (size_t i = 0; i < json_array_size(list) && exact; i++) {
+        exact = only(s, list, i, &one);
+        put_values(s, &all, copy_values(s, &one));
     }
-    *v = glia_values_and(s, v, &sum);
+    const glia_values sum = glia_values_or_all(s, all.data, all.n);
+    glia_vec_free(&all);
+    if (s->status) return;
+    if (exact) {
+        *v = glia_values_and(s, v, &sum);
+        return;
+    }
+    glia_schema_loose(s, "that only one schema of \"oneOf\" holds");
+    any_of(s, "oneOf", list, v);
 }
 
 static void if_then_else(glia_schema *s, const json_t *schema, glia_values *v) {
@@ -460,24 +477,15 @@ static void property_names(glia_schema *s, const json_t *x, glia_values *v) {
 }
 
 static glia_values or_constants(glia_schema *s, const json_t *list) {
-    glia_values sum = s->none;
-    glia_vec numbers = {0}, strings = {0};
+    glia_vec all = {0};
     size_t i;
     const json_t *x;
-    bool ok = true;
-    json_array_foreach(list, i, x) { /* one union of all texts: pair by pair would take squared time */
+    json_array_foreach(list, i, x) {
         const glia_values one = glia_constant_values(s, x);
-        ok = ok && (one.number == GLIA_RX_NONE || glia_vec_put(&numbers, one.number)) &&
-             (one.string == GLIA_RX_NONE || glia_vec_put(&strings, one.string));
-        glia_values rest = one;
-        rest.number = rest.string = GLIA_RX_NONE;
-        sum = glia_values_or(s, &sum, &rest);
+        put_values(s, &all, copy_values(s, &one));
     }
-    if (!ok) glia_schema_fail(s, GLIA_ERR_NOMEM, "not enough memory");
-    sum.number = glia_rx_or_all(s->rx, numbers.data, numbers.n);
-    sum.string = glia_rx_or_all(s->rx, strings.data, strings.n);
-    glia_vec_free(&numbers);
-    glia_vec_free(&strings);
+    const glia_values sum = glia_values_or_all(s, all.data, all.n);
+    glia_vec_free(&all);
     return sum;
 }
 

@@ -5,7 +5,7 @@
 #include "grammar/chars.h"
 #include "grammar/schema.h"
 
-enum { FORMS_OF_ONE_MAX = 3000, FORMS_ALL_MAX = 400000 };
+enum { FORMS_OF_ONE_MAX = 12000, FORMS_ALL_MAX = 100000, PRODUCT_MAX = 20000 };
 
 /* ---- lists of forms, while they are made -------------------------------------------- */
 
@@ -311,10 +311,17 @@ static bool not_object(glia_schema *s, const glia_object_form *o, glia_vec *out)
 
 /* ---- all types -------------------------------------------------------------------------------- */
 
+/* Is the product of two lists small enough? */
+static bool fits(glia_schema *s, int na, int nb) {
+    if (na > 1 && nb > 1 && na > PRODUCT_MAX / nb)
+        glia_schema_fail(s, GLIA_ERR_LIMIT, "its alternatives multiply to more than %d", PRODUCT_MAX);
+    return !s->status;
+}
+
 static void cross_arrays(glia_schema *s, const glia_array_form *a, int na, const glia_array_form *b, int nb,
                          glia_values *v) {
     glia_vec list = {0};
-    for (int i = 0; i < na && !s->status; i++)
+    for (int i = 0; fits(s, na, nb) && i < na && !s->status; i++)
         for (int k = 0; k < nb && !s->status; k++) and_arrays(s, &a[i], &b[k], &list);
     v->arrays = keep(s, &list, sizeof *a, &v->n_arrays);
 }
@@ -322,7 +329,7 @@ static void cross_arrays(glia_schema *s, const glia_array_form *a, int na, const
 static void cross_objects(glia_schema *s, const glia_object_form *a, int na, const glia_object_form *b,
                           int nb, glia_values *v) {
     glia_vec list = {0};
-    for (int i = 0; i < na && !s->status; i++)
+    for (int i = 0; fits(s, na, nb) && i < na && !s->status; i++)
         for (int k = 0; k < nb && !s->status; k++) and_objects(s, &a[i], &b[k], &list);
     v->objects = keep(s, &list, sizeof *a, &v->n_objects);
 }
@@ -353,41 +360,59 @@ glia_values glia_values_and(glia_schema *s, const glia_values *a, const glia_val
     return v;
 }
 
-/* Both lists, without equal memory twice. */
-static const void *join(glia_schema *s, const void *a, int na, const void *b, int nb, size_t size, int *n) {
-    if (nb == 0 || a == b) {
-        *n = na;
-        return a;
+/* The forms of all sets; those of `any` if a set has them. */
+static void join_arrays(glia_schema *s, const glia_values *const *list, size_t n, glia_values *v) {
+    glia_vec all = {0};
+    for (size_t i = 0; i < n && !s->status; i++) {
+        if (list[i]->arrays == s->any.arrays) {
+            glia_vec_free(&all);
+            v->arrays = s->any.arrays;
+            v->n_arrays = 1;
+            return;
+        }
+        for (int k = 0; k < list[i]->n_arrays; k++) add_form(s, &all, sizeof *v->arrays, &list[i]->arrays[k]);
     }
-    if (na == 0) {
-        *n = nb;
-        return b;
+    v->arrays = keep(s, &all, sizeof *v->arrays, &v->n_arrays);
+}
+
+static void join_objects(glia_schema *s, const glia_values *const *list, size_t n, glia_values *v) {
+    glia_vec all = {0};
+    for (size_t i = 0; i < n && !s->status; i++) {
+        if (list[i]->objects == s->any.objects) {
+            glia_vec_free(&all);
+            v->objects = s->any.objects;
+            v->n_objects = 1;
+            return;
+        }
+        for (int k = 0; k < list[i]->n_objects; k++)
+            add_form(s, &all, sizeof *v->objects, &list[i]->objects[k]);
     }
-    glia_vec list = {0};
-    for (int i = 0; i < na; i++) add_form(s, &list, size, (const char *)a + (size_t)i * size);
-    for (int i = 0; i < nb; i++) add_form(s, &list, size, (const char *)b + (size_t)i * size);
-    return keep(s, &list, size, n);
+    v->objects = keep(s, &all, sizeof *v->objects, &v->n_objects);
+}
+
+glia_values glia_values_or_all(glia_schema *s, const glia_values *const *list, size_t n) {
+    glia_values v = s->none;
+    glia_vec numbers = {0}, strings = {0};
+    bool ok = true;
+    for (size_t i = 0; i < n && ok; i++) {
+        v.null |= list[i]->null;
+        v.yes |= list[i]->yes;
+        v.no |= list[i]->no;
+        v.narrow |= list[i]->narrow;
+        ok = glia_vec_put(&numbers, list[i]->number) && glia_vec_put(&strings, list[i]->string);
+    }
+    if (!ok) glia_schema_fail(s, GLIA_ERR_NOMEM, "not enough memory");
+    v.number = glia_rx_or_all(s->rx, numbers.data, numbers.n);
+    v.string = glia_rx_or_all(s->rx, strings.data, strings.n);
+    glia_vec_free(&numbers);
+    glia_vec_free(&strings);
+    join_arrays(s, list, n, &v);
+    join_objects(s, list, n, &v);
+    return v;
 }
 
 glia_values glia_values_or(glia_schema *s, const glia_values *a, const glia_values *b) {
-    glia_values v = {.null = a->null || b->null,
-                     .yes = a->yes || b->yes,
-                     .no = a->no || b->no,
-                     .narrow = a->narrow || b->narrow,
-                     .number = glia_rx_or(s->rx, a->number, b->number),
-                     .string = glia_rx_or(s->rx, a->string, b->string)};
-    const bool any_array = a->arrays == s->any.arrays || b->arrays == s->any.arrays;
-    const bool any_object = a->objects == s->any.objects || b->objects == s->any.objects;
-    if (any_array)
-        v.arrays = s->any.arrays, v.n_arrays = 1;
-    else
-        v.arrays = join(s, a->arrays, a->n_arrays, b->arrays, b->n_arrays, sizeof *a->arrays, &v.n_arrays);
-    if (any_object)
-        v.objects = s->any.objects, v.n_objects = 1;
-    else
-        v.objects =
-            join(s, a->objects, a->n_objects, b->objects, b->n_objects, sizeof *a->objects, &v.n_objects);
-    return v;
+    return glia_values_or_all(s, (const glia_values *const[]){a, b}, 2);
 }
 
 static bool not_arrays(glia_schema *s, const glia_values *a, glia_values *out) {

@@ -148,7 +148,7 @@ glia_status glia_grammar_write(glia_grammar *g, const char *json, size_t json_le
     if (!x)
         return glia_fail(err, GLIA_ERR_FORMAT, "the value is not JSON at byte %d: %s", e.position, e.text);
     pthread_mutex_lock(&g->lock);
-    glia_rx_allow(g->rx, 20000000);
+    glia_rx_allow(g->rx, 4000000);
     writer w = {.s = g->schema};
     if (g->schema) value(&w, g->schema->root, x);
     pthread_mutex_unlock(&g->lock);
