@@ -370,6 +370,9 @@ GLIA_API glia_status glia_constraint_write(const glia_constraint *c, const char 
  * Any thread. Errors: GLIA_ERR_FORMAT (not UTF-8), GLIA_ERR_LIMIT, GLIA_ERR_NOMEM. */
 GLIA_API glia_status glia_constraint_accepts(const glia_constraint *c, const char *text, size_t len,
                                              bool *accepts, glia_err *err);
+/* The same, and the seconds that each mask took: *seconds [*n], one for each token that was followed. */
+GLIA_API glia_status glia_constraint_time(const glia_constraint *c, const char *text, size_t len,
+                                          bool *accepts, double **seconds, size_t *n, glia_err *err);
 /* What the constraint means, for people, in lines. Any thread. Errors: GLIA_ERR_NOMEM. */
 GLIA_API glia_status glia_constraint_describe(const glia_constraint *c, char **text, glia_err *err);
 /* The same for a JSON Schema, without a model. Any thread. Errors: as glia_constraint_create(). */

@@ -154,6 +154,11 @@ GLIA_API glia_status glia_constraint_accepts(const glia_constraint *c, const cha
     return glia_grammar_accepts(grammar_of(c), text, len, accepts, err);
 }
 
+GLIA_API glia_status glia_constraint_time(const glia_constraint *c, const char *text, size_t len,
+                                          bool *accepts, double **seconds, size_t *n, glia_err *err) {
+    return glia_grammar_time(grammar_of(c), text, len, accepts, seconds, n, err);
+}
+
 GLIA_API glia_status glia_constraint_describe(const glia_constraint *c, char **text, glia_err *err) {
     *text = glia_grammar_describe(grammar_of(c));
     return *text ? GLIA_OK : glia_fail_nomem(err, 1, "a description");

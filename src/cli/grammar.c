@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -65,9 +66,22 @@ static glia_status create(glia_constraint **c, const glia_model *m, const json_t
         "expected \"schema\", \"regex\", \"grammar\", \"choice\", \"structural_tag\" or \"tools\"");
 }
 
+/* Does the constraint accept the text? The microseconds of each mask are appended to `times`, unless it is
+ * NULL. */
+static glia_status accepts_text(json_t *times, const glia_constraint *c, const char *text, size_t len,
+                                bool *yes, glia_err *err) {
+    double *seconds = NULL;
+    size_t n = 0;
+    if (!times) return glia_constraint_accepts(c, text, len, yes, err);
+    const glia_status status = glia_constraint_time(c, text, len, yes, &seconds, &n, err);
+    for (size_t i = 0; i < n && !status; i++) json_array_append_new(times, json_real(seconds[i] * 1e6));
+    glia_free(seconds);
+    return status;
+}
+
 /* Append whether the constraint accepts each value of `list`. */
-static glia_status accept(json_t *accepts, const glia_constraint *c, const json_t *list, bool texts,
-                          glia_err *err) {
+static glia_status accept(json_t *accepts, json_t *times, const glia_constraint *c, const json_t *list,
+                          bool texts, glia_err *err) {
     size_t i;
     const json_t *x;
     if (list && !json_is_array(list))
@@ -81,10 +95,10 @@ static glia_status accept(json_t *accepts, const glia_constraint *c, const json_
             return glia_fail(err, GLIA_ERR_FORMAT, "\"texts\": expected strings");
         char *json = texts ? NULL : json_dumps(x, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
         if (texts)
-            status = glia_constraint_accepts(c, json_string_value(x), json_string_length(x), &yes, err);
+            status = accepts_text(times, c, json_string_value(x), json_string_length(x), &yes, err);
         else
             status = glia_constraint_write(c, json ? json : "", json ? strlen(json) : 0, &text, &len, err);
-        if (!status && !texts) status = glia_constraint_accepts(c, text, len, &yes, err);
+        if (!status && !texts) status = accepts_text(times, c, text, len, &yes, err);
         free(json);
         glia_free(text);
         if (status) return status;
@@ -118,18 +132,25 @@ static glia_status check_line(void *user, const char *line, size_t len, glia_buf
     glia_status status = glia_json_parse(&in, line, len, JSON_ALLOW_NUL, "line", err);
     if (status) return status;
     glia_err why = {0};
+    json_t *times = json_is_true(json_object_get(in, "timing")) ? json_array() : NULL;
+    const double begin = glia_seconds();
     status = create(&c, user, in, &why);
+    const double compile = glia_seconds() - begin;
     if (status) {
         status = put(out, json_pack("{s:s}", "refused", why.msg), err);
     } else {
         json_t *accepts = json_array();
-        status = accept(accepts, c, json_object_get(in, "instances"), false, err);
-        if (!status) status = accept(accepts, c, json_object_get(in, "texts"), true, err);
+        status = accept(accepts, times, c, json_object_get(in, "instances"), false, err);
+        if (!status) status = accept(accepts, times, c, json_object_get(in, "texts"), true, err);
+        json_t *answer = json_pack("{s:o, s:o}", "accepts", accepts, "warnings", warnings_of(c));
+        if (times) json_object_set_new(answer, "compile_us", json_real(compile * 1e6));
+        if (times) json_object_set(answer, "mask_us", times);
         if (status)
-            json_decref(accepts);
+            json_decref(answer);
         else
-            status = put(out, json_pack("{s:o, s:o}", "accepts", accepts, "warnings", warnings_of(c)), err);
+            status = put(out, answer, err);
     }
+    json_decref(times);
     glia_constraint_free(c);
     json_decref(in);
     return status;

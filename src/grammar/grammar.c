@@ -88,7 +88,7 @@ static glia_compile_fn *const compilers[] = {
 
 static glia_status compile(glia_grammar *g, const glia_grammar_source *source, glia_err *err) {
     g->rx = glia_rx_pool_new();
-    g->walk = malloc(((size_t)g->vocab->deepest + 1) * sizeof *g->walk);
+    g->walk = malloc(2 * ((size_t)g->vocab->deepest + 1) * sizeof *g->walk);
     char *text = malloc(source->len + 1); /* with a zero byte at its end */
     glia_status status = GLIA_OK;
     if (!g->rx || !g->walk || !text || !glia_cfg_init(&g->cfg, g->rx)) {

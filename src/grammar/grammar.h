@@ -49,6 +49,9 @@ glia_status glia_grammar_write(glia_grammar *g, const char *json, size_t json_le
 /* Is the text an answer? Its tokens are followed through the masks. Errors: GLIA_ERR_FORMAT (not UTF-8),
  * GLIA_ERR_LIMIT, GLIA_ERR_NOMEM. */
 glia_status glia_grammar_accepts(glia_grammar *g, const char *text, size_t len, bool *accepts, glia_err *err);
+/* The same, and the seconds that each mask took: *seconds [*n], which the caller frees. */
+glia_status glia_grammar_time(glia_grammar *g, const char *text, size_t len, bool *accepts, double **seconds,
+                              size_t *n, glia_err *err);
 
 /* ---- guides ------------------------------------------------------------------------ */
 

@@ -36,7 +36,7 @@ struct glia_grammar {
     glia_vec sets;        /* glia_token_set */
     glia_vec masks;       /* uint64_t *, ready masks of states */
     size_t set_bytes;
-    glia_pda_state *walk; /* [deepest + 1] */
+    glia_pda_state *walk; /* [2 * (deepest + 1)] */
     char **warnings;
     size_t n_warnings;
     glia_vec schemas;    /* glia_schema * */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "grammar/grammar_impl.h"
 #include "grammar/rx_impl.h"
 #include "text/unicode.h"
@@ -243,13 +244,15 @@ size_t glia_guide_forced_tokens(glia_guide *s, int32_t *out, size_t most) {
 
 /* ---- a whole text --------------------------------------------------------------------------- */
 
-/* Follow the tokens; each must be in the mask of its place. */
+/* Follow the tokens; each must be in the mask of its place. seconds [n] (may be NULL): of each mask. */
 static glia_status follow(glia_guide *s, const int32_t *ids, size_t n, uint64_t *mask, bool *accepts,
-                          glia_err *err) {
+                          double *seconds, glia_err *err) {
     *accepts = true;
     for (size_t i = 0; i < n && *accepts; i++) {
+        const double begin = glia_seconds();
         const glia_status status =
             glia_guide_mask(s, mask, (size_t)s->grammar->vocab->size, NULL, 0, NULL, err);
+        if (seconds) seconds[i] = glia_seconds() - begin;
         if (status) return status;
         *accepts = mask[ids[i] / 64] >> ids[i] % 64 & 1;
         if (*accepts && !glia_guide_accept(s, ids[i], NULL, 0))
@@ -290,27 +293,35 @@ static glia_status cut(const glia_vocab *v, const char *text, size_t len, int32_
     return GLIA_OK;
 }
 
-glia_status glia_grammar_accepts(glia_grammar *g, const char *text, size_t len, bool *accepts,
-                                 glia_err *err) {
+glia_status glia_grammar_time(glia_grammar *g, const char *text, size_t len, bool *accepts, double **seconds,
+                              size_t *n, glia_err *err) {
     int32_t *ids = NULL;
-    size_t n;
     *accepts = false;
+    if (seconds) *seconds = NULL;
+    *n = 0;
     if (g->empty) return GLIA_OK;
-    glia_status status = cut(g->vocab, text, len, &ids, &n, err);
-    if (status || (len > 0 && n == 0)) {
+    glia_status status = cut(g->vocab, text, len, &ids, n, err);
+    if (status || (len > 0 && *n == 0)) {
         free(ids);
         return status;
     }
-    uint32_t *places = malloc(glia_guide_places(n));
+    uint32_t *places = malloc(glia_guide_places(*n));
     uint64_t *mask = malloc(((size_t)g->vocab->size + 63) / 64 * sizeof *mask);
+    if (seconds) *seconds = calloc(*n + 1, sizeof **seconds);
     glia_guide s;
-    if (!places || !mask)
-        status = glia_fail_nomem(err, glia_guide_places(n), "a text");
+    if (!places || !mask || (seconds && !*seconds))
+        status = glia_fail_nomem(err, glia_guide_places(*n), "a text");
     else
-        status = glia_guide_begin(&s, g, GLIA_THINK_NO, places, n, err);
-    if (!status) status = follow(&s, ids, n, mask, accepts, err);
+        status = glia_guide_begin(&s, g, GLIA_THINK_NO, places, *n, err);
+    if (!status) status = follow(&s, ids, *n, mask, accepts, seconds ? *seconds : NULL, err);
     free(places);
     free(mask);
     free(ids);
     return status;
+}
+
+glia_status glia_grammar_accepts(glia_grammar *g, const char *text, size_t len, bool *accepts,
+                                 glia_err *err) {
+    size_t n;
+    return glia_grammar_time(g, text, len, accepts, NULL, &n, err);
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grammar/chars.h"
 #include "grammar/grammar_impl.h"
 #include "grammar/rx_impl.h"
 
@@ -21,29 +22,31 @@ static void set_token(const glia_vocab *v, uint64_t *mask, int32_t token) {
     for (; token >= 0; token = v->twin[token]) set_bit(mask, token);
 }
 
-/* ---- one expression over the whole trie ---------------------------------------------- */
+/* ---- one expression over the trie ------------------------------------------------------ */
 
 typedef struct {
     uint64_t *mask;
     glia_vec exits, dead; /* nodes, ascending: where the expression can end; where it rejects */
 } trie_walk;
 
-static bool walk_trie(glia_grammar *g, glia_rx e, trie_walk *w) {
-    const glia_vocab *v = g->vocab;
+/* Walk a trie of n nodes; in_node (NULL: the same) are their numbers in the whole trie. */
+static bool walk_trie(glia_grammar *g, glia_rx e, const glia_vocab_node *trie, uint32_t n,
+                      const uint32_t *in_node, trie_walk *w) {
     const unsigned char *class_of = g->pda.class_of;
     glia_rx *stack = g->walk;
     stack[0] = e;
-    for (uint32_t i = 1; i < v->n;) {
-        const glia_vocab_node node = v->node[i];
+    for (uint32_t i = 1; i < n;) {
+        const glia_vocab_node node = trie[i];
+        const uint32_t at = in_node ? in_node[i] : i;
         const glia_rx next = glia_rx_step_class(g->rx, stack[node.depth - 1], class_of[node.byte]);
         if (next == GLIA_RX_NONE) {
-            if (glia_rx_error(g->rx)->status || !glia_vec_put(&w->dead, i)) return false;
+            if (glia_rx_error(g->rx)->status || !glia_vec_put(&w->dead, at)) return false;
             i += node.skip;
             continue;
         }
         stack[node.depth] = next;
-        if (node.token >= 0) set_token(v, w->mask, node.token);
-        if (node.skip > 1 && glia_rx_nullable(g->rx, next) && !glia_vec_put(&w->exits, i)) return false;
+        if (node.token >= 0) set_token(g->vocab, w->mask, node.token);
+        if (node.skip > 1 && glia_rx_nullable(g->rx, next) && !glia_vec_put(&w->exits, at)) return false;
         i++;
     }
     return true;
@@ -59,6 +62,89 @@ static void needed_exits(const glia_vocab *v, trie_walk *w) {
         if (d < w->dead.n && dead[d] < exit[i] + v->node[exit[i]].skip) exit[n++] = exit[i];
     }
     w->exits.n = n;
+}
+
+/* The rest of a JSON string: any characters, then the quote. The most characters; 0: it is no such rest. */
+static int string_rest(const glia_grammar *g, glia_rx e) {
+    const rx_node *x = rx_at(g->rx, e);
+    if (x->kind != RX_CAT) return 0;
+    const rx_node *chars = rx_at(g->rx, x->a), *quote = rx_at(g->rx, x->b);
+    const glia_byteset *s = quote->kind == RX_SET ? rx_set_of(g->rx, x->b) : NULL;
+    const bool is_quote = s && s->bit[0] == UINT64_C(1) << '"' && !(s->bit[1] | s->bit[2] | s->bit[3]);
+    if (!is_quote || chars->kind != RX_REPEAT || chars->a != g->rx->any_char[GLIA_SPELL_JSON]) return 0;
+    return chars->n == GLIA_RX_MANY ? GLIA_PLAIN_MAX : chars->n;
+}
+
+static const glia_token_set *set_of(glia_grammar *g, glia_rx e);
+
+/* The child of an intersection that is the rest of a string, while the others exclude some; GLIA_RX_NONE:
+ * none. */
+static glia_rx excluding_rest(const glia_grammar *g, glia_rx e) {
+    const rx_node *x = rx_at(g->rx, e);
+    glia_rx rest = GLIA_RX_NONE;
+    if (x->kind != RX_AND) return GLIA_RX_NONE;
+    for (uint32_t i = 0; i < x->b; i++) {
+        const glia_rx child = glia_vec_at(&g->rx->lists, x->a + i);
+        if (rx_at(g->rx, child)->kind == RX_NOT) continue;
+        if (rest != GLIA_RX_NONE || !string_rest(g, child)) return GLIA_RX_NONE;
+        rest = child;
+    }
+    return rest;
+}
+
+static void clear_below(const glia_vocab *v, uint64_t *mask, uint32_t from) {
+    for (uint32_t i = from; i < from + v->node[from].skip; i++)
+        for (int32_t t = v->node[i].token; t >= 0; t = v->twin[t]) mask[t / 64] &= ~(UINT64_C(1) << t % 64);
+}
+
+/* The tokens of e, which excludes some texts of `rest`: those of `rest`, but where the walk shows a
+ * difference. */
+static bool walk_differences(glia_grammar *g, glia_rx e, glia_rx rest, trie_walk *w) {
+    const glia_token_set *known = set_of(g, rest);
+    const glia_vocab *v = g->vocab;
+    glia_rx *stack = g->walk, *other = g->walk + v->deepest + 1;
+    if (!known || !known->dense) return known && walk_trie(g, e, v->node, v->n, NULL, w);
+    memcpy(w->mask, known->dense, words(g) * sizeof *w->mask);
+    stack[0] = e;
+    other[0] = rest;
+    uint32_t exit = 0;
+    for (uint32_t i = 1; i < v->n;) {
+        const glia_vocab_node node = v->node[i];
+        const unsigned cls = g->pda.class_of[node.byte];
+        const glia_rx next = glia_rx_step_class(g->rx, stack[node.depth - 1], cls);
+        const glia_rx same = glia_rx_step_class(g->rx, other[node.depth - 1], cls);
+        if (glia_rx_error(g->rx)->status) return false;
+        const bool skips = next == same || next == GLIA_RX_NONE;
+        const uint32_t end = skips ? i + node.skip : i + 1;
+        if (next == GLIA_RX_NONE && same != next) clear_below(v, w->mask, i);
+        for (; exit < known->n_exits && known->exits[exit] < end; exit++)
+            if (next == same && known->exits[exit] >= i && !glia_vec_put(&w->exits, known->exits[exit]))
+                return false;
+        if (!skips && node.skip > 1 && glia_rx_nullable(g->rx, next) && !glia_vec_put(&w->exits, i))
+            return false;
+        stack[node.depth] = next;
+        other[node.depth] = same;
+        i = end;
+    }
+    return true;
+}
+
+/* The walk that suits the expression. */
+static bool walk(glia_grammar *g, glia_rx e, trie_walk *w) {
+    const glia_vocab *v = g->vocab;
+    const int most = string_rest(g, e);
+    const glia_rx rest = most ? GLIA_RX_NONE : excluding_rest(g, e);
+    if (rest != GLIA_RX_NONE) return walk_differences(g, e, rest, w);
+    if (!most) {
+        const bool ok = walk_trie(g, e, v->node, v->n, NULL, w);
+        needed_exits(v, w);
+        return ok;
+    }
+    const uint64_t *plain = glia_vocab_plain(v, most);
+    const bool ok = walk_trie(g, e, v->other, v->n_other, v->in_node, w);
+    for (size_t i = 0, n = words(g); i < n; i++) w->mask[i] |= plain[i];
+    needed_exits(v, w);
+    return ok;
 }
 
 static size_t count_bits(const uint64_t *mask, size_t n) {
@@ -98,9 +184,8 @@ static void drop_sets(glia_grammar *g) {
 static bool make_set(glia_grammar *g, glia_rx e, glia_token_set *s) {
     trie_walk w = {.mask = calloc(words(g), sizeof *w.mask)};
     *s = (glia_token_set){0};
-    bool ok = w.mask && walk_trie(g, e, &w);
+    bool ok = w.mask && walk(g, e, &w);
     if (ok) {
-        needed_exits(g->vocab, &w);
         s->exits = w.exits.data;
         s->n_exits = (uint32_t)w.exits.n;
         w.exits.data = NULL;

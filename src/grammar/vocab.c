@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/unicode.h"
+
 typedef struct {
     const char *bytes;
     size_t len;
@@ -38,33 +40,86 @@ static size_t shared(const word *a, const word *b) {
     return i;
 }
 
-/* The number of nodes; writes them unless v->node is NULL. */
-static uint32_t build(glia_vocab *v, const word *words, size_t n, uint32_t *path) {
+/* The number of nodes of the words' trie; writes them unless `node` is NULL. A token with the bytes of
+ * another is only in twin. */
+static uint32_t build(glia_vocab_node *node, int32_t *twin, const word *words, size_t n, uint32_t *path) {
     uint32_t at = 0;
-    if (v->node) v->node[0] = (glia_vocab_node){.token = -1};
+    if (node) node[0] = (glia_vocab_node){.token = -1};
     path[0] = at++;
     size_t depth = 0;
     for (size_t i = 0; i < n; i++) {
         const size_t keep = i ? shared(&words[i - 1], &words[i]) : 0;
-        for (; depth > keep && v->node; depth--) v->node[path[depth]].skip = at - path[depth];
+        for (; depth > keep && node; depth--) node[path[depth]].skip = at - path[depth];
         depth = keep;
         for (; depth < words[i].len; at++) {
-            if (v->node)
-                v->node[at] = (glia_vocab_node){.token = -1,
-                                                .depth = (uint16_t)(depth + 1),
-                                                .byte = (unsigned char)words[i].bytes[depth]};
+            if (node)
+                node[at] = (glia_vocab_node){.token = -1,
+                                             .depth = (uint16_t)(depth + 1),
+                                             .byte = (unsigned char)words[i].bytes[depth]};
             path[++depth] = at;
         }
-        if (!v->node) continue;
-        int32_t *token = &v->node[path[depth]].token; /* a duplicate comes right after its twin */
-        v->twin[words[i].id] = *token;
-        *token = words[i].id;
+        if (!node) continue;
+        twin[words[i].id] = node[path[depth]].token;
+        node[path[depth]].token = words[i].id;
     }
-    for (; v->node; depth--) {
-        v->node[path[depth]].skip = at - path[depth];
+    for (; node; depth--) {
+        node[path[depth]].skip = at - path[depth];
         if (depth == 0) break;
     }
     return at;
+}
+
+/* Characters of a plain token; 0: it is not plain, or has too many. */
+static int plain_characters(const word *w) {
+    int n = 0;
+    if (glia_utf8_check(w->bytes, w->len) < w->len) return 0;
+    for (size_t i = 0; i < w->len; i++) {
+        const unsigned char c = (unsigned char)w->bytes[i];
+        if (c < ' ' || c == '"' || c == '\\') return 0;
+        n += (c & 0xc0) != 0x80;
+    }
+    return n <= GLIA_PLAIN_MAX ? n : 0;
+}
+
+/* Mark the plain tokens, and move the others to the front of words; returns how many there are. */
+static size_t divide(glia_vocab *v, word *words, size_t n) {
+    const size_t row = ((size_t)v->size + 63) / 64;
+    size_t others = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int k = plain_characters(&words[i]);
+        if (!k)
+            words[others++] = words[i];
+        else
+            v->plain[(size_t)k * row + (size_t)words[i].id / 64] |= UINT64_C(1) << words[i].id % 64;
+    }
+    for (size_t i = row; i < (GLIA_PLAIN_MAX + 1) * row; i++) v->plain[i] |= v->plain[i - row];
+    return others;
+}
+
+static bool build_both(glia_vocab *v, word *words, uint32_t *path) {
+    size_t n = collect(words, v);
+    qsort(words, n, sizeof *words, by_bytes);
+    for (size_t i = 0; i < n; i++)
+        if (words[i].len > (size_t)v->deepest) v->deepest = (int)words[i].len;
+    v->n = build(NULL, NULL, words, n, path);
+    v->node = malloc(v->n * sizeof *v->node);
+    if (!v->node) return false;
+    build(v->node, v->twin, words, n, path);
+    n = divide(v, words, n);
+    v->n_other = build(NULL, NULL, words, n, path);
+    v->other = malloc(v->n_other * sizeof *v->other);
+    v->in_node = malloc(v->n_other * sizeof *v->in_node);
+    if (!v->other || !v->in_node) return false;
+    build(v->other, v->twin, words, n, path);
+    uint32_t at[2] = {0, 0}; /* both tries are in order of bytes: walk them together */
+    v->in_node[0] = 0;
+    for (uint32_t i = 1; i < v->n_other; i++) {
+        const glia_vocab_node *x = &v->other[i];
+        for (at[0] = at[1] + 1; v->node[at[0]].depth != x->depth || v->node[at[0]].byte != x->byte;)
+            at[0] += v->node[at[0]].depth >= x->depth ? v->node[at[0]].skip : 1;
+        v->in_node[i] = at[1] = at[0];
+    }
+    return true;
 }
 
 glia_status glia_vocab_init(glia_vocab *v, const glia_tokenizer *t, glia_err *err) {
@@ -78,17 +133,8 @@ glia_status glia_vocab_init(glia_vocab *v, const glia_tokenizer *t, glia_err *er
     word *words = malloc((size_t)v->size * sizeof *words + 1);
     uint32_t *path = malloc((longest + 1) * sizeof *path);
     v->twin = malloc((size_t)v->size * sizeof *v->twin + 1);
-    bool ok = words && path && v->twin;
-    if (ok) {
-        const size_t n = collect(words, v);
-        qsort(words, n, sizeof *words, by_bytes);
-        for (size_t i = 0; i < n; i++)
-            if (words[i].len > (size_t)v->deepest) v->deepest = (int)words[i].len;
-        v->n = build(v, words, n, path);
-        v->node = malloc(v->n * sizeof *v->node);
-        ok = v->node;
-        if (ok) build(v, words, n, path);
-    }
+    v->plain = calloc((GLIA_PLAIN_MAX + 1) * (((size_t)v->size + 63) / 64), sizeof *v->plain);
+    const bool ok = words && path && v->twin && v->plain && build_both(v, words, path);
     free(words);
     free(path);
     if (ok) return GLIA_OK;
@@ -98,6 +144,9 @@ glia_status glia_vocab_init(glia_vocab *v, const glia_tokenizer *t, glia_err *er
 
 void glia_vocab_free(glia_vocab *v) {
     free(v->node);
+    free(v->other);
+    free(v->in_node);
+    free(v->plain);
     free(v->twin);
     *v = (glia_vocab){0};
 }

@@ -15,19 +15,30 @@ typedef struct {
     unsigned char byte;
 } glia_vocab_node;
 
+/* Tokens of whole characters that a JSON string spells as themselves. */
+enum { GLIA_PLAIN_MAX = 40 };
+
 typedef struct {
     const glia_tokenizer *tokenizer; /* the caller's */
     glia_vocab_node *node;           /* [n] */
     uint32_t n;
-    int32_t *twin;                   /* [size] the next token with the same bytes; -1: none */
-    int32_t size;                    /* one more than the highest id */
-    int deepest;                     /* bytes of the longest token in the trie */
+    glia_vocab_node *other; /* [n_other] the trie of tokens that are not plain, */
+    uint32_t *in_node;      /* [n_other] and the same places in `node` */
+    uint32_t n_other;
+    uint64_t *plain; /* [GLIA_PLAIN_MAX + 1][(size + 63) / 64] plain tokens of at most so many characters */
+    int32_t *twin;   /* [size] the next token with the same bytes; -1: none */
+    int32_t size;    /* one more than the highest id */
+    int deepest;     /* bytes of the longest token in the trie */
     int32_t think_open, think_close; /* -1: the tokenizer has no such token */
 } glia_vocab;
 
 /* `t` must outlive *v. Errors: GLIA_ERR_NOMEM, GLIA_ERR_LIMIT (a token longer than 65,535 bytes). */
 glia_status glia_vocab_init(glia_vocab *v, const glia_tokenizer *t, glia_err *err);
 void glia_vocab_free(glia_vocab *v);
+static inline const uint64_t *glia_vocab_plain(const glia_vocab *v, int characters) {
+    const int k = characters < GLIA_PLAIN_MAX ? characters : GLIA_PLAIN_MAX;
+    return v->plain + (size_t)k * (((size_t)v->size + 63) / 64);
+}
 /* The node of these bytes; 0: no token begins so. */
 uint32_t glia_vocab_find(const glia_vocab *v, const char *bytes, size_t n);
 
