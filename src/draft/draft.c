@@ -7,13 +7,8 @@
 #include "draft/heads.h"
 
 const glia_draft_method *const glia_draft_methods[] = {
-    &glia_draft_ngram,
-    &glia_draft_eagle,
-    &glia_draft_eagle3,
-    &glia_draft_medusa,
-    &glia_draft_dflash,
-    &glia_draft_dspark,
-    NULL,
+    &glia_draft_ngram,  &glia_draft_draft_model, &glia_draft_eagle,  &glia_draft_eagle3,
+    &glia_draft_medusa, &glia_draft_dflash,      &glia_draft_dspark, NULL,
 };
 
 const glia_draft_method *glia_draft_method_find(const char *name) {

@@ -82,6 +82,7 @@ typedef struct {
     const glia_decoder *target;  /* rank 0's, for glia_decoder_hidden() and glia_decoder_residual() */
     glia_sampler *sampler;       /* [threads of the team], of the target's whole vocabulary */
     const uint32_t *epoch;       /* [n_blocks] how often each block was allocated, for draft/marks.h */
+    bool scored;                 /* the trace wants the scores of nodes; else a method may leave them 0 */
     /* Methods with `obey`: send n words to all ranks; each rank's draft obeys them, this one's too. */
     glia_status (*order)(void *user, const int32_t *words, int n, glia_err *err);
     void *order_user;
@@ -156,6 +157,6 @@ const glia_draft_method *glia_draft_method_find(const char *name);
 /* Write the names of all methods to text [size], "eagle, ngram". Returns text. */
 const char *glia_draft_method_names(char *text, size_t size);
 
-extern const glia_draft_method glia_draft_ngram;
+extern const glia_draft_method glia_draft_ngram, glia_draft_draft_model;
 
 #endif

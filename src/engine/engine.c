@@ -90,6 +90,7 @@ static glia_status open_draft(glia_engine *e, glia_err *err) {
         .target = e->rank.decoder,
         .sampler = e->rank.sampler,
         .epoch = l->blocks.epoch,
+        .scored = c->trace != NULL,
     };
     const glia_status status = c->draft->config.method->open(&l->drafts.draft, err);
     if (status) return status;

@@ -1,0 +1,478 @@
+/* draft_model.c - a smaller model with the target's tokens as the draft.
+ *
+ * The draft is a whole model on rank 0, with a cache of its own behind the target's block
+ * tables. It catches up with tokens that it has not seen, then runs level by level. The rows of
+ * a chain stay in the sequence's blocks, so accepted tokens are not run again. A tree is run
+ * again with every level, in blocks of its own, since a row can see only tree rows of its own
+ * step. */
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "draft/draft.h"
+#include "draft/grow.h"
+#include "draft/marks.h"
+#include "model/quantize.h"
+
+enum { DEFAULT_TOKENS = 4, PADDING_MAX = 256 };
+
+/* glia_draft_model.own */
+typedef struct {
+    glia_model_config config;
+    glia_quantize quantize;
+    glia_dtype dtype;
+    glia_weights *weights;
+    glia_tree_shape shape; /* a chain is a static tree */
+    bool chain;
+    int picks; /* most tokens that are taken after one row */
+} own_model;
+
+/* What the draft's cache holds of the sequence of a slot. */
+typedef struct {
+    uint64_t id;     /* 0: of none */
+    int n;           /* tokens whose rows were run, proposed ones included */
+    int marked;      /* of them, how many were part of the sequence */
+    int32_t *tokens; /* [sequence_length] */
+} seen;
+
+/* glia_draft.own */
+typedef struct {
+    const own_model *model;
+    glia_draft *draft;
+    glia_decoder *decoder;
+    glia_plan plan;
+    glia_marks marks;
+    seen *seen;      /* [batch] */
+    glia_grow *grow; /* [batch] by number of the sequence in a call */
+    int32_t *table;  /* [batch, max_blocks]: the target's entries, then those of the tree */
+    int max_blocks, tree_slot, max_rows;
+    /* The coming step of the draft. */
+    int n, n_logits;
+    int32_t *token, *seq, *position, *slot, *parent, *logit_row;
+    bool trees;
+    /* Of each row of logits. */
+    glia_draw *draw;
+    int32_t *path; /* [rows of logits, GLIA_TREE_MAX] */
+    float *whole;  /* [threads, vocabulary of the target], if the draft's differs */
+    int32_t *best; /* [rows of logits, picks] */
+    float *score;
+    glia_pick *pick;
+    int *n_picks;
+    const glia_pick **ask;
+} state;
+
+/* ---- the immutable half --------------------------------------------------------- */
+
+static glia_status check_fit(const glia_draft_model *m, const own_model *own, glia_err *err) {
+    const long long vocab = own->config.vocab, want = m->target->vocab;
+    if (llabs(vocab - want) > PADDING_MAX)
+        return glia_fail(
+            err, GLIA_ERR_SHAPE,
+            "%s: the draft's vocabulary has %lld tokens, the target's %lld: expected the same tokens",
+            m->config.dir, vocab, want);
+    if (m->config.tp > 1)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                         "draft_tensor_parallel_size is %d, expected 1: the draft runs whole on rank 0",
+                         m->config.tp);
+    return GLIA_OK;
+}
+
+/* A chain of n tokens as a static tree. */
+static void chain_shape(glia_tree_shape *s, int n) {
+    *s = (glia_tree_shape){.kind = GLIA_TREE_STATIC, .n = n + 1, .parent = {-1}};
+    for (int i = 1; i <= n; i++) s->parent[i] = (int16_t)(i - 1);
+}
+
+/* A quantised checkpoint stays as it is stored. */
+static glia_status read_formats(const glia_draft_model *m, own_model *own, glia_err *err) {
+    const glia_quantize_choice choice = {.scheme = m->config.quantization};
+    if (own->config.quantization.method)
+        return glia_quantize_stored(&own->quantize, m->config.dir, &own->config, NULL, NULL, err);
+    return glia_quantize_resolve(&own->quantize, &choice, &own->config, err);
+}
+
+static glia_status read_model(glia_draft_model *m, glia_err *err) {
+    glia_draft_config *c = &m->config;
+    own_model *own = m->own = calloc(1, sizeof *own);
+    if (!own) return glia_fail_nomem(err, sizeof *own, "the draft");
+    glia_status status = glia_model_config_load(&own->config, c->dir, NULL, NULL, err);
+    if (!status) status = check_fit(m, own, err);
+    if (!status) status = read_formats(m, own, err);
+    if (status) return status;
+    own->dtype = c->dtype ? c->dtype : m->target_dtype;
+    own->chain = c->tree.kind == GLIA_TREE_CHAIN;
+    if (own->chain && !c->tokens) c->tokens = DEFAULT_TOKENS;
+    if (own->chain)
+        chain_shape(&own->shape, c->tokens);
+    else
+        own->shape = c->tree;
+    own->picks = glia_grow_picks(&own->shape);
+    return GLIA_OK;
+}
+
+static void plan_weights(const glia_draft_model *m, glia_plan *plan) {
+    const own_model *own = m->own;
+    glia_plan weights = {0};
+    glia_weights_plan(&weights, &own->config, &glia_alone, own->dtype, &own->quantize);
+    glia_plan_add(plan, "draft: weights", 1, weights.bytes);
+}
+
+static glia_status load(glia_draft_model *m, const glia_weights *target, glia_team *team, glia_err *err) {
+    own_model *own = m->own;
+    (void)target;
+    const glia_weights_options options = {
+        .dtype = own->dtype, .quantize = &own->quantize, .cpu_flags = m->cpu_flags, .team = team};
+    return glia_weights_load(&own->weights, m->config.dir, &own->config, &options, err);
+}
+
+static void unload(glia_draft_model *m) {
+    own_model *own = m->own;
+    if (!own) return;
+    glia_weights_free(own->weights);
+    glia_quantize_free(&own->quantize);
+    glia_model_config_free(&own->config);
+    free(own);
+    m->own = NULL;
+}
+
+/* ---- the mutable half --------------------------------------------------------------- */
+
+/* Rows of a tree that are run. */
+static int tree_rows(const own_model *m) {
+    return m->chain ? 0 : glia_grow_wide(&m->shape) * glia_grow_depth(&m->shape);
+}
+
+static int tree_blocks(const own_model *m, const glia_draft_limits *l) {
+    return (tree_rows(m) + l->block_size - 1) / l->block_size;
+}
+
+static int own_blocks(const glia_draft_limits *l) {
+    return (l->sequence_length + l->block_size - 1) / l->block_size;
+}
+
+static int most_rows(const own_model *m, const glia_draft_limits *l) {
+    const int trees = l->batch * tree_rows(m);
+    return l->chunk + l->batch > trees ? l->chunk + l->batch : trees;
+}
+
+static int most_logits(const own_model *m, const glia_draft_limits *l) {
+    return l->batch * glia_grow_wide(&m->shape);
+}
+
+static glia_decoder_limits decoder_limits(const own_model *m, const glia_draft_limits *l) {
+    return (glia_decoder_limits){
+        .kv_dtype = l->kv_dtype,
+        .max_rows = most_rows(m, l),
+        .max_logits = most_logits(m, l),
+        .block_size = l->block_size,
+        .n_blocks = l->n_blocks + l->batch * tree_blocks(m, l),
+        .sequence_length = l->sequence_length,
+        .quantize_rows = glia_quantizes_rows(&m->quantize, &m->config),
+        .rotate = m->quantize.rotate,
+    };
+}
+
+typedef struct {
+    int marks, seen, tokens, grow, grown, table, rows, draws, paths, whole, best, score, picks, n_picks, ask;
+} regions;
+
+static regions add_regions(const glia_draft_model *m, const glia_draft_limits *l, glia_plan *plan) {
+    const own_model *own = m->own;
+    const size_t batch = (size_t)l->batch, logits = (size_t)most_logits(own, l);
+    const size_t rows = (size_t)most_rows(own, l), picks = logits * (size_t)own->picks;
+    const size_t blocks = (size_t)(own_blocks(l) + tree_blocks(own, l)),
+                 other = own->config.vocab != m->target->vocab;
+    regions r;
+    r.marks = glia_plan_add(plan, "draft: marks of blocks", 1, glia_marks_bytes(l->n_blocks));
+    r.seen = glia_plan_add(plan, "draft: sequences", batch, sizeof(seen));
+    r.tokens =
+        glia_plan_add(plan, "draft: their tokens", batch * (size_t)l->sequence_length, sizeof(int32_t));
+    r.grow = glia_plan_add(plan, "draft: growing trees", batch, sizeof(glia_grow));
+    r.grown = glia_plan_add(plan, "draft: their nodes", batch, glia_grow_bytes(&own->shape));
+    r.table = glia_plan_add(plan, "draft: block tables", batch * blocks, sizeof(int32_t));
+    r.rows = glia_plan_add(plan, "draft: rows of a step", 5 * rows + logits, sizeof(int32_t));
+    r.draws = glia_plan_add(plan, "draft: draws", logits, sizeof(glia_draw));
+    r.paths = glia_plan_add(plan, "draft: paths", logits * GLIA_TREE_MAX, sizeof(int32_t));
+    r.whole = glia_plan_add(plan, "draft: logits of the target's tokens", other * (size_t)m->threads,
+                            (size_t)m->target->vocab * sizeof(float));
+    r.best = glia_plan_add(plan, "draft: likeliest tokens", picks, sizeof(int32_t));
+    r.score = glia_plan_add(plan, "draft: their scores", picks, sizeof(float));
+    r.picks = glia_plan_add(plan, "draft: picks", picks, sizeof(glia_pick));
+    r.n_picks = glia_plan_add(plan, "draft: numbers of picks", logits, sizeof(int));
+    r.ask = glia_plan_add(plan, "draft: rows of picks", logits, sizeof(glia_pick *));
+    return r;
+}
+
+static void plan_state(const glia_draft_model *m, const glia_draft_limits *l, glia_plan *plan) {
+    const own_model *own = m->own;
+    const glia_decoder_limits limits = decoder_limits(own, l);
+    glia_plan decoder = {0};
+    glia_decoder_plan(&own->config, &glia_alone, &limits, m->threads, &decoder);
+    glia_plan_add(plan, "draft: KV cache and buffers", 1, decoder.bytes);
+    add_regions(m, l, plan);
+}
+
+static void bind(state *s, const regions *r, const glia_draft *d) {
+    const glia_draft_limits *l = &d->limits;
+    const size_t grown = glia_grow_bytes(&s->model->shape), rows = (size_t)s->max_rows;
+    int32_t *tokens = glia_plan_at(&s->plan, r->tokens);
+    char *nodes = glia_plan_at(&s->plan, r->grown);
+    glia_marks_init(&s->marks, glia_plan_at(&s->plan, r->marks), l->n_blocks, l->block_size, d->epoch);
+    s->seen = glia_plan_at(&s->plan, r->seen);
+    s->grow = glia_plan_at(&s->plan, r->grow);
+    s->table = glia_plan_at(&s->plan, r->table);
+    for (int i = 0; i < l->batch; i++) {
+        s->seen[i].tokens = tokens + (size_t)i * (size_t)l->sequence_length;
+        glia_grow_init(&s->grow[i], &s->model->shape, nodes + (size_t)i * grown);
+        for (int b = own_blocks(l), k = 0; b < s->max_blocks; b++, k++)
+            s->table[i * s->max_blocks + b] = l->n_blocks + i * tree_blocks(s->model, l) + k;
+    }
+    s->token = glia_plan_at(&s->plan, r->rows);
+    s->seq = s->token + rows;
+    s->position = s->seq + rows;
+    s->slot = s->position + rows;
+    s->parent = s->slot + rows;
+    s->logit_row = s->parent + rows;
+    s->draw = glia_plan_at(&s->plan, r->draws);
+    s->path = glia_plan_at(&s->plan, r->paths);
+    s->whole = s->model->config.vocab != d->model->target->vocab ? glia_plan_at(&s->plan, r->whole) : NULL;
+    s->best = glia_plan_at(&s->plan, r->best);
+    s->score = glia_plan_at(&s->plan, r->score);
+    s->pick = glia_plan_at(&s->plan, r->picks);
+    s->n_picks = glia_plan_at(&s->plan, r->n_picks);
+    s->ask = glia_plan_at(&s->plan, r->ask);
+}
+
+static void close_state(glia_draft *d) {
+    state *s = d->own;
+    glia_decoder_free(s->decoder);
+    glia_plan_unmap(&s->plan);
+    free(s);
+    d->own = NULL;
+}
+
+static glia_status open_state(glia_draft *d, glia_err *err) {
+    const own_model *own = d->model->own;
+    const glia_decoder_limits limits = decoder_limits(own, &d->limits);
+    state *s = d->own = calloc(1, sizeof *s);
+    if (!s) return glia_fail_nomem(err, sizeof *s, "the draft");
+    s->model = own;
+    s->draft = d;
+    s->max_rows = most_rows(own, &d->limits);
+    s->tree_slot = own_blocks(&d->limits) * d->limits.block_size;
+    s->max_blocks = own_blocks(&d->limits) + tree_blocks(own, &d->limits);
+    const regions r = add_regions(d->model, &d->limits, &s->plan);
+    glia_status status = glia_plan_map(&s->plan, "the draft's buffers", err);
+    if (!status)
+        status = glia_decoder_create(&s->decoder, own->weights, &limits, d->model->cpu_flags, d->team, NULL,
+                                     0, err);
+    if (status)
+        close_state(d);
+    else
+        bind(s, &r, d);
+    return status;
+}
+
+/* ---- steps of the draft --------------------------------------------------------------- */
+
+static int add_row(state *s, int32_t token, int seq, int position, int slot, int parent) {
+    const int row = s->n++;
+    assert(row < s->max_rows);
+    s->token[row] = token;
+    s->seq[row] = seq;
+    s->position[row] = position;
+    s->slot[row] = slot;
+    s->parent[row] = parent;
+    s->trees |= slot != position;
+    return row;
+}
+
+/* The last row's logits are wanted, for this draw with n more tokens of s->path. */
+static void want_logits(state *s, const glia_draw *draw, int n) {
+    const int i = s->n_logits++;
+    s->logit_row[i] = s->n - 1;
+    s->draw[i] = *draw;
+    s->draw[i].path = s->path + (size_t)i * GLIA_TREE_MAX;
+    s->draw[i].n_path = (size_t)n;
+}
+
+static void run(state *s) {
+    const glia_batch b = {.n_rows = s->n,
+                          .token = s->token,
+                          .seq = s->seq,
+                          .position = s->position,
+                          .slot = s->slot,
+                          .parent = s->trees ? s->parent : NULL,
+                          .n_seqs = s->draft->limits.batch,
+                          .max_blocks = s->max_blocks,
+                          .block_table = s->table,
+                          .n_logits = s->n_logits,
+                          .logit_row = s->logit_row};
+    if (s->n) glia_decoder_step(s->decoder, &b);
+    s->n = 0;
+    s->trees = false;
+}
+
+/* The logits of row i, of the target's tokens. */
+static const float *logits_of(state *s, int i, int thread) {
+    const float *logits = glia_decoder_logits(s->decoder, i);
+    const int64_t vocab = s->draft->model->target->vocab, own = s->model->config.vocab;
+    if (!s->whole) return logits;
+    float *whole = s->whole + (size_t)thread * (size_t)vocab;
+    for (int64_t t = 0; t < vocab; t++) whole[t] = t < own ? logits[t] : -INFINITY;
+    return whole;
+}
+
+/* The likeliest tokens after row i of logits. */
+static void pick(state *s, size_t i, int thread) {
+    const size_t picks = (size_t)s->model->picks;
+    const bool scored = s->draft->scored || s->model->shape.kind == GLIA_TREE_DYNAMIC;
+    int32_t *best = s->best + i * picks;
+    float *score = s->score + i * picks;
+    s->n_picks[i] = glia_sample_best(&s->draft->sampler[thread], logits_of(s, (int)i, thread), &s->draw[i],
+                                     (int)picks, best, scored ? score : NULL);
+    for (int k = 0; k < s->n_picks[i]; k++)
+        s->pick[i * picks + (size_t)k] = (glia_pick){best[k], scored ? score[k] : 0};
+    s->ask[i] = s->pick + i * picks;
+}
+
+static void pick_share(void *arg, int thread) {
+    state *s = arg;
+    size_t from, to;
+    glia_share((size_t)s->n_logits, thread, glia_team_size(s->draft->team), &from, &to);
+    for (size_t i = from; i < to; i++) pick(s, i, thread);
+}
+
+/* Take the likeliest tokens after the rows of logits, and let the trees of seq [n] choose their next rows. */
+static glia_status grow_level(state *s, const glia_draft_seq *seq, int n, glia_err *err) {
+    if (s->n_logits == 1)
+        pick(s, 0, 0);
+    else if (s->n_logits)
+        glia_team_run(s->draft->team, pick_share, s);
+    int row = 0;
+    for (int i = 0; i < n; i++) {
+        const int rows = s->grow[i].n_rows;
+        for (int k = row; k < row + rows; k++)
+            if (s->n_picks[k] == 0)
+                return glia_fail(err, GLIA_ERR_FORMAT,
+                                 "%s: the draft's logits after position %d are not all numbers",
+                                 s->draft->model->config.dir, seq[i].n_tokens - 1);
+        if (rows) glia_grow_next(&s->grow[i], s->ask + row, s->n_picks + row);
+        row += rows;
+    }
+    s->n_logits = 0;
+    return GLIA_OK;
+}
+
+/* ---- catching up ------------------------------------------------------------------------ */
+
+/* How many tokens of the sequence the draft's cache holds, less than n_tokens. */
+static int known_of(state *s, const glia_draft_seq *q) {
+    seen *c = &s->seen[q->slot];
+    const int marked = glia_marks_leading(&s->marks, q->table, q->n_tokens - 1);
+    int same = 0;
+    if (c->id != q->id) {
+        *c = (seen){.id = q->id, .tokens = c->tokens};
+        return marked;
+    }
+    while (same < c->n && same < q->n_tokens - 1 && c->tokens[same] == q->tokens[same]) same++;
+    const int need = c->marked < q->n_tokens - 1 ? c->marked : q->n_tokens - 1;
+    return marked >= need && same > marked ? same : marked;
+}
+
+/* Run the tokens of seq [n] that the draft has not seen, in as many steps as they need. The last token of
+ * each sequence is in the last step, and its logits are wanted. */
+static void catch_up(state *s, const glia_draft_seq *seq, int n) {
+    for (int i = 0; i < n; i++) {
+        const glia_draft_seq *q = &seq[i];
+        seen *c = &s->seen[q->slot];
+        const int blocks = own_blocks(&s->draft->limits),
+                  covered = (q->n_tokens - 1 + q->depth) / s->marks.block_size + 1;
+        memcpy(s->table + (size_t)q->slot * (size_t)s->max_blocks, q->table,
+               (size_t)(covered < blocks ? covered : blocks) * sizeof *q->table);
+        for (int p = known_of(s, q); p < q->n_tokens - 1; p++) {
+            if (s->n == s->max_rows - n) run(s); /* rows are left for the last tokens */
+            add_row(s, q->tokens[p], q->slot, p, p, -1);
+        }
+        memcpy(c->tokens, q->tokens, (size_t)q->n_tokens * sizeof *c->tokens);
+        c->n = c->marked = q->n_tokens;
+    }
+}
+
+static void add_roots(state *s, const glia_draft_seq *seq, int n) {
+    for (int i = 0; i < n; i++) {
+        const glia_draft_seq *q = &seq[i];
+        glia_grow_begin(&s->grow[i], q->depth, q->nodes);
+        add_row(s, q->tokens[q->n_tokens - 1], q->slot, q->n_tokens - 1, q->n_tokens - 1, -1);
+        if (s->grow[i].n_rows) want_logits(s, &q->draw, 0);
+    }
+}
+
+/* ---- levels ------------------------------------------------------------------------------- */
+
+/* A chain's next row has its slot in the sequence. */
+static void add_link(state *s, const glia_draft_seq *q, const glia_grow *g) {
+    seen *c = &s->seen[q->slot];
+    const glia_candidate_node *node = &g->node[g->row[0]];
+    const int at = q->n_tokens - 1 + node->depth;
+    add_row(s, node->token, q->slot, at, at, -1);
+    c->tokens[at] = node->token;
+    c->n = at + 1;
+}
+
+/* Run candidate `i` and those before it on its path, each once. */
+static int add_path(state *s, const glia_draft_seq *q, glia_grow *g, int i, int first) {
+    glia_candidate_node *node = &g->node[i];
+    if (node->row >= first) return node->row;
+    const int parent = node->parent < 0 ? -1 : add_path(s, q, g, node->parent, first);
+    node->row =
+        add_row(s, node->token, q->slot, q->n_tokens - 1 + node->depth, s->tree_slot + s->n - first, parent);
+    return node->row;
+}
+
+static void add_level(state *s, const glia_draft_seq *q, glia_grow *g) {
+    const int first = s->n;
+    for (int i = 0; i < g->n && !s->model->chain; i++) g->node[i].row = -1;
+    for (int k = 0; k < g->n_rows; k++) {
+        if (s->model->chain)
+            add_link(s, q, g);
+        else
+            add_path(s, q, g, g->row[k], first);
+        const int i = s->n_logits;
+        const int n = glia_grow_path(g, g->row[k], s->path + (size_t)i * GLIA_TREE_MAX);
+        want_logits(s, &q->draw, n);
+        if (!s->model->chain) s->logit_row[i] = g->node[g->row[k]].row;
+    }
+}
+
+static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err) {
+    state *s = d->own;
+    glia_status status = GLIA_OK;
+    s->n = s->n_logits = 0;
+    catch_up(s, seq, n);
+    add_roots(s, seq, n);
+    while (s->n && !status) {
+        run(s);
+        status = grow_level(s, seq, n, err);
+        for (int i = 0; i < n && !status; i++) add_level(s, &seq[i], &s->grow[i]);
+    }
+    for (int i = 0; i < n && !status; i++) {
+        glia_marks_set(&s->marks, seq[i].table, seq[i].n_tokens);
+        glia_grow_finish(&s->grow[i], seq[i].tree);
+    }
+    return status;
+}
+
+const glia_draft_method glia_draft_draft_model = {
+    .name = "draft_model",
+    .has_model = true,
+    .read = read_model,
+    .plan_weights = plan_weights,
+    .load = load,
+    .unload = unload,
+    .plan = plan_state,
+    .open = open_state,
+    .close = close_state,
+    .propose = propose,
+};
