@@ -6,36 +6,96 @@
 #include <jansson.h>
 
 #include "api/model.h"
+#include "base/buf.h"
+#include "format/json.h"
 #include "model/adapter_pack.h"
 
-enum { RANK = 16, PLACES = 8, IN_MEMORY = 100, DECAY = 128, RANK_MAX = 4096 };
+enum { PLACES = 8 };
 
 glia_adapter_base glia_lora_base(const glia_model *m) {
     return (glia_adapter_base){.dir = m->dir, .dummy = m->dummy, .seed = m->seed};
 }
 
-static glia_status check_range(const char *name, int value, int most, glia_err *err) {
-    if (value >= 0 && value <= most) return GLIA_OK;
-    return glia_fail(err, GLIA_ERR_ARGUMENT, "%s is %d, expected 1 to %d", name, value, most);
-}
+/* ---- the adapters that are named -------------------------------------------- */
 
-static glia_status check_options(const glia_engine_options *o, glia_err *err) {
-    glia_status status = check_range("max_loras", o->max_loras, GLIA_PLACES_MAX, err);
-    if (!status) status = check_range("max_lora_rank", o->max_lora_rank, RANK_MAX, err);
-    if (!status) status = check_range("max_cpu_loras", o->max_cpu_loras, 1 << 20, err);
-    if (!status) status = check_range("lfu_decay_period", o->lfu_decay_period, 1 << 30, err);
-    for (size_t i = 0; !status && i < o->n_lora_modules; i++) {
-        const char *name = o->lora_modules[i].name;
-        if (!*name) return glia_fail(err, GLIA_ERR_ARGUMENT, "an adapter needs a name");
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(o->lora_modules[k].name, name) == 0)
-                return glia_fail(err, GLIA_ERR_ARGUMENT, "two adapters have the name %.100s", name);
+/* Called for each adapter. */
+typedef glia_status module_fn(void *user, const char *name, const char *path, glia_err *err);
+
+/* NxDI's list of "NAME:PATH", or an object of names and paths. `dir` stands before a path that does not begin
+ * with a slash; NULL: nothing. */
+static glia_status each_of(const json_t *list, const char *dir, module_fn *call, void *user, glia_err *err) {
+    glia_status status = GLIA_OK;
+    const size_t n = json_is_array(list) ? json_array_size(list) : json_object_size(list);
+    void *at = json_object_iter((json_t *)(uintptr_t)list);
+    for (size_t i = 0; !status && i < n; i++) {
+        const json_t *value = json_is_array(list) ? json_array_get(list, i) : json_object_iter_value(at);
+        const char *text = json_string_value(value), *colon = text ? strchr(text, ':') : NULL, *path = text;
+        glia_buf name = {0}, full = {0};
+        if (json_is_array(list)) path = colon ? colon + 1 : NULL;
+        if (!path)
+            return glia_fail(
+                err, GLIA_ERR_FORMAT,
+                "neuron_config.json: lora_config: expected a list of \"NAME:PATH\", or an object of "
+                "names and paths");
+        if (json_is_array(list))
+            glia_buf_add(&name, text, (size_t)(colon - text));
+        else
+            glia_buf_puts(&name, json_object_iter_key(at));
+        if (dir && *path != '/') glia_buf_printf(&full, "%s/", dir);
+        glia_buf_puts(&full, path);
+        status = name.oom || full.oom ? glia_fail_nomem(err, 0, "the name of an adapter")
+                                      : call(user, name.len ? name.data : "", full.data, err);
+        glia_buf_free(&name);
+        glia_buf_free(&full);
+        if (json_is_object(list)) at = json_object_iter_next((json_t *)(uintptr_t)list, at);
     }
     return status;
 }
 
+/* lora_ckpt_json: a file with lora-ckpt-dir, lora-ckpt-paths and lora-ckpt-paths-cpu. */
+static glia_status each_of_file(const char *path, module_fn *call, void *user, glia_err *err) {
+    json_t *file;
+    glia_status status = glia_json_load(&file, path, 1 << 20, 0, err);
+    if (status) return status;
+    const char *dir = json_string_value(json_object_get(file, "lora-ckpt-dir"));
+    status = each_of(json_object_get(file, "lora-ckpt-paths"), dir, call, user, err);
+    if (!status) status = each_of(json_object_get(file, "lora-ckpt-paths-cpu"), dir, call, user, err);
+    json_decref(file);
+    return status;
+}
+
+/* Every adapter that the options name, else that neuron_config.json names. */
+static glia_status each_module(const glia_model *m, const glia_engine_options *o, module_fn *call, void *user,
+                               glia_err *err) {
+    const json_t *lora = m->neuron.lora;
+    glia_status status = GLIA_OK;
+    for (size_t i = 0; !status && i < o->n_lora_modules; i++)
+        status = call(user, o->lora_modules[i].name, o->lora_modules[i].path, err);
+    if (status || o->n_lora_modules || !lora) return status;
+    const char *file = json_string_value(json_object_get(lora, "lora_ckpt_json"));
+    status = each_of(json_object_get(lora, "lora_ckpt_paths"), NULL, call, user, err);
+    if (!status) status = each_of(json_object_get(lora, "lora_ckpt_paths_cpu"), NULL, call, user, err);
+    return !status && file ? each_of_file(file, call, user, err) : status;
+}
+
+static glia_status count(void *n, const char *name, const char *path, glia_err *err) {
+    (void)name, (void)path, (void)err;
+    ++*(int *)n;
+    return GLIA_OK;
+}
+
+int glia_lora_places(const glia_model *m, const glia_engine_options *o) {
+    int n = 0;
+    each_module(m, o, count, &n, NULL);
+    if (!n && !o->enable_lora && !m->neuron.lora) return 0;
+    return n < 1 ? 1 : n < PLACES ? n : PLACES;
+}
+
+/* ---- places ----------------------------------------------------------------- */
+
 /* The largest sizes of adapters on any rank. */
 typedef struct {
+    const glia_model *m;
     int rank;
     size_t bytes;
 } sizes;
@@ -49,14 +109,16 @@ static glia_weights rank_of(const glia_model *m, int rank) {
     return w;
 }
 
-static glia_status measure(sizes *s, const glia_model *m, const char *path, glia_err *err) {
+static glia_status measure(void *user, const char *name, const char *path, glia_err *err) {
+    sizes *s = user;
     glia_adapter a;
-    const glia_adapter_base base = glia_lora_base(m);
-    const glia_status status = glia_adapter_open(&a, path, &m->config, &base, NULL, NULL, err);
+    const glia_adapter_base base = glia_lora_base(s->m);
+    if (!*name) return glia_fail(err, GLIA_ERR_ARGUMENT, "an adapter needs a name");
+    const glia_status status = glia_adapter_open(&a, path, &s->m->config, &base, NULL, NULL, err);
     if (status) return status;
     if (s->rank < a.rank) s->rank = a.rank;
-    for (int i = 0; i < m->parallel.tp; i++) {
-        const glia_weights w = rank_of(m, i);
+    for (int i = 0; i < s->m->parallel.tp; i++) {
+        const glia_weights w = rank_of(s->m, i);
         const size_t bytes = glia_adapter_bytes(&a, &w);
         if (s->bytes < bytes) s->bytes = bytes;
     }
@@ -64,44 +126,38 @@ static glia_status measure(sizes *s, const glia_model *m, const char *path, glia
     return GLIA_OK;
 }
 
-static int places_of(const glia_engine_options *o) {
-    const bool any = o->enable_lora || o->n_lora_modules || o->max_loras;
-    const int named = o->n_lora_modules < PLACES ? (int)o->n_lora_modules : PLACES;
-    return !any ? 0 : o->max_loras ? o->max_loras : named > 1 ? named : 1;
-}
-
-glia_status glia_lora_resolve(glia_engine_limits *l, const glia_model *m, const glia_engine_options *o,
-                              glia_err *err) {
-    sizes s = {.rank = o->max_lora_rank ? o->max_lora_rank : RANK};
-    glia_status status = check_options(o, err);
-    const int places = places_of(o);
-    if (status || !places) return status;
-    for (size_t i = 0; !status && i < o->n_lora_modules; i++)
-        status = measure(&s, m, o->lora_modules[i].path, err);
+glia_status glia_lora_resolve(glia_engine_settings *settings, const glia_model *m,
+                              const glia_engine_options *o, glia_err *err) {
+    const glia_setting *set = settings->setting;
+    glia_engine_limits *l = &settings->limits;
+    sizes s = {.m = m, .rank = set[SET_MAX_LORA_RANK].value};
+    const int places = set[SET_MAX_LORAS].value;
+    const char *policy = json_string_value(json_object_get(m->neuron.lora, "eviction_policy"));
+    if (!places) return GLIA_OK;
+    const glia_status status = each_module(m, o, measure, &s, err);
     if (status) return status;
-    if (o->max_lora_rank && s.rank > o->max_lora_rank)
+    if (set[SET_MAX_LORA_RANK].source == GLIA_FROM_FLAG && s.rank > set[SET_MAX_LORA_RANK].value)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "max_lora_rank is %d, and an adapter has rank %d",
-                         o->max_lora_rank, s.rank);
+                         set[SET_MAX_LORA_RANK].value, s.rank);
     for (int i = 0; i < m->parallel.tp; i++) {
         const glia_weights w = rank_of(m, i);
         const size_t bytes = glia_place_bytes(&w, s.rank);
         if (s.bytes < bytes) s.bytes = bytes;
     }
     l->adapters = (glia_place_limits){.places = places, .rank = s.rank, .bytes = s.bytes};
-    l->adapters_in_memory = o->max_cpu_loras ? o->max_cpu_loras : IN_MEMORY;
-    if (l->adapters_in_memory < places) l->adapters_in_memory = places;
-    l->adapters_by_uses = o->lora_lfu;
-    l->adapters_decay = o->lfu_decay_period ? o->lfu_decay_period : DECAY;
+    l->adapters_in_memory = set[SET_MAX_CPU_LORAS].value > places ? set[SET_MAX_CPU_LORAS].value : places;
+    l->adapters_by_uses = o->lora_lfu || (policy && strcmp(policy, "lfu") == 0);
+    l->adapters_decay = set[SET_LFU_DECAY].value;
     return GLIA_OK;
 }
 
-glia_status glia_lora_load(glia_engine *e, const glia_engine_options *o, glia_warning_fn *warning, void *user,
-                           glia_err *err) {
-    glia_status status = GLIA_OK;
-    (void)warning, (void)user;
-    for (size_t i = 0; o && !status && i < o->n_lora_modules; i++)
-        status = glia_engine_load_adapter(e, o->lora_modules[i].name, o->lora_modules[i].path, false, err);
-    return status;
+static glia_status load(void *e, const char *name, const char *path, glia_err *err) {
+    return glia_engine_name_adapter(e, name, path, err);
+}
+
+glia_status glia_lora_load(glia_engine *e, const glia_model *m, const glia_engine_options *o, glia_err *err) {
+    static const glia_engine_options none;
+    return each_module(m, o ? o : &none, load, e, err);
 }
 
 /* ---- inspect ---------------------------------------------------------------- */

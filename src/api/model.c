@@ -262,7 +262,7 @@ GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
         glia_comm_free(world);
     else
         status = glia_engine_open(out, &config, &why);
-    if (!status) status = glia_lora_load(*out, options, NULL, NULL, &why);
+    if (!status) status = glia_lora_load(*out, m, options, &why);
     if (status) glia_engine_free(*out);
     if (status) *out = NULL;
     if (status && err) *err = why;

@@ -18,6 +18,10 @@ typedef enum {
     SET_CHUNK,
     SET_BLOCK,
     SET_PREFIX_CACHE,
+    SET_MAX_LORAS,
+    SET_MAX_LORA_RANK,
+    SET_MAX_CPU_LORAS,
+    SET_LFU_DECAY,
     SET_TP,
     SET_VOCAB_PARALLEL,
     SET_SEQUENCE_PARALLEL,
@@ -90,12 +94,13 @@ glia_status glia_constraint_cache_new(struct glia_constraint_cache **out, const 
                                       glia_err *err);
 void glia_constraint_cache_free(struct glia_constraint_cache *c); /* NULL is fine */
 
-/* Add the places of adapters to the limits: check the options, and read every adapter that they name. */
-glia_status glia_lora_resolve(glia_engine_limits *l, const glia_model *m, const glia_engine_options *o,
+/* The places of adapters if no setting says so: as many as adapters are named, at most 8; 0: no adapters. */
+int glia_lora_places(const glia_model *m, const glia_engine_options *o);
+/* Add the places of adapters to s->limits: read every adapter that the options or neuron_config.json name. */
+glia_status glia_lora_resolve(glia_engine_settings *s, const glia_model *m, const glia_engine_options *o,
                               glia_err *err);
-/* Load the adapters that the options name. */
-glia_status glia_lora_load(glia_engine *e, const glia_engine_options *o, glia_warning_fn *warning, void *user,
-                           glia_err *err);
+/* Load these adapters. */
+glia_status glia_lora_load(glia_engine *e, const glia_model *m, const glia_engine_options *o, glia_err *err);
 glia_adapter_base glia_lora_base(const glia_model *m);
 
 /* The setting's name ("batch_size"), and the id of its keys in neuron_config.json. */

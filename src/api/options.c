@@ -16,6 +16,9 @@ enum {
     DEFAULT_SEQUENCE_LENGTH = 8192,
     DEFAULT_CHUNK = 512,
     DEFAULT_BLOCK = 64,
+    DEFAULT_LORA_RANK = 16,
+    DEFAULT_CPU_LORAS = 100,
+    DEFAULT_LFU_DECAY = 128,
     BATCH_MAX = 4096,
     CHUNK_MAX = 1 << 16,
     BLOCK_MAX = 1 << 12,
@@ -42,6 +45,10 @@ static const option options[N_SETTINGS] = {
     [SET_CHUNK] =        {"prefill_chunk_size", ENGINE(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX, true},
     [SET_BLOCK] =        {"block_size", ENGINE(block_size), NEURON_BLOCK, GLIA_BLOCK_UNIT, BLOCK_MAX, true},
     [SET_PREFIX_CACHE] = {"prefix_cache", ENGINE(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1, true},
+    [SET_MAX_LORAS] =    {"max_loras", ENGINE(max_loras), NEURON_MAX_LORAS, 0, GLIA_PLACES_MAX, true},
+    [SET_MAX_LORA_RANK] = {"max_lora_rank", ENGINE(max_lora_rank), NEURON_MAX_LORA_RANK, 1, 4096, true},
+    [SET_MAX_CPU_LORAS] = {"max_cpu_loras", ENGINE(max_cpu_loras), NEURON_MAX_CPU_LORAS, 1, 1 << 20, true},
+    [SET_LFU_DECAY] =    {"lfu_decay_period", ENGINE(lfu_decay_period), NEURON_LFU_DECAY, 1, 1 << 30, true},
     [SET_TP] =           {"tensor_parallel_size", AT(tensor_parallel_size), NEURON_TP, 1, TP_MAX, false},
     [SET_VOCAB_PARALLEL] = {"vocab_parallel", AT(vocab_parallel), NEURON_VOCAB_PARALLEL, 0, 1, false},
     [SET_SEQUENCE_PARALLEL] = {"sequence_parallel", AT(sequence_parallel), NEURON_SEQUENCE_PARALLEL, 0, 1, false},
@@ -282,6 +289,10 @@ static int default_of_engine(const glia_model *m, const glia_engine_options *o, 
     case SET_CHUNK: return DEFAULT_CHUNK;
     case SET_BLOCK: return DEFAULT_BLOCK;
     case SET_PREFIX_CACHE: return 1;
+    case SET_MAX_LORAS: return glia_lora_places(m, o);
+    case SET_MAX_LORA_RANK: return DEFAULT_LORA_RANK;
+    case SET_MAX_CPU_LORAS: return DEFAULT_CPU_LORAS;
+    case SET_LFU_DECAY: return DEFAULT_LFU_DECAY;
     default: return 0;
     }
 }
@@ -311,5 +322,5 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
         .reordered = glia_weights_reordered(&m->config, &m->parallel, &m->quantize),
     };
     glia_speculation_limits(&s->limits, m);
-    return status ? status : glia_lora_resolve(&s->limits, m, o, err);
+    return status ? status : glia_lora_resolve(s, m, o, err);
 }

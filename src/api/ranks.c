@@ -101,10 +101,12 @@ static void describe(const glia_model *m, const glia_options *o, char *text, siz
 static void describe_engine(const glia_engine_limits *l, char *text, size_t size) {
     const glia_draft_needs *n = &l->needs;
     snprintf(text, size,
-             "cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, drafts %d %d %d %d %08x",
+             "cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, drafts %d %d %d %d %08x, "
+             "adapters %d of rank %d, %zu bytes",
              glia_dtype_name(l->kv_dtype), l->batch, l->sequence_length, l->chunk, l->block_size,
              l->prefix_cache, l->drafts, l->depth, n->hidden, n->n_residual_layers,
-             (unsigned)glia_hash(n->residual_layer, sizeof n->residual_layer, 0));
+             (unsigned)glia_hash(n->residual_layer, sizeof n->residual_layer, 0), l->adapters.places,
+             l->adapters.rank, l->adapters.bytes);
 }
 
 /* Replace *o's needs by rank 0's. */
@@ -122,7 +124,7 @@ static glia_status share_needs(glia_comm *world, glia_engine_options *o, glia_er
 glia_status glia_ranks_engine(glia_comm **out, glia_engine_settings *s, const glia_model *m,
                               const glia_engine_options *options, glia_err *err) {
     glia_engine_options o = options ? *options : (glia_engine_options){0};
-    char text[200] = "";
+    char text[300] = "";
     *out = NULL;
     if (!m->world || glia_comm_size(m->world) == 1) return glia_engine_resolve(s, m, &o, err);
     glia_status status = glia_comm_copy(out, m->world, err);

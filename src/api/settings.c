@@ -83,6 +83,7 @@ json_t *glia_settings_file(const glia_model *m, const glia_engine_settings *s, c
     for (int id = 0; id < N_SETTINGS; id++) {
         const glia_neuron_id at = glia_setting_neuron_id((glia_setting_id)id);
         if (at == NEURON_NONE) continue;
+        if (id >= SET_MAX_LORAS && id <= SET_LFU_DECAY && !s->limits.adapters.places) continue;
         c.key[at] = glia_setting_name((glia_setting_id)id);
         c.number[at] = s->setting[id].value;
     }

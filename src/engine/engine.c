@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include "base/cpu.h"
@@ -171,7 +172,7 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
                                   .n_ranks = config->n_ranks,
                                   .cpu_flags = config->cpu_flags,
                                   .limits = config->limits.adapters,
-                                  .most = config->limits.adapters_in_memory,
+                                  .most = config->world ? INT_MAX : config->limits.adapters_in_memory,
                                   .base = config->base};
     status = glia_adapters_open(&e->adapters, &why);
     if (!status) status = open_ranks(e, &why);
@@ -315,8 +316,18 @@ GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size
     return status;
 }
 
+glia_status glia_engine_name_adapter(glia_engine *e, const char *name, const char *path, glia_err *err) {
+    return glia_adapters_load(&e->adapters, name, path, false, NULL, NULL, err);
+}
+
 GLIA_API glia_status glia_engine_load_adapter(glia_engine *e, const char *name, const char *path,
                                               bool replace, glia_err *err) {
+    if (e->config.world)
+        return glia_fail(
+            err, GLIA_ERR_UNSUPPORTED,
+            "adapter %.100s: an engine of several processes has the adapters that it was started "
+            "with; name it in lora_modules",
+            name);
     return glia_adapters_load(&e->adapters, name, path, replace, NULL, NULL, err);
 }
 

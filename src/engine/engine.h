@@ -35,6 +35,10 @@ typedef struct {
 void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
                       int threads, glia_comm_kind kind, glia_plan *plan);
 
+/* Load an adapter that is named when the engine is created: in every process, in the same order. Errors: as
+ * of glia_engine_load_adapter(). */
+glia_status glia_engine_name_adapter(glia_engine *e, const char *name, const char *path, glia_err *err);
+
 /* The ranks of a world of processes open together. Errors: GLIA_ERR_NOMEM,
  * GLIA_ERR_ARGUMENT (more threads than can be had), what another rank says. The engine
  * frees config->world, also on failure. */

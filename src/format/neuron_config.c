@@ -215,6 +215,20 @@ static void settle_quantization(glia_json_reader *r, glia_neuron_config *c) {
     c->modules = read_modules(r);
 }
 
+/* Keep lora_config, and check what is no number. */
+static void settle_lora(glia_json_reader *r, glia_neuron_config *c) {
+    json_t *lora = json_object_get(r->object, "lora_config");
+    if (!json_is_object(lora)) return;
+    glia_json_reader inner = *r;
+    inner.object = lora;
+    const char *policy = glia_json_string(&inner, "eviction_policy");
+    glia_json_string(&inner, "lora_ckpt_json");
+    if (policy && strcmp(policy, "lru") != 0 && strcmp(policy, "lfu") != 0)
+        glia_json_fail(&inner, GLIA_ERR_FORMAT, "eviction_policy is %.40s, expected lru or lfu", policy);
+    r->status = inner.status;
+    c->lora = json_incref(lora);
+}
+
 static bool is_on(const glia_neuron_config *c, glia_neuron_id id) { return c->number[id] != 0; }
 
 /* Apply the rules that need several keys, once all keys are read. */
@@ -224,6 +238,7 @@ static void settle(glia_json_reader *r, glia_neuron_config *c) {
         glia_json_fail(r, GLIA_ERR_FORMAT, "max_context_length is %.0f, more than %s %.0f",
                        c->number[NEURON_CONTEXT], c->key[NEURON_SEQUENCE], c->number[NEURON_SEQUENCE]);
     if (is_on(c, NEURON_QUANTIZED)) settle_quantization(r, c);
+    settle_lora(r, c);
     if (!is_on(c, NEURON_BLOCKED)) c->key[NEURON_BLOCK] = NULL;
     if (is_on(c, NEURON_DYNAMIC))
         for (int id = NEURON_DO_SAMPLE; id <= NEURON_TEMPERATURE; id++) c->key[id] = NULL;
@@ -269,6 +284,7 @@ glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, si
 
 void glia_neuron_config_free(glia_neuron_config *c) {
     free(c->modules);
+    json_decref(c->lora);
     memset(c, 0, sizeof *c);
 }
 

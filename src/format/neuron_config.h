@@ -30,10 +30,14 @@ typedef enum {
     NEURON_CP_STRIDED,
     NEURON_QUANTIZATION,      /* glia_quantization */
     NEURON_QUANTIZATION_TYPE, /* glia_quantization_type */
-    NEURON_CONTEXT,           /* only checked: at most NEURON_SEQUENCE */
-    NEURON_QUANTIZED,         /* 1: the keys of quantisation apply */
-    NEURON_BLOCKED,           /* 1: NEURON_BLOCK applies */
-    NEURON_DYNAMIC,           /* 1: the sampling keys below do not apply; each request has its own */
+    NEURON_MAX_LORAS,
+    NEURON_MAX_LORA_RANK,
+    NEURON_MAX_CPU_LORAS,
+    NEURON_LFU_DECAY,
+    NEURON_CONTEXT,   /* only checked: at most NEURON_SEQUENCE */
+    NEURON_QUANTIZED, /* 1: the keys of quantisation apply */
+    NEURON_BLOCKED,   /* 1: NEURON_BLOCK applies */
+    NEURON_DYNAMIC,   /* 1: the sampling keys below do not apply; each request has its own */
     NEURON_DO_SAMPLE,
     NEURON_TOP_K,
     NEURON_TOP_P,
@@ -47,6 +51,7 @@ typedef struct {
     const char *key[N_NEURON]; /* static: the key that set the value; NULL: not set */
     double number[N_NEURON];   /* the value; a switch is 0 or 1, an enumeration its number */
     char *modules;             /* modules_to_not_convert as in glia_options; NULL: not set */
+    json_t *lora;              /* lora_config; NULL: not set */
 } glia_neuron_config;
 
 typedef enum {
