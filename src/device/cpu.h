@@ -18,11 +18,11 @@ enum { GLIA_FEW_ROWS = 4 }; /* with at most this many rows, each thread prepares
 
 /* Buffers for adapters. */
 typedef struct {
-    float *rows; /* x A^T: two buffers for all threads, then GLIA_FEW_ROWS rows for each thread */
+    float *rows; /* x A^T: two buffers [max_rows, ld] */
     size_t ld;   /* floats from row to row; 0: no adapters */
     size_t max_rows;
     float *scratch;  /* [threads, 3, GLIA_LORA_SCRATCH] floats */
-    unsigned *turns; /* [threads, 16] how often the thread has used the buffers for all threads */
+    unsigned *turns; /* [threads, 16] how often the thread has used `rows` */
 } glia_cpu_lora;
 enum { GLIA_LORA_SCRATCH = 1 << 16 };
 
@@ -112,8 +112,8 @@ const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matri
 int glia_cpu_lora_plan(glia_plan *p, const glia_device_shape *s);
 void glia_cpu_lora_open(glia_cpu_lora *l, const glia_plan *p, int first, const glia_device_shape *s);
 /* Compute the rows x A^T of a product of m rows; x are rows for glia_lora_matrix(). Every thread calls it. A
- * barrier may be inside. Returns the address of row 0. */
-const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia_operand *x, int m,
+ * barrier is inside. Returns the address of row 0. */
+const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia_operand *x,
                                 const glia_adapted *a);
 /* What is added to rows [row, row + m) of the panels [first, first + n) of w: floats [m, n * 16], in the
  * thread's memory. m * n * 16 <= GLIA_LORA_SCRATCH. o: rows for w; t: of glia_cpu_lora_down(). */

@@ -327,7 +327,7 @@ void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand
     const bool adapted = is_adapted(a);
     if (rows == 0) return;
     assert(!adapted || !out.addend);
-    const float *t = adapted ? glia_cpu_lora_down(d, thread, a->rows ? a->rows : o, m, a) : NULL;
+    const float *t = adapted ? glia_cpu_lora_down(d, thread, a->rows ? a->rows : o, a) : NULL;
     glia_team_begin(device->team, thread);
     for (int i = 0; i < threads && i <= HELPED; i++) {
         const int owner = (thread + i) % threads;

@@ -17,7 +17,7 @@ enum { SUM, PRODUCT, BASE, BUFFERS }; /* of a thread */
 
 int glia_cpu_lora_plan(glia_plan *p, const glia_device_shape *s) {
     const size_t on = s->lora_rank > 0, threads = (size_t)s->threads;
-    const size_t rows = 2 * s->operand_rows + threads * GLIA_FEW_ROWS;
+    const size_t rows = 2 * s->operand_rows;
     const size_t ld = GLIA_LORA_PARTS * glia_lora_columns(s->lora_rank);
     const int first = glia_plan_add(p, "rows times A of adapters", on * rows * ld, sizeof(float));
     glia_plan_add(p, "addends of adapters", on * threads * BUFFERS * GLIA_LORA_SCRATCH, sizeof(float));
@@ -42,20 +42,19 @@ static float *scratch_of(const glia_cpu_device *d, int thread, int which) {
 
 /* Rows for x A^T. Two buffers alternate, because a thread may still multiply by B in the last layer while
  * another thread begins this one; the barrier in every layer keeps them less than two layers apart. */
-static float *rows_of(const glia_cpu_device *d, int thread, int m) {
+static float *rows_of(const glia_cpu_device *d, int thread) {
     const glia_cpu_lora *l = &d->lora;
-    if (m <= GLIA_FEW_ROWS) return l->rows + (2 * l->max_rows + (size_t)thread * GLIA_FEW_ROWS) * l->ld;
     unsigned *turn = l->turns + (size_t)thread * TURN;
     return l->rows + ((*turn)++ % 2) * l->max_rows * l->ld;
 }
 
 /* ---- products --------------------------------------------------------------- */
 
-/* y [m, n * 16] = rows [row, row + m) of o times panels [first, first + n) of w. */
+/* y [m, n * 16], rows ldy floats apart = rows [row, row + m) of o times panels [first, first + n) of w. */
 static void product(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                    size_t row, size_t m, size_t first, size_t n, float *y) {
+                    size_t row, size_t m, size_t first, size_t n, float *y, size_t ldy) {
     glia_gemm g = glia_cpu_gemm_of(o, w, row, m, first, n);
-    g.out = (glia_gemm_out){.epilogue = GLIA_STORE, .y = y, .ldy = n * GLIA_PANEL, .step = STEP};
+    g.out = (glia_gemm_out){.epilogue = GLIA_STORE, .y = y, .ldy = ldy, .step = STEP};
     g.scratch = glia_scratch_of(d, thread);
     if (d->narrow)
         glia_cpu_gemm(d, w)->finish(&g);
@@ -79,18 +78,17 @@ static void down_step(const glia_cpu_device *d, int thread, const glia_operand *
                       size_t row, size_t m, size_t step, float *t) {
     const size_t all = glia_panels(p->down.columns), first = step * 2, n = all - first < 2 ? 1 : 2;
     float *y = scratch_of(d, thread, PRODUCT);
-    product(d, thread, x, &p->down, row, m, first, n, y);
+    product(d, thread, x, &p->down, row, m, first, n, y, n * GLIA_PANEL);
     for (size_t i = 0; i < m; i++)
         scale_row(d, t + (row + i) * d->lora.ld, p->at + step * STEP, y + i * n * GLIA_PANEL, p->scale,
                   n * GLIA_PANEL);
 }
 
-const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia_operand *x, int m,
+const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia_operand *x,
                                 const glia_adapted *a) {
-    float *t = rows_of(d, thread, m);
-    const bool many = m > GLIA_FEW_ROWS;
-    const size_t threads = many ? (size_t)d->base.threads : 1;
-    size_t item = many ? threads - (size_t)thread : 0; /* this thread takes every item that threads divides */
+    float *t = rows_of(d, thread);
+    const size_t threads = (size_t)d->base.threads;
+    size_t item = threads - (size_t)thread; /* this thread takes every item that threads divides */
     for (int i = 0; i < a->n; i++) {
         const glia_adapter_run *run = &a->run[i];
         const glia_lora *l = &a->of[run->place];
@@ -104,7 +102,7 @@ const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia
                         down_step(d, thread, x, p, row, end - row < ROWS ? end - row : ROWS, step, t);
         }
     }
-    if (many) glia_device_barrier(&d->base); /* t */
+    glia_device_barrier(&d->base); /* t */
     return t;
 }
 
@@ -136,18 +134,41 @@ static size_t offset_of(const area *s, const glia_lora_part *p, size_t i, size_t
     return (i * s->n + p->group + at * p->step - s->first) * GLIA_PANEL;
 }
 
-/* sum += scale (x A^T) B^T */
-static void add_up(const glia_cpu_device *d, int thread, const area *s, const glia_lora_part *p,
-                   const float *t) {
-    float *y = scratch_of(d, thread, PRODUCT);
+/* Write the part's scale (x A^T) B^T to its panels of `sum`, or with `add` add it. */
+static void put_up(const glia_cpu_device *d, int thread, const area *s, const glia_lora_part *p,
+                   const float *t, bool add) {
+    const bool direct = !add && p->step == 1;
     const glia_operand o = up_operand(d, p, t);
     size_t from, to;
     part_panels(p, p->up.columns, s->first, s->n, &from, &to);
     if (from >= to) return;
-    product(d, thread, &o, &p->up, s->row, s->m, from, to - from, y);
-    for (size_t i = 0; i < s->m; i++)
-        for (size_t at = from; at < to; at++, y += GLIA_PANEL)
-            d->k.add(s->sum + offset_of(s, p, i, at), y, GLIA_PANEL);
+    float *y = direct ? s->sum + offset_of(s, p, 0, from) : scratch_of(d, thread, PRODUCT);
+    product(d, thread, &o, &p->up, s->row, s->m, from, to - from, y,
+            direct ? s->n * GLIA_PANEL : (to - from) * GLIA_PANEL);
+    for (size_t i = 0; !direct && i < s->m; i++)
+        for (size_t at = from; at < to; at++, y += GLIA_PANEL) {
+            float *sum = s->sum + offset_of(s, p, i, at);
+            if (add)
+                d->k.add(sum, y, GLIA_PANEL);
+            else
+                memcpy(sum, y, GLIA_PANEL * sizeof *sum);
+        }
+}
+
+/* Is every panel of the area one part's alone? Then nothing needs to be added. */
+static bool is_covered(const area *s, const glia_lora *l) {
+    size_t panels = 0;
+    for (const glia_lora_part *p = l->part; p < l->part + l->n_parts; p++) {
+        size_t from = 0, to = 0;
+        if (p->down.data) part_panels(p, p->up.columns, s->first, s->n, &from, &to);
+        if (p->from && from < to && from == 0) return false;
+        if (from < to) panels += to - from;
+    }
+    return panels == s->n;
+}
+
+static void clear(float *sum, size_t n) {
+    for (size_t i = 0; i < n; i++) sum[i] = -0.0f;
 }
 
 /* sum = factor sum + (factor - 1) base */
@@ -164,7 +185,7 @@ static void replace(const glia_cpu_device *d, int thread, const area *s, const g
     size_t from, to;
     part_panels(p, p->whole.columns, s->first, s->n, &from, &to);
     for (size_t at = from; at < to; at++) {
-        product(d, thread, x, &p->whole, s->row, s->m, at, 1, y);
+        product(d, thread, x, &p->whole, s->row, s->m, at, 1, y, GLIA_PANEL);
         for (size_t i = 0; i < s->m; i++)
             for (size_t c = 0; c < GLIA_PANEL; c++) {
                 const size_t column = at * GLIA_PANEL + c, k = offset_of(s, p, i, at) + c;
@@ -185,9 +206,11 @@ static void add_adapter(const glia_cpu_device *d, int thread, const area *s, con
                         const glia_operand *o, const glia_operand *x, const glia_matrix *w, const float *t) {
     const size_t column = s->first * GLIA_PANEL;
     float *base = scratch_of(d, thread, BASE);
+    const bool covered = is_covered(s, l);
+    if (!covered) clear(s->sum, s->m * s->n * GLIA_PANEL);
     for (const glia_lora_part *p = l->part; p < l->part + l->n_parts; p++)
-        if (p->down.data) add_up(d, thread, s, p, t);
-    if (needs_base(l)) product(d, thread, o, w, s->row, s->m, s->first, s->n, base);
+        if (p->down.data) put_up(d, thread, s, p, t, !covered);
+    if (needs_base(l)) product(d, thread, o, w, s->row, s->m, s->first, s->n, base, s->n * GLIA_PANEL);
     if (l->factor) apply_factor(s, l->factor + column, base);
     for (const glia_lora_part *p = l->part; p < l->part + l->n_parts; p++)
         if (p->whole.data) replace(d, thread, s, p, x, base);
@@ -199,15 +222,19 @@ const float *glia_cpu_lora_up(const glia_cpu_device *d, int thread, const glia_o
                               const glia_matrix *w, const glia_adapted *a, const float *t, size_t row,
                               size_t m, size_t first, size_t n) {
     float *sum = scratch_of(d, thread, SUM);
-    assert(m * n * GLIA_PANEL <= GLIA_LORA_SCRATCH);
-    for (size_t i = 0; i < m * n * GLIA_PANEL; i++) sum[i] = -0.0f;
+    const size_t ld = n * GLIA_PANEL;
+    size_t done = row; /* rows before are written */
+    assert(m * ld <= GLIA_LORA_SCRATCH);
     for (int i = 0; i < a->n; i++) {
         const size_t begin = (size_t)a->run[i].first, end = begin + (size_t)a->run[i].n;
         const size_t from = begin > row ? begin : row, to = end < row + m ? end : row + m;
         if (from >= to) continue;
-        const area s = {from, to - from, first, n, sum + (from - row) * n * GLIA_PANEL};
+        const area s = {from, to - from, first, n, sum + (from - row) * ld};
+        clear(sum + (done - row) * ld, (from - done) * ld);
         add_adapter(d, thread, &s, &a->of[a->run[i].place], o, a->rows ? a->rows : o, w, t);
+        done = to;
     }
+    clear(sum + (done - row) * ld, (row + m - done) * ld);
     return sum;
 }
 
