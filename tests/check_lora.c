@@ -51,7 +51,8 @@ typedef struct {
     glia_switch flash, strided;
 } shape;
 
-static void check_golden(const char *adapter, const char *name, const shape *s) {
+/* merged: a model with the adapter in its weights; NULL: the base with the adapter beside it. */
+static void check_golden(const char *adapter, const char *name, const shape *s, const char *merged) {
     char base[600], path[1200];
     glia_safetensors g;
     glia_err err = {0};
@@ -61,7 +62,7 @@ static void check_golden(const char *adapter, const char *name, const shape *s) 
     const glia_engine_options engine = {.sequence_length = TOKENS,
                                         .prefill_chunk_size = s->chunk,
                                         .lora_modules = &module,
-                                        .n_lora_modules = 1};
+                                        .n_lora_modules = merged ? 0 : 1};
     const glia_options o = {.dtype = GLIA_DTYPE_F32,
                             .threads = s->tp > 1 ? 1 : 2,
                             .cpu_features = s->rung,
@@ -84,9 +85,9 @@ static void check_golden(const char *adapter, const char *name, const shape *s) 
     float *truth = malloc(logits->bytes);
     memcpy(truth, logits->data, logits->bytes);
     comparison c = {.truth = truth, .vocab = (size_t)logits->shape[1]};
-    if (glia_model_load(&m, base, NULL, &o, &err)) fail_msg("%s: %s", name, err.msg);
+    if (glia_model_load(&m, merged ? merged : base, NULL, &o, &err)) fail_msg("%s: %s", name, err.msg);
     if (glia_engine_create(&e, m, &engine, &err)) fail_msg("%s: %s", name, err.msg);
-    if (glia_engine_score_adapted(e, name, tokens, TOKENS, compare, &c, &err))
+    if (glia_engine_score_adapted(e, merged ? NULL : name, tokens, TOKENS, compare, &c, &err))
         fail_msg("%s: %s", name, err.msg);
     CHECK(c.seen == TOKENS && c.worst <= tolerance, "%s, %s, tp %d, cp %d: the largest error is %g", name,
           s->rung, s->tp, s->cp, c.worst);
@@ -121,10 +122,93 @@ static void test_goldens(void **state) {
         char path[1200];
         snprintf(path, sizeof path, "%.600s/%.200s", dir, names[i]->d_name);
         for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
-            check_golden(path, names[i]->d_name, &shapes[k]);
+            check_golden(path, names[i]->d_name, &shapes[k], NULL);
         free(names[i]);
     }
     free(names);
+}
+
+/* ---- merging ---------------------------------------------------------------- */
+
+static void test_merge(void **state) {
+    static const char *const merged[] = {"plain-qv",
+                                         "patterns",
+                                         "dora",
+                                         "dora-rslora-bias-base",
+                                         "embed-tied",
+                                         "embed-tied-ensure",
+                                         "embed-lmhead-untied",
+                                         "trainable-tokens",
+                                         "trainable-tokens-untied",
+                                         "modules-to-save-head",
+                                         "modules-to-save-norm",
+                                         "bias-all",
+                                         "fp16-weights"};
+    const shape one = {NULL, 1, 1, 512, GLIA_SWITCH_OFF, GLIA_SWITCH_OFF};
+    const char *root = check_shared(LORA "adapters");
+    char path[1200], base[600], out[600], dir[600];
+    glia_err err = {0};
+    (void)state;
+    if (!root) check_skip("no " LORA "adapters");
+    snprintf(dir, sizeof dir, "%s", root);
+    for (size_t i = 0; i < sizeof merged / sizeof *merged; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, merged[i]);
+        snprintf(out, sizeof out, "%.300s/%s", check_temp_dir(), merged[i]);
+        base_of(base, sizeof base, path);
+        if (glia_merge(base, NULL, path, out, NULL, &err)) fail_msg("%s: %s", merged[i], err.msg);
+        check_golden(path, merged[i], &one, out);
+    }
+    snprintf(path, sizeof path, "%s/lora-bias", dir);
+    snprintf(out, sizeof out, "%.300s/lora-bias", check_temp_dir());
+    base_of(base, sizeof base, path);
+    CHECK(glia_merge(base, NULL, path, out, NULL, &err) == GLIA_ERR_UNSUPPORTED &&
+              strstr(err.msg, "the adapter adds a bias to a linear layer of layer 0"),
+          "%s", err.msg);
+}
+
+/* ---- the command line ------------------------------------------------------- */
+
+static void test_command_line(void **state) {
+    const char *found = check_shared(LORA "bases/qwen3-tied");
+    char base[600], root[600], args[1500];
+    (void)state;
+    if (!found) check_skip("no " LORA);
+    snprintf(base, sizeof base, "%s", found);
+    snprintf(root, sizeof root, "%.*sadapters", (int)(strlen(base) - strlen("bases/qwen3-tied")), base);
+    check_refused("generate a --ids - --lora-modules x", "", 2, "--lora-modules takes NAME=PATH, not 'x'");
+    check_refused("merge a -o b", "", 2, "merge needs an ADAPTER after MODEL");
+    check_refused("merge a b", "", 2, "merge needs -o DIR");
+    snprintf(args, sizeof args, "generate %s --ids - --lora-modules a=%s/plain-qv --lora b", base, root);
+    check_refused(args, "[1]", 2, "there is no adapter b; there are a");
+    snprintf(args, sizeof args, "generate %s --ids - --lora a,b", base);
+    check_refused(args, "[[1],[2],[3]]", 2, "--lora has 2 names, expected one, or one for each of 3 prompts");
+    snprintf(args, sizeof args, "generate %s --ids - --lora-modules a=%s/patterns --max-lora-rank 4 --lora a",
+             base, root);
+    check_refused(args, "[1]", 2, "max_lora_rank is 4, and an adapter has rank 8");
+    outcome alone[2], o;
+    const char *const each[] = {"a", "b"};
+    for (int i = 0; i < 2; i++)
+        alone[i] = glia(
+            "[[1,2,3]]",
+            "generate %s --ids - --greedy --max-tokens 6 --lora-modules a=%s/plain-qv b=%s/dora --lora %s",
+            base, root, root, each[i]);
+    o = glia("[[1,2,3],[1,2,3],[1,2,3]]",
+             "generate %s --ids - --greedy --max-tokens 6 --lora-modules a=%s/plain-qv b=%s/dora --max-loras "
+             "1 --lora a,,b",
+             base, root, root);
+    char *second = strchr(o.out, '\n'), *third = second ? strchr(second + 1, '\n') : NULL;
+    CHECK(o.status == 0 && third && !strncmp(o.out, alone[0].out, strlen(alone[0].out)) &&
+              !strcmp(third + 1, alone[1].out),
+          "%s against %s and %s: %s", o.out, alone[0].out, alone[1].out, o.err);
+    done(&o);
+    done(&alone[0]);
+    done(&alone[1]);
+    o = glia("", "inspect %s/dora --json", root);
+    json_t *report = json_of(&o);
+    CHECK(json_array_size(json_object_get(report, "modules")) == 4 &&
+              json_is_true(json_object_get(report, "dora")),
+          "inspect");
+    json_decref(report);
 }
 
 /* ---- what is refused -------------------------------------------------------- */
@@ -393,9 +477,8 @@ int main(int argc, char **argv) {
     find_program();
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),
-        cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_goldens), cmocka_unit_test(test_merge), cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_broken),  cmocka_unit_test(test_bits),
     };
     return check_run_group("lora", tests);
 }
