@@ -57,12 +57,13 @@ def train(args):
 def greedy(model, prompts):
     answers = []
     for ids in prompts:
-        x = torch.tensor([ids])
+        x, cache, tokens = torch.tensor([ids]), None, []
         with torch.no_grad():
             for _ in range(NEW_TOKENS):
-                token = model(input_ids=x).logits[0, -1].argmax()
-                x = torch.cat([x, token.reshape(1, 1)], 1)
-        answers.append(x[0, len(ids):].tolist())
+                out = model(input_ids=x, past_key_values=cache, use_cache=True)
+                cache, x = out.past_key_values, out.logits[:, -1:].argmax(-1)
+                tokens.append(int(x))
+        answers.append(tokens)
     return answers
 
 
