@@ -208,8 +208,13 @@ typedef struct {
     int depth;
 } recursion;
 
+/* The children of a node that has a list of them. */
+static const uint32_t *list_of(const glia_cfg *g, const glia_cfg_node *x) {
+    return x->kind == CFG_SEQ || x->kind == CFG_OR ? (const uint32_t *)g->lists.data + x->a : NULL;
+}
+
 static bool node_nullable(const recursion *r, const glia_cfg_node *x) {
-    const uint32_t *list = (const uint32_t *)r->g->lists.data + x->a;
+    const uint32_t *list = list_of(r->g, x);
     switch ((glia_cfg_kind)x->kind) {
     case CFG_TERM: return glia_rx_nullable(r->g->rx, x->a);
     case CFG_SEQ:
@@ -229,7 +234,7 @@ static bool node_nullable(const recursion *r, const glia_cfg_node *x) {
 /* Does a walk along what can come first meet an open node again? */
 static bool meets(recursion *r, glia_node i) {
     const glia_cfg_node *x = glia_cfg_at(r->g, i);
-    const uint32_t *list = (const uint32_t *)r->g->lists.data + x->a;
+    const uint32_t *list = list_of(r->g, x);
     bool found = r->seen[i] == OPEN || r->depth > 10000;
     if (r->seen[i] != UNSEEN || found) return found;
     r->seen[i] = OPEN;

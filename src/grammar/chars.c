@@ -227,6 +227,13 @@ static glia_rx hex(glia_rx_pool *p, const glia_chars *c, uint32_t base, int k) {
     if (all == HAS_NONE) return GLIA_RX_NONE;
     if (k == 0) return GLIA_RX_EMPTY;
     fan f = {.n = 0};
+    if (all == HAS_ALL) {
+        glia_byteset digit = {{0}};
+        glia_byteset_range(&digit, '0', '9');
+        glia_byteset_range(&digit, 'a', 'f');
+        glia_byteset_range(&digit, 'A', 'F');
+        return glia_rx_repeat(p, glia_rx_set(p, &digit), k, k);
+    }
     for (unsigned i = 0; i < 16; i++) {
         const glia_rx rest = hex(p, c, base + (i << 4 * (k - 1)), k - 1);
         if (rest == GLIA_RX_NONE) continue;

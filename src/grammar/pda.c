@@ -268,9 +268,9 @@ static bool same_state(const void *user, uint32_t index, const void *key) {
     const glia_pda *a = user;
     const state_key *k = key;
     const glia_pda_entry *s = glia_pda_at(a, index);
-    return s->n == k->n && s->accepts == k->accepts &&
-           memcmp((const glia_pda_thread *)a->threads.data + s->first, k->thread, k->n * sizeof *k->thread) ==
-               0;
+    if (s->n != k->n || s->accepts != k->accepts) return false;
+    return k->n == 0 || memcmp((const glia_pda_thread *)a->threads.data + s->first, k->thread,
+                               k->n * sizeof *k->thread) == 0;
 }
 
 static int by_thread(const void *x, const void *y) {

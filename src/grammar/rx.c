@@ -272,7 +272,7 @@ static bool merge_sets(glia_rx_pool *p, glia_vec *list, rx_kind kind) {
 }
 
 static bool has(const glia_vec *list, uint32_t x) {
-    return bsearch(&x, list->data, list->n, sizeof x, ascending);
+    return list->n && bsearch(&x, list->data, list->n, sizeof x, ascending);
 }
 
 /* Sort the list; drop what occurs twice and the neutral element. Returns true if the union (intersection) is
@@ -280,7 +280,7 @@ static bool has(const glia_vec *list, uint32_t x) {
 static bool normalise(glia_rx_pool *p, glia_vec *list, glia_rx neutral, glia_rx absorbing) {
     uint32_t *e = list->data;
     size_t n = 0;
-    qsort(e, list->n, sizeof *e, ascending);
+    if (list->n) qsort(e, list->n, sizeof *e, ascending);
     for (size_t i = 0; i < list->n; i++)
         if (e[i] != neutral && (n == 0 || e[n - 1] != e[i])) e[n++] = e[i];
     list->n = n;

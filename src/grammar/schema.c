@@ -84,7 +84,8 @@ static bool same_conj(const void *user, uint32_t index, const void *key) {
     const glia_schema *s = user;
     const conj_key *k = key;
     const glia_conjunction *c = conj_at(s, index);
-    return c->n == k->n && index != GLIA_CONJ_NEVER &&
+    if (c->n != k->n || index == GLIA_CONJ_NEVER) return false;
+    return k->n == 0 ||
            memcmp((const uint32_t *)s->literal_lists.data + c->first, k->list, k->n * sizeof *k->list) == 0;
 }
 
