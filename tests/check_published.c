@@ -4,6 +4,7 @@
  * reference data (data/quantized/README.md): dequantised values are equal bit for
  * bit; logits of float32 rows are within 1e-3 of float64, those of bfloat16 rows within
  * 0.2; int8 rows are compared with vLLM's own log-probabilities. */
+#define _GNU_SOURCE /* memmem */
 #include "check.h"
 
 #include <math.h>
@@ -295,10 +296,139 @@ static void test_inspect(void **state) {
     }
 }
 
+/* ---- hostile files ----------------------------------------------------------------- */
+
+/* A change of one file of a directory, and what the message says. A change of model.safetensors keeps its
+ * length, so that offsets still fit. */
+static const struct {
+    const char *dir, *from, *to, *says;
+} hostile[] = {
+    /* clang-format off */
+    {"gptq-int4", "\"bits\": 4", "\"bits\": 3", "quantization_config: bits is 3; Glia reads gptq with 4 or 8 bits"},
+    {"gptq-int4", "\"group_size\": 128", "\"group_size\": 0", "quantization_config: group_size is 0; expected -1 or a positive integer"},
+    {"gptq-int4", "\"group_size\": 128", "\"group_size\": 100", "qzeros has shape [2, 32], expected [3, 32]"},
+    {"gptq-int4", "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format is marlin; Glia reads gptq and gptq_v2"},
+    {"gptq-int4", "\"pack_dtype\": \"int32\"", "\"pack_dtype\": \"int64\"", "pack_dtype is int64; Glia reads int32"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"bits\": 8}}", "dynamic: +:.*down.* has settings of its own"},
+    {"awq-int4", "\"version\": \"gemm\"", "\"version\": \"gemv\"", "version is gemv; Glia reads gemm"},
+    {"awq-int4", "\"zero_point\": true", "\"zero_point\": false", "zero_point is false; Glia reads awq with zero points"},
+    {"fp8-block", "\"fmt\": \"e4m3\"", "\"fmt\": \"e5m2\"", "fmt is e5m2; Glia reads e4m3"},
+    {"fp8-block", "128,\n      128\n    ]", "128,\n      0\n    ]", "weight_block_size: expected two positive integers"},
+    {"bnb-nf4", "\"bnb_4bit_quant_type\": \"nf4\"", "\"bnb_4bit_quant_type\": \"nf5\"", "bnb_4bit_quant_type is nf5; Glia reads nf4 and fp4"},
+    {"bnb-nf4", "\"load_in_4bit\": true,\n    \"load_in_8bit\": false", "\"load_in_4bit\": false,\n    \"load_in_8bit\": true", "load_in_4bit is not true"},
+    {"ct-w4a16", "\"strategy\": \"group\"", "\"strategy\": \"attn_head\"", "strategy is attn_head; Glia reads tensor, channel, group, tensor_group and block"},
+    {"ct-w4a16", "\"num_bits\": 4", "\"num_bits\": 3", "num_bits is 3; Glia reads 4 and 8"},
+    {"ct-w4a16", "\"type\": \"int\"", "\"type\": \"uint\"", "type is uint; Glia reads int and float"},
+    {"ct-w4a16", "\"targets\": [\n          \"Linear\"\n        ]", "\"targets\": [\n          \"re:(\"\n        ]", "re:( is no regular expression"},
+    {"ct-w4a16", "\"sparsity_config\": {}", "\"sparsity_config\": {\"format\": \"sparse-24-bitmask\"}", "sparsity_config is"},
+    {"ct-w4a16", "\"transform_config\": {}", "\"transform_config\": {\"config_groups\": {\"R1\": {}}}", "transform_config is"},
+    {"ct-w4a16", "\"quantization_status\": \"compressed\"", "\"quantization_status\": \"calibration\"", "quantization_status is calibration; Glia reads compressed"},
+    {"ct-w8a8-int", "\"strategy\": \"token\"", "\"strategy\": \"tensor\"", "input_activations: strategy is tensor; Glia has token"},
+    {"ct-w8a8-int", "\"dynamic\": true", "\"dynamic\": false", "input_activations: dynamic is false"},
+    {"gptq-int4", "q_proj.scales", "q_proj.scalez", "q_proj.scales is missing"},
+    {"ct-w4a16", "up_proj.weight_scale", "up_proj.weight_scalE", "up_proj.weight_scale is missing"},
+    {"ct-fp8-dynamic", "q_proj.weight_scale", "q_proj.weight_scalE", "q_proj.weight_scale is missing"},
+    {"bnb-nf4", "down_proj.weight.absmax", "down_proj.weight.abzmax", "down_proj.weight.absmax is missing"},
+    /* clang-format on */
+};
+
+/* Write `text` [n] to dir/name with the first `from` replaced, if it is there. Returns whether it was. */
+static bool write_changed(const char *dir, const char *name, char *text, size_t n, const char *from,
+                          const char *to) {
+    char *at = memmem(text, n, from, strlen(from));
+    const size_t before = at ? (size_t)(at - text) : n, tail = at ? n - before - strlen(from) : 0;
+    char *out = malloc(n + strlen(to) + 1);
+    memcpy(out, text, before);
+    if (at) memcpy(out + before, to, strlen(to));
+    if (at) memcpy(out + before + strlen(to), at + strlen(from), tail);
+    check_write_file(dir, name, out, at ? before + strlen(to) + tail : n);
+    free(out);
+    free(text);
+    return at != NULL;
+}
+
+static void test_hostile(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        char path[PATH + 32], name[PATH];
+        size_t n;
+        glia_model *m;
+        glia_err err = {0};
+        snprintf(name, sizeof name, "data/quantized/%s", hostile[i].dir);
+        const char *shared = check_shared(name), *dir = check_temp_dir();
+        if (!shared) check_skip("no ../shared/%s", name);
+        snprintf(path, sizeof path, "%.500s/config.json", shared);
+        char *text = check_read_file(path, &n);
+        const bool config = write_changed(dir, "config.json", text, n, hostile[i].from, hostile[i].to);
+        snprintf(path, sizeof path, "%.500s/model.safetensors", shared);
+        text = check_read_file(path, &n);
+        const bool weights = write_changed(dir, "model.safetensors", text, n,
+                                           config ? "\x01none\x01" : hostile[i].from, hostile[i].to);
+        CHECK(config || weights, "%s: '%s' is in no file", hostile[i].dir, hostile[i].from);
+        const glia_status status = glia_model_load(&m, dir, NULL, &(glia_options){.threads = 1}, &err);
+        CHECK(status && strstr(err.msg, hostile[i].says), "%s with %s: '%s', expected '%s'", hostile[i].dir,
+              hostile[i].to, status ? err.msg : "loaded", hostile[i].says);
+        if (!status) glia_model_free(m);
+    }
+}
+
+/* Bytes of a tensor that are no number, or name no group. */
+static void test_hostile_values(void **state) {
+    (void)state;
+    static const struct {
+        const char *dir, *tensor, *bytes, *says;
+        size_t n;
+    } rows[] = {
+        {"ct-w4a16", "model.layers.0.mlp.up_proj.weight_scale", "\xc0\x7f",
+         "up_proj.weight_packed holds a value that is NaN or infinite, or its scales do", 2},
+        {"gptq-int4", "model.layers.0.mlp.up_proj.scales", "\x00\x7c",
+         "up_proj.qweight holds a value that is NaN or infinite, or its scales do", 2},
+        {"ct-fp8-dynamic", "model.layers.0.mlp.up_proj.weight", "\x7f",
+         "up_proj.weight holds a value that is NaN or infinite, or its scales do", 1},
+        {"gptq-int4-descact", "model.layers.0.mlp.up_proj.g_idx", "\x09\x00\x00\x00",
+         "up_proj.g_idx: group 9 of column 0, expected 0 to 1", 4},
+        {"ct-w4a16", "model.layers.0.mlp.up_proj.weight_shape", "\x01\x00",
+         "up_proj.weight_shape is [1, 256], expected [384, 256]", 2},
+        {"ct-nvfp4", "model.layers.0.mlp.up_proj.weight_global_scale", "\x00\x00\x00\x00",
+         "expected a number to divide by", 4},
+        {"bnb-nf4", "model.layers.0.mlp.up_proj.weight.quant_map", "\x00\x00\xc0\x7f",
+         "up_proj.weight.quant_map holds a value that is NaN", 4},
+        {"bnb-nf4", "model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4", "[", "quant_state", 1},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[PATH + 32], name[PATH];
+        size_t n;
+        glia_model *m;
+        glia_safetensors file;
+        glia_err err = {0};
+        snprintf(name, sizeof name, "data/quantized/%s", rows[i].dir);
+        const char *shared = check_shared(name), *dir = check_temp_dir();
+        if (!shared) check_skip("no ../shared/%s", name);
+        snprintf(path, sizeof path, "%.500s/config.json", shared);
+        char *text = check_read_file(path, &n);
+        check_write_file(dir, "config.json", text, n);
+        free(text);
+        snprintf(path, sizeof path, "%.500s/model.safetensors", shared);
+        text = check_read_file(path, &n);
+        if (glia_safetensors_parse(&file, text, n, path, &err)) fail_msg("%s", err.msg);
+        const glia_tensor_view *t = find(&file, rows[i].tensor);
+        assert_non_null(t);
+        memcpy(text + ((const char *)t->data - text), rows[i].bytes, rows[i].n);
+        glia_safetensors_close(&file);
+        check_write_file(dir, "model.safetensors", text, n);
+        free(text);
+        const glia_status status = glia_model_load(&m, dir, NULL, &(glia_options){.threads = 1}, &err);
+        CHECK(status && strstr(err.msg, rows[i].says), "%s, %s: '%s', expected '%s'", rows[i].dir,
+              rows[i].tensor, status ? err.msg : "loaded", rows[i].says);
+        if (!status) glia_model_free(m);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),    cmocka_unit_test(test_logits),  cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_schedules), cmocka_unit_test(test_inspect),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_logits),  cmocka_unit_test(test_ranks),
+        cmocka_unit_test(test_schedules),      cmocka_unit_test(test_inspect), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_hostile_values),
     };
     return check_run_group("published", tests);
 }

@@ -111,9 +111,13 @@ static const char *format_of(const glia_model *m, const glia_weight *w) {
     return names[glia_weight_format_of(m->dtype)];
 }
 
-/* Which values share a scale: "tensor" or "channel"; null without scales. */
-static json_t *scale_json(const glia_model *m, const char *format) {
-    if (format[0] != 'i') return json_null();
+/* Which values share a scale: "tensor", "channel" or "group of 128"; null without scales. */
+static json_t *scale_json(const glia_model *m, const glia_weight *w) {
+    const glia_product product = glia_product_of(w->spec->id);
+    if (w->spec->cols == D_1 || !glia_quantizes(&m->quantize, w->layer, product)) return json_null();
+    const glia_matrix_form form = glia_quantize_form(&m->quantize, w->layer, product);
+    if (form.group)
+        return json_sprintf("group of %d%s", (int)form.group, form.zeros ? " with zero points" : "");
     return json_string(m->quantize.per_tensor ? "tensor" : "channel");
 }
 
@@ -143,7 +147,7 @@ static json_t *tensor_json(const glia_model *m, const glia_weights *rank, const 
                      "cut", glia_cut_name(glia_spec_cut(w->spec, &m->parallel)), "of_rank",
                      shape_json(rows, cols, vector), "stored",
                      stored ? json_string(glia_tensor_dtype_name(stored->dtype)) : json_null(), "runs",
-                     format, "scale", scale_json(m, format), "rotated", rotated_json(rank, w));
+                     format, "scale", scale_json(m, w), "rotated", rotated_json(rank, w));
 }
 
 static json_t *tensors_json(const glia_model *m, const glia_checkpoint *checkpoint) {

@@ -40,15 +40,27 @@ void glia_gemm_f8_f32_ref(const glia_gemm *g) {
     glia_linear_groups(g, GLIA_WEIGHT_F8, widen_f8, glia_gemm_f32_f32_ref);
 }
 
+/* The halves of bytes 0, 2, 4 and 6 side by side, in 16 bits. */
+static uint32_t even_halves(uint64_t bytes) {
+    uint64_t x = bytes & 0x000f000f000f000f;
+    x = (x | x >> 12) & 0x000000ff000000ff;
+    return (uint32_t)((x | x >> 24) & 0xffff);
+}
+
+/* The next n <= 8 codes of a column as the uint32 of a line, or 4 codes of 8 bits. */
+static uint32_t line_of(const uint8_t *codes, size_t n, glia_weight_format format) {
+    uint64_t bytes = 0; /* little-endian, as the panel */
+    memcpy(&bytes, codes, n);
+    return format == GLIA_WEIGHT_C4 ? even_halves(bytes) | even_halves(bytes >> 8) << 16 : (uint32_t)bytes;
+}
+
 void glia_pack_codes_ref(void *panel, glia_weight_format format, const uint8_t *const rows[GLIA_PANEL],
                          size_t k) {
-    uint8_t *to = panel;
-    memset(panel, 0, glia_panel_bytes(format, k));
-    for (size_t c = 0; c < GLIA_PANEL; c++)
-        for (size_t i = 0; rows[c] && i < k; i++) {
-            if (format == GLIA_WEIGHT_C4)
-                to[glia_c4_at(i, c)] |= (uint8_t)(rows[c][i] << (i / 2 % 2 * 4));
-            else
-                to[glia_i8_at(i, c)] = rows[c][i];
+    const size_t each = format == GLIA_WEIGHT_C4 ? 8 : 4;
+    char *to = panel;
+    for (size_t i = 0; i < k; i += each)
+        for (size_t c = 0; c < GLIA_PANEL; c++, to += sizeof(uint32_t)) {
+            const uint32_t line = rows[c] ? line_of(rows[c] + i, glia_min(each, k - i), format) : 0;
+            memcpy(to, &line, sizeof line);
         }
 }

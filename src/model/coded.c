@@ -392,15 +392,23 @@ static size_t awq_place(size_t i) {
     return i / 8 * 8 + place[i % 8];
 }
 
-/* Codes that are packed along a row of words, or along a column of words `stride` apart. */
+/* The 8 halves of a word as bytes, lowest first. */
+static uint64_t halves(uint32_t w) {
+    uint64_t x = w;
+    x = (x | x << 16) & 0x0000ffff0000ffff;
+    x = (x | x << 8) & 0x00ff00ff00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f0f0f0f0f;
+}
+
+/* Codes that are packed along a row of words, or along a column of words `stride` apart. int8 are stored plus
+ * 128. */
 static void unpack_row(const glia_coded *c, size_t first, size_t stride, uint8_t *codes) {
-    const int bits = c->scheme->bits;
-    const size_t n = (size_t)c->cols, each = BITS_OF_WORD / (size_t)bits;
-    const uint8_t flip = bits == 8 ? 0x80 : 0; /* int8 are stored plus 128 */
-    for (size_t i = 0; i < n; first += stride) {
-        uint32_t w = word_at(c->codes, first);
-        for (const size_t end = i + each < n ? i + each : n; i < end; i++, w >>= bits)
-            codes[i] = (uint8_t)((w & ((1u << bits) - 1)) ^ flip);
+    const bool half = c->scheme->bits == 4;
+    const size_t n = (size_t)c->cols, each = half ? 8 : 4;
+    for (size_t i = 0; i < n; i += each, first += stride) {
+        const uint32_t w = word_at(c->codes, first);
+        const uint64_t bytes = half ? halves(w) : w ^ 0x80808080u; /* little-endian */
+        memcpy(codes + i, &bytes, n - i < each ? n - i : each);
     }
 }
 

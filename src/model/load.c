@@ -317,7 +317,10 @@ static void prepare_codes(loader *l, const pack_job *job, part *p, size_t row, c
     const code_map *map = &job->map;
     uint8_t *whole = (uint8_t *)s->whole;
     glia_coded_codes(coded, row, whole);
-    for (size_t k = 0; k < job->shape.k; k++) code[k] = map->column[k] < 0 ? 0 : whole[map->column[k]];
+    if (job->cols.kind == GLIA_SHARD_ALL && !job->shape.inputs)
+        memcpy(code, whole, job->shape.k);
+    else
+        for (size_t k = 0; k < job->shape.k; k++) code[k] = map->column[k] < 0 ? 0 : whole[map->column[k]];
     for (size_t g = 0; g < map->groups; g++) {
         scale[g] = glia_coded_scale(coded, row, (size_t)map->group[g], &zero[g]);
         if (!isfinite(scale[g])) atomic_store(&l->bad, p);

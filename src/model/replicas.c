@@ -18,14 +18,9 @@ const char *glia_replica_name(glia_replica r) {
     return names[r];
 }
 
-static uint64_t size_of(glia_weight_format format) {
-    const glia_dtype element = glia_weight_traits[format].element;
-    return element == GLIA_DTYPE_F32 ? 4 : element == GLIA_DTYPE_I8 ? 1 : 2;
-}
-
-/* Bytes of an element of h, or of a scale. */
-static uint64_t element_bytes(const glia_held *h, const glia_weights *w, bool scales) {
-    return scales ? sizeof(float) : size_of(glia_held_shape(h, w).format);
+/* Bits of an element of h, or of a scale. */
+static uint64_t element_bits(const glia_held *h, const glia_weights *w, bool scales) {
+    return scales ? 8 * sizeof(float) : (uint64_t)glia_weight_traits[glia_held_shape(h, w).format].bits;
 }
 
 /* Bytes of the matrix, or of its scales, past the rows and columns of its weights. */
@@ -38,7 +33,7 @@ static uint64_t padding(const glia_held *h, const glia_weights *w, bool scales) 
         filled += glia_shard_size(&rows) * (scales ? 1 : m.k);
     }
     return (scales ? w->device->scale_bytes(&m) : glia_held_bytes(h, w)) -
-           filled * element_bytes(h, w, scales);
+           filled * element_bits(h, w, scales) / 8;
 }
 
 /* How many elements of a dimension all ranks hold together. */
@@ -63,14 +58,14 @@ typedef struct {
 /* Add what all ranks hold of weight `i` of h, or of its scales, beyond one copy. */
 static void add_weight(tally *t, const glia_held *h, int i, bool scales) {
     const uint64_t times = (uint64_t)glia_held_copies(h, &t->rank);
-    const uint64_t size = element_bytes(h, &t->rank, scales);
+    const uint64_t bits = element_bits(h, &t->rank, scales);
     const glia_weight_id id = h->fused->weight[i];
     glia_shard rows, cols;
     glia_held_shards(&rows, &cols, h, i, &t->rank);
     if (scales) cols = (glia_shard){.kind = GLIA_SHARD_ALL, .n = 1};
     const bool by_cols = cols.kind != GLIA_SHARD_ALL;
     const glia_shard *cut = by_cols ? &cols : &rows;
-    const uint64_t line = (by_cols ? rows.n : cols.n) * size, real = held_by_all(*cut),
+    const uint64_t line = (by_cols ? rows.n : cols.n) * bits / 8, real = held_by_all(*cut),
                    all = (uint64_t)cut->ranks * glia_shard_size(cut);
     const bool by_head = cut->kind == GLIA_SHARD_Q || cut->kind == GLIA_SHARD_KV;
     t->bytes[kind_of_copies(id, rows.kind, scales)] += (real - cut->n) * line;
@@ -88,9 +83,39 @@ static void add_held(tally *t, const glia_held *h, bool scales) {
         (uint64_t)(glia_held_copies(h, &t->rank) * rows.ranks) * padding(h, &t->rank, scales);
 }
 
+/* Scales for each column; grouped formats have other numbers beside their codes. */
 static bool has_scales(const glia_held *h, const glia_weights *w) {
-    const glia_matrix m = glia_held_shape(h, w);
-    return w->device->scale_bytes(&m) > 0;
+    return glia_weight_traits[glia_held_shape(h, w).format].scaled;
+}
+
+/* Bytes of grouped matrices: what is beside their codes, or all. */
+static uint64_t grouped_bytes(const glia_weights *w, bool all) {
+    uint64_t sum = 0;
+    for (glia_held h = {0}; glia_held_next(&h, w);) {
+        const glia_matrix m = glia_held_shape(&h, w);
+        if (glia_is_grouped(m.format)) sum += w->device->scale_bytes(&m) + (all ? glia_held_bytes(&h, w) : 0);
+    }
+    return sum;
+}
+
+/* Bytes of all that a rank holds. */
+static uint64_t held_bytes(const glia_weights *w) {
+    uint64_t sum = 0;
+    for (glia_held h = {0}; glia_held_next(&h, w);) {
+        const glia_matrix m = glia_held_shape(&h, w);
+        sum += glia_held_bytes(&h, w) + (glia_fused_is_vector(h.fused) ? 0 : w->device->scale_bytes(&m));
+    }
+    return sum;
+}
+
+/* What ranks hold more of scales and zero points of groups, and of zeros that fill groups up. */
+static void add_groups(tally *t) {
+    const uint64_t ranks = (uint64_t)t->rank.parallel.tp;
+    if (!grouped_bytes(&t->rank, true)) return;
+    t->bytes[GLIA_REPLICA_SCALES] += ranks * grouped_bytes(&t->rank, false) - grouped_bytes(&t->alone, false);
+    uint64_t rest = ranks * held_bytes(&t->rank) - held_bytes(&t->alone);
+    for (int i = 0; i < N_REPLICAS; i++) rest -= t->bytes[i];
+    t->bytes[GLIA_REPLICA_PANELS] += rest;
 }
 
 void glia_weights_replicas(uint64_t bytes[N_REPLICAS], const glia_model_config *c, const glia_parallel *p,
@@ -109,4 +134,5 @@ void glia_weights_replicas(uint64_t bytes[N_REPLICAS], const glia_model_config *
         bytes[GLIA_REPLICA_PANELS] -= padding(&h, &t.alone, false);
         if (has_scales(&h, &t.alone)) bytes[GLIA_REPLICA_PANELS] -= padding(&h, &t.alone, true);
     }
+    add_groups(&t);
 }
