@@ -15,20 +15,46 @@ static inline float nearest(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
 
 static inline float clamp(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
 
+/* Four floats, which every machine adds and multiplies at once; LANES divides the length of a padded group.
+ */
+enum { LANES = 4 };
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float))));
+
+static inline lanes all(float x) { return (lanes){x, x, x, x}; }
+
+static inline lanes either(mask first, lanes a, lanes b) {
+    return (lanes)(((mask)a & first) | ((mask)b & ~first));
+}
+
+static inline float sum_of(lanes x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
 /* A way to quantise a group: code = nearest(x * inverse + zero) within [0, 15]. */
 typedef struct {
     float inverse, zero;
     float scale, gain; /* the best scale for its codes, and how much squared error that takes away */
 } way;
 
+/* Numbers of a group and their weights, padded with numbers of weight 0. */
+typedef struct {
+    lanes x[GROUP / LANES], w[GROUP / LANES];
+    size_t n; /* of lanes */
+    float low, high;
+} group;
+
 /* Find the scale of the codes. The squared error is sum(w x^2) - gain. */
-static way measure(const float *x, const float *w, size_t n, float inverse, float zero) {
-    float xq = 0, qq = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float q = clamp(nearest(x[i] * inverse + zero), 0, TOP) - zero;
-        xq += w[i] * x[i] * q;
-        qq += w[i] * q * q;
+static way measure(const group *g, float inverse, float zero) {
+    const lanes round = all(0x1.8p23f), top = all(TOP), none = all(0);
+    lanes sum_xq = none, sum_qq = none;
+    for (size_t i = 0; i < g->n; i++) {
+        lanes q = ((g->x[i] * all(inverse) + all(zero)) + round) - round;
+        q = either(q > none, q, none);
+        q = either(q < top, q, top) - all(zero);
+        const lanes wq = g->w[i] * q;
+        sum_xq += wq * g->x[i];
+        sum_qq += wq * q;
     }
+    const float xq = sum_of(sum_xq), qq = sum_of(sum_qq);
     return (way){inverse, zero, qq > 0 ? xq / qq : 0, qq > 0 ? xq * xq / qq : 0};
 }
 
@@ -37,53 +63,55 @@ static void keep_better(way *best, way other) {
 }
 
 /* Codes of the best scale, measured again, may have a better scale still. */
-static void refine(way *best, const float *x, const float *w, size_t n) {
+static void refine(way *best, const group *g) {
     enum { ROUNDS = 3 };
     for (int i = 0; i < ROUNDS && best->scale != 0; i++)
-        keep_better(best, measure(x, w, n, 1 / best->scale, best->zero));
+        keep_better(best, measure(g, 1 / best->scale, best->zero));
 }
 
-/* Scales near the one that takes the number of the largest magnitude to -8. */
-static way symmetric(const float *x, const float *w, size_t n, float low, float high) {
-    enum { STEPS = 9 };
-    const float most = high > -low ? high : low;
+/* Scales near the one that takes the number of the largest magnitude to -8, and some that take it to 7. */
+static way symmetric(const group *g) {
+    enum { STEPS = 6 };
+    const float most = g->high > -g->low ? g->high : g->low;
     way best = {0, MIDDLE, 0, 0};
-    for (int i = -STEPS; i <= STEPS; i++) {
-        keep_better(&best, measure(x, w, n, -(MIDDLE + 0.1f * (float)i) / most, MIDDLE));
-        keep_better(&best, measure(x, w, n, (MIDDLE - 0.5f + 0.1f * (float)i) / most, MIDDLE));
-    }
-    refine(&best, x, w, n);
+    for (int i = -STEPS; i <= STEPS; i++)
+        keep_better(&best, measure(g, -(MIDDLE + 0.15f * (float)i) / most, MIDDLE));
+    for (int i = -1; i <= 1; i++)
+        keep_better(&best, measure(g, (MIDDLE - 0.5f + 0.3f * (float)i) / most, MIDDLE));
+    refine(&best, g);
     return best;
 }
 
-/* Ranges within [low, high], and every zero point near theirs. */
-static way asymmetric(const float *x, const float *w, size_t n, float low, float high) {
-    enum { STEPS = 8 };
-    const float range = (high > 0 ? high : 0) - (low < 0 ? low : 0), least = low < 0 ? low : 0;
-    way best = symmetric(x, w, n, low, high);
+/* Ranges within [low, high], which contain 0, and the zero points next to theirs. */
+static way asymmetric(const group *g) {
+    enum { STEPS = 5 };
+    const float low = g->low < 0 ? g->low : 0, range = (g->high > 0 ? g->high : 0) - low;
+    way best = symmetric(g);
     for (int i = 0; i <= STEPS; i++) {
-        const float inverse = TOP / (range * (1 - 0.05f * (float)i));
+        const float kept = 1 - 0.06f * (float)i, inverse = TOP / (range * kept);
         for (int j = -1; j <= 1; j++)
-            keep_better(&best, measure(x, w, n, inverse,
-                                       clamp(nearest(-least * (1 - 0.025f * (float)i) * inverse) + (float)j,
-                                             0, TOP)));
+            keep_better(&best, measure(g, inverse,
+                                       clamp(nearest(-low * (1 + kept) / 2 * inverse) + (float)j, 0, TOP)));
     }
-    refine(&best, x, w, n);
+    refine(&best, g);
     return best;
 }
 
 static void make_c4(uint8_t *codes, float *scale, int8_t *zero, const float *x, const float *importance,
                     size_t n, bool zeros) {
-    float same[GROUP], low = x[0], high = x[0];
-    for (size_t i = 0; i < n; i++) {
-        low = x[i] < low ? x[i] : low;
-        high = x[i] > high ? x[i] : high;
-        if (!importance) same[i] = 1;
+    group g; /* only what is used is filled */
+    g.n = (n + LANES - 1) / LANES;
+    g.low = g.high = x[0];
+    for (size_t i = 0; i < g.n * LANES; i++) {
+        g.x[i / LANES][i % LANES] = i < n ? x[i] : 0;
+        g.w[i / LANES][i % LANES] = i >= n ? 0 : importance ? importance[i] : 1;
     }
-    const float *w = importance ? importance : same;
+    for (size_t i = 0; i < n; i++) {
+        g.low = x[i] < g.low ? x[i] : g.low;
+        g.high = x[i] > g.high ? x[i] : g.high;
+    }
     way best = {0, MIDDLE, 0, 0};
-    if (high >= FLT_MIN || low <= -FLT_MIN)
-        best = zeros ? asymmetric(x, w, n, low, high) : symmetric(x, w, n, low, high);
+    if (g.high >= FLT_MIN || g.low <= -FLT_MIN) best = zeros ? asymmetric(&g) : symmetric(&g);
     for (size_t i = 0; i < n; i++)
         codes[i] = (uint8_t)clamp(nearest(x[i] * best.inverse + best.zero), 0, TOP);
     *scale = best.scale;
