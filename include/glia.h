@@ -86,7 +86,7 @@ typedef enum {
  * that they multiply, are rotated in blocks along K before they are quantised, which loses less. */
 typedef enum {
     GLIA_QUANTIZATION_TYPE_DEFAULT =
-        0, /* int8 and w8a8: rotated, per channel; int4: groups, symmetric; fp8: per channel */
+        0, /* int8 and w8a8: rotated, per channel; int4: groups, asymmetric; fp8: per channel */
     GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
     GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
     GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC,

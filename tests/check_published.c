@@ -349,13 +349,14 @@ static bool write_changed(const char *dir, const char *name, char *text, size_t 
 
 static void test_hostile(void **state) {
     (void)state;
+    const char *dir = check_temp_dir();
     for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
         char path[PATH + 32], name[PATH];
         size_t n;
         glia_model *m;
         glia_err err = {0};
         snprintf(name, sizeof name, "data/quantized/%s", hostile[i].dir);
-        const char *shared = check_shared(name), *dir = check_temp_dir();
+        const char *shared = check_shared(name);
         if (!shared) check_skip("no ../shared/%s", name);
         snprintf(path, sizeof path, "%.500s/config.json", shared);
         char *text = check_read_file(path, &n);
@@ -375,6 +376,7 @@ static void test_hostile(void **state) {
 /* Bytes of a tensor that are no number, or name no group. */
 static void test_hostile_values(void **state) {
     (void)state;
+    const char *dir = check_temp_dir();
     static const struct {
         const char *dir, *tensor, *bytes, *says;
         size_t n;
@@ -402,7 +404,7 @@ static void test_hostile_values(void **state) {
         glia_safetensors file;
         glia_err err = {0};
         snprintf(name, sizeof name, "data/quantized/%s", rows[i].dir);
-        const char *shared = check_shared(name), *dir = check_temp_dir();
+        const char *shared = check_shared(name);
         if (!shared) check_skip("no ../shared/%s", name);
         snprintf(path, sizeof path, "%.500s/config.json", shared);
         char *text = check_read_file(path, &n);

@@ -136,7 +136,7 @@ const cli_flag cli_flags[N_FLAGS] = {
         "quantise linear layers while loading: int8, int4 and fp8, the weights; w8a8, also the rows they multiply, per token (default: none; a checkpoint that is quantised stays as it is)"},
     [F_QUANTIZATION_TYPE] = {"quantization-type", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0,
         "rotated_per_channel_symmetric|per_channel_symmetric|per_tensor_symmetric|group_symmetric|group_asymmetric", NULL,
-        "which weights share a scale, and whether blocks are rotated first (default: int8 and w8a8, rotated_per_channel_symmetric; int4, group_symmetric; fp8, per_channel_symmetric)"},
+        "which weights share a scale, and whether blocks are rotated first (default: int8 and w8a8, rotated_per_channel_symmetric; int4, group_asymmetric; fp8, per_channel_symmetric)"},
     [F_QUANTIZATION_GROUP_SIZE] = {"quantization-group-size", "--group-size", KIND_INT, GROUP_ENGINE, C_LOADS, 32, 128, "N", NULL,
         "with --quantization int4: 32, 64 or 128 columns share a scale; fewer cost memory and lose less (default: 32)"},
     [F_HEAD_QUANTIZATION] = {"head-quantization", NULL, KIND_CHOICE, GROUP_ENGINE, C_LOADS, 0, 0, "none|int8|int4|fp8", NULL,

@@ -215,10 +215,12 @@ glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *
     const bool eight = k->scheme == GLIA_QUANTIZATION_INT8 || k->scheme == GLIA_QUANTIZATION_W8A8;
     const bool rotate = k->type == GLIA_QUANTIZATION_TYPE_DEFAULT ||
                         k->type == GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC;
-    *q = (glia_quantize){.scheme = k->scheme,
-                         .per_tensor = k->type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
-                         .rotate = eight && rotate,
-                         .zeros = k->type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC};
+    *q = (glia_quantize){
+        .scheme = k->scheme,
+        .per_tensor = k->type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+        .rotate = eight && rotate,
+        .zeros = k->type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC ||
+                 (k->scheme == GLIA_QUANTIZATION_INT4 && k->type == GLIA_QUANTIZATION_TYPE_DEFAULT)};
     glia_status status = check_values(k, err);
     if (!status) status = check_names(k->keep, c, err);
     if (status || k->scheme == GLIA_QUANTIZATION_NONE) return status;
