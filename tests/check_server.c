@@ -166,6 +166,40 @@ static void tools_are_called(void **state) {
     "\"index\":0,"                                                                                           \
     "\"text\":"
 
+/* Fields that constrain an answer, and an answer that satisfies them: a text that must be there. */
+static void answers_are_constrained(void **state) {
+    static const char schema[] = "{\"type\":\"object\",\"properties\":{\"city\":{\"enum\":[\"Rome\"]}},"
+                                 "\"required\":[\"city\"],\"additionalProperties\":false}";
+    static const struct {
+        const char *path, *field, *has;
+    } cases[] = {
+        {"/v1/chat/completions",
+         "\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":%s}}",
+         "\\\"city\\\""},
+        {"/v1/chat/completions", "\"structured_outputs\":{\"json\":%s,\"disable_any_whitespace\":true}",
+         "{\\\"city\\\":\\\"Rome\\\"}"},
+        {"/v1/chat/completions",
+         "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"go\",\"parameters\":%s}}],\"tool_"
+         "choice\":\"required\","
+         "\"parallel_tool_calls\":false",
+         "\"name\":\"go\""},
+        {"/v1/completions", "\"structured_outputs\":{\"choice\":[\"Rome\"]}", "\"text\":\"Rome\""},
+        {"/v1/completions", "\"grammar\":\"root ::= \\\"Rome\\\"\"", "\"text\":\"Rome\""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char field[800], body[1200];
+        const bool chat = strstr(cases[i].path, "chat");
+        snprintf(field, sizeof field, cases[i].field, schema);
+        snprintf(body, sizeof body, "{%s,\"max_tokens\":200,\"seed\":1,%s}",
+                 chat ? "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]" : "\"prompt\":\"Hello\"",
+                 field);
+        http_reply r = http_post(shared.port, cases[i].path, body);
+        CHECK(r.status == 200 && strstr(r.body, cases[i].has), "%s: %d %s", body, r.status, r.body);
+        free(r.raw);
+    }
+}
+
 static void completion_stream_bytes(void **state) {
     (void)state;
     check_bytes(
@@ -727,6 +761,7 @@ int main(void) {
         cmocka_unit_test(chat_stream_bytes),
         cmocka_unit_test(chat_bytes),
         cmocka_unit_test(tools_are_called),
+        cmocka_unit_test(answers_are_constrained),
         cmocka_unit_test(completion_stream_bytes),
         cmocka_unit_test(error_bytes),
         cmocka_unit_test(equals_generate),

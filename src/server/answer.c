@@ -28,6 +28,7 @@ static void free_answer(server_answer *a) {
         free(a->prompts[i].ids);
         glia_free(a->prompts[i].text);
     }
+    glia_constraint_free(a->constraint);
     free(a->prompts);
     free(a->choices);
     free(a->stop_ids);
@@ -458,6 +459,9 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
     server_sampling_read(&sampling, app, p, kind, problem);
     if (!problem->status) prepare(a, p, kind, problem);
     if (!problem->status) check_prompts(a, problem);
+    if (!problem->status) server_constraint_read(&a->constraint, app, p, &a->tools, problem);
+    sampling.s.constraint = a->constraint;
+    sampling.s.may_think = kind == FOR_CHAT;
     if (!problem->status) add_choices(a, problem);
     if (problem->status) {
         server_sampling_free(&sampling);

@@ -113,6 +113,7 @@ struct server_answer {
     bool stream, include_usage, running_usage, include_reasoning, logprobs, echo;
     int top; /* logprobs of the most likely tokens */
     server_tools tools;
+    glia_constraint *constraint; /* NULL: none */
     server_text head, out;
     server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
     int n_prompts, n;
@@ -136,6 +137,9 @@ void server_answer_abort_all(server_app *app);
 
 /* Check "tools" and "tool_choice". */
 void server_tools_read(server_tools *out, const server_params *params, server_problem *problem);
+/* The constraint that a request asks for; *out NULL: none. The caller frees it. Problems go to *problem. */
+void server_constraint_read(glia_constraint **out, const server_app *app, const server_params *params,
+                            const server_tools *tools, server_problem *problem);
 /* Begin to parse an answer. Returns false if memory ran out. */
 bool server_parts_begin(server_choice *c);
 /* Add an event's text to the content, reasoning and calls. */

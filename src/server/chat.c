@@ -127,19 +127,6 @@ static void read_effort(json_t *conversation, const json_t *effort, server_probl
                     "Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'");
 }
 
-static void check_format(const json_t *format, server_problem *problem) {
-    const char *type = json_string_value(json_object_get(format, "type"));
-    if (!format || (type && strcmp(type, "text") == 0)) return;
-    if (type && (strcmp(type, "json_object") == 0 || strcmp(type, "json_schema") == 0 ||
-                 strcmp(type, "structural_tag") == 0))
-        server_bad_value(
-            problem, "response_format",
-            "response_format of type %s is not supported by this server (parameter=response_format)", type);
-    else
-        server_bad_form(problem, "response_format.type",
-                        "Input should be 'text', 'json_object', 'json_schema' or 'structural_tag'");
-}
-
 /* The object that glia_render_chat() takes. */
 static json_t *conversation_of(const server_app *app, const server_params *p, server_problem *problem) {
     json_t *root =
@@ -150,7 +137,6 @@ static json_t *conversation_of(const server_app *app, const server_params *p, se
     if (p->at[P_TOOLS]) json_object_set(root, "tools", (json_t *)(uintptr_t)p->at[P_TOOLS]);
     if (p->at[P_DOCUMENTS]) json_object_set(root, "documents", (json_t *)(uintptr_t)p->at[P_DOCUMENTS]);
     read_effort(root, p->at[P_REASONING_EFFORT], problem);
-    check_format(p->at[P_RESPONSE_FORMAT], problem);
     if (p->integer[P_CONTINUE_FINAL_MESSAGE] && p->integer[P_ADD_GENERATION_PROMPT])
         server_bad_value(problem, NULL,
                          "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");

@@ -63,7 +63,11 @@ static const struct row {
     [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, FOR_CHAT | OF_FORM, -1, 0x1p31 - 1, "-1 (no budget), or at least 0"},
     [P_TOOLS] = {"tools", KIND_LIST, RENDERS, 0, 0, NULL},
     [P_TOOL_CHOICE] = {"tool_choice", KIND_ANY, FOR_CHAT, 0, 0, NULL},
-    [P_RESPONSE_FORMAT] = {"response_format", KIND_OBJECT, FOR_CHAT, 0, 0, NULL},
+    [P_RESPONSE_FORMAT] = {"response_format", KIND_OBJECT, SAMPLES, 0, 0, NULL},
+    [P_PARALLEL_TOOL_CALLS] = {"parallel_tool_calls", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
+    [P_STRUCTURED_OUTPUTS] = {"structured_outputs", KIND_OBJECT, SAMPLES, 0, 0, NULL},
+    [P_GRAMMAR] = {"grammar", KIND_STRING, SAMPLES, 0, 0, NULL},
+    [P_JSON_SCHEMA] = {"json_schema", KIND_ANY, SAMPLES, 0, 0, NULL},
 };
 
 /* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
@@ -85,8 +89,6 @@ static const struct {
     {"guided_grammar", ONLY_NULL, true},
     {"guided_json", ONLY_NULL, true},
     {"guided_regex", ONLY_NULL, true},
-    {"grammar", ONLY_NULL, true},
-    {"json_schema", ONLY_NULL, true},
     {"logprob_token_ids", ONLY_NULL, true},
     {"priority", ONLY_ZERO, true},
     {"prompt_embeds", ONLY_NULL, true},
@@ -96,7 +98,6 @@ static const struct {
     {"return_token_ids", ONLY_FALSE, true},
     {"return_tokens_as_token_ids", ONLY_FALSE, true},
     {"skip_special_tokens", ONLY_TRUE, true},
-    {"structured_outputs", ONLY_NULL, false},
     {"suffix", ONLY_NULL, true},
     {"thinking_token_budget", ONLY_MINUS_ONE, true},
     {"truncate_prompt_tokens", ONLY_NULL, true},
@@ -122,7 +123,6 @@ static const char *const without_effect[] = {
     "stream_interval",
     "kv_transfer_params",
     "truncation_side",
-    "parallel_tool_calls",
     "spaces_between_special_tokens",
     "prompt_cache_retention",
 };

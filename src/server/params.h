@@ -54,6 +54,10 @@ typedef enum {
     P_TOOLS,
     P_TOOL_CHOICE,
     P_RESPONSE_FORMAT,
+    P_PARALLEL_TOOL_CALLS,
+    P_STRUCTURED_OUTPUTS,
+    P_GRAMMAR,
+    P_JSON_SCHEMA,
     N_PARAMS
 } server_param;
 

@@ -71,10 +71,6 @@ void server_tools_read(server_tools *out, const server_params *p, server_problem
         word = NULL;
     }
     if (choice && (word || !json_is_string(choice))) read_named(out, tools, choice, problem);
-    if (out->choice >= GLIA_TOOLS_REQUIRED) /* needs a constraint */
-        server_bad_value(problem, "tool_choice",
-                         "tool_choice \"required\" and named tools are not supported by this server "
-                         "(parameter=tool_choice)");
 }
 
 /* ---- parts ----------------------------------------------------------------------------------------- */
