@@ -533,6 +533,17 @@ GLIA_API glia_status glia_engine_score_adapted(glia_engine *e, const char *adapt
                                                size_t n, glia_logits_fn *on_logits, void *user,
                                                glia_err *err);
 
+/* The hidden states of ids [n], for training a draft head. `on_states` gets each position in order: states
+ * [n_layers + 1], each [hidden_size] float32, valid during the call: the residual stream after layer
+ * layers[i] (from 0), then the hidden state after the last norm. Needs no engine. A thread of its own for
+ * each call. Errors: GLIA_ERR_ARGUMENT (a token, a layer, more than 8 layers), GLIA_ERR_UNSUPPORTED (more
+ * than one rank), GLIA_ERR_NOMEM. */
+enum { GLIA_STATE_LAYERS_MAX = 8 };
+typedef void glia_states_fn(void *user, size_t position, const float *const *states);
+GLIA_API glia_status glia_model_states(const glia_model *m, const int32_t *ids, size_t n,
+                                       const int32_t *layers, int n_layers, glia_states_fn *on_states,
+                                       void *user, glia_err *err);
+
 /* ---- adapters -------------------------------------------------------------- */
 
 /* Read the LoRA adapter in directory `path`; requests name it by glia_sampling.adapter. Other requests run

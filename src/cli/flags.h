@@ -20,6 +20,7 @@ typedef enum {
     F_IDS,
     F_TEXT,
     F_OUT,
+    F_STATES,
     F_HOST,
     F_PORT,
     F_API_KEY,

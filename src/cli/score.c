@@ -1,4 +1,5 @@
-/* score.c - `glia score`: teacher-forced logits, to a file or as a perplexity. */
+/* score.c - `glia score`: teacher-forced logits, to a file or as a perplexity; or hidden states, to a file.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,8 @@ static int check_inputs(const cli_args *args) {
     if (args->given[F_IDS] == args->given[F_TEXT])
         return cli_usage("score needs either --ids FILE or --text FILE");
     if (!args->given[F_OUT] && !args->given[F_JSON]) return cli_usage("score needs --out FILE or --json");
+    if (args->given[F_STATES] && (!args->given[F_OUT] || args->given[F_JSON]))
+        return cli_usage("score with --states needs --out FILE, and no --json");
     return EXIT_OK;
 }
 
@@ -52,7 +55,9 @@ static int read_prompt(cli_prompts *p, const cli_args *args, const glia_options 
     size_t len = 0;
     if (args->given[F_IDS]) {
         if (cli_read_ids(p, args->text[F_IDS], &err)) return cli_failed(&err);
-        return p->n == 1 ? EXIT_OK : cli_usage("score takes one array of ids, found %zu", p->n);
+        return p->n == 1 || args->given[F_STATES]
+                   ? EXIT_OK
+                   : cli_usage("score takes one array of ids, found %zu", p->n);
     }
     if (cli_read_all(&text, &len, args->text[F_TEXT], &err)) return cli_failed(&err);
     const int status = cli_tokenize_prompt(p, args, o, text, len);
@@ -131,6 +136,61 @@ static glia_status score(const char *out, const glia_model *m, const glia_engine
     return status;
 }
 
+/* ---- hidden states ---------------------------------------------------------- */
+
+typedef struct {
+    glia_safetensors_writer *writer;
+    size_t hidden;
+    int32_t layer[GLIA_STATE_LAYERS_MAX];
+    int n_layers;
+    glia_status status; /* first failure of the writer */
+    glia_err err;
+} states;
+
+/* Read the list of layers, such as 1,3,5. Returns the exit status. */
+static int read_layers(states *s, const char *text) {
+    while (*text) {
+        char *end;
+        const long layer = strtol(text, &end, 10);
+        if (end == text || (*end && *end != ',') || layer < 0 || layer > INT32_MAX ||
+            s->n_layers == GLIA_STATE_LAYERS_MAX)
+            return cli_usage("--states: expected up to %d numbers of layers, such as 1,3,5, found %.60s",
+                             GLIA_STATE_LAYERS_MAX, text);
+        s->layer[s->n_layers++] = (int32_t)layer;
+        text = *end ? end + 1 : end;
+    }
+    return EXIT_OK;
+}
+
+static void on_states(void *user, size_t position, const float *const *rows) {
+    states *s = user;
+    (void)position;
+    for (int i = 0; i <= s->n_layers && !s->status; i++)
+        s->status = glia_safetensors_append(s->writer, rows[i], s->hidden * sizeof **rows, &s->err);
+}
+
+/* Write the states of all prompts, one behind the other. */
+static glia_status write_states(states *s, const char *out, const glia_model *m, const cli_prompts *p,
+                                glia_err *err) {
+    size_t tokens = 0;
+    for (size_t i = 0; i < p->n; i++) tokens += p->prompt[i].n;
+    const glia_tensor_spec spec = {
+        "states", GLIA_TENSOR_F32, 3, {(int64_t)tokens, s->n_layers + 1, (int64_t)s->hidden}};
+    glia_status status = glia_safetensors_create(&s->writer, out, &spec, 1, err);
+    for (size_t i = 0; i < p->n && !status; i++) {
+        status =
+            glia_model_states(m, p->prompt[i].ids, p->prompt[i].n, s->layer, s->n_layers, on_states, s, err);
+        if (!status && s->status) {
+            *err = s->err;
+            status = s->status;
+        }
+    }
+    if (!status) status = check_old(out, err); /* again: the states took their time */
+    if (!status) return glia_safetensors_finish(s->writer, err);
+    glia_safetensors_abandon(s->writer);
+    return status;
+}
+
 int cli_score(const cli_args *args) {
     glia_options o;
     glia_engine_options engine;
@@ -148,7 +208,12 @@ int cli_score(const cli_args *args) {
         engine.sequence_length_needed =
             p.longest < 2 ? 2 : (int)p.longest; /* the shortest length of an engine */
     if (!status) status = cli_load(&m, args, &o, false);
-    if (!status) {
+    if (!status && args->given[F_STATES]) {
+        glia_model_get_info(m, &info);
+        states s = {.hidden = (size_t)info.hidden_size};
+        status = read_layers(&s, args->text[F_STATES]);
+        if (!status) status = write_states(&s, out, m, &p, &err) ? cli_failed(&err) : EXIT_OK;
+    } else if (!status) {
         glia_model_get_info(m, &info);
         scores s = {.prompt = &p.prompt[0], .vocab = (size_t)info.vocab_size};
         status = score(out, m, &engine, args->text[F_LORA], &s, &err) ? cli_failed(&err) : EXIT_OK;

@@ -35,6 +35,8 @@ const cli_flag cli_flags[N_FLAGS] = {
         "score this text instead of --ids; - is standard input"},
     [F_OUT] = {"out", "-o", KIND_TEXT, GROUP_TASK, C_SCORE | C_COMPILE | C_MERGE, 0, 0, "PATH", NULL,
         "score: the safetensors file for the tensor logits, float32 [tokens, vocabulary]; compile, merge: the directory to write"},
+    [F_STATES] = {"states", NULL, KIND_TEXT, GROUP_TASK, C_SCORE, 0, 0, "LAYER,...", NULL,
+        "write the tensor states instead, float32 [tokens, layers + 1, hidden size]: the residual stream after these layers, then the last hidden state; --ids may be a batch"},
     [F_HOST] = {"host", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "HOST", "127.0.0.1",
         "the name or address to listen at; 0.0.0.0 is every IPv4 address of this machine"},
     [F_PORT] = {"port", NULL, KIND_INT, GROUP_TASK, C_SERVE, 0, 65535, "N", "8000",
