@@ -94,6 +94,7 @@ static const struct {
     {"score a --ids x", 2, "score needs --out FILE or --json"},
     {"score a --json", 2, "score needs either --ids FILE or --text FILE"},
     {"score a --text /nonexistent --json", 1, "/nonexistent: No such file"},
+    {"score a --ids x --states 1 --json", 2, "score with --states needs --out FILE"},
     {"template a --now 2025-13-01T00:00:00", 2, "--now takes a time"},
     {"template a --chat-template /nonexistent", 1, "/nonexistent: No such file"},
     {"bench a --runs 0", 2, "--runs takes 1 to 1000"},
