@@ -44,6 +44,7 @@ static const char *const used[] = {"method",
                                    "tensor_parallel_size",
                                    "dtype",
                                    "quantization",
+                                   "confidence_threshold",
                                    "speculative_token_tree",
                                    "medusa_tree",
                                    "token_tree_config",
@@ -100,6 +101,7 @@ static void read_numbers(glia_json_reader *r, glia_draft_config *c) {
     c->lookup_min = (int)glia_json_int(r, "prompt_lookup_min", 0, 1, INT_MAX);
     c->lookup_max = (int)glia_json_int(r, "prompt_lookup_max", 0, 1, INT_MAX);
     c->tp = (int)glia_json_int(r, "draft_tensor_parallel_size", tp, 1, 1024);
+    c->threshold = (float)glia_json_real(r, "confidence_threshold", 0, 0, 1);
 }
 
 static void read_formats(glia_json_reader *r, glia_draft_config *c) {

@@ -53,12 +53,11 @@ static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_e
 
 static bool is_dspark(const glia_head_state *s) { return s->model->head->config.kind == GLIA_HEAD_DSPARK; }
 
-/* Rows of a sequence's block. dflash 0.1.0 shrinks the block to the tokens that are still wanted, one more
- * than the deepest path that may be proposed. */
+/* Rows of a sequence's block. dflash 0.1.0 shrinks the block to the tokens that are still wanted. */
 static int block_rows(const glia_head_state *s, const glia_draft_seq *q) {
     const int whole = s->draft->model->config.tokens + 1;
     if (is_dspark(s)) return s->model->head->config.block_size;
-    return q->depth + 2 < whole ? q->depth + 2 : whole;
+    return q->depth + 1 < whole ? q->depth + 1 : whole;
 }
 
 /* Run the blocks. first[i]: the row of logits of sequence i's first proposed token. */
