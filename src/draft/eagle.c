@@ -110,11 +110,13 @@ static int run_level(glia_head_state *s, const glia_draft_seq *seq, int n, int b
 static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err) {
     glia_head_state *s = d->own;
     glia_status status = GLIA_OK;
+    int run = 0;
     glia_heads_begin(s, seq, n);
-    for (int rows = run_roots(s, seq, n), run = 0; rows > 0 && !status;
-         rows = run = run_level(s, seq, n, run)) {
+    for (int rows = run_roots(s, seq, n); rows > 0; rows = run) {
         status = glia_heads_pick(s, 0, rows, s->model->picks, err);
-        if (!status) grow_level(s, n);
+        if (status) break;
+        grow_level(s, n);
+        run = run_level(s, seq, n, run);
     }
     if (!status) glia_heads_finish(s, seq, n);
     return status;
