@@ -81,7 +81,7 @@ static void open_play(play *p, const char *target, const char *dir, const char *
     glia_err err = {0};
     *p = (play){.greedy = {.top_p = 1, .typical_p = 1, .temperature = 1, .repetition_penalty = 1}};
     open_target(p, target);
-    snprintf(path, sizeof path, DATA "%s", dir);
+    snprintf(path, sizeof path, "%s%s", *dir == '/' ? "" : DATA, dir);
     p->model = (glia_draft_model){
         .config = {.method = glia_draft_method_find(method), .dir = path, .tokens = tokens},
         .target_dir = p->dir,
@@ -615,7 +615,8 @@ static void check_blocks(play *p, const json_t *golden, const json_t *accepted, 
         propose(p, &t, wanted, GLIA_TREE_MAX - 1);
         if (compare) check_block(p, &t, json_array_get(rounds, r), what);
         const int n = verify(p, &t, path), want = integer(accepted, r) - bonus;
-        CHECK(n == want || (n >= wanted - 1 && want >= wanted - 1), "%s: %d accepted, want %d", what, n, want);
+        CHECK(n == want || (n >= wanted - 1 && want >= wanted - 1), "%s: %d accepted, want %d", what, n,
+              want);
     }
 }
 
@@ -643,10 +644,92 @@ static void test_blocks(void **state) {
     }
 }
 
+/* ---- EAGLE-3.1 ----------------------------------------------------------------------------------- */
+
+enum { TENSORS = 40 };
+
+/* A norm's weight by the formula of tools/gen_eagle31_goldens.py, in float32. */
+static void add_norm(glia_tensor_spec *spec, const void **data, size_t *n, const char *name, int width,
+                     int at) {
+    static float numbers[4][192];
+    for (int i = 0; i < width; i++) numbers[at][i] = 0.5f + (float)((i + at) % 7) / 8;
+    spec[*n] = (glia_tensor_spec){name, GLIA_TENSOR_F32, 1, {width}};
+    data[(*n)++] = numbers[at];
+}
+
+/* A copy of eagle3-b-trained with other keys and the norms that they ask for. */
+static const char *make_variant(const json_t *keys) {
+    static const char *const fc_norm[] = {"fc_norm.0.weight", "fc_norm.1.weight", "fc_norm.2.weight"};
+    const char *dir = check_temp_dir();
+    glia_safetensors st;
+    glia_safetensors_writer *w;
+    glia_tensor_spec spec[TENSORS];
+    const void *data[TENSORS];
+    size_t n = 0;
+    char path[300];
+    if (glia_safetensors_open(&st, DATA "eagle3-b-trained/model.safetensors", NULL)) fail_msg("no head");
+    for (; n < st.n; n++) {
+        const glia_tensor_view *t = &st.tensor[n];
+        spec[n] = (glia_tensor_spec){.name = t->name, .dtype = t->dtype, .n_dims = t->n_dims};
+        memcpy(spec[n].shape, t->shape, sizeof t->shape);
+        data[n] = t->data;
+    }
+    for (int i = 0; i < 3 && json_is_true(json_object_get(keys, "fc_norm")); i++)
+        add_norm(spec, data, &n, fc_norm[i], 64, i);
+    if (json_is_true(json_object_get(keys, "norm_before_fc")))
+        add_norm(spec, data, &n, "input_norm.weight", 192, 3);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    assert_int_equal(glia_safetensors_create(&w, path, spec, n, NULL), GLIA_OK);
+    for (size_t i = 0; i < n; i++) {
+        size_t bytes;
+        glia_tensor_bytes(spec[i].dtype, spec[i].shape, spec[i].n_dims, &bytes);
+        assert_int_equal(glia_safetensors_append(w, data[i], bytes, NULL), GLIA_OK);
+    }
+    assert_int_equal(glia_safetensors_finish(w, NULL), GLIA_OK);
+    glia_safetensors_close(&st);
+    json_t *config = load_json("eagle3-b-trained", "config.json");
+    json_object_update(config, (json_t *)(uintptr_t)keys);
+    char *text = json_dumps(config, 0);
+    check_write_file(dir, "config.json", text, strlen(text));
+    free(text);
+    json_decref(config);
+    return dir;
+}
+
+/* fc_norm, norm_before_fc and norm_output, which no published tiny head has. */
+static void test_eagle31(void **state) {
+    (void)state;
+    json_t *variants = json_load_file("tests/golden/eagle31.json", 0, NULL),
+           *golden = load_json("eagle3-b-trained", "golden.json");
+    const json_t *variant;
+    size_t i;
+    assert_non_null(variants);
+    json_array_foreach(json_object_get(variants, "variants"), i, variant) {
+        const json_t *drafts = json_object_get(variant, "drafts");
+        play p;
+        glia_tree t;
+        open_play(&p, "targets/qwen3-trained", make_variant(json_object_get(variant, "keys")), "eagle3", NULL,
+                  4);
+        take_prompt(&p, golden);
+        prefill(&p, p.n, -1);
+        propose(&p, &t, 4, 4);
+        for (int k = 1; k < t.n; k++) {
+            const json_t *want = json_array_get(drafts, (size_t)k - 1);
+            CHECK(t.token[k] == integer(want, 0), "variant %zu: draft %d is %d, want %d", i, k, t.token[k],
+                  integer(want, 0));
+            CHECK(fabs((double)t.score[k] - json_number_value(json_array_get(want, 1))) <= close_logits,
+                  "variant %zu: score of draft %d is %g", i, k, (double)t.score[k]);
+        }
+        close_play(&p);
+    }
+    json_decref(variants);
+    json_decref(golden);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chains), cmocka_unit_test(test_trees),  cmocka_unit_test(test_vllm),
-        cmocka_unit_test(test_medusa), cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_medusa), cmocka_unit_test(test_blocks), cmocka_unit_test(test_eagle31),
     };
     check_begin(argc, argv);
     if (!glia_dir_exists(DATA)) {

@@ -149,7 +149,7 @@ static json_t *outputs(const char *model, const char *flags, const char *config,
 
 /* With a head, as a chain, a static tree and a grown tree: the same answers, and drafts are accepted. */
 static void test_demo_heads(void **state) {
-    static const char *const methods[] = {"eagle3", "medusa"},
+    static const char *const methods[] = {"medusa"},
                              *const trees[] = {"", ",\"medusa_tree\":[[0],[1],[0,0],[0,1],[0,0,0]]",
                                                ",\"total_token\":12,\"depth\":3,\"top_k\":4"},
                              *const flags[] = {"--greedy",
@@ -158,7 +158,7 @@ static void test_demo_heads(void **state) {
     for (int m = 0; m < N_MODELS; m++)
         for (size_t f = 0; f < 2; f++) {
             json_t *plain_root, *plain = outputs(models[m], flags[f], "", &plain_root);
-            for (size_t k = 0; k < 2; k++)
+            for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
                 for (size_t t = 0; t < 3; t++) {
                     char config[400];
                     json_t *root;
