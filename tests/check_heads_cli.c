@@ -149,7 +149,7 @@ static json_t *outputs(const char *model, const char *flags, const char *config,
 
 /* With a head, as a chain, a static tree and a grown tree: the same answers, and drafts are accepted. */
 static void test_demo_heads(void **state) {
-    static const char *const methods[] = {"medusa"},
+    static const char *const methods[] = {"eagle3", "medusa"},
                              *const trees[] = {"", ",\"medusa_tree\":[[0],[1],[0,0],[0,1],[0,0,0]]",
                                                ",\"total_token\":12,\"depth\":3,\"top_k\":4"},
                              *const flags[] = {"--greedy",
