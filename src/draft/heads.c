@@ -40,9 +40,8 @@ static glia_status choose_depth(glia_draft_model *m, glia_head_model *own, glia_
 }
 
 glia_status glia_heads_read(glia_draft_model *m, glia_head_kind kind, glia_err *err) {
-    const glia_dtype dtype = m->config.quantization == GLIA_QUANTIZATION_NONE || !m->config.quantization
-                                 ? (m->config.dtype ? m->config.dtype : m->target_dtype)
-                                 : GLIA_DTYPE_I8;
+    const glia_dtype own_dtype = m->config.dtype ? m->config.dtype : m->target_dtype;
+    const glia_dtype dtype = m->config.quantization ? GLIA_DTYPE_I8 : own_dtype;
     glia_head_model *own = calloc(1, sizeof *own);
     m->own = own;
     if (!own) return glia_fail_nomem(err, sizeof *own, "a draft");

@@ -30,7 +30,8 @@ static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_e
 /* Row of logits of head `depth` for the r-th of `asking` sequences. */
 static int row_of(int depth, int r, int asking) { return depth * asking + r; }
 
-/* Set the draw of each head's row. The path is that of the likeliest tokens, since the tree has many. */
+/* Set the draw of a head's row, also of a tree that is complete: rows are picked for all sequences at once.
+ * The path is that of the likeliest tokens, since the tree has many. */
 static void set_draws(glia_head_state *s, const glia_draft_seq *seq, int row, int depth, int asking) {
     int32_t *path = s->path + (size_t)row * GLIA_TREE_MAX;
     s->draw[row] = seq->draw;
@@ -66,16 +67,15 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
     glia_status status = GLIA_OK;
     glia_heads_begin(s, seq, n);
     for (int i = 0; i < n; i++) {
-        if (!s->grow[i].n_rows) continue;
-        number[i] = asking;
-        s->input[asking++] = s->root + (size_t)seq[i].slot * hidden;
+        number[i] = s->grow[i].n_rows ? asking : -1;
+        if (number[i] >= 0) s->input[asking++] = s->root + (size_t)seq[i].slot * hidden;
     }
     if (!asking) return GLIA_OK;
     glia_net_medusa(&s->net, &(glia_net_batch){.n = asking, .input = s->input});
     bool more = true;
     for (int depth = 0; depth < s->model->head->config.heads && more && !status; depth++) {
         for (int i = 0; i < n; i++)
-            if (s->grow[i].n_rows) set_draws(s, &seq[i], row_of(depth, number[i], asking), depth, asking);
+            if (number[i] >= 0) set_draws(s, &seq[i], row_of(depth, number[i], asking), depth, asking);
         status = glia_heads_pick(s, row_of(depth, 0, asking), asking, s->model->picks, err);
         if (!status) more = grow_level(s, n, depth, asking, number);
     }
