@@ -95,7 +95,7 @@ class VLLM:
     """vLLM's engine in this process, stepped by us."""
 
     def __init__(self, path, threads, batch, length, _):
-        os.environ.update(VLLM_CPU_KVCACHE_SPACE="3", VLLM_CPU_OMP_THREADS_BIND=f"0-{threads - 1}",
+        os.environ.update(VLLM_CPU_KVCACHE_SPACE="3", VLLM_CPU_OMP_THREADS_BIND=f"0-{threads - 1}", OMP_NUM_THREADS=str(threads),
                           VLLM_NO_USAGE_STATS="1", VLLM_ENABLE_V1_MULTIPROCESSING="0")
         import vllm
         self.sampling = vllm.SamplingParams
