@@ -6,6 +6,7 @@
 #include <glia.h>
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "cli/flags.h"
 
 /* Print the error as "glia: ..." on stderr. Returns EXIT_USAGE if an option or request
@@ -40,6 +41,9 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s);
 int cli_adapters(char **names, const cli_args *args, size_t n);
 /* The adapter of prompt i; NULL: none. */
 const char *cli_adapter(const char *names, const cli_args *args, size_t i);
+/* The text of a JSON Schema: `value` itself if it begins with {, otherwise the file `value`, - for standard
+ * input. */
+glia_status cli_schema(glia_buf *out, const char *value, glia_err *err);
 /* The constraint that the flags ask for, as s->constraint, which the caller frees; *c NULL: none. Warnings go
  * to stderr. Returns 0, or the exit status after the error was printed. */
 int cli_constraint(glia_constraint **c, const cli_args *args, const glia_model *m);

@@ -35,6 +35,12 @@ static glia_status from_file(glia_buf *out, const char *path, glia_err *err) {
     return status;
 }
 
+glia_status cli_schema(glia_buf *out, const char *value, glia_err *err) {
+    if (value[strspn(value, " \t\r\n")] != '{') return from_file(out, value, err);
+    glia_buf_puts(out, value);
+    return GLIA_OK;
+}
+
 static glia_status source(glia_buf *out, const cli_args *args, glia_constraint_kind *kind, glia_err *err) {
     const char *schema = args->text[F_JSON_SCHEMA];
     if (args->given[F_CHOICE]) {
@@ -46,8 +52,8 @@ static glia_status source(glia_buf *out, const cli_args *args, glia_constraint_k
         return from_file(out, args->text[F_GRAMMAR], err);
     }
     *kind = args->given[F_REGEX] ? GLIA_CONSTRAINT_REGEX : GLIA_CONSTRAINT_JSON_SCHEMA;
-    if (!args->given[F_REGEX] && schema[strspn(schema, " \t\r\n")] != '{') return from_file(out, schema, err);
-    glia_buf_puts(out, args->given[F_REGEX] ? args->text[F_REGEX] : schema);
+    if (!args->given[F_REGEX]) return cli_schema(out, schema, err);
+    glia_buf_puts(out, args->text[F_REGEX]);
     return GLIA_OK;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "cli/commands.h"
@@ -170,12 +171,12 @@ int cli_grammar_check(const cli_args *args) {
 
 int cli_grammar_show(const cli_args *args) {
     glia_err err = {0};
-    char *schema = NULL, *text = NULL;
-    size_t len = 0;
-    glia_status status = cli_read_all(&schema, &len, args->model, &err);
-    if (!status) status = glia_schema_explain(schema, len, &text, &err);
+    char *text = NULL;
+    glia_buf schema = {0};
+    glia_status status = cli_schema(&schema, args->model, &err);
+    if (!status) status = glia_schema_explain(schema.data, schema.len, &text, &err);
     if (!status) fputs(text, stdout);
     glia_free(text);
-    free(schema);
+    glia_buf_free(&schema);
     return status ? cli_failed(&err) : EXIT_OK;
 }

@@ -221,7 +221,7 @@ const cli_command cli_commands[] = {
         "      -d '{\"prompt\": \"Once upon a time\", \"max_tokens\": 20}'\n", C_SERVE, cli_serve},
     {"grammar check", "MODEL", "One constraint and texts per line in, as a JSON object (schema, regex, grammar, choice, structural_tag or tools; strict, whitespace; instances: values, texts: strings); which texts it accepts out.",
         "  echo '{\"schema\": {\"type\": \"integer\", \"minimum\": 7}, \"instances\": [7, 6]}' | glia grammar check models/qwen3-demo\n", C_GRAMMAR_CHECK, cli_grammar_check},
-    {"grammar show", "SCHEMA", "What a JSON Schema means to a constraint, and what of it is not enforced. SCHEMA is a file, or - for standard input.",
+    {"grammar show", "SCHEMA", "What a JSON Schema means to a constraint, and what of it is not enforced. SCHEMA is the schema itself, a file, or - for standard input.",
         "  glia grammar show schema.json\n", C_GRAMMAR_SHOW, cli_grammar_show},
     {"bench", "MODEL", "Time to first token, inter-token latency, prefill and decode speed, also as shares of this machine's ceilings.",
         "  glia bench Qwen/Qwen3-0.6B --prompt-tokens 512 --output-tokens 128 --runs 5\n"
@@ -287,8 +287,8 @@ void cli_help(const cli_command *command) {
 void cli_help_all(void) {
     printf("usage: glia COMMAND MODEL [flags]\n\ncommands:\n");
     for (size_t i = 0; i < cli_n_commands; i++) {
-        printf("  %-12s", cli_commands[i].name);
-        print_wrapped(cli_commands[i].about, 14);
+        printf("  %-15s", cli_commands[i].name);
+        print_wrapped(cli_commands[i].about, 17);
     }
     printf("\n'glia COMMAND --help' lists the flags of a command, with an example.\n"
            "'glia --version' prints the version and the instruction set in use.\n"
