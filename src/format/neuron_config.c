@@ -348,7 +348,7 @@ static void put_quantization(json_t *file, const glia_neuron_config *c) {
     put(file, "quantized", json_true());
     const char *dtype = "int8";
     for (int i = 0; i < N_QUANTIZATION_DTYPES; i++)
-        if (c->number[NEURON_QUANTIZATION] == quantization_dtypes[i].scheme)
+        if ((int)c->number[NEURON_QUANTIZATION] == (int)quantization_dtypes[i].scheme)
             dtype = quantization_dtypes[i].name;
     put(file, "quantization_dtype", json_string(dtype));
     if (c->number[NEURON_QUANTIZATION_TYPE] != 0 || strcmp(dtype, "int8") == 0)

@@ -96,7 +96,7 @@ GLIA_INLINE void widen_codes(__m512i *to, __m512i line, __m512i zero, const __m5
     const __m512i low = _mm512_set1_epi16(15);
     if (f == TABLE || f == ZEROS) {
         GLIA_UNROLL for (int j = 0; j < 4; j++) {
-            __m512i index = j ? _mm512_srli_epi16(line, 4 * j) : line;
+            __m512i index = j ? _mm512_srli_epi32(line, 4 * (unsigned)j) : line;
             if (f == ZEROS) index = _mm512_sub_epi16(_mm512_and_si512(index, low), zero);
             to[j] = _mm512_permutexvar_epi16(index, value);
         }
