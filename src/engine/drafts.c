@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/clock.h"
+
 #include "base/arena.h"
 
 static int least(int a, int b) { return a < b ? a : b; }
@@ -76,20 +78,74 @@ static void take_tree(const glia_drafts *d, glia_seq *seq) {
     assert(seq->n_drafts <= d->limits.drafts);
 }
 
+/* Can the sequence use drafts in the coming step, and how deep? */
+static int depth_for(const glia_drafts *d, const glia_scheduler *s, const glia_seq *seq) {
+    const int room = seq->n_tokens - seq->n_computed == 1 ? room_of(d, s, seq) : 0;
+    return room > 0 ? room : 0;
+}
+
+/* The depth that pays for the sequences that can use drafts. */
+static int choose_depth(glia_drafts *d, const glia_scheduler *s) {
+    const glia_pays_seq *seq[GLIA_PAYS_ROWS];
+    const bool chain = d->limits.drafts == d->limits.depth;
+    const double rows = (double)d->limits.drafts / d->limits.depth;
+    int n = 0, most = 0;
+    if (d->trace) return d->limits.depth;
+    for (int i = 0; i < s->n_running && n < GLIA_PAYS_ROWS; i++) {
+        const glia_seq *one = s->running[i];
+        const uint64_t id = ((const glia_request *)one)->id;
+        const int room = depth_for(d, s, one);
+        if (!room) continue;
+        if (d->known[one->slot].id != id) glia_pays_begin_seq(&d->pays, &d->known[one->slot], id);
+        seq[n++] = &d->known[one->slot];
+        most = room > most ? room : most;
+    }
+    return glia_pays_choose(&d->pays, seq, n, chain ? 1 : most, most, rows);
+}
+
+/* Ask the draft, and measure what it costs, unless it has to catch up with a sequence first. */
+static glia_status ask_draft(glia_drafts *d, int n, glia_err *err) {
+    int deepest = 0;
+    bool caught_up = true;
+    for (int i = 0; i < n; i++) {
+        uint64_t *asked = &d->asked[d->seq[i].slot];
+        caught_up &= *asked == d->seq[i].id;
+        *asked = d->seq[i].id;
+        deepest = d->seq[i].depth > deepest ? d->seq[i].depth : deepest;
+    }
+    const double start = glia_seconds();
+    const glia_status status = d->model->config.method->propose(&d->draft, d->seq, n, err);
+    if (caught_up) glia_pays_level(&d->pays, deepest, glia_seconds() - start);
+    return status;
+}
+
 glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err) {
     int n = 0;
     if (!d->model || d->over) return GLIA_OK;
+    const int most = choose_depth(d, s);
     for (int i = 0; i < s->n_running; i++) {
         glia_seq *seq = s->running[i];
-        const int depth = room_of(d, s, seq);
+        const int depth = least(depth_for(d, s, seq), most);
         glia_tree_begin(&d->tree[seq->slot], seq->tokens[seq->n_tokens - 1]);
-        if (seq->n_tokens - seq->n_computed == 1 && depth > 0) ask(d, s, seq, depth, n++);
+        if (depth > 0)
+            ask(d, s, seq, depth, n++);
+        else
+            d->asked[seq->slot] = 0;
     }
     if (!n) return GLIA_OK;
-    const glia_status status = d->model->config.method->propose(&d->draft, d->seq, n, err);
+    const glia_status status = ask_draft(d, n, err);
     for (int i = 0; !status && i < s->n_running; i++)
         if (s->running[i]->n_tokens - s->running[i]->n_computed == 1) take_tree(d, s->running[i]);
     return fail(d, status);
+}
+
+void glia_drafts_time(glia_drafts *d, const glia_segment *segment, int n, double seconds) {
+    int rows = 0;
+    for (int i = 0; i < n; i++) {
+        if (!segment[i].tree && segment[i].n_rows > 1) return; /* rows of a prompt */
+        rows += segment[i].n_rows;
+    }
+    glia_pays_step(&d->pays, rows, seconds);
 }
 
 /* The numbers of the wanted rows along the path that was drawn. */
@@ -136,6 +192,7 @@ void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n) {
         if (!g->tree) continue;
         const int accepted = least(g->n_delivered, g->n_drawn - 1);
         count(&d->counts, g->tree->n - 1, accepted);
+        glia_pays_accept(&d->pays, &d->known[g->slot], g->tree->depth[g->tree->n - 1], accepted);
         d->proposal[proposals++] = (glia_draft_proposal){g->id,           g->tree->n,     g->tree->token,
                                                          g->tree->parent, g->tree->score, accepted};
     }

@@ -4,6 +4,7 @@
 #define GLIA_ENGINE_DRAFTS_H
 
 #include "draft/draft.h"
+#include "draft/pays.h"
 #include "engine/limits.h"
 #include "engine/request.h"
 
@@ -11,6 +12,7 @@
 typedef struct {
     glia_request *request; /* until it ends */
     uint64_t id;           /* of the request */
+    int slot;
     int row, n_rows;       /* of the batch */
     int from;              /* the position of the first row */
     const glia_tree *tree; /* the rows are its nodes; NULL: rows without drafts */
@@ -33,6 +35,9 @@ typedef struct {
     glia_draft_trace_fn *trace;    /* may be NULL; with it, ask for all that the configuration says */
     void *trace_user;
     bool over; /* the draft failed */
+    glia_pays pays;
+    glia_pays_seq *known; /* [batch] of each slot */
+    uint64_t *asked;      /* [batch] the sequence of the slot that was asked in the last step */
     glia_draft_counts counts;
     uint64_t round;
 } glia_drafts;
@@ -42,6 +47,8 @@ typedef struct {
 glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err);
 /* Tell the draft what the step computed. segment [n]: of all sequences of the step, drawn. */
 glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n, glia_err *err);
+/* A step took so long. */
+void glia_drafts_time(glia_drafts *d, const glia_segment *segment, int n, double seconds);
 /* Count and trace the drafts of a step, once its tokens are delivered. */
 void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n);
 

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/cpu.h"
 #include "engine/engine_impl.h"
 
@@ -392,8 +393,10 @@ GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err) {
 
 /* Take the step that was planned, and draw. */
 static glia_status take(glia_engine *e, glia_err *err) {
+    const double start = glia_seconds();
     glia_status status = glia_engine_order(e, err);
     if (status) return status;
+    glia_drafts_time(&e->leader.drafts, e->leader.segment, e->leader.n_segments, glia_seconds() - start);
     e->stats.steps++;
     glia_scheduler_advance(&e->leader.scheduler);
     while (!status && glia_leader_draw(&e->leader)) status = glia_engine_order(e, err);

@@ -7,7 +7,8 @@
 
 /* Where the regions of the plan are. */
 typedef struct {
-    int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states, proposals;
+    int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states, proposals,
+        known, asked_last;
 } regions;
 
 static regions plan_regions(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
@@ -28,6 +29,8 @@ static regions plan_regions(const glia_model_config *c, const glia_parallel *p, 
     r.trees = glia_plan_add(plan, "draft: trees", speculates * batch, sizeof(glia_tree));
     r.asked = glia_plan_add(plan, "draft: sequences", speculates * batch, sizeof(glia_draft_seq));
     r.proposals = glia_plan_add(plan, "draft: proposals", speculates * batch, sizeof(glia_draft_proposal));
+    r.known = glia_plan_add(plan, "draft: what it brought", speculates * batch, sizeof(glia_pays_seq));
+    r.asked_last = glia_plan_add(plan, "draft: asked last", speculates * batch, sizeof(uint64_t));
     r.states = glia_plan_add(plan, "draft: states", speculates * glia_limit_rows(l), sizeof(int32_t));
     return r;
 }
@@ -55,7 +58,10 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
                               .tree = glia_plan_at(&l->plan, at.trees),
                               .seq = glia_plan_at(&l->plan, at.asked),
                               .proposal = glia_plan_at(&l->plan, at.proposals),
+                              .known = glia_plan_at(&l->plan, at.known),
+                              .asked = glia_plan_at(&l->plan, at.asked_last),
                               .state = glia_plan_at(&l->plan, at.states)};
+    glia_pays_begin(&l->drafts.pays);
     l->scheduler = (glia_scheduler){
         .blocks = &l->blocks,
         .batch = limits->batch,
@@ -159,6 +165,7 @@ static void add_segment(glia_leader *l, glia_seq *seq, int row) {
     *g = (glia_segment){
         .request = request_of(seq),
         .id = request_of(seq)->id,
+        .slot = seq->slot,
         .row = row,
         .n_rows = seq->rows,
         .from = seq->n_computed,
