@@ -287,6 +287,47 @@ static void test_answers(void **state) {
     }
 }
 
+/* The methods that need no trained head, as a user asks for them: the draft model is the target itself, in
+ * other number formats too. */
+static void test_methods(void **state) {
+    (void)state;
+    static const char *const configs[] = {
+        "{\"method\": \"ngram\", \"num_speculative_tokens\": 6}",
+        "{\"method\": \"draft_model\", \"model\": \"models/qwen3-demo\", \"num_speculative_tokens\": 3}",
+        "{\"model\": \"models/qwen3-demo\", \"quantization\": \"int8\", \"speculative_token_tree\": "
+        "\"[(0,), (0, 0), (1,), (0, 1), (0, 0, 0)]\"}",
+        "{\"model\": \"models/qwen3-demo\", \"total_token\": 9, \"depth\": 2, \"top_k\": 3}",
+    };
+    glia_model *plain = load(1, false);
+    for (size_t k = 0; k < sizeof configs / sizeof *configs; k++)
+        for (int traced = 0; traced < 2; traced++) { /* and as it pays here */
+            const glia_engine_options o = {.batch_size = 3,
+                                           .sequence_length = 180,
+                                           .prefill_chunk_size = 6,
+                                           .block_size = 32,
+                                           .trace_drafts = traced ? ignore_trace : NULL};
+            const glia_options options = {.threads = 2, .speculative_config = configs[k]};
+            glia_model *m;
+            glia_engine *e;
+            glia_err err = {0};
+            answer got[REQUESTS] = {0};
+            reference(plain, &o);
+            if (glia_model_load(&m, model_dir, NULL, &options, &err) || glia_engine_create(&e, m, &o, &err))
+                fail_msg("%s", err.msg);
+            ask_all(m, e, got);
+            glia_engine_stats stats;
+            glia_engine_get_stats(e, &stats);
+            CHECK(stats.speculation.drafts > 0 || k == 0 || !traced, "%s: nothing was proposed", configs[k]);
+            for (int i = 0; i < REQUESTS; i++) {
+                compare(&got[i], &questions[i].want, i, configs[k]);
+                clear(&got[i]);
+            }
+            glia_engine_free(e);
+            glia_model_free(m);
+        }
+    glia_model_free(plain);
+}
+
 /* Several tokens of a step, of which an event in the middle aborts the request: no later token comes. */
 static void test_abort(void **state) {
     (void)state;
@@ -342,6 +383,7 @@ static void test_cache(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_methods),
         cmocka_unit_test(test_abort),
         cmocka_unit_test(test_cache),
     };

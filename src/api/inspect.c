@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "api/model.h"
+#include "api/speculation.h"
 #include "base/cpu.h"
 #include "format/checkpoint.h"
 #include "model/artifact.h"
@@ -181,13 +182,17 @@ static json_t *regions_json(const glia_plan *plan) {
 
 static json_t *memory_json(const glia_model *m, const glia_engine_limits *l) {
     glia_plan weights = {0}, engine = {0}, apart = {0};
+    glia_plan draft = {0};
+    glia_speculation_plan(&draft, &draft, m, l);
     glia_weights_plan(&weights, &m->config, &m->parallel, m->dtype, &m->quantize);
     glia_engine_plan(&m->config, &m->parallel, l, m->threads, GLIA_COMM_THREADS, &engine);
     glia_engine_plan(&m->config, &m->parallel, l, m->threads, GLIA_COMM_MESSAGES, &apart);
-    return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I, s:I}", "rank", 0, "weights", regions_json(&weights),
-                     "weight_bytes", (json_int_t)weights.bytes, "plan", regions_json(&engine), "plan_bytes",
-                     (json_int_t)engine.bytes, "plan_bytes_between_machines", (json_int_t)apart.bytes,
-                     "total_bytes", (json_int_t)(weights.bytes + engine.bytes));
+    return json_pack("{s:i, s:o, s:I, s:o, s:I, s:I, s:o, s:I, s:I}", "rank", 0, "weights",
+                     regions_json(&weights), "weight_bytes", (json_int_t)weights.bytes, "plan",
+                     regions_json(&engine), "plan_bytes", (json_int_t)engine.bytes,
+                     "plan_bytes_between_machines", (json_int_t)apart.bytes, "draft", regions_json(&draft),
+                     "draft_bytes", (json_int_t)draft.bytes, "total_bytes",
+                     (json_int_t)(weights.bytes + engine.bytes + draft.bytes));
 }
 
 /* ---- kernels -------------------------------------------------------------- */
