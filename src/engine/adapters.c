@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/file.h"
 
 struct glia_known_adapter {
     char *name, *path, *base_model;
@@ -73,6 +74,29 @@ static glia_status check_fit(const glia_adapters *a, const char *name, int rank,
     return GLIA_OK;
 }
 
+/* Fail if the directory has a tokenizer that gives an id of the model other bytes than the model's. */
+static glia_status check_tokenizer(const glia_adapters *a, const char *dir, glia_err *err) {
+    glia_tokenizer *own;
+    char *path = glia_path_join(dir, "tokenizer.json");
+    const bool found = path && a->tokenizer && glia_name_exists(path);
+    free(path);
+    if (!found) return GLIA_OK;
+    glia_status status = glia_tokenizer_load(&own, dir, err);
+    if (status) return status;
+    for (int32_t id = 0; !status && id < a->weights[0]->config->vocab; id++) {
+        size_t n, m;
+        const char *x = glia_tokenizer_bytes(own, id, &n), *y = glia_tokenizer_bytes(a->tokenizer, id, &m);
+        if ((x != NULL) != (y != NULL) || (x && (n != m || memcmp(x, y, n) != 0)))
+            status = glia_fail(
+                err, GLIA_ERR_SHAPE,
+                "%s/tokenizer.json: token %d differs from the model's: the adapter belongs to another "
+                "tokenizer",
+                dir, id);
+    }
+    glia_tokenizer_free(own);
+    return status;
+}
+
 /* Read and pack k's directory. Without the lock. */
 static glia_status read_known(const glia_adapters *a, glia_known_adapter *k, glia_warning_fn *warning,
                               void *user, glia_err *err) {
@@ -86,6 +110,7 @@ static glia_status read_known(const glia_adapters *a, glia_known_adapter *k, gli
     k->alpha = adapter.files.alpha;
     k->bytes = 0;
     if (!k->base_model) k->base_model = copy_of(adapter.files.base_model);
+    if (!status) status = check_tokenizer(a, k->path, err);
     if (!status) status = check_fit(a, k->name, k->rank, 0, err);
     for (int i = 0; !status && i < a->n_ranks; i++) {
         status = glia_adapter_pack(&k->packed[i], &adapter, a->weights[i], a->cpu_flags, err);

@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 #include "model/adapter_pack.h"
+#include "text/tokenizer.h"
 
 typedef struct glia_known_adapter glia_known_adapter;
 
@@ -22,8 +23,9 @@ typedef struct {
     int n_ranks;
     unsigned cpu_flags;
     glia_place_limits limits;
-    int most;               /* adapters kept in memory */
-    glia_adapter_base base; /* its dir must outlive this */
+    int most;                        /* adapters kept in memory */
+    glia_adapter_base base;          /* its dir must outlive this */
+    const glia_tokenizer *tokenizer; /* the model's, with which an adapter's own must agree, or NULL */
     /* private */
     pthread_mutex_t lock;
     bool open;

@@ -174,7 +174,8 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
                                   .cpu_flags = config->cpu_flags,
                                   .limits = config->limits.adapters,
                                   .most = config->world ? INT_MAX : config->limits.adapters_in_memory,
-                                  .base = config->base};
+                                  .base = config->base,
+                                  .tokenizer = config->tokenizer};
     status = glia_adapters_open(&e->adapters, &why);
     if (!status) status = open_ranks(e, &why);
     if (status) {
