@@ -288,6 +288,111 @@ static void test_masks(void **state) {
     }
 }
 
+/* ---- hostile sources ------------------------------------------------------------------- */
+
+static char *repeated(const char *head, const char *part, int n, const char *tail) {
+    glia_buf b = {0};
+    glia_buf_puts(&b, head);
+    for (int i = 0; i < n; i++) glia_buf_printf(&b, part, i, i);
+    if (n && b.len && b.data[b.len - 1] == ',') b.len--;
+    glia_buf_puts(&b, tail);
+    return glia_buf_steal(&b);
+}
+
+/* Each compiles or is refused in bounded time and memory, and so is a text. */
+static void test_hostile(void **state) {
+    (void)state;
+    static const struct {
+        const char *head, *part, *tail;
+        int n;
+        const char *refused; /* NULL: it compiles */
+    } cases[] = {
+        {"{\"type\": \"string\", \"maxLength\": 100000}", "", "", 0, NULL},
+        {"{\"type\": \"string\", \"minLength\": 100000, \"pattern\": \"^[a-z]*$\"}", "", "", 0, "limit"},
+        {"{\"enum\": [", "\"value%d\",", "]}", 10000, NULL},
+        {"{\"enum\": [", "{\"k\": \"value%d\"},", "]}", 10000, NULL},
+        {"{\"type\": \"object\", \"properties\": {", "\"p%d\": {\"type\": \"integer\"},", "}}", 3000, NULL},
+        {"{\"allOf\": [", "{\"anyOf\": [{\"required\": [\"a%d\"]}, {\"required\": [\"b%d\"]}]},", "]}", 20,
+         "multiply"},
+        {"{\"patternProperties\": {", "\"a.*%d\": {\"maximum\": %d},", "}}", 30, "limit"},
+        {"{\"type\": \"integer\", \"multipleOf\": 999983, \"minimum\": 5, \"maximum\": 999982}", "", "", 0,
+         "limit"},
+        {"{\"type\": \"object\", \"properties\": {\"a\": {\"$ref\": \"#\"}}, \"required\": [\"a\"]}", "", "",
+         0, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        glia_err err = {0};
+        char *source = repeated(cases[i].head, cases[i].part, cases[i].n, cases[i].tail);
+        glia_grammar *g = compile(GLIA_GRAMMAR_JSON_SCHEMA, source, &err);
+        CHECK(!g == (cases[i].refused != NULL), "%.80s: %s", source, err.msg);
+        if (!g && cases[i].refused) CHECK(strstr(err.msg, cases[i].refused), "%.80s: %s", source, err.msg);
+        if (g) accepts(g, "{\"a\": {}}");
+        glia_grammar_release(g);
+        free(source);
+    }
+    char *deep = repeated("", "{\"items\":", 900, "{}"), *ends = repeated("", "}", 900, "");
+    glia_buf both = {0};
+    glia_err err = {0};
+    glia_buf_printf(&both, "%s%s", deep, ends);
+    glia_grammar *g = compile(GLIA_GRAMMAR_JSON_SCHEMA, both.data, &err);
+    CHECK(g, "900 levels: %s", err.msg);
+    if (g) CHECK(accepts(g, "[[[[]]]]"), "900 levels");
+    glia_grammar_release(g);
+    glia_buf_free(&both);
+    free(deep);
+    free(ends);
+}
+
+/* ---- real tokenizers ---------------------------------------------------------------------- */
+
+/* Masks at places of a random walk equal every token of a real vocabulary tried. */
+static void try_all(const glia_vocab *v, const row *r) {
+    enum { PLACES = 5 };
+    uint32_t places[PLACES + 1];
+    const glia_grammar_source source = {.kind = r->kind, .text = r->source, .len = strlen(r->source)};
+    glia_grammar *g;
+    glia_guide s;
+    glia_err err = {0};
+    uint64_t *mask = malloc(((size_t)v->size + 63) / 64 * sizeof *mask);
+    if (glia_grammar_compile(&g, v, &source, &err) ||
+        glia_guide_begin(&s, g, GLIA_THINK_NO, places, PLACES, &err))
+        fail_msg("%s", err.msg);
+    for (int i = 0; i < PLACES; i++) {
+        int32_t next = -1;
+        uint32_t seen = 0, wrong = 0;
+        CHECK(!glia_guide_mask(&s, mask, (size_t)v->size, NULL, 0, NULL, &err), "%s", err.msg);
+        for (int32_t id = 0; id < v->size; id++) {
+            const bool may = glia_guide_after(&s, glia_guide_place(&s), id) != 0;
+            wrong += may != (mask[id / 64] >> id % 64 & 1);
+            if (may && check_u32() % ++seen == 0) next = id;
+        }
+        CHECK(!wrong, "%s: %u tokens differ after %zu", r->source, wrong, s.n);
+        if (next < 0 || !glia_guide_accept(&s, next, NULL, 0)) break;
+    }
+    glia_grammar_release(g);
+    free(mask);
+}
+
+static void test_real(void **state) {
+    (void)state;
+    static const char *const dirs[] = {"data/tokenizers/qwen3/tokenizer.json",
+                                       "data/tokenizers/smollm3/tokenizer.json"};
+    for (int k = 0; k < 2; k++) {
+        const char *path = check_shared(dirs[k]);
+        if (!path) check_skip("the shared data is not here");
+        char dir[512];
+        snprintf(dir, sizeof dir, "%s", path);
+        *strrchr(dir, '/') = '\0';
+        glia_tokenizer *t;
+        glia_vocab v;
+        glia_err err = {0};
+        if (glia_tokenizer_load(&t, dir, &err) || glia_vocab_init(&v, t, &err)) fail_msg("%s", err.msg);
+        for (size_t i = (size_t)k; i < sizeof rows / sizeof *rows; i += 4) try_all(&v, &rows[i]);
+        glia_vocab_free(&v);
+        glia_tokenizer_free(t);
+    }
+}
+
 /* ---- the shared cases ----------------------------------------------------------------- */
 
 typedef struct {
@@ -368,8 +473,9 @@ static void test_shared(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_strict), cmocka_unit_test(test_masks),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),    cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_strict),  cmocka_unit_test(test_masks),
+                                       cmocka_unit_test(test_hostile), cmocka_unit_test(test_real),
                                        cmocka_unit_test(test_shared)};
     char *json = tiny_tokenizer();
     glia_err err = {0};
