@@ -378,6 +378,36 @@ GLIA_API glia_status glia_constraint_describe(const glia_constraint *c, char **t
 /* The same for a JSON Schema, without a model. Any thread. Errors: as glia_constraint_create(). */
 GLIA_API glia_status glia_schema_explain(const char *schema, size_t len, char **text, glia_err *err);
 
+/* ---- embeddings and reranking --------------------------------------------------- */
+
+/* Ids of a text to embed, with the tokens that the post-processor adds: Qwen3-Embedding pools the last of
+ * them. At most `most` ids: the text is cut, these tokens are not. most 0: no limit. *cut (may be NULL) says
+ * whether the text was cut. The caller frees *ids. Any thread. */
+GLIA_API glia_status glia_embed_prompt(const glia_model *m, const char *text, size_t len, size_t most,
+                                       int32_t **ids, size_t *n, bool *cut, glia_err *err);
+/* The query of a task as Qwen3-Embedding expects it: "Instruct: TASK\nQuery:QUERY". Documents have no such
+ * frame. The caller frees *text. Any thread. */
+GLIA_API glia_status glia_embed_query(const char *task, const char *query, size_t query_len, char **text,
+                                      size_t *len, glia_err *err);
+/* out [dimensions] = the first dimensions of a hidden state (glia_sampling.embed), then divided by their
+ * Euclidean norm if `normalise`. out may be hidden. Any thread. */
+GLIA_API void glia_embedding(float *out, const float *hidden, int dimensions, bool normalise);
+
+/* The question of Qwen3-Reranker whether a document answers a query. */
+typedef struct {
+    const char
+        *instruct; /* NULL: "Given a web search query, retrieve relevant passages that answer the query" */
+    const char *query, *document; /* [query_len], [document_len] */
+    size_t query_len, document_len;
+} glia_rerank_pair;
+/* Ids of the question, at most `most` (0: no limit): what is between the fixed beginning and end is cut.
+ * no_yes gets the ids of "no" and "yes", for glia_sampling.logprob_token_ids. The caller frees *ids. Any
+ * thread. Errors: GLIA_ERR_UNSUPPORTED if "no" or "yes" is not one token; of glia_tokenize(). */
+GLIA_API glia_status glia_rerank_prompt(const glia_model *m, const glia_rerank_pair *pair, size_t most,
+                                        int32_t **ids, size_t *n, int32_t no_yes[2], glia_err *err);
+/* The score, 0 to 1, from the log-probabilities of "no" and "yes" as the answer's first token. Any thread. */
+GLIA_API float glia_rerank_score(const float no_yes_logprobs[2]);
+
 /* ---- signals -------------------------------------------------------------- */
 
 /* Remove the temporary files and directories that this process has not finished (of glia_compile()). For the
@@ -432,6 +462,11 @@ typedef struct {
     int max_tokens;           /* 0: up to the sequence length */
     int min_tokens;           /* no stop before so many */
     int logprobs;             /* -1: none; n: the chosen token's and the n most likely (at most 20) */
+    int prompt_logprobs; /* 0: none; n + 1: of each prompt token and the n most likely ones (n at most 20).
+                          * The prompt is computed anew, without the prefix cache */
+    const int32_t *logprob_token_ids; /* with `logprobs` 0: of these tokens instead of the most likely ones */
+    size_t n_logprob_token_ids;       /* at most 20 */
+    bool embed; /* no token is drawn: the only event has the hidden state of the last prompt token */
     bool ignore_eos;
     const int32_t *stop_token_ids;
     size_t n_stop_token_ids; /* besides the model's eos */
@@ -479,6 +514,11 @@ typedef struct {
     int n_top;
     const int32_t *top_tokens; /* most likely first */
     const float *top_logprobs;
+    bool of_prompt; /* token, position, logprob and top_* are of a token of the prompt, not of the answer.
+                     * These events come before all others, positions 1, 2, ... */
+    const float
+        *hidden; /* [n_hidden] of glia_sampling.embed: after the last norm, not normalised; else NULL */
+    int n_hidden;
     int cached_tokens;       /* of the prompt: their keys and values were in the prefix cache */
     glia_finish finish;      /* set on the last event of a request, which carries no token */
     const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */

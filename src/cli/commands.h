@@ -15,6 +15,8 @@ int cli_bench(const cli_args *args);
 int cli_compile(const cli_args *args);
 int cli_merge(const cli_args *args);
 int cli_serve(const cli_args *args);
+int cli_embed(const cli_args *args);
+int cli_rerank(const cli_args *args);
 int cli_parse_answers(const cli_args *args);
 int cli_grammar_check(const cli_args *args);
 int cli_grammar_show(const cli_args *args);

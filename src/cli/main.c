@@ -80,7 +80,7 @@ static int run_command(int argc, char **argv) {
     cli_args args;
     int status = cli_parse(&args, command, argc - 2, argv + 2);
     if (status < 0 && cli_processes() > 1 &&
-        !(command->bit & (C_RUN | C_GENERATE | C_SCORE | C_BENCH | C_SERVE)))
+        !(command->bit & (C_RUN | C_GENERATE | C_SCORE | C_BENCH | C_SERVE | C_EMBED | C_RERANK)))
         status = cli_usage("%s is not shared by processes: start it without mpirun or srun", command->name);
     if (status < 0) status = command->run(&args);
     cli_args_free(&args);

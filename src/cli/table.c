@@ -10,7 +10,7 @@
 enum {
     C_DRAWS = C_RUN | C_GENERATE,
     C_ENGINE = C_RUN | C_GENERATE | C_SCORE | C_INSPECT | C_BENCH,
-    C_LOADS = C_ENGINE | C_COMPILE | C_SERVE,
+    C_LOADS = C_ENGINE | C_COMPILE | C_SERVE | C_EMBED | C_RERANK,
     C_ADAPTERS = C_ENGINE | C_SERVE,
     C_LINES = C_TOKENIZE | C_DETOKENIZE | C_TEMPLATE,
 };
@@ -49,6 +49,14 @@ const cli_flag cli_flags[N_FLAGS] = {
         "maximum number of sequences that wait or run; more are refused with status 503"},
     [F_SHUTDOWN_TIMEOUT] = {"shutdown-timeout", NULL, KIND_REAL, GROUP_TASK, C_SERVE, 0, 86400, "SECONDS", "30",
         "after SIGTERM or SIGINT, the time for requests that run; then they are aborted"},
+    [F_INSTRUCT] = {"instruct", NULL, KIND_TEXT, GROUP_TASK, C_EMBED | C_RERANK, 0, 0, "TASK", NULL,
+        "the task: embed then frames each text as a query of it; rerank has Qwen3-Reranker's default, a web search"},
+    [F_DIMENSIONS] = {"dimensions", NULL, KIND_INT, GROUP_TASK, C_EMBED, 1, 1e6, "N", NULL,
+        "keep the first N numbers of an embedding, before it is normalised (default: all)"},
+    [F_NO_NORMALIZE] = {"no-normalize", NULL, KIND_SWITCH, GROUP_TASK, C_EMBED, 0, 0, NULL, NULL,
+        "do not divide embeddings by their Euclidean norm"},
+    [F_TOP_N] = {"top-n", NULL, KIND_INT, GROUP_TASK, C_RERANK, 0, 1e6, "N", "0",
+        "print only the N best documents; 0: all"},
     [F_SPECIAL] = {"special", NULL, KIND_SWITCH, GROUP_TASK, C_TOKENIZE, 0, 0, NULL, NULL,
         "add the special tokens that the tokenizer's post-processor adds"},
     [F_SKIP_SPECIAL] = {"skip-special-tokens", NULL, KIND_SWITCH, GROUP_TASK, C_DETOKENIZE, 0, 0, NULL, NULL,
@@ -206,6 +214,11 @@ const cli_command cli_commands[] = {
     {"template", "MODEL", "One conversation per line in, as a JSON object; one rendered prompt per line out, as a JSON string.",
         "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"add_generation_prompt\": true}' |\n"
         "      glia template models/qwen3-demo\n", C_TEMPLATE, cli_template},
+    {"embed", "MODEL", "One text per line in, as a JSON string, or a list of texts; its embedding per line out, as a JSON array: the hidden state of the last token, normalised.",
+        "  echo '[\"Paris is in France.\", \"Gravity is a force.\"]' | glia embed Qwen/Qwen3-Embedding-0.6B\n", C_EMBED, cli_embed},
+    {"rerank", "MODEL", "One query with its documents per line in, as a JSON object; their scores per line out, best first, as Qwen3-Reranker judges.",
+        "  echo '{\"query\": \"Where is Paris?\", \"documents\": [\"In France.\", \"It rains.\"]}' |\n"
+        "      glia rerank Qwen/Qwen3-Reranker-0.6B\n", C_RERANK, cli_rerank},
     {"parse", "MODEL", "One answer of the model per line in, as a JSON object; its thinking, content and tool calls per line out.",
         "  echo '{\"output\": \"<tool_call>\\n{\\\"name\\\": \\\"f\\\"}\\n</tool_call>\"}' | glia parse models/qwen3-demo\n", C_PARSE, cli_parse_answers},
     {"inspect", "MODEL", "Architecture, tensors, memory plan and the kernel of each operation of a model. Of the directory of a LoRA adapter: what it changes.",

@@ -19,6 +19,8 @@ enum {
     C_GRAMMAR_CHECK = 1 << 11,
     C_GRAMMAR_SHOW = 1 << 12,
     C_MERGE = 1 << 13,
+    C_EMBED = 1 << 14,
+    C_RERANK = 1 << 15,
 };
 
 typedef enum {

@@ -63,6 +63,11 @@ glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err
         {"max_tokens", p->max_tokens, p->max_tokens >= 0, "0 (no limit) or more"},
         {"min_tokens", p->min_tokens, p->min_tokens >= 0, "0 or more"},
         {"logprobs", p->logprobs, p->logprobs >= -1 && p->logprobs <= GLIA_TOP_LOGPROBS_MAX, "-1 to 20"},
+        {"prompt_logprobs", p->prompt_logprobs,
+         p->prompt_logprobs >= 0 && p->prompt_logprobs <= 1 + GLIA_TOP_LOGPROBS_MAX, "0 to 21"},
+        {"logprob_token_ids", (double)p->n_logprob_token_ids,
+         p->n_logprob_token_ids <= (p->logprobs == 0 ? GLIA_TOP_LOGPROBS_MAX : 0),
+         "up to 20, with logprobs 0"},
     };
     glia_status status = GLIA_OK;
     for (size_t i = 0; i < sizeof rows / sizeof *rows && !status; i++)
@@ -77,6 +82,8 @@ glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err
     }
     for (size_t i = 0; i < p->n_stop_token_ids && !status; i++)
         status = check_token("stop_token_ids", p->stop_token_ids[i], vocab, err);
+    for (size_t i = 0; i < p->n_logprob_token_ids && !status; i++)
+        status = check_token("logprob_token_ids", p->logprob_token_ids[i], vocab, err);
     for (size_t i = 0; i < p->n_stop && !status; i++)
         if (!p->stop[i][0]) status = glia_fail(err, GLIA_ERR_ARGUMENT, "stop string %zu is empty", i + 1);
     return status;
@@ -533,14 +540,24 @@ int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int
 
 /* ---- log-probabilities ---------------------------------------------------- */
 
-void glia_logprobs(const float *logits, int vocab, int32_t token, float *logprob, int n, int32_t *top,
-                   float *top_logprobs) {
-    assert(n >= 0 && n <= vocab && token >= 0 && token < vocab);
+/* The logarithm of the sum of the exponentials. */
+static double log_sum(const float *logits, int vocab) {
     float best = -INFINITY;
     for (int i = 0; i < vocab; i++) best = logits[i] > best ? logits[i] : best;
     double sum = 0;
     for (int i = 0; i < vocab; i++) sum += exp((double)logits[i] - (double)best);
-    const double shift = (double)best + log(sum);
+    return (double)best + log(sum);
+}
+
+void glia_logprobs_of(const float *logits, int vocab, const int32_t *tokens, int n, float *logprobs) {
+    const double shift = n ? log_sum(logits, vocab) : 0;
+    for (int i = 0; i < n; i++) logprobs[i] = (float)((double)logits[tokens[i]] - shift);
+}
+
+void glia_logprobs(const float *logits, int vocab, int32_t token, float *logprob, int n, int32_t *top,
+                   float *top_logprobs) {
+    assert(n >= 0 && n <= vocab && token >= 0 && token < vocab);
+    const double shift = log_sum(logits, vocab);
     *logprob = (float)((double)logits[token] - shift);
 
     int have = 0;

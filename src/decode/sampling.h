@@ -120,5 +120,7 @@ int glia_distribution(glia_sampler *s, const float *logits, const glia_draw *dra
  *   logits [vocab]: no NaN and no +inf; top, top_logprobs [n], 0 <= n <= vocab */
 void glia_logprobs(const float *logits, int vocab, int32_t token, float *logprob, int n, int32_t *top,
                    float *top_logprobs);
+/* The same of tokens [n] into logprobs [n]. */
+void glia_logprobs_of(const float *logits, int vocab, const int32_t *tokens, int n, float *logprobs);
 
 #endif

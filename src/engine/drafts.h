@@ -17,6 +17,9 @@ typedef struct {
     int from;              /* the position of the first row */
     const glia_tree *tree; /* the rows are its nodes; NULL: rows without drafts */
     int logits, n_logits;  /* rows of logits: of each node, or of the last row, or none */
+    int scored, n_scored;  /* rows of logits before these: of prompt rows that are wanted */
+    glia_drawn *score;     /* [n_scored] the prompt token after each of them */
+    int hidden;            /* row of hidden states of the last row; -1: not wanted */
     int node;              /* whose row is drawn next; -1: nothing is left to draw */
     bool whole;            /* this row of logits was gathered */
     glia_drawn *drawn;     /* [n_drawn] along the path of accepted nodes */

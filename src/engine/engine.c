@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -269,13 +270,36 @@ static void tell(glia_request *r, glia_event *event) {
         event->token = token->token;
         event->position = r->seq.n_tokens - 1;
         event->logprob = token->logprob;
-        event->n_top = r->params.logprobs > 0 ? r->params.logprobs : 0;
-        event->top_tokens = token->top_tokens;
+        const int ids = (int)r->params.n_logprob_token_ids, n = r->params.logprobs;
+        event->n_top = ids ? ids : n > 0 ? n : 0;
+        event->top_tokens = ids ? r->params.logprob_token_ids : token->top_tokens;
         event->top_logprobs = token->top_logprobs;
     }
     glia_guard_leave();
     if (r->on_event) r->on_event(r->user, event);
     glia_guard_enter();
+}
+
+/* Tell the log-probabilities of the prompt tokens behind the segment's rows. */
+static void tell_prompt(const glia_request *r, const glia_segment *g) {
+    for (int i = 0; i < g->n_scored; i++) {
+        const glia_drawn *token = &g->score[i];
+        const glia_event event = {
+            .request = r->id,
+            .token = token->token,
+            .position = g->from + i + 1,
+            .text = "",
+            .logprob = token->logprob,
+            .n_top = r->params.prompt_logprobs - 1,
+            .top_tokens = token->top_tokens,
+            .top_logprobs = token->top_logprobs,
+            .of_prompt = true,
+            .cached_tokens = r->seq.n_cached,
+        };
+        glia_guard_leave();
+        if (r->on_event) r->on_event(r->user, &event);
+        glia_guard_enter();
+    }
 }
 
 static void tell_piece(void *user, glia_piece piece, const char *text, size_t len) {
@@ -400,6 +424,7 @@ static glia_status take(glia_engine *e, glia_err *err) {
     glia_drafts_time(&e->leader.drafts, e->leader.segment, e->leader.n_segments, glia_seconds() - start);
     e->stats.steps++;
     glia_scheduler_advance(&e->leader.scheduler);
+    glia_leader_score(&e->leader);
     while (!status && glia_leader_draw(&e->leader)) status = glia_engine_order(e, err);
     if (!status) glia_leader_learn(&e->leader);
     return status;
@@ -433,9 +458,30 @@ static void deliver_forced(glia_engine *e, glia_request *r) {
         if (!deliver(e, r, &forced) || atomic_load(&r->aborted)) return;
 }
 
+/* Send the hidden state and end the request. */
+static glia_status deliver_hidden(glia_engine *e, glia_request *r, int row, glia_err *err) {
+    const float *hidden = glia_decoder_hidden(e->rank.decoder, row);
+    const int n = (int)e->model->hidden, position = r->seq.n_tokens - 1;
+    for (int i = 0; i < n; i++) {
+        if (isfinite(hidden[i])) continue;
+        abort_request(e, r);
+        return glia_fail(
+            err, GLIA_ERR_FORMAT,
+            "the hidden state of position %d is not all numbers: the weights hold infinite or NaN "
+            "values, or overflow",
+            position);
+    }
+    glia_event event = {.finish = GLIA_FINISH_STOP, .hidden = hidden, .n_hidden = n};
+    tell(r, &event);
+    remove_request(e, r);
+    return GLIA_OK;
+}
+
 /* Deliver the drawn tokens of one request. Those after its end are dropped. */
 static glia_status deliver_all_of(glia_engine *e, glia_segment *g, glia_err *err) {
     glia_request *r = g->request;
+    tell_prompt(r, g);
+    if (g->hidden >= 0) return deliver_hidden(e, r, g->hidden, err);
     for (int i = 0; i < g->n_drawn; i++) {
         if (g->drawn[i].token < 0) {
             const int position = r->seq.n_tokens - 1;

@@ -8,7 +8,7 @@
 /* Where the regions of the plan are. */
 typedef struct {
     int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states, proposals,
-        known, asked_last;
+        known, asked_last, scores;
 } regions;
 
 static regions plan_regions(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
@@ -25,6 +25,7 @@ static regions plan_regions(const glia_model_config *c, const glia_parallel *p, 
     r.uses = glia_plan_add(plan, "uses of logits", glia_limit_logits(c, l), sizeof(glia_logits_use));
     r.segments = glia_plan_add(plan, "rows of sequences", batch, sizeof(glia_segment));
     r.drawn = glia_plan_add(plan, "drawn tokens", glia_limit_draws(l), sizeof(glia_drawn));
+    r.scores = glia_plan_add(plan, "scored tokens", (size_t)glia_limit_score_rows(c, l), sizeof(glia_drawn));
     r.moves = glia_plan_add(plan, "keys and values to copy", glia_limit_moves(l), sizeof(glia_kv_move));
     r.trees = glia_plan_add(plan, "draft: trees", speculates * batch, sizeof(glia_tree));
     r.asked = glia_plan_add(plan, "draft: sequences", speculates * batch, sizeof(glia_draft_seq));
@@ -53,6 +54,7 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
     l->use = glia_plan_at(&l->plan, at.uses);
     l->segment = glia_plan_at(&l->plan, at.segments);
     l->drawn = glia_plan_at(&l->plan, at.drawn);
+    l->score = glia_plan_at(&l->plan, at.scores);
     l->move = glia_plan_at(&l->plan, at.moves);
     l->drafts = (glia_drafts){.limits = *limits,
                               .tree = glia_plan_at(&l->plan, at.trees),
@@ -66,6 +68,7 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
         .blocks = &l->blocks,
         .batch = limits->batch,
         .chunk = limits->chunk,
+        .scored = glia_limit_score_rows(c, limits),
         .positions = limits->sequence_length,
         .ahead = limits->depth,
         .table = glia_plan_at(&l->plan, at.tables),
@@ -93,19 +96,18 @@ static unsigned kept_of(const glia_leader *l) {
 
 static void add_run(glia_leader *l, const glia_run *run) { l->run[l->n_runs++] = *run; }
 
-/* The runs of rows without drafts. `want` counts for every row, logits for the last one. */
-static void add_plain(glia_leader *l, const glia_seq *seq, unsigned want) {
+/* The runs of rows without drafts. `every` is wanted of every row, `last` also of the last one. */
+static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsigned last) {
     glia_run run = {
         .seq = seq->slot,
         .position = seq->n_computed,
         .slot = seq->n_computed,
         .n = seq->rows,
         .adapter = seq->adapter,
-        .want = want,
+        .want = every,
         .token = seq->tokens + seq->n_computed,
     };
-    const unsigned logits = glia_seq_draws(seq) ? GLIA_WANT_LOGITS : 0;
-    if (logits && want && run.n > 1) {
+    if (every && (last & ~every) && run.n > 1) {
         run.n--;
         add_run(l, &run);
         run.position += run.n;
@@ -113,8 +115,8 @@ static void add_plain(glia_leader *l, const glia_seq *seq, unsigned want) {
         run.token += run.n;
         run.n = 1;
     }
-    run.want |= logits;
-    run.last = !want;
+    run.want |= last;
+    run.last = !every;
     add_run(l, &run);
 }
 
@@ -149,7 +151,8 @@ static void expect_draws(glia_leader *l, glia_segment *g, int n) {
     g->logits = l->n_logits;
     g->n_logits = n;
     g->node = n ? 0 : -1;
-    g->drawn = &l->drawn[l->n_logits];
+    g->drawn = &l->drawn[l->n_draws];
+    l->n_draws += n;
     for (int i = 0; i < n; i++) {
         const glia_draw d = glia_request_draw(g->request, g->tree ? g->tree->depth[i] : 0);
         const bool whole = l->rank->ranks == 1 || g->request->grammar;
@@ -158,6 +161,21 @@ static void expect_draws(glia_leader *l, glia_segment *g, int n) {
             .divisor = glia_draw_divisor(&d),
         };
     }
+}
+
+/* Expect the log-probabilities of prompt tokens from n rows of logits. */
+static void expect_scores(glia_leader *l, glia_segment *g, int n) {
+    g->scored = l->n_logits;
+    g->n_scored = n;
+    g->score = &l->score[l->n_scores];
+    l->n_scores += n;
+    for (int i = 0; i < n; i++) l->use[l->n_logits++] = (glia_logits_use){.best = 0, .divisor = 1};
+}
+
+/* Expect the hidden state of the segment's last row. Returns what that row must give. */
+static unsigned expect_hidden(glia_leader *l, glia_segment *g) {
+    g->hidden = l->limits.needs.hidden ? g->row + g->n_rows - 1 : l->n_hidden++;
+    return GLIA_WANT_HIDDEN;
 }
 
 static void add_segment(glia_leader *l, glia_seq *seq, int row) {
@@ -170,12 +188,19 @@ static void add_segment(glia_leader *l, glia_seq *seq, int row) {
         .n_rows = seq->rows,
         .from = seq->n_computed,
         .tree = seq->n_drafts ? &l->drafts.tree[seq->slot] : NULL,
+        .hidden = -1,
     };
+    const int scores = glia_seq_scores(seq), draws = glia_seq_draws(seq);
+    const bool embeds = g->request->params.embed;
     if (g->tree)
         add_tree(l, seq, g->tree, row, kept_of(l));
     else
-        add_plain(l, seq, kept_of(l));
-    expect_draws(l, g, glia_seq_draws(seq));
+        add_plain(l, seq, kept_of(l) | (scores ? GLIA_WANT_LOGITS : 0),
+                  !draws   ? 0
+                  : embeds ? expect_hidden(l, g)
+                           : GLIA_WANT_LOGITS);
+    expect_scores(l, g, scores);
+    expect_draws(l, g, embeds ? 0 : draws);
 }
 
 static void count_first_rows(glia_leader *l, const glia_seq *seq) {
@@ -203,7 +228,7 @@ static int32_t *begin_step(glia_leader *l) {
     glia_order_begin(words, ORDER_STEP);
     glia_order_moves(words, l->move, l->n_moves);
     order_adapters(&l->scheduler.places, words);
-    l->n_moves = l->n_segments = l->n_logits = l->n_runs = 0;
+    l->n_moves = l->n_segments = l->n_logits = l->n_runs = l->n_draws = l->n_scores = l->n_hidden = 0;
     return words;
 }
 
@@ -282,6 +307,8 @@ static int32_t draw(const glia_leader *l, const glia_segment *g, glia_drawn *to,
     if (token < 0 || r->params.logprobs < 0) return token;
     const int vocab = (int)rank->config.weights->config->vocab;
     glia_logprobs(logits, vocab, token, &to->logprob, r->params.logprobs, to->top_tokens, to->top_logprobs);
+    glia_logprobs_of(logits, vocab, r->params.logprob_token_ids, (int)r->params.n_logprob_token_ids,
+                     to->top_logprobs);
     return token;
 }
 
@@ -328,6 +355,29 @@ bool glia_leader_draw(glia_leader *l) {
         g->whole = true;
     }
     return words != NULL;
+}
+
+static void score(const glia_leader *l, const glia_segment *g, int i) {
+    const glia_request *r = g->request;
+    glia_drawn *to = &g->score[i];
+    to->token = r->seq.tokens[g->from + i + 1];
+    glia_logprobs(glia_rank_logits(l->rank, g->scored + i), (int)l->rank->config.weights->config->vocab,
+                  to->token, &to->logprob, r->params.prompt_logprobs - 1, to->top_tokens, to->top_logprobs);
+}
+
+static void score_share(void *arg, int thread) {
+    const glia_leader *l = arg;
+    size_t from, to, at = 0;
+    glia_guard_enter();
+    glia_share((size_t)l->n_scores, thread, l->rank->config.threads, &from, &to);
+    for (int i = 0; i < l->n_segments; i++)
+        for (int k = 0; k < l->segment[i].n_scored; k++, at++)
+            if (at >= from && at < to) score(l, &l->segment[i], k);
+    glia_guard_leave();
+}
+
+void glia_leader_score(glia_leader *l) {
+    if (l->n_scores) glia_team_run(l->rank->team, score_share, l);
 }
 
 void glia_leader_learn(glia_leader *l) {

@@ -22,8 +22,9 @@ typedef struct {
     int n_runs;
     glia_logits_use *use;  /* [rows of logits] */
     glia_segment *segment; /* [batch] of the last step */
-    int n_segments, n_logits;
+    int n_segments, n_logits, n_draws, n_scores, n_hidden;
     glia_drawn *drawn;  /* [rows that draw], of each segment as many as it has rows of logits */
+    glia_drawn *score;  /* [glia_limit_score_rows()] */
     glia_kv_move *move; /* [glia_limit_moves()] before the next step */
     int n_moves;
     uint64_t prompt_tokens, cached_tokens; /* of requests whose first rows were planned */
@@ -50,6 +51,8 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int ada
  * True: some rows must be drawn whole; the order that gathers them is written, and after it
  * glia_leader_draw() is called again. Drawn tokens are written behind the tokens of their sequence. */
 bool glia_leader_draw(glia_leader *l);
+/* Compute the log-probabilities of prompt tokens that requests want, of the step that was taken. */
+void glia_leader_score(glia_leader *l);
 /* After the draws: tell the draft. */
 void glia_leader_learn(glia_leader *l);
 /* The segment's drawn token i was delivered, and the row of the draft that equals it is part of the sequence

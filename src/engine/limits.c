@@ -28,7 +28,7 @@ int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *
 
 size_t glia_limit_logits(const glia_model_config *c, const glia_engine_limits *l) {
     const size_t scored = (size_t)glia_limit_score_rows(c, l), drawn = glia_limit_draws(l);
-    return scored > drawn ? scored : drawn;
+    return scored + drawn;
 }
 
 glia_blocks_shape glia_limit_cache(const glia_model_config *c, const glia_parallel *p,
@@ -67,7 +67,7 @@ glia_decoder_limits glia_limit_decoder(const glia_model_config *c, const glia_pa
         .n_blocks = cache.n_blocks + trees,
         .sequence_length = l->sequence_length,
         .tree_slot = trees ? glia_blocks_for(l->sequence_length, l->block_size) * l->block_size : 0,
-        .max_hidden = l->needs.hidden ? (int)glia_limit_rows(l) : 0,
+        .max_hidden = l->needs.hidden ? (int)glia_limit_rows(l) : l->batch,
         .max_residual = residual ? (int)glia_limit_rows(l) : 0,
         .n_residual_layers = l->needs.n_residual_layers,
         .quantize_rows = l->quantize_rows,

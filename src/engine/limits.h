@@ -41,7 +41,8 @@ size_t glia_limit_tree_blocks(const glia_engine_limits *l);
 size_t glia_limit_moves(const glia_engine_limits *l);
 /* Rows of a step that draw a token: one of each sequence, and one of each draft. */
 size_t glia_limit_draws(const glia_engine_limits *l);
-/* Rows of one step of glia_engine_score(), so that their logits fit a fixed buffer. */
+/* Rows of one step of glia_engine_score(), and prompt rows of a step whose logits are wanted, so that their
+ * logits fit a fixed buffer. */
 int glia_limit_score_rows(const glia_model_config *c, const glia_engine_limits *l);
 /* Rows of logits of a step. */
 size_t glia_limit_logits(const glia_model_config *c, const glia_engine_limits *l);

@@ -105,6 +105,8 @@ static void lay_out(carver *at, glia_request *r, const glia_request_rules *c, co
     r->params = *s;
     r->params.stop_token_ids = NULL; /* in `endings` */
     r->params.logit_bias = copy(at, s->logit_bias, s->n_logit_bias * sizeof *s->logit_bias);
+    r->params.logprob_token_ids =
+        copy(at, s->logprob_token_ids, s->n_logprob_token_ids * sizeof *s->logprob_token_ids);
     const char **stop = carve(at, s->n_stop * sizeof *stop);
     for (size_t i = 0; i < s->n_stop; i++) {
         char *text = copy(at, s->stop[i], strlen(s->stop[i]) + 1);
@@ -210,6 +212,8 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *c,
     r->seq.n_prompt = r->seq.n_tokens = (int)n;
     const int vocab = c->vocab;
     if (r->params.logprobs > vocab) r->params.logprobs = vocab;
+    if (r->params.prompt_logprobs > vocab + 1) r->params.prompt_logprobs = vocab + 1;
+    r->seq.scored = s->prompt_logprobs > 0;
     r->output.stop = r->params.stop;
     r->output.n_stop = s->n_stop;
     r->output.include_stop = s->include_stop_str_in_output;

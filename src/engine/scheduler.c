@@ -74,7 +74,7 @@ static bool admit(glia_scheduler *s) {
     int slot = 0;
     while (s->taken[slot]) slot++;
     seq->blocks.table = s->table + (size_t)slot * (size_t)s->max_blocks;
-    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->n_tokens,
+    if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->scored ? 1 : seq->n_tokens,
                            glia_scheduler_reach(s, seq))) {
         release_place(s, seq);
         return false;
@@ -89,7 +89,7 @@ static bool admit(glia_scheduler *s) {
 }
 
 int glia_scheduler_plan(glia_scheduler *s) {
-    int left = s->chunk, rows = 0;
+    int left = s->chunk, scored = s->scored, rows = 0;
     for (int i = 0; i < s->n_running || (left > 0 && admit(s)); i++) {
         glia_seq *seq = s->running[i];
         const int todo = seq->n_tokens - seq->n_computed;
@@ -97,6 +97,8 @@ int glia_scheduler_plan(glia_scheduler *s) {
         assert(seq->n_tokens + seq->n_drafts - seq->n_away <= glia_scheduler_reach(s, seq) || todo > 1);
         /* A generating sequence has one token to compute; rows beyond the chunk are kept for it. */
         seq->rows = todo == 1 ? 1 + seq->n_drafts : least(todo, left);
+        if (seq->scored && seq->rows > scored && seq->n_tokens == seq->n_prompt) seq->rows = scored;
+        scored -= glia_seq_scores(seq);
         if (todo > 1) left -= seq->rows;
         glia_blocks_grow(s->blocks, &seq->blocks, seq->n_computed + seq->rows - seq->n_away);
         rows += seq->rows;

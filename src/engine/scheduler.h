@@ -22,6 +22,7 @@ typedef struct glia_seq {
     int rows;       /* rows of the coming step: tokens[n_computed ...] */
     int n_drafts;   /* drafts; the last n_drafts rows verify them */
     int n_away;  /* of these rows, those that need no slot after the sequence's tokens: siblings in a tree */
+    bool scored; /* the logits of all its prompt rows are wanted, so it reads no cached blocks */
     int slot;    /* index among the running sequences; -1: waiting */
     int adapter; /* 1 + the place of the adapter blocks.salt while the sequence runs; 0: no adapter */
     glia_block_list blocks;
@@ -31,6 +32,7 @@ typedef struct glia_seq {
 typedef struct {
     glia_blocks *blocks;
     int batch, chunk; /* limits: running sequences, prompt rows of a step */
+    int scored;       /* limit: prompt rows of a step whose logits are wanted */
     int positions;    /* of a sequence */
     int ahead;        /* positions that drafts may use after those that a sequence needs */
     int32_t *table;   /* [batch, max_blocks] */
@@ -64,6 +66,12 @@ void glia_scheduler_advance(glia_scheduler *s);
 /* The token that was delivered last (n_tokens was incremented) equals a draft whose row was computed, and
  * whose key and value are at its position, or will be before the next step. */
 void glia_scheduler_accept(glia_scheduler *s, glia_seq *seq);
+
+/* How many of the planned rows are prompt rows whose logits are wanted, apart from one that draws. */
+static inline int glia_seq_scores(const glia_seq *seq) {
+    if (!seq->scored || seq->n_tokens > seq->n_prompt) return 0;
+    return seq->rows - (seq->rows > 0 && seq->n_computed + seq->rows == seq->n_tokens);
+}
 
 /* How many of the planned rows draw a token: the row of the last token and the rows of drafts; none while
  * more of the prompt follows. */
