@@ -4,17 +4,7 @@
 #include "http.h"
 
 /* Beginnings of the ids of cases that need what the server does not have yet. */
-static const char *const later[] = {"anthropic-",
-                                    "comp-echo-max-tokens-0-ok",
-                                    "embed-truncate",
-                                    "embed-input",
-                                    "embed-dimensions",
-                                    "engine-",
-                                    "lora-load",
-                                    "lora-unload",
-                                    "rerank-",
-                                    "responses-",
-                                    "score-"};
+static const char *const later[] = {"anthropic-", "engine-", "lora-load", "lora-unload", "responses-"};
 
 static bool is_later(const char *id) {
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)

@@ -18,6 +18,8 @@ static void free_choice(server_choice *c) {
     glia_parser_free(c->parser);
     server_text_free(&c->stop_reason);
     for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_free(&c->logprobs[i]);
+    server_text_free(&c->prompt_logprobs);
+    server_text_free(&c->ids);
 }
 
 static void free_answer(server_answer *a) {
@@ -165,26 +167,44 @@ static void fail_answer(server_answer *a) {
 
 /* ---- events -------------------------------------------------------------------------- */
 
+static void add_first_token(server_choice *c) {
+    const server_answer *a = c->of;
+    const int32_t first = a->prompts[c->index / a->n].ids[0];
+    if (a->echo && a->logprobs) a->wire->add_logprob(c, &(glia_event){.token = first, .of_prompt = true});
+}
+
 static void begin_choice(server_choice *c) {
     server_answer *a = c->of;
-    c->begun = true;
+    if (a->prompts[c->index / a->n].n == 1) add_first_token(c);
+    c->begun = c->told_first = true;
     if (!a->x || !(a->wire == &server_wire_chat || a->echo)) return;
     if (a->stream) {
         begin_event(a);
         a->wire->first(&a->out, c);
         end_event(a);
+        for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_clear(&c->logprobs[i]);
     } else if (a->echo) {
         const server_prompt *prompt = &a->prompts[c->index / a->n];
         server_add(&c->content, prompt->text, prompt->len);
     }
 }
 
+/* The log-probability of a prompt token. The first token has none. */
+static void add_prompt_token(server_choice *c, const glia_event *e) {
+    const server_answer *a = c->of;
+    if (e->position == 1) add_first_token(c);
+    if (a->echo && a->logprobs) a->wire->add_logprob(c, e);
+    if (a->prompt_logprobs) server_add_prompt_logprob(c, e);
+}
+
 static void add_text(server_choice *c, const glia_event *e) {
     server_answer *a = c->of;
+    if (a->only_prompts) return;
+    if (e->token >= 0 && a->token_ids) server_printf(&c->ids, "%s%d", c->ids.len ? "," : "", e->token);
     const bool logprob = e->token >= 0 && a->logprobs && !server_parts_hidden(c);
     if (logprob) a->wire->add_logprob(c, e);
     server_parts_add(c, e);
-    if (!a->stream || !(logprob || c->content.len || c->reasoning.len || c->calls.len)) return;
+    if (!a->stream || !(logprob || c->ids.len || c->content.len || c->reasoning.len || c->calls.len)) return;
     begin_event(a);
     a->out.oom |= c->content.oom || c->reasoning.oom || c->calls.oom;
     a->wire->piece(&a->out, c);
@@ -192,13 +212,14 @@ static void add_text(server_choice *c, const glia_event *e) {
     server_text_clear(&c->content);
     server_text_clear(&c->reasoning);
     server_text_clear(&c->calls);
+    server_text_clear(&c->ids);
     for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_clear(&c->logprobs[i]);
 }
 
 static void end_choice(server_choice *c, const glia_event *e) {
     server_answer *a = c->of;
     c->ended = true;
-    c->finish = e->finish;
+    c->finish = a->only_prompts && e->finish != GLIA_FINISH_ABORT ? GLIA_FINISH_LENGTH : e->finish;
     if (e->stop_reason) server_puts(&c->stop_reason, e->stop_reason);
     a->n_left--;
     if (a->x && e->finish == GLIA_FINISH_ABORT) return fail_answer(a);
@@ -251,16 +272,22 @@ static void count_end(server_choice *c, glia_finish finish) {
     if (c->tokens > 1) server_observe(m, H_OUTPUT_TOKEN, (c->told - c->first) / (c->tokens - 1));
 }
 
-void server_answer_event(server_choice *c, const glia_event *e) {
+static void on_event(server_listener *listener, const glia_event *e) {
+    server_choice *c = (server_choice *)listener;
     server_answer *a = c->of;
     if (!c->begun && c->index % a->n == 0) a->cached_tokens += (size_t)e->cached_tokens;
     if (!c->begun) count_begin(c, e);
-    if (e->token >= 0) {
+    if (e->of_prompt) {
+        c->begun = true;
+        if (a->x) add_prompt_token(c, e);
+        return;
+    }
+    if (e->token >= 0 && !a->only_prompts) {
         c->tokens++;
         c->last = e->token;
         count_token(c);
     }
-    if (!c->begun && e->finish != GLIA_FINISH_ABORT) begin_choice(c);
+    if (!c->told_first && e->finish != GLIA_FINISH_ABORT) begin_choice(c);
     if (a->x) add_text(c, e);
     if (!e->finish) return;
     count_end(c, e->finish);
@@ -324,6 +351,24 @@ static void read_prompts(server_answer *a, const server_params *p, server_proble
     }
 }
 
+/* truncate_prompt_tokens: keep the last tokens; -1: all that leave room for an answer. */
+static void truncate_prompts(server_answer *a, const server_params *p, server_problem *problem) {
+    const json_int_t given = p->integer[P_TRUNCATE], length = a->app->sequence_length;
+    if (!p->at[P_TRUNCATE]) return;
+    if (given > length)
+        server_bad_value(problem, "truncate_prompt_tokens",
+                         "truncate_prompt_tokens value is %lld, greater than max_model_len %lld. "
+                         "(parameter=truncate_prompt_tokens, value=%lld)",
+                         (long long)given, (long long)length, (long long)given);
+    const size_t most = given < 1 ? (size_t)length - 1 : (size_t)given;
+    for (int i = 0; i < a->n_prompts; i++) {
+        server_prompt *prompt = &a->prompts[i];
+        if (prompt->n <= most) continue;
+        memmove(prompt->ids, prompt->ids + prompt->n - most, most * sizeof *prompt->ids);
+        prompt->n = most;
+    }
+}
+
 static void check_prompts(server_answer *a, server_problem *problem) {
     for (int i = 0; i < a->n_prompts; i++) {
         const size_t n = a->prompts[i].n;
@@ -363,9 +408,9 @@ static void write_head(server_answer *a, const server_params *p) {
     server_text_free(&id);
 }
 
-static void on_engine_event(void *user, const glia_event *e) {
-    const server_choice *c = user;
-    server_events_add(&c->of->app->events, user, e);
+void server_on_engine_event(void *user, const glia_event *e) {
+    const server_listener *l = user;
+    server_events_add(&l->app->events, user, e);
 }
 
 /* Submit all sequences. If one is refused, those before it are aborted. */
@@ -377,8 +422,8 @@ static void submit(server_answer *a, const server_sampling *sampling, server_pro
         const size_t room = (size_t)a->app->sequence_length - prompt->n;
         if (s.max_tokens && (size_t)s.max_tokens > room) s.max_tokens = (int)room;
         s.seed += (uint64_t)(i % a->n);
-        if (glia_engine_submit(a->app->engine, prompt->ids, prompt->n, &s, on_engine_event, &a->choices[i],
-                               &a->choices[i].id, &err)) {
+        if (glia_engine_submit(a->app->engine, prompt->ids, prompt->n, &s, server_on_engine_event,
+                               &a->choices[i], &a->choices[i].id, &err)) {
             server_library_problem(problem, &err);
         } else {
             a->n_left++;
@@ -387,15 +432,6 @@ static void submit(server_answer *a, const server_sampling *sampling, server_pro
         }
     }
     if (problem->status) abandon(a);
-}
-
-/* echo with max_tokens 0: the prompts themselves, without the engine. */
-static void answer_prompts(server_answer *a) {
-    for (int i = 0; i < a->n_choices; i++) {
-        begin_choice(&a->choices[i]);
-        end_choice(&a->choices[i], &(glia_event){.finish = GLIA_FINISH_LENGTH});
-    }
-    end_answer(a);
 }
 
 static void add_choices(server_answer *a, server_problem *problem) {
@@ -410,8 +446,8 @@ static void add_choices(server_answer *a, server_problem *problem) {
     if (!a->choices) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
     a->n_choices = (int)n;
     for (int i = 0; i < a->n_choices; i++) {
-        a->choices[i] = (server_choice){.of = a, .index = i, .last = -1};
-        if (a->echo) a->choices[i].characters = a->prompts[i / a->n].len;
+        a->choices[i] = (server_choice){.listener = {on_event, a->app}, .of = a, .index = i, .last = -1};
+        if (a->echo && !a->logprobs) a->choices[i].characters = a->prompts[i / a->n].len;
         if (!server_parts_begin(&a->choices[i]))
             server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
     }
@@ -430,11 +466,15 @@ static void prepare(server_answer *a, const server_params *p, unsigned kind, ser
     a->include_reasoning = !p->at[P_INCLUDE_REASONING] || p->integer[P_INCLUDE_REASONING];
     a->logprobs = p->integer[P_LOGPROBS_FLAG] || p->at[P_LOGPROBS];
     a->echo = p->integer[P_ECHO] != 0;
+    a->prompt_logprobs = p->at[P_PROMPT_LOGPROBS] != NULL;
+    a->token_ids = p->integer[P_RETURN_TOKEN_IDS] != 0;
+    if (a->prompt_logprobs && a->stream)
+        server_bad_value(
+            problem, "prompt_logprobs",
+            "`prompt_logprobs` are not available when `stream=True`. (parameter=prompt_logprobs)");
     a->n = p->at[P_N] ? (int)p->integer[P_N] : 1;
     if (a->echo && kind == FOR_CHAT)
         server_bad_value(problem, "echo", "echo is not supported by this server for chats");
-    if (a->echo && a->logprobs)
-        server_bad_value(problem, "echo", "echo with logprobs is not supported by this server");
     if (problem->status) return;
     if (kind == FOR_COMPLETION) {
         read_prompts(a, p, problem);
@@ -458,6 +498,7 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
     a->wire = kind == FOR_CHAT ? &server_wire_chat : &server_wire_completion;
     server_sampling_read(&sampling, app, p, kind, problem);
     if (!problem->status) prepare(a, p, kind, problem);
+    if (!problem->status) truncate_prompts(a, p, problem);
     if (!problem->status) check_prompts(a, problem);
     if (!problem->status) server_constraint_read(&a->constraint, app, p, &a->tools, problem);
     sampling.s.constraint = a->constraint;
@@ -475,8 +516,9 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
     a->next = app->answers;
     if (a->next) a->next->before = &a->next;
     app->answers = a;
-    const bool only_prompts = p->at[P_MAX_TOKENS] && sampling.s.max_tokens == 0;
-    if (!only_prompts) submit(a, &sampling, problem);
+    a->only_prompts = p->at[P_MAX_TOKENS] && sampling.s.max_tokens == 0;
+    if (a->only_prompts) sampling.s.max_tokens = 1; /* the token is dropped */
+    submit(a, &sampling, problem);
     server_sampling_free(&sampling);
     if (problem->status) {
         if (a->n_left == 0) free_answer(a);
@@ -484,7 +526,4 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
     }
     server_when_gone(x, on_gone, a);
     if (a->stream) server_stream_begin(x, "text/event-stream");
-    if (!only_prompts) return;
-    a->n_left = a->n_choices;
-    answer_prompts(a);
 }

@@ -12,9 +12,19 @@
 #include "server/server.h"
 
 typedef struct server_answer server_answer;
+typedef struct server_pool server_pool;
+typedef struct server_app server_app;
+typedef struct server_listener server_listener;
+
+/* Who gets the events of a sequence, on the network thread: the first member of its owner, which is the user
+ * data of server_on_engine_event(). */
+struct server_listener {
+    void (*tell)(server_listener *l, const glia_event *e);
+    server_app *app;
+};
 
 /* All but `engine`, `events` and `stopping` is the network thread's. */
-typedef struct {
+struct server_app {
     const server_options *options;
     const glia_model *model;
     glia_engine *engine;
@@ -27,13 +37,14 @@ typedef struct {
     int sequence_length;
     time_t started;
     server_answer *answers; /* all that are in the making */
+    server_pool *pools;     /* the same */
     size_t n_sequences;     /* submitted and not ended */
     int signals;            /* how many came; after the first one requests are refused */
     double now;             /* seconds, when the network thread was woken */
     server_metrics metrics;
     bool cut;            /* requests that run are aborted by the shutdown */
     bool text_arguments; /* the chat template takes the arguments of a tool call as text */
-} server_app;
+};
 
 /* ---- prompts ------------------------------------------------------------------ */
 
@@ -64,10 +75,12 @@ enum { SERVER_LOGPROB_LISTS = 4 };
 
 /* One sequence: one element of "choices". */
 typedef struct {
+    server_listener listener; /* first */
     server_answer *of;
     int index;
-    uint64_t id; /* of the engine's request; 0: not submitted */
-    bool begun;  /* the first event has come */
+    uint64_t id;     /* of the engine's request; 0: not submitted */
+    bool begun;      /* the first event has come */
+    bool told_first; /* the client knows of the choice */
     bool ended;
     int tokens;
     double first, told;             /* seconds: when its first and its last token came */
@@ -78,6 +91,8 @@ typedef struct {
     server_text calls;              /* elements of "tool_calls" */
     int n_calls, reasoning_tokens;
     server_text logprobs[SERVER_LOGPROB_LISTS]; /* elements of JSON arrays, as the wire format says */
+    server_text prompt_logprobs;                /* elements of a JSON array */
+    server_text ids;                            /* of tokens, as the parts */
     glia_finish finish;
     server_text stop_reason; /* a string that stopped it; empty: none */
 } server_choice;
@@ -110,8 +125,9 @@ struct server_answer {
     server_exchange *x; /* NULL: nobody waits for the answer any more */
     const server_wire *wire;
     server_answer *next, **before;
-    bool stream, include_usage, running_usage, include_reasoning, logprobs, echo;
-    int top; /* logprobs of the most likely tokens */
+    bool stream, include_usage, running_usage, include_reasoning, logprobs, echo, prompt_logprobs, token_ids;
+    bool only_prompts; /* max_tokens 0 with echo: the token that the engine draws is dropped */
+    int top;           /* logprobs of the most likely tokens */
     server_tools tools;
     glia_constraint *constraint; /* NULL: none */
     server_text head, out;
@@ -128,10 +144,18 @@ struct server_answer {
 /* Answer POST /v1/chat/completions (FOR_CHAT) or /v1/completions (FOR_COMPLETION), now or by events. */
 void server_answer_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
                            server_problem *problem);
-/* An event of the choice that was submitted as user data. */
-void server_answer_event(server_choice *c, const glia_event *e);
+/* A glia_event_fn whose user data is a server_listener. */
+void server_on_engine_event(void *user, const glia_event *e);
 /* Abort all answers. */
 void server_answer_abort_all(server_app *app);
+
+/* ---- embeddings, reranking, scores ------------------------------------------------ */
+
+/* Answer a request FOR_EMBED, FOR_RERANK or FOR_SCORE by events. */
+void server_pool_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
+                         server_problem *problem);
+/* Abort all of them. */
+void server_pool_abort_all(server_app *app);
 
 /* ---- parts -------------------------------------------------------------------------- */
 
@@ -146,6 +170,9 @@ bool server_parts_begin(server_choice *c);
 void server_parts_add(server_choice *c, const glia_event *e);
 /* The client does not want what comes next: reasoning. */
 bool server_parts_hidden(const server_choice *c);
+
+/* Append {token id: {logprob, rank, decoded_token}} of a prompt token to c->prompt_logprobs. */
+void server_add_prompt_logprob(server_choice *c, const glia_event *e);
 
 /* ---- sampling ----------------------------------------------------------------- */
 

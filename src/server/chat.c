@@ -1,4 +1,5 @@
 /* chat.c - from the messages of a request to the ids of a prompt. */
+#define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,7 +133,8 @@ static json_t *conversation_of(const server_app *app, const server_params *p, se
     json_t *root =
         p->at[P_TEMPLATE_KWARGS] ? json_copy((json_t *)(uintptr_t)p->at[P_TEMPLATE_KWARGS]) : json_object();
     json_object_set_new(root, "messages", read_messages(p->at[P_MESSAGES], app, problem));
-    const bool begins = !p->at[P_ADD_GENERATION_PROMPT] || p->integer[P_ADD_GENERATION_PROMPT];
+    const bool begins = p->at[P_ADD_GENERATION_PROMPT] ? p->integer[P_ADD_GENERATION_PROMPT]
+                                                       : !p->integer[P_CONTINUE_FINAL_MESSAGE];
     json_object_set_new(root, "add_generation_prompt", json_boolean(begins));
     if (p->at[P_TOOLS]) json_object_set(root, "tools", (json_t *)(uintptr_t)p->at[P_TOOLS]);
     if (p->at[P_DOCUMENTS]) json_object_set(root, "documents", (json_t *)(uintptr_t)p->at[P_DOCUMENTS]);
@@ -140,9 +142,6 @@ static json_t *conversation_of(const server_app *app, const server_params *p, se
     if (p->integer[P_CONTINUE_FINAL_MESSAGE] && p->integer[P_ADD_GENERATION_PROMPT])
         server_bad_value(problem, NULL,
                          "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");
-    else if (p->integer[P_CONTINUE_FINAL_MESSAGE])
-        server_bad_value(problem, "continue_final_message",
-                         "continue_final_message is not supported by this server");
     return root;
 }
 
@@ -167,6 +166,23 @@ void server_tokenize(server_prompt *prompt, const server_app *app, const char *t
     glia_free(ids);
 }
 
+/* Where a prompt ends that continues its last message: behind that message's content, as in transformers. */
+static size_t end_of_final(const json_t *messages, const char *text, size_t len, server_problem *problem) {
+    const json_t *last = json_array_get(messages, json_array_size(messages) - 1);
+    const json_t *content = json_object_get(last, "content");
+    const char *said = json_is_string(content) ? json_string_value(content) : "", *found = NULL;
+    size_t n = strlen(said);
+    while (n && strchr(" \n\r\t", said[n - 1])) n--;
+    while (n && strchr(" \n\r\t", *said)) said++, n--;
+    for (const char *at = text; n && (at = memmem(at, len - (size_t)(at - text), said, n)) != NULL; at++)
+        found = at;
+    if (!found)
+        server_bad_value(problem, "continue_final_message",
+                         "continue_final_message needs a final message whose text the chat template renders. "
+                         "(parameter=continue_final_message)");
+    return found ? (size_t)(found - text) + n : len;
+}
+
 void server_chat_prompt(server_prompt *prompt, const server_app *app, const server_params *p,
                         server_problem *problem) {
     glia_err err = {0};
@@ -183,10 +199,10 @@ void server_chat_prompt(server_prompt *prompt, const server_app *app, const serv
         glia_render_chat_bytes(app->model, conversation, strlen(conversation), app->options->chat_template,
                                app->options->chat_template_len, NULL, &text, &len, &err);
     free(conversation);
-    if (status)
-        server_library_problem(problem, &err);
-    else
-        server_tokenize(prompt, app, text, len, special, problem);
+    if (status) server_library_problem(problem, &err);
+    if (!status && p->integer[P_CONTINUE_FINAL_MESSAGE])
+        len = end_of_final(p->at[P_MESSAGES], text, len, problem);
+    if (!problem->status) server_tokenize(prompt, app, text, len, special, problem);
     prompt->opens_thinking = text && glia_prompt_opens_thinking(text, len);
     glia_free(text);
 }

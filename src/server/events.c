@@ -29,6 +29,7 @@ void server_events_add(server_events *q, void *user, const glia_event *event) {
     server_add(t, (const char *)&f, sizeof f);
     server_add(t, (const char *)event->top_tokens, n * sizeof *event->top_tokens);
     server_add(t, (const char *)event->top_logprobs, n * sizeof *event->top_logprobs);
+    server_add(t, (const char *)event->hidden, (size_t)event->n_hidden * sizeof *event->hidden);
     server_add(t, event->stop_reason, f.stop_len);
     server_add(t, event->text, event->text_len);
     static const char zeros[sizeof(fixed)];
@@ -78,6 +79,8 @@ bool server_events_next(server_events *q, void **user, glia_event *event) {
     at += n * sizeof *event->top_tokens;
     event->top_logprobs = (const float *)(const void *)at;
     at += n * sizeof *event->top_logprobs;
+    event->hidden = f.event.n_hidden ? (const float *)(const void *)at : NULL;
+    at += (size_t)f.event.n_hidden * sizeof *event->hidden;
     event->stop_reason = f.stop_len ? at : NULL;
     event->text = at + f.stop_len;
     at = event->text + event->text_len;

@@ -9,7 +9,8 @@ typedef enum { KIND_BOOL, KIND_INT, KIND_REAL, KIND_STRING, KIND_LIST, KIND_OBJE
 enum {
     SAMPLES = FOR_CHAT | FOR_COMPLETION,
     RENDERS = FOR_CHAT | FOR_TOKENIZE,
-    EVERY = SAMPLES | FOR_TOKENIZE | FOR_DETOKENIZE,
+    POOLS = FOR_EMBED | FOR_RERANK | FOR_SCORE,
+    EVERY = SAMPLES | FOR_TOKENIZE | FOR_DETOKENIZE | POOLS,
     REQUIRED = 1 << 8,  /* must be present; not of /tokenize, which has prompt or messages */
     MORE_THAN = 1 << 9, /* `min` itself is too little */
     NAMELESS = 1 << 10, /* vLLM's error has no param */
@@ -57,7 +58,7 @@ static const struct row {
     [P_ADD_GENERATION_PROMPT] = {"add_generation_prompt", KIND_BOOL, RENDERS, 0, 0, NULL},
     [P_CONTINUE_FINAL_MESSAGE] = {"continue_final_message", KIND_BOOL, RENDERS, 0, 0, NULL},
     [P_TEMPLATE_KWARGS] = {"chat_template_kwargs", KIND_OBJECT, RENDERS, 0, 0, NULL},
-    [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS, 0, 0, NULL},
+    [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS | FOR_RERANK | FOR_SCORE, 0, 0, NULL},
     [P_REASONING_EFFORT] = {"reasoning_effort", KIND_STRING, FOR_CHAT, 0, 0, NULL},
     [P_INCLUDE_REASONING] = {"include_reasoning", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
     [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, FOR_CHAT | OF_FORM, -1, 0x1p31 - 1, "-1 (no budget), or at least 0"},
@@ -68,6 +69,23 @@ static const struct row {
     [P_STRUCTURED_OUTPUTS] = {"structured_outputs", KIND_OBJECT, SAMPLES, 0, 0, NULL},
     [P_GRAMMAR] = {"grammar", KIND_STRING, SAMPLES, 0, 0, NULL},
     [P_JSON_SCHEMA] = {"json_schema", KIND_ANY, SAMPLES, 0, 0, NULL},
+    [P_PROMPT_LOGPROBS] = {"prompt_logprobs", KIND_INT, SAMPLES, 0, 20, "between 0 and 20"},
+    [P_LOGPROB_TOKEN_IDS] = {"logprob_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
+    [P_RETURN_TOKEN_IDS] = {"return_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},
+    [P_TRUNCATE] = {"truncate_prompt_tokens", KIND_INT, SAMPLES | POOLS, -1, 1e9, "-1 (all that fits), or at least 1"},
+    [P_INPUT] = {"input", KIND_ANY, FOR_EMBED | REQUIRED, 0, 0, NULL},
+    [P_DIMENSIONS] = {"dimensions", KIND_INT, FOR_EMBED, 1, 1e9, "at least 1"},
+    [P_ENCODING_FORMAT] = {"encoding_format", KIND_STRING, FOR_EMBED, 0, 0, NULL},
+    [P_NORMALIZE] = {"normalize", KIND_BOOL, FOR_EMBED, 0, 0, NULL},
+    [P_INSTRUCT] = {"instruct", KIND_STRING, POOLS, 0, 0, NULL},
+    [P_QUERY] = {"query", KIND_ANY, FOR_RERANK | REQUIRED, 0, 0, NULL},
+    [P_TOP_N] = {"top_n", KIND_INT, FOR_RERANK | OF_FORM, 0, 1e9, "0 (all), or at least 1"},
+    [P_TEXT_1] = {"text_1", KIND_ANY, FOR_SCORE, 0, 0, NULL},
+    [P_TEXT_2] = {"text_2", KIND_ANY, FOR_SCORE, 0, 0, NULL},
+    [P_QUERIES] = {"queries", KIND_ANY, FOR_SCORE, 0, 0, NULL},
+    [P_ITEMS] = {"items", KIND_ANY, FOR_SCORE, 0, 0, NULL},
+    [P_DATA_1] = {"data_1", KIND_ANY, FOR_SCORE, 0, 0, NULL},
+    [P_DATA_2] = {"data_2", KIND_ANY, FOR_SCORE, 0, 0, NULL},
 };
 
 /* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
@@ -89,18 +107,14 @@ static const struct {
     {"guided_grammar", ONLY_NULL, true},
     {"guided_json", ONLY_NULL, true},
     {"guided_regex", ONLY_NULL, true},
-    {"logprob_token_ids", ONLY_NULL, true},
     {"priority", ONLY_ZERO, true},
     {"prompt_embeds", ONLY_NULL, true},
-    {"prompt_logprobs", ONLY_NULL, true},
     {"repetition_detection", ONLY_NULL, true},
     {"return_prompt_text", ONLY_FALSE, true},
-    {"return_token_ids", ONLY_FALSE, true},
     {"return_tokens_as_token_ids", ONLY_FALSE, true},
     {"skip_special_tokens", ONLY_TRUE, true},
     {"suffix", ONLY_NULL, true},
     {"thinking_token_budget", ONLY_MINUS_ONE, true},
-    {"truncate_prompt_tokens", ONLY_NULL, true},
     {"use_beam_search", ONLY_FALSE, true},
 };
 /* clang-format on */
@@ -198,7 +212,7 @@ void server_params_read(server_params *params, json_t *body, unsigned kind, serv
                         server_text *unknown) {
     const char *name;
     json_t *value;
-    *params = (server_params){0};
+    *params = (server_params){.body = body};
     for (int id = 0; id < N_PARAMS; id++) {
         const struct row *r = &rows[id];
         if (!(r->flags & kind)) continue;

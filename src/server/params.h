@@ -11,7 +11,15 @@
 #include "server/problem.h"
 
 /* Kinds of request, as bits. */
-enum { FOR_CHAT = 1, FOR_COMPLETION = 2, FOR_TOKENIZE = 4, FOR_DETOKENIZE = 8 };
+enum {
+    FOR_CHAT = 1,
+    FOR_COMPLETION = 2,
+    FOR_TOKENIZE = 4,
+    FOR_DETOKENIZE = 8,
+    FOR_EMBED = 16,
+    FOR_RERANK = 32,
+    FOR_SCORE = 64,
+};
 
 typedef enum {
     P_MODEL,
@@ -58,10 +66,28 @@ typedef enum {
     P_STRUCTURED_OUTPUTS,
     P_GRAMMAR,
     P_JSON_SCHEMA,
+    P_PROMPT_LOGPROBS,
+    P_LOGPROB_TOKEN_IDS,
+    P_RETURN_TOKEN_IDS,
+    P_TRUNCATE,
+    P_INPUT,
+    P_DIMENSIONS,
+    P_ENCODING_FORMAT,
+    P_NORMALIZE,
+    P_INSTRUCT,
+    P_QUERY,
+    P_TOP_N,
+    P_TEXT_1,
+    P_TEXT_2,
+    P_QUERIES,
+    P_ITEMS,
+    P_DATA_1,
+    P_DATA_2,
     N_PARAMS
 } server_param;
 
 typedef struct {
+    json_t *body;                 /* all of it */
     const json_t *at[N_PARAMS];   /* NULL: absent; owned by the body */
     json_int_t integer[N_PARAMS]; /* of integers; of booleans 0 or 1 */
     double real[N_PARAMS];

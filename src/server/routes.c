@@ -149,6 +149,12 @@ static const struct route {
     {"/v1/models", get_models, NULL, 0, false},
     {"/v1/chat/completions", NULL, server_answer_request, FOR_CHAT, false},
     {"/v1/completions", NULL, server_answer_request, FOR_COMPLETION, false},
+    {"/v1/embeddings", NULL, server_pool_request, FOR_EMBED, false},
+    {"/rerank", NULL, server_pool_request, FOR_RERANK, false},
+    {"/v1/rerank", NULL, server_pool_request, FOR_RERANK, false},
+    {"/v2/rerank", NULL, server_pool_request, FOR_RERANK, false},
+    {"/score", NULL, server_pool_request, FOR_SCORE, false},
+    {"/v1/score", NULL, server_pool_request, FOR_SCORE, false},
     {"/tokenize", NULL, tokenize, FOR_TOKENIZE, false},
     {"/detokenize", NULL, detokenize, FOR_DETOKENIZE, false},
 };

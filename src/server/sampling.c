@@ -87,6 +87,10 @@ static void read_logprobs(glia_sampling *s, const server_params *p, server_probl
                          "(parameter=logprobs, value=%lld)",
                          (long long)top, GLIA_TOP_LOGPROBS_MAX, (long long)top);
     if (p->integer[P_LOGPROBS_FLAG]) s->logprobs = (int)top;
+    if (p->at[P_PROMPT_LOGPROBS])
+        s->prompt_logprobs = 1 + (int)p->integer[P_PROMPT_LOGPROBS];
+    else if (p->integer[P_ECHO] && p->at[P_LOGPROBS])
+        s->prompt_logprobs = 1 + s->logprobs;
 }
 
 static void read_stop_ids(server_sampling *out, const server_app *app, const json_t *list,

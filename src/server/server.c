@@ -46,15 +46,17 @@ static void on_request(void *user, server_exchange *x) { server_handle(user, x);
 static void on_wake(void *user) {
     server_app *app = user;
     glia_event event;
-    void *choice;
+    void *listener;
     app->now = server_seconds();
-    while (server_events_next(&app->events, &choice, &event)) server_answer_event(choice, &event);
+    while (server_events_next(&app->events, &listener, &event))
+        ((server_listener *)listener)->tell(listener, &event);
     maybe_end(app);
 }
 
 static void cut(server_app *app) {
     app->cut = true;
     server_answer_abort_all(app);
+    server_pool_abort_all(app);
 }
 
 static void on_signal(void *user) {

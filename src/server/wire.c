@@ -81,6 +81,52 @@ static void chat_add_logprob(server_choice *c, const glia_event *e) {
     server_puts(out, "]}");
 }
 
+static void add_ranked(server_text *out, const server_choice *c, int32_t token, float logprob, int rank) {
+    server_printf(out, "\"%d\":{\"logprob\":", token);
+    server_json_logprob(out, logprob);
+    server_puts(out, ",\"rank\":");
+    if (rank)
+        server_printf(out, "%d", rank);
+    else
+        server_puts(out, "null");
+    server_puts(out, ",\"decoded_token\":");
+    add_token(out, c, token);
+    server_puts(out, "}");
+}
+
+void server_add_prompt_logprob(server_choice *c, const glia_event *e) {
+    server_text *out = &c->prompt_logprobs;
+    int rank = 0;
+    server_puts(out, out->len ? ",{" : "null,{"); /* the first token has none */
+    for (int i = 0; i < e->n_top; i++) {
+        if (i) server_puts(out, ",");
+        add_ranked(out, c, e->top_tokens[i], e->top_logprobs[i], i + 1);
+        if (e->top_tokens[i] == e->token) rank = i + 1;
+    }
+    if (e->n_top && !rank) server_puts(out, ",");
+    if (!rank) add_ranked(out, c, e->token, e->logprob, 0);
+    server_puts(out, "}");
+}
+
+/* Fields that a choice has only if the request asks for them. */
+static void add_wanted(server_text *out, const server_choice *c, bool whole) {
+    const server_prompt *prompt = &c->of->prompts[c->index / c->of->n];
+    if (whole && c->of->prompt_logprobs) {
+        server_puts(out, ",\"prompt_logprobs\":[");
+        server_add(out, c->prompt_logprobs.len ? c->prompt_logprobs.data : "null",
+                   c->prompt_logprobs.len ? c->prompt_logprobs.len : 4);
+        server_puts(out, "]");
+    }
+    if (!c->of->token_ids) return;
+    server_puts(out, ",\"token_ids\":[");
+    server_add(out, c->ids.data, c->ids.len);
+    server_puts(out, "]");
+    if (!whole) return;
+    server_puts(out, ",\"prompt_token_ids\":[");
+    for (size_t i = 0; i < prompt->n; i++) server_printf(out, "%s%d", i ? "," : "", prompt->ids[i]);
+    server_puts(out, "]");
+}
+
 static void chat_logprobs(server_text *out, const server_choice *c) {
     server_puts(out, ",\"logprobs\":");
     if (!has_logprobs(c)) return server_puts(out, "null");
@@ -121,6 +167,7 @@ static void chat_piece(server_text *out, const server_choice *c) {
     if (c->calls.len) add_calls(out, c);
     server_puts(out, "}");
     chat_logprobs(out, c);
+    add_wanted(out, c, false);
     server_puts(out, ",\"finish_reason\":null}");
 }
 
@@ -146,6 +193,7 @@ static void chat_whole(server_text *out, const server_choice *c) {
     if (c->n_calls) add_calls(out, c);
     server_puts(out, "}");
     chat_logprobs(out, c);
+    add_wanted(out, c, true);
     add_finish(out, c);
     server_puts(out, "}");
 }
@@ -196,6 +244,10 @@ static void completion_add_logprob(server_choice *c, const glia_event *e) {
     for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_puts(&lists[i], comma);
     server_printf(&lists[TEXT_OFFSET], "%zu", c->characters);
     c->characters += add_token(&lists[TOKENS], c, e->token);
+    if (e->of_prompt && !e->position) { /* the first token of the prompt */
+        server_puts(&lists[TOKEN_LOGPROBS], "null");
+        return server_puts(top, "null");
+    }
     server_json_logprob(&lists[TOKEN_LOGPROBS], e->logprob);
     const size_t from = top->len;
     server_puts(top, "{");
@@ -224,12 +276,14 @@ static void completion_text(server_text *out, const server_choice *c, const char
 static void completion_first(server_text *out, const server_choice *c) {
     const server_prompt *prompt = &c->of->prompts[c->index / c->of->n];
     completion_text(out, c, prompt->text, prompt->len);
-    server_puts(out, ",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null}");
+    completion_logprobs(out, c);
+    server_puts(out, ",\"finish_reason\":null,\"stop_reason\":null}");
 }
 
 static void completion_piece(server_text *out, const server_choice *c) {
     completion_text(out, c, c->content.data ? c->content.data : "", c->content.len);
     completion_logprobs(out, c);
+    add_wanted(out, c, false);
     server_puts(out, ",\"finish_reason\":null,\"stop_reason\":null}");
 }
 
@@ -243,6 +297,7 @@ static void completion_last(server_text *out, const server_choice *c) {
 static void completion_whole(server_text *out, const server_choice *c) {
     completion_text(out, c, c->content.data ? c->content.data : "", c->content.len);
     completion_logprobs(out, c);
+    add_wanted(out, c, true);
     add_finish(out, c);
     server_puts(out, "}");
 }
