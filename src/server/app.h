@@ -180,7 +180,7 @@ void server_add_prompt_logprob(server_choice *c, const glia_event *e);
 typedef struct {
     glia_sampling s;
     bool seeded;
-    int32_t *stop_ids;
+    int32_t *stop_ids, *logprob_ids;
     const char **stop;
     glia_logit_bias *bias;
 } server_sampling;

@@ -93,6 +93,40 @@ static void read_logprobs(glia_sampling *s, const server_params *p, server_probl
         s->prompt_logprobs = 1 + s->logprobs;
 }
 
+/* The tokens whose log-probabilities a request wants instead of the most likely ones. */
+static void read_logprob_ids(server_sampling *out, const server_app *app, const server_params *p,
+                             server_problem *problem) {
+    const json_t *list = p->at[P_LOGPROB_TOKEN_IDS];
+    const size_t n = json_array_size(list);
+    if (!list) return;
+    if (n < 1 || n > GLIA_TOP_LOGPROBS_MAX)
+        return server_bad_value(problem, "logprob_token_ids",
+                                "logprob_token_ids must have 1 to %d token ids, got %zu. "
+                                "(parameter=logprob_token_ids)",
+                                GLIA_TOP_LOGPROBS_MAX, n);
+    if (!p->integer[P_LOGPROBS_FLAG] && !p->at[P_LOGPROBS])
+        return server_bad_value(problem, "logprob_token_ids",
+                                "when using `logprob_token_ids`, `logprobs` must be set. "
+                                "(parameter=logprob_token_ids)");
+    out->logprob_ids = malloc(n * sizeof *out->logprob_ids);
+    if (!out->logprob_ids) return no_memory(problem);
+    for (size_t i = 0; i < n; i++) {
+        json_int_t id;
+        if (!server_whole(json_array_get(list, i), &id))
+            server_bad_form(problem, "logprob_token_ids", "Input should be a valid integer");
+        else if (id < 0 || id >= app->info.vocab_size)
+            server_bad_value(
+                problem, "logprob_token_ids",
+                "logprob_token_ids contains the token %lld, which is out of the vocabulary of %d tokens. "
+                "(parameter=logprob_token_ids, value=%lld)",
+                (long long)id, app->info.vocab_size, (long long)id);
+        out->logprob_ids[i] = (int32_t)id;
+    }
+    out->s.logprobs = 0;
+    out->s.logprob_token_ids = out->logprob_ids;
+    out->s.n_logprob_token_ids = n;
+}
+
 static void read_stop_ids(server_sampling *out, const server_app *app, const json_t *list,
                           server_problem *problem) {
     const size_t n = json_array_size(list);
@@ -178,11 +212,13 @@ void server_sampling_read(server_sampling *out, const server_app *app, const ser
     read_numbers(out, app, p);
     read_length(&out->s, app, p, kind, problem);
     read_logprobs(&out->s, p, problem);
+    read_logprob_ids(out, app, p, problem);
 }
 
 void server_sampling_free(server_sampling *s) {
     free(s->stop_ids);
     free(s->stop);
     free(s->bias);
+    free(s->logprob_ids);
     *s = (server_sampling){0};
 }
