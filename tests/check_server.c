@@ -512,97 +512,6 @@ static void metrics_count(void **state) {
     http_free(&after);
 }
 
-/* ---- what is not text ------------------------------------------------------------------------ */
-
-static const json_t *at(const json_t *root, const char *list, size_t i, const char *key) {
-    return json_object_get(json_array_get(json_object_get(root, list), i), key);
-}
-
-/* Numbers and base64 say the same; fewer dimensions are normalised anew; scores are those of the ranking. */
-static void pools(void **state) {
-    (void)state;
-    json_t *numbers = http_answer(shared.port, "/v1/embeddings", "{\"input\":[\"a b\",[5,6]]}");
-    json_t *coded =
-        http_answer(shared.port, "/v1/embeddings", "{\"input\":\"a b\",\"encoding_format\":\"base64\"}");
-    json_t *few = http_answer(shared.port, "/v1/embeddings", "{\"input\":\"a b\",\"dimensions\":32}");
-    const json_t *vector = at(numbers, "data", 0, "embedding"), *part = at(few, "data", 0, "embedding");
-    const char *text = json_string_value(at(coded, "data", 0, "embedding"));
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    assert_true(json_array_size(vector) == 128 && json_array_size(part) == 32 && text && strlen(text) == 684);
-    unsigned bits = 0;
-    for (int i = 0; i < 6; i++)
-        bits |= (unsigned)(strchr(digits, text[i]) - digits) << (i < 4 ? 18 - 6 * i : 0);
-    const uint32_t word = (bits >> 16 & 255) | (bits >> 8 & 255) << 8 | (bits & 255) << 16;
-    const float first = (float)json_number_value(json_array_get(vector, 0));
-    uint32_t want;
-    memcpy(&want, &first, sizeof want);
-    CHECK(((want ^ word) & 0xFFFF) == 0, "base64 begins with %.6s, the first number is %.9g", text,
-          (double)first);
-    double sum = 0;
-    for (size_t i = 0; i < 32; i++) sum += pow(json_number_value(json_array_get(part, i)), 2);
-    CHECK(fabs(sum - 1) < 1e-5, "32 dimensions have the norm %g", sqrt(sum));
-    json_t *ranking =
-        http_answer(shared.port, "/rerank", "{\"query\":\"a\",\"documents\":[\"b\",\"c d\",\"e\"]}");
-    json_t *scores =
-        http_answer(shared.port, "/v1/score", "{\"text_1\":\"a\",\"text_2\":[\"b\",\"c d\",\"e\"]}");
-    double last = 2;
-    for (size_t i = 0; i < 3; i++) {
-        const double score = json_number_value(at(ranking, "results", i, "relevance_score"));
-        const size_t k = (size_t)json_integer_value(at(ranking, "results", i, "index"));
-        CHECK(score <= last && score == json_number_value(at(scores, "data", k, "score")), "document %zu", k);
-        last = score;
-    }
-    json_decref(numbers);
-    json_decref(coded);
-    json_decref(few);
-    json_decref(ranking);
-    json_decref(scores);
-}
-
-/* echo with logprobs: the log-probabilities of an answer are those of the same tokens as a prompt. */
-static void echo_with_logprobs(void **state) {
-    char body[300];
-    (void)state;
-    json_t *said = http_answer(shared.port, "/v1/completions",
-                               "{\"prompt\":[5,6,7],\"max_tokens\":4,\"temperature\":0,\"ignore_eos\":true,"
-                               "\"logprobs\":0,\"return_token_ids\":true}");
-    const json_t *ids = at(said, "choices", 0, "token_ids");
-    assert_int_equal(json_array_size(ids), 4);
-    int n = snprintf(body, sizeof body, "{\"echo\":true,\"logprobs\":2,\"max_tokens\":0,\"prompt\":[5,6,7");
-    for (size_t i = 0; i < 4; i++)
-        n += snprintf(body + n, sizeof body - (size_t)n, ",%d",
-                      (int)json_integer_value(json_array_get(ids, i)));
-    snprintf(body + n, sizeof body - (size_t)n, "]}");
-    json_t *heard = http_answer(shared.port, "/v1/completions", body);
-    const json_t *a = json_object_get(at(said, "choices", 0, "logprobs"), "token_logprobs");
-    const json_t *b = json_object_get(at(heard, "choices", 0, "logprobs"), "token_logprobs");
-    CHECK(json_array_size(b) == 7 && json_is_null(json_array_get(b, 0)), "%zu log-probabilities",
-          json_array_size(b));
-    for (size_t i = 0; i < 4; i++)
-        CHECK(json_equal(json_array_get(a, i), json_array_get(b, 3 + i)), "token %zu: %.9g and %.9g", i,
-              json_real_value(json_array_get(a, i)), json_real_value(json_array_get(b, 3 + i)));
-    CHECK(json_integer_value(json_object_get(json_object_get(heard, "usage"), "completion_tokens")) == 0,
-          "usage");
-    json_decref(said);
-    json_decref(heard);
-}
-
-/* The prompt ends with the words of the last message. */
-static void final_message_is_continued(void **state) {
-    (void)state;
-    static const char chat[] = "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\","
-                               "\"content\":\"My name\"}],\"continue_final_message\":true}";
-    char body[400];
-    snprintf(body, sizeof body, "{\"return_token_strs\":true,%s", chat);
-    json_t *root = http_answer(shared.port, "/tokenize", body);
-    const json_t *strings = json_object_get(root, "token_strs");
-    const char *last = json_string_value(json_array_get(strings, json_array_size(strings) - 1));
-    CHECK(last && strstr(last, "name"), "the last token is '%s'", last ? last : "");
-    json_decref(root);
-    snprintf(body, sizeof body, "{\"max_tokens\":2,%s", chat);
-    json_decref(http_answer(shared.port, "/v1/chat/completions", body));
-}
-
 /* ---- wrong input ------------------------------------------------------------------------- */
 
 static void check_raw(const char *bytes, size_t n, int status) {
@@ -860,9 +769,6 @@ int main(void) {
         cmocka_unit_test(echo_alone),
         cmocka_unit_test(tokens),
         cmocka_unit_test(messages_are_read),
-        cmocka_unit_test(pools),
-        cmocka_unit_test(echo_with_logprobs),
-        cmocka_unit_test(final_message_is_continued),
         cmocka_unit_test(clients_that_leave_abort),
         cmocka_unit_test(slow_clients_stall_nobody),
         cmocka_unit_test(deaf_clients_are_dropped),
