@@ -13,6 +13,34 @@ static int begin_shared(void **state) {
     return 0;
 }
 
+/* Adapters that are loaded while the server runs. */
+static void adapters(void **state) {
+    static const struct {
+        const char *path, *body;
+        int status;
+        const char *words;
+    } rows[] = {
+        {"/v1/load_lora_adapter", "{\"lora_name\":\"a\",\"lora_path\":\"\"}", 400, "InvalidUserInput"},
+        {"/v1/load_lora_adapter", "{\"lora_name\":\"\",\"lora_path\":\"x\"}", 400, "InvalidUserInput"},
+        {"/v1/load_lora_adapter", "{\"lora_name\":\"a\",\"lora_path\":\"no/such\"}", 404, "NotFoundError"},
+        {"/v1/load_lora_adapter", "{\"lora_name\":\"a\",\"lora_path\":\"models/qwen3-demo\"}", 404,
+         "adapter_config"},
+        {"/v1/unload_lora_adapter", "{\"lora_name\":\"a\"}", 404, "NotFoundError"},
+        {"/v1/unload_lora_adapter", "{}", 400, "InvalidUserInput"},
+        {"/v1/completions", "{\"model\":\"a\",\"prompt\":\"b\"}", 404, "NotFoundError"},
+    };
+    served s;
+    (void)state;
+    serve_begin(&s, "models/qwen3-demo --served-model-name m --threads 1 --enable-lora");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        http_reply r = http_post(s.port, rows[i].path, rows[i].body);
+        CHECK(r.status == rows[i].status && strstr(r.body, rows[i].words), "%s %s: %d %s", rows[i].path,
+              rows[i].body, r.status, r.body);
+        http_free(&r);
+    }
+    CHECK(serve_end(&s) == 0, "status: %s", s.said);
+}
+
 static int end_shared(void **state) {
     (void)state;
     CHECK(serve_end(&shared) == 0, "the server ended badly: %s", shared.said);
@@ -113,6 +141,7 @@ static void final_message_is_continued(void **state) {
 int main(void) {
     find_program();
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adapters),
         cmocka_unit_test(pools),
         cmocka_unit_test(echo_with_logprobs),
         cmocka_unit_test(final_message_is_continued),

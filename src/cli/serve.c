@@ -48,6 +48,7 @@ int cli_serve(const cli_args *args) {
         .chat_template_len = template_len,
         .max_queued = (int)args->integer[F_MAX_NUM_QUEUED_REQS],
         .shutdown_timeout_s = args->real[F_SHUTDOWN_TIMEOUT],
+        .adapters = engine.enable_lora || engine.n_lora_modules || engine.max_loras,
         .has_seed = args->given[F_SEED],
         .seed = (uint64_t)args->integer[F_SEED],
         .say = say,

@@ -157,6 +157,15 @@ void server_pool_request(server_app *app, server_exchange *x, const server_param
 /* Abort all of them. */
 void server_pool_abort_all(server_app *app);
 
+/* ---- LoRA adapters ------------------------------------------------------------------ */
+
+/* Answer a request FOR_LORA_LOAD or FOR_LORA_UNLOAD. */
+void server_lora_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
+                         server_problem *problem);
+bool server_has_adapter(const server_app *app, const char *name);
+/* Append the adapters as further elements of the list of models. */
+void server_list_adapters(server_text *out, const server_app *app);
+
 /* ---- parts -------------------------------------------------------------------------- */
 
 /* Check "tools" and "tool_choice". */

@@ -11,10 +11,10 @@ enum {
     RENDERS = FOR_CHAT | FOR_TOKENIZE,
     POOLS = FOR_EMBED | FOR_RERANK | FOR_SCORE,
     EVERY = SAMPLES | FOR_TOKENIZE | FOR_DETOKENIZE | POOLS,
-    REQUIRED = 1 << 8,  /* must be present; not of /tokenize, which has prompt or messages */
-    MORE_THAN = 1 << 9, /* `min` itself is too little */
-    NAMELESS = 1 << 10, /* vLLM's error has no param */
-    OF_FORM = 1 << 11,  /* a value out of range is an error of form */
+    REQUIRED = 1 << 16,  /* must be present; not of /tokenize, which has prompt or messages */
+    MORE_THAN = 1 << 17, /* `min` itself is too little */
+    NAMELESS = 1 << 18,  /* vLLM's error has no param */
+    OF_FORM = 1 << 19,   /* a value out of range is an error of form */
 };
 
 /* clang-format off */
@@ -69,6 +69,9 @@ static const struct row {
     [P_STRUCTURED_OUTPUTS] = {"structured_outputs", KIND_OBJECT, SAMPLES, 0, 0, NULL},
     [P_GRAMMAR] = {"grammar", KIND_STRING, SAMPLES, 0, 0, NULL},
     [P_JSON_SCHEMA] = {"json_schema", KIND_ANY, SAMPLES, 0, 0, NULL},
+    [P_LORA_NAME] = {"lora_name", KIND_STRING, FOR_LORA_LOAD | FOR_LORA_UNLOAD, 0, 0, NULL},
+    [P_LORA_PATH] = {"lora_path", KIND_STRING, FOR_LORA_LOAD, 0, 0, NULL},
+    [P_LOAD_INPLACE] = {"load_inplace", KIND_BOOL, FOR_LORA_LOAD, 0, 0, NULL},
     [P_PROMPT_LOGPROBS] = {"prompt_logprobs", KIND_INT, SAMPLES, 0, 20, "between 0 and 20"},
     [P_LOGPROB_TOKEN_IDS] = {"logprob_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
     [P_RETURN_TOKEN_IDS] = {"return_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},

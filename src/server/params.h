@@ -19,6 +19,8 @@ enum {
     FOR_EMBED = 16,
     FOR_RERANK = 32,
     FOR_SCORE = 64,
+    FOR_LORA_LOAD = 128,
+    FOR_LORA_UNLOAD = 256,
 };
 
 typedef enum {
@@ -66,6 +68,9 @@ typedef enum {
     P_STRUCTURED_OUTPUTS,
     P_GRAMMAR,
     P_JSON_SCHEMA,
+    P_LORA_NAME,
+    P_LORA_PATH,
+    P_LOAD_INPLACE,
     P_PROMPT_LOGPROBS,
     P_LOGPROB_TOKEN_IDS,
     P_RETURN_TOKEN_IDS,

@@ -53,7 +53,9 @@ static void get_models(server_app *app, server_exchange *x) {
     server_printf(&body, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"glia\",\"root\":",
                   (long long)app->started);
     server_json_puts(&body, app->options->root);
-    server_printf(&body, ",\"parent\":null,\"max_model_len\":%d,\"permission\":[]}]}", app->sequence_length);
+    server_printf(&body, ",\"parent\":null,\"max_model_len\":%d,\"permission\":[]}", app->sequence_length);
+    server_list_adapters(&body, app);
+    server_puts(&body, "]}");
     reply_json(x, &body);
 }
 
@@ -155,6 +157,8 @@ static const struct route {
     {"/v2/rerank", NULL, server_pool_request, FOR_RERANK, false},
     {"/score", NULL, server_pool_request, FOR_SCORE, false},
     {"/v1/score", NULL, server_pool_request, FOR_SCORE, false},
+    {"/v1/load_lora_adapter", NULL, server_lora_request, FOR_LORA_LOAD, false},
+    {"/v1/unload_lora_adapter", NULL, server_lora_request, FOR_LORA_UNLOAD, false},
     {"/tokenize", NULL, tokenize, FOR_TOKENIZE, false},
     {"/detokenize", NULL, detokenize, FOR_DETOKENIZE, false},
 };
@@ -226,7 +230,7 @@ static json_t *read_body(server_exchange *x, server_problem *problem) {
 
 static void check_model(const server_app *app, const server_params *p, server_problem *problem) {
     const char *name = json_string_value(p->at[P_MODEL]);
-    if (!name || strcmp(name, app->options->name) == 0) return;
+    if (!name || strcmp(name, app->options->name) == 0 || server_has_adapter(app, name)) return;
     server_refuse(problem, 404, "NotFoundError", "model", "The model `%.*s` does not exist.", SERVER_ECHO_MAX,
                   name);
 }

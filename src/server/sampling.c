@@ -209,6 +209,8 @@ void server_sampling_read(server_sampling *out, const server_app *app, const ser
     read_stop_ids(out, app, p->at[P_STOP_TOKEN_IDS], problem);
     read_bias(out, app, p->at[P_LOGIT_BIAS], problem);
     if (problem->status) return;
+    const char *model = json_string_value(p->at[P_MODEL]);
+    if (model && strcmp(model, app->options->name) != 0) out->s.adapter = model;
     read_numbers(out, app, p);
     read_length(&out->s, app, p, kind, problem);
     read_logprobs(&out->s, p, problem);

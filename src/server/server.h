@@ -19,6 +19,7 @@ typedef struct {
     size_t chat_template_len;
     int max_queued;            /* sequences that wait or run; more are refused with status 503 */
     double shutdown_timeout_s; /* requests that run at the first signal may take so long */
+    bool adapters;             /* the engine has places for LoRA adapters */
     bool has_seed;             /* requests without a seed get `seed`, else a random one */
     uint64_t seed;
     void (*say)(const char *line); /* one line of the log */

@@ -1,0 +1,80 @@
+/* lora.c - LoRA adapters as models of their own: loaded, unloaded, listed, found by a request's "model". */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/app.h"
+
+static const char wrong_input[] = "InvalidUserInput";
+
+/* The adapters that are loaded: a JSON array, NULL without memory. */
+static json_t *adapters_of(const server_app *app) {
+    char *text = NULL;
+    json_t *list = NULL;
+    if (glia_engine_list_adapters(app->engine, &text, NULL) == GLIA_OK) list = json_loads(text, 0, NULL);
+    glia_free(text);
+    return list;
+}
+
+bool server_has_adapter(const server_app *app, const char *name) {
+    json_t *list = app->options->adapters ? adapters_of(app) : NULL;
+    bool found = false;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        found |= strcmp(json_string_value(json_object_get(json_array_get(list, i), "name")), name) == 0;
+    json_decref(list);
+    return found;
+}
+
+void server_list_adapters(server_text *out, const server_app *app) {
+    json_t *list = app->options->adapters ? adapters_of(app) : NULL;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *one = json_array_get(list, i);
+        server_puts(out, ",{\"id\":");
+        server_json_puts(out, json_string_value(json_object_get(one, "name")));
+        server_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"glia\",\"root\":",
+                      (long long)app->started);
+        server_json_puts(out, json_string_value(json_object_get(one, "path")));
+        server_puts(out, ",\"parent\":");
+        server_json_puts(out, app->options->name);
+        server_printf(out, ",\"max_model_len\":%d,\"permission\":[]}", app->sequence_length);
+    }
+    json_decref(list);
+}
+
+static void say_success(server_exchange *x, const char *name, const char *what) {
+    server_text text = {0};
+    server_printf(&text, "Success: LoRA adapter '%s' %s successfully.", name, what);
+    server_reply(x, 200, "text/plain; charset=utf-8",
+                 text.data ? text.data : "Success:", text.data ? text.len : 8);
+    server_text_free(&text);
+}
+
+static void load(server_app *app, server_exchange *x, const char *name, const char *path, bool replace,
+                 server_problem *problem) {
+    glia_err err = {0};
+    if (!*path)
+        return server_refuse(problem, 400, wrong_input, NULL,
+                             "Both 'lora_name' and 'lora_path' must be provided.");
+    if (strcmp(name, app->options->name) == 0 || (!replace && server_has_adapter(app, name)))
+        return server_refuse(problem, 400, wrong_input, NULL,
+                             "The lora adapter '%s' has already been loaded. Set load_inplace to replace it.",
+                             name);
+    const glia_status status = glia_engine_load_adapter(app->engine, name, path, replace, &err);
+    if (!status) return say_success(x, name, "added");
+    if (status == GLIA_ERR_NOMEM) return server_library_problem(problem, &err);
+    server_refuse(problem, status == GLIA_ERR_IO ? 404 : 400,
+                  status == GLIA_ERR_IO ? "NotFoundError" : wrong_input, NULL, "%s", err.msg);
+}
+
+void server_lora_request(server_app *app, server_exchange *x, const server_params *p, unsigned kind,
+                         server_problem *problem) {
+    const char *name = json_string_value(p->at[P_LORA_NAME]), *path = json_string_value(p->at[P_LORA_PATH]);
+    if (!app->options->adapters) return server_refuse(problem, 404, "Not Found", NULL, "Not Found");
+    if (!name || !*name)
+        return server_refuse(problem, 400, wrong_input, NULL, "'lora_name' needs to be provided.");
+    if (kind == FOR_LORA_LOAD)
+        return load(app, x, name, path ? path : "", p->integer[P_LOAD_INPLACE] != 0, problem);
+    if (glia_engine_drop_adapter(app->engine, name, NULL))
+        return server_refuse(problem, 404, "NotFoundError", NULL, "The lora adapter '%s' cannot be found.",
+                             name);
+    say_success(x, name, "removed");
+}
