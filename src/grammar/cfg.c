@@ -7,8 +7,8 @@
 #include "grammar/rx_impl.h"
 
 static glia_node add(glia_cfg *g, glia_cfg_node node) {
-    if (!rx_work(g->rx, 1)) return GLIA_NODE_NONE;
-    if (!glia_vec_push(&g->nodes, sizeof node, &node)) return rx_nomem(g->rx);
+    if (!glia_rx_work(g->rx, 1)) return GLIA_NODE_NONE;
+    if (!glia_vec_push(&g->nodes, sizeof node, &node)) return glia_rx_nomem(g->rx);
     return (glia_node)g->nodes.n - 1;
 }
 
@@ -36,7 +36,7 @@ static bool add_list(glia_cfg *g, const glia_node *list, size_t n, uint32_t *at)
     *at = (uint32_t)g->lists.n;
     glia_node *copy = glia_vec_add(&g->lists, sizeof *copy, n);
     if (copy && n) memcpy(copy, list, n * sizeof *copy);
-    if (!copy) rx_nomem(g->rx);
+    if (!copy) glia_rx_nomem(g->rx);
     return copy;
 }
 
@@ -80,7 +80,7 @@ glia_node glia_cfg_object_node(glia_cfg *g, const glia_cfg_member *members, size
     own.n = (int)n;
     const uint32_t at = (uint32_t)g->objects.n;
     glia_cfg_member *copy = glia_vec_add(&g->members, sizeof *copy, n);
-    if (!copy || !glia_vec_push(&g->objects, sizeof own, &own)) return rx_nomem(g->rx);
+    if (!copy || !glia_vec_push(&g->objects, sizeof own, &own)) return glia_rx_nomem(g->rx);
     if (n) memcpy(copy, members, n * sizeof *copy);
     return add(g, (glia_cfg_node){.kind = CFG_OBJECT, .a = at});
 }
@@ -92,7 +92,7 @@ glia_node glia_cfg_array_node(glia_cfg *g, const glia_node *elements, const glia
     const uint32_t at = (uint32_t)g->arrays.n;
     if (!add_list(g, elements, n, &own.element) || (a->counts && !add_list(g, counted, n, &own.counted)))
         return GLIA_NODE_NONE;
-    if (!glia_vec_push(&g->arrays, sizeof own, &own)) return rx_nomem(g->rx);
+    if (!glia_vec_push(&g->arrays, sizeof own, &own)) return glia_rx_nomem(g->rx);
     return add(g, (glia_cfg_node){.kind = CFG_ARRAY, .a = at});
 }
 
@@ -188,7 +188,7 @@ static void prune(glia_cfg *g) {
 
 bool glia_cfg_finish(glia_cfg *g, glia_node root) {
     glia_cfg_node *x = g->nodes.data;
-    for (bool changed = true; changed && rx_work(g->rx, g->nodes.n);) {
+    for (bool changed = true; changed && glia_rx_work(g->rx, g->nodes.n);) {
         changed = false;
         for (size_t i = 1; i < g->nodes.n; i++)
             if (!x[i].productive && node_has(g, x + i)) changed = x[i].productive = true;
@@ -252,9 +252,9 @@ static bool meets(recursion *r, glia_node i) {
 bool glia_cfg_left_recursive(const glia_cfg *g) {
     recursion r = {.g = g, .nullable = calloc(g->nodes.n, 2)};
     bool found = false;
-    if (!r.nullable) return rx_nomem(g->rx) != GLIA_RX_NONE;
+    if (!r.nullable) return glia_rx_nomem(g->rx) != GLIA_RX_NONE;
     r.seen = r.nullable + g->nodes.n;
-    for (bool changed = true; changed && rx_work(g->rx, g->nodes.n);) {
+    for (bool changed = true; changed && glia_rx_work(g->rx, g->nodes.n);) {
         changed = false;
         for (size_t i = 0; i < g->nodes.n; i++)
             if (!r.nullable[i] && node_nullable(&r, glia_cfg_at(g, (glia_node)i))) {

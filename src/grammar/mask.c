@@ -289,7 +289,7 @@ bool glia_mask_or(glia_grammar *g, glia_pda_state s, uint64_t *mask) {
     }
     for (uint32_t i = 0; i < e.n; i++)
         if (!thread_mask(g, ((const glia_pda_thread *)g->pda.threads.data)[e.first + i], mask)) {
-            if (!glia_rx_error(g->rx)->status) rx_nomem(g->rx);
+            if (!glia_rx_error(g->rx)->status) glia_rx_nomem(g->rx);
             return false;
         }
     keep(g, s, mask);

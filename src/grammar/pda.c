@@ -25,7 +25,7 @@ static uint32_t push(glia_pda *a, glia_node node, uint32_t parent, uint64_t para
     if (i != GLIA_TABLE_NONE) return i;
     i = (uint32_t)a->frames.n;
     if (!glia_vec_push(&a->frames, sizeof f, &f) || !glia_table_insert(&a->frame_table, hash, i)) {
-        rx_nomem(a->rx);
+        glia_rx_nomem(a->rx);
         return 0;
     }
     return i;
@@ -35,7 +35,7 @@ static uint32_t push(glia_pda *a, glia_node node, uint32_t parent, uint64_t para
 
 static void later(glia_pda *a, glia_node node, uint32_t frame) {
     const glia_pda_work w = {node, frame};
-    if (!glia_vec_push(&a->work, sizeof w, &w)) rx_nomem(a->rx);
+    if (!glia_vec_push(&a->work, sizeof w, &w)) glia_rx_nomem(a->rx);
 }
 static void resume_later(glia_pda *a, uint32_t frame) { later(a, GLIA_NODE_NONE, frame); }
 
@@ -176,7 +176,7 @@ static void enter(glia_pda *a, glia_node node, uint32_t frame) {
     switch ((glia_cfg_kind)x->kind) {
     case CFG_TERM: {
         const glia_pda_thread t = {x->a, frame};
-        if (x->a != GLIA_RX_EMPTY && !glia_vec_push(&a->found, sizeof t, &t)) rx_nomem(a->rx);
+        if (x->a != GLIA_RX_EMPTY && !glia_vec_push(&a->found, sizeof t, &t)) glia_rx_nomem(a->rx);
         if (glia_rx_nullable(a->rx, x->a)) resume_later(a, frame);
         break;
     }
@@ -226,7 +226,7 @@ static bool is_new(glia_pda *a, const glia_pda_work *w) {
     if (glia_table_find(&a->seen, hash, same_work, a, w) != GLIA_TABLE_NONE) return false;
     if (!glia_table_insert(&a->seen, hash, (uint32_t)a->seen_list.n) ||
         !glia_vec_push(&a->seen_list, sizeof *w, w))
-        rx_nomem(a->rx);
+        glia_rx_nomem(a->rx);
     return true;
 }
 
@@ -294,7 +294,7 @@ static glia_pda_state intern(glia_pda *a) {
     const glia_pda_entry s = {.first = (uint32_t)a->threads.n, .n = (uint32_t)n, .accepts = key.accepts};
     glia_pda_thread *copy = glia_vec_add(&a->threads, sizeof *copy, n);
     if (!copy || !glia_vec_push(&a->states, sizeof s, &s) || !glia_table_insert(&a->state_table, hash, i)) {
-        rx_nomem(a->rx);
+        glia_rx_nomem(a->rx);
         return GLIA_PDA_DEAD;
     }
     if (n) memcpy(copy, t, n * sizeof *copy);
@@ -353,7 +353,7 @@ static glia_pda_state step(glia_pda *a, glia_pda_state s, unsigned cls) {
         glia_pda_thread t = ((const glia_pda_thread *)a->threads.data)[e.first + i];
         t.rx = glia_rx_step_class(a->rx, t.rx, cls);
         if (t.rx == GLIA_RX_NONE) continue;
-        if (t.rx != GLIA_RX_EMPTY && !glia_vec_push(&a->found, sizeof t, &t)) rx_nomem(a->rx);
+        if (t.rx != GLIA_RX_EMPTY && !glia_vec_push(&a->found, sizeof t, &t)) glia_rx_nomem(a->rx);
         if (glia_rx_nullable(a->rx, t.rx)) resume_later(a, t.frame);
     }
     if (a->work.n) run_work(a);
@@ -366,7 +366,7 @@ glia_pda_state glia_pda_step(glia_pda *a, glia_pda_state s, unsigned char byte) 
     if (!row) {
         const size_t bytes = (size_t)a->n_classes * sizeof *row;
         row = malloc(bytes);
-        if (!row) return rx_nomem(a->rx);
+        if (!row) return glia_rx_nomem(a->rx);
         memset(row, 0xff, bytes);
         glia_pda_at(a, s)->row = row;
         a->row_bytes += bytes;

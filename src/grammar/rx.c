@@ -6,7 +6,7 @@
 
 static const size_t BYTES_MAX = (size_t)128 << 20;
 
-bool rx_work(glia_rx_pool *p, uint64_t n) {
+bool glia_rx_work(glia_rx_pool *p, uint64_t n) {
     if (p->err.status) return false;
     if (p->units < n) {
         glia_fail(&p->err, GLIA_ERR_LIMIT, "the constraint needs more work than its limit allows");
@@ -16,7 +16,7 @@ bool rx_work(glia_rx_pool *p, uint64_t n) {
     return true;
 }
 
-glia_rx rx_nomem(glia_rx_pool *p) {
+glia_rx glia_rx_nomem(glia_rx_pool *p) {
     if (!p->err.status) glia_fail_nomem(&p->err, p->nodes.n * sizeof(rx_node), "a constraint");
     return GLIA_RX_NONE;
 }
@@ -71,8 +71,8 @@ static bool counted(const glia_rx_pool *p, const rx_node *x) {
     }
 }
 
-glia_rx rx_intern(glia_rx_pool *p, rx_node node) {
-    if (!rx_work(p, 1)) return GLIA_RX_NONE;
+glia_rx glia_rx_intern(glia_rx_pool *p, rx_node node) {
+    if (!glia_rx_work(p, 1)) return GLIA_RX_NONE;
     const uint64_t hash = hash_node(p, &node);
     const uint32_t found = glia_table_find(&p->table, hash, same_node, p, &node);
     if (found != GLIA_TABLE_NONE) return found;
@@ -83,7 +83,7 @@ glia_rx rx_intern(glia_rx_pool *p, rx_node node) {
         return GLIA_RX_NONE;
     }
     node.counted = counted(p, &node);
-    if (!add_node(p, &node) || !glia_table_insert(&p->table, hash, id)) return rx_nomem(p);
+    if (!add_node(p, &node) || !glia_table_insert(&p->table, hash, id)) return glia_rx_nomem(p);
     return id;
 }
 
@@ -159,10 +159,10 @@ glia_rx glia_rx_set(glia_rx_pool *p, const glia_byteset *set) {
     if (i == GLIA_TABLE_NONE) {
         i = (uint32_t)p->sets.n;
         if (!glia_vec_push(&p->sets, sizeof *set, set) || !glia_table_insert(&p->set_table, hash, i))
-            return rx_nomem(p);
+            return glia_rx_nomem(p);
         refine(p, set);
     }
-    return rx_intern(p, (rx_node){.kind = RX_SET, .a = i});
+    return glia_rx_intern(p, (rx_node){.kind = RX_SET, .a = i});
 }
 
 glia_rx glia_rx_range(glia_rx_pool *p, unsigned lo, unsigned hi) {
@@ -185,7 +185,7 @@ static glia_rx cat_one(glia_rx_pool *p, glia_rx a, glia_rx b) {
     if (b == GLIA_RX_EMPTY) return a;
     if (a == GLIA_RX_ALL && rx_at(p, b)->kind == RX_CAT && rx_at(p, b)->a == GLIA_RX_ALL) return b;
     const bool nullable = rx_at(p, a)->nullable && rx_at(p, b)->nullable;
-    return rx_intern(p, (rx_node){.kind = RX_CAT, .nullable = nullable, .a = a, .b = b});
+    return glia_rx_intern(p, (rx_node){.kind = RX_CAT, .nullable = nullable, .a = a, .b = b});
 }
 
 glia_rx glia_rx_cat(glia_rx_pool *p, glia_rx a, glia_rx b) {
@@ -196,7 +196,7 @@ glia_rx glia_rx_cat(glia_rx_pool *p, glia_rx a, glia_rx b) {
     for (; rx_at(p, rest)->kind == RX_CAT; rest = rx_at(p, rest)->b)
         if (!glia_vec_put(&parts, rx_at(p, rest)->a)) {
             glia_vec_free(&parts);
-            return rx_nomem(p);
+            return glia_rx_nomem(p);
         }
     glia_rx e = cat_one(p, rest, b);
     for (size_t i = parts.n; i-- > 0 && e != GLIA_RX_NONE;) e = cat_one(p, glia_vec_at(&parts, i), e);
@@ -217,7 +217,8 @@ glia_rx glia_rx_repeat(glia_rx_pool *p, glia_rx a, int least, int most) {
     const rx_node x = *rx_at(p, a);
     if (most == GLIA_RX_MANY && x.kind == RX_REPEAT && x.n == GLIA_RX_MANY && x.m <= 1)
         return glia_rx_repeat(p, x.a, x.m ? least : 0, most); /* (x+)* is x* */
-    return rx_intern(p, (rx_node){.kind = RX_REPEAT, .nullable = least == 0, .a = a, .m = least, .n = most});
+    return glia_rx_intern(
+        p, (rx_node){.kind = RX_REPEAT, .nullable = least == 0, .a = a, .m = least, .n = most});
 }
 
 glia_rx glia_rx_multiple(glia_rx_pool *p, uint64_t modulus, int places) {
@@ -230,8 +231,8 @@ glia_rx glia_rx_multiple(glia_rx_pool *p, uint64_t modulus, int places) {
     }
     glia_rx_range(p, '.', '.');
     const uint32_t i = (uint32_t)p->moduli.n;
-    if (!glia_vec_push(&p->moduli, sizeof m, &m)) return rx_nomem(p);
-    return rx_intern(p, (rx_node){.kind = RX_MULTIPLE, .nullable = true, .a = i, .n = -1});
+    if (!glia_vec_push(&p->moduli, sizeof m, &m)) return glia_rx_nomem(p);
+    return glia_rx_intern(p, (rx_node){.kind = RX_MULTIPLE, .nullable = true, .a = i, .n = -1});
 }
 
 /* ---- union, intersection, complement --------------------------------------- */
@@ -314,7 +315,7 @@ static void settle_empty(glia_rx_pool *p, glia_vec *list, rx_kind kind) {
 static glia_rx finish(glia_rx_pool *p, glia_vec *list, rx_kind kind) {
     const glia_rx neutral = kind == RX_OR ? GLIA_RX_NONE : GLIA_RX_ALL;
     const glia_rx absorbing = kind == RX_OR ? GLIA_RX_ALL : GLIA_RX_NONE;
-    if (!merge_sets(p, list, kind)) return rx_nomem(p);
+    if (!merge_sets(p, list, kind)) return glia_rx_nomem(p);
     if (normalise(p, list, neutral, absorbing)) return absorbing;
     settle_empty(p, list, kind);
     if (list->n == 0) return neutral;
@@ -326,12 +327,12 @@ static glia_rx finish(glia_rx_pool *p, glia_vec *list, rx_kind kind) {
     }
     const size_t at = p->lists.n, before = p->nodes.n;
     uint32_t *copy = glia_vec_add(&p->lists, sizeof *copy, list->n);
-    if (!copy) return rx_nomem(p);
+    if (!copy) return glia_rx_nomem(p);
     memcpy(copy, list->data, list->n * sizeof *copy);
-    const glia_rx e = rx_intern(p, (rx_node){.kind = (uint8_t)kind,
-                                             .nullable = kind == RX_OR ? any : every,
-                                             .a = (uint32_t)at,
-                                             .b = (uint32_t)list->n});
+    const glia_rx e = glia_rx_intern(p, (rx_node){.kind = (uint8_t)kind,
+                                                  .nullable = kind == RX_OR ? any : every,
+                                                  .a = (uint32_t)at,
+                                                  .b = (uint32_t)list->n});
     if (p->nodes.n == before) p->lists.n = at; /* the node was there, with its list */
     return e;
 }
@@ -356,7 +357,7 @@ static glia_rx join_head(glia_rx_pool *p, const alternative *a, size_t n, int de
     bool ok = true;
     if (n == 1) return a->all;
     for (size_t i = 0; i < n && ok; i++) ok = glia_vec_put(&rests, a[i].rest);
-    const glia_rx e = ok ? glia_rx_cat(p, a->head, factored(p, &rests, depth + 1)) : rx_nomem(p);
+    const glia_rx e = ok ? glia_rx_cat(p, a->head, factored(p, &rests, depth + 1)) : glia_rx_nomem(p);
     glia_vec_free(&rests);
     return e;
 }
@@ -386,10 +387,10 @@ static glia_rx factored(glia_rx_pool *p, glia_vec *list, int depth) {
 
 static glia_rx combine(glia_rx_pool *p, rx_kind kind, const glia_rx *list, size_t n) {
     glia_vec flat = {0};
-    bool ok = rx_work(p, n);
+    bool ok = glia_rx_work(p, n);
     for (size_t i = 0; i < n && ok; i++) ok = flatten(p, &flat, kind, list[i]);
-    ok = ok && rx_work(p, flat.n);
-    const glia_rx e = !ok             ? p->err.status ? GLIA_RX_NONE : rx_nomem(p)
+    ok = ok && glia_rx_work(p, flat.n);
+    const glia_rx e = !ok             ? p->err.status ? GLIA_RX_NONE : glia_rx_nomem(p)
                                   : kind == RX_OR ? factored(p, &flat, 0)
                                       : finish(p, &flat, kind);
     glia_vec_free(&flat);
@@ -415,7 +416,7 @@ glia_rx glia_rx_not(glia_rx_pool *p, glia_rx a) {
     if (a == GLIA_RX_NONE) return p->err.status ? GLIA_RX_NONE : GLIA_RX_ALL;
     if (a == GLIA_RX_ALL) return GLIA_RX_NONE;
     if (rx_at(p, a)->kind == RX_NOT) return rx_at(p, a)->a;
-    return rx_intern(p, (rx_node){.kind = RX_NOT, .nullable = !rx_at(p, a)->nullable, .a = a});
+    return glia_rx_intern(p, (rx_node){.kind = RX_NOT, .nullable = !rx_at(p, a)->nullable, .a = a});
 }
 
 glia_rx glia_rx_minus(glia_rx_pool *p, glia_rx a, glia_rx b) { return glia_rx_and(p, a, glia_rx_not(p, b)); }

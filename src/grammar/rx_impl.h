@@ -60,10 +60,10 @@ static inline const glia_byteset *rx_set_of(const glia_rx_pool *p, glia_rx a) {
 }
 
 /* Account `n` units of work. False: the pool has failed. */
-bool rx_work(glia_rx_pool *p, uint64_t n);
+bool glia_rx_work(glia_rx_pool *p, uint64_t n);
 /* Record that memory ran out; returns GLIA_RX_NONE. */
-glia_rx rx_nomem(glia_rx_pool *p);
+glia_rx glia_rx_nomem(glia_rx_pool *p);
 /* The node with these fields, made if there is none. */
-glia_rx rx_intern(glia_rx_pool *p, rx_node node);
+glia_rx glia_rx_intern(glia_rx_pool *p, rx_node node);
 
 #endif

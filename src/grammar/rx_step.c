@@ -32,7 +32,7 @@ static glia_rx derive_list(glia_rx_pool *p, const rx_node *x, unsigned byte) {
     for (uint32_t i = 0; i < x->b && ok; i++)
         ok = glia_vec_put(&list, derive(p, glia_vec_at(&p->lists, x->a + i), byte));
     if (!ok)
-        rx_nomem(p);
+        glia_rx_nomem(p);
     else if (x->kind == RX_OR)
         e = glia_rx_or_all(p, list.data, list.n);
     else
@@ -61,17 +61,17 @@ static glia_rx derive_multiple(glia_rx_pool *p, const rx_node *x, unsigned byte)
         return GLIA_RX_NONE;
     uint64_t whole = r;
     for (int i = after < 0 ? 0 : after; i < m.places; i++) whole = times_ten(whole, 0, m.modulus);
-    return rx_intern(p, (rx_node){.kind = RX_MULTIPLE,
-                                  .nullable = whole == 0,
-                                  .a = x->a,
-                                  .b = (uint32_t)r,
-                                  .m = (int32_t)(uint32_t)(r >> 32),
-                                  .n = after});
+    return glia_rx_intern(p, (rx_node){.kind = RX_MULTIPLE,
+                                       .nullable = whole == 0,
+                                       .a = x->a,
+                                       .b = (uint32_t)r,
+                                       .m = (int32_t)(uint32_t)(r >> 32),
+                                       .n = after});
 }
 
 static glia_rx derive(glia_rx_pool *p, glia_rx a, unsigned byte) {
     const rx_node x = *rx_at(p, a);
-    if (!rx_work(p, 1)) return GLIA_RX_NONE;
+    if (!glia_rx_work(p, 1)) return GLIA_RX_NONE;
     switch ((rx_kind)x.kind) {
     case RX_NONE:
     case RX_EMPTY: return GLIA_RX_NONE;
@@ -98,7 +98,7 @@ static glia_rx raw_step(glia_rx_pool *p, glia_rx a, unsigned cls) {
     if (!row) {
         const size_t bytes = (size_t)p->n_classes * sizeof *row;
         row = malloc(bytes);
-        if (!row) return rx_nomem(p);
+        if (!row) return glia_rx_nomem(p);
         memset(row, 0xff, bytes);
         p->row_bytes += bytes;
         ((uint32_t **)p->rows.data)[a] = row;
@@ -157,7 +157,7 @@ static bool visit(glia_rx_pool *p, life_search *s, glia_rx a, uint32_t from) {
     if (glia_table_find(&s->table, hash, same_u32, &s->seen, &a) != GLIA_TABLE_NONE) return true;
     const bool ok = glia_table_insert(&s->table, hash, (uint32_t)s->seen.n) && glia_vec_put(&s->seen, a) &&
                     glia_vec_put(&s->from, from) && glia_vec_push(&s->done, 1, &(uint8_t){0});
-    if (!ok) rx_nomem(p);
+    if (!ok) glia_rx_nomem(p);
     return ok;
 }
 
@@ -282,7 +282,7 @@ bool glia_rx_matches(glia_rx_pool *p, glia_rx a, const char *text, size_t len) {
 
 glia_rx glia_rx_step_back(glia_rx_pool *p, glia_rx a, unsigned byte) {
     const rx_node x = *rx_at(p, a);
-    if (!rx_work(p, 1)) return GLIA_RX_NONE;
+    if (!glia_rx_work(p, 1)) return GLIA_RX_NONE;
     glia_rx sum = GLIA_RX_NONE;
     switch ((rx_kind)x.kind) {
     case RX_CAT:
@@ -312,7 +312,7 @@ typedef struct {
 static glia_rx rewrite(glia_rx_pool *p, glia_rx a, const rewriting *r) {
     const rx_node x = *rx_at(p, a);
     if (r->clamp && !x.counted) return a;
-    if (!rx_work(p, 1)) return GLIA_RX_NONE;
+    if (!glia_rx_work(p, 1)) return GLIA_RX_NONE;
     glia_rx sum = GLIA_RX_NONE;
     switch ((rx_kind)x.kind) {
     case RX_SET: {
