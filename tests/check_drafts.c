@@ -325,7 +325,7 @@ static void test_methods(void **state) {
             glia_engine_free(e);
             glia_model_free(m);
         }
-    glia_model_free(plain);
+    unload(plain);
 }
 
 /* Several tokens of a step, of which an event in the middle aborts the request: no later token comes. */

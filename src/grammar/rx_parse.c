@@ -383,7 +383,7 @@ static bool counts(parser *r, int *m, int *n) {
 static uint32_t repeated(parser *r) {
     uint32_t inside = atom(r);
     for (int times = 0; !r->status && r->at < r->end; times++) {
-        int m, n;
+        int m = 0, n = 0;
         if (eat(r, '*'))
             m = 0, n = GLIA_RX_MANY;
         else if (eat(r, '+'))

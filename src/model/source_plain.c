@@ -65,9 +65,9 @@ static const glia_tensor_view *find_tensor(const plain *p, const glia_weight *w,
 
 static glia_status find_all(plain *p, glia_err *err) {
     glia_weight w;
-    const char *name;
     glia_status status = GLIA_OK;
     for (size_t i = 0; !status && glia_spec_weight(&w, p->spec, p->config, i); i++) {
+        const char *name = w.name;
         stored *x = &p->weight[w.layer][w.spec->id];
         x->preshard = preshard_of(p->spec, w.spec->id);
         if (w.spec->cols != D_1 && w.spec->id != W_EMBED)
