@@ -291,11 +291,13 @@ static void test_answers(void **state) {
  * other number formats too. */
 static void test_methods(void **state) {
     (void)state;
-    static const char *const configs[] = {
+    static const char int8_tree[] =
+        "{\"model\": \"models/qwen3-demo\", \"quantization\": \"int8\", "
+        "\"speculative_token_tree\": \"[(0,), (0, 0), (1,), (0, 1), (0, 0, 0)]\"}";
+    const char *const configs[] = {
         "{\"method\": \"ngram\", \"num_speculative_tokens\": 6}",
         "{\"method\": \"draft_model\", \"model\": \"models/qwen3-demo\", \"num_speculative_tokens\": 3}",
-        "{\"model\": \"models/qwen3-demo\", \"quantization\": \"int8\", \"speculative_token_tree\": "
-        "\"[(0,), (0, 0), (1,), (0, 1), (0, 0, 0)]\"}",
+        int8_tree,
         "{\"model\": \"models/qwen3-demo\", \"total_token\": 9, \"depth\": 2, \"top_k\": 3}",
     };
     glia_model *plain = load(1, false);
@@ -307,8 +309,8 @@ static void test_methods(void **state) {
                                            .block_size = 32,
                                            .trace_drafts = traced ? ignore_trace : NULL};
             const glia_options options = {.threads = 2, .speculative_config = configs[k]};
-            glia_model *m;
-            glia_engine *e;
+            glia_model *m = NULL;
+            glia_engine *e = NULL;
             glia_err err = {0};
             answer got[REQUESTS] = {0};
             reference(plain, &o);
