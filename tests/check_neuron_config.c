@@ -20,7 +20,9 @@ static void warn(void *user, const char *sentence) {
     snprintf(warnings + used, sizeof warnings - used, "%s\n", sentence);
 }
 
+/* Frees what *c holds first. */
 static glia_status parse(glia_neuron_config *c, const char *text, glia_err *err) {
+    glia_neuron_config_free(c);
     *err = (glia_err){GLIA_OK, ""};
     warnings[0] = '\0';
     return glia_neuron_config_parse(c, text, strlen(text), "x", warn, NULL, err);
@@ -100,7 +102,7 @@ static double number_of(const char *value) {
 }
 
 static void check_read(const glia_neuron_key *row) {
-    glia_neuron_config c;
+    glia_neuron_config c = {0};
     glia_err err;
     const char *more = row->id == NEURON_BLOCK ? ",\"is_block_kv_layout\":true" : "";
     CHECK(parse_one(&c, row->key, other(row), more, &err) == GLIA_OK && !*warnings, "%s: %s%s", row->key,
@@ -112,14 +114,15 @@ static void check_read(const glia_neuron_key *row) {
     CHECK(strstr(err.msg, ": expected ") && strstr(err.msg, "found an array"), "%s", err.msg);
     if (row->type == NEURON_INT)
         CHECK(parse_one(&c, row->key, "-2", more, &err) == GLIA_ERR_FORMAT, "%s: %s", row->key, err.msg);
+    glia_neuron_config_free(&c);
 }
 
 static void test_every_key(void **state) {
     (void)state;
+    glia_neuron_config c = {0};
+    glia_err err;
     for (size_t i = 0; i < glia_n_neuron_keys; i++) {
         const glia_neuron_key *row = &glia_neuron_keys[i];
-        glia_neuron_config c;
-        glia_err err;
         const char *dot = strchr(row->key, '.'), *name = dot ? dot + 1 : row->key;
         const bool in_sampling = !strncmp(row->key, "on_device_sampling_config", 25);
         CHECK(parse_one(&c, row->key, "null", "", &err) == GLIA_OK && !*warnings, "%s: %s%s", row->key,
@@ -139,6 +142,7 @@ static void test_every_key(void **state) {
               warnings);
         CHECK(says_nothing(&c) || in_sampling, "%s says something", row->key);
     }
+    glia_neuron_config_free(&c);
 }
 
 /* ---- keys together --------------------------------------------------------- */
@@ -250,7 +254,7 @@ static const struct {
 
 static void test_together(void **state) {
     (void)state;
-    glia_neuron_config c;
+    glia_neuron_config c = {0};
     glia_err err;
     for (size_t i = 0; i < sizeof readings / sizeof *readings; i++) {
         CHECK(parse(&c, readings[i].text, &err) == GLIA_OK && !*warnings, "%s: %s%s", readings[i].text,
@@ -271,7 +275,9 @@ static void test_together(void **state) {
         CHECK(parse(&c, odd[i].text, &err) == GLIA_OK, "%s: %s", odd[i].text, err.msg);
         CHECK(strstr(warnings, odd[i].words), "%s: \"%s\"", odd[i].text, warnings);
     }
+    glia_neuron_config_free(&c);
     assert_int_equal(glia_neuron_config_parse(&c, "{\"spice\":1}", 11, "x", NULL, NULL, NULL), GLIA_OK);
+    glia_neuron_config_free(&c);
 }
 
 /* ---- files as the two programs write them ---------------------------------- */
@@ -323,19 +329,21 @@ static void test_files(void **state) {
                                      {NEURON_PREFIX_CACHE, "is_prefix_caching", 1},
                                      {NEURON_DO_SAMPLE, NULL, 0},
                                      NO};
-    glia_neuron_config c;
+    glia_neuron_config c = {0};
     glia_err err;
     CHECK(parse(&c, optimum, &err) == GLIA_OK && !*warnings, "%s%s", err.msg, warnings);
     expect("Optimum's", &c, from_optimum);
     CHECK(parse(&c, nxdi, &err) == GLIA_OK && !*warnings, "%s%s", err.msg, warnings);
     expect("NxDI's", &c, from_nxdi);
 
+    glia_neuron_config_free(&c);
     const char *dir = check_temp_dir();
     assert_int_equal(glia_neuron_config_load(&c, dir, warn, NULL, &err), GLIA_OK);
     assert_true(!c.present && says_nothing(&c));
     check_write_file(dir, "neuron_config.json", optimum, sizeof optimum - 1);
     assert_int_equal(glia_neuron_config_load(&c, dir, warn, NULL, &err), GLIA_OK);
     assert_true(c.present && c.number[NEURON_BATCH] == 4);
+    glia_neuron_config_free(&c);
     check_write_file(dir, "neuron_config.json", "{\"batch_size\":-1}", 17);
     assert_int_equal(glia_neuron_config_load(&c, dir, warn, NULL, &err), GLIA_ERR_FORMAT);
     assert_non_null(strstr(err.msg, "/neuron_config.json: batch_size: expected 1 to"));
@@ -344,7 +352,7 @@ static void test_files(void **state) {
 /* ---- writing --------------------------------------------------------------- */
 
 static void check_round_trip(const char *text) {
-    glia_neuron_config a, b;
+    glia_neuron_config a = {0}, b = {0};
     glia_err err;
     assert_int_equal(parse(&a, text, &err), GLIA_OK);
     json_t *file = glia_neuron_config_write(&a);
