@@ -160,7 +160,7 @@ $(OTHER): src/comm/comm.c src/comm/mpi.c $(CLI_OBJ) $(B)/libglia.a
 	$(CC) $(filter-out -DGLIA_VERSION=%,$(HOUSE)) -DGLIA_VERSION='"0.0.9"' $(MPI_FLAGS) $(CFLAGS) $^ $(HTTP_LIBS) $(LIBS) -o $@
 $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # Fuzz targets read files and text. Instrumented kernels would take minutes to compile.
-FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% grammar/% jinja/% text/%),$(LIB_OBJ))
+FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% grammar/% jinja/% text/% draft/head.o draft/head_config.o draft/head_file.o),$(LIB_OBJ))
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
