@@ -67,7 +67,7 @@ check-programs: $(CHECKS)
 # An ARM build, run under qemu with the plain-C kernels. The listed tests take minutes there, or need MPI.
 ARM_CC      ?= aarch64-linux-gnu-gcc
 ARM_RUNNER  := qemu-aarch64-static -L /
-ARM_SLOW    := device drafts generate parallel quantize schedule server typing
+ARM_SLOW    := constrained device drafts generate heads heads_cli parallel quantize schedule server typing
 ARM_NO_MPI  := comm_mpi engines_mpi ranks_mpi mpi_streams
 arm: ## build for 64-bit ARM, run its tests under qemu, compare its logits with x86's bit for bit
 	@$(SETUP) arm
