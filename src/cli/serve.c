@@ -13,7 +13,7 @@ enum { BATCH = 8 }; /* sequences at once without --batch-size */
 
 /* Write a line of the log, unless that could block: a pipe that nobody reads must not stop the server. A pipe
  * that poll() calls writable has room for 4,096 bytes, more than two lines. */
-static void say(const char *line) {
+static void write_line(const char *prefix, const char *line) {
     static atomic_int lost;
     struct pollfd err = {.fd = STDERR_FILENO, .events = POLLOUT};
     if (poll(&err, 1, 0) != 1 || !(err.revents & POLLOUT)) {
@@ -22,8 +22,11 @@ static void say(const char *line) {
     }
     const int n = atomic_exchange(&lost, 0);
     if (n) fprintf(stderr, "glia: warning: %d lines of the log are lost: standard error was full\n", n);
-    fprintf(stderr, "glia: %s\n", line);
+    fprintf(stderr, "%s%s\n", prefix, line);
 }
+
+static void say(const char *line) { write_line("glia: ", line); }
+static void say_raw(const char *line) { write_line("", line); }
 
 int cli_serve(const cli_args *args) {
     glia_options o;
@@ -51,7 +54,12 @@ int cli_serve(const cli_args *args) {
         .adapters = engine.enable_lora || engine.n_lora_modules || engine.max_loras,
         .has_seed = args->given[F_SEED],
         .seed = (uint64_t)args->integer[F_SEED],
+        .max_connections = (int)args->integer[F_MAX_CONNECTIONS],
+        .body_max = (size_t)args->integer[F_MAX_BODY_SIZE] << 20,
+        .http_timeout_s = args->real[F_HTTP_TIMEOUT],
+        .json_log = args->given[F_LOG_JSON],
         .say = say,
+        .say_raw = say_raw,
     };
     if (!status && server_run(m, &engine, &options, &err)) status = cli_failed(&err);
     glia_model_free(m);

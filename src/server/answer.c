@@ -1,9 +1,7 @@
 /* answer.c - from a checked request to sequences of the engine, and from their events to the reply. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "server/app.h"
 
@@ -33,7 +31,7 @@ static void free_answer(server_answer *a) {
     glia_constraint_free(a->constraint);
     free(a->prompts);
     free(a->choices);
-    free(a->stop_ids);
+    server_sampling_free(&a->sampling);
     server_text_free(&a->head);
     server_text_free(&a->out);
     free(a);
@@ -104,10 +102,7 @@ static void end_event(server_answer *a) {
 }
 
 static void note_usage(const server_answer *a) {
-    char note[80];
-    snprintf(note, sizeof note, "%zu + %d tokens, %zu cached", a->prompt_tokens, tokens_of(a),
-             a->cached_tokens);
-    server_note(a->x, note);
+    server_count_tokens(a->x, a->prompt_tokens, (size_t)tokens_of(a), a->cached_tokens);
 }
 
 static void end_stream(server_answer *a) {
@@ -324,7 +319,8 @@ static void know_text(server_prompt *to, const server_app *app, server_problem *
 }
 
 /* "prompt": a string, ids, or a list of either. */
-static void read_prompts(server_answer *a, const server_params *p, server_problem *problem) {
+static void read_prompts(server_answer *a, const server_app *app, const server_params *p,
+                         server_problem *problem) {
     const json_t *prompt = p->at[P_PROMPT];
     const bool special = !p->at[P_ADD_SPECIAL_TOKENS] || p->integer[P_ADD_SPECIAL_TOKENS];
     const json_t *first = json_array_get(prompt, 0);
@@ -340,20 +336,21 @@ static void read_prompts(server_answer *a, const server_params *p, server_proble
         const json_t *one = list ? json_array_get(prompt, i) : prompt;
         server_prompt *to = &a->prompts[a->n_prompts++];
         if (json_is_string(one))
-            server_tokenize(to, a->app, json_string_value(one), json_string_length(one), special, problem);
+            server_tokenize(to, app, json_string_value(one), json_string_length(one), special, problem);
         else if (json_is_array(one))
-            copy_prompt(to, a->app, one, problem);
+            copy_prompt(to, app, one, problem);
         else
             server_bad_form(problem, "prompt",
                             "Input should be a string, a list of strings, a list of token ids "
                             "or a list of such lists");
-        if (a->echo) know_text(to, a->app, problem);
+        if (a->echo) know_text(to, app, problem);
     }
 }
 
 /* truncate_prompt_tokens: keep the last tokens; -1: all that leave room for an answer. */
-static void truncate_prompts(server_answer *a, const server_params *p, server_problem *problem) {
-    const json_int_t given = p->integer[P_TRUNCATE], length = a->app->sequence_length;
+static void truncate_prompts(server_answer *a, const server_app *app, const server_params *p,
+                             server_problem *problem) {
+    const json_int_t given = p->integer[P_TRUNCATE], length = app->sequence_length;
     if (!p->at[P_TRUNCATE]) return;
     if (given > length)
         server_bad_value(problem, "truncate_prompt_tokens",
@@ -369,41 +366,32 @@ static void truncate_prompts(server_answer *a, const server_params *p, server_pr
     }
 }
 
-static void check_prompts(server_answer *a, server_problem *problem) {
+static void check_prompts(server_answer *a, const server_app *app, server_problem *problem) {
     for (int i = 0; i < a->n_prompts; i++) {
         const size_t n = a->prompts[i].n;
         a->prompt_tokens += n;
         if (n == 0) server_bad_value(problem, NULL, "the prompt has no tokens. (parameter=prompt)");
-        if (n >= (size_t)a->app->sequence_length)
+        if (n >= (size_t)app->sequence_length)
             server_bad_value(
                 problem, "input_tokens",
                 "This model's maximum context length is %d tokens. However, your request has %zu "
                 "input tokens. Please reduce the length of the input messages. "
                 "(parameter=input_tokens, value=%zu)",
-                a->app->sequence_length, n, n);
+                app->sequence_length, n, n);
     }
 }
 
 /* ---- submitting ---------------------------------------------------------------------- */
 
-/* The answer's id: the header X-Request-Id, else 32 random hexadecimal digits. */
-static void write_head(server_answer *a, const server_params *p) {
-    const char *given = server_header(a->x, "X-Request-Id");
-    uint64_t random[2] = {0, 0};
+static void write_head(server_answer *a, const server_app *app, const server_params *p) {
     server_text id = {0};
-    server_puts(&id, a->wire->id_prefix);
-    while (getrandom(random, sizeof random, 0) < 0 && errno == EINTR) {
-    }
-    if (given && *given)
-        server_printf(&id, "%.128s", given);
-    else
-        server_printf(&id, "%016llx%016llx", (unsigned long long)random[0], (unsigned long long)random[1]);
+    server_printf(&id, "%s%s", a->wire->id_prefix, p->request_id);
     server_puts(&a->head, "{\"id\":");
     server_json(&a->head, id.data ? id.data : "", id.len);
     server_printf(&a->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":",
                   a->stream ? a->wire->chunk : a->wire->object, (long long)time(NULL));
     const json_t *model = p->at[P_MODEL];
-    server_json_puts(&a->head, model ? json_string_value(model) : a->app->options->name);
+    server_json_puts(&a->head, model ? json_string_value(model) : app->options->name);
     server_puts(&a->head, ",\"choices\":[");
     server_text_free(&id);
 }
@@ -414,11 +402,12 @@ void server_on_engine_event(void *user, const glia_event *e) {
 }
 
 /* Submit all sequences. If one is refused, those before it are aborted. */
-static void submit(server_answer *a, const server_sampling *sampling, server_problem *problem) {
+static void submit(server_answer *a, server_problem *problem) {
     for (int i = 0; i < a->n_choices && !problem->status; i++) {
         const server_prompt *prompt = &a->prompts[i / a->n];
         glia_err err = {0};
-        glia_sampling s = sampling->s;
+        glia_sampling s = a->sampling.s;
+        a->choices[i].listener.app = a->app;
         const size_t room = (size_t)a->app->sequence_length - prompt->n;
         if (s.max_tokens && (size_t)s.max_tokens > room) s.max_tokens = (int)room;
         s.seed += (uint64_t)(i % a->n);
@@ -434,19 +423,15 @@ static void submit(server_answer *a, const server_sampling *sampling, server_pro
     if (problem->status) abandon(a);
 }
 
-static void add_choices(server_answer *a, server_problem *problem) {
-    const size_t n = (size_t)a->n_prompts * (size_t)a->n, most = (size_t)a->app->options->max_queued;
-    if (n > most || a->app->n_sequences + n > most) {
-        server_refuse(problem, 503, "ServiceUnavailableError", NULL,
-                      "the queue of %zu sequences is full: %zu wait or run, the request has %zu more", most,
-                      a->app->n_sequences, n);
-        return;
-    }
+static void add_choices(server_answer *a, const server_app *app, server_problem *problem) {
+    const size_t n = (size_t)a->n_prompts * (size_t)a->n;
+    server_check_queue(app, 0, n, problem);
+    if (problem->status) return;
     a->choices = calloc(n, sizeof *a->choices);
     if (!a->choices) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
     a->n_choices = (int)n;
     for (int i = 0; i < a->n_choices; i++) {
-        a->choices[i] = (server_choice){.listener = {on_event, a->app}, .of = a, .index = i, .last = -1};
+        a->choices[i] = (server_choice){.listener.tell = on_event, .of = a, .index = i, .last = -1};
         if (a->echo && !a->logprobs) a->choices[i].characters = a->prompts[i / a->n].len;
         if (!server_parts_begin(&a->choices[i]))
             server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
@@ -454,7 +439,8 @@ static void add_choices(server_answer *a, server_problem *problem) {
 }
 
 /* Fill the answer from the request. */
-static void prepare(server_answer *a, const server_params *p, unsigned kind, server_problem *problem) {
+static void prepare(server_answer *a, const server_app *app, const server_params *p, unsigned kind,
+                    server_problem *problem) {
     const json_t *options = p->at[P_STREAM_OPTIONS];
     a->stream = p->integer[P_STREAM] != 0;
     if (!a->stream && json_object_size(options))
@@ -477,49 +463,47 @@ static void prepare(server_answer *a, const server_params *p, unsigned kind, ser
         server_bad_value(problem, "echo", "echo is not supported by this server for chats");
     if (problem->status) return;
     if (kind == FOR_COMPLETION) {
-        read_prompts(a, p, problem);
+        read_prompts(a, app, p, problem);
     } else {
         a->prompts = calloc(1, sizeof *a->prompts);
         if (!a->prompts) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
         a->n_prompts = 1;
         server_tools_read(&a->tools, p, problem);
-        server_chat_prompt(&a->prompts[0], a->app, p, problem);
+        server_chat_prompt(&a->prompts[0], app, p, problem);
     }
 }
 
-void server_answer_request(server_app *app, server_exchange *x, const server_params *p, unsigned kind,
-                           server_problem *problem) {
-    server_sampling sampling;
+static void *prepare_answer(const server_app *app, const server_params *p, unsigned kind,
+                            server_problem *problem) {
     server_answer *a = calloc(1, sizeof *a);
-    if (!a) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory");
+    if (!a) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory"), NULL;
+    a->wire = kind == FOR_CHAT ? &server_wire_chat : &server_wire_completion;
+    server_sampling_read(&a->sampling, app, p, kind, problem);
+    if (!problem->status) prepare(a, app, p, kind, problem);
+    if (!problem->status) truncate_prompts(a, app, p, problem);
+    if (!problem->status) check_prompts(a, app, problem);
+    if (!problem->status) server_constraint_read(&a->constraint, app, p, &a->tools, problem);
+    a->sampling.s.constraint = a->constraint;
+    a->sampling.s.may_think = kind == FOR_CHAT;
+    if (!problem->status) add_choices(a, app, problem);
+    a->only_prompts = p->at[P_MAX_TOKENS] && a->sampling.s.max_tokens == 0;
+    if (a->only_prompts) a->sampling.s.max_tokens = 1; /* the token is dropped */
+    if (!problem->status) write_head(a, app, p);
+    return a;
+}
+
+static void begin_answer(server_app *app, server_exchange *x, void *prepared, server_problem *problem) {
+    server_answer *a = prepared;
     a->app = app;
     a->x = x;
-    a->arrived = server_seconds();
-    a->wire = kind == FOR_CHAT ? &server_wire_chat : &server_wire_completion;
-    server_sampling_read(&sampling, app, p, kind, problem);
-    if (!problem->status) prepare(a, p, kind, problem);
-    if (!problem->status) truncate_prompts(a, p, problem);
-    if (!problem->status) check_prompts(a, problem);
-    if (!problem->status) server_constraint_read(&a->constraint, app, p, &a->tools, problem);
-    sampling.s.constraint = a->constraint;
-    sampling.s.may_think = kind == FOR_CHAT;
-    if (!problem->status) add_choices(a, problem);
-    if (problem->status) {
-        server_sampling_free(&sampling);
-        return free_answer(a);
-    }
-    a->stop_ids = sampling.stop_ids;
-    a->n_stop_ids = sampling.s.n_stop_token_ids;
-    sampling.stop_ids = NULL; /* the answer's now */
-    write_head(a, p);
+    a->arrived = server_arrived(x);
+    server_check_queue(app, app->n_sequences, (size_t)a->n_choices, problem);
+    if (problem->status) return free_answer(a);
     a->before = &app->answers;
     a->next = app->answers;
     if (a->next) a->next->before = &a->next;
     app->answers = a;
-    a->only_prompts = p->at[P_MAX_TOKENS] && sampling.s.max_tokens == 0;
-    if (a->only_prompts) sampling.s.max_tokens = 1; /* the token is dropped */
-    submit(a, &sampling, problem);
-    server_sampling_free(&sampling);
+    submit(a, problem);
     if (problem->status) {
         if (a->n_left == 0) free_answer(a);
         return;
@@ -527,3 +511,7 @@ void server_answer_request(server_app *app, server_exchange *x, const server_par
     server_when_gone(x, on_gone, a);
     if (a->stream) server_stream_begin(x, "text/event-stream");
 }
+
+static void drop_answer(void *prepared) { free_answer(prepared); }
+
+const server_post server_post_answer = {prepare_answer, begin_answer, drop_answer};

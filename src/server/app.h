@@ -10,6 +10,7 @@
 #include "server/metrics.h"
 #include "server/params.h"
 #include "server/server.h"
+#include "server/work.h"
 
 typedef struct server_answer server_answer;
 typedef struct server_pool server_pool;
@@ -23,12 +24,14 @@ struct server_listener {
     server_app *app;
 };
 
-/* All but `engine`, `events` and `stopping` is the network thread's. */
+/* All but `engine`, `events` and `stopping` is the network thread's. Workers read what does not change:
+ * `options`, `model`, `engine`, `info`, `defaults`, `sequence_length`, `text_arguments`. */
 struct server_app {
     const server_options *options;
     const glia_model *model;
     glia_engine *engine;
     server_http *http;
+    server_work work;
     server_events events;
     atomic_bool stopping; /* the engine thread shall end */
     atomic_bool dead;     /* no step can follow */
@@ -39,12 +42,31 @@ struct server_app {
     server_answer *answers; /* all that are in the making */
     server_pool *pools;     /* the same */
     size_t n_sequences;     /* submitted and not ended */
+    size_t n_jobs;          /* requests that workers prepare */
     int signals;            /* how many came; after the first one requests are refused */
     double now;             /* seconds, when the network thread was woken */
     server_metrics metrics;
+    bool no_workers;     /* memory ran out at the beginning */
     bool cut;            /* requests that run are aborted by the shutdown */
     bool text_arguments; /* the chat template takes the arguments of a tool call as text */
 };
+
+/* How a kind of POST request is answered. */
+typedef struct {
+    /* Worker thread: check and prepare the request. Returns what begin() takes; fills *problem instead. Of a
+     * problem it may return something, which drop() gets. */
+    void *(*prepare)(const server_app *app, const server_params *params, unsigned kind,
+                     server_problem *problem);
+    /* Network thread: take `prepared` over, and reply now or later, or fill *problem. The body of the request
+     * is valid until this function returns. */
+    void (*begin)(server_app *app, server_exchange *x, void *prepared, server_problem *problem);
+    /* Network thread, instead of begin(). */
+    void (*drop)(void *prepared);
+} server_post;
+
+/* Refuse `more` sequences beside those that are queued if the limit does not allow them. */
+void server_check_queue(const server_app *app, size_t queued, size_t more, server_problem *problem);
+void server_shutting_down(server_problem *problem);
 
 /* ---- prompts ------------------------------------------------------------------ */
 
@@ -68,6 +90,22 @@ void server_chat_prompt(server_prompt *prompt, const server_app *app, const serv
                         server_problem *problem);
 /* A problem from a failing call of the library. */
 void server_library_problem(server_problem *problem, const glia_err *err);
+
+/* ---- sampling ----------------------------------------------------------------- */
+
+/* Sampling as a request says, with lists that it owns. */
+typedef struct {
+    glia_sampling s;
+    bool seeded;
+    int32_t *stop_ids, *logprob_ids;
+    const char **stop;
+    glia_logit_bias *bias;
+} server_sampling;
+
+/* Problems go to *problem. Release *s with server_sampling_free(). */
+void server_sampling_read(server_sampling *s, const server_app *app, const server_params *params,
+                          unsigned kind, server_problem *problem);
+void server_sampling_free(server_sampling *s);
 
 /* ---- an answer ------------------------------------------------------------------ */
 
@@ -130,20 +168,18 @@ struct server_answer {
     int top;           /* logprobs of the most likely tokens */
     server_tools tools;
     glia_constraint *constraint; /* NULL: none */
+    server_sampling sampling;    /* its texts are valid until all sequences are submitted */
     server_text head, out;
     server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
     int n_prompts, n;
     size_t prompt_tokens, cached_tokens;
-    double arrived;    /* seconds */
-    int32_t *stop_ids; /* [n_stop_ids] of the request */
-    size_t n_stop_ids;
+    double arrived; /* seconds */
     int n_choices, n_left;
     server_choice *choices;
 };
 
-/* Answer POST /v1/chat/completions (FOR_CHAT) or /v1/completions (FOR_COMPLETION), now or by events. */
-void server_answer_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
-                           server_problem *problem);
+/* Answers POST /v1/chat/completions (FOR_CHAT) and /v1/completions (FOR_COMPLETION) by events. */
+extern const server_post server_post_answer;
 /* A glia_event_fn whose user data is a server_listener. */
 void server_on_engine_event(void *user, const glia_event *e);
 /* Abort all answers. */
@@ -151,17 +187,15 @@ void server_answer_abort_all(server_app *app);
 
 /* ---- embeddings, reranking, scores ------------------------------------------------ */
 
-/* Answer a request FOR_EMBED, FOR_RERANK or FOR_SCORE by events. */
-void server_pool_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
-                         server_problem *problem);
+/* Answers requests FOR_EMBED, FOR_RERANK and FOR_SCORE by events. */
+extern const server_post server_post_pool;
 /* Abort all of them. */
 void server_pool_abort_all(server_app *app);
 
 /* ---- LoRA adapters ------------------------------------------------------------------ */
 
-/* Answer a request FOR_LORA_LOAD or FOR_LORA_UNLOAD. */
-void server_lora_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
-                         server_problem *problem);
+/* Answers requests FOR_LORA_LOAD and FOR_LORA_UNLOAD. */
+extern const server_post server_post_lora;
 bool server_has_adapter(const server_app *app, const char *name);
 /* Append the adapters as further elements of the list of models. */
 void server_list_adapters(server_text *out, const server_app *app);
@@ -183,27 +217,10 @@ bool server_parts_hidden(const server_choice *c);
 /* Append {token id: {logprob, rank, decoded_token}} of a prompt token to c->prompt_logprobs. */
 void server_add_prompt_logprob(server_choice *c, const glia_event *e);
 
-/* ---- sampling ----------------------------------------------------------------- */
-
-/* Sampling as a request says, with lists that it owns. */
-typedef struct {
-    glia_sampling s;
-    bool seeded;
-    int32_t *stop_ids, *logprob_ids;
-    const char **stop;
-    glia_logit_bias *bias;
-} server_sampling;
-
-/* Problems go to *problem. Release *s with server_sampling_free(). */
-void server_sampling_read(server_sampling *s, const server_app *app, const server_params *params,
-                          unsigned kind, server_problem *problem);
-void server_sampling_free(server_sampling *s);
-
 /* ---- routes --------------------------------------------------------------------- */
 
 void server_handle(server_app *app, server_exchange *x);
-
-/* Seconds of a clock that never goes back. */
-double server_seconds(void);
+/* Write the line of the log. `user`: the app. */
+void server_log(void *user, const server_log_entry *e);
 
 #endif

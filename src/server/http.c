@@ -20,6 +20,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
+#include <sys/random.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,15 +32,16 @@
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 
-enum { BACKLOG = 1024, PIPELINED_MAX = 65536, NOTE = 200, PATH = 120 };
+enum { BACKLOG = 1024, PIPELINED_MAX = 65536, PATH = 120, TRACEPARENT = 55 };
 
 struct server_http {
     server_http_config config;
     struct event_base *base;
     struct evhttp *http;
     struct evhttp_bound_socket *listening; /* NULL: no longer */
-    struct event *wake, *timer, *signals[2];
+    struct event *wake, *timer, *full, *signals[2];
     int wake_fd, port;
+    int first_fd; /* the least descriptor that a connection may have */
     bool refusing;
     size_t unsent;
 };
@@ -50,13 +53,19 @@ struct server_exchange {
     void *user;
     bool replied; /* the reply is complete, but not yet sent */
     int status;
-    struct timespec began;
-    char note[NOTE];
+    double arrived;
+    char id[SERVER_ID_MAX + 1], traceparent[TRACEPARENT + 1];
+    size_t prompt_tokens, output_tokens, cached;
 };
 
 static void drop_message(int severity, const char *message) {
     (void)severity;
     (void)message;
+}
+
+static struct timeval time_of(double seconds) {
+    return (struct timeval){.tv_sec = (time_t)seconds,
+                            .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
 }
 
 /* ---- opening ------------------------------------------------------------------ */
@@ -107,21 +116,71 @@ static void on_signal(evutil_socket_t fd, short what, void *user) {
     h->config.on_signal(h->config.user);
 }
 
+/* Descriptors are given lowest first, so one as high as this says how many connections there are at least. */
+static bool is_full(const server_http *h) {
+    const int fd = dup(h->wake_fd);
+    if (fd >= 0) close(fd);
+    return fd < 0 || fd - h->first_fd >= h->config.max_connections;
+}
+
+/* Accept no more for a while: those that connect wait in the system's queue. */
+static void pause_if_full(server_http *h) {
+    const struct timeval a_while = {.tv_usec = 50000};
+    if (!h->listening) return;
+    struct evconnlistener *listener = evhttp_bound_socket_get_listener(h->listening);
+    if (!is_full(h)) {
+        evconnlistener_enable(listener);
+        return;
+    }
+    evconnlistener_disable(listener);
+    evtimer_add(h->full, &a_while);
+}
+
+static void on_full(evutil_socket_t fd, short what, void *user) {
+    (void)fd;
+    (void)what;
+    pause_if_full(user);
+}
+
 static bool add_events(server_http *h) {
     static const int numbers[] = {SIGTERM, SIGINT};
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (h->wake_fd < 0) return false;
     h->wake = event_new(h->base, h->wake_fd, EV_READ | EV_PERSIST, on_wake, h);
     h->timer = evtimer_new(h->base, on_timer, h);
+    h->full = evtimer_new(h->base, on_full, h);
     for (int i = 0; i < 2; i++) {
         h->signals[i] = evsignal_new(h->base, numbers[i], on_signal, h);
         if (!h->signals[i] || event_add(h->signals[i], NULL)) return false;
     }
-    return h->wake && h->timer && event_add(h->wake, NULL) == 0;
+    return h->wake && h->timer && h->full && event_add(h->wake, NULL) == 0;
+}
+
+/* evhttp asks for the stream of a connection that was accepted. */
+static struct bufferevent *new_stream(struct event_base *base, void *user) {
+    pause_if_full(user);
+    return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+}
+
+/* Room for the connections, as far as the system allows it. */
+static void raise_limit(server_http *h) {
+    struct rlimit limit;
+    const int spare = 64; /* for files that are read meanwhile */
+    h->first_fd = dup(h->wake_fd);
+    if (h->first_fd >= 0) close(h->first_fd);
+    if (getrlimit(RLIMIT_NOFILE, &limit)) return;
+    const rlim_t wanted = (rlim_t)(h->first_fd + h->config.max_connections + spare);
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (limit.rlim_cur < wanted && limit.rlim_cur > (rlim_t)(h->first_fd + spare))
+        h->config.max_connections = (int)limit.rlim_cur - h->first_fd - spare;
 }
 
 static bool open_http(server_http *h, char *why, size_t cap) {
     const server_http_config *c = &h->config;
+    const struct timeval patience = time_of(c->timeout_s);
     snprintf(why, cap, "no memory for a server");
     h->base = event_base_new();
     h->http = h->base ? evhttp_new(h->base) : NULL;
@@ -131,10 +190,12 @@ static bool open_http(server_http *h, char *why, size_t cap) {
     h->port = port_of(evconnlistener_get_fd(listener));
     h->listening = evhttp_bind_listener(h->http, listener);
     if (!h->listening) return evconnlistener_free(listener), false;
+    raise_limit(h);
+    evhttp_set_bevcb(h->http, new_stream, h);
     evhttp_set_gencb(h->http, on_request, h);
     evhttp_set_max_body_size(h->http, (ev_ssize_t)c->body_max);
     evhttp_set_max_headers_size(h->http, (ev_ssize_t)c->headers_max);
-    evhttp_set_timeout(h->http, c->timeout_s);
+    evhttp_set_timeout_tv(h->http, &patience);
     evhttp_set_allowed_methods(h->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
                                             EVHTTP_REQ_DELETE | EVHTTP_REQ_OPTIONS | EVHTTP_REQ_PATCH);
     return true;
@@ -155,7 +216,7 @@ bool server_http_open(server_http **out, const server_http_config *config, char 
 
 void server_http_free(server_http *h) {
     if (!h) return;
-    struct event *events[] = {h->wake, h->timer, h->signals[0], h->signals[1]};
+    struct event *events[] = {h->wake, h->timer, h->full, h->signals[0], h->signals[1]};
     if (h->http) evhttp_free(h->http);
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i]) event_free(events[i]);
@@ -176,8 +237,7 @@ void server_http_refuse(server_http *h) {
 }
 
 void server_http_timer(server_http *h, double seconds) {
-    const struct timeval t = {.tv_sec = (time_t)seconds,
-                              .tv_usec = (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
+    const struct timeval t = time_of(seconds);
     evtimer_add(h->timer, &t);
 }
 
@@ -193,18 +253,26 @@ static struct bufferevent *stream_of(const server_exchange *x) {
     return evhttp_connection_get_bufferevent(evhttp_request_get_connection(x->request));
 }
 
-static void log_line(const server_exchange *x) {
-    struct timespec now;
-    char line[NOTE + PATH + 100], path[PATH];
+double server_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void log_end(const server_exchange *x) {
+    char path[PATH];
     snprintf(path, sizeof path, "%s", server_path(x));
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    const double seconds =
-        (double)(now.tv_sec - x->began.tv_sec) + (double)(now.tv_nsec - x->began.tv_nsec) * 1e-9;
-    snprintf(line, sizeof line, "%s %s %d %.3f s%s%s", server_method(x), path, x->status, seconds,
-             *x->note ? "; " : "", x->note);
-    for (char *c = line; *c; c++)
+    for (char *c = path; *c; c++)
         if ((unsigned char)*c < 32 || *c == 127) *c = '?';
-    x->http->config.log(x->http->config.user, line);
+    x->http->config.log(x->http->config.user, &(server_log_entry){.method = server_method(x),
+                                                                  .path = path,
+                                                                  .id = x->id,
+                                                                  .traceparent = x->traceparent,
+                                                                  .status = x->status,
+                                                                  .seconds = server_seconds() - x->arrived,
+                                                                  .prompt_tokens = x->prompt_tokens,
+                                                                  .output_tokens = x->output_tokens,
+                                                                  .cached = x->cached});
 }
 
 /* One reply less is unsent. When none is left after server_http_refuse(), whoever waits for that is told. */
@@ -219,7 +287,7 @@ static void on_close(struct evhttp_connection *connection, void *user) {
     (void)connection;
     if (!x->replied) {
         x->status = 499;
-        log_line(x);
+        log_end(x);
         if (x->gone) x->gone(x->user);
         evhttp_request_free(x->request); /* evhttp has left the request to its handler */
     }
@@ -231,7 +299,7 @@ static void on_close(struct evhttp_connection *connection, void *user) {
 static void on_complete(struct evhttp_request *request, void *user) {
     server_exchange *x = user;
     server_http *h = x->http;
-    const struct timeval t = {.tv_sec = h->config.timeout_s};
+    const struct timeval t = time_of(h->config.timeout_s);
     struct evhttp_connection *connection = evhttp_request_get_connection(request);
     evhttp_connection_set_closecb(connection, NULL, NULL);
     bufferevent_set_timeouts(stream_of(x), &t, &t);
@@ -245,13 +313,47 @@ static void watch(const server_exchange *x) {
     bufferevent_data_cb on_read, on_write;
     bufferevent_event_cb on_event;
     void *arg;
-    const struct timeval t = {.tv_sec = x->http->config.timeout_s};
+    const struct timeval t = time_of(x->http->config.timeout_s);
     struct bufferevent *stream = stream_of(x);
     bufferevent_getcb(stream, &on_read, &on_write, &on_event, &arg);
     bufferevent_setcb(stream, NULL, on_write, on_event, arg);
     bufferevent_setwatermark(stream, EV_READ, 0, PIPELINED_MAX);
     bufferevent_set_timeouts(stream, NULL, &t);
     bufferevent_enable(stream, EV_READ);
+}
+
+/* The client's id if it is printable, else a random one. */
+static void choose_id(server_exchange *x) {
+    const char *given = server_header(x, "X-Request-Id");
+    uint64_t random[2] = {0, 0};
+    size_t n = given ? strlen(given) : 0;
+    for (size_t i = 0; i < n; i++)
+        if (given[i] < ' ' || given[i] > '~') n = 0;
+    while (getrandom(random, sizeof random, 0) < 0 && errno == EINTR) {
+    }
+    if (n)
+        snprintf(x->id, sizeof x->id, "%s", given);
+    else
+        snprintf(x->id, sizeof x->id, "%016llx%016llx", (unsigned long long)random[0],
+                 (unsigned long long)random[1]);
+}
+
+/* 00-{32 hexadecimal digits}-{16}-{2}, which https://www.w3.org/TR/trace-context/ calls version 00. */
+static bool is_traceparent(const char *t) {
+    if (!t || strlen(t) != TRACEPARENT || strncmp(t, "00-", 3) != 0) return false;
+    for (size_t i = 3; i < TRACEPARENT; i++)
+        if (i == 35 || i == 52 ? t[i] != '-' : !strchr("0123456789abcdef", t[i])) return false;
+    return strspn(t + 3, "0") < 32 && strspn(t + 36, "0") < 16;
+}
+
+/* The reply says which request it answers. */
+static void identify(server_exchange *x) {
+    const char *trace = server_header(x, "traceparent");
+    choose_id(x);
+    server_set_header(x, "X-Request-Id", x->id);
+    if (!is_traceparent(trace)) return;
+    memcpy(x->traceparent, trace, TRACEPARENT);
+    server_set_header(x, "traceparent", x->traceparent);
 }
 
 static void on_request(struct evhttp_request *request, void *user) {
@@ -261,12 +363,13 @@ static void on_request(struct evhttp_request *request, void *user) {
     if (!x) return evhttp_send_error(request, 503, NULL);
     x->http = h;
     x->request = request;
-    clock_gettime(CLOCK_MONOTONIC, &x->began);
+    x->arrived = server_seconds();
     h->unsent++;
     setsockopt(bufferevent_getfd(stream_of(x)), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_close, x);
     evhttp_request_set_on_complete_cb(request, on_complete, x);
     watch(x);
+    identify(x);
     h->config.on_request(h->config.user, x);
 }
 
@@ -302,7 +405,14 @@ const char *server_body(server_exchange *x, size_t *len) {
     return bytes ? bytes : "";
 }
 
-void server_note(server_exchange *x, const char *note) { snprintf(x->note, sizeof x->note, "%s", note); }
+const char *server_request_id(const server_exchange *x) { return x->id; }
+double server_arrived(const server_exchange *x) { return x->arrived; }
+
+void server_count_tokens(server_exchange *x, size_t prompt, size_t output, size_t cached) {
+    x->prompt_tokens = prompt;
+    x->output_tokens = output;
+    x->cached = cached;
+}
 
 void server_when_gone(server_exchange *x, void (*gone)(void *user), void *user) {
     x->gone = gone;
@@ -326,7 +436,7 @@ static void begin(server_exchange *x, int status, const char *type) {
 /* From here on x belongs to on_close() and on_complete(). */
 static void finish(server_exchange *x) {
     x->replied = true;
-    log_line(x);
+    log_end(x);
 }
 
 void server_reply(server_exchange *x, int status, const char *type, const char *body, size_t len) {
@@ -354,7 +464,7 @@ bool server_stream_write(server_exchange *x, const char *bytes, size_t n) {
         return true;
     struct evhttp_connection *connection = evhttp_request_get_connection(x->request);
     x->status = 499;
-    log_line(x);
+    log_end(x);
     count_sent(x->http);
     evhttp_connection_set_closecb(connection, NULL, NULL);
     evhttp_connection_free(connection); /* and the request with it */

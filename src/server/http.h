@@ -13,19 +13,31 @@
 typedef struct server_http server_http;
 typedef struct server_exchange server_exchange;
 
+enum { SERVER_ID_MAX = 128 };
+
+/* For the log: one reply, or a client that left (status 499). */
 typedef struct {
-    const char *host; /* a name or an address */
-    int port;         /* 0: any free port */
-    size_t body_max;  /* bytes; a longer body gets status 413 */
+    const char *method, *path, *id; /* path: cut; id: of the request */
+    const char *traceparent;        /* of W3C; empty: none */
+    int status;
+    double seconds;                              /* since the request has arrived */
+    size_t prompt_tokens, output_tokens, cached; /* cached: of the prompt */
+} server_log_entry;
+
+typedef struct {
+    const char *host;    /* a name or an address */
+    int port;            /* 0: any free port */
+    int max_connections; /* open at once; more wait in the system's queue */
+    size_t body_max;     /* bytes; a longer body gets status 413 */
     size_t headers_max;
     size_t output_max; /* bytes of a reply that the client has not read; more end the exchange */
-    int timeout_s;     /* a connection that neither sends nor takes a byte so long is closed */
+    double timeout_s;  /* a connection that neither sends nor takes a byte so long is closed */
     void *user;        /* argument of the functions below */
     void (*on_request)(void *user, server_exchange *x);
-    void (*on_wake)(void *user);               /* server_http_wake() was called since the last time */
-    void (*on_signal)(void *user);             /* SIGTERM or SIGINT */
-    void (*on_timer)(void *user);              /* the time of server_http_timer() is over */
-    void (*log)(void *user, const char *line); /* once for each reply */
+    void (*on_wake)(void *user);   /* server_http_wake() was called since the last time */
+    void (*on_signal)(void *user); /* SIGTERM or SIGINT */
+    void (*on_timer)(void *user);  /* the time of server_http_timer() is over */
+    void (*log)(void *user, const server_log_entry *e); /* once for each exchange */
 } server_http_config;
 
 /* Bind and listen. On failure *out is NULL, and `why` [cap] says why. */
@@ -57,9 +69,16 @@ const char *server_header(const server_exchange *x, const char *name);
 const char *server_body(server_exchange *x, size_t *len);
 /* A header of the reply. Before the reply begins. */
 void server_set_header(server_exchange *x, const char *name, const char *value);
-/* Text for the end of the log line; a copy is kept. */
-void server_note(server_exchange *x, const char *note);
-/* Call gone(user) if the client leaves before the reply has ended; then the exchange is over. */
+/* The id of the request: its header X-Request-Id, or 32 random hexadecimal digits. The reply has it too. */
+const char *server_request_id(const server_exchange *x);
+/* Seconds of server_seconds() when the request had arrived. */
+double server_arrived(const server_exchange *x);
+/* Seconds of a clock that never goes back. */
+double server_seconds(void);
+/* Numbers for the log. */
+void server_count_tokens(server_exchange *x, size_t prompt, size_t output, size_t cached);
+/* Call gone(user) if the client leaves before the reply has ended; then the exchange is over. Replaces what
+ * an earlier call said; gone NULL: nothing is called. */
 void server_when_gone(server_exchange *x, void (*gone)(void *user), void *user);
 
 /* Reply and end the exchange. `type`: the content type; NULL: the body is empty. */

@@ -40,41 +40,62 @@ void server_list_adapters(server_text *out, const server_app *app) {
     json_decref(list);
 }
 
-static void say_success(server_exchange *x, const char *name, const char *what) {
-    server_text text = {0};
-    server_printf(&text, "Success: LoRA adapter '%s' %s successfully.", name, what);
-    server_reply(x, 200, "text/plain; charset=utf-8",
-                 text.data ? text.data : "Success:", text.data ? text.len : 8);
-    server_text_free(&text);
+/* What the client is told. */
+static void *success(const char *name, const char *what, server_problem *problem) {
+    server_text *text = calloc(1, sizeof *text);
+    if (text) server_printf(text, "Success: LoRA adapter '%s' %s successfully.", name, what);
+    if (text && !text->oom) return text;
+    free(text);
+    server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory for the answer");
+    return NULL;
 }
 
-static void load(server_app *app, server_exchange *x, const char *name, const char *path, bool replace,
-                 server_problem *problem) {
+static void *load(const server_app *app, const char *name, const char *path, bool replace,
+                  server_problem *problem) {
     glia_err err = {0};
     if (!*path)
         return server_refuse(problem, 400, wrong_input, NULL,
-                             "Both 'lora_name' and 'lora_path' must be provided.");
+                             "Both 'lora_name' and 'lora_path' must be provided."),
+               NULL;
     if (strcmp(name, app->options->name) == 0 || (!replace && server_has_adapter(app, name)))
         return server_refuse(problem, 400, wrong_input, NULL,
                              "The lora adapter '%s' has already been loaded. Set load_inplace to replace it.",
-                             name);
+                             name),
+               NULL;
     const glia_status status = glia_engine_load_adapter(app->engine, name, path, replace, &err);
-    if (!status) return say_success(x, name, "added");
-    if (status == GLIA_ERR_NOMEM) return server_library_problem(problem, &err);
+    if (!status) return success(name, "added", problem);
+    if (status == GLIA_ERR_NOMEM) return server_library_problem(problem, &err), NULL;
     server_refuse(problem, status == GLIA_ERR_IO ? 404 : 400,
                   status == GLIA_ERR_IO ? "NotFoundError" : wrong_input, NULL, "%s", err.msg);
+    return NULL;
 }
 
-void server_lora_request(server_app *app, server_exchange *x, const server_params *p, unsigned kind,
-                         server_problem *problem) {
+/* Reads an adapter from files, so it takes a worker its time. */
+static void *prepare(const server_app *app, const server_params *p, unsigned kind, server_problem *problem) {
     const char *name = json_string_value(p->at[P_LORA_NAME]), *path = json_string_value(p->at[P_LORA_PATH]);
-    if (!app->options->adapters) return server_refuse(problem, 404, "Not Found", NULL, "Not Found");
+    if (!app->options->adapters) return server_refuse(problem, 404, "Not Found", NULL, "Not Found"), NULL;
     if (!name || !*name)
-        return server_refuse(problem, 400, wrong_input, NULL, "'lora_name' needs to be provided.");
+        return server_refuse(problem, 400, wrong_input, NULL, "'lora_name' needs to be provided."), NULL;
     if (kind == FOR_LORA_LOAD)
-        return load(app, x, name, path ? path : "", p->integer[P_LOAD_INPLACE] != 0, problem);
+        return load(app, name, path ? path : "", p->integer[P_LOAD_INPLACE] != 0, problem);
     if (glia_engine_drop_adapter(app->engine, name, NULL))
         return server_refuse(problem, 404, "NotFoundError", NULL, "The lora adapter '%s' cannot be found.",
-                             name);
-    say_success(x, name, "removed");
+                             name),
+               NULL;
+    return success(name, "removed", problem);
 }
+
+static void drop(void *prepared) {
+    server_text_free(prepared);
+    free(prepared);
+}
+
+static void begin(server_app *app, server_exchange *x, void *prepared, server_problem *problem) {
+    const server_text *text = prepared;
+    (void)app;
+    (void)problem;
+    server_reply(x, 200, "text/plain; charset=utf-8", text->data, text->len);
+    drop(prepared);
+}
+
+const server_post server_post_lora = {prepare, begin, drop};

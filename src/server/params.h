@@ -93,6 +93,7 @@ typedef enum {
 
 typedef struct {
     json_t *body;                 /* all of it */
+    const char *request_id;       /* not of the body */
     const json_t *at[N_PARAMS];   /* NULL: absent; owned by the body */
     json_int_t integer[N_PARAMS]; /* of integers; of booleans 0 or 1 */
     double real[N_PARAMS];

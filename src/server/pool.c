@@ -28,7 +28,7 @@ struct server_pool {
     unsigned kind;
     json_t *body; /* the documents belong to it */
     item *items;
-    size_t n, left;
+    size_t n, left, cached; /* cached: prompt tokens */
     bool base64, normalise, failed;
     int dimensions;
     size_t top_n; /* 0: all */
@@ -149,9 +149,7 @@ static void reply(server_pool *p) {
     else
         add_data(&body, p);
     server_puts(&body, "]}");
-    char note[60];
-    snprintf(note, sizeof note, "%zu texts, %zu tokens", p->n, tokens);
-    server_note(p->x, note);
+    server_count_tokens(p->x, tokens, 0, p->cached);
     if (!body.oom && !p->failed) {
         server_reply(p->x, 200, "application/json", body.data, body.len);
     } else {
@@ -179,6 +177,7 @@ static void on_event(server_listener *listener, const glia_event *e) {
     p->app->metrics.waiting--;
     p->app->metrics.prompt_tokens += i->n;
     p->app->metrics.cached_tokens += (size_t)e->cached_tokens;
+    p->cached += (size_t)e->cached_tokens;
     p->app->metrics.ended[e->finish]++;
     if (--p->left) return;
     if (p->x) reply(p);
@@ -201,7 +200,7 @@ static void bad_input(server_problem *problem) {
                     "of such lists");
 }
 
-static void copy_ids(const server_pool *p, item *to, const json_t *list, server_problem *problem) {
+static void copy_ids(const server_app *app, item *to, const json_t *list, server_problem *problem) {
     const size_t n = json_array_size(list);
     to->ids = malloc((n + 1) * sizeof *to->ids);
     if (!to->ids) return no_memory(problem);
@@ -210,22 +209,22 @@ static void copy_ids(const server_pool *p, item *to, const json_t *list, server_
         json_int_t id;
         if (!server_whole(json_array_get(list, i), &id))
             bad_input(problem);
-        else if (id < 0 || id >= p->app->info.vocab_size)
+        else if (id < 0 || id >= app->info.vocab_size)
             server_bad_value(problem, NULL, "Token id %lld is out of vocabulary", (long long)id);
         to->ids[i] = (int32_t)id;
     }
 }
 
 /* One text of "input"; `most` tokens, 0: no limit. */
-static void add_text(server_pool *p, const json_t *text, const char *instruct, size_t most,
-                     server_problem *problem) {
+static void add_text(server_pool *p, const server_app *app, const json_t *text, const char *instruct,
+                     size_t most, server_problem *problem) {
     item *to = add_item(p, problem);
     glia_err err = {0};
     char *query = NULL;
     size_t len = json_string_length(text);
     if (!to) return;
     if (json_is_array(text)) {
-        copy_ids(p, to, text, problem);
+        copy_ids(app, to, text, problem);
         if (most && to->n > most) to->n = most;
         return;
     }
@@ -233,18 +232,19 @@ static void add_text(server_pool *p, const json_t *text, const char *instruct, s
     glia_status status = GLIA_OK;
     if (instruct) status = glia_embed_query(instruct, json_string_value(text), len, &query, &len, &err);
     if (!status)
-        status = glia_embed_prompt(p->app->model, query ? query : json_string_value(text), len, most,
-                                   &to->ids, &to->n, NULL, &err);
+        status = glia_embed_prompt(app->model, query ? query : json_string_value(text), len, most, &to->ids,
+                                   &to->n, NULL, &err);
     if (status) server_library_problem(problem, &err);
     glia_free(query);
 }
 
-static void read_input(server_pool *p, const server_params *params, size_t most, server_problem *problem) {
+static void read_input(server_pool *p, const server_app *app, const server_params *params, size_t most,
+                       server_problem *problem) {
     const json_t *input = params->at[P_INPUT], *first = json_array_get(input, 0);
     const char *instruct = json_string_value(params->at[P_INSTRUCT]);
     const char *format = json_string_value(params->at[P_ENCODING_FORMAT]);
     const bool list = json_is_string(first) || json_is_array(first);
-    const int hidden = p->app->info.hidden_size;
+    const int hidden = app->info.hidden_size;
     p->base64 = format && strcmp(format, "base64") == 0;
     if (format && !p->base64 && strcmp(format, "float") != 0)
         server_bad_form(problem, "encoding_format", "Input should be 'float' or 'base64'");
@@ -258,7 +258,7 @@ static void read_input(server_pool *p, const server_params *params, size_t most,
     if (json_is_array(input) && !json_array_size(input))
         server_bad_value(problem, "input", "input must not be an empty list. (parameter=input)");
     for (size_t i = 0; i < (list ? json_array_size(input) : 1) && !problem->status; i++)
-        add_text(p, list ? json_array_get(input, i) : input, instruct, most, problem);
+        add_text(p, app, list ? json_array_get(input, i) : input, instruct, most, problem);
 }
 
 /* A string, or {"text": ...} of a document. */
@@ -267,38 +267,47 @@ static const json_t *text_of(const json_t *value) {
     return json_is_string(text) ? text : NULL;
 }
 
-static void add_pair(server_pool *p, const json_t *query, const json_t *document, const char *instruct,
-                     size_t most, const char *field, server_problem *problem) {
+/* What all pairs of a request have in common. */
+typedef struct {
+    const server_app *app;
+    const char *instruct, *field;
+    size_t most;
+} pairing;
+
+static void add_pair(server_pool *p, const pairing *all, const json_t *query, const json_t *document,
+                     server_problem *problem) {
     item *to = add_item(p, problem);
     glia_err err = {0};
     query = text_of(query);
     document = text_of(document);
     if (!to) return;
-    if (!query || !document) return server_bad_form(problem, field, "Input should be a valid string");
+    if (!query || !document) return server_bad_form(problem, all->field, "Input should be a valid string");
     to->document = json_string_value(document);
     to->document_len = json_string_length(document);
-    const glia_rerank_pair pair = {.instruct = instruct,
+    const glia_rerank_pair pair = {.instruct = all->instruct,
                                    .query = json_string_value(query),
                                    .query_len = json_string_length(query),
                                    .document = to->document,
                                    .document_len = to->document_len};
-    if (glia_rerank_prompt(p->app->model, &pair, most, &to->ids, &to->n, to->no_yes, &err))
+    if (glia_rerank_prompt(all->app->model, &pair, all->most, &to->ids, &to->n, to->no_yes, &err))
         server_library_problem(problem, &err);
 }
 
-static void read_documents(server_pool *p, const server_params *params, size_t most,
+static void read_documents(server_pool *p, const server_app *app, const server_params *params, size_t most,
                            server_problem *problem) {
     const json_t *list = params->at[P_DOCUMENTS];
+    const pairing all = {app, json_string_value(params->at[P_INSTRUCT]), "documents", most};
     if (!list) return server_bad_form(problem, "documents", "Field required");
     if (!json_array_size(list)) server_bad_value(problem, "documents", "documents must not be empty");
     p->top_n = (size_t)params->integer[P_TOP_N];
     for (size_t i = 0; i < json_array_size(list) && !problem->status; i++)
-        add_pair(p, params->at[P_QUERY], json_array_get(list, i), json_string_value(params->at[P_INSTRUCT]),
-                 most, "documents", problem);
+        add_pair(p, &all, params->at[P_QUERY], json_array_get(list, i), problem);
 }
 
 /* The two sides of /score under any of their names, 1:1, 1:N or N:N. */
-static void read_sides(server_pool *p, const server_params *params, size_t most, server_problem *problem) {
+static void read_sides(server_pool *p, const server_app *app, const server_params *params, size_t most,
+                       server_problem *problem) {
+    const pairing all = {app, json_string_value(params->at[P_INSTRUCT]), "text_1", most};
     static const server_param lefts[] = {P_TEXT_1, P_QUERIES, P_DATA_1},
                               rights[] = {P_TEXT_2, P_DOCUMENTS, P_ITEMS, P_DATA_2};
     const json_t *a = NULL, *b = NULL;
@@ -314,13 +323,11 @@ static void read_sides(server_pool *p, const server_params *params, size_t most,
         return server_bad_value(problem, NULL, "Input lengths must be either 1:1, 1:N or N:N, got %zu:%zu",
                                 na, nb);
     for (size_t i = 0; i < nb && !problem->status; i++)
-        add_pair(p, json_is_array(a) ? json_array_get(a, na == 1 ? 0 : i) : a,
-                 json_is_array(b) ? json_array_get(b, i) : b, json_string_value(params->at[P_INSTRUCT]), most,
-                 "text_1", problem);
+        add_pair(p, &all, json_is_array(a) ? json_array_get(a, na == 1 ? 0 : i) : a,
+                 json_is_array(b) ? json_array_get(b, i) : b, problem);
 }
 
-static void check_lengths(const server_pool *p, server_problem *problem) {
-    const server_app *app = p->app;
+static void check_lengths(const server_pool *p, const server_app *app, server_problem *problem) {
     for (size_t i = 0; i < p->n && !problem->status; i++) {
         const size_t n = p->items[i].n;
         if (n == 0) server_bad_value(problem, "input", "a text has no tokens. (parameter=input)");
@@ -331,11 +338,6 @@ static void check_lengths(const server_pool *p, server_problem *problem) {
                 "tokens. Please reduce the length of the input. (parameter=input_tokens, value=%zu)",
                 app->sequence_length, n, n);
     }
-    const size_t most = (size_t)app->options->max_queued;
-    if (p->n > most || app->n_sequences + p->n > most)
-        server_refuse(problem, 503, "ServiceUnavailableError", NULL,
-                      "the queue of %zu sequences is full: %zu wait or run, the request has %zu more", most,
-                      app->n_sequences, p->n);
 }
 
 static void submit(server_pool *p, server_problem *problem) {
@@ -381,16 +383,24 @@ static size_t most_of(const server_app *app, const server_params *params, server
     return n < 1 || n >= app->sequence_length ? (size_t)app->sequence_length - 1 : (size_t)n;
 }
 
-void server_pool_request(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
-                         server_problem *problem) {
+static void *prepare(const server_app *app, const server_params *params, unsigned kind,
+                     server_problem *problem) {
     server_pool *p = calloc(1, sizeof *p);
-    if (!p) return no_memory(problem);
-    *p = (server_pool){.app = app, .x = x, .kind = kind, .body = json_incref(params->body)};
+    if (!p) return no_memory(problem), NULL;
+    *p = (server_pool){.kind = kind, .body = json_incref(params->body)};
     const size_t most = most_of(app, params, problem);
-    if (!problem->status && kind == FOR_EMBED) read_input(p, params, most, problem);
-    if (!problem->status && kind == FOR_RERANK) read_documents(p, params, most, problem);
-    if (!problem->status && kind == FOR_SCORE) read_sides(p, params, most, problem);
-    if (!problem->status) check_lengths(p, problem);
+    if (!problem->status && kind == FOR_EMBED) read_input(p, app, params, most, problem);
+    if (!problem->status && kind == FOR_RERANK) read_documents(p, app, params, most, problem);
+    if (!problem->status && kind == FOR_SCORE) read_sides(p, app, params, most, problem);
+    if (!problem->status) check_lengths(p, app, problem);
+    return p;
+}
+
+static void begin(server_app *app, server_exchange *x, void *prepared, server_problem *problem) {
+    server_pool *p = prepared;
+    p->app = app;
+    p->x = x;
+    server_check_queue(app, app->n_sequences, p->n, problem);
     if (problem->status) return free_pool(p);
     p->before = &app->pools;
     p->next = app->pools;
@@ -401,3 +411,7 @@ void server_pool_request(server_app *app, server_exchange *x, const server_param
     abandon(p);
     if (p->left == 0) free_pool(p);
 }
+
+static void drop(void *prepared) { free_pool(prepared); }
+
+const server_post server_post_pool = {prepare, begin, drop};

@@ -1,4 +1,5 @@
 /* routes.c - the table of routes, the checks that come before each, and the small answers. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -76,9 +77,28 @@ static void add_token_texts(server_text *out, const server_app *app, const serve
     }
 }
 
-static void tokenize(server_app *app, server_exchange *x, const server_params *p, unsigned kind,
-                     server_problem *problem) {
+/* An answer that a worker writes as a whole: what prepare() returns. */
+static server_text *new_text(server_problem *problem) {
+    server_text *body = calloc(1, sizeof *body);
+    if (!body) server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory for the answer");
+    return body;
+}
+
+static void drop_text(void *prepared) {
+    server_text_free(prepared);
+    free(prepared);
+}
+
+static void reply_text(server_app *app, server_exchange *x, void *prepared, server_problem *problem) {
+    (void)app;
+    (void)problem;
+    reply_json(x, prepared);
+    free(prepared);
+}
+
+static void *tokenize(const server_app *app, const server_params *p, unsigned kind, server_problem *problem) {
     server_prompt prompt = {0};
+    server_text *body = NULL;
     const json_t *text = p->at[P_PROMPT];
     const bool special = !p->at[P_ADD_SPECIAL_TOKENS] || p->integer[P_ADD_SPECIAL_TOKENS];
     (void)kind;
@@ -88,22 +108,23 @@ static void tokenize(server_app *app, server_exchange *x, const server_params *p
         server_bad_form(problem, "prompt", text ? "Input should be a valid string" : "Field required");
     else
         server_tokenize(&prompt, app, json_string_value(text), json_string_length(text), special, problem);
-    if (!problem->status) {
-        server_text body = {0};
-        server_printf(&body, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":[", prompt.n,
+    if (!problem->status) body = new_text(problem);
+    if (body) {
+        server_printf(body, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":[", prompt.n,
                       app->sequence_length);
-        add_ids(&body, prompt.ids, prompt.n);
-        server_puts(&body, "],\"token_strs\":");
-        server_puts(&body, p->integer[P_RETURN_TOKEN_STRS] ? "[" : "null");
-        if (p->integer[P_RETURN_TOKEN_STRS]) add_token_texts(&body, app, &prompt);
-        server_puts(&body, p->integer[P_RETURN_TOKEN_STRS] ? "]}" : "}");
-        reply_json(x, &body);
+        add_ids(body, prompt.ids, prompt.n);
+        server_puts(body, "],\"token_strs\":");
+        server_puts(body, p->integer[P_RETURN_TOKEN_STRS] ? "[" : "null");
+        if (p->integer[P_RETURN_TOKEN_STRS]) add_token_texts(body, app, &prompt);
+        server_puts(body, p->integer[P_RETURN_TOKEN_STRS] ? "]}" : "}");
     }
     free(prompt.ids);
+    return body;
 }
 
-static void detokenize(server_app *app, server_exchange *x, const server_params *p, unsigned kind,
-                       server_problem *problem) {
+static void *detokenize(const server_app *app, const server_params *p, unsigned kind,
+                        server_problem *problem) {
+    server_text *body = NULL;
     const size_t n = json_array_size(p->at[P_TOKENS]);
     int32_t *ids = malloc((n + 1) * sizeof *ids);
     char *text = NULL;
@@ -121,25 +142,26 @@ static void detokenize(server_app *app, server_exchange *x, const server_params 
     }
     if (!problem->status && glia_detokenize(app->model, ids, n, false, &text, &len, &err))
         server_library_problem(problem, &err);
-    if (!problem->status) {
-        server_text body = {0};
-        server_puts(&body, "{\"prompt\":");
-        server_json(&body, text, len);
-        server_puts(&body, "}");
-        reply_json(x, &body);
+    if (!problem->status) body = new_text(problem);
+    if (body) {
+        server_puts(body, "{\"prompt\":");
+        server_json(body, text, len);
+        server_puts(body, "}");
     }
     glia_free(text);
     free(ids);
+    return body;
 }
+
+static const server_post post_tokenize = {tokenize, reply_text, drop_text},
+                         post_detokenize = {detokenize, reply_text, drop_text};
 
 /* ---- the table ------------------------------------------------------------------------- */
 
 static const struct route {
     const char *path;
     void (*get)(server_app *app, server_exchange *x);
-    /* Reply now or later, or fill *problem. */
-    void (*post)(server_app *app, server_exchange *x, const server_params *params, unsigned kind,
-                 server_problem *problem);
+    const server_post *post;
     unsigned kind;
     bool open; /* needs no key */
 } routes[] = {
@@ -149,18 +171,18 @@ static const struct route {
     {"/load", get_load, NULL, 0, true},
     {"/metrics", get_metrics, NULL, 0, false},
     {"/v1/models", get_models, NULL, 0, false},
-    {"/v1/chat/completions", NULL, server_answer_request, FOR_CHAT, false},
-    {"/v1/completions", NULL, server_answer_request, FOR_COMPLETION, false},
-    {"/v1/embeddings", NULL, server_pool_request, FOR_EMBED, false},
-    {"/rerank", NULL, server_pool_request, FOR_RERANK, false},
-    {"/v1/rerank", NULL, server_pool_request, FOR_RERANK, false},
-    {"/v2/rerank", NULL, server_pool_request, FOR_RERANK, false},
-    {"/score", NULL, server_pool_request, FOR_SCORE, false},
-    {"/v1/score", NULL, server_pool_request, FOR_SCORE, false},
-    {"/v1/load_lora_adapter", NULL, server_lora_request, FOR_LORA_LOAD, false},
-    {"/v1/unload_lora_adapter", NULL, server_lora_request, FOR_LORA_UNLOAD, false},
-    {"/tokenize", NULL, tokenize, FOR_TOKENIZE, false},
-    {"/detokenize", NULL, detokenize, FOR_DETOKENIZE, false},
+    {"/v1/chat/completions", NULL, &server_post_answer, FOR_CHAT, false},
+    {"/v1/completions", NULL, &server_post_answer, FOR_COMPLETION, false},
+    {"/v1/embeddings", NULL, &server_post_pool, FOR_EMBED, false},
+    {"/rerank", NULL, &server_post_pool, FOR_RERANK, false},
+    {"/v1/rerank", NULL, &server_post_pool, FOR_RERANK, false},
+    {"/v2/rerank", NULL, &server_post_pool, FOR_RERANK, false},
+    {"/score", NULL, &server_post_pool, FOR_SCORE, false},
+    {"/v1/score", NULL, &server_post_pool, FOR_SCORE, false},
+    {"/v1/load_lora_adapter", NULL, &server_post_lora, FOR_LORA_LOAD, false},
+    {"/v1/unload_lora_adapter", NULL, &server_post_lora, FOR_LORA_UNLOAD, false},
+    {"/tokenize", NULL, &post_tokenize, FOR_TOKENIZE, false},
+    {"/detokenize", NULL, &post_detokenize, FOR_DETOKENIZE, false},
 };
 
 /* A slash at the end makes no difference. */
@@ -206,15 +228,25 @@ static void reply_preflight(server_exchange *x) {
 
 /* ---- bodies ---------------------------------------------------------------------------- */
 
-/* Parse the body as an object; NULL after a problem. */
-static json_t *read_body(server_exchange *x, server_problem *problem) {
+/* A POST request between its arrival and its beginning. A worker reads and prepares it. */
+typedef struct {
+    server_task task; /* first */
+    server_app *app;
+    server_exchange *x; /* the network thread's; NULL: the client has left */
+    atomic_bool gone;   /* the same for the worker */
+    const struct route *route;
+    char id[SERVER_ID_MAX + 1];
+    char *bytes; /* [len] of the body */
     size_t len;
+    server_params params; /* with the parsed body */
+    server_problem problem;
+    server_text unknown; /* fields, for the log */
+    void *prepared;
+} job;
+
+/* Parse the body as an object; NULL after a problem. */
+static json_t *read_body(const char *bytes, size_t len, server_problem *problem) {
     json_error_t why;
-    const char *type = server_header(x, "Content-Type"), *bytes = server_body(x, &len);
-    if (type && strncasecmp(type, media_json, strlen(media_json)) != 0)
-        return server_bad_form(problem, "",
-                               "Unsupported media type '%.60s'; only 'application/json' is allowed", type),
-               NULL;
     json_t *body = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
     if (!body &&
         json_error_code(&why) == json_error_numeric_overflow) /* the field's check refuses the number */
@@ -235,27 +267,100 @@ static void check_model(const server_app *app, const server_params *p, server_pr
                   name);
 }
 
-static void handle_post(server_app *app, server_exchange *x, const struct route *route) {
-    server_problem problem = {0};
-    server_params params;
-    server_text unknown = {0};
-    json_t *body = NULL;
-    if (app->signals || atomic_load(&app->dead))
-        server_refuse(&problem, 503, "ServiceUnavailableError", NULL, "the server is shutting down");
-    else
-        body = read_body(x, &problem);
-    if (body) server_params_read(&params, body, route->kind, &problem, &unknown);
-    if (!problem.status) check_model(app, &params, &problem);
-    if (unknown.len && !problem.status) {
+static void run_job(server_task *task) {
+    job *j = (job *)task;
+    if (atomic_load(&j->gone)) return;
+    json_t *body = read_body(j->bytes, j->len, &j->problem);
+    if (body) server_params_read(&j->params, body, j->route->kind, &j->problem, &j->unknown);
+    j->params.request_id = j->id;
+    if (!j->problem.status) check_model(j->app, &j->params, &j->problem);
+    if (!j->problem.status && !atomic_load(&j->gone))
+        j->prepared = j->route->post->prepare(j->app, &j->params, j->route->kind, &j->problem);
+}
+
+static void drop_job(server_task *task) {
+    job *j = (job *)task;
+    if (j->x) server_when_gone(j->x, NULL, NULL);
+    if (j->prepared) j->route->post->drop(j->prepared);
+    j->app->n_jobs--;
+    json_decref(j->params.body);
+    server_problem_free(&j->problem);
+    server_text_free(&j->unknown);
+    free(j->bytes);
+    free(j);
+}
+
+static void finish_job(server_task *task) {
+    job *j = (job *)task;
+    if (j->unknown.len && !j->problem.status) {
         server_text line = {0};
-        server_printf(&line, "%s: unknown fields are ignored: %s", route->path, unknown.data);
-        if (!line.oom) app->options->say(line.data);
+        server_printf(&line, "%s: unknown fields are ignored: %s", j->route->path, j->unknown.data);
+        if (!line.oom) j->app->options->say(line.data);
         server_text_free(&line);
     }
-    if (!problem.status) route->post(app, x, &params, route->kind, &problem);
-    if (problem.status) server_reply_problem(x, &problem);
-    json_decref(body);
-    server_text_free(&unknown);
+    if (j->x && j->app->cut) server_shutting_down(&j->problem);
+    if (j->x && !j->problem.status) {
+        void *prepared = j->prepared;
+        j->prepared = NULL;
+        server_when_gone(j->x, NULL, NULL);
+        j->route->post->begin(j->app, j->x, prepared, &j->problem);
+    }
+    if (j->x && j->problem.status) server_reply_problem(j->x, &j->problem);
+    j->x = NULL; /* it has ended, or is the answer's */
+    drop_job(task);
+}
+
+static void job_gone(void *user) {
+    job *j = user;
+    j->x = NULL;
+    atomic_store(&j->gone, true);
+}
+
+void server_shutting_down(server_problem *problem) {
+    server_refuse(problem, 503, "ServiceUnavailableError", NULL, "the server is shutting down");
+}
+
+/* Refuse what needs no look at the body. */
+static void check_post(const server_app *app, const server_exchange *x, server_problem *problem) {
+    const char *type = server_header(x, "Content-Type");
+    if (app->signals || atomic_load(&app->dead)) server_shutting_down(problem);
+    if (type && strncasecmp(type, media_json, strlen(media_json)) != 0)
+        server_bad_form(problem, "", "Unsupported media type '%.60s'; only 'application/json' is allowed",
+                        type);
+    server_check_queue(app, app->n_sequences + app->n_jobs, 1, problem);
+}
+
+void server_check_queue(const server_app *app, size_t queued, size_t more, server_problem *problem) {
+    const size_t most = (size_t)app->options->max_queued;
+    if (more > most || queued + more > most)
+        server_refuse(problem, 503, "ServiceUnavailableError", NULL,
+                      "the queue of %zu sequences is full: %zu wait or run, the request has %zu more", most,
+                      queued, more);
+}
+
+static void handle_post(server_app *app, server_exchange *x, const struct route *route) {
+    server_problem problem = {0};
+    size_t len;
+    check_post(app, x, &problem);
+    const char *bytes = server_body(x, &len);
+    job *j = problem.status ? NULL : calloc(1, sizeof *j);
+    char *copy = j ? malloc(len + 1) : NULL;
+    if (!copy) {
+        free(j);
+        server_refuse(&problem, 503, "ServiceUnavailableError", NULL, "no memory for the request");
+        return server_reply_problem(x, &problem);
+    }
+    memcpy(copy, bytes, len);
+    *j = (job){.task = {.run = run_job, .done = finish_job, .drop = drop_job},
+               .app = app,
+               .x = x,
+               .route = route,
+               .bytes = copy,
+               .len = len};
+    snprintf(j->id, sizeof j->id, "%s", server_request_id(x));
+    app->n_jobs++;
+    server_when_gone(x, job_gone, j);
+    server_work_put(&app->work, &j->task);
 }
 
 void server_handle(server_app *app, server_exchange *x) {

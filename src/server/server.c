@@ -1,4 +1,4 @@
-/* server.c - the two threads of the server, from its opening to its end. */
+/* server.c - the threads of the server, from its opening to its end. */
 #define _GNU_SOURCE
 #include "server/server.h"
 
@@ -10,7 +10,7 @@
 
 #include "server/app.h"
 
-enum { BODY_MAX = 32 << 20, HEADERS_MAX = 64 << 10, OUTPUT_MAX = 4 << 20, TIMEOUT_S = 120 };
+enum { HEADERS_MAX = 64 << 10, OUTPUT_MAX = 4 << 20 };
 
 static const double flush_s = 1; /* for the last bytes of the last replies */
 
@@ -30,15 +30,9 @@ __attribute__((format(printf, 3, 4))) static glia_status fail(glia_err *err, gli
 /* After a signal: end when nothing is left to answer. */
 static void maybe_end(server_app *app) {
     if (!app->signals && !atomic_load(&app->dead)) return;
-    if (app->n_sequences && !atomic_load(&app->dead)) return;
+    if ((app->n_sequences || app->n_jobs) && !atomic_load(&app->dead)) return;
     if (server_http_unsent(app->http) == 0) return server_http_stop(app->http);
     server_http_timer(app->http, flush_s);
-}
-
-double server_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static void on_request(void *user, server_exchange *x) { server_handle(user, x); }
@@ -50,6 +44,7 @@ static void on_wake(void *user) {
     app->now = server_seconds();
     while (server_events_next(&app->events, &listener, &event))
         ((server_listener *)listener)->tell(listener, &event);
+    server_work_finish(&app->work);
     maybe_end(app);
 }
 
@@ -71,18 +66,23 @@ static void on_signal(void *user) {
 /* The shutdown time-out; or, when all is answered, the time for the last bytes. */
 static void on_timer(void *user) {
     server_app *app = user;
-    if (app->n_sequences == 0 || atomic_load(&app->dead)) return server_http_stop(app->http);
+    if ((app->n_sequences == 0 && app->n_jobs == 0) || atomic_load(&app->dead))
+        return server_http_stop(app->http);
     cut(app);
 }
 
-static void say_line(void *user, const char *line) {
+/* A worker has finished a task. */
+static void on_work(void *user) {
     const server_app *app = user;
-    app->options->say(line);
+    server_http_wake(app->http);
 }
 
 static void *network(void *user) {
     server_app *app = user;
-    server_http_loop(app->http);
+    const bool works = server_work_open(&app->work, on_work, app);
+    if (works) server_http_loop(app->http);
+    if (works) server_work_close(&app->work);
+    app->no_workers = !works;
     atomic_store(&app->stopping, true);
     glia_engine_wake(app->engine);
     return NULL;
@@ -139,6 +139,7 @@ static glia_status serve(server_app *app, const cpu_set_t *cores, glia_err *err)
     if (status) return status;
     status = take_steps(app, err);
     pthread_join(thread, NULL);
+    if (app->no_workers) return fail(err, GLIA_ERR_NOMEM, "no memory for the worker threads");
     return status;
 }
 
@@ -150,16 +151,17 @@ glia_status server_run(const glia_model *m, const glia_engine_options *engine, c
     const server_http_config config = {
         .host = o->host,
         .port = o->port,
-        .body_max = BODY_MAX,
+        .max_connections = o->max_connections,
+        .body_max = o->body_max,
         .headers_max = HEADERS_MAX,
         .output_max = OUTPUT_MAX,
-        .timeout_s = TIMEOUT_S,
+        .timeout_s = o->http_timeout_s,
         .user = &app,
         .on_request = on_request,
         .on_wake = on_wake,
         .on_signal = on_signal,
         .on_timer = on_timer,
-        .log = say_line,
+        .log = server_log,
     };
     atomic_init(&app.stopping, false);
     atomic_init(&app.dead, false);

@@ -1,7 +1,8 @@
 /* server.h - a server of OpenAI's HTTP interface on top of include/glia.h.
  *
- * Two threads. The network thread reads requests, checks them, renders chats, tokenizes, submits, and writes
- * answers. The engine thread takes steps and does nothing else; it passes events on by server/events.h. */
+ * The network thread reads requests, submits them and writes answers. Worker threads parse bodies, check
+ * them, render chats and tokenize. The engine thread takes steps and does nothing else; it passes events on
+ * by server/events.h. */
 #ifndef GLIA_SERVER_SERVER_H
 #define GLIA_SERVER_SERVER_H
 
@@ -18,11 +19,16 @@ typedef struct {
     const char *chat_template; /* [chat_template_len] NULL: the model's own */
     size_t chat_template_len;
     int max_queued;            /* sequences that wait or run; more are refused with status 503 */
+    int max_connections;       /* open at once; more wait in the system's queue */
+    size_t body_max;           /* bytes of a request's body */
+    double http_timeout_s;     /* a connection that neither sends nor takes a byte so long is closed */
     double shutdown_timeout_s; /* requests that run at the first signal may take so long */
     bool adapters;             /* the engine has places for LoRA adapters */
     bool has_seed;             /* requests without a seed get `seed`, else a random one */
     uint64_t seed;
-    void (*say)(const char *line); /* one line of the log */
+    bool json_log;                     /* a line for a request is a JSON object */
+    void (*say)(const char *line);     /* one line of the log */
+    void (*say_raw)(const char *line); /* the same without a prefix */
 } server_options;
 
 /* Create an engine of the model and serve until SIGTERM or SIGINT: then refuse connections, finish the

@@ -17,7 +17,8 @@ static void add_finish(server_text *out, const server_choice *c) {
     server_json_puts(out, finish_of(c));
     server_puts(out, ",\"stop_reason\":");
     bool by_token = false;
-    for (size_t i = 0; i < c->of->n_stop_ids; i++) by_token |= c->of->stop_ids[i] == c->last;
+    for (size_t i = 0; i < c->of->sampling.s.n_stop_token_ids; i++)
+        by_token |= c->of->sampling.stop_ids[i] == c->last;
     if (c->finish == GLIA_FINISH_STOP && c->stop_reason.len)
         server_json(out, c->stop_reason.data, c->stop_reason.len);
     else if (c->finish == GLIA_FINISH_STOP && by_token)
