@@ -4,7 +4,7 @@
 #include "http.h"
 
 /* Beginnings of the ids of cases that need what the server does not have yet. */
-static const char *const later[] = {"anthropic-", "engine-", "lora-load", "lora-unload", "responses-"};
+static const char *const later[] = {"engine-", "lora-load", "lora-unload"};
 
 static bool is_later(const char *id) {
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)

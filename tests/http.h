@@ -161,6 +161,47 @@ static inline json_t *http_answer(int port, const char *path, const char *body) 
     return root;
 }
 
+/* The events of a stream as [{"event": its name or null, "data": JSON}, ...], without [DONE] and comments.
+ * The caller owns the list. */
+static inline json_t *http_events(const http_reply *r) {
+    json_t *list = json_array();
+    const char *at = r->body ? r->body : "";
+    while (*at) {
+        const char *end = strstr(at, "\n\n");
+        CHECK(end != NULL, "an event without an end: %.80s", at);
+        if (!end) break;
+        const char *data = strncmp(at, "data: ", 6) == 0 ? at : strstr(at, "\ndata: ");
+        char name[100] = "";
+        sscanf(at, "event: %99[^\n]", name);
+        if (data && *data == '\n') data++;
+        if (data && data < end && strncmp(data, "data: [DONE]", 12) != 0) {
+            json_t *value = json_loadb(data + 6, (size_t)(end - data) - 6, JSON_ALLOW_NUL, NULL);
+            CHECK(value != NULL, "no JSON: %.80s", data);
+            json_array_append_new(list, json_pack("{s:s?, s:o}", "event", *name ? name : NULL, "data",
+                                                  value ? value : json_null()));
+        }
+        at = end + 2;
+    }
+    return list;
+}
+
+/* The value at a path such as "choices.0.text"; NULL: there is none. */
+static inline json_t *http_at(const json_t *root, const char *path) {
+    while (root && *path) {
+        char key[80];
+        const size_t n = strcspn(path, ".");
+        snprintf(key, sizeof key, "%.*s", (int)n, path);
+        root =
+            json_is_array(root) ? json_array_get(root, strtoul(key, NULL, 10)) : json_object_get(root, key);
+        path += n + (path[n] == '.');
+    }
+    return (json_t *)(uintptr_t)root;
+}
+static inline const char *http_text(const json_t *root, const char *path) {
+    const char *text = json_string_value(http_at(root, path));
+    return text ? text : "";
+}
+
 /* Sequences that wait or run. */
 static inline int http_load(int port) {
     http_reply r = http_get(port, "/load");

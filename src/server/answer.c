@@ -32,8 +32,10 @@ static void free_answer(server_answer *a) {
     free(a->prompts);
     free(a->choices);
     server_sampling_free(&a->sampling);
-    server_text_free(&a->head);
-    server_text_free(&a->out);
+    server_text *texts[] = {&a->id,         &a->head,        &a->out,       &a->items.id,
+                            &a->items.text, &a->items.lists, &a->items.done};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) server_text_free(texts[i]);
+    json_decref(a->asked);
     free(a);
 }
 
@@ -54,67 +56,33 @@ void server_answer_abort_all(server_app *app) {
 
 /* ---- writing ------------------------------------------------------------------------ */
 
-static int tokens_of(const server_answer *a) {
+int server_tokens_of(const server_answer *a) {
     int n = 0;
     for (int i = 0; i < a->n_choices; i++) n += a->choices[i].tokens;
     return n;
 }
 
-static int reasoning_tokens_of(const server_answer *a) {
+int server_reasoning_tokens_of(const server_answer *a) {
     int n = 0;
     for (int i = 0; i < a->n_choices; i++) n += a->choices[i].reasoning_tokens;
     return n;
 }
 
-static void add_usage(server_text *out, const server_answer *a) {
-    const size_t completion = (size_t)tokens_of(a);
-    server_printf(out,
-                  "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu,\"completion_tokens\":%zu,"
-                  "\"prompt_tokens_details\":{\"cached_tokens\":%zu}",
-                  a->prompt_tokens, a->prompt_tokens + completion, completion, a->cached_tokens);
-    if (a->wire == &server_wire_chat)
-        server_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
-                      reasoning_tokens_of(a));
-    server_puts(out, "}");
-}
-
-/* Send a->out as it is. */
+/* Send the events in a->out. */
 static void send_out(server_answer *a) {
     const bool oom = a->out.oom;
     if (oom) server_stream_end(a->x); /* without [DONE]: a client knows that the stream was cut */
-    if (oom || !server_stream_write(a->x, a->out.data, a->out.len)) abandon(a);
-}
-
-static void begin_event(server_answer *a) {
+    if (oom || (a->out.len && !server_stream_write(a->x, a->out.data, a->out.len))) abandon(a);
     server_text_clear(&a->out);
-    server_puts(&a->out, "data: ");
-    server_add(&a->out, a->head.data, a->head.len);
-}
-
-static void end_event(server_answer *a) {
-    server_puts(&a->out, "]");
-    if (a->running_usage) {
-        server_puts(&a->out, ",");
-        add_usage(&a->out, a);
-    }
-    server_puts(&a->out, "}\n\n");
-    send_out(a);
 }
 
 static void note_usage(const server_answer *a) {
-    server_count_tokens(a->x, a->prompt_tokens, (size_t)tokens_of(a), a->cached_tokens);
+    server_count_tokens(a->x, a->prompt_tokens, (size_t)server_tokens_of(a), a->cached_tokens);
 }
 
 static void end_stream(server_answer *a) {
-    static const char done[] = "data: [DONE]\n\n";
-    if (a->include_usage) {
-        begin_event(a);
-        server_puts(&a->out, "],");
-        add_usage(&a->out, a);
-        server_puts(&a->out, "}\n\n");
-        send_out(a);
-    }
-    if (a->x && !server_stream_write(a->x, done, strlen(done))) a->x = NULL;
+    a->wire->end(a);
+    send_out(a);
     if (!a->x) return;
     note_usage(a);
     server_stream_end(a->x);
@@ -123,16 +91,11 @@ static void end_stream(server_answer *a) {
 static void reply_whole(server_answer *a) {
     server_text *out = &a->out;
     server_text_clear(out);
-    server_add(out, a->head.data, a->head.len);
+    a->wire->whole(a);
     for (int i = 0; i < a->n_choices; i++) {
-        if (i) server_puts(out, ",");
-        a->wire->whole(out, &a->choices[i]);
         for (int k = 0; k < SERVER_LOGPROB_LISTS; k++) out->oom |= a->choices[i].logprobs[k].oom;
         out->oom |= a->choices[i].content.oom || a->choices[i].reasoning.oom || a->choices[i].calls.oom;
     }
-    server_puts(out, "],");
-    add_usage(out, a);
-    server_puts(out, "}");
     note_usage(a);
     if (!out->oom) return server_reply(a->x, 200, media_json, out->data, out->len);
     server_problem problem = {0};
@@ -151,9 +114,7 @@ static void fail_answer(server_answer *a) {
         server_reply_problem(a->x, &problem);
     } else {
         server_text_clear(&a->out);
-        server_puts(&a->out, "data: ");
-        server_problem_body(&a->out, &problem);
-        server_puts(&a->out, "\n\ndata: [DONE]\n\n");
+        a->wire->failed(a, &problem);
         if (server_stream_write(a->x, a->out.data, a->out.len)) server_stream_end(a->x);
         server_problem_free(&problem);
     }
@@ -172,11 +133,10 @@ static void begin_choice(server_choice *c) {
     server_answer *a = c->of;
     if (a->prompts[c->index / a->n].n == 1) add_first_token(c);
     c->begun = c->told_first = true;
-    if (!a->x || !(a->wire == &server_wire_chat || a->echo)) return;
+    if (!a->x || !(a->wire->parses || a->echo)) return;
     if (a->stream) {
-        begin_event(a);
-        a->wire->first(&a->out, c);
-        end_event(a);
+        a->wire->first(c);
+        send_out(a);
         for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_clear(&c->logprobs[i]);
     } else if (a->echo) {
         const server_prompt *prompt = &a->prompts[c->index / a->n];
@@ -200,10 +160,9 @@ static void add_text(server_choice *c, const glia_event *e) {
     if (logprob) a->wire->add_logprob(c, e);
     server_parts_add(c, e);
     if (!a->stream || !(logprob || c->ids.len || c->content.len || c->reasoning.len || c->calls.len)) return;
-    begin_event(a);
     a->out.oom |= c->content.oom || c->reasoning.oom || c->calls.oom;
-    a->wire->piece(&a->out, c);
-    end_event(a);
+    a->wire->piece(c);
+    send_out(a);
     server_text_clear(&c->content);
     server_text_clear(&c->reasoning);
     server_text_clear(&c->calls);
@@ -219,9 +178,8 @@ static void end_choice(server_choice *c, const glia_event *e) {
     a->n_left--;
     if (a->x && e->finish == GLIA_FINISH_ABORT) return fail_answer(a);
     if (!a->x || !a->stream) return;
-    begin_event(a);
-    a->wire->last(&a->out, c);
-    end_event(a);
+    a->wire->last(c);
+    send_out(a);
 }
 
 static void end_answer(server_answer *a) {
@@ -383,17 +341,10 @@ static void check_prompts(server_answer *a, const server_app *app, server_proble
 
 /* ---- submitting ---------------------------------------------------------------------- */
 
-static void write_head(server_answer *a, const server_app *app, const server_params *p) {
-    server_text id = {0};
-    server_printf(&id, "%s%s", a->wire->id_prefix, p->request_id);
-    server_puts(&a->head, "{\"id\":");
-    server_json(&a->head, id.data ? id.data : "", id.len);
-    server_printf(&a->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":",
-                  a->stream ? a->wire->chunk : a->wire->object, (long long)time(NULL));
-    const json_t *model = p->at[P_MODEL];
-    server_json_puts(&a->head, model ? json_string_value(model) : app->options->name);
-    server_puts(&a->head, ",\"choices\":[");
-    server_text_free(&id);
+static void write_id(server_answer *a, const server_params *p) {
+    server_printf(&a->id, "%s%s", a->wire->id_prefix, p->request_id);
+    a->created = time(NULL);
+    if (a->wire->begin) a->wire->begin(a);
 }
 
 void server_on_engine_event(void *user, const glia_event *e) {
@@ -459,7 +410,7 @@ static void prepare(server_answer *a, const server_app *app, const server_params
             problem, "prompt_logprobs",
             "`prompt_logprobs` are not available when `stream=True`. (parameter=prompt_logprobs)");
     a->n = p->at[P_N] ? (int)p->integer[P_N] : 1;
-    if (a->echo && kind == FOR_CHAT)
+    if (a->echo && a->wire->parses)
         server_bad_value(problem, "echo", "echo is not supported by this server for chats");
     if (problem->status) return;
     if (kind == FOR_COMPLETION) {
@@ -473,22 +424,31 @@ static void prepare(server_answer *a, const server_app *app, const server_params
     }
 }
 
+static const server_wire *wire_of(unsigned kind) {
+    return kind == FOR_COMPLETION  ? &server_wire_completion
+           : kind == FOR_RESPONSES ? &server_wire_responses
+           : kind == FOR_MESSAGES  ? &server_wire_messages
+                                   : &server_wire_chat;
+}
+
 static void *prepare_answer(const server_app *app, const server_params *p, unsigned kind,
                             server_problem *problem) {
     server_answer *a = calloc(1, sizeof *a);
     if (!a) return server_refuse(problem, 503, "ServiceUnavailableError", NULL, "no memory"), NULL;
-    a->wire = kind == FOR_CHAT ? &server_wire_chat : &server_wire_completion;
+    a->wire = wire_of(kind);
+    a->asked = json_incref(p->asked);
+    a->model = p->at[P_MODEL] ? json_string_value(p->at[P_MODEL]) : app->options->name;
     server_sampling_read(&a->sampling, app, p, kind, problem);
     if (!problem->status) prepare(a, app, p, kind, problem);
     if (!problem->status) truncate_prompts(a, app, p, problem);
     if (!problem->status) check_prompts(a, app, problem);
     if (!problem->status) server_constraint_read(&a->constraint, app, p, &a->tools, problem);
     a->sampling.s.constraint = a->constraint;
-    a->sampling.s.may_think = kind == FOR_CHAT;
+    a->sampling.s.may_think = a->wire->parses;
     if (!problem->status) add_choices(a, app, problem);
     a->only_prompts = p->at[P_MAX_TOKENS] && a->sampling.s.max_tokens == 0;
     if (a->only_prompts) a->sampling.s.max_tokens = 1; /* the token is dropped */
-    if (!problem->status) write_head(a, app, p);
+    if (!problem->status) write_id(a, p);
     return a;
 }
 

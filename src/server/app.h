@@ -135,22 +135,40 @@ typedef struct {
     server_text stop_reason; /* a string that stopped it; empty: none */
 } server_choice;
 
-/* A wire format: how a choice is written. */
+/* A wire format: how answers are written. */
 typedef struct {
-    const char *id_prefix, *object, *chunk;
+    const char *id_prefix;
+    bool parses; /* thinking and tool calls are parsed out of the text */
+    /* Prepare the answer, before anything is written; NULL: nothing to prepare. */
+    void (*begin)(server_answer *a);
     /* Append the logprobs of the event's token to c->logprobs. */
     void (*add_logprob)(server_choice *c, const glia_event *e);
-    /* Append the choice as the first thing of its stream; NULL: a stream has no such thing. */
-    void (*first)(server_text *out, const server_choice *c);
-    /* Append the choice with the parts and log-probabilities since the last piece. */
-    void (*piece)(server_text *out, const server_choice *c);
-    /* Append the choice that ends a stream, with c->finish. */
-    void (*last)(server_text *out, const server_choice *c);
-    /* Append the whole choice. */
-    void (*whole)(server_text *out, const server_choice *c);
+    /* Of a stream. Each function appends whole events to a->out: the first ones of a choice, the parts and
+     * log-probabilities since the last piece, the end of a choice with c->finish, the end of the answer, and
+     * the end of an answer that fails. */
+    void (*first)(server_choice *c);
+    void (*piece)(server_choice *c);
+    void (*last)(server_choice *c);
+    void (*end)(server_answer *a);
+    void (*failed)(server_answer *a, const server_problem *problem);
+    /* Append the whole answer to a->out. */
+    void (*whole)(server_answer *a);
 } server_wire;
 
-extern const server_wire server_wire_chat, server_wire_completion;
+extern const server_wire server_wire_chat, server_wire_completion, server_wire_responses,
+    server_wire_messages;
+
+/* The parts of a streamed answer as items or blocks, one after the other; at most one is open. */
+typedef enum { SERVER_NO_ITEM, SERVER_REASONING, SERVER_MESSAGE } server_item_kind;
+typedef struct {
+    server_item_kind open;
+    int index;         /* of the open item, or of the next one */
+    int sequence;      /* number of the next event */
+    server_text id;    /* of the open item */
+    server_text text;  /* of the open item so far */
+    server_text lists; /* its log-probabilities: elements of a JSON array */
+    server_text done;  /* finished items: elements of a JSON array */
+} server_items;
 
 /* The tools of a request. */
 typedef struct {
@@ -169,7 +187,11 @@ struct server_answer {
     server_tools tools;
     glia_constraint *constraint; /* NULL: none */
     server_sampling sampling;    /* its texts are valid until all sequences are submitted */
-    server_text head, out;
+    json_t *asked;               /* the body as it came */
+    const char *model;           /* the name that the request says, else the served one */
+    server_text id, head, out;
+    time_t created;
+    server_items items;
     server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
     int n_prompts, n;
     size_t prompt_tokens, cached_tokens;
@@ -178,12 +200,29 @@ struct server_answer {
     server_choice *choices;
 };
 
-/* Answers POST /v1/chat/completions (FOR_CHAT) and /v1/completions (FOR_COMPLETION) by events. */
+/* Answers requests FOR_CHAT, FOR_COMPLETION, FOR_RESPONSES and FOR_MESSAGES by events. The params are those
+ * of a chat, except FOR_COMPLETION. */
 extern const server_post server_post_answer;
+/* Tokens that were generated, of all choices. */
+int server_tokens_of(const server_answer *a);
+int server_reasoning_tokens_of(const server_answer *a);
+/* The calls of a choice since the last piece as a JSON array of OpenAI's objects; NULL: none. The caller owns
+ * it. */
+json_t *server_calls_of(const server_choice *c);
+/* Append `prefix` and 24 random hexadecimal digits. */
+void server_add_id(server_text *out, const char *prefix);
+
 /* A glia_event_fn whose user data is a server_listener. */
 void server_on_engine_event(void *user, const glia_event *e);
 /* Abort all answers. */
 void server_answer_abort_all(server_app *app);
+
+/* ---- other interfaces as chats ---------------------------------------------------- */
+
+/* The body of a chat that asks for the same as a request FOR_RESPONSES, FOR_MESSAGES or FOR_COUNT. Problems
+ * go to *problem. The caller owns it. NULL: no memory. */
+typedef json_t *server_translation(const server_params *params, unsigned kind, server_problem *problem);
+server_translation server_responses_chat, server_messages_chat;
 
 /* ---- embeddings, reranking, scores ------------------------------------------------ */
 

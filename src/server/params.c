@@ -8,9 +8,11 @@ typedef enum { KIND_BOOL, KIND_INT, KIND_REAL, KIND_STRING, KIND_LIST, KIND_OBJE
 
 enum {
     SAMPLES = FOR_CHAT | FOR_COMPLETION,
+    DRAWS = SAMPLES | FOR_RESPONSES | FOR_MESSAGES,
+    CALLS = FOR_CHAT | FOR_RESPONSES | FOR_MESSAGES | FOR_COUNT,
     RENDERS = FOR_CHAT | FOR_TOKENIZE,
     POOLS = FOR_EMBED | FOR_RERANK | FOR_SCORE,
-    EVERY = SAMPLES | FOR_TOKENIZE | FOR_DETOKENIZE | POOLS,
+    EVERY = DRAWS | FOR_COUNT | FOR_TOKENIZE | FOR_DETOKENIZE | POOLS,
     REQUIRED = 1 << 16,  /* must be present; not of /tokenize, which has prompt or messages */
     MORE_THAN = 1 << 17, /* `min` itself is too little */
     NAMELESS = 1 << 18,  /* vLLM's error has no param */
@@ -26,47 +28,47 @@ static const struct row {
     const char *range; /* "must be ..."; NULL: every value is right */
 } rows[N_PARAMS] = {
     [P_MODEL] = {"model", KIND_STRING, EVERY, 0, 0, NULL},
-    [P_MESSAGES] = {"messages", KIND_LIST, RENDERS | REQUIRED, 0, 0, NULL},
+    [P_MESSAGES] = {"messages", KIND_LIST, RENDERS | FOR_MESSAGES | FOR_COUNT | REQUIRED, 0, 0, NULL},
     [P_PROMPT] = {"prompt", KIND_ANY, FOR_COMPLETION | FOR_TOKENIZE | REQUIRED, 0, 0, NULL},
     [P_TOKENS] = {"tokens", KIND_LIST, FOR_DETOKENIZE | REQUIRED, 0, 0, NULL},
-    [P_STREAM] = {"stream", KIND_BOOL, SAMPLES, 0, 0, NULL},
+    [P_STREAM] = {"stream", KIND_BOOL, DRAWS, 0, 0, NULL},
     [P_STREAM_OPTIONS] = {"stream_options", KIND_OBJECT, SAMPLES, 0, 0, NULL},
     [P_N] = {"n", KIND_INT, SAMPLES, 1, 16384, "between 1 and 16384"},
-    [P_TEMPERATURE] = {"temperature", KIND_REAL, SAMPLES, 0, 2, "non-negative and at most 2"},
-    [P_TOP_P] = {"top_p", KIND_REAL, SAMPLES | MORE_THAN, 0, 1, "in (0, 1]"},
-    [P_TOP_K] = {"top_k", KIND_INT, SAMPLES | NAMELESS, -1, 0x1p31 - 1, "-1 or 0 (off), or at least 1"},
-    [P_MIN_P] = {"min_p", KIND_REAL, SAMPLES | NAMELESS, 0, 1, "in [0, 1]"},
-    [P_TYPICAL_P] = {"typical_p", KIND_REAL, SAMPLES | MORE_THAN, 0, 1, "in (0, 1]"},
-    [P_PRESENCE_PENALTY] = {"presence_penalty", KIND_REAL, SAMPLES | NAMELESS, -2, 2, "in [-2, 2]"},
-    [P_FREQUENCY_PENALTY] = {"frequency_penalty", KIND_REAL, SAMPLES | NAMELESS, -2, 2, "in [-2, 2]"},
-    [P_REPETITION_PENALTY] = {"repetition_penalty", KIND_REAL, SAMPLES | MORE_THAN | NAMELESS, 0, 1e6, "more than zero"},
-    [P_MAX_TOKENS] = {"max_tokens", KIND_INT, SAMPLES, 0, 1e9, "at least 1"},
+    [P_TEMPERATURE] = {"temperature", KIND_REAL, DRAWS, 0, 2, "non-negative and at most 2"},
+    [P_TOP_P] = {"top_p", KIND_REAL, DRAWS | MORE_THAN, 0, 1, "in (0, 1]"},
+    [P_TOP_K] = {"top_k", KIND_INT, DRAWS | NAMELESS, -1, 0x1p31 - 1, "-1 or 0 (off), or at least 1"},
+    [P_MIN_P] = {"min_p", KIND_REAL, DRAWS | NAMELESS, 0, 1, "in [0, 1]"},
+    [P_TYPICAL_P] = {"typical_p", KIND_REAL, DRAWS | MORE_THAN, 0, 1, "in (0, 1]"},
+    [P_PRESENCE_PENALTY] = {"presence_penalty", KIND_REAL, DRAWS | NAMELESS, -2, 2, "in [-2, 2]"},
+    [P_FREQUENCY_PENALTY] = {"frequency_penalty", KIND_REAL, DRAWS | NAMELESS, -2, 2, "in [-2, 2]"},
+    [P_REPETITION_PENALTY] = {"repetition_penalty", KIND_REAL, DRAWS | MORE_THAN | NAMELESS, 0, 1e6, "more than zero"},
+    [P_MAX_TOKENS] = {"max_tokens", KIND_INT, SAMPLES | FOR_MESSAGES, 0, 1e9, "at least 1"},
     [P_MAX_COMPLETION_TOKENS] = {"max_completion_tokens", KIND_INT, FOR_CHAT, 1, 1e9, "at least 1"},
-    [P_MIN_TOKENS] = {"min_tokens", KIND_INT, SAMPLES | NAMELESS, 0, 1e9, "at least 0"},
-    [P_SEED] = {"seed", KIND_INT, SAMPLES, 0, 0, NULL},
-    [P_STOP] = {"stop", KIND_ANY, SAMPLES, 0, 0, NULL},
-    [P_STOP_TOKEN_IDS] = {"stop_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
-    [P_INCLUDE_STOP] = {"include_stop_str_in_output", KIND_BOOL, SAMPLES, 0, 0, NULL},
-    [P_IGNORE_EOS] = {"ignore_eos", KIND_BOOL, SAMPLES, 0, 0, NULL},
-    [P_LOGIT_BIAS] = {"logit_bias", KIND_OBJECT, SAMPLES, 0, 0, NULL},
+    [P_MIN_TOKENS] = {"min_tokens", KIND_INT, DRAWS | NAMELESS, 0, 1e9, "at least 0"},
+    [P_SEED] = {"seed", KIND_INT, DRAWS, 0, 0, NULL},
+    [P_STOP] = {"stop", KIND_ANY, DRAWS, 0, 0, NULL},
+    [P_STOP_TOKEN_IDS] = {"stop_token_ids", KIND_LIST, DRAWS, 0, 0, NULL},
+    [P_INCLUDE_STOP] = {"include_stop_str_in_output", KIND_BOOL, DRAWS, 0, 0, NULL},
+    [P_IGNORE_EOS] = {"ignore_eos", KIND_BOOL, DRAWS, 0, 0, NULL},
+    [P_LOGIT_BIAS] = {"logit_bias", KIND_OBJECT, DRAWS, 0, 0, NULL},
     [P_LOGPROBS_FLAG] = {"logprobs", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
     [P_LOGPROBS] = {"logprobs", KIND_INT, FOR_COMPLETION, 0, 20, "between 0 and 20"},
-    [P_TOP_LOGPROBS] = {"top_logprobs", KIND_INT, FOR_CHAT, 0, 0, NULL},
+    [P_TOP_LOGPROBS] = {"top_logprobs", KIND_INT, FOR_CHAT | FOR_RESPONSES, 0, 0, NULL},
     [P_ECHO] = {"echo", KIND_BOOL, SAMPLES, 0, 0, NULL},
     [P_ADD_SPECIAL_TOKENS] = {"add_special_tokens", KIND_BOOL, EVERY, 0, 0, NULL},
     [P_RETURN_TOKEN_STRS] = {"return_token_strs", KIND_BOOL, FOR_TOKENIZE, 0, 0, NULL},
     [P_ADD_GENERATION_PROMPT] = {"add_generation_prompt", KIND_BOOL, RENDERS, 0, 0, NULL},
     [P_CONTINUE_FINAL_MESSAGE] = {"continue_final_message", KIND_BOOL, RENDERS, 0, 0, NULL},
-    [P_TEMPLATE_KWARGS] = {"chat_template_kwargs", KIND_OBJECT, RENDERS, 0, 0, NULL},
+    [P_TEMPLATE_KWARGS] = {"chat_template_kwargs", KIND_OBJECT, RENDERS | CALLS, 0, 0, NULL},
     [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS | FOR_RERANK | FOR_SCORE, 0, 0, NULL},
     [P_REASONING_EFFORT] = {"reasoning_effort", KIND_STRING, FOR_CHAT, 0, 0, NULL},
     [P_INCLUDE_REASONING] = {"include_reasoning", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
-    [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, FOR_CHAT | OF_FORM, -1, 0x1p31 - 1, "-1 (no budget), or at least 0"},
-    [P_TOOLS] = {"tools", KIND_LIST, RENDERS, 0, 0, NULL},
-    [P_TOOL_CHOICE] = {"tool_choice", KIND_ANY, FOR_CHAT, 0, 0, NULL},
+    [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, DRAWS | OF_FORM, -1, 0x1p31 - 1, "-1 (no budget), or at least 0"},
+    [P_TOOLS] = {"tools", KIND_LIST, RENDERS | CALLS, 0, 0, NULL},
+    [P_TOOL_CHOICE] = {"tool_choice", KIND_ANY, CALLS, 0, 0, NULL},
     [P_RESPONSE_FORMAT] = {"response_format", KIND_OBJECT, SAMPLES, 0, 0, NULL},
-    [P_PARALLEL_TOOL_CALLS] = {"parallel_tool_calls", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
-    [P_STRUCTURED_OUTPUTS] = {"structured_outputs", KIND_OBJECT, SAMPLES, 0, 0, NULL},
+    [P_PARALLEL_TOOL_CALLS] = {"parallel_tool_calls", KIND_BOOL, FOR_CHAT | FOR_RESPONSES, 0, 0, NULL},
+    [P_STRUCTURED_OUTPUTS] = {"structured_outputs", KIND_OBJECT, DRAWS, 0, 0, NULL},
     [P_GRAMMAR] = {"grammar", KIND_STRING, SAMPLES, 0, 0, NULL},
     [P_JSON_SCHEMA] = {"json_schema", KIND_ANY, SAMPLES, 0, 0, NULL},
     [P_LORA_NAME] = {"lora_name", KIND_STRING, FOR_LORA_LOAD | FOR_LORA_UNLOAD, 0, 0, NULL},
@@ -76,7 +78,7 @@ static const struct row {
     [P_LOGPROB_TOKEN_IDS] = {"logprob_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
     [P_RETURN_TOKEN_IDS] = {"return_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},
     [P_TRUNCATE] = {"truncate_prompt_tokens", KIND_INT, SAMPLES | POOLS, -1, 1e9, "-1 (all that fits), or at least 1"},
-    [P_INPUT] = {"input", KIND_ANY, FOR_EMBED | REQUIRED, 0, 0, NULL},
+    [P_INPUT] = {"input", KIND_ANY, FOR_EMBED | FOR_RESPONSES | REQUIRED, 0, 0, NULL},
     [P_DIMENSIONS] = {"dimensions", KIND_INT, FOR_EMBED, 1, 1e9, "at least 1"},
     [P_ENCODING_FORMAT] = {"encoding_format", KIND_STRING, FOR_EMBED, 0, 0, NULL},
     [P_NORMALIZE] = {"normalize", KIND_BOOL, FOR_EMBED, 0, 0, NULL},
@@ -89,6 +91,18 @@ static const struct row {
     [P_ITEMS] = {"items", KIND_ANY, FOR_SCORE, 0, 0, NULL},
     [P_DATA_1] = {"data_1", KIND_ANY, FOR_SCORE, 0, 0, NULL},
     [P_DATA_2] = {"data_2", KIND_ANY, FOR_SCORE, 0, 0, NULL},
+    [P_INSTRUCTIONS] = {"instructions", KIND_STRING, FOR_RESPONSES, 0, 0, NULL},
+    [P_PREVIOUS_RESPONSE] = {"previous_response_id", KIND_STRING, FOR_RESPONSES, 0, 0, NULL},
+    [P_CONVERSATION] = {"conversation", KIND_ANY, FOR_RESPONSES, 0, 0, NULL},
+    [P_BACKGROUND] = {"background", KIND_BOOL, FOR_RESPONSES, 0, 0, NULL},
+    [P_MAX_OUTPUT_TOKENS] = {"max_output_tokens", KIND_INT, FOR_RESPONSES, 1, 1e9, "at least 1"},
+    [P_REASONING] = {"reasoning", KIND_OBJECT, FOR_RESPONSES, 0, 0, NULL},
+    [P_TEXT_OPTIONS] = {"text", KIND_OBJECT, FOR_RESPONSES, 0, 0, NULL},
+    [P_INCLUDE] = {"include", KIND_LIST, FOR_RESPONSES, 0, 0, NULL},
+    [P_SYSTEM] = {"system", KIND_ANY, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
+    [P_STOP_SEQUENCES] = {"stop_sequences", KIND_LIST, FOR_MESSAGES, 0, 0, NULL},
+    [P_THINKING] = {"thinking", KIND_OBJECT, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
+    [P_OUTPUT_CONFIG] = {"output_config", KIND_OBJECT, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
 };
 
 /* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
@@ -142,6 +156,12 @@ static const char *const without_effect[] = {
     "truncation_side",
     "spaces_between_special_tokens",
     "prompt_cache_retention",
+    "truncation",
+    "max_tool_calls",
+    "context_management",
+    "container",
+    "mcp_servers",
+    "betas",
 };
 
 bool server_whole(const json_t *value, json_int_t *out) {
@@ -215,7 +235,7 @@ void server_params_read(server_params *params, json_t *body, unsigned kind, serv
                         server_text *unknown) {
     const char *name;
     json_t *value;
-    *params = (server_params){.body = body};
+    *params = (server_params){.body = body, .asked = body};
     for (int id = 0; id < N_PARAMS; id++) {
         const struct row *r = &rows[id];
         if (!(r->flags & kind)) continue;

@@ -21,6 +21,9 @@ enum {
     FOR_SCORE = 64,
     FOR_LORA_LOAD = 128,
     FOR_LORA_UNLOAD = 256,
+    FOR_RESPONSES = 512,
+    FOR_MESSAGES = 1024, /* Anthropic's */
+    FOR_COUNT = 2048,    /* /v1/messages/count_tokens */
 };
 
 typedef enum {
@@ -88,13 +91,26 @@ typedef enum {
     P_ITEMS,
     P_DATA_1,
     P_DATA_2,
+    P_INSTRUCTIONS, /* of /v1/responses */
+    P_PREVIOUS_RESPONSE,
+    P_CONVERSATION,
+    P_BACKGROUND,
+    P_MAX_OUTPUT_TOKENS,
+    P_REASONING,
+    P_TEXT_OPTIONS,
+    P_INCLUDE,
+    P_SYSTEM, /* of /v1/messages */
+    P_STOP_SEQUENCES,
+    P_THINKING,
+    P_OUTPUT_CONFIG,
     N_PARAMS
 } server_param;
 
 typedef struct {
-    json_t *body;                 /* all of it */
-    const char *request_id;       /* not of the body */
-    const json_t *at[N_PARAMS];   /* NULL: absent; owned by the body */
+    json_t *body;               /* all of it */
+    json_t *asked;              /* the body as it came; `body` may be one of a chat that asks for the same */
+    const char *request_id;     /* not of the body */
+    const json_t *at[N_PARAMS]; /* NULL: absent; owned by the body */
     json_int_t integer[N_PARAMS]; /* of integers; of booleans 0 or 1 */
     double real[N_PARAMS];
 } server_params;

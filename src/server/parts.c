@@ -75,13 +75,23 @@ void server_tools_read(server_tools *out, const server_params *p, server_problem
 
 /* ---- parts ----------------------------------------------------------------------------------------- */
 
-/* call_ and 24 random hexadecimal digits. */
-static void add_id(server_text *out) {
+void server_add_id(server_text *out, const char *prefix) {
     unsigned char bytes[12] = {0};
     while (getrandom(bytes, sizeof bytes, 0) < 0 && errno == EINTR) {
     }
-    server_puts(out, "call_");
+    server_puts(out, prefix);
     for (size_t i = 0; i < sizeof bytes; i++) server_printf(out, "%02x", bytes[i]);
+}
+
+json_t *server_calls_of(const server_choice *c) {
+    server_text list = {0};
+    if (!c->calls.len) return NULL;
+    server_puts(&list, "[");
+    server_add(&list, c->calls.data, c->calls.len);
+    server_puts(&list, "]");
+    json_t *calls = list.oom ? NULL : json_loadb(list.data, list.len, JSON_ALLOW_NUL, NULL);
+    server_text_free(&list);
+    return calls;
 }
 
 static void add_part(void *user, glia_part part, const char *text, size_t len) {
@@ -96,7 +106,7 @@ static void add_part(void *user, glia_part part, const char *text, size_t len) {
         server_puts(calls, calls->len ? ",{" : "{");
         if (c->of->stream) server_printf(calls, "\"index\":%d,", c->n_calls);
         server_puts(calls, "\"id\":\"");
-        add_id(calls);
+        server_add_id(calls, "call_");
         server_puts(calls, "\",\"type\":\"function\",\"function\":{\"name\":");
         server_json(calls, text, len);
         c->n_calls++;
@@ -114,8 +124,7 @@ bool server_parts_begin(server_choice *c) {
     const glia_parser_options options = {.opened = a->prompts[c->index / a->n].opens_thinking,
                                          .tools = a->tools.choice,
                                          .name = a->tools.name};
-    return a->wire != &server_wire_chat ||
-           glia_parser_create(&c->parser, &options, add_part, c, NULL) == GLIA_OK;
+    return !a->wire->parses || glia_parser_create(&c->parser, &options, add_part, c, NULL) == GLIA_OK;
 }
 
 void server_parts_add(server_choice *c, const glia_event *e) {

@@ -47,25 +47,52 @@ void server_problem_free(server_problem *p) {
     *p = (server_problem){0};
 }
 
-void server_problem_body(server_text *out, const server_problem *p) {
+static void add_message(server_text *out, const server_problem *p) {
     server_text message = {0};
     if (p->errors) server_printf(&message, "%d validation error%s: ", p->errors, p->errors > 1 ? "s" : "");
     server_add(&message, p->message.data, p->message.len);
-    server_puts(out, "{\"error\":{\"message\":");
     server_json(out, message.data, message.len);
+    out->oom |= message.oom;
+    server_text_free(&message);
+}
+
+void server_problem_body(server_text *out, const server_problem *p) {
+    server_puts(out, "{\"error\":{\"message\":");
+    add_message(out, p);
     server_puts(out, ",\"type\":");
     server_json_puts(out, p->type);
     server_puts(out, ",\"param\":");
     server_json_puts(out, *p->param ? p->param : NULL);
     server_printf(out, ",\"code\":%d}}", p->status);
-    out->oom |= message.oom;
-    server_text_free(&message);
+}
+
+void server_anthropic_body(server_text *out, const server_problem *p) {
+    static const struct {
+        int status;
+        const char *type;
+    } types[] = {{401, "authentication_error"}, {403, "permission_error"}, {404, "not_found_error"},
+                 {413, "request_too_large"},    {429, "rate_limit_error"}, {500, "api_error"},
+                 {503, "overloaded_error"},     {529, "overloaded_error"}};
+    const char *type = "invalid_request_error";
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (types[i].status == p->status) type = types[i].type;
+    server_printf(out, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"message\":", type);
+    add_message(out, p);
+    server_puts(out, "}}");
+}
+
+bool server_is_anthropic(const server_exchange *x) {
+    static const char path[] = "/v1/messages";
+    return strncmp(server_path(x), path, sizeof path - 1) == 0;
 }
 
 void server_reply_problem(server_exchange *x, server_problem *p) {
     static const char none[] = "{\"error\":\"no memory\"}";
     server_text body = {0};
-    server_problem_body(&body, p);
+    if (server_is_anthropic(x))
+        server_anthropic_body(&body, p);
+    else
+        server_problem_body(&body, p);
     if (p->status == 503) server_set_header(x, "Retry-After", "1");
     if (p->status == 500) server_set_header(x, "X-Should-Retry", "false"); /* the same request fails again */
     server_reply(x, p->status, "application/json", body.oom ? none : body.data,

@@ -32,7 +32,11 @@ void server_problem_free(server_problem *p);
 
 /* Append the error body. */
 void server_problem_body(server_text *out, const server_problem *p);
-/* Reply with the error body and free *p. */
+/* Append Anthropic's error body: {"type": "error", "error": {"type", "message"}}. */
+void server_anthropic_body(server_text *out, const server_problem *p);
+/* Does the exchange speak Anthropic's interface? */
+bool server_is_anthropic(const server_exchange *x);
+/* Reply with the error body of the exchange's interface and free *p. */
 void server_reply_problem(server_exchange *x, server_problem *p);
 
 #endif

@@ -122,6 +122,18 @@ static void *tokenize(const server_app *app, const server_params *p, unsigned ki
     return body;
 }
 
+static void *count_tokens(const server_app *app, const server_params *p, unsigned kind,
+                          server_problem *problem) {
+    server_prompt prompt = {0};
+    server_text *body = NULL;
+    (void)kind;
+    server_chat_prompt(&prompt, app, p, problem);
+    if (!problem->status) body = new_text(problem);
+    if (body) server_printf(body, "{\"input_tokens\":%zu}", prompt.n);
+    free(prompt.ids);
+    return body;
+}
+
 static void *detokenize(const server_app *app, const server_params *p, unsigned kind,
                         server_problem *problem) {
     server_text *body = NULL;
@@ -154,6 +166,7 @@ static void *detokenize(const server_app *app, const server_params *p, unsigned 
 }
 
 static const server_post post_tokenize = {tokenize, reply_text, drop_text},
+                         post_count = {count_tokens, reply_text, drop_text},
                          post_detokenize = {detokenize, reply_text, drop_text};
 
 /* ---- the table ------------------------------------------------------------------------- */
@@ -163,26 +176,30 @@ static const struct route {
     void (*get)(server_app *app, server_exchange *x);
     const server_post *post;
     unsigned kind;
-    bool open; /* needs no key */
+    bool open;                     /* needs no key */
+    server_translation *translate; /* NULL: `post` takes the body as it came */
 } routes[] = {
-    {"/health", get_health, NULL, 0, true},
-    {"/ping", get_health, NULL, 0, true},
-    {"/version", get_version, NULL, 0, true},
-    {"/load", get_load, NULL, 0, true},
-    {"/metrics", get_metrics, NULL, 0, false},
-    {"/v1/models", get_models, NULL, 0, false},
-    {"/v1/chat/completions", NULL, &server_post_answer, FOR_CHAT, false},
-    {"/v1/completions", NULL, &server_post_answer, FOR_COMPLETION, false},
-    {"/v1/embeddings", NULL, &server_post_pool, FOR_EMBED, false},
-    {"/rerank", NULL, &server_post_pool, FOR_RERANK, false},
-    {"/v1/rerank", NULL, &server_post_pool, FOR_RERANK, false},
-    {"/v2/rerank", NULL, &server_post_pool, FOR_RERANK, false},
-    {"/score", NULL, &server_post_pool, FOR_SCORE, false},
-    {"/v1/score", NULL, &server_post_pool, FOR_SCORE, false},
-    {"/v1/load_lora_adapter", NULL, &server_post_lora, FOR_LORA_LOAD, false},
-    {"/v1/unload_lora_adapter", NULL, &server_post_lora, FOR_LORA_UNLOAD, false},
-    {"/tokenize", NULL, &post_tokenize, FOR_TOKENIZE, false},
-    {"/detokenize", NULL, &post_detokenize, FOR_DETOKENIZE, false},
+    {"/health", get_health, NULL, 0, true, NULL},
+    {"/ping", get_health, NULL, 0, true, NULL},
+    {"/version", get_version, NULL, 0, true, NULL},
+    {"/load", get_load, NULL, 0, true, NULL},
+    {"/metrics", get_metrics, NULL, 0, false, NULL},
+    {"/v1/models", get_models, NULL, 0, false, NULL},
+    {"/v1/chat/completions", NULL, &server_post_answer, FOR_CHAT, false, NULL},
+    {"/v1/completions", NULL, &server_post_answer, FOR_COMPLETION, false, NULL},
+    {"/v1/responses", NULL, &server_post_answer, FOR_RESPONSES, false, server_responses_chat},
+    {"/v1/messages", NULL, &server_post_answer, FOR_MESSAGES, false, server_messages_chat},
+    {"/v1/messages/count_tokens", NULL, &post_count, FOR_COUNT, false, server_messages_chat},
+    {"/v1/embeddings", NULL, &server_post_pool, FOR_EMBED, false, NULL},
+    {"/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL},
+    {"/v1/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL},
+    {"/v2/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL},
+    {"/score", NULL, &server_post_pool, FOR_SCORE, false, NULL},
+    {"/v1/score", NULL, &server_post_pool, FOR_SCORE, false, NULL},
+    {"/v1/load_lora_adapter", NULL, &server_post_lora, FOR_LORA_LOAD, false, NULL},
+    {"/v1/unload_lora_adapter", NULL, &server_post_lora, FOR_LORA_UNLOAD, false, NULL},
+    {"/tokenize", NULL, &post_tokenize, FOR_TOKENIZE, false, NULL},
+    {"/detokenize", NULL, &post_detokenize, FOR_DETOKENIZE, false, NULL},
 };
 
 /* A slash at the end makes no difference. */
@@ -207,8 +224,8 @@ static bool may_enter(const server_app *app, const server_exchange *x) {
     const char *given = server_header(x, "Authorization");
     bool found = app->options->n_keys == 0;
     const bool bearer = given && strncasecmp(given, scheme, strlen(scheme)) == 0;
-    for (size_t i = 0; bearer && i < app->options->n_keys; i++)
-        found |= equal(app->options->keys[i], given + strlen(scheme));
+    const char *key = bearer ? given + strlen(scheme) : server_header(x, "X-Api-Key"); /* Anthropic's */
+    for (size_t i = 0; key && i < app->options->n_keys; i++) found |= equal(app->options->keys[i], key);
     return found;
 }
 
@@ -239,6 +256,7 @@ typedef struct {
     char *bytes; /* [len] of the body */
     size_t len;
     server_params params; /* with the parsed body */
+    json_t *chat;         /* of params if the route translates; NULL: it does not */
     server_problem problem;
     server_text unknown; /* fields, for the log */
     void *prepared;
@@ -267,11 +285,24 @@ static void check_model(const server_app *app, const server_params *p, server_pr
                   name);
 }
 
+/* Replace the params by those of a chat that asks for the same. */
+static void translate(job *j) {
+    server_text unknown = {0};
+    json_t *asked = j->params.asked;
+    j->chat = j->route->translate(&j->params, j->route->kind, &j->problem);
+    if (!j->chat)
+        server_refuse(&j->problem, 503, "ServiceUnavailableError", NULL, "no memory for the request");
+    if (!j->problem.status) server_params_read(&j->params, j->chat, FOR_CHAT, &j->problem, &unknown);
+    j->params.asked = asked;
+    server_text_free(&unknown);
+}
+
 static void run_job(server_task *task) {
     job *j = (job *)task;
     if (atomic_load(&j->gone)) return;
     json_t *body = read_body(j->bytes, j->len, &j->problem);
     if (body) server_params_read(&j->params, body, j->route->kind, &j->problem, &j->unknown);
+    if (!j->problem.status && j->route->translate) translate(j);
     j->params.request_id = j->id;
     if (!j->problem.status) check_model(j->app, &j->params, &j->problem);
     if (!j->problem.status && !atomic_load(&j->gone))
@@ -283,7 +314,8 @@ static void drop_job(server_task *task) {
     if (j->x) server_when_gone(j->x, NULL, NULL);
     if (j->prepared) j->route->post->drop(j->prepared);
     j->app->n_jobs--;
-    json_decref(j->params.body);
+    json_decref(j->params.asked);
+    json_decref(j->chat);
     server_problem_free(&j->problem);
     server_text_free(&j->unknown);
     free(j->bytes);
@@ -370,12 +402,13 @@ void server_handle(server_app *app, server_exchange *x) {
     const char *method = server_method(x);
     if (server_header(x, "Origin")) server_set_header(x, "Access-Control-Allow-Origin", "*");
     if (is_preflight(x)) return reply_preflight(x);
-    if (!(route && route->open) && !may_enter(app, x))
-        return server_reply(x, 401, media_json, denied, strlen(denied));
+    const bool enters = (route && route->open) || may_enter(app, x);
+    if (!enters && !server_is_anthropic(x)) return server_reply(x, 401, media_json, denied, strlen(denied));
+    if (!enters) server_refuse(&problem, 401, "Unauthorized", NULL, "the key is missing or wrong");
     const bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
-    if (!route)
+    if (!problem.status && !route)
         server_refuse(&problem, 404, "Not Found", NULL, "Not Found");
-    else if (route->get ? !reads : strcmp(method, "POST") != 0)
+    else if (route && (route->get ? !reads : strcmp(method, "POST") != 0))
         server_refuse(&problem, 405, "Method Not Allowed", NULL, "Method Not Allowed");
     if (problem.status) return server_reply_problem(x, &problem);
     if (route->get)

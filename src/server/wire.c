@@ -1,4 +1,4 @@
-/* wire.c - how chat completions and completions write a choice, whole or in pieces. */
+/* wire.c - how chat completions and completions write an answer, whole or as a stream. */
 #define _GNU_SOURCE
 #include <string.h>
 
@@ -29,6 +29,72 @@ static void add_finish(server_text *out, const server_choice *c) {
 
 static void add_string(server_text *out, const server_text *t) {
     server_json(out, t->data ? t->data : "", t->len);
+}
+
+/* ---- answers ------------------------------------------------------------------------ */
+
+static void begin_as(server_answer *a, const char *object) {
+    server_puts(&a->head, "{\"id\":");
+    server_json(&a->head, a->id.data ? a->id.data : "", a->id.len);
+    server_printf(&a->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":", object, (long long)a->created);
+    server_json_puts(&a->head, a->model);
+    server_puts(&a->head, ",\"choices\":[");
+}
+
+static void add_usage(server_text *out, const server_answer *a) {
+    const size_t completion = (size_t)server_tokens_of(a);
+    server_printf(out,
+                  "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu,\"completion_tokens\":%zu,"
+                  "\"prompt_tokens_details\":{\"cached_tokens\":%zu}",
+                  a->prompt_tokens, a->prompt_tokens + completion, completion, a->cached_tokens);
+    if (a->wire->parses)
+        server_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}",
+                      server_reasoning_tokens_of(a));
+    server_puts(out, "}");
+}
+
+typedef void choice_writer(server_text *out, const server_choice *c);
+
+/* One event with one choice. */
+static void add_event(server_choice *c, choice_writer *write) {
+    server_answer *a = c->of;
+    server_puts(&a->out, "data: ");
+    server_add(&a->out, a->head.data, a->head.len);
+    write(&a->out, c);
+    server_puts(&a->out, "]");
+    if (a->running_usage) {
+        server_puts(&a->out, ",");
+        add_usage(&a->out, a);
+    }
+    server_puts(&a->out, "}\n\n");
+}
+
+static void end_stream(server_answer *a) {
+    if (a->include_usage) {
+        server_puts(&a->out, "data: ");
+        server_add(&a->out, a->head.data, a->head.len);
+        server_puts(&a->out, "],");
+        add_usage(&a->out, a);
+        server_puts(&a->out, "}\n\n");
+    }
+    server_puts(&a->out, "data: [DONE]\n\n");
+}
+
+static void fail_stream(server_answer *a, const server_problem *problem) {
+    server_puts(&a->out, "data: ");
+    server_problem_body(&a->out, problem);
+    server_puts(&a->out, "\n\ndata: [DONE]\n\n");
+}
+
+static void add_whole(server_answer *a, choice_writer *write) {
+    server_add(&a->out, a->head.data, a->head.len);
+    for (int i = 0; i < a->n_choices; i++) {
+        if (i) server_puts(&a->out, ",");
+        write(&a->out, &a->choices[i]);
+    }
+    server_puts(&a->out, "],");
+    add_usage(&a->out, a);
+    server_puts(&a->out, "}");
 }
 
 /* ---- tokens --------------------------------------------------------------------- */
@@ -199,15 +265,25 @@ static void chat_whole(server_text *out, const server_choice *c) {
     server_puts(out, "}");
 }
 
+static void chat_begin(server_answer *a) {
+    begin_as(a, a->stream ? "chat.completion.chunk" : "chat.completion");
+}
+static void chat_first_event(server_choice *c) { add_event(c, chat_first); }
+static void chat_piece_event(server_choice *c) { add_event(c, chat_piece); }
+static void chat_last_event(server_choice *c) { add_event(c, chat_last); }
+static void chat_answer(server_answer *a) { add_whole(a, chat_whole); }
+
 const server_wire server_wire_chat = {
     .id_prefix = "chatcmpl-",
-    .object = "chat.completion",
-    .chunk = "chat.completion.chunk",
+    .parses = true,
+    .begin = chat_begin,
     .add_logprob = chat_add_logprob,
-    .first = chat_first,
-    .piece = chat_piece,
-    .last = chat_last,
-    .whole = chat_whole,
+    .first = chat_first_event,
+    .piece = chat_piece_event,
+    .last = chat_last_event,
+    .end = end_stream,
+    .failed = fail_stream,
+    .whole = chat_answer,
 };
 
 /* ---- completions ------------------------------------------------------------------ */
@@ -303,13 +379,20 @@ static void completion_whole(server_text *out, const server_choice *c) {
     server_puts(out, "}");
 }
 
+static void completion_begin(server_answer *a) { begin_as(a, "text_completion"); }
+static void completion_first_event(server_choice *c) { add_event(c, completion_first); }
+static void completion_piece_event(server_choice *c) { add_event(c, completion_piece); }
+static void completion_last_event(server_choice *c) { add_event(c, completion_last); }
+static void completion_answer(server_answer *a) { add_whole(a, completion_whole); }
+
 const server_wire server_wire_completion = {
     .id_prefix = "cmpl-",
-    .object = "text_completion",
-    .chunk = "text_completion",
+    .begin = completion_begin,
     .add_logprob = completion_add_logprob,
-    .first = completion_first,
-    .piece = completion_piece,
-    .last = completion_last,
-    .whole = completion_whole,
+    .first = completion_first_event,
+    .piece = completion_piece_event,
+    .last = completion_last_event,
+    .end = end_stream,
+    .failed = fail_stream,
+    .whole = completion_answer,
 };

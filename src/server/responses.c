@@ -1,0 +1,576 @@
+/* responses.c - OpenAI's Responses: a request becomes a chat, and an answer becomes items.
+ *
+ * Nothing is stored: a client sends the whole conversation each time, as codex and the SDK with store=false
+ * do. An answer has at most one item of reasoning and one message, then calls; in a stream at most one item
+ * is open, and each event names its item. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/app.h"
+
+/* ---- requests --------------------------------------------------------------------------- */
+
+static const char *string_of(const json_t *object, const char *key) {
+    const char *s = json_string_value(json_object_get(object, key));
+    return s ? s : "";
+}
+
+static bool is(const json_t *item, const char *type) { return strcmp(string_of(item, "type"), type) == 0; }
+
+static bool ends_in(const char *s, const char *end) {
+    const size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* A string, or the texts of a list of parts joined by newlines. */
+static json_t *text_of(const json_t *content, const char *field, server_problem *problem) {
+    static const char *const types[] = {"input_text", "output_text", "text", "reasoning_text",
+                                        "summary_text"};
+    server_text all = {0};
+    if (json_is_string(content)) return json_incref((json_t *)(uintptr_t)content);
+    if (!json_is_array(content))
+        server_bad_form(problem, field, "Input should be a valid string or a list of parts");
+    for (size_t i = 0; i < json_array_size(content); i++) {
+        const json_t *part = json_array_get(content, i),
+                     *text = json_object_get(part, is(part, "refusal") ? "refusal" : "text");
+        bool known = is(part, "refusal");
+        for (size_t k = 0; k < sizeof types / sizeof *types; k++) known |= is(part, types[k]);
+        if (!known)
+            server_bad_value(problem, "input",
+                             "%s.%zu: a part of type '%.40s' is not supported: this model reads text", field,
+                             i, string_of(part, "type"));
+        else if (!json_is_string(text))
+            server_bad_form(problem, field, "part %zu should have a text that is a valid string", i);
+        if (i) server_puts(&all, "\n");
+        server_add(&all, json_string_value(text), json_string_length(text));
+    }
+    json_t *joined = json_stringn(all.data ? all.data : "", all.len);
+    server_text_free(&all);
+    return joined;
+}
+
+/* Reasoning, a message and calls of the assistant that follow each other are one message of a chat. Returns
+ * the last message if `key` and what comes behind it can still be added, else a new one. */
+static json_t *assistant(json_t *list, const char *key) {
+    static const char *const order[] = {"reasoning", "content", "tool_calls"};
+    json_t *last = json_array_get(list, json_array_size(list) - 1);
+    bool fits = strcmp(string_of(last, "role"), "assistant") == 0, behind = false;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+        behind |= strcmp(order[i], key) == 0;
+        const json_t *given = json_object_get(last, order[i]);
+        if (behind && given && !json_is_null(given) && strcmp(key, "tool_calls") != 0) fits = false;
+    }
+    if (fits) return last;
+    json_array_append_new(list, json_pack("{s:s, s:n}", "role", "assistant", "content"));
+    return json_array_get(list, json_array_size(list) - 1);
+}
+
+static void add_call(json_t *list, const json_t *item, const char *field, server_problem *problem) {
+    static const char *const keys[] = {"call_id", "name", "arguments"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!json_is_string(json_object_get(item, keys[i]))) {
+            char path[100];
+            snprintf(path, sizeof path, "%s.%s", field, keys[i]);
+            server_bad_form(problem, path, "Input should be a valid string");
+        }
+    json_t *message = assistant(list, "tool_calls"), *calls = json_object_get(message, "tool_calls");
+    if (!calls) json_object_set_new(message, "tool_calls", calls = json_array());
+    json_array_append_new(calls,
+                          json_pack("{s:O*, s:s, s:{s:O*, s:O*}}", "id", json_object_get(item, "call_id"),
+                                    "type", "function", "function", "name", json_object_get(item, "name"),
+                                    "arguments", json_object_get(item, "arguments")));
+}
+
+static void add_message(json_t *list, const json_t *item, const char *field, server_problem *problem) {
+    const char *role = string_of(item, "role");
+    char path[100];
+    snprintf(path, sizeof path, "%s.content", field);
+    if (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0 && strcmp(role, "system") != 0 &&
+        strcmp(role, "developer") != 0) {
+        snprintf(path, sizeof path, "%s.role", field);
+        return server_bad_form(problem, path, "Input should be 'user', 'assistant', 'system' or 'developer'");
+    }
+    json_t *text = text_of(json_object_get(item, "content"), path, problem);
+    if (strcmp(role, "assistant") == 0)
+        json_object_set_new(assistant(list, "content"), "content", text);
+    else
+        json_array_append_new(list, json_pack("{s:s, s:o}", "role", role, "content", text));
+}
+
+/* The reasoning, or its summary if it has no text. */
+static void add_reasoning(json_t *list, const json_t *item, const char *field, server_problem *problem) {
+    const json_t *content = json_object_get(item, "content");
+    if (!json_array_size(content)) content = json_object_get(item, "summary");
+    if (!json_array_size(content)) return;
+    json_object_set_new(assistant(list, "reasoning"), "reasoning", text_of(content, field, problem));
+}
+
+static void add_item(json_t *list, const json_t *item, const char *field, server_problem *problem) {
+    const char *type = string_of(item, "type");
+    if (is(item, "message") || (!*type && json_object_get(item, "role")))
+        return add_message(list, item, field, problem);
+    if (is(item, "function_call")) return add_call(list, item, field, problem);
+    if (is(item, "reasoning")) return add_reasoning(list, item, field, problem);
+    if (is(item, "function_call_output")) {
+        const json_t *id = json_object_get(item, "call_id");
+        if (!json_is_string(id)) server_bad_form(problem, field, "call_id: Field required");
+        json_t *text = text_of(json_object_get(item, "output"), field, problem);
+        json_array_append_new(
+            list, json_pack("{s:s, s:O*, s:o}", "role", "tool", "tool_call_id", id, "content", text));
+        return;
+    }
+    if (ends_in(type, "_call") || ends_in(type, "_call_output")) return; /* of tools that were skipped */
+    server_bad_form(problem, field,
+                    "Input should be a message, function_call, function_call_output or reasoning, "
+                    "not an item of type '%.40s'",
+                    type);
+}
+
+static json_t *messages_of(const server_params *p, server_problem *problem) {
+    const json_t *input = p->at[P_INPUT];
+    json_t *list = json_array();
+    if (p->at[P_INSTRUCTIONS])
+        json_array_append_new(list,
+                              json_pack("{s:s, s:O}", "role", "system", "content", p->at[P_INSTRUCTIONS]));
+    if (json_is_string(input))
+        json_array_append_new(list, json_pack("{s:s, s:O}", "role", "user", "content", input));
+    else if (!json_is_array(input))
+        server_bad_form(problem, "input", "Input should be a valid string or list");
+    else if (json_array_size(input) == 0)
+        server_bad_value(problem, "input", "input must not be an empty list. (parameter=input)");
+    for (size_t i = 0; i < json_array_size(input); i++) {
+        char field[60];
+        snprintf(field, sizeof field, "input.%zu", i);
+        add_item(list, json_array_get(input, i), field, problem);
+    }
+    return list;
+}
+
+/* Functions. Tools that run on OpenAI's servers are skipped: codex sends some of them always. */
+static json_t *tools_of(const json_t *tools, server_problem *problem) {
+    static const char *const keys[] = {"name", "description", "parameters", "strict"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *tool = json_array_get(tools, i);
+        if (!json_is_object(tool))
+            server_bad_form(problem, "tools", "Input should be a list of dictionaries");
+        if (!is(tool, "function")) continue;
+        json_t *function = json_object();
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+            json_t *value = json_object_get(tool, keys[k]);
+            if (value && !json_is_null(value)) json_object_set(function, keys[k], value);
+        }
+        json_array_append_new(list, json_pack("{s:s, s:o}", "type", "function", "function", function));
+    }
+    return list;
+}
+
+static void set_choice(json_t *chat, const json_t *choice) {
+    if (json_is_string(choice))
+        json_object_set(chat, "tool_choice", (json_t *)(uintptr_t)choice);
+    else if (is(choice, "function"))
+        json_object_set_new(chat, "tool_choice",
+                            json_pack("{s:s, s:{s:O*}}", "type", "function", "function", "name",
+                                      json_object_get(choice, "name")));
+    else if (is(choice, "allowed_tools"))
+        json_object_set_new(chat, "tool_choice", json_string(string_of(choice, "mode")));
+}
+
+/* "text": {"format": ...}. */
+static void set_format(json_t *chat, const json_t *format) {
+    json_t *inner = json_object();
+    static const char *const keys[] = {"name", "description", "schema", "strict"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (json_object_get(format, keys[k]))
+            json_object_set(inner, keys[k], json_object_get(format, keys[k]));
+    if (is(format, "json_schema"))
+        json_object_set_new(chat, "response_format",
+                            json_pack("{s:s, s:O}", "type", "json_schema", "json_schema", inner));
+    else if (format)
+        json_object_set(chat, "response_format", (json_t *)(uintptr_t)format);
+    json_decref(inner);
+}
+
+static bool includes(const json_t *list, const char *what) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *one = json_string_value(json_array_get(list, i));
+        if (one && strcmp(one, what) == 0) return true;
+    }
+    return false;
+}
+
+static void check_stateless(const server_params *p, server_problem *problem) {
+    static const server_param stored[] = {P_PREVIOUS_RESPONSE, P_CONVERSATION};
+    static const char *const names[] = {"previous_response_id", "conversation"};
+    for (size_t i = 0; i < sizeof stored / sizeof *stored; i++)
+        if (p->at[stored[i]])
+            server_bad_value(problem, names[i],
+                             "%s: this server stores no responses; send the whole conversation as input. "
+                             "(parameter=%s)",
+                             names[i], names[i]);
+    if (p->integer[P_BACKGROUND])
+        server_bad_value(problem, "background",
+                         "background is not supported: this server stores no responses. "
+                         "(parameter=background)");
+}
+
+json_t *server_responses_chat(const server_params *p, unsigned kind, server_problem *problem) {
+    static const char *const own[] = {"input",        "instructions",     "previous_response_id",
+                                      "conversation", "background",       "reasoning",
+                                      "text",         "include",          "tools",
+                                      "tool_choice",  "max_output_tokens"};
+    static const char log_probabilities[] = "message.output_text.logprobs";
+    json_t *chat = json_copy(p->body), *tools = tools_of(p->at[P_TOOLS], problem);
+    json_t *effort = json_object_get(p->at[P_REASONING], "effort");
+    (void)kind;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) json_object_del(chat, own[i]);
+    check_stateless(p, problem);
+    json_object_set_new(chat, "messages", messages_of(p, problem));
+    if (json_array_size(tools)) json_object_set(chat, "tools", tools);
+    if (json_array_size(tools)) set_choice(chat, p->at[P_TOOL_CHOICE]);
+    if (p->at[P_MAX_OUTPUT_TOKENS])
+        json_object_set(chat, "max_completion_tokens", (json_t *)(uintptr_t)p->at[P_MAX_OUTPUT_TOKENS]);
+    if (effort) json_object_set(chat, "reasoning_effort", effort);
+    set_format(chat, json_object_get(p->at[P_TEXT_OPTIONS], "format"));
+    if (p->integer[P_TOP_LOGPROBS] || includes(p->at[P_INCLUDE], log_probabilities))
+        json_object_set_new(chat, "logprobs", json_true());
+    json_decref(tools);
+    return chat;
+}
+
+/* ---- items -------------------------------------------------------------------------------- */
+
+static const char *const prefixes[] = {[SERVER_REASONING] = "rs_", [SERVER_MESSAGE] = "msg_"};
+
+static void add_string(server_text *out, const server_text *t) {
+    server_json(out, t->data ? t->data : "", t->len);
+}
+
+/* The part of an item: {"type", "text", ...}. */
+static void add_part(server_text *out, server_item_kind kind, const server_text *text,
+                     const server_text *lists) {
+    server_puts(out, kind == SERVER_REASONING ? "{\"type\":\"reasoning_text\",\"text\":"
+                                              : "{\"type\":\"output_text\",\"text\":");
+    add_string(out, text);
+    if (kind == SERVER_MESSAGE) {
+        server_puts(out, ",\"annotations\":[],\"logprobs\":[");
+        server_add(out, lists->data, lists->len);
+        server_puts(out, "]");
+    }
+    server_puts(out, "}");
+}
+
+/* An item without parts, or with its one part. */
+static void add_text_item(server_text *out, server_item_kind kind, const server_items *i, bool whole,
+                          const char *status) {
+    server_puts(out, "{\"id\":");
+    add_string(out, &i->id);
+    server_puts(out, kind == SERVER_REASONING ? ",\"type\":\"reasoning\",\"summary\":[],\"content\":["
+                                              : ",\"type\":\"message\",\"role\":\"assistant\",\"content\":[");
+    if (whole) add_part(out, kind, &i->text, &i->lists);
+    server_printf(out, "],\"status\":\"%s\"}", status);
+}
+
+static void add_call_item(server_text *out, const server_text *id, const json_t *call, bool whole) {
+    const json_t *function = json_object_get(call, "function"),
+                 *text = json_object_get(function, "arguments");
+    server_puts(out, "{\"id\":");
+    add_string(out, id);
+    server_puts(out, ",\"type\":\"function_call\",\"call_id\":");
+    server_json_puts(out, string_of(call, "id"));
+    server_puts(out, ",\"name\":");
+    server_json_puts(out, string_of(function, "name"));
+    server_puts(out, ",\"arguments\":");
+    server_json(out, whole ? json_string_value(text) : "", whole ? json_string_length(text) : 0);
+    server_puts(out, whole ? ",\"status\":\"completed\"}" : ",\"status\":\"in_progress\"}");
+}
+
+static void new_id(server_items *i, const char *prefix) {
+    server_text_clear(&i->id);
+    server_add_id(&i->id, prefix);
+}
+
+static void comma(server_text *list) {
+    if (list->len) server_puts(list, ",");
+}
+
+/* ---- the response object --------------------------------------------------------------------- */
+
+static void add_usage(server_text *out, const server_answer *a) {
+    const size_t tokens = (size_t)server_tokens_of(a);
+    server_printf(
+        out,
+        "{\"input_tokens\":%zu,\"input_tokens_details\":{\"cached_tokens\":%zu},\"output_tokens\":%zu,"
+        "\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%zu}",
+        a->prompt_tokens, a->cached_tokens, tokens, server_reasoning_tokens_of(a), a->prompt_tokens + tokens);
+}
+
+/* Fields of the request that the response repeats; `otherwise` if the request does not have them. */
+static void add_asked(server_text *out, const server_answer *a) {
+    static const struct {
+        const char *name, *otherwise;
+    } fields[] = {{"instructions", "null"},
+                  {"max_output_tokens", "null"},
+                  {"metadata", "{}"},
+                  {"parallel_tool_calls", "true"},
+                  {"reasoning", "{\"effort\":null,\"summary\":null}"},
+                  {"temperature", NULL},
+                  {"text", "{\"format\":{\"type\":\"text\"}}"},
+                  {"tool_choice", "\"auto\""},
+                  {"tools", "[]"},
+                  {"top_p", NULL},
+                  {"truncation", "\"disabled\""},
+                  {"user", "null"}};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const json_t *value = json_object_get(a->asked, fields[i].name);
+        char *text = value && !json_is_null(value) ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+        server_printf(out, ",\"%s\":", fields[i].name);
+        if (text)
+            server_puts(out, text);
+        else if (fields[i].otherwise)
+            server_puts(out, fields[i].otherwise);
+        else
+            server_printf(out, "%.6g",
+                          (double)(strcmp(fields[i].name, "top_p") == 0 ? a->app->defaults.top_p
+                                                                        : a->app->defaults.temperature));
+        free(text);
+    }
+    server_puts(out, ",\"previous_response_id\":null,\"store\":false,\"background\":false");
+}
+
+/* `status`: "in_progress", "completed", "incomplete", "failed". */
+static void add_response(server_answer *a, const char *status, const server_problem *problem) {
+    server_text *out = &a->out;
+    const bool running = strcmp(status, "in_progress") == 0;
+    server_puts(out, "{\"id\":");
+    add_string(out, &a->id);
+    server_printf(out, ",\"object\":\"response\",\"created_at\":%lld,\"status\":\"%s\",\"model\":",
+                  (long long)a->created, status);
+    server_json_puts(out, a->model);
+    server_puts(out, ",\"output\":[");
+    server_add(out, a->items.done.data, a->items.done.len);
+    server_puts(out, "],\"error\":");
+    if (problem) {
+        server_puts(out, "{\"code\":\"server_error\",\"message\":");
+        server_json(out, problem->message.data ? problem->message.data : "", problem->message.len);
+        server_puts(out, "}");
+    } else {
+        server_puts(out, "null");
+    }
+    server_puts(out, ",\"incomplete_details\":");
+    server_puts(out, strcmp(status, "incomplete") == 0 ? "{\"reason\":\"max_output_tokens\"}" : "null");
+    add_asked(out, a);
+    server_puts(out, ",\"usage\":");
+    if (running)
+        server_puts(out, "null");
+    else
+        add_usage(out, a);
+    server_puts(out, "}");
+}
+
+static const char *status_of(const server_choice *c) {
+    return c->finish == GLIA_FINISH_LENGTH ? "incomplete" : "completed";
+}
+
+/* ---- events ------------------------------------------------------------------------------------ */
+
+static void begin_event(server_answer *a, const char *name) {
+    server_printf(&a->out, "event: %s\ndata: {\"type\":\"%s\",\"sequence_number\":%d", name, name,
+                  a->items.sequence++);
+}
+
+static void end_event(server_answer *a) { server_puts(&a->out, "}\n\n"); }
+
+static void response_event(server_answer *a, const char *name, const char *status,
+                           const server_problem *problem) {
+    begin_event(a, name);
+    server_puts(&a->out, ",\"response\":");
+    add_response(a, status, problem);
+    end_event(a);
+}
+
+/* An event of the open item, without its end. */
+static void begin_item_event(server_answer *a, const char *name, bool of_part) {
+    begin_event(a, name);
+    server_puts(&a->out, ",\"item_id\":");
+    add_string(&a->out, &a->items.id);
+    server_printf(&a->out, ",\"output_index\":%d", a->items.index);
+    if (of_part) server_puts(&a->out, ",\"content_index\":0");
+}
+
+static void begin_output_event(server_answer *a, const char *name) {
+    begin_event(a, name);
+    server_printf(&a->out, ",\"output_index\":%d,\"item\":", a->items.index);
+}
+
+/* Names of the events of one part. */
+static const struct {
+    const char *added, *delta, *text_done, *done;
+} names[] = {[SERVER_REASONING] = {"response.reasoning_part.added", "response.reasoning_text.delta",
+                                   "response.reasoning_text.done", "response.reasoning_part.done"},
+             [SERVER_MESSAGE] = {"response.content_part.added", "response.output_text.delta",
+                                 "response.output_text.done", "response.content_part.done"}};
+
+static void open_item(server_answer *a, server_item_kind kind) {
+    static const server_text empty = {0};
+    server_items *i = &a->items;
+    i->open = kind;
+    new_id(i, prefixes[kind]);
+    server_text_clear(&i->text);
+    server_text_clear(&i->lists);
+    begin_output_event(a, "response.output_item.added");
+    add_text_item(&a->out, kind, i, false, "in_progress");
+    end_event(a);
+    begin_item_event(a, names[kind].added, true);
+    server_puts(&a->out, ",\"part\":");
+    add_part(&a->out, kind, &empty, &empty);
+    end_event(a);
+}
+
+static void add_logprobs_key(server_text *out, server_item_kind kind, const server_text *lists) {
+    if (kind != SERVER_MESSAGE) return;
+    server_puts(out, ",\"logprobs\":[");
+    server_add(out, lists->data, lists->len);
+    server_puts(out, "]");
+}
+
+static void close_item(server_answer *a, const char *status) {
+    server_items *i = &a->items;
+    const server_item_kind kind = i->open;
+    if (kind == SERVER_NO_ITEM) return;
+    i->open = SERVER_NO_ITEM;
+    begin_item_event(a, names[kind].text_done, true);
+    server_puts(&a->out, ",\"text\":");
+    add_string(&a->out, &i->text);
+    add_logprobs_key(&a->out, kind, &i->lists);
+    end_event(a);
+    begin_item_event(a, names[kind].done, true);
+    server_puts(&a->out, ",\"part\":");
+    add_part(&a->out, kind, &i->text, &i->lists);
+    end_event(a);
+    comma(&i->done);
+    const size_t from = i->done.len;
+    add_text_item(&i->done, kind, i, true, status);
+    begin_output_event(a, "response.output_item.done");
+    if (!i->done.oom) server_add(&a->out, i->done.data + from, i->done.len - from);
+    end_event(a);
+    a->out.oom |= i->done.oom || i->text.oom || i->id.oom || i->lists.oom;
+    i->index++;
+}
+
+static void add_delta(server_choice *c, server_item_kind kind, const server_text *text) {
+    server_answer *a = c->of;
+    server_text *logprobs = &c->logprobs[0];
+    if (!text->len && !(kind == SERVER_MESSAGE && logprobs->len && a->items.open == kind)) return;
+    if (a->items.open != kind) {
+        close_item(a, "completed");
+        open_item(a, kind);
+    }
+    server_add(&a->items.text, text->data, text->len);
+    if (kind == SERVER_MESSAGE && logprobs->len) {
+        comma(&a->items.lists);
+        server_add(&a->items.lists, logprobs->data, logprobs->len);
+    }
+    begin_item_event(a, names[kind].delta, true);
+    server_puts(&a->out, ",\"delta\":");
+    add_string(&a->out, text);
+    add_logprobs_key(&a->out, kind, logprobs);
+    end_event(a);
+}
+
+static void stream_call(server_answer *a, const json_t *call) {
+    server_items *i = &a->items;
+    const json_t *text = json_object_get(json_object_get(call, "function"), "arguments");
+    close_item(a, "completed");
+    new_id(i, "fc_");
+    begin_output_event(a, "response.output_item.added");
+    add_call_item(&a->out, &i->id, call, false);
+    end_event(a);
+    begin_item_event(a, "response.function_call_arguments.delta", false);
+    server_puts(&a->out, ",\"delta\":");
+    server_json(&a->out, json_string_value(text), json_string_length(text));
+    end_event(a);
+    begin_item_event(a, "response.function_call_arguments.done", false);
+    server_puts(&a->out, ",\"name\":");
+    server_json_puts(&a->out, string_of(json_object_get(call, "function"), "name"));
+    server_puts(&a->out, ",\"arguments\":");
+    server_json(&a->out, json_string_value(text), json_string_length(text));
+    end_event(a);
+    begin_output_event(a, "response.output_item.done");
+    add_call_item(&a->out, &i->id, call, true);
+    end_event(a);
+    comma(&i->done);
+    add_call_item(&i->done, &i->id, call, true);
+    i->index++;
+}
+
+static void first(server_choice *c) {
+    response_event(c->of, "response.created", "in_progress", NULL);
+    response_event(c->of, "response.in_progress", "in_progress", NULL);
+}
+
+static void piece(server_choice *c) {
+    server_answer *a = c->of;
+    json_t *calls = server_calls_of(c);
+    add_delta(c, SERVER_REASONING, &c->reasoning);
+    add_delta(c, SERVER_MESSAGE, &c->content);
+    for (size_t i = 0; i < json_array_size(calls); i++) stream_call(a, json_array_get(calls, i));
+    a->out.oom |= c->calls.len && !calls;
+    json_decref(calls);
+}
+
+static void last(server_choice *c) { close_item(c->of, status_of(c)); }
+
+static void end(server_answer *a) {
+    const char *status = status_of(&a->choices[0]);
+    response_event(a, strcmp(status, "completed") == 0 ? "response.completed" : "response.incomplete", status,
+                   NULL);
+}
+
+static void failed(server_answer *a, const server_problem *problem) {
+    close_item(a, "incomplete");
+    response_event(a, "response.failed", "failed", problem);
+}
+
+static void whole(server_answer *a) {
+    server_choice *c = &a->choices[0];
+    server_items *items = &a->items;
+    json_t *calls = server_calls_of(c);
+    for (server_item_kind kind = SERVER_REASONING; kind <= SERVER_MESSAGE; kind++) {
+        server_text *text = kind == SERVER_REASONING ? &c->reasoning : &c->content;
+        if (!text->len) continue;
+        new_id(items, prefixes[kind]);
+        server_text_clear(&items->text);
+        server_add(&items->text, text->data, text->len);
+        if (kind == SERVER_MESSAGE) server_add(&items->lists, c->logprobs[0].data, c->logprobs[0].len);
+        comma(&items->done);
+        add_text_item(&items->done, kind, items, true,
+                      kind == SERVER_MESSAGE || !c->content.len ? status_of(c) : "completed");
+    }
+    for (size_t i = 0; i < json_array_size(calls); i++) {
+        new_id(items, "fc_");
+        comma(&items->done);
+        add_call_item(&items->done, &items->id, json_array_get(calls, i), true);
+    }
+    a->out.oom |= items->done.oom || items->text.oom || (c->calls.len && !calls);
+    add_response(a, status_of(c), NULL);
+    json_decref(calls);
+}
+
+/* As in a chat; reasoning has none. */
+static void add_logprob(server_choice *c, const glia_event *e) {
+    if (!glia_parser_thinking(c->parser)) server_wire_chat.add_logprob(c, e);
+}
+
+const server_wire server_wire_responses = {
+    .id_prefix = "resp_",
+    .parses = true,
+    .add_logprob = add_logprob,
+    .first = first,
+    .piece = piece,
+    .last = last,
+    .end = end,
+    .failed = failed,
+    .whole = whole,
+};
