@@ -108,6 +108,46 @@ static const row rows[] = {
      {"[]", "[[], [[]]]"},
      {"[1]", "[[]"}},
     {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"allOf\": [{\"properties\": {\"a\": {}}}], \"anyOf\": [{\"properties\": {\"b\": {\"const\": 1}}, "
+     "\"required\": [\"b\"]}, {\"properties\": {\"c\": {\"const\": 1}}, \"required\": [\"c\"]}], "
+     "\"type\": \"object\", \"unevaluatedProperties\": false}",
+     {"{\"a\": 0, \"b\": 1}", "{\"c\": 1}", "{\"b\": 1, \"c\": 1}"},
+     {"{}", "{\"b\": 1, \"c\": 2}", "{\"b\": 1, \"d\": 1}", "{\"a\": 0}"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"prefixItems\": [{\"const\": 1}], \"if\": {\"prefixItems\": [{}, {\"const\": 2}], \"minItems\": 2}, "
+     "\"unevaluatedItems\": {\"type\": \"string\"}, \"type\": \"array\"}",
+     {"[]", "[1, 2]", "[1, \"x\"]", "[1, 2, \"x\"]"},
+     {"[2]", "[1, 3]", "[1, 2, 2]"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"$schema\": \"http://json-schema.org/draft-07/schema#\", \"definitions\": {\"t\": {\"type\": "
+     "\"array\"}}, "
+     "\"items\": {\"$ref\": \"#/definitions/t\", \"maxItems\": 1}, \"type\": \"array\"}",
+     {"[[1, 2]]"},
+     {"[1]"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"$defs\": {\"e\": {\"oneOf\": [{\"type\": \"integer\"}, {\"type\": \"array\", \"items\": {\"anyOf\": "
+     "[{\"$ref\": \"#/$defs/e\"}, {\"not\": {\"$ref\": \"#/$defs/e\"}, \"const\": true}]}}, {\"minLength\": "
+     "2, "
+     "\"type\": [\"string\", \"integer\"], \"maximum\": 3}]}}, \"$ref\": \"#/$defs/e\"}",
+     {"4", "[[5], true, \"ab\"]", "[]"},
+     {"3", "[false]", "\"a\"", "[[3]]"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"not\": {\"anyOf\": [true, {\"properties\": {\"foo\": true}}], \"unevaluatedProperties\": false}}",
+     {"{\"bar\": 1}", "{\"foo\": 1, \"bar\": 1}"},
+     {"{\"foo\": 1}", "{}", "1"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"not\": {\"format\": \"ipv4\"}, \"type\": \"string\"}",
+     {"\"1.2.3\"", "\"1.2.3.256\""},
+     {"\"1.2.3.4\""}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"string\", \"format\": \"iri\"}",
+     {"\"http://\xc6\x92.example/\xc3\xa9?\xe2\x88\x82#x\""},
+     {"\"\xc3\xa9\"", "\"http://a b\""}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"type\": \"integer\", \"maximum\": 18446744073709551616, \"minimum\": 18446744073709551615}",
+     {"18446744073709551616"},
+     {"18446744073709551617", "18446744073709552000"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
      "{\"format\": \"date-time\", \"type\": \"string\"}",
      {"\"2024-02-29T23:59:60Z\"", "\"2023-12-31T00:00:00.5+01:00\""},
      {"\"2023-02-29T00:00:00Z\"", "\"2024-01-01T23:58:60Z\""}},

@@ -114,8 +114,10 @@ static glia_rx raw_step(glia_rx_pool *p, glia_rx a, unsigned cls) {
 /* May any digits follow, in every expression of an intersection but the multiple? Then some make a multiple.
  */
 static bool digits_follow(glia_rx_pool *p, const rx_node *x) {
-    bool multiple = false;
-    for (uint32_t i = 0; i < x->b; i++) {
+    bool multiple = false, any = false;
+    for (uint32_t i = 0; i < x->b && !any; i++)
+        any = rx_at(p, glia_vec_at(&p->lists, x->a + i))->kind == RX_MULTIPLE;
+    for (uint32_t i = 0; i < x->b && any; i++) {
         const glia_rx e = glia_vec_at(&p->lists, x->a + i);
         const rx_node *y = rx_at(p, e);
         if (y->kind == RX_MULTIPLE && y->n < 0 && !multiple) {

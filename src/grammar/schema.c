@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "format/json.h"
 #include "grammar/chars.h"
+#include "grammar/rx_impl.h"
 
 enum { BLOCK = 1 << 16, FORMS_MAX = 200000 };
 
@@ -44,6 +45,7 @@ void glia_schema_fail(glia_schema *s, glia_status status, const char *fmt, ...) 
 void glia_schema_loose(glia_schema *s, const char *fmt, ...) {
     char text[256];
     va_list args;
+    if (s->quiet) return;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
@@ -157,11 +159,18 @@ static glia_values literal_values(glia_schema *s, const glia_literal *x) {
 const glia_values *glia_conj_values(glia_schema *s, glia_conj c) {
     if (s->status) return &s->none;
     if (conj_at(s, c)->values) return conj_at(s, c)->values;
+    if (conj_at(s, c)->busy && s->guesses) {
+        s->met_busy = true;
+        return &s->any;
+    }
     if (conj_at(s, c)->busy) {
         glia_schema_fail(s, GLIA_ERR_UNSUPPORTED,
                          "a \"$ref\" leads back to itself without a value in between");
         return &s->none;
     }
+    if (!glia_rx_work(s->rx, 10)) return &s->none;
+    const int quiet = s->quiet;
+    s->quiet = 0; /* the values are kept, also for those who are not quiet */
     conj_at(s, c)->busy = true;
     glia_values v = s->any;
     for (uint32_t i = 0; i < conj_at(s, c)->n && !s->status; i++) {
@@ -174,20 +183,29 @@ const glia_values *glia_conj_values(glia_schema *s, glia_conj c) {
         }
     }
     conj_at(s, c)->busy = false;
+    s->quiet = quiet;
     glia_values *kept = glia_schema_take(s, sizeof *kept);
     if (!kept || s->status) return &s->none;
     *kept = v;
-    conj_at(s, c)->values = kept;
+    if (!s->met_busy) conj_at(s, c)->values = kept;
     return kept;
 }
 
 bool glia_conj_is_none(glia_schema *s, glia_conj c) {
     if (c == GLIA_CONJ_NEVER) return true;
     if (c == GLIA_CONJ_ANY || conj_at(s, c)->busy || s->status) return false;
+    const bool outer = s->met_busy;
+    s->met_busy = false;
+    s->guesses++; /* a recursive constraint is not known to be empty */
     const glia_values *v = glia_conj_values(s, c);
-    conj_at(s, c)->busy = true; /* a recursive constraint is not known to be empty */
-    const bool none = glia_values_is_none(s, v);
-    conj_at(s, c)->busy = false;
+    bool none = false;
+    if (!s->met_busy && !s->status) {
+        conj_at(s, c)->busy = true;
+        none = glia_values_is_none(s, v);
+        conj_at(s, c)->busy = false;
+    }
+    s->guesses--;
+    s->met_busy = outer;
     return none;
 }
 
@@ -209,7 +227,7 @@ static void init_values(glia_schema *s) {
     glia_array_form *a = glia_schema_take(s, sizeof *a);
     glia_key_class *k = glia_schema_take(s, sizeof *k);
     if (!o || !a || !k) return;
-    *k = (glia_key_class){s->any_string, GLIA_CONJ_ANY};
+    *k = (glia_key_class){.keys = s->any_string};
     *o = (glia_object_form){.rest = k, .n_rest = 1, .most = GLIA_RX_MANY};
     *a = (glia_array_form){.rest = GLIA_CONJ_ANY, .most = GLIA_RX_MANY};
     s->any = (glia_values){.null = true,

@@ -34,6 +34,7 @@ typedef struct {
     glia_conj some;
     int some_from, some_least, some_most;
     bool unique;
+    int seen; /* elements that are evaluated, of "unevaluatedItems"; GLIA_RX_MANY: all */
 } glia_array_form;
 
 typedef struct {
@@ -41,11 +42,13 @@ typedef struct {
     size_t len;
     glia_conj value;
     bool required;
+    bool seen; /* is evaluated, of "unevaluatedProperties" */
 } glia_property;
 /* Keys of an expression, which is of the quoted text, and their values. */
 typedef struct {
     glia_rx keys;
     glia_conj value;
+    bool seen;
 } glia_key_class;
 typedef struct {
     const glia_property *property;
@@ -78,6 +81,7 @@ typedef struct {
     const char *base;   /* URI of the schema resource, without a fragment */
     const json_t *json; /* of the resource's root, or of an anchor */
     const char *anchor; /* NULL: the root */
+    bool dynamic;       /* the anchor is a $dynamicAnchor */
 } glia_resource;
 
 struct glia_schema {
@@ -85,6 +89,12 @@ struct glia_schema {
     glia_rx_pool *rx;
     json_t *document;
     bool strict;
+    int draft;    /* that "$schema" names: 3 to 7, 2019, 2020 (also without a name) */
+    bool tracks;  /* the document has "unevaluatedProperties" or "unevaluatedItems" */
+    bool rebinds; /* the document has "$recursiveAnchor" */
+    int quiet;    /* above 0: what is not enforced changes no set of values */
+    int guesses;  /* glia_conj_is_none() in progress, and whether the innermost met a busy conjunction */
+    bool met_busy;
     glia_err *err;
     glia_status status; /* sticky */
     glia_vec literals, literal_lists, conjunctions, resources, bases;
@@ -125,8 +135,14 @@ glia_values glia_values_or_all(glia_schema *s, const glia_values *const *list, s
 /* False, and *out is any value, if the complement is no union of forms. */
 bool glia_values_not(glia_schema *s, const glia_values *a, glia_values *out);
 bool glia_values_is_none(glia_schema *s, const glia_values *a);
+/* Elements and members that no keyword has evaluated satisfy `items`, `properties`; both are evaluated then.
+ */
+glia_values glia_values_unevaluated(glia_schema *s, const glia_values *a, glia_conj items,
+                                    glia_conj properties);
 /* The quoted text of a key. */
 glia_rx glia_schema_key(glia_schema *s, const char *name, size_t len);
+/* What a form says about a key that is no property of it. */
+glia_property glia_object_unnamed(glia_schema *s, const glia_object_form *o, const char *name, size_t len);
 /* The constraint on the value of a key in a form. */
 glia_conj glia_object_value(glia_schema *s, const glia_object_form *o, const char *name, size_t len);
 
@@ -149,8 +165,8 @@ glia_rx glia_number_equal(glia_schema *s, const char *value);
 
 /* ---- schema_format.c ------------------------------------------------------------------ */
 
-/* The quoted strings of a format; GLIA_RX_NONE if the format is unknown. */
-glia_rx glia_schema_format(glia_schema *s, const char *name);
+/* The quoted strings of a format; GLIA_RX_NONE if the format is unknown. *exact: it is all of them. */
+glia_rx glia_schema_format(glia_schema *s, const char *name, bool *exact);
 
 /* ---- schema_ref.c ------------------------------------------------------------------------ */
 
@@ -158,6 +174,8 @@ glia_rx glia_schema_format(glia_schema *s, const char *name);
 void glia_schema_index(glia_schema *s);
 /* The schema that `ref`, found in `from`, points to; NULL and a failure if there is none. */
 const json_t *glia_schema_resolve(glia_schema *s, const json_t *from, const char *ref);
+/* Can the dynamic reference mean only one schema of the document, the one that "$ref" would mean? */
+bool glia_schema_ref_is_static(const glia_schema *s, const char *key, const char *ref);
 
 /* ---- schema_build.c ------------------------------------------------------------------------- */
 

@@ -30,50 +30,54 @@
     "|(?:(?:" H16 ":){0,3}" H16 ")?::" H16 ":" LS32 "|(?:(?:" H16 ":){0,4}" H16 ")?::" LS32 "|(?:(?:" H16    \
     ":){0,5}" H16 ")?::" H16 "|(?:(?:" H16 ":){0,6}" H16 ")?::)"
 #define ATOM "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-/* RFC 3986 */
-#define PCHAR "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
-#define AUTHORITY                                                                                            \
-    "(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?"                                                 \
-    "(?:\\[(?:" IPV6                                                                                         \
-    "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"  \
-    "(?::[0-9]*)?"
-#define QUERY "(?:\\?(?:" PCHAR "|[/?])*)?"
-#define FRAGMENT "(?:#(?:" PCHAR "|[/?])*)?"
-#define URI                                                                                                  \
-    "[A-Za-z][A-Za-z0-9+.-]*:(?://" AUTHORITY "(?:/" PCHAR "*)*|/(?:" PCHAR "+(?:/" PCHAR "*)*)?|" PCHAR     \
-    "+(?:/" PCHAR "*)*|)" QUERY FRAGMENT
-#define PCHAR_NO_COLON "(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})"
-#define RELATIVE                                                                                             \
-    "(?://" AUTHORITY "(?:/" PCHAR "*)*|/(?:" PCHAR "+(?:/" PCHAR "*)*)?|" PCHAR_NO_COLON "+(?:/" PCHAR      \
-    "*)*|)" QUERY FRAGMENT
+/* RFC 3986; U: the characters beyond ASCII of RFC 3987. */
+#define UCS "\\u00a0-\\ud7ff\\uf900-\\ufdcf\\ufdf0-\\uffef\\u{10000}-\\u{efffd}"
+#define PCHAR(U) "(?:[A-Za-z0-9._~!$&'()*+,;=:@" U "-]|%[0-9A-Fa-f]{2})"
+#define LITERAL "\\[(?:" IPV6 "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]"
+#define AUTHORITY(U)                                                                                         \
+    "(?:(?:[A-Za-z0-9._~!$&'()*+,;=:" U "-]|%[0-9A-Fa-f]{2})*@)?"                                            \
+    "(?:" LITERAL "|(?:[A-Za-z0-9._~!$&'()*+,;=" U "-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+#define QUERY(U) "(?:\\?(?:" PCHAR(U) "|[/?])*)?"
+#define FRAGMENT(U) "(?:#(?:" PCHAR(U) "|[/?])*)?"
+#define URI(U)                                                                                               \
+    "[A-Za-z][A-Za-z0-9+.-]*:(?://" AUTHORITY(U) "(?:/" PCHAR(U) "*)*|/(?:" PCHAR(U) "+(?:/" PCHAR(          \
+        U) "*)*)?|" PCHAR(U) "+(?:/" PCHAR(U) "*)*|)" QUERY(U) FRAGMENT(U)
+#define PCHAR_NO_COLON(U) "(?:[A-Za-z0-9._~!$&'()*+,;=@" U "-]|%[0-9A-Fa-f]{2})"
+#define RELATIVE(U)                                                                                          \
+    "(?://" AUTHORITY(U) "(?:/" PCHAR(U) "*)*|/(?:" PCHAR(U) "+(?:/" PCHAR(U) "*)*)?|" PCHAR_NO_COLON(       \
+        U) "+(?:/" PCHAR(U) "*)*|)" QUERY(U) FRAGMENT(U)
 #define POINTER "(?:/(?:[^~/]|~[01])*)*"
 #define VARSPEC                                                                                              \
     "(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2})(?:\\.?(?:[A-Za-z0-9_]|%[0-9A-Fa-f]{2}))*(?::[1-9][0-9]{0,3}|\\*)?"
 
 static const struct {
     const char *name, *pattern;
+    bool exact; /* false: the pattern is narrower than the format */
 } formats[] = {
-    {"date", DATE},
-    {"time", TIME},
-    {"date-time", DATE "[Tt]" TIME},
+    {"date", DATE, true},
+    {"time", TIME, true},
+    {"date-time", DATE "[Tt]" TIME, true},
     {"duration",
      "P(?:[0-9]+W|(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)(?:T(?:[0-9]+H(?:[0-9]+M(?:["
      "0-9]+S)?)?|"
-     "[0-9]+M(?:[0-9]+S)?|[0-9]+S))?|T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S))"},
-    {"email", "(?:" ATOM "(?:\\." ATOM ")*|\"(?:[ !#-\\[\\]-~]|\\\\[ -~])*\")@(?:" LABEL "(?:\\." LABEL
-              ")*|\\[(?:" IPV4 "|IPv6:" IPV6 ")\\])"},
-    {"hostname", HOSTNAME},
-    {"ipv4", IPV4},
-    {"ipv6", IPV6},
-    {"uuid", "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"},
-    {"uri", URI},
-    {"uri-reference", "(?:" URI "|" RELATIVE ")"},
-    {"iri", URI}, /* the part of it that is ASCII */
-    {"iri-reference", "(?:" URI "|" RELATIVE ")"},
+     "[0-9]+M(?:[0-9]+S)?|[0-9]+S))?|T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S))",
+     true},
+    {"email",
+     "(?:" ATOM "(?:\\." ATOM ")*|\"(?:[ !#-\\[\\]-~]|\\\\[ -~])*\")@(?:" LABEL "(?:\\." LABEL
+     ")*|\\[(?:" IPV4 "|IPv6:" IPV6 ")\\])",
+     false},
+    {"hostname", HOSTNAME, false},
+    {"ipv4", IPV4, true},
+    {"ipv6", IPV6, true},
+    {"uuid", "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}", true},
+    {"uri", URI(""), false},
+    {"uri-reference", "(?:" URI("") "|" RELATIVE("") ")", false},
+    {"iri", URI(UCS), false},
+    {"iri-reference", "(?:" URI(UCS) "|" RELATIVE(UCS) ")", false},
     {"uri-template",
-     "(?:[!#$&(-;=?-\\[\\]_a-z~]|%[0-9A-Fa-f]{2}|\\{[+#./;?&=,!@|]?" VARSPEC "(?:," VARSPEC ")*\\})*"},
-    {"json-pointer", POINTER},
-    {"relative-json-pointer", "(?:0|[1-9][0-9]*)(?:#|" POINTER ")"},
+     "(?:[!#$&(-;=?-\\[\\]_a-z~]|%[0-9A-Fa-f]{2}|\\{[+#./;?&=,!@|]?" VARSPEC "(?:," VARSPEC ")*\\})*", false},
+    {"json-pointer", POINTER, true},
+    {"relative-json-pointer", "(?:0|[1-9][0-9]*)(?:#|" POINTER ")", true},
 };
 
 /* Leap seconds: 23:59:60 in UTC, at offsets of whole quarters of an hour. */
@@ -96,12 +100,13 @@ static glia_rx leap_seconds(glia_schema *s) {
     return glia_rx_or_all(s->rx, list, n);
 }
 
-glia_rx glia_schema_format(glia_schema *s, const char *name) {
+glia_rx glia_schema_format(glia_schema *s, const char *name, bool *exact) {
     const glia_rx quote = glia_rx_range(s->rx, '"', '"');
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (strcmp(name, formats[i].name)) continue;
         glia_rx e = GLIA_RX_NONE;
         const char *pattern = formats[i].pattern;
+        *exact = formats[i].exact;
         glia_err err;
         if (glia_rx_parse(&e, s->rx, pattern, strlen(pattern), GLIA_SPELL_JSON, false, "format", &err)) {
             glia_schema_fail(s, err.status, "%s", err.msg);

@@ -140,6 +140,14 @@ static glia_rx pattern(glia_schema *s, const char *key, const json_t *x) {
     return status ? GLIA_RX_NONE : quoted(s, e);
 }
 
+static bool allows_strings(const json_t *type) {
+    size_t i;
+    const json_t *x;
+    bool found = !type || (json_is_string(type) && strcmp(json_string_value(type), "string") == 0);
+    json_array_foreach(type, i, x) found |= json_is_string(x) && strcmp(json_string_value(x), "string") == 0;
+    return found;
+}
+
 static void strings(glia_schema *s, const json_t *schema, glia_values *v) {
     const int least = number_of(s, schema, "minLength", 0),
               most = number_of(s, schema, "maxLength", GLIA_RX_MANY);
@@ -155,13 +163,14 @@ static void strings(glia_schema *s, const json_t *schema, glia_values *v) {
         if (e != GLIA_RX_NONE) and_string(s, e, v);
     }
     x = json_object_get(schema, "format");
-    if (!json_is_string(x)) return;
-    const glia_rx e = glia_schema_format(s, json_string_value(x));
+    if (!json_is_string(x) || !allows_strings(json_object_get(schema, "type"))) return;
+    bool exact = false;
+    const glia_rx e = glia_schema_format(s, json_string_value(x), &exact);
     if (e == GLIA_RX_NONE)
         glia_schema_loose(s, "\"format\": \"%s\"", json_string_value(x));
     else {
         and_string(s, e, v);
-        v->narrow = true;
+        v->narrow = !exact;
     }
 }
 
@@ -182,6 +191,7 @@ static void elements(glia_schema *s, const json_t *schema, glia_array_form *f) {
     f->prefix = list;
     f->n = list ? (int)n : 0;
     f->rest = subschema(s, "items", rest);
+    f->seen = rest ? GLIA_RX_MANY : f->n;
 }
 
 static bool arrays(glia_schema *s, const json_t *schema, glia_array_form *f) {
@@ -222,7 +232,7 @@ static int split(glia_schema *s, glia_key_class *list, bool *matched, int n, int
         const glia_rx in = glia_rx_and(s->rx, list[i].keys, keys),
                       out = glia_rx_minus(s->rx, list[i].keys, keys);
         if (glia_rx_is_none(s->rx, in)) continue;
-        const glia_key_class both = {in, glia_conj_and(s, list[i].value, value)};
+        const glia_key_class both = {in, glia_conj_and(s, list[i].value, value), true};
         if (glia_rx_is_none(s->rx, out)) {
             list[i] = both;
             matched[i] = true;
@@ -239,15 +249,16 @@ static int split(glia_schema *s, glia_key_class *list, bool *matched, int n, int
 
 enum { CLASSES_MAX = 256 };
 
-/* The classes of keys: patterns, and the rest. */
-static void classes(glia_schema *s, const json_t *patterns, glia_conj additional, glia_object_form *f) {
+/* The classes of keys: patterns, and the rest, which `additional` evaluates if `seen`. */
+static void classes(glia_schema *s, const json_t *patterns, glia_conj additional, bool seen,
+                    glia_object_form *f) {
     glia_key_class *list = glia_schema_take(s, CLASSES_MAX * sizeof *list);
     bool matched[CLASSES_MAX] = {false};
     const char *name;
     const json_t *x;
     int n = 1;
     if (!list) return;
-    list[0] = (glia_key_class){s->any_string, GLIA_CONJ_ANY};
+    list[0] = (glia_key_class){.keys = s->any_string};
     json_object_foreach((json_t *)patterns, name, x) {
         json_t *text = json_string(name);
         const glia_rx keys = pattern(s, "patternProperties", text);
@@ -258,29 +269,9 @@ static void classes(glia_schema *s, const json_t *patterns, glia_conj additional
     f->rest = list;
     f->n_rest = 0;
     for (int i = 0; i < n; i++) {
-        if (!matched[i]) list[i].value = additional;
+        if (!matched[i]) list[i].value = additional, list[i].seen = seen;
         if (list[i].value != GLIA_CONJ_NEVER) list[f->n_rest++] = list[i];
     }
-}
-
-static bool has_applicator(const json_t *schema) {
-    static const char *const keys[] = {
-        "allOf",        "anyOf",      "oneOf", "if", "then", "else", "not", "$ref", "dependentSchemas",
-        "dependencies", "$dynamicRef"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (json_object_get(schema, keys[i])) return true;
-    return false;
-}
-
-/* The value of keys that nothing else names. */
-static glia_conj additional(glia_schema *s, const json_t *schema) {
-    const json_t *x = json_object_get(schema, "additionalProperties");
-    if (x) return subschema(s, "additionalProperties", x);
-    x = json_object_get(schema, "unevaluatedProperties");
-    if (!x || json_is_true(x)) return GLIA_CONJ_ANY;
-    if (!has_applicator(schema)) return subschema(s, "unevaluatedProperties", x);
-    glia_schema_loose(s, "\"unevaluatedProperties\" beside other schemas for the same object");
-    return GLIA_CONJ_ANY;
 }
 
 /* The names in `required`: those without a schema come last, with the value that the classes give them. */
@@ -296,20 +287,15 @@ static void require(glia_schema *s, const json_t *names, glia_object_form *f, gl
         }
         const char *name = json_string_value(x);
         const size_t len = json_string_length(x);
-        if (!known_name(list, *n, name, len)) {
-            f->n = 0; /* no property has the name */
-            list[*n] = (glia_property){name, len, glia_object_value(s, f, name, len), false};
-            ++*n;
-        }
+        if (!known_name(list, *n, name, len)) list[(*n)++] = glia_object_unnamed(s, f, name, len);
         for (int k = 0; k < *n; k++)
             if (list[k].len == len && memcmp(list[k].name, name, len) == 0) list[k].required = true;
     }
 }
 
 static bool objects(glia_schema *s, const json_t *schema, glia_object_form *f) {
-    static const char *const keys[] = {
-        "properties",    "patternProperties", "additionalProperties", "required",
-        "minProperties", "maxProperties",     "unevaluatedProperties"};
+    static const char *const keys[] = {"properties", "patternProperties", "additionalProperties",
+                                       "required",   "minProperties",     "maxProperties"};
     bool any = false;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) any |= json_object_get(schema, keys[i]) != NULL;
     if (!any) return false;
@@ -321,8 +307,9 @@ static bool objects(glia_schema *s, const json_t *schema, glia_object_form *f) {
     *f = (glia_object_form){.least = number_of(s, schema, "minProperties", 0),
                             .most = number_of(s, schema, "maxProperties", GLIA_RX_MANY)};
     glia_object_form patterned = *f;
-    if (patterns) classes(s, patterns, GLIA_CONJ_ANY, &patterned);
-    classes(s, patterns, additional(s, schema), f);
+    const json_t *additional = json_object_get(schema, "additionalProperties");
+    if (patterns) classes(s, patterns, GLIA_CONJ_ANY, false, &patterned);
+    classes(s, patterns, subschema(s, "additionalProperties", additional), additional != NULL, f);
     glia_property *list =
         glia_schema_take(s, (json_object_size(properties) + json_array_size(required) + 1) * sizeof *list);
     if (!list) return false;
@@ -336,7 +323,7 @@ static bool objects(glia_schema *s, const json_t *schema, glia_object_form *f) {
             const glia_conj of_patterns = glia_object_value(s, &patterned, name, len);
             own = glia_conj_and(s, own, of_patterns);
         }
-        list[n++] = (glia_property){name, len, own, false};
+        list[n++] = (glia_property){.name = name, .len = len, .value = own, .seen = true};
     }
     require(s, required, f, list, &n);
     f->property = list;
@@ -362,18 +349,40 @@ static const glia_values *copy_values(glia_schema *s, const glia_values *v) {
     return copy ? copy : &s->none;
 }
 
+enum { OVERLAPS_MAX = 64 };
+
+/* What satisfies several schemas is evaluated by all of them: add the intersections with the last of a list,
+ * whose first part has those of all others. False if that would be too many. */
+static bool add_overlaps(glia_schema *s, glia_vec *list) {
+    const size_t n = list->n - 1;
+    const glia_values *last = ((const glia_values **)list->data)[n];
+    if (n > OVERLAPS_MAX / 2) return false;
+    for (size_t i = 0; i < n && !s->status; i++) {
+        const glia_values both = glia_values_and(s, ((const glia_values **)list->data)[i], last);
+        put_values(s, list, copy_values(s, &both));
+    }
+    return true;
+}
+
 static void any_of(glia_schema *s, const char *key, const json_t *list, glia_values *v) {
     glia_vec all = {0};
     size_t i;
     const json_t *x;
-    json_array_foreach(list, i, x) put_values(s, &all, values(s, key, x));
-    const glia_values sum = glia_values_or_all(s, all.data, all.n);
+    bool narrow = false;
+    json_array_foreach(list, i, x) {
+        put_values(s, &all, values(s, key, x));
+        narrow |= s->tracks && !add_overlaps(s, &all);
+    }
+    glia_values sum = glia_values_or_all(s, all.data, all.n);
+    sum.narrow |= narrow;
     glia_vec_free(&all);
     *v = glia_values_and(s, v, &sum);
 }
 
 static bool disjoint(glia_schema *s, const glia_values *a, const glia_values *b) {
+    s->quiet++;
     const glia_values both = glia_values_and(s, a, b);
+    s->quiet--;
     return glia_values_is_none(s, &both);
 }
 
@@ -414,7 +423,7 @@ static void one_of(glia_schema *s, const json_t *list, glia_values *v) {
 static void if_then_else(glia_schema *s, const json_t *schema, glia_values *v) {
     const json_t *test = json_object_get(schema, "if");
     const json_t *then = json_object_get(schema, "then"), *other = json_object_get(schema, "else");
-    if (!then && !other) return;
+    if (!then && !other && !s->tracks) return;
     glia_values no;
     if (!opposite(s, "if", test, &no)) {
         if (!s->status) glia_schema_loose(s, "\"if\" of a schema that has no complement");
@@ -432,8 +441,8 @@ static void dependency(glia_schema *s, const char *name, size_t len, const json_
     glia_object_form *f = glia_schema_take(s, 2 * sizeof *f);
     if (!p || !f) return;
     f[0] = f[1] = s->any.objects[0];
-    p[0] = (glia_property){name, len, GLIA_CONJ_NEVER, false};
-    p[1] = (glia_property){name, len, GLIA_CONJ_ANY, true};
+    p[0] = (glia_property){.name = name, .len = len, .value = GLIA_CONJ_NEVER};
+    p[1] = (glia_property){.name = name, .len = len, .required = true};
     f[0].property = &p[0];
     f[0].n = 1;
     f[1].property = &p[1];
@@ -445,7 +454,7 @@ static void dependency(glia_schema *s, const char *name, size_t len, const json_
             bad(s, "dependentRequired", "arrays of strings", x);
         else if (!known_name(&p[1], f[1].n, json_string_value(y), json_string_length(y)))
             p[1 + f[1].n++] =
-                (glia_property){json_string_value(y), json_string_length(y), GLIA_CONJ_ANY, true};
+                (glia_property){.name = json_string_value(y), .len = json_string_length(y), .required = true};
     }
     glia_values without = s->any, with = s->any;
     without.objects = &f[0];
@@ -467,7 +476,7 @@ static void property_names(glia_schema *s, const json_t *x, glia_values *v) {
     glia_key_class *k = glia_schema_take(s, sizeof *k);
     glia_object_form *f = glia_schema_take(s, sizeof *f);
     if (!k || !f) return;
-    *k = (glia_key_class){values(s, "propertyNames", x)->string, GLIA_CONJ_ANY};
+    *k = (glia_key_class){.keys = values(s, "propertyNames", x)->string};
     *f = s->any.objects[0];
     f->rest = k;
     f->n_rest = k->keys != GLIA_RX_NONE;
@@ -512,7 +521,10 @@ static const glia_object_form *constant_object(glia_schema *s, const json_t *val
     json_t *x;
     *f = (glia_object_form){.property = list, .most = GLIA_RX_MANY};
     json_object_keylen_foreach((json_t *)value, name, len, x) list[f->n++] =
-        (glia_property){name, len, glia_conj_of(s, (glia_literal){.json = x, .constant = true}), true};
+        (glia_property){.name = name,
+                        .len = len,
+                        .value = glia_conj_of(s, (glia_literal){.json = x, .constant = true}),
+                        .required = true};
     return f;
 }
 
@@ -576,6 +588,9 @@ static void reference(glia_schema *s, const json_t *schema, const json_t *ref, g
     if (target) *v = glia_values_and(s, v, values(s, "$ref", target));
 }
 
+/* Is the schema the opposite of another one, and nothing else? */
+static bool only_not(const json_t *x) { return json_object_size(x) == 1 && json_object_get(x, "not"); }
+
 /* The keywords that combine schemas, in the document's order, which is the order of keys. */
 static void combine(glia_schema *s, const json_t *schema, const char *key, const json_t *x, glia_values *v) {
     const bool list = strcmp(key, "allOf") == 0 || strcmp(key, "anyOf") == 0 || strcmp(key, "oneOf") == 0;
@@ -591,6 +606,8 @@ static void combine(glia_schema *s, const json_t *schema, const char *key, const
         one_of(s, x, v);
     else if (strcmp(key, "if") == 0)
         if_then_else(s, schema, v);
+    else if (strcmp(key, "not") == 0 && !s->tracks && only_not(x))
+        *v = glia_values_and(s, v, values(s, "not", json_object_get(x, "not")));
     else if (strcmp(key, "not") == 0) {
         glia_values no;
         if (opposite(s, "not", x, &no))
@@ -599,9 +616,45 @@ static void combine(glia_schema *s, const json_t *schema, const char *key, const
             glia_schema_loose(s, "\"not\" of a schema that has no complement");
     } else if (strncmp(key, "dependen", 8) == 0)
         dependencies(s, key, x, v);
-    else if (strcmp(key, "$dynamicRef") == 0 || strcmp(key, "$recursiveRef") == 0 ||
-             strcmp(key, "unevaluatedItems") == 0)
-        if (!json_is_true(x)) glia_schema_loose(s, "\"%s\"", key);
+    else if (strcmp(key, "$dynamicRef") == 0 || strcmp(key, "$recursiveRef") == 0) {
+        if (json_is_string(x) && glia_schema_ref_is_static(s, key, json_string_value(x)))
+            reference(s, schema, x, v);
+        else
+            glia_schema_loose(s, "\"%s\"", key);
+    }
+}
+
+/* Drafts 3 to 7: "$ref" alone counts. */
+static glia_values lone_reference(glia_schema *s, const json_t *schema) {
+    static const char *const silent[] = {
+        "$ref",    "$id",      "id",      "$comment", "title",     "description",     "definitions",
+        "default", "examples", "$schema", "readOnly", "writeOnly", "contentMediaType"};
+    glia_values v = s->any;
+    const char *key;
+    json_t *x;
+    json_object_foreach((json_t *)schema, key, x) {
+        bool told = false;
+        for (size_t i = 0; i < sizeof silent / sizeof *silent; i++) told |= strcmp(key, silent[i]) == 0;
+        if (!told) glia_grammar_warn(s->g, "\"%s\" beside \"$ref\" means nothing before draft 2019-09", key);
+    }
+    reference(s, schema, json_object_get(schema, "$ref"), &v);
+    return v;
+}
+
+/* The keywords that need to know what all others have evaluated. */
+static void unevaluated(glia_schema *s, const json_t *schema, glia_values *v) {
+    const json_t *items = json_object_get(schema, "unevaluatedItems"),
+                 *properties = json_object_get(schema, "unevaluatedProperties");
+    const json_t *contains = json_object_get(schema, "contains");
+    if (!items && !properties) return;
+    if (contains && json_is_false(items) && s->draft >= 2020)
+        items = contains; /* what it found is evaluated */
+    else if (contains && items && !json_is_true(items) && s->draft >= 2020) {
+        glia_schema_loose(s, "\"unevaluatedItems\" beside \"contains\"");
+        items = NULL;
+    }
+    *v = glia_values_unevaluated(s, v, subschema(s, "unevaluatedItems", items),
+                                 subschema(s, "unevaluatedProperties", properties));
 }
 
 glia_values glia_schema_values(glia_schema *s, const json_t *schema) {
@@ -609,10 +662,12 @@ glia_values glia_schema_values(glia_schema *s, const json_t *schema) {
     const char *key;
     json_t *x;
     if (json_is_boolean(schema)) return json_is_true(schema) ? s->any : s->none;
+    if (s->draft < 2019 && json_is_string(json_object_get(schema, "$ref"))) return lone_reference(s, schema);
     own_keywords(s, schema, &v);
     json_object_foreach((json_t *)schema, key, x) {
         if (s->status) return s->none;
         combine(s, schema, key, x, &v);
     }
+    unevaluated(s, schema, &v);
     return v;
 }

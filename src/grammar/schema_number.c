@@ -61,6 +61,9 @@ bool glia_number_text(const json_t *value, char *text, size_t size) {
         return snprintf(text, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value)) < (int)size;
     if (!json_is_real(value) || !isfinite(json_real_value(value))) return false;
     if (json_real_value(value) == 0) return snprintf(text, size, "0") < (int)size;
+    if (fabs(json_real_value(value)) >= 0x1p63 && fabs(json_real_value(value)) < 1e22)
+        return snprintf(text, size, "%.0f", json_real_value(value)) <
+               (int)size; /* an integer that was read so */
     shortest(json_real_value(value), wide, sizeof wide);
     return expand(wide, text, size);
 }

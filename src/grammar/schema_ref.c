@@ -83,57 +83,116 @@ static const char *resolve(glia_schema *s, const char *base, const char *ref) {
 
 /* ---- the document's schemas ---------------------------------------------------------------- */
 
-static void add_resource(glia_schema *s, const char *base, const json_t *json, const char *anchor) {
-    const glia_resource r = {base, json, anchor};
+static void add_resource(glia_schema *s, const char *base, const json_t *json, const char *anchor,
+                         bool dynamic) {
+    const glia_resource r = {base, json, anchor, dynamic};
     if (!glia_vec_push(&s->resources, sizeof r, &r)) glia_schema_fail(s, GLIA_ERR_NOMEM, "not enough memory");
 }
 
-static void index_value(glia_schema *s, const json_t *x, const char *base, const char *parent_key);
+static void index_keyword(glia_schema *s, const char *name, const json_t *x, const char *base);
+
+static bool is_one_of(const char *name, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(name, list[i]) == 0) return true;
+    return false;
+}
 
 static void index_object(glia_schema *s, const json_t *x, const char *base) {
     const char *id = json_string_value(json_object_get(x, "$id"));
     if (!id) id = json_string_value(json_object_get(x, "id"));
+    if (s->draft < 2019 && json_object_get(x, "$ref")) id = NULL;
     if (id && *id == '#' && id[1])
-        add_resource(s, base, x, id + 1); /* draft 6 and 7 */
+        add_resource(s, base, x, id + 1, false); /* draft 6 and 7 */
     else if (id) {
         base = resolve(s, base, id);
-        add_resource(s, base, x, NULL);
+        add_resource(s, base, x, NULL, false);
     }
     const char *anchor = json_string_value(json_object_get(x, "$anchor"));
-    if (!anchor) anchor = json_string_value(json_object_get(x, "$dynamicAnchor"));
-    if (anchor) add_resource(s, base, x, anchor);
+    if (anchor) add_resource(s, base, x, anchor, false);
+    anchor = json_string_value(json_object_get(x, "$dynamicAnchor"));
+    if (anchor) add_resource(s, base, x, anchor, true);
     const base_of b = {x, base};
     if (!glia_vec_push(&s->bases, sizeof b, &b) ||
         !glia_table_insert(&s->base_table, hash_pointer(x), (uint32_t)s->bases.n - 1))
         glia_schema_fail(s, GLIA_ERR_NOMEM, "not enough memory");
     const char *key;
     json_t *y;
-    json_object_foreach((json_t *)x, key, y) if (strcmp(key, "enum") && strcmp(key, "const") &&
-                                                 strcmp(key, "default") && strcmp(key, "examples"))
-        index_value(s, y, base, key);
+    json_object_foreach((json_t *)x, key, y) index_keyword(s, key, y, base);
 }
 
-static void index_value(glia_schema *s, const json_t *x, const char *base, const char *parent_key) {
-    size_t i;
-    const json_t *y;
-    const char *key;
+static void index_schema(glia_schema *s, const json_t *x, const char *base) {
+    if (json_is_object(x)) index_object(s, x, base);
+}
+
+/* Schemas in the value of a keyword. Other keywords hold none: an "$id" there means nothing. */
+static void index_keyword(glia_schema *s, const char *name, const json_t *x, const char *base) {
     static const char *const maps[] = {"properties",  "patternProperties", "$defs",
-                                       "definitions", "dependentSchemas",  "dependencies"};
-    if (json_is_array(x)) json_array_foreach(x, i, y) index_value(s, y, base, "");
-    if (!json_is_object(x)) return;
-    bool is_map = false; /* its keys are names, not keywords */
-    for (size_t k = 0; k < sizeof maps / sizeof *maps; k++) is_map |= strcmp(parent_key, maps[k]) == 0;
-    if (!is_map) {
-        index_object(s, x, base);
-        return;
+                                       "definitions", "dependentSchemas",  "dependencies"},
+                             *const schemas[] = {"allOf",
+                                                 "anyOf",
+                                                 "oneOf",
+                                                 "not",
+                                                 "if",
+                                                 "then",
+                                                 "else",
+                                                 "items",
+                                                 "prefixItems",
+                                                 "additionalItems",
+                                                 "contains",
+                                                 "unevaluatedItems",
+                                                 "additionalProperties",
+                                                 "propertyNames",
+                                                 "unevaluatedProperties",
+                                                 "contentSchema"};
+    size_t i;
+    const char *key;
+    json_t *y;
+    if (is_one_of(name, maps, sizeof maps / sizeof *maps)) {
+        json_object_foreach((json_t *)x, key, y) index_schema(s, y, base);
+    } else if (is_one_of(name, schemas, sizeof schemas / sizeof *schemas)) {
+        index_schema(s, x, base);
+        json_array_foreach(x, i, y) index_schema(s, y, base);
     }
-    json_t *z;
-    json_object_foreach((json_t *)x, key, z) index_value(s, z, base, "");
+}
+
+/* Is the key anywhere in the value, with a value that is not `true`? */
+static bool mentions(const json_t *x, const char *name, bool also_true) {
+    const json_t *own = json_object_get(x, name);
+    bool found = own && (also_true || !json_is_true(own));
+    size_t i;
+    const char *key;
+    json_t *y;
+    json_object_foreach((json_t *)x, key, y) found = found || mentions(y, name, also_true);
+    json_array_foreach(x, i, y) found = found || mentions(y, name, also_true);
+    return found;
+}
+
+/* The draft that "$schema" names. */
+static int draft_of(const json_t *document) {
+    const char *uri = json_string_value(json_object_get(document, "$schema"));
+    const char *at = uri ? strstr(uri, "json-schema.org/draft") : NULL;
+    if (!at) return 2020;
+    at += strlen("json-schema.org/draft");
+    return *at == '-' ? atoi(at + 1) : strncmp(at, "/2019-09", 8) ? 2020 : 2019;
 }
 
 void glia_schema_index(glia_schema *s) {
-    add_resource(s, "", s->document, NULL);
-    index_value(s, s->document, "", "");
+    s->draft = draft_of(s->document);
+    s->tracks = mentions(s->document, "unevaluatedProperties", false) ||
+                mentions(s->document, "unevaluatedItems", false);
+    s->rebinds = mentions(s->document, "$recursiveAnchor", true);
+    add_resource(s, "", s->document, NULL, false);
+    index_schema(s, s->document, "");
+}
+
+bool glia_schema_ref_is_static(const glia_schema *s, const char *key, const char *ref) {
+    if (strcmp(key, "$recursiveRef") == 0) return !s->rebinds;
+    const char *anchor = strchr(ref, '#');
+    const glia_resource *r = s->resources.data;
+    int n = 0;
+    for (size_t i = 0; i < s->resources.n; i++)
+        n += anchor && r[i].dynamic && strcmp(r[i].anchor, anchor + 1) == 0;
+    return n < 2;
 }
 
 /* ---- references ------------------------------------------------------------------------------- */

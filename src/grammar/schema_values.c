@@ -69,6 +69,7 @@ static void and_arrays(glia_schema *s, const glia_array_form *a, const glia_arra
     c.least = higher(a->least, b->least);
     c.most = lower(a->most, b->most);
     c.unique = a->unique || b->unique;
+    c.seen = a->seen == GLIA_RX_MANY || b->seen == GLIA_RX_MANY ? GLIA_RX_MANY : higher(a->seen, b->seen);
     if (!array_is_none(s, &c)) add_form(s, out, sizeof c, &c);
 }
 
@@ -151,12 +152,16 @@ static bool key_in(glia_schema *s, glia_rx keys, const char *name, size_t len) {
     return in;
 }
 
+glia_property glia_object_unnamed(glia_schema *s, const glia_object_form *o, const char *name, size_t len) {
+    for (int k = 0; k < o->n_rest; k++)
+        if (key_in(s, o->rest[k].keys, name, len))
+            return (glia_property){name, len, o->rest[k].value, false, o->rest[k].seen};
+    return (glia_property){name, len, GLIA_CONJ_NEVER, false, false};
+}
+
 glia_conj glia_object_value(glia_schema *s, const glia_object_form *o, const char *name, size_t len) {
     const int i = find_property(o, name, len);
-    if (i >= 0) return o->property[i].value;
-    for (int k = 0; k < o->n_rest; k++)
-        if (key_in(s, o->rest[k].keys, name, len)) return o->rest[k].value;
-    return GLIA_CONJ_NEVER;
+    return i >= 0 ? o->property[i].value : glia_object_unnamed(s, o, name, len).value;
 }
 
 static bool object_is_none(glia_schema *s, const glia_object_form *o) {
@@ -176,14 +181,19 @@ static int and_properties(glia_schema *s, const glia_object_form *a, const glia_
         const glia_property *p = &a->property[i];
         const int other = find_property(b, p->name, p->len);
         out[n] = *p;
-        out[n].value = glia_conj_and(s, p->value, glia_object_value(s, b, p->name, p->len));
-        out[n++].required = p->required || (other >= 0 && b->property[other].required);
+        const glia_property theirs =
+            other >= 0 ? b->property[other] : glia_object_unnamed(s, b, p->name, p->len);
+        out[n].value = glia_conj_and(s, p->value, theirs.value);
+        out[n].seen = p->seen || theirs.seen;
+        out[n++].required = p->required || theirs.required;
     }
     for (int i = 0; i < b->n; i++) {
         const glia_property *p = &b->property[i];
         if (find_property(a, p->name, p->len) >= 0) continue;
+        const glia_property theirs = glia_object_unnamed(s, a, p->name, p->len);
         out[n] = *p;
-        out[n++].value = glia_conj_and(s, glia_object_value(s, a, p->name, p->len), p->value);
+        out[n].seen |= theirs.seen;
+        out[n++].value = glia_conj_and(s, theirs.value, p->value);
     }
     return n;
 }
@@ -194,7 +204,8 @@ static const glia_key_class *and_classes(glia_schema *s, const glia_object_form 
     for (int i = 0; i < a->n_rest && !s->status; i++)
         for (int k = 0; k < b->n_rest && !s->status; k++) {
             const glia_key_class c = {glia_rx_and(s->rx, a->rest[i].keys, b->rest[k].keys),
-                                      glia_conj_and(s, a->rest[i].value, b->rest[k].value)};
+                                      glia_conj_and(s, a->rest[i].value, b->rest[k].value),
+                                      a->rest[i].seen || b->rest[k].seen};
             if (c.value != GLIA_CONJ_NEVER && !glia_rx_is_none(s->rx, c.keys))
                 add_form(s, &list, sizeof c, &c);
         }
@@ -219,9 +230,19 @@ static void settle_some(glia_schema *s, const glia_object_form *from, const glia
     }
 }
 
+static bool conj_within(const glia_schema *s, glia_conj a, glia_conj b);
+
+/* Does a member that keeps the rule `a` also keep the rule `b`? */
+static bool some_within(glia_schema *s, const glia_key_class *a, const glia_key_class *b) {
+    return conj_within(s, a->value, b->value) &&
+           (a->keys == b->keys || glia_rx_is_none(s->rx, glia_rx_minus(s->rx, a->keys, b->keys)));
+}
+
 static void and_objects(glia_schema *s, const glia_object_form *a, const glia_object_form *b, glia_vec *out) {
-    glia_object_form c = a->has_some ? *a : *b;
-    if (a->has_some && b->has_some)
+    const bool both = a->has_some && b->has_some;
+    const bool second = both ? some_within(s, &b->some, &a->some) : b->has_some;
+    glia_object_form c = second ? *b : *a;
+    if (both && !second && !some_within(s, &a->some, &b->some))
         glia_schema_loose(s, "the second of two rules that some key must be there");
     glia_property *p = glia_schema_take(s, ((size_t)a->n + (size_t)b->n + 1) * sizeof *p);
     if (!p) return;
@@ -230,7 +251,7 @@ static void and_objects(glia_schema *s, const glia_object_form *a, const glia_ob
     c.rest = and_classes(s, a, b, &c.n_rest);
     c.least = higher(a->least, b->least);
     c.most = lower(a->most, b->most);
-    settle_some(s, a->has_some ? a : b, &c, out);
+    settle_some(s, second ? b : a, &c, out);
     if (!object_is_none(s, &c)) add_form(s, out, sizeof c, &c);
 }
 
@@ -240,7 +261,7 @@ static void not_property(glia_schema *s, const glia_property *p, const glia_obje
          k++) {
         glia_property *one = glia_schema_take(s, sizeof *one);
         if (!one) return;
-        *one = (glia_property){p->name, p->len, GLIA_CONJ_ANY, true};
+        *one = (glia_property){.name = p->name, .len = p->len, .required = true};
         if (p->value != GLIA_CONJ_NEVER) {
             glia_literal x = *glia_conj_literal(s, p->value, k);
             x.negated = !x.negated;
@@ -260,7 +281,7 @@ static void not_class(glia_schema *s, glia_rx keys, glia_conj value, const glia_
     for (uint32_t k = 0; value == GLIA_CONJ_NEVER ? k == 0 : glia_conj_literal(s, value, k) != NULL; k++) {
         glia_object_form f = *any;
         f.has_some = true;
-        f.some = (glia_key_class){keys, GLIA_CONJ_ANY};
+        f.some = (glia_key_class){.keys = keys};
         if (value != GLIA_CONJ_NEVER) {
             glia_literal x = *glia_conj_literal(s, value, k);
             x.negated = !x.negated;
@@ -287,7 +308,8 @@ static bool not_object(glia_schema *s, const glia_object_form *o, glia_vec *out)
         if (o->property[i].required) {
             glia_property *absent = glia_schema_take(s, sizeof *absent);
             if (!absent) return false;
-            *absent = (glia_property){o->property[i].name, o->property[i].len, GLIA_CONJ_NEVER, false};
+            *absent = (glia_property){
+                .name = o->property[i].name, .len = o->property[i].len, .value = GLIA_CONJ_NEVER};
             f = any;
             f.property = absent;
             f.n = 1;
@@ -309,6 +331,87 @@ static bool not_object(glia_schema *s, const glia_object_form *o, glia_vec *out)
     return true;
 }
 
+/* ---- forms inside other forms -------------------------------------------------------------------- */
+
+/* Is every value of `a` one of `b`, as far as their literals show? */
+static bool conj_within(const glia_schema *s, glia_conj a, glia_conj b) {
+    const glia_literal *x, *y;
+    if (a == b || b == GLIA_CONJ_ANY || a == GLIA_CONJ_NEVER) return true;
+    if (b == GLIA_CONJ_NEVER) return false;
+    for (uint32_t i = 0; (x = glia_conj_literal(s, b, i)) != NULL; i++) {
+        bool found = false;
+        for (uint32_t k = 0; !found && (y = glia_conj_literal(s, a, k)) != NULL; k++) found = x == y;
+        if (!found) return false;
+    }
+    return true;
+}
+
+static bool count_within(int least, int most, int outer_least, int outer_most) {
+    return least >= outer_least &&
+           (outer_most == GLIA_RX_MANY || (most != GLIA_RX_MANY && most <= outer_most));
+}
+
+static bool classes_within(const glia_schema *s, const glia_object_form *a, const glia_object_form *b) {
+    const bool open = b->n_rest == 1 && b->rest[0].keys == s->any_string;
+    for (int i = 0; i < a->n_rest; i++) {
+        bool found = open && conj_within(s, a->rest[i].value, b->rest[0].value);
+        for (int k = 0; k < b->n_rest && !found; k++)
+            found = a->rest[i].keys == b->rest[k].keys && conj_within(s, a->rest[i].value, b->rest[k].value);
+        if (!found) return false;
+    }
+    return true;
+}
+
+static bool object_within(glia_schema *s, const glia_object_form *a, const glia_object_form *b) {
+    if (b->has_some || !count_within(a->least, a->most, b->least, b->most) || !classes_within(s, a, b))
+        return false;
+    for (int i = 0; i < b->n; i++) {
+        const glia_property *p = &b->property[i];
+        const int k = find_property(a, p->name, p->len);
+        if (p->required && (k < 0 || !a->property[k].required)) return false;
+        if (!conj_within(s, glia_object_value(s, a, p->name, p->len), p->value)) return false;
+    }
+    for (int i = 0; i < a->n; i++) {
+        const glia_property *p = &a->property[i];
+        if (find_property(b, p->name, p->len) < 0 &&
+            !conj_within(s, p->value, glia_object_value(s, b, p->name, p->len)))
+            return false;
+    }
+    return true;
+}
+
+static bool array_within(const glia_schema *s, const glia_array_form *a, const glia_array_form *b) {
+    if (b->has_some || (b->unique && !a->unique) || !count_within(a->least, a->most, b->least, b->most))
+        return false;
+    for (int i = 0; i < a->n || i < b->n; i++)
+        if (!conj_within(s, element(a, i), element(b, i))) return false;
+    return conj_within(s, a->rest, b->rest);
+}
+
+typedef bool within_fn(glia_schema *s, const void *a, const void *b);
+static bool object_form_within(glia_schema *s, const void *a, const void *b) {
+    return object_within(s, a, b);
+}
+static bool array_form_within(glia_schema *s, const void *a, const void *b) { return array_within(s, a, b); }
+
+enum { ABSORB_MAX = 128 };
+
+/* Drop forms that lie within another one of the list. */
+static void absorb(glia_schema *s, glia_vec *list, size_t size, within_fn *within) {
+    char *at = list->data;
+    size_t kept = 0;
+    if (list->n < 2 || list->n > ABSORB_MAX || s->tracks) return;
+    for (size_t i = 0; i < list->n && !s->status; i++) {
+        bool inside = false; /* of two equal ones the first stays */
+        for (size_t k = 0; k < list->n && !inside; k++)
+            inside = k < kept ? within(s, at + i * size, at + k * size)
+                              : k > i && within(s, at + i * size, at + k * size) &&
+                                    !within(s, at + k * size, at + i * size);
+        if (!inside) memmove(at + kept++ * size, at + i * size, size);
+    }
+    list->n = kept;
+}
+
 /* ---- all types -------------------------------------------------------------------------------- */
 
 /* Is the product of two lists small enough? */
@@ -323,6 +426,7 @@ static void cross_arrays(glia_schema *s, const glia_array_form *a, int na, const
     glia_vec list = {0};
     for (int i = 0; fits(s, na, nb) && i < na && !s->status; i++)
         for (int k = 0; k < nb && !s->status; k++) and_arrays(s, &a[i], &b[k], &list);
+    absorb(s, &list, sizeof *a, array_form_within);
     v->arrays = keep(s, &list, sizeof *a, &v->n_arrays);
 }
 
@@ -331,6 +435,7 @@ static void cross_objects(glia_schema *s, const glia_object_form *a, int na, con
     glia_vec list = {0};
     for (int i = 0; fits(s, na, nb) && i < na && !s->status; i++)
         for (int k = 0; k < nb && !s->status; k++) and_objects(s, &a[i], &b[k], &list);
+    absorb(s, &list, sizeof *a, object_form_within);
     v->objects = keep(s, &list, sizeof *a, &v->n_objects);
 }
 
@@ -364,7 +469,7 @@ glia_values glia_values_and(glia_schema *s, const glia_values *a, const glia_val
 static void join_arrays(glia_schema *s, const glia_values *const *list, size_t n, glia_values *v) {
     glia_vec all = {0};
     for (size_t i = 0; i < n && !s->status; i++) {
-        if (list[i]->arrays == s->any.arrays) {
+        if (list[i]->arrays == s->any.arrays && !s->tracks) {
             glia_vec_free(&all);
             v->arrays = s->any.arrays;
             v->n_arrays = 1;
@@ -372,13 +477,14 @@ static void join_arrays(glia_schema *s, const glia_values *const *list, size_t n
         }
         for (int k = 0; k < list[i]->n_arrays; k++) add_form(s, &all, sizeof *v->arrays, &list[i]->arrays[k]);
     }
+    absorb(s, &all, sizeof *v->arrays, array_form_within);
     v->arrays = keep(s, &all, sizeof *v->arrays, &v->n_arrays);
 }
 
 static void join_objects(glia_schema *s, const glia_values *const *list, size_t n, glia_values *v) {
     glia_vec all = {0};
     for (size_t i = 0; i < n && !s->status; i++) {
-        if (list[i]->objects == s->any.objects) {
+        if (list[i]->objects == s->any.objects && !s->tracks) {
             glia_vec_free(&all);
             v->objects = s->any.objects;
             v->n_objects = 1;
@@ -387,8 +493,66 @@ static void join_objects(glia_schema *s, const glia_values *const *list, size_t 
         for (int k = 0; k < list[i]->n_objects; k++)
             add_form(s, &all, sizeof *v->objects, &list[i]->objects[k]);
     }
+    absorb(s, &all, sizeof *v->objects, object_form_within);
     v->objects = keep(s, &all, sizeof *v->objects, &v->n_objects);
 }
+
+/* ---- what is not evaluated ---------------------------------------------------------------------- */
+
+static glia_array_form seen_array(glia_schema *s, const glia_array_form *a, glia_conj items) {
+    glia_array_form f = *a;
+    f.seen = GLIA_RX_MANY;
+    if (a->seen == GLIA_RX_MANY) return f;
+    f.n = higher(a->n, a->seen);
+    glia_conj *prefix = glia_schema_take(s, ((size_t)f.n + 1) * sizeof *prefix);
+    if (!prefix) return f;
+    for (int i = 0; i < f.n; i++)
+        prefix[i] = i < a->seen ? element(a, i) : glia_conj_and(s, element(a, i), items);
+    f.prefix = prefix;
+    f.rest = glia_conj_and(s, a->rest, items);
+    return f;
+}
+
+static glia_object_form seen_object(glia_schema *s, const glia_object_form *o, glia_conj properties) {
+    glia_object_form f = *o;
+    glia_property *list = glia_schema_take(s, ((size_t)o->n + 1) * sizeof *list);
+    glia_key_class *rest = glia_schema_take(s, ((size_t)o->n_rest + 1) * sizeof *rest);
+    if (!list || !rest) return f;
+    for (int i = 0; i < o->n; i++) {
+        list[i] = o->property[i];
+        if (!list[i].seen) list[i].value = glia_conj_and(s, list[i].value, properties);
+        list[i].seen = true;
+    }
+    f.n_rest = 0;
+    for (int i = 0; i < o->n_rest; i++) {
+        glia_key_class c = o->rest[i];
+        if (!c.seen) c.value = glia_conj_and(s, c.value, properties);
+        c.seen = true;
+        if (c.value != GLIA_CONJ_NEVER) rest[f.n_rest++] = c;
+    }
+    f.property = list;
+    f.rest = rest;
+    return f;
+}
+
+glia_values glia_values_unevaluated(glia_schema *s, const glia_values *a, glia_conj items,
+                                    glia_conj properties) {
+    glia_values v = *a;
+    glia_vec arrays = {0}, objects = {0};
+    for (int i = 0; i < a->n_arrays; i++) {
+        const glia_array_form f = seen_array(s, &a->arrays[i], items);
+        if (!array_is_none(s, &f)) add_form(s, &arrays, sizeof f, &f);
+    }
+    for (int i = 0; i < a->n_objects; i++) {
+        const glia_object_form f = seen_object(s, &a->objects[i], properties);
+        if (!object_is_none(s, &f)) add_form(s, &objects, sizeof f, &f);
+    }
+    v.arrays = keep(s, &arrays, sizeof *v.arrays, &v.n_arrays);
+    v.objects = keep(s, &objects, sizeof *v.objects, &v.n_objects);
+    return v;
+}
+
+/* ---- unions -------------------------------------------------------------------------------------- */
 
 glia_values glia_values_or_all(glia_schema *s, const glia_values *const *list, size_t n) {
     glia_values v = s->none;
