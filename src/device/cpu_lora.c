@@ -50,10 +50,14 @@ static float *rows_of(const glia_cpu_device *d, int thread) {
 
 /* ---- products --------------------------------------------------------------- */
 
-/* y [m, n * 16], rows ldy floats apart = rows [row, row + m) of o times panels [first, first + n) of w. */
+/* y [m, n * 16], rows ldy floats apart = rows [row, row + m) of o times panels [first, first + n) of w. Those
+ * of `next`, or NULL, are multiplied next. */
 static void product(const glia_cpu_device *d, int thread, const glia_operand *o, const glia_matrix *w,
-                    size_t row, size_t m, size_t first, size_t n, float *y, size_t ldy) {
+                    size_t row, size_t m, size_t first, size_t n, float *y, size_t ldy,
+                    const glia_matrix *next) {
     glia_gemm g = glia_cpu_gemm_of(o, w, row, m, first, n);
+    if (next && next->data && next->format == w->format && next->k == w->k && next->columns == w->columns)
+        g.next = (const char *)next->data + ((const char *)g.w - (const char *)w->data);
     g.out = (glia_gemm_out){.epilogue = GLIA_STORE, .y = y, .ldy = ldy, .step = STEP};
     g.scratch = glia_scratch_of(d, thread);
     if (d->narrow)
@@ -74,21 +78,31 @@ static void scale_row(const glia_cpu_device *d, float *t, size_t column, const f
 }
 
 /* Columns [32 step, 32 step + 32) of x A^T of rows [row, row + m) and one part. */
-static void down_step(const glia_cpu_device *d, int thread, const glia_operand *x, const glia_lora_part *p,
-                      size_t row, size_t m, size_t step, float *t) {
-    const size_t all = glia_panels(p->down.columns), first = step * 2, n = all - first < 2 ? 1 : 2;
+typedef struct {
+    const glia_lora_part *part; /* NULL: nothing */
+    size_t row, m, step;
+} down_item;
+
+/* The thread computes `next` after this item. */
+static void down(const glia_cpu_device *d, int thread, const glia_operand *x, const down_item *item,
+                 const down_item *next, float *t) {
+    const glia_lora_part *p = item->part;
+    if (!p) return;
+    const size_t all = glia_panels(p->down.columns), first = item->step * 2, n = all - first < 2 ? 1 : 2;
     float *y = scratch_of(d, thread, PRODUCT);
-    product(d, thread, x, &p->down, row, m, first, n, y, n * GLIA_PANEL);
-    for (size_t i = 0; i < m; i++)
-        scale_row(d, t + (row + i) * d->lora.ld, p->at + step * STEP, y + i * n * GLIA_PANEL, p->scale,
-                  n * GLIA_PANEL);
+    product(d, thread, x, &p->down, item->row, item->m, first, n, y, n * GLIA_PANEL,
+            next ? &next->part->down : NULL);
+    for (size_t i = 0; i < item->m; i++)
+        scale_row(d, t + (item->row + i) * d->lora.ld, p->at + item->step * STEP, y + i * n * GLIA_PANEL,
+                  p->scale, n * GLIA_PANEL);
 }
 
 const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia_operand *x,
                                 const glia_adapted *a) {
     float *t = rows_of(d, thread);
     const size_t threads = (size_t)d->base.threads;
-    size_t item = threads - (size_t)thread; /* this thread takes every item that threads divides */
+    size_t at = threads - (size_t)thread; /* this thread takes every item that threads divides */
+    down_item item = {0};
     for (int i = 0; i < a->n; i++) {
         const glia_adapter_run *run = &a->run[i];
         const glia_lora *l = &a->of[run->place];
@@ -97,11 +111,15 @@ const float *glia_cpu_lora_down(const glia_cpu_device *d, int thread, const glia
             if (!p->down.data) continue;
             assert(p->at + glia_lora_columns(p->down.columns) <= d->lora.ld);
             for (size_t row = (size_t)run->first; row < end; row += ROWS)
-                for (size_t step = 0; step * STEP < p->down.columns; step++)
-                    if (item++ % threads == 0)
-                        down_step(d, thread, x, p, row, end - row < ROWS ? end - row : ROWS, step, t);
+                for (size_t step = 0; step * STEP < p->down.columns; step++) {
+                    if (at++ % threads) continue;
+                    const down_item next = {p, row, end - row < ROWS ? end - row : ROWS, step};
+                    down(d, thread, x, &item, &next, t);
+                    item = next;
+                }
         }
     }
+    down(d, thread, x, &item, NULL, t);
     glia_device_barrier(&d->base); /* t */
     return t;
 }
@@ -134,9 +152,10 @@ static size_t offset_of(const area *s, const glia_lora_part *p, size_t i, size_t
     return (i * s->n + p->group + at * p->step - s->first) * GLIA_PANEL;
 }
 
-/* Write the part's scale (x A^T) B^T to its panels of `sum`, or with `add` add it. */
+/* Write the part's scale (x A^T) B^T to its panels of `sum`, or with `add` add it. next: B that follows, or
+ * NULL. */
 static void put_up(const glia_cpu_device *d, int thread, const area *s, const glia_lora_part *p,
-                   const float *t, bool add) {
+                   const glia_matrix *next, const float *t, bool add) {
     const bool direct = !add && p->step == 1;
     const glia_operand o = up_operand(d, p, t);
     size_t from, to;
@@ -144,7 +163,7 @@ static void put_up(const glia_cpu_device *d, int thread, const area *s, const gl
     if (from >= to) return;
     float *y = direct ? s->sum + offset_of(s, p, 0, from) : scratch_of(d, thread, PRODUCT);
     product(d, thread, &o, &p->up, s->row, s->m, from, to - from, y,
-            direct ? s->n * GLIA_PANEL : (to - from) * GLIA_PANEL);
+            direct ? s->n * GLIA_PANEL : (to - from) * GLIA_PANEL, next);
     for (size_t i = 0; !direct && i < s->m; i++)
         for (size_t at = from; at < to; at++, y += GLIA_PANEL) {
             float *sum = s->sum + offset_of(s, p, i, at);
@@ -185,7 +204,7 @@ static void replace(const glia_cpu_device *d, int thread, const area *s, const g
     size_t from, to;
     part_panels(p, p->whole.columns, s->first, s->n, &from, &to);
     for (size_t at = from; at < to; at++) {
-        product(d, thread, x, &p->whole, s->row, s->m, at, 1, y, GLIA_PANEL);
+        product(d, thread, x, &p->whole, s->row, s->m, at, 1, y, GLIA_PANEL, NULL);
         for (size_t i = 0; i < s->m; i++)
             for (size_t c = 0; c < GLIA_PANEL; c++) {
                 const size_t column = at * GLIA_PANEL + c, k = offset_of(s, p, i, at) + c;
@@ -201,16 +220,18 @@ static bool needs_base(const glia_lora *l) {
     return whole || l->factor;
 }
 
-/* Add what an adapter changes to the addend of its rows. o: rows for w; x: rows for A. */
+/* Add what an adapter changes to the addend of its rows. next: the adapter of the rows that follow, or NULL;
+ * o: rows for w; x: rows for A. */
 static void add_adapter(const glia_cpu_device *d, int thread, const area *s, const glia_lora *l,
-                        const glia_operand *o, const glia_operand *x, const glia_matrix *w, const float *t) {
+                        const glia_lora *next, const glia_operand *o, const glia_operand *x,
+                        const glia_matrix *w, const float *t) {
     const size_t column = s->first * GLIA_PANEL;
     float *base = scratch_of(d, thread, BASE);
     const bool covered = is_covered(s, l);
     if (!covered) clear(s->sum, s->m * s->n * GLIA_PANEL);
     for (const glia_lora_part *p = l->part; p < l->part + l->n_parts; p++)
-        if (p->down.data) put_up(d, thread, s, p, t, !covered);
-    if (needs_base(l)) product(d, thread, o, w, s->row, s->m, s->first, s->n, base, s->n * GLIA_PANEL);
+        if (p->down.data) put_up(d, thread, s, p, next ? &next->part[p - l->part].up : NULL, t, !covered);
+    if (needs_base(l)) product(d, thread, o, w, s->row, s->m, s->first, s->n, base, s->n * GLIA_PANEL, NULL);
     if (l->factor) apply_factor(s, l->factor + column, base);
     for (const glia_lora_part *p = l->part; p < l->part + l->n_parts; p++)
         if (p->whole.data) replace(d, thread, s, p, x, base);
@@ -231,7 +252,9 @@ const float *glia_cpu_lora_up(const glia_cpu_device *d, int thread, const glia_o
         if (from >= to) continue;
         const area s = {from, to - from, first, n, sum + (from - row) * ld};
         clear(sum + (done - row) * ld, (from - done) * ld);
-        add_adapter(d, thread, &s, &a->of[a->run[i].place], o, a->rows ? a->rows : o, w, t);
+        const bool last = i + 1 == a->n || (size_t)a->run[i + 1].first >= row + m;
+        add_adapter(d, thread, &s, &a->of[a->run[i].place], last ? NULL : &a->of[a->run[i + 1].place], o,
+                    a->rows ? a->rows : o, w, t);
         done = to;
     }
     clear(sum + (done - row) * ld, (row + m - done) * ld);

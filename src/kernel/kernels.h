@@ -140,7 +140,9 @@ typedef struct {
 typedef struct {
     glia_gemm_out out;
     glia_gemm_rows x;
-    const void *w;        /* [n_panels] consecutive panels of the entry's weight format */
+    const void *w; /* [n_panels] consecutive panels of the entry's weight format */
+    const void
+        *next; /* as many panels that the caller multiplies next, or NULL: a kernel may prefetch them */
     const float *w_scale; /* [n_panels * 16] where the format is scaled; [n_panels, groups, 16] where it is
                              grouped; else NULL */
     size_t k, n_panels, m;

@@ -7,8 +7,9 @@
  *
  * product_avx512.h has the order of blocks. A block is up to 12 rows and a pair of panels:
  * 24 sums in registers. A line of a panel is loaded once for all rows of a block, and four
- * bytes of a row are broadcast to both panels. Up to FEW rows are row-major and bound by
- * memory: every panel is read once, and several panels side by side are as many streams. */
+ * bytes of a row are broadcast to both panels. Up to FEW rows that are row-major, and the
+ * few rows of an adapter among others, are bound by memory: every panel is read once, and
+ * several panels side by side are as many streams. */
 #include "kernel/panel.h"
 #include "kernel/x86/dot_avx512_bf16.h"
 
@@ -117,20 +118,26 @@ GLIA_INLINE void few_lines(__m512i *sum, const char *w, size_t panel_bytes, cons
     }
 }
 
-/* Multiply R row-major rows by P panels from `panel` on, over the whole K. */
+/* Where the four (WIDENED: eight) bytes for the line at `at` stand in a row, without `steps` a row-major one.
+ */
+GLIA_INLINE size_t few_at(const product *t, size_t at, const formats f, const bool steps) {
+    return steps ? at / PANEL_STEP * t->x_step + at % PANEL_STEP / 16 : at / (f == WIDENED ? 8 : 16);
+}
+
+/* Multiply R rows by P panels from `panel` on, over the whole K. */
 GLIA_INLINE void few_rows(const product *t, const char *x, size_t row, size_t panel, const int R, const int P,
-                          const formats f) {
-    const size_t pb = t->panel_bytes, bytes = f == WIDENED ? 8 : 4;
+                          const formats f, const bool steps) {
+    const size_t pb = t->panel_bytes;
     const char *w = t->w + panel * pb;
     __m512i sum[GLIA_DOT_SUMS];
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         GLIA_UNROLL for (int p = 0; p < P; p++) sum[r * P + p] =
             _mm512_set1_epi32(f == BYTES ? t->first[r] : 0);
     }
-    for (size_t at = 0; at < pb; at += 64, x += bytes) {
-        const char *next = w + glia_side_by_side(at + AHEAD, pb, P);
+    for (size_t at = 0; at < pb; at += 64) {
+        const char *next = t->next ? t->next + panel * pb + at : w + glia_side_by_side(at + AHEAD, pb, P);
         GLIA_UNROLL for (int p = 0; p < P; p++) _mm_prefetch(next + (size_t)p * pb, _MM_HINT_T1);
-        few_lines(sum, w + at, pb, x, t->ldx, R, P, f);
+        few_lines(sum, w + at, pb, x + few_at(t, at, f, steps), t->ldx, R, P, f);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         GLIA_UNROLL for (int p = 0; p < P; p += 2)
@@ -140,28 +147,28 @@ GLIA_INLINE void few_rows(const product *t, const char *x, size_t row, size_t pa
 }
 
 GLIA_INLINE void few_panels(const product *t, size_t n_panels, const char *x, size_t row, const int R,
-                            const int P, const formats f) {
+                            const int P, const formats f, const bool steps) {
     for (size_t p = 0, n; p < n_panels; p += n) {
         n = n_panels - p >= (size_t)P ? (size_t)P : n_panels - p >= 2 ? 2 : 1;
         if (n == (size_t)P)
-            few_rows(t, x, row, p, R, P, f);
+            few_rows(t, x, row, p, R, P, f, steps);
         else if (n == 2)
-            few_rows(t, x, row, p, R, 2, f);
+            few_rows(t, x, row, p, R, 2, f, steps);
         else
-            few_rows(t, x, row, p, R, 1, f);
+            few_rows(t, x, row, p, R, 1, f, steps);
     }
 }
 
-GLIA_INLINE void sweep_few(product *t, size_t n_panels, size_t m, const formats f) {
+GLIA_INLINE void sweep_few(product *t, size_t n_panels, size_t m, const formats f, const bool steps) {
     for (size_t row = 0, rows; row < m; row += rows) {
         const char *x = t->x + row * t->ldx;
         rows = glia_min(m - row, FEW);
         begin_group(t, x, rows);
         switch (rows) {
-        case 1: few_panels(t, n_panels, x, row, 1, 8, f); break;
-        case 2: few_panels(t, n_panels, x, row, 2, 8, f); break;
-        case 3: few_panels(t, n_panels, x, row, 3, 6, f); break;
-        default: few_panels(t, n_panels, x, row, 4, 6, f); break;
+        case 1: few_panels(t, n_panels, x, row, 1, 8, f, steps); break;
+        case 2: few_panels(t, n_panels, x, row, 2, 8, f, steps); break;
+        case 3: few_panels(t, n_panels, x, row, 3, 6, f, steps); break;
+        default: few_panels(t, n_panels, x, row, 4, 6, f, steps); break;
         }
     }
 }
@@ -175,10 +182,12 @@ GLIA_INLINE void run(const glia_gemm *g, product *t, const formats f) {
     assert(t->x_step == STEP_BYTES || t->ldx == STEP_BYTES);
     if (g->m == 0 || g->n_panels == 0) return;
     _mm_setcsr(csr | FLUSH);
-    if (t->ldx == STEP_BYTES && (g->m > 1 || t->x_step != STEP_BYTES))
-        sweep_groups(t, g->n_panels, g->m);
+    if (t->x_step == STEP_BYTES && (g->m == 1 || t->ldx != STEP_BYTES))
+        sweep_few(t, g->n_panels, g->m, f, false);
+    else if (f == HALVES && g->m <= FEW)
+        sweep_few(t, g->n_panels, g->m, f, true);
     else
-        sweep_few(t, g->n_panels, g->m, f);
+        sweep_groups(t, g->n_panels, g->m);
     _mm256_zeroupper(); /* GCC omits it here; libm's exp would then take 30 times as long */
     _mm_setcsr(csr);
 }

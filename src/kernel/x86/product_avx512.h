@@ -182,7 +182,7 @@ static inline void widen_step(const block *b, size_t s) {
 
 typedef struct {
     target to;
-    const char *x, *w;
+    const char *x, *w, *next;
     size_t ldx, x_step, k, panel_bytes; /* ldx, x_step: bytes */
     size_t step, w_lines;               /* k in a step; lines of a panel in a step */
     bool i8;                            /* int8 rows */
@@ -307,6 +307,7 @@ static product product_of(const glia_gemm *g, glia_weight_format format) {
                             .x_scale = g->x.scale},
                      .x = g->x.x,
                      .w = g->w,
+                     .next = g->next,
                      .ldx = g->x.row,
                      .x_step = g->x.step,
                      .k = g->k,
