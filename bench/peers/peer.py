@@ -2,7 +2,9 @@
 commands of turns.h from standard input, one a line, and answers each with one
 line of JSON.
 
-    python peer.py openvino|transformers|vllm MODEL OPTION THREADS BATCH SEQUENCE_LENGTH
+    python peer.py openvino|transformers|vllm MODEL OPTION THREADS BATCH SEQUENCE_LENGTH [ADAPTER ...]
+
+Only vLLM takes adapters.
 """
 import ctypes
 import json
@@ -94,22 +96,27 @@ class OpenVINO:
 class VLLM:
     """vLLM's engine in this process, stepped by us."""
 
-    def __init__(self, path, threads, batch, length, _):
+    def __init__(self, path, threads, batch, length, _, *adapters):
         os.environ.update(VLLM_CPU_KVCACHE_SPACE="3", VLLM_CPU_OMP_THREADS_BIND=f"0-{threads - 1}", OMP_NUM_THREADS=str(threads),
                           VLLM_NO_USAGE_STATS="1", VLLM_ENABLE_V1_MULTIPROCESSING="0")
         import vllm
         self.sampling = vllm.SamplingParams
-        self.engine = vllm.LLM(path, skip_tokenizer_init=True, dtype="bfloat16", max_model_len=length + 64,
+        lora = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": 16} if adapters else {}
+        self.engine = vllm.LLM(path, **lora, skip_tokenizer_init=True, dtype="bfloat16", max_model_len=length + 64,
                                max_num_seqs=batch, max_num_batched_tokens=CHUNK, enable_prefix_caching=False,
                                async_scheduling=False, disable_log_stats=True).llm_engine
         self.version = vllm.__version__
         self.note = "compiled, V1 engine in one process"
         self.next = 0
+        if adapters:
+            from vllm.lora.request import LoRARequest
+            self.adapters = [LoRARequest(str(i), i + 1, path) for i, path in enumerate(adapters)]
 
-    def submit(self, ids, output):
+    def submit(self, ids, output, adapter=None):
         self.next += 1
         params = self.sampling(temperature=0, max_tokens=output, min_tokens=output, ignore_eos=True, detokenize=False)
-        self.engine.add_request(str(self.next), {"prompt_token_ids": ids.tolist()}, params)
+        self.engine.add_request(str(self.next), {"prompt_token_ids": ids.tolist()}, params,
+                                lora_request=None if adapter is None else self.adapters[adapter])
 
     def finish(self):
         """The tokens of the requests that ended, and the number of steps."""
@@ -119,19 +126,19 @@ class VLLM:
             steps += 1
         return tokens, steps
 
-    def prefill(self, file, n, start):
+    def prefill(self, file, n, start, used=0):
         n, start = int(n), int(start)
-        self.submit(read_ids(file, n), 1)
+        self.submit(read_ids(file, n), 1, 0 if int(used) else None)
         for _ in range(0, start, CHUNK):
             self.engine.step()
         begin = time.perf_counter()
         self.finish()
         return {"seconds": time.perf_counter() - begin, "tokens": n - start}
 
-    def decode(self, file, batch, prompt, steps):
-        batch, prompt, steps = int(batch), int(prompt), int(steps)
-        for row in read_ids(file, batch * prompt).reshape(batch, prompt):
-            self.submit(row, steps + 1)
+    def decode(self, file, batch, prompt, steps, used=0, adapted=1 << 20):
+        batch, prompt, steps, used, adapted = int(batch), int(prompt), int(steps), int(used), int(adapted)
+        for i, row in enumerate(read_ids(file, batch * prompt).reshape(batch, prompt)):
+            self.submit(row, steps + 1, i % used if used and i < adapted else None)
         for _ in range(0, batch * prompt, CHUNK):
             self.engine.step()
         begin = time.perf_counter()
@@ -141,8 +148,8 @@ class VLLM:
             raise RuntimeError(f"expected {steps} steps, found {count}")
         return {"seconds": seconds, "tokens": batch * steps}
 
-    def logits(self, file, n, _):
-        self.submit(read_ids(file, int(n)), 1)
+    def logits(self, file, n, _, used=0):
+        self.submit(read_ids(file, int(n)), 1, 0 if int(used) else None)
         return {"token": self.finish()[0][0][0]}
 
 
@@ -190,14 +197,14 @@ class Transformers:
 def main():
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with answers
-    kind, path, option, threads, batch, length = sys.argv[1:]
+    kind, path, option, threads, batch, length, *adapters = sys.argv[1:]
 
     def answer(thing):
         answers.write(json.dumps(thing) + "\n")
 
     try:
         engine = {"openvino": OpenVINO, "transformers": Transformers, "vllm": VLLM}[kind](
-            path, int(threads), int(batch), int(length), option)
+            path, int(threads), int(batch), int(length), option, *adapters)
     except Exception as e:  # any exception of a library becomes the answer
         answer({"error": f"{type(e).__name__}: {e}"})
         raise

@@ -1,7 +1,10 @@
 /* turns.c - Glia as an engine of bench/peers/run; the commands are those of turns.h.
- *     turns DIR none|int8|w8a8 THREADS BATCH SEQUENCE_LENGTH */
+ *     turns DIR none|int8|w8a8 THREADS BATCH SEQUENCE_LENGTH [ADAPTER ...] */
 #include "turns.h"
 #include <glia.h>
+
+enum { ADAPTERS_MAX = 8 };
+static const char *const names[ADAPTERS_MAX] = {"0", "1", "2", "3", "4", "5", "6", "7"};
 
 typedef struct {
     glia_model *model;
@@ -27,8 +30,11 @@ static bool failed(engine *e, const glia_err *err) {
     return err->status;
 }
 
-static glia_status submit(turns *t, const int32_t *ids, size_t n, size_t sequence, size_t output,
+static glia_status submit(const engine *e, const int32_t *ids, size_t n, size_t sequence, size_t output,
                           glia_err *err) {
+    turns *t = e->self;
+    const int adapter = adapter_of(e, sequence);
+    t->sampling.adapter = adapter < 0 ? NULL : names[adapter];
     t->sampling.max_tokens = t->sampling.min_tokens = (int)output;
     t->tokens[sequence] = 0;
     return glia_engine_submit(t->engine, ids, n, &t->sampling, on_event, &t->tokens[sequence], NULL, err);
@@ -45,7 +51,7 @@ static bool prefill(engine *e, const int32_t *ids, size_t n, size_t from, turn_t
     turns *t = e->self;
     glia_err err = {0};
     size_t left;
-    submit(t, ids, n, 0, 1, &err);
+    submit(e, ids, n, 0, 1, &err);
     for (size_t done = 0; done < from && !err.status; done += CHUNK) glia_engine_step(t->engine, &left, &err);
     const double start = seconds();
     if (!err.status) finish(t, &err);
@@ -57,7 +63,7 @@ static bool decode(engine *e, const int32_t *ids, size_t batch, size_t prompt, s
                    turn_time *took) {
     turns *t = e->self;
     glia_err err = {0};
-    for (size_t i = 0; i < batch && !err.status; i++) submit(t, ids + i * prompt, prompt, i, steps + 1, &err);
+    for (size_t i = 0; i < batch && !err.status; i++) submit(e, ids + i * prompt, prompt, i, steps + 1, &err);
     size_t begun = 0, before = 0, left;
     while (begun < batch && !err.status) {
         glia_engine_step(t->engine, &left, &err);
@@ -76,7 +82,7 @@ static bool decode(engine *e, const int32_t *ids, size_t batch, size_t prompt, s
 static const float *logits(engine *e, const int32_t *ids, size_t n) {
     turns *t = e->self;
     glia_err err = {0};
-    glia_engine_score(t->engine, ids, n, on_logits, t, &err);
+    glia_engine_score_adapted(t->engine, e->used ? names[0] : NULL, ids, n, on_logits, t, &err);
     return failed(e, &err) ? NULL : t->row;
 }
 
@@ -105,8 +111,13 @@ static void tell_ready(turns *t) {
 int main(int argc, char **argv) {
     turns t = {0};
     glia_err err = {0};
-    if (argc != 6) return 2;
-    const glia_engine_options options = {.batch_size = atoi(argv[4]),
+    const int adapters = argc - 6;
+    glia_lora_module modules[ADAPTERS_MAX];
+    if (adapters < 0 || adapters > ADAPTERS_MAX) return 2;
+    for (int i = 0; i < adapters; i++) modules[i] = (glia_lora_module){.name = names[i], .path = argv[6 + i]};
+    const glia_engine_options options = {.lora_modules = modules,
+                                         .n_lora_modules = (size_t)adapters,
+                                         .batch_size = atoi(argv[4]),
                                          .sequence_length = atoi(argv[5]),
                                          .prefill_chunk_size = CHUNK,
                                          .no_prefix_cache = true};
@@ -125,6 +136,7 @@ int main(int argc, char **argv) {
                     .logits = logits,
                     .ceilings = ceilings,
                     .vocabulary = t.vocabulary,
+                    .adapters = (size_t)adapters,
                     .self = &t};
         if (t.row) take_turns(&e, "peer-glia");
     } else {

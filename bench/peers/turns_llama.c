@@ -1,5 +1,6 @@
 /* turns_llama.c - llama.cpp as an engine of bench/peers/run; the commands are those of turns.h.
- *     turns_llama FILE.gguf none THREADS BATCH SEQUENCE_LENGTH
+ *     turns_llama FILE.gguf none THREADS BATCH SEQUENCE_LENGTH [ADAPTER.gguf]
+ * An adapter is that of a context, so at most one is used.
  * One context for each number of sequences; its cache is kept from turn to turn, and a prompt whose
  * beginning the cache holds is computed from there on. VERSION is the release, a string. */
 #include "turns.h"
@@ -9,21 +10,33 @@ typedef struct {
     struct llama_context *context;
     size_t count[BATCH_MAX];  /* ids that the cache holds, by sequence */
     int32_t *held[BATCH_MAX]; /* `room` of them */
-    size_t room;
+    size_t room, used; /* adapters that the cache was computed with */
 } held_context;
 
 typedef struct {
     struct llama_model *model;
+    struct llama_adapter_lora *adapter; /* or NULL */
     int threads;
     size_t length;                        /* of one sequence */
     held_context contexts[BATCH_MAX + 1]; /* by number of sequences */
     struct llama_batch batch;
 } llama;
 
+/* Compute with the adapters of the command from now on. */
+static held_context *adapted(const engine *e, held_context *h, size_t batch) {
+    llama *l = e->self;
+    float scale = 1;
+    if (h->used == e->used) return h;
+    llama_set_adapters_lora(h->context, &l->adapter, e->used, &scale);
+    for (size_t s = 0; s < batch; s++) h->count[s] = 0;
+    h->used = e->used;
+    return h;
+}
+
 static held_context *context_of(engine *e, size_t batch, size_t length) {
     llama *l = e->self;
     held_context *h = &l->contexts[batch];
-    if (h->context) return h;
+    if (h->context) return adapted(e, h, batch);
     struct llama_context_params p = llama_context_default_params();
     h->room = (length + 255) / 256 * 256;
     p.n_ctx = (uint32_t)(batch * h->room);
@@ -34,7 +47,7 @@ static held_context *context_of(engine *e, size_t batch, size_t length) {
     bool ok = h->context;
     for (size_t s = 0; s < batch && ok; s++) ok = (h->held[s] = calloc(h->room, sizeof **h->held));
     if (!ok) snprintf(e->error, sizeof e->error, "no memory for a context of %zu sequences", batch);
-    return ok ? h : NULL;
+    return ok ? adapted(e, h, batch) : NULL;
 }
 
 static void add(llama *l, int32_t id, size_t position, size_t sequence, bool wanted) {
@@ -134,7 +147,7 @@ static void be_silent(enum ggml_log_level level, const char *text, void *user) {
 
 int main(int argc, char **argv) {
     static llama l;
-    if (argc != 6) return 2;
+    if (argc < 6 || argc > 7) return 2;
     llama_log_set(be_silent, NULL);
     llama_backend_init();
     struct llama_model_params p = llama_model_default_params();
@@ -142,14 +155,16 @@ int main(int argc, char **argv) {
     l.model = llama_model_load_from_file(argv[1], p);
     l.threads = atoi(argv[3]);
     l.length = (size_t)atoi(argv[5]);
-    if (!l.model) {
-        printf("{\"error\": \"llama.cpp does not load %s\"}\n", argv[1]);
+    if (l.model && argc > 6) l.adapter = llama_adapter_lora_init(l.model, argv[6]);
+    if (!l.model || (argc > 6 && !l.adapter)) {
+        printf("{\"error\": \"llama.cpp does not load %s\"}\n", argv[l.model ? 6 : 1]);
         return 1;
     }
     l.batch = llama_batch_init(CHUNK, 0, 1);
     engine e = {.prefill = prefill,
                 .decode = decode,
                 .logits = logits,
+                .adapters = l.adapter != NULL,
                 .vocabulary = (size_t)llama_vocab_n_tokens(llama_model_get_vocab(l.model)),
                 .self = &l};
     printf("{\"version\": \"%s\", \"note\": \"%s\"}\n", VERSION, llama_print_system_info());

@@ -3,6 +3,8 @@
     python weights.py hf MODEL DIR          config.json and model.safetensors (bfloat16)
     python weights.py gguf DIR LLAMA FILE   bfloat16
     python weights.py quantize GGUF LLAMA TYPE FILE
+    python weights.py lora DIR SEED OUT     a LoRA adapter of rank 16, as PEFT writes it
+    python weights.py lora-gguf DIR LORA FILE   the adapter for llama.cpp
     python weights.py openvino DIR OUT      bfloat16 IR by optimum-intel
     python weights.py openvino-int8 IR OUT  its linear layers as int8 by NNCF
 
@@ -37,6 +39,8 @@ MODELS = {
                    "layer_types": ["full_attention"] * 36},
 }
 
+LORA_RANK = 16
+
 
 def shapes(c):
     """Name and shape of every tensor, in the order of computation."""
@@ -70,31 +74,50 @@ def from_bf16(x):
     return (x.astype(np.uint32) << 16).view(np.float32)
 
 
-def make_hf(model, out):
-    config = MODELS[model]
-    rng = np.random.Generator(np.random.SFC64(20250708))
+def write_random(path, tensors, seed):
+    """A safetensors file of random matrices, and vectors of ones; tensors: names and shapes."""
+    rng = np.random.Generator(np.random.SFC64(seed))
     header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in shapes(config):
+    for name, shape in tensors:
         size = 2 * int(np.prod(shape))
         header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with open(out / "model.safetensors", "wb") as f:
+    with open(path, "wb") as f:
         f.write(len(text).to_bytes(8, "little") + text)
-        for _, shape in shapes(config):
+        for _, shape in tensors:
             if len(shape) == 1:
                 f.write(to_bf16(np.ones(shape, np.float32)).tobytes())
                 continue
             for _ in range(0, shape[0], 2048):  # in pieces, to save memory
                 rows = min(2048, shape[0] - _)
                 f.write(to_bf16(rng.standard_normal((rows, shape[1]), np.float32) * np.float32(0.02)).tobytes())
+
+
+def make_hf(model, out):
+    config = MODELS[model]
+    write_random(out / "model.safetensors", list(shapes(config)), 20250708)
     (out / "config.json").write_text(json.dumps(config, indent=1))
 
 
-def read_hf(directory):
+def make_lora(base, seed, out):
+    """An adapter of rank LORA_RANK in every linear layer of the blocks."""
+    config, tensors = json.loads((base / "config.json").read_text()), []
+    for name, shape in shapes(config):
+        if name.endswith("_proj.weight"):
+            at = "base_model.model." + name.removesuffix("weight")
+            tensors += [(at + "lora_A.weight", (LORA_RANK, shape[1])), (at + "lora_B.weight", (shape[0], LORA_RANK))]
+    write_random(out / "adapter_model.safetensors", tensors, int(seed) + 1)
+    (out / "adapter_config.json").write_text(json.dumps(
+        {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": str(base), "r": LORA_RANK,
+         "lora_alpha": LORA_RANK, "bias": "none",
+         "target_modules": sorted({name.split(".")[-3] for name, _ in tensors})}, indent=1))
+
+
+def read_hf(directory, file="model.safetensors"):
     """Name and mapped bfloat16 bits of every tensor."""
-    path = directory / "model.safetensors"
+    path = directory / file
     with open(path, "rb") as f:
         length = int.from_bytes(f.read(8), "little")
         header = json.loads(f.read(length))
@@ -160,6 +183,24 @@ def make_random_gguf(directory, out):
     w.close()
 
 
+def make_lora_gguf(base, adapter, out):
+    import gguf
+    c = json.loads((base / "config.json").read_text())
+    w = gguf.GGUFWriter(out, c["model_type"])
+    w.add_type("adapter")
+    w.add_string("adapter.type", "lora")
+    w.add_float32("adapter.lora.alpha", LORA_RANK)
+    for name, bits in read_hf(adapter, "adapter_model.safetensors"):
+        module, kind, _ = name.removeprefix("base_model.model.").rsplit(".", 2)
+        if c["model_type"] == "smollm3" and kind == "lora_B" and module.endswith(("q_proj", "k_proj")):
+            bits = paired(bits, c["num_attention_heads" if "q_proj" in name else "num_key_value_heads"])
+        w.add_tensor(f"{gguf_name(module + '.weight')}.{kind.lower()}", from_bf16(np.ascontiguousarray(bits)))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
 def make_gguf(directory, llama, out):
     if not (directory / "tokenizer.json").exists():
         make_random_gguf(directory, out)
@@ -216,6 +257,10 @@ def main():
         make_hf(source, out)
     elif what == "gguf":
         make_gguf(pathlib.Path(source), pathlib.Path(rest[0]), out)
+    elif what == "lora":
+        make_lora(pathlib.Path(source), rest[0], out)
+    elif what == "lora-gguf":
+        make_lora_gguf(pathlib.Path(source), pathlib.Path(rest[0]), out)
     elif what == "quantize":
         quantize(source, pathlib.Path(rest[0]), rest[1], out)
     elif what == "openvino":
