@@ -150,5 +150,6 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
     .unload = glia_heads_unload, .needs = glia_heads_needs, .plan = glia_heads_plan,                         \
     .open = glia_heads_open, .close = glia_heads_close, .learn = learn, .propose = propose
 
-const glia_draft_method glia_draft_dflash = {.name = "dflash", .shrinks = true, .read = read_dflash, BLOCK};
-const glia_draft_method glia_draft_dspark = {.name = "dspark", .read = read_dspark, BLOCK};
+const glia_draft_method glia_draft_dflash = {
+    .name = "dflash", .at_once = true, .shrinks = true, .read = read_dflash, BLOCK};
+const glia_draft_method glia_draft_dspark = {.name = "dspark", .at_once = true, .read = read_dspark, BLOCK};

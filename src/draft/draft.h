@@ -116,6 +116,7 @@ typedef struct {
 struct glia_draft_method {
     const char *name; /* as vLLM's key "method" */
     bool has_model;   /* needs the key "model" */
+    bool at_once;     /* a proposal of any depth is one call of the draft */
     bool shrinks;     /* near the end of an answer propose only as many tokens as are wanted, traced or not */
 
     /* Read and check the draft's configuration against the target's (vocabulary, hidden size, layers): no

@@ -86,6 +86,7 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
 const glia_draft_method glia_draft_medusa = {
     .name = "medusa",
     .has_model = true,
+    .at_once = true,
     .read = read_medusa,
     .plan_weights = glia_heads_plan_weights,
     .load = glia_heads_load,

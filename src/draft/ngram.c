@@ -155,6 +155,7 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
 
 const glia_draft_method glia_draft_ngram = {
     .name = "ngram",
+    .at_once = true,
     .read = read_model,
     .plan = plan,
     .open = open_ngram,

@@ -1,87 +1,262 @@
 /* pays.c - see pays.h. */
 #include "draft/pays.h"
 
-enum { PATIENCE_LEAST = 16, PATIENCE_MOST = 256 };
+enum {
+    SCOUTED = 4,
+    PATIENCE_LEAST = 16,
+    PATIENCE_MOST = 1024,
+    PLAIN_FIRST = 2,
+    PLAIN_EVERY = 64,
+    LEFT_MOST = 128
+};
 
-static const double fresh = 0.7;     /* the acceptance that a new draft is credited with */
-static const double own_rate = 0.15; /* weight of a new observation of a sequence */
-static const double all_rate = 0.05; /* of all */
-static const double time_rate = 0.2;
+static const double fresh = 0.6;                      /* the acceptance that a new draft is credited with */
+static const double prior_weight = 4;                 /* as if it had been observed so often */
+static const double own_keep = 0.95, all_keep = 0.99; /* what an observation leaves of older ones */
+static const double new_keep = 0.9;                   /* what a new sequence leaves of what is known of all */
+static const double accept_most = 0.98;
+static const double margin = 1.03;    /* drafts must promise more than this, relative to none */
 static const double row_share = 0.03; /* one more row costs so much of a step until it is measured */
+static const double credit_steps = 3,
+                    overdraft_steps = 1; /* limits of the account, in steps without drafts */
+static const double allowance = 0.01;    /* what drafts may lose of all time */
 
-void glia_pays_begin(glia_pays *p) {
-    *p = (glia_pays){.patience = PATIENCE_LEAST};
-    for (int i = 0; i < GLIA_PAYS_DEPTH; i++) p->all.accepts[i] = fresh;
-}
+/* ---- costs ---------------------------------------------------------------------- */
 
-void glia_pays_begin_seq(const glia_pays *p, glia_pays_seq *s, uint64_t id) {
-    *s = p->all;
-    s->id = id;
-}
-
-static void blend(double *average, double x, double rate) {
-    *average = *average > 0 ? *average + rate * (x - *average) : x;
-}
-
-void glia_pays_step(glia_pays *p, int rows, double seconds) {
-    if (rows >= 1 && rows <= GLIA_PAYS_ROWS) blend(&p->step[rows], seconds, time_rate);
-}
-
-void glia_pays_level(glia_pays *p, int levels, double seconds) {
-    if (levels >= 1) blend(&p->level, seconds / levels, time_rate);
-}
-
-static void observe(double *accepts, int depth, int accepted, double rate) {
-    for (int i = 0; i < depth && i <= accepted && i < GLIA_PAYS_DEPTH; i++)
-        accepts[i] += rate * ((i < accepted) - accepts[i]);
-}
-
-void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted) {
-    observe(s->accepts, depth, accepted, own_rate);
-    observe(p->all.accepts, depth, accepted, all_rate);
+/* Disturbances only add time, so a shorter time counts more than a longer one. */
+static void observe(double *average, double x) {
+    if (*average == 0)
+        *average = x;
+    else if (x < *average)
+        *average += 0.5 * (x - *average);
+    else
+        *average += 0.1 * ((x < 2 * *average ? x : 2 * *average) - *average);
 }
 
 /* Seconds of a step of `rows` rows, by the nearest measured numbers of rows; 0: nothing was measured. */
-static double cost_of(const glia_pays *p, double rows) {
-    int below = rows < GLIA_PAYS_ROWS ? (int)rows : GLIA_PAYS_ROWS, above = below + 1;
+static double cost_of(const glia_pays *p, int rows) {
+    int below = rows < p->most_rows ? rows : p->most_rows, above = below + 1;
     while (below > 0 && !(p->step[below] > 0)) below--;
-    while (above <= GLIA_PAYS_ROWS && !(p->step[above] > 0)) above++;
-    if (below > 0 && above <= GLIA_PAYS_ROWS)
+    while (above <= p->most_rows && !(p->step[above] > 0)) above++;
+    if (below > 0 && above <= p->most_rows)
         return p->step[below] + (p->step[above] - p->step[below]) * (rows - below) / (above - below);
     if (below > 0) return p->step[below] * (1 + row_share * (rows - below));
-    return above <= GLIA_PAYS_ROWS ? p->step[above] : 0;
+    return above <= p->most_rows ? p->step[above] : 0;
 }
 
-/* Expected tokens of a step if `depth` are proposed to each sequence. */
-static double tokens_of(const glia_pays_seq *const *seq, int n, int depth) {
-    double sum = 0;
+/* All costs drift with the length of the contexts and with the load of the machine: what one step shows is
+ * true, in part, of steps with other numbers of rows. */
+static void drift(glia_pays *p, int rows, double seconds) {
+    const double expected = cost_of(p, rows), ratio = expected > 0 ? seconds / expected : 1;
+    const double factor = 1 + 0.05 * ((ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio) - 1);
+    for (int i = 1; i <= p->most_rows; i++)
+        if (i != rows) p->step[i] *= factor;
+}
+
+void glia_pays_step(glia_pays *p, int rows, double seconds) {
+    if (rows < 1 || rows > GLIA_PAYS_ROWS) return;
+    drift(p, rows, seconds);
+    observe(&p->step[rows], seconds);
+    if (rows > p->most_rows) p->most_rows = rows;
+}
+
+void glia_pays_prompt(glia_pays *p, int rows, double seconds) {
+    if (rows > 0) observe(&p->prompt_row, seconds / rows);
+}
+
+static int class_of(int n) {
+    int c = 0;
+    while ((1 << c) < n && c + 1 < GLIA_PAYS_CLASSES) c++;
+    return c;
+}
+
+/* Seconds of one level of a proposal for n sequences. */
+static double level_of(const glia_pays *p, int n) {
+    const int class = class_of(n);
+    if (p->level[class] > 0) return p->level[class];
+    for (int c = class - 1; c >= 0; c--)
+        if (p->level[c] > 0) return p->level[c];
+    return p->share * cost_of(p, n);
+}
+
+static double proposal_of(const glia_pays *p, int n, int levels) {
+    return level_of(p, n) * (p->at_once ? 1 : levels);
+}
+
+static double catch_up_of(const glia_pays *p, int behind) {
+    return behind * (p->catch_up_row > 0 ? p->catch_up_row : p->share * p->prompt_row);
+}
+
+double glia_pays_proposal(glia_pays *p, int n, int levels, int behind, double seconds) {
+    if (n < 1 || levels < 1) return seconds;
+    if (!behind) {
+        observe(&p->level[class_of(n)], seconds / (p->at_once ? 1 : levels));
+        return seconds;
+    }
+    const double own = proposal_of(p, n, levels), waking = seconds > own ? seconds - own : 0;
+    const double spare = p->balance - cost_of(p, n);
+    observe(&p->catch_up_row, waking / behind);
+    /* The choice has weighed the waking against what it may gain: it must not overdraw the account. */
+    if (spare > 0) p->balance -= waking < spare ? waking : spare;
+    return seconds - waking;
+}
+
+/* ---- acceptance ----------------------------------------------------------------- */
+
+/* Estimate the chances of s. Where little was observed, the next depth is as good as the one before, or, of
+ * one sequence, relates to it as for all sequences. */
+static void estimate(glia_pays_seq *s, const glia_pays_seq *all) {
+    double chance = 1, of_all = fresh, before = 1;
+    for (int i = 0; i < GLIA_PAYS_DEPTH; i++) {
+        const double last = of_all;
+        of_all = (all->hits[i] + prior_weight * last) / (all->seen[i] + prior_weight);
+        double guess = i ? of_all * before / last : of_all;
+        if (guess > accept_most) guess = accept_most;
+        before = s == all ? of_all : (s->hits[i] + prior_weight * guess) / (s->seen[i] + prior_weight);
+        s->chance[i] = chance *= before < accept_most ? before : accept_most;
+    }
+}
+
+void glia_pays_begin(glia_pays *p) {
+    *p = (glia_pays){.patience = PATIENCE_LEAST};
+    for (int i = 0; i <= GLIA_PAYS_DEPTH; i++) p->nodes[i] = i;
+    estimate(&p->all, &p->all);
+}
+
+void glia_pays_begin_seq(glia_pays *p, glia_pays_seq *s, uint64_t id) {
+    for (int i = 0; i < GLIA_PAYS_DEPTH; i++) {
+        p->all.hits[i] *= new_keep;
+        p->all.seen[i] *= new_keep;
+    }
+    *s = (glia_pays_seq){.id = id};
+    estimate(s, &p->all);
+}
+
+static void count(glia_pays_seq *s, int depth, int accepted, double keep) {
+    for (int i = 0; i < depth && i <= accepted && i < GLIA_PAYS_DEPTH; i++) {
+        s->hits[i] = keep * s->hits[i] + (i < accepted);
+        s->seen[i] = keep * s->seen[i] + 1;
+    }
+}
+
+void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted) {
+    count(s, depth, accepted, own_keep);
+    count(&p->all, depth, accepted, all_keep);
+    estimate(s, &p->all);
+}
+
+/* ---- the account ---------------------------------------------------------------- */
+
+static double clamp(double x, double least, double most) { return x < least ? least : x > most ? most : x; }
+
+void glia_pays_settle(glia_pays *p, int n, bool asked, int tokens, double seconds) {
+    const double plain = n > 0 ? cost_of(p, n) : 0;
+    if (!(plain > 0)) return;
+    if (asked) p->balance += tokens * plain / n - clamp(seconds, 0, 4 * plain);
+    p->balance = clamp(p->balance + allowance * seconds, -overdraft_steps * plain, credit_steps * plain);
+    p->since_plain = asked ? p->since_plain + 1 : 0;
+    if (!asked && ++p->plain == PLAIN_FIRST) p->balance = credit_steps * plain;
+}
+
+/* ---- the choice ----------------------------------------------------------------- */
+
+typedef struct {
+    int levels;
+    double least;                     /* the least chance of a token that is proposed */
+    double seconds, tokens, catch_up; /* of the step; and before it */
+    double rate;                      /* tokens per second, relative to none */
+} plan;
+
+static int depth_under(const glia_pays_ask *a, const plan *x) {
+    const int most = a->room < x->levels ? a->room : x->levels;
+    int depth = 0;
+    while (depth < most && a->known->chance[depth] >= x->least) depth++;
+    return depth;
+}
+
+/* What the plan costs and brings. Returns the number of sequences with drafts. */
+static int weigh(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all, double plain, plan *x) {
+    int rows = n_all, asked = 0, levels = 0, behind = 0;
+    x->tokens = n_all;
     for (int i = 0; i < n; i++) {
-        double chance = 1;
-        sum += 1;
-        for (int k = 0; k < depth && k < GLIA_PAYS_DEPTH; k++) sum += chance *= seq[i]->accepts[k];
+        const int depth = depth_under(&ask[i], x);
+        if (!depth) continue;
+        rows += p->nodes[depth];
+        levels = depth > levels ? depth : levels;
+        behind += glia_pays_asleep(ask[i].behind) ? ask[i].behind : 0;
+        asked++;
+        for (int k = 0; k < depth; k++) x->tokens += ask[i].known->chance[k];
     }
-    return sum;
+    x->catch_up = catch_up_of(p, behind);
+    x->seconds = cost_of(p, rows) + proposal_of(p, asked, levels);
+    x->rate = x->tokens / x->seconds * plain / n_all;
+    return asked;
 }
 
-int glia_pays_choose(glia_pays *p, const glia_pays_seq *const *seq, int n, int least, int most, double rows) {
-    const double plain = cost_of(p, n);
-    int best = 0;
-    if (!(plain > 0) || most < least) return 0; /* the first steps measure what a step costs without drafts */
-    double rate = n / plain;
-    for (int d = least; d <= most; d++) {
-        const double seconds = cost_of(p, n + n * d * rows) + d * p->level;
-        const double this = tokens_of(seq, n, d) / seconds;
-        if (this <= rate) continue;
-        rate = this;
-        best = d;
-    }
-    if (best) {
-        p->rested = 0;
-        p->patience = PATIENCE_LEAST;
-        return best;
-    }
-    if (++p->rested < p->patience) return 0;
+/* The plan with the highest rate; levels 0: none beats no drafts. */
+static plan best_plan(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all) {
+    static const double least[] = {0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
+    const unsigned limits = n == 1 ? 1 : sizeof least / sizeof *least;
+    const double plain = cost_of(p, n_all);
+    plan best = {.rate = margin};
+    int most = 0;
+    for (int i = 0; i < n; i++) most = ask[i].room > most ? ask[i].room : most;
+    if (most > GLIA_PAYS_DEPTH) most = GLIA_PAYS_DEPTH;
+    for (int levels = 1; levels <= most; levels++)
+        for (unsigned k = 0; k < limits; k++) {
+            plan x = {.levels = levels, .least = least[k]};
+            if (weigh(p, ask, n, n_all, plain, &x) && x.rate > best.rate) best = x;
+        }
+    return best;
+}
+
+static int least_behind(const glia_pays_ask *ask, int n) {
+    int at = 0;
+    for (int i = 1; i < n; i++)
+        if (ask[i].behind < ask[at].behind) at = i;
+    return at;
+}
+
+/* Leave the sequences out that the draft sleeps for, but for number `but`. */
+static void let_sleep(glia_pays_ask *ask, int n, int but) {
+    for (int i = 0; i < n; i++)
+        if (i != but && glia_pays_asleep(ask[i].behind)) ask[i].room = 0;
+}
+
+/* Is what the plan may gain in the rest of the answers worth that the draft catches up? */
+static bool worth_waking(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all, const plan *x) {
+    int left = 0;
+    for (int i = 0; i < n; i++) left = ask[i].left > left ? ask[i].left : left;
+    const double steps = left < LEFT_MOST ? left : LEFT_MOST;
+    return x->catch_up <= (1 - 1 / x->rate) * steps * cost_of(p, n_all) / 2;
+}
+
+/* One token for the sequence that costs least to catch up with, if the account covers it. */
+static void probe(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
+    const int at = least_behind(ask, n);
+    const double extra = cost_of(p, n_all + p->nodes[1]) - cost_of(p, n_all);
+    const double seconds = extra + proposal_of(p, 1, 1) + catch_up_of(p, ask[at].behind);
+    if (++p->rested < p->patience || seconds > p->balance) return;
+    ask[at].depth = 1;
     p->rested = 0;
     p->patience = p->patience < PATIENCE_MOST ? 2 * p->patience : PATIENCE_MOST;
-    return least;
+}
+
+void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
+    for (int i = 0; i < n; i++) ask[i].depth = 0;
+    /* The first steps, and one of many, measure what a step costs without drafts. */
+    if (n < 1 || p->plain < PLAIN_FIRST || p->since_plain >= PLAIN_EVERY) return;
+    if (p->all.seen[0] < SCOUTED) let_sleep(ask, n, least_behind(ask, n)); /* one shows if it pays */
+    plan x = best_plan(p, ask, n, n_all);
+    if (x.levels && !worth_waking(p, ask, n, n_all, &x)) {
+        let_sleep(ask, n, -1);
+        x = best_plan(p, ask, n, n_all);
+    }
+    if (!x.levels || p->balance < 0) {
+        probe(p, ask, n, n_all);
+        return;
+    }
+    for (int i = 0; i < n; i++) ask[i].depth = depth_under(&ask[i], &x);
+    p->rested = 0;
+    p->patience = PATIENCE_LEAST;
 }

@@ -1,43 +1,78 @@
-/* pays.h - how many tokens to propose, by what it costs and what it brings. Pure.
+/* pays.h - how many tokens to propose, by what it costs and what it brings. Pure: the
+ * caller measures, and no function reads a clock.
  *
- * The cost of a step by its rows, and of a level of a proposal, is measured while running.
- * How often the token at each depth is accepted, given that the one before was, is a moving
- * average per sequence. The depth that gives the most expected tokens per second is chosen
- * for all sequences of a step; 0 is a choice. While the draft rests it is asked once in a while,
- * more and more rarely. */
+ * Costs: of a step by its rows, of a level of a proposal by the number of sequences, and of
+ * a row that the draft catches up with. What is not measured yet is estimated from its
+ * neighbours, or from the draft's share of the target's weights. Acceptance: how often the
+ * token at each depth is accepted if the one before was, per sequence, a moving average that
+ * begins with what is known of all sequences.
+ *
+ * Before each step the depth of each sequence is chosen for the most expected tokens per
+ * second of the whole batch; 0 is a choice. Two rules bound what a wrong choice costs. An
+ * account holds what drafts have gained and lost; it allows a few steps and one percent of
+ * the time, and gains beyond a few steps are not saved up. While it is overdrawn, the
+ * draft rests. A draft that does not pay is asked again at growing intervals, if the account
+ * covers it. */
 #ifndef GLIA_DRAFT_PAYS_H
 #define GLIA_DRAFT_PAYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-enum { GLIA_PAYS_DEPTH = 32, GLIA_PAYS_ROWS = 512 };
+enum { GLIA_PAYS_DEPTH = 32, GLIA_PAYS_ROWS = 512, GLIA_PAYS_CLASSES = 10 };
 
 /* What is known of one sequence. */
 typedef struct {
     uint64_t id;
-    double accepts[GLIA_PAYS_DEPTH]; /* the share of tokens at depth i + 1 that are accepted if those before
-                                        are */
+    double hits[GLIA_PAYS_DEPTH];   /* tokens at depth i + 1 that were accepted, older ones weigh less */
+    double seen[GLIA_PAYS_DEPTH];   /* of so many whose predecessor was accepted */
+    double chance[GLIA_PAYS_DEPTH]; /* estimate: the first i + 1 tokens are accepted */
 } glia_pays_seq;
+
+/* A sequence that may have drafts in the coming step. */
+typedef struct {
+    const glia_pays_seq *known;
+    int room;   /* the most tokens of a path, at least 1 */
+    int behind; /* tokens that the draft must run before it can propose */
+    int left;   /* tokens that the answer may still get */
+    int depth;  /* out: 0 .. room */
+} glia_pays_ask;
 
 typedef struct {
     double step[GLIA_PAYS_ROWS + 1]; /* seconds of a step of so many rows; 0: not measured */
-    double level;                    /* seconds of one level of a proposal; 0: not measured */
+    int most_rows;                   /* the most rows of a measured step */
+    double level[GLIA_PAYS_CLASSES]; /* seconds of a level for up to 2^i sequences; 0: not measured */
+    double prompt_row, catch_up_row; /* seconds of a prompt row, and of a row of catching up; 0: as above */
+    double share;                    /* the draft's weights relative to the target's */
+    bool at_once;                    /* a proposal of any depth costs what one level costs */
+    int nodes[GLIA_PAYS_DEPTH + 1];  /* of a proposal of i levels, besides the root */
     glia_pays_seq all;               /* of all sequences: what a new one begins with */
-    int rested, patience;            /* steps without a proposal; after how many to ask again */
+    double balance;                  /* of the account, in seconds */
+    int plain, since_plain;          /* steps without drafts; steps with drafts since the last of them */
+    int rested, patience;            /* steps since the draft was asked; after how many to ask again */
 } glia_pays;
 
+/* The caller sets share, at_once and nodes afterwards. */
 void glia_pays_begin(glia_pays *p);
 /* Sequence `id` begins: *s is what is known of all. */
-void glia_pays_begin_seq(const glia_pays *p, glia_pays_seq *s, uint64_t id);
+void glia_pays_begin_seq(glia_pays *p, glia_pays_seq *s, uint64_t id);
 
-/* A step of `rows` rows took so long; a proposal of `levels` levels took so long. */
+/* A step of `rows` rows took so long. */
 void glia_pays_step(glia_pays *p, int rows, double seconds);
-void glia_pays_level(glia_pays *p, int levels, double seconds);
+/* A step of `rows` rows took so long, most of them of prompts. */
+void glia_pays_prompt(glia_pays *p, int rows, double seconds);
+/* A proposal of `levels` levels for n sequences took so long; `behind`: rows that it caught up with. Returns
+ * the seconds of it that belong to the step that follows. */
+double glia_pays_proposal(glia_pays *p, int n, int levels, int behind, double seconds);
 /* Of a proposal of `depth` tokens, `accepted` were accepted. */
 void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted);
+/* A step of n sequences, with its proposal, took so long and brought so many tokens. */
+void glia_pays_settle(glia_pays *p, int n, bool asked, int tokens, double seconds);
 
-/* The depth that pays for seq [n], of `least` (at least 1) to `most`, or 0. One more level of a sequence is
- * `rows` more rows of the step. */
-int glia_pays_choose(glia_pays *p, const glia_pays_seq *const *seq, int n, int least, int most, double rows);
+/* Set the depth of ask [n], for a step in which n_all sequences generate. */
+void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all);
+
+/* A draft that is so many tokens behind is asleep: what it costs to catch up is weighed by itself. */
+static inline bool glia_pays_asleep(int behind) { return behind > GLIA_PAYS_DEPTH + 1; }
 
 #endif

@@ -3,9 +3,8 @@
 
 #include <assert.h>
 
-#include "base/clock.h"
-
 #include "base/arena.h"
+#include "base/clock.h"
 
 static int least(int a, int b) { return a < b ? a : b; }
 
@@ -22,6 +21,20 @@ static int room_of(const glia_drafts *d, const glia_scheduler *s, const glia_seq
     return least(d->limits.depth, least(own, d->limits.sequence_length) - seq->n_tokens);
 }
 
+/* The most nodes of a proposal of `depth` levels. Trees that grow by scores get narrower with their depth. */
+static int nodes_of(const glia_drafts *d, int depth) {
+    const glia_tree_shape *shape = &d->model->config.tree;
+    int nodes[GLIA_TREE_MAX] = {0}, n = 0;
+    if (shape->kind == GLIA_TREE_CHAIN) return depth;
+    if (shape->kind == GLIA_TREE_DYNAMIC)
+        return (d->limits.drafts * depth + d->limits.depth - 1) / d->limits.depth;
+    for (int i = 1; i < shape->n; i++) {
+        nodes[i] = nodes[shape->parent[i]] + 1;
+        n += nodes[i] <= depth;
+    }
+    return n;
+}
+
 static void ask(glia_drafts *d, glia_scheduler *s, glia_seq *seq, int depth, int n) {
     const glia_request *r = (const glia_request *)seq;
     glia_tree *tree = &d->tree[seq->slot];
@@ -34,7 +47,7 @@ static void ask(glia_drafts *d, glia_scheduler *s, glia_seq *seq, int depth, int
         .n_tokens = seq->n_tokens,
         .table = seq->blocks.table,
         .depth = depth,
-        .nodes = d->limits.drafts,
+        .nodes = d->trace ? d->limits.drafts : nodes_of(d, depth),
         .draw = glia_request_draw(r, 0),
         .tree = tree,
     };
@@ -84,53 +97,70 @@ static int depth_for(const glia_drafts *d, const glia_scheduler *s, const glia_s
     return room > 0 ? room : 0;
 }
 
-/* The depth that pays for the sequences that can use drafts. */
-static int choose_depth(glia_drafts *d, const glia_scheduler *s) {
-    const glia_pays_seq *seq[GLIA_PAYS_ROWS];
-    const bool chain = d->limits.drafts == d->limits.depth;
-    const double rows = (double)d->limits.drafts / d->limits.depth;
-    int n = 0, most = 0;
-    if (d->trace) return d->limits.depth;
-    for (int i = 0; i < s->n_running && n < GLIA_PAYS_ROWS; i++) {
-        const glia_seq *one = s->running[i];
-        const uint64_t id = ((const glia_request *)one)->id;
-        const int room = depth_for(d, s, one);
-        if (!room) continue;
-        if (d->known[one->slot].id != id) glia_pays_begin_seq(&d->pays, &d->known[one->slot], id);
-        seq[n++] = &d->known[one->slot];
-        most = room > most ? room : most;
-    }
-    return glia_pays_choose(&d->pays, seq, n, chain ? 1 : most, most, rows);
+void glia_drafts_begin(glia_drafts *d) {
+    const glia_draft_method *method = d->model->config.method;
+    glia_plan draft = {0};
+    glia_pays_begin(&d->pays);
+    if (method->plan_weights) method->plan_weights(d->model, &draft);
+    d->pays.share = (double)draft.bytes / (double)(glia_weights_matrix_bytes(d->draft.weights) + 1);
+    d->pays.at_once = method->at_once;
+    for (int i = 1; i <= GLIA_PAYS_DEPTH; i++) d->pays.nodes[i] = nodes_of(d, least(i, d->limits.depth));
 }
 
-/* Ask the draft, and measure what it costs, unless it has to catch up with a sequence first. */
+/* Tokens that the draft has not seen. A method that learns from the target's states has seen all. */
+static int behind_of(const glia_drafts *d, const glia_seq *seq) {
+    const glia_asked *asked = &d->asked[seq->slot];
+    if (d->model->config.method->learn) return 0;
+    return seq->n_tokens - (asked->id == ((const glia_request *)seq)->id ? asked->n_tokens : seq->n_cached);
+}
+
+/* Set the depth of d->ask [n] to what pays, one for each sequence that can use drafts, in order. */
+static void choose_depths(glia_drafts *d, const glia_scheduler *s) {
+    int n = 0, generating = 0;
+    for (int i = 0; i < s->n_running; i++) {
+        const glia_seq *seq = s->running[i];
+        const uint64_t id = ((const glia_request *)seq)->id;
+        const int room = depth_for(d, s, seq);
+        generating += seq->n_tokens - seq->n_computed == 1;
+        if (!room) continue;
+        if (d->known[seq->slot].id != id) glia_pays_begin_seq(&d->pays, &d->known[seq->slot], id);
+        d->ask[n++] = (glia_pays_ask){.known = &d->known[seq->slot],
+                                      .room = room,
+                                      .behind = behind_of(d, seq),
+                                      .left = seq->max_tokens - seq->n_tokens,
+                                      .depth = room};
+    }
+    if (!d->trace) glia_pays_choose(&d->pays, d->ask, n, generating);
+}
+
+/* Ask the draft, and measure what it costs. */
 static glia_status ask_draft(glia_drafts *d, int n, glia_err *err) {
-    int deepest = 0;
-    bool caught_up = true;
+    int deepest = 0, behind = 0;
     for (int i = 0; i < n; i++) {
-        uint64_t *asked = &d->asked[d->seq[i].slot];
-        caught_up &= *asked == d->seq[i].id;
-        *asked = d->seq[i].id;
+        glia_asked *asked = &d->asked[d->seq[i].slot];
+        behind += glia_pays_asleep(d->ask[i].behind) ? d->ask[i].behind : 0;
+        *asked = (glia_asked){d->seq[i].id, d->seq[i].n_tokens};
         deepest = d->seq[i].depth > deepest ? d->seq[i].depth : deepest;
     }
     const double start = glia_seconds();
     const glia_status status = d->model->config.method->propose(&d->draft, d->seq, n, err);
-    if (caught_up) glia_pays_level(&d->pays, deepest, glia_seconds() - start);
+    d->spent = glia_pays_proposal(&d->pays, n, deepest, behind, glia_seconds() - start);
     return status;
 }
 
 glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err) {
     int n = 0;
     if (!d->model || d->over) return GLIA_OK;
-    const int most = choose_depth(d, s);
-    for (int i = 0; i < s->n_running; i++) {
+    d->spent = 0;
+    choose_depths(d, s);
+    for (int i = 0, k = 0; i < s->n_running; i++) {
         glia_seq *seq = s->running[i];
-        const int depth = least(depth_for(d, s, seq), most);
         glia_tree_begin(&d->tree[seq->slot], seq->tokens[seq->n_tokens - 1]);
-        if (depth > 0)
-            ask(d, s, seq, depth, n++);
-        else
-            d->asked[seq->slot] = 0;
+        if (!depth_for(d, s, seq)) continue;
+        const glia_pays_ask chosen = d->ask[k++];
+        if (!chosen.depth) continue;
+        d->ask[n] = chosen;
+        ask(d, s, seq, chosen.depth, n++);
     }
     if (!n) return GLIA_OK;
     const glia_status status = ask_draft(d, n, err);
@@ -141,11 +171,17 @@ glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err
 
 void glia_drafts_time(glia_drafts *d, const glia_segment *segment, int n, double seconds) {
     int rows = 0;
+    bool prompts = false;
+    if (!d->model) return;
     for (int i = 0; i < n; i++) {
-        if (!segment[i].tree && segment[i].n_rows > 1) return; /* rows of a prompt */
+        prompts |= !segment[i].tree && segment[i].n_rows > 1;
         rows += segment[i].n_rows;
     }
-    glia_pays_step(&d->pays, rows, seconds);
+    if (prompts)
+        glia_pays_prompt(&d->pays, rows, seconds);
+    else
+        glia_pays_step(&d->pays, rows, seconds);
+    d->spent = prompts ? -1 : d->spent + seconds;
 }
 
 /* The numbers of the wanted rows along the path that was drawn. */
@@ -187,8 +223,10 @@ static void count(glia_draft_counts *c, int nodes, int accepted) {
 
 void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n) {
     size_t proposals = 0;
+    int tokens = 0;
     for (int i = 0; i < n; i++) {
         const glia_segment *g = &segment[i];
+        tokens += g->n_delivered;
         if (!g->tree) continue;
         const int accepted = least(g->n_delivered, g->n_drawn - 1);
         count(&d->counts, g->tree->n - 1, accepted);
@@ -196,6 +234,7 @@ void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n) {
         d->proposal[proposals++] = (glia_draft_proposal){g->id,           g->tree->n,     g->tree->token,
                                                          g->tree->parent, g->tree->score, accepted};
     }
+    if (d->model && d->spent >= 0) glia_pays_settle(&d->pays, n, proposals > 0, tokens, d->spent);
     if (!proposals) return;
     glia_guard_leave();
     if (d->trace) d->trace(d->trace_user, d->round, d->proposal, proposals);

@@ -27,6 +27,12 @@ typedef struct {
     int n_delivered; /* drawn tokens that became part of the answer */
 } glia_segment;
 
+/* When the draft was asked last for the sequence of a slot. */
+typedef struct {
+    uint64_t id;
+    int n_tokens; /* it had then */
+} glia_asked;
+
 typedef struct {
     const glia_draft_model *model; /* NULL: no speculation */
     glia_draft draft;
@@ -40,17 +46,21 @@ typedef struct {
     bool over; /* the draft failed */
     glia_pays pays;
     glia_pays_seq *known; /* [batch] of each slot */
-    uint64_t *asked;      /* [batch] the sequence of the slot that was asked in the last step */
+    glia_asked *asked;    /* [batch] of each slot */
+    glia_pays_ask *ask;   /* [batch] */
+    double spent;         /* seconds of the proposal of this step, then of the whole step; < 0: not timed */
     glia_draft_counts counts;
     uint64_t round;
 } glia_drafts;
 
+/* d->draft is open: begin to weigh what it costs. */
+void glia_drafts_begin(glia_drafts *d);
 /* Leave room for drafts in each running sequence that generates, ask the draft, and set n_drafts and n_away.
  * On an error of the draft no sequence has drafts, now and later. */
 glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err);
 /* Tell the draft what the step computed. segment [n]: of all sequences of the step, drawn. */
 glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n, glia_err *err);
-/* A step took so long. */
+/* The rows of a step took so long. */
 void glia_drafts_time(glia_drafts *d, const glia_segment *segment, int n, double seconds);
 /* Count and trace the drafts of a step, once its tokens are delivered. */
 void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n);

@@ -100,6 +100,7 @@ static glia_status open_draft(glia_engine *e, glia_err *err) {
     l->drafts.model = c->draft;
     l->drafts.trace = c->trace;
     l->drafts.trace_user = c->trace_user;
+    glia_drafts_begin(&l->drafts);
     return GLIA_OK;
 }
 

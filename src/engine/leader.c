@@ -8,7 +8,7 @@
 /* Where the regions of the plan are. */
 typedef struct {
     int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states, proposals,
-        known, asked_last, scores;
+        known, asked_last, chosen, scores;
 } regions;
 
 static regions plan_regions(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
@@ -31,7 +31,8 @@ static regions plan_regions(const glia_model_config *c, const glia_parallel *p, 
     r.asked = glia_plan_add(plan, "draft: sequences", speculates * batch, sizeof(glia_draft_seq));
     r.proposals = glia_plan_add(plan, "draft: proposals", speculates * batch, sizeof(glia_draft_proposal));
     r.known = glia_plan_add(plan, "draft: what it brought", speculates * batch, sizeof(glia_pays_seq));
-    r.asked_last = glia_plan_add(plan, "draft: asked last", speculates * batch, sizeof(uint64_t));
+    r.asked_last = glia_plan_add(plan, "draft: asked last", speculates * batch, sizeof(glia_asked));
+    r.chosen = glia_plan_add(plan, "draft: depths", speculates * batch, sizeof(glia_pays_ask));
     r.states = glia_plan_add(plan, "draft: states", speculates * glia_limit_rows(l), sizeof(int32_t));
     return r;
 }
@@ -62,8 +63,8 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
                               .proposal = glia_plan_at(&l->plan, at.proposals),
                               .known = glia_plan_at(&l->plan, at.known),
                               .asked = glia_plan_at(&l->plan, at.asked_last),
+                              .ask = glia_plan_at(&l->plan, at.chosen),
                               .state = glia_plan_at(&l->plan, at.states)};
-    glia_pays_begin(&l->drafts.pays);
     l->scheduler = (glia_scheduler){
         .blocks = &l->blocks,
         .batch = limits->batch,
