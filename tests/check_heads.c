@@ -302,7 +302,9 @@ static void check_chain(play *p, const json_t *golden, const json_t *chain, cons
     take_prompt(p, golden);
     for (size_t k = 0; k < json_array_size(greedy); k++) p->tokens[p->n + (int)k] = integer(greedy, k);
     assert_int_equal(p->tokens[at], json_integer_value(json_object_get(chain, "known_token")));
+    glia_tree ignored;
     prefill(p, at, p->tokens[at]);
+    propose(p, &ignored, 1, 1); /* runs the rows that are kept */
     glia_net_table(&s->net, 1, p->table, at);
     const float *root = s->root + s->model->head->config.block.hidden;
     glia_heads_clear(s);

@@ -21,31 +21,16 @@ static glia_status read_dspark(glia_draft_model *m, glia_err *err) {
 
 /* ---- learn --------------------------------------------------------------------------- */
 
-static void run_learned(glia_head_state *s) {
-    glia_net_batch b = glia_heads_batch(s);
-    b.state = s->state;
-    b.rows.parent = NULL;
-    if (b.n) glia_net_context(&s->net, &b);
-    glia_heads_clear(s);
+static void run_learned(glia_head_state *s, glia_net_batch *b, const int *slot, int n_last) {
+    (void)slot, (void)n_last;
+    glia_net_context(&s->net, b);
 }
 
+static const glia_head_learning learning = {0, run_learned};
+
 static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_err *err) {
-    glia_head_state *s = d->own;
     (void)err;
-    glia_heads_clear(s);
-    for (int i = 0; i < n; i++) {
-        const glia_draft_seq *q = &seq[i];
-        glia_net_table(&s->net, q->slot, q->table, q->to);
-        for (int p = q->from; p < q->to; p++) {
-            const int row = glia_heads_add(s, (glia_head_row){q->tokens[p], q->slot, p, p, -1});
-            s->state[row] = q->state[p - q->from];
-            if (row + 1 == s->net.max_rows) run_learned(s);
-        }
-        if (q->to <= q->from) continue;
-        s->root_id[q->slot] = q->id;
-        s->root_at[q->slot] = q->to + 1;
-    }
-    run_learned(s);
+    glia_heads_learn(d->own, &learning, seq, n);
     return GLIA_OK;
 }
 
@@ -138,6 +123,7 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
     glia_head_state *s = d->own;
     glia_status status = GLIA_OK;
     int *const first = s->used;
+    glia_heads_run_kept(s, &learning);
     glia_heads_begin(s, seq, n);
     run_blocks(s, seq, n, first);
     for (int depth = 0; !status && next_tokens(s, seq, n, first, depth, &status, err) > 0;) depth++;

@@ -10,45 +10,21 @@
 
 /* ---- learn --------------------------------------------------------------------------- */
 
-/* Run the rows that were added, and keep the hidden states of the wanted ones, which are of slots
- * slot[n_last]. */
-static void run_learned(glia_head_state *s, const int *slot, int n_last) {
+/* Keep the hidden states of the wanted rows. */
+static void run_learned(glia_head_state *s, glia_net_batch *b, const int *slot, int n_last) {
     const size_t hidden = (size_t)s->model->head->config.block.hidden;
-    glia_net_batch b = glia_heads_batch(s);
-    b.state = s->state;
-    b.wanted = s->wanted;
-    b.n_wanted = n_last;
-    b.rows.parent = NULL;
-    if (b.n) glia_net_eagle(&s->net, &b);
+    b->wanted = s->wanted;
+    b->n_wanted = n_last;
+    glia_net_eagle(&s->net, b);
     for (int i = 0; i < n_last; i++)
         memcpy(s->root + (size_t)slot[i] * hidden, glia_net_hidden(&s->net, i), hidden * sizeof(float));
-    glia_heads_clear(s);
 }
 
+static const glia_head_learning learning = {1, run_learned};
+
 static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_err *err) {
-    glia_head_state *s = d->own;
-    int *const slot = s->last, n_last = 0;
     (void)err;
-    glia_heads_clear(s);
-    for (int i = 0; i < n; i++) {
-        const glia_draft_seq *q = &seq[i];
-        glia_net_table(&s->net, q->slot, q->table, q->to);
-        for (int p = q->from; p < q->to; p++) {
-            const int row = glia_heads_add(s, (glia_head_row){q->tokens[p + 1], q->slot, p, p, -1});
-            s->state[row] = q->state[p - q->from];
-            if (p + 1 == q->to) {
-                s->wanted[n_last] = row;
-                slot[n_last++] = q->slot;
-            }
-            if (row + 1 < s->net.max_rows) continue;
-            run_learned(s, slot, n_last);
-            n_last = 0;
-        }
-        if (q->to <= q->from) continue;
-        s->root_id[q->slot] = q->id;
-        s->root_at[q->slot] = q->to + 1;
-    }
-    run_learned(s, slot, n_last);
+    glia_heads_learn(d->own, &learning, seq, n);
     return GLIA_OK;
 }
 
@@ -111,6 +87,7 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
     glia_head_state *s = d->own;
     glia_status status = GLIA_OK;
     int run = 0;
+    glia_heads_run_kept(s, &learning);
     glia_heads_begin(s, seq, n);
     for (int rows = run_roots(s, seq, n); rows > 0; rows = run) {
         status = glia_heads_pick(s, 0, rows, s->model->picks, err);

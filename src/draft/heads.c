@@ -82,8 +82,8 @@ glia_draft_needs glia_heads_needs(const glia_draft_model *m) {
 /* ---- the mutable half --------------------------------------------------------------- */
 
 typedef struct {
-    int root, root_id, root_at, grow, grown, row, used, rows, input, whole, pick, n_picks, draw, path, best,
-        chance, score, ask;
+    int root, root_id, root_at, kept, kept_states, grow, grown, row, used, rows, input, whole, pick, n_picks,
+        draw, path, best, chance, score, ask;
 } regions;
 
 enum { ROW_ARRAYS = 8 };
@@ -105,6 +105,10 @@ static regions add_regions(const glia_draft_model *m, const glia_draft_limits *l
     r.root = glia_plan_add(plan, "draft: last states", batch * ld, sizeof(float));
     r.root_id = glia_plan_add(plan, "draft: sequences", batch, sizeof(uint64_t));
     r.root_at = glia_plan_add(plan, "draft: positions", batch, sizeof(int));
+    const size_t learns = own->head->config.kind != GLIA_HEAD_MEDUSA;
+    r.kept = glia_plan_add(plan, "draft: rows to learn", batch, sizeof(glia_head_kept));
+    r.kept_states = glia_plan_add(plan, "draft: states to learn", learns * batch * GLIA_HEAD_KEPT,
+                                  glia_heads_kept_floats(c) * sizeof(float));
     r.grow = glia_plan_add(plan, "draft: trees", batch, sizeof(glia_grow));
     r.grown = glia_plan_add(plan, "draft: candidates", batch, glia_grow_bytes(&own->shape));
     r.row = glia_plan_add(plan, "draft: rows of trees", most, sizeof(glia_head_row));
@@ -139,6 +143,8 @@ static void bind(glia_head_state *s, const regions *r) {
     s->root = glia_plan_at(p, r->root);
     s->root_id = glia_plan_at(p, r->root_id);
     s->root_at = glia_plan_at(p, r->root_at);
+    s->kept = glia_plan_at(p, r->kept);
+    s->kept_states = glia_plan_at(p, r->kept_states);
     s->grow = glia_plan_at(p, r->grow);
     s->row = glia_plan_at(p, r->row);
     s->used = glia_plan_at(p, r->used);

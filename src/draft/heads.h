@@ -23,6 +23,15 @@ typedef struct {
     int32_t token, seq, position, slot, parent;
 } glia_head_row;
 
+enum { GLIA_HEAD_KEPT = 16 };
+
+/* Rows of a sequence that the head has not run yet: those of positions from .. from + n - 1. */
+typedef struct {
+    uint64_t id;
+    int from, n;
+    int32_t token[GLIA_HEAD_KEPT];
+} glia_head_kept;
+
 /* glia_draft.own */
 typedef struct {
     const glia_head_model *model;
@@ -32,8 +41,10 @@ typedef struct {
     /* By slot: the last row that was learned, and which sequence and position it is of. */
     float *root; /* [batch, net.ld] */
     uint64_t *root_id;
-    int *root_at;    /* the position after the row's token; 0: none */
-    glia_grow *grow; /* [batch] by number of the sequence in a call */
+    int *root_at;         /* the position after the row's token; 0: none */
+    glia_head_kept *kept; /* [batch] */
+    float *kept_states;   /* [batch, GLIA_HEAD_KEPT, glia_heads_kept_floats()] */
+    glia_grow *grow;      /* [batch] by number of the sequence in a call */
     /* Rows that were run for the trees, then those of the next call, which begin at number n_past. */
     glia_head_row *row; /* [most] */
     int most, n, n_past;
@@ -73,6 +84,24 @@ void glia_heads_clear(glia_head_state *s);
 int glia_heads_add(glia_head_state *s, glia_head_row row);
 /* The next call. Its rows count as run. */
 glia_net_batch glia_heads_batch(glia_head_state *s);
+
+/* ---- learning (draft/learn.c) ------------------------------------------------- */
+
+/* How a method learns: a row is the states of a position and the token `ahead` positions on. run() stores
+ * the rows of a call; slot[n_last] are the slots of the wanted ones. */
+typedef struct {
+    int ahead;
+    void (*run)(glia_head_state *s, glia_net_batch *b, const int *slot, int n_last);
+} glia_head_learning;
+
+/* Floats of a kept row. */
+size_t glia_heads_kept_floats(const glia_head_config *c);
+/* Take the states of a step: run them, or keep them for later. */
+void glia_heads_learn(glia_head_state *s, const glia_head_learning *how, const glia_draft_seq *seq, int n);
+/* Run all rows that are kept. */
+void glia_heads_run_kept(glia_head_state *s, const glia_head_learning *how);
+
+/* ---- proposing ---------------------------------------------------------------- */
 
 /* Find the likeliest tokens after rows [first, first + n) of logits: s->pick and s->n_picks. s->draw[i] is
  * the draw that follows row i. Errors: GLIA_ERR_FORMAT the logits are not all numbers. */

@@ -219,26 +219,26 @@ static void copy_inputs(const glia_net *net, int thread, float *to, size_t at, s
         memcpy(to + first * net->ld + at, net->batch.input[first], width * sizeof *to);
 }
 
-/* Copy the target's states of each row side by side to the rows of `features`. */
-static void copy_features(const glia_net *net, int thread) {
+/* State i of row `row`, of those that the head reads. */
+static const float *state_of(const glia_net *net, size_t row, int i) {
     const glia_head_config *c = &net->head->config;
-    const size_t width = (size_t)c->target_hidden;
-    size_t first, end;
-    glia_share((size_t)net->batch.n, thread, net->device->threads, &first, &end);
-    for (; first < end; first++)
-        for (int i = 0; i < c->n_features; i++)
-            memcpy(net->features + first * net->ld + (size_t)i * width,
-                   glia_decoder_residual(net->target, i, net->batch.state[first]), width * sizeof(float));
+    const float *kept = net->batch.kept[row];
+    if (kept) return kept + (size_t)i * (size_t)c->target_hidden;
+    const int32_t at = net->batch.state[row];
+    return c->n_features ? glia_decoder_residual(net->target, i, at) : glia_decoder_hidden(net->target, at);
 }
 
-/* The same of the target's last hidden state, to column `at` of the rows of `to`. */
+/* Copy the target's states of each row side by side to column `at` of the rows of `to`. */
 static void copy_states(const glia_net *net, int thread, float *to, size_t at) {
-    const size_t width = (size_t)net->head->config.target_hidden;
+    const glia_head_config *c = &net->head->config;
+    const size_t width = (size_t)c->target_hidden;
+    const int states = c->n_features ? c->n_features : 1;
     size_t first, end;
     glia_share((size_t)net->batch.n, thread, net->device->threads, &first, &end);
     for (; first < end; first++)
-        memcpy(to + first * net->ld + at, glia_decoder_hidden(net->target, net->batch.state[first]),
-               width * sizeof *to);
+        for (int i = 0; i < states; i++)
+            memcpy(to + first * net->ld + at + (size_t)i * width, state_of(net, first, i),
+                   width * sizeof *to);
 }
 
 static void copy_columns(const glia_net *net, int thread, float *to, const float *from, size_t width) {
@@ -339,7 +339,7 @@ static void fuse_features(const glia_net *net, int thread) {
     const glia_head *h = net->head;
     const size_t each = (size_t)h->config.target_hidden;
     const int n = net->batch.n;
-    copy_features(net, thread);
+    copy_states(net, thread, net->features, 0);
     wait(net); /* features */
     for (int i = 0; i < h->config.n_features && h->fc_norm[0]; i++) {
         float *part = net->features + (size_t)i * each;

@@ -18,6 +18,8 @@ typedef struct {
     const int32_t *token; /* [n] */
     /* [n] numbers of the target's wanted rows whose states are the input; NULL: the input is `input` */
     const int32_t *state;
+    /* with `state`: [n] the row's states side by side, or NULL: those of state[i] */
+    const float *const *kept;
     const float *const *input; /* [n] hidden states [hidden] */
     glia_rows rows;            /* the arrays; n and the block table are the net's to set */
     int n_wanted;              /* rows whose hidden states are wanted */

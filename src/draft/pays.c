@@ -14,11 +14,13 @@ static const double fresh = 0.6;                      /* the acceptance that a n
 static const double prior_weight = 4;                 /* as if it had been observed so often */
 static const double own_keep = 0.95, all_keep = 0.99; /* what an observation leaves of older ones */
 static const double new_keep = 0.9;                   /* what a new sequence leaves of what is known of all */
+static const double rest_keep = 0.5;                  /* what a rest leaves of what is known of a sequence */
 static const double accept_most = 0.98;
 static const double margin = 1.03;    /* drafts must promise more than this, relative to none */
 static const double row_share = 0.03; /* one more row costs so much of a step until it is measured */
 static const double credit_steps = 3,
                     overdraft_steps = 1; /* limits of the account, in steps without drafts */
+static const double wake_steps = 1.5;    /* what catching up leaves of the account */
 static const double allowance = 0.01;    /* what drafts may lose of all time */
 
 /* ---- costs ---------------------------------------------------------------------- */
@@ -33,6 +35,17 @@ static void observe(double *average, double x) {
         *average += 0.1 * ((x < 2 * *average ? x : 2 * *average) - *average);
 }
 
+/* Seconds of one more row than the most that were measured: a guess, corrected by the last slope, which is
+ * uncertain itself. */
+static double more_rows(const glia_pays *p, int most) {
+    const double guess = row_share * p->step[most];
+    int before = most - 1;
+    while (before > 0 && !(p->step[before] > 0)) before--;
+    if (before < 1) return guess;
+    const double slope = (p->step[most] - p->step[before]) / (most - before);
+    return (guess + (slope > 0 ? slope : 0)) / 2;
+}
+
 /* Seconds of a step of `rows` rows, by the nearest measured numbers of rows; 0: nothing was measured. */
 static double cost_of(const glia_pays *p, int rows) {
     int below = rows < p->most_rows ? rows : p->most_rows, above = below + 1;
@@ -40,7 +53,7 @@ static double cost_of(const glia_pays *p, int rows) {
     while (above <= p->most_rows && !(p->step[above] > 0)) above++;
     if (below > 0 && above <= p->most_rows)
         return p->step[below] + (p->step[above] - p->step[below]) * (rows - below) / (above - below);
-    if (below > 0) return p->step[below] * (1 + row_share * (rows - below));
+    if (below > 0) return p->step[below] + (rows - below) * more_rows(p, below);
     return above <= p->most_rows ? p->step[above] : 0;
 }
 
@@ -94,7 +107,7 @@ double glia_pays_proposal(glia_pays *p, int n, int levels, int behind, double se
         return seconds;
     }
     const double own = proposal_of(p, n, levels), waking = seconds > own ? seconds - own : 0;
-    const double spare = p->balance - cost_of(p, n);
+    const double spare = p->balance - wake_steps * cost_of(p, n);
     observe(&p->catch_up_row, waking / behind);
     /* The choice has weighed the waking against what it may gain: it must not overdraw the account. */
     if (spare > 0) p->balance -= waking < spare ? waking : spare;
@@ -123,11 +136,15 @@ void glia_pays_begin(glia_pays *p) {
     estimate(&p->all, &p->all);
 }
 
-void glia_pays_begin_seq(glia_pays *p, glia_pays_seq *s, uint64_t id) {
+static void age(glia_pays_seq *s, double keep) {
     for (int i = 0; i < GLIA_PAYS_DEPTH; i++) {
-        p->all.hits[i] *= new_keep;
-        p->all.seen[i] *= new_keep;
+        s->hits[i] *= keep;
+        s->seen[i] *= keep;
     }
+}
+
+void glia_pays_begin_seq(glia_pays *p, glia_pays_seq *s, uint64_t id) {
+    age(&p->all, new_keep);
     *s = (glia_pays_seq){.id = id};
     estimate(s, &p->all);
 }
@@ -139,7 +156,15 @@ static void count(glia_pays_seq *s, int depth, int accepted, double keep) {
     }
 }
 
+/* What was seen before a rest is old. A probe that hits is followed by others soon. */
+static void wake(glia_pays *p, glia_pays_seq *s, bool hit) {
+    p->probed = 0;
+    age(s, rest_keep);
+    if (hit) p->rested = p->patience = PATIENCE_LEAST;
+}
+
 void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted) {
+    if (p->probed == s->id) wake(p, s, accepted > 0);
     count(s, depth, accepted, own_keep);
     count(&p->all, depth, accepted, all_keep);
     estimate(s, &p->all);
@@ -228,7 +253,7 @@ static bool worth_waking(const glia_pays *p, const glia_pays_ask *ask, int n, in
     int left = 0;
     for (int i = 0; i < n; i++) left = ask[i].left > left ? ask[i].left : left;
     const double steps = left < LEFT_MOST ? left : LEFT_MOST;
-    return x->catch_up <= (1 - 1 / x->rate) * steps * cost_of(p, n_all) / 2;
+    return x->catch_up <= (1 - margin / x->rate) * steps * cost_of(p, n_all) / 2;
 }
 
 /* One token for the sequence that costs least to catch up with, if the account covers it. */
@@ -238,6 +263,7 @@ static void probe(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     const double seconds = extra + proposal_of(p, 1, 1) + catch_up_of(p, ask[at].behind);
     if (++p->rested < p->patience || seconds > p->balance) return;
     ask[at].depth = 1;
+    p->probed = ask[at].known->id;
     p->rested = 0;
     p->patience = p->patience < PATIENCE_MOST ? 2 * p->patience : PATIENCE_MOST;
 }
@@ -246,7 +272,6 @@ void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     for (int i = 0; i < n; i++) ask[i].depth = 0;
     /* The first steps, and one of many, measure what a step costs without drafts. */
     if (n < 1 || p->plain < PLAIN_FIRST || p->since_plain >= PLAIN_EVERY) return;
-    if (p->all.seen[0] < SCOUTED) let_sleep(ask, n, least_behind(ask, n)); /* one shows if it pays */
     plan x = best_plan(p, ask, n, n_all);
     if (x.levels && !worth_waking(p, ask, n, n_all, &x)) {
         let_sleep(ask, n, -1);
@@ -256,6 +281,7 @@ void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
         probe(p, ask, n, n_all);
         return;
     }
+    if (p->all.seen[0] < SCOUTED) let_sleep(ask, n, least_behind(ask, n)); /* one shows if it pays */
     for (int i = 0; i < n; i++) ask[i].depth = depth_under(&ask[i], &x);
     p->rested = 0;
     p->patience = PATIENCE_LEAST;

@@ -49,6 +49,7 @@ typedef struct {
     glia_pays_seq all;               /* of all sequences: what a new one begins with */
     double balance;                  /* of the account, in seconds */
     int plain, since_plain;          /* steps without drafts; steps with drafts since the last of them */
+    uint64_t probed;                 /* the sequence that is asked although it does not pay; 0: none */
     int rested, patience;            /* steps since the draft was asked; after how many to ask again */
 } glia_pays;
 
