@@ -61,7 +61,8 @@ static double cost_of(const glia_pays *p, int rows) {
  * true, in part, of steps with other numbers of rows. */
 static void drift(glia_pays *p, int rows, double seconds) {
     const double expected = cost_of(p, rows), ratio = expected > 0 ? seconds / expected : 1;
-    const double factor = 1 + 0.05 * ((ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio) - 1);
+    const double change = (ratio < 0.5 ? 0.5 : ratio > 2 ? 2 : ratio) - 1, factor = 1 + 0.05 * change;
+    p->excess += 0.05 * (change - p->excess);
     for (int i = 1; i <= p->most_rows; i++)
         if (i != rows) p->step[i] *= factor;
 }
@@ -175,7 +176,7 @@ void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted) {
 static double clamp(double x, double least, double most) { return x < least ? least : x > most ? most : x; }
 
 void glia_pays_settle(glia_pays *p, int n, bool asked, int tokens, double seconds) {
-    const double plain = n > 0 ? cost_of(p, n) : 0;
+    const double plain = n > 0 ? cost_of(p, n) * (1 + p->excess) : 0;
     if (!(plain > 0)) return;
     if (asked) p->balance += tokens * plain / n - clamp(seconds, 0, 4 * plain);
     p->balance = clamp(p->balance + allowance * seconds, -overdraft_steps * plain, credit_steps * plain);

@@ -47,6 +47,7 @@ typedef struct {
     bool at_once;                    /* a proposal of any depth costs what one level costs */
     int nodes[GLIA_PAYS_DEPTH + 1];  /* of a proposal of i levels, besides the root */
     glia_pays_seq all;               /* of all sequences: what a new one begins with */
+    double excess;                   /* how much longer steps take on average than `step` says, relative */
     double balance;                  /* of the account, in seconds */
     int plain, since_plain;          /* steps without drafts; steps with drafts since the last of them */
     uint64_t probed;                 /* the sequence that is asked although it does not pay; 0: none */
