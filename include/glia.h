@@ -446,6 +446,11 @@ typedef struct {
     float bias;
 } glia_logit_bias;
 
+typedef struct {
+    const int32_t *ids; /* [n] */
+    size_t n;
+} glia_token_list;
+
 /* Sampling; names and meanings are Transformers', then vLLM's. Start from
  * glia_sampling_defaults(): neuron_config.json, then generation_config.json. */
 typedef struct {
@@ -476,6 +481,16 @@ typedef struct {
     bool raw_text; /* leave <think>, </think> and what is between them in the text */
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
+    /* Only these tokens are drawn; none: all. Not with a constraint. */
+    const int32_t *allowed_token_ids;
+    size_t n_allowed_token_ids;
+    /* Sequences of tokens that the output never has. If these and min_tokens leave no token, neither has an
+     * effect on that draw. */
+    const glia_token_list *bad_words;
+    size_t n_bad_words;
+    /* 0: none; n + 1: after n tokens inside <think> a newline and </think> follow. Without effect if the
+     * tokenizer has no tokens for both tags. */
+    int thinking_budget;
     const char *adapter; /* the name of a loaded adapter; NULL: the model alone */
     /* What the answer may be; NULL: anything. If the prompt ends inside <think>, the constraint begins after
      * </think>. The request keeps the constraint alive. Tokens that it forces are appended without being

@@ -138,6 +138,130 @@ static void final_message_is_continued(void **state) {
     json_decref(http_answer(shared.port, "/v1/chat/completions", body));
 }
 
+/* ---- what may be drawn ------------------------------------------------------------------------- */
+
+static json_t *ids_of(const char *fields) {
+    char body[600];
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"Once upon a time\",\"max_tokens\":24,\"ignore_eos\":true,\"seed\":5,"
+             "\"return_token_ids\":true,%s}",
+             fields);
+    json_t *root = http_answer(shared.port, "/v1/completions", body),
+           *ids = json_incref(http_at(root, "choices.0.token_ids"));
+    json_decref(root);
+    return ids;
+}
+
+static bool has_pair(const json_t *ids, json_int_t a, json_int_t b) {
+    for (size_t i = 0; i + 1 < json_array_size(ids); i++)
+        if (json_integer_value(json_array_get(ids, i)) == a &&
+            json_integer_value(json_array_get(ids, i + 1)) == b)
+            return true;
+    return false;
+}
+
+static void only_allowed_tokens_are_drawn(void **state) {
+    (void)state;
+    json_t *ids = ids_of("\"allowed_token_ids\":[11,13,220],\"temperature\":2"),
+           *best = ids_of("\"temperature\":0");
+    bool seen[3] = {false};
+    CHECK(json_array_size(ids) == 24, "%zu tokens", json_array_size(ids));
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_int_t id = json_integer_value(json_array_get(ids, i));
+        CHECK(id == 11 || id == 13 || id == 220, "token %lld", (long long)id);
+        seen[id == 11 ? 0 : id == 13 ? 1 : 2] = true;
+    }
+    CHECK(seen[0] + seen[1] + seen[2] > 1, "one token only");
+    char field[200];
+    const json_int_t first = json_integer_value(json_array_get(best, 0));
+    snprintf(field, sizeof field, "\"allowed_token_ids\":[%lld],\"min_tokens\":3,\"temperature\":0",
+             (long long)first);
+    json_t *same = ids_of(field);
+    CHECK(json_array_size(same) == 24 && json_integer_value(json_array_get(same, 23)) == first,
+          "one allowed token");
+    json_decref(same);
+    json_decref(ids);
+    json_decref(best);
+}
+
+/* A word of two tokens does not appear, though each of them may. A ban that leaves nothing has no effect. */
+static void bad_words_do_not_appear(void **state) {
+    char field[300];
+    (void)state;
+    json_t *best = ids_of("\"temperature\":0");
+    const json_int_t a = json_integer_value(json_array_get(best, 4)),
+                     b = json_integer_value(json_array_get(best, 5));
+    char *list = NULL;
+    json_t *pair = json_pack("{s:[I,I]}", "tokens", a, b);
+    list = json_dumps(pair, 0);
+    json_t *text = http_answer(shared.port, "/detokenize", list);
+    free(list);
+    json_decref(pair);
+    list = json_dumps(json_object_get(text, "prompt"), JSON_ENCODE_ANY);
+    snprintf(field, sizeof field, "\"temperature\":0,\"bad_words\":[%s]", list);
+    json_t *without = ids_of(field);
+    CHECK(has_pair(best, a, b) && !has_pair(without, a, b), "the bad word %s is there", list);
+    for (size_t i = 0; i < 5; i++)
+        CHECK(json_equal(json_array_get(best, i), json_array_get(without, i)), "token %zu differs", i);
+    json_t *one = ids_of("\"temperature\":0,\"allowed_token_ids\":[11],\"bad_words\":[\",\"]");
+    CHECK(json_array_size(one) == 24, "%zu tokens", json_array_size(one));
+    json_decref(one);
+    free(list);
+    json_decref(text);
+    json_decref(best);
+    json_decref(without);
+}
+
+/* After the budget thinking ends, and the answer goes on; the same streamed, with log-probabilities, and
+ * under a constraint. Any budget but a short one changes nothing. */
+static void thinking_has_a_budget(void **state) {
+    static const char ask[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"What is 3 + 4?\"}],\"temperature\":0,"
+        "\"max_tokens\":60%s}";
+    static const struct {
+        const char *fields, *thought;
+    } rows[] = {{"", "3 + 4 = 8."},
+                {",\"thinking_token_budget\":-1", "3 + 4 = 8."},
+                {",\"thinking_token_budget\":50", "3 + 4 = 8."},
+                {",\"thinking_token_budget\":4", "3 +"},
+                {",\"thinking_token_budget\":4,\"logprobs\":true", "3 +"},
+                {",\"thinking_token_budget\":0", ""}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char body[400];
+        snprintf(body, sizeof body, ask, rows[i].fields);
+        json_t *root = http_answer(shared.port, "/v1/chat/completions", body);
+        const char *said = http_text(root, "choices.0.message.content"),
+                   *thought = http_text(root, "choices.0.message.reasoning");
+        CHECK(strncmp(thought, rows[i].thought, strlen(rows[i].thought)) == 0 &&
+                  (i < 3) == (strlen(thought) > 5),
+              "%s: thought '%s'", rows[i].fields, thought);
+        CHECK(*said && !strstr(said, "think"), "%s: said '%s'", rows[i].fields, said);
+        json_decref(root);
+    }
+}
+
+static void fields_are_checked(void **state) {
+    static const struct {
+        const char *field, *words;
+    } rows[] = {{"\"allowed_token_ids\":[]", "\"param\":\"allowed_token_ids\""},
+                {"\"allowed_token_ids\":[-1]", "\"param\":\"allowed_token_ids\""},
+                {"\"allowed_token_ids\":[999999]", "out of the vocabulary"},
+                {"\"allowed_token_ids\":[5],\"grammar\":\"root ::= \\\"a\\\"\"", "exclude each other"},
+                {"\"bad_words\":[\"\"]", "empty"},
+                {"\"bad_words\":[1]", "body.bad_words"},
+                {"\"thinking_token_budget\":-2", "thinking_token_budget"},
+                {"\"thinking_token_budget\":0.6", "thinking_token_budget"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char body[300];
+        snprintf(body, sizeof body, "{\"prompt\":\"a\",\"max_tokens\":1,%s}", rows[i].field);
+        http_reply r = http_post(shared.port, "/v1/completions", body);
+        CHECK(r.status == 400 && strstr(r.body, rows[i].words), "%s: %d %s", body, r.status, r.body);
+        http_free(&r);
+    }
+}
+
 int main(void) {
     find_program();
     const struct CMUnitTest tests[] = {
@@ -145,6 +269,10 @@ int main(void) {
         cmocka_unit_test(pools),
         cmocka_unit_test(echo_with_logprobs),
         cmocka_unit_test(final_message_is_continued),
+        cmocka_unit_test(only_allowed_tokens_are_drawn),
+        cmocka_unit_test(bad_words_do_not_appear),
+        cmocka_unit_test(thinking_has_a_budget),
+        cmocka_unit_test(fields_are_checked),
     };
     return check_group_status("server_fields",
                               cmocka_run_group_tests_name("server_fields", tests, begin_shared, end_shared),

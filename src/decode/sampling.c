@@ -65,6 +65,7 @@ glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err
         {"logprobs", p->logprobs, p->logprobs >= -1 && p->logprobs <= GLIA_TOP_LOGPROBS_MAX, "-1 to 20"},
         {"prompt_logprobs", p->prompt_logprobs,
          p->prompt_logprobs >= 0 && p->prompt_logprobs <= 1 + GLIA_TOP_LOGPROBS_MAX, "0 to 21"},
+        {"thinking_budget", p->thinking_budget, p->thinking_budget >= 0, "0 (no budget) or more"},
         {"logprob_token_ids", (double)p->n_logprob_token_ids,
          p->n_logprob_token_ids <= (p->logprobs == 0 ? GLIA_TOP_LOGPROBS_MAX : 0),
          "up to 20, with logprobs 0"},
@@ -84,6 +85,14 @@ glia_status glia_sampling_check(const glia_sampling *p, int vocab, glia_err *err
         status = check_token("stop_token_ids", p->stop_token_ids[i], vocab, err);
     for (size_t i = 0; i < p->n_logprob_token_ids && !status; i++)
         status = check_token("logprob_token_ids", p->logprob_token_ids[i], vocab, err);
+    for (size_t i = 0; i < p->n_allowed_token_ids && !status; i++)
+        status = check_token("allowed_token_ids", p->allowed_token_ids[i], vocab, err);
+    for (size_t i = 0; i < p->n_bad_words && !status; i++) {
+        const glia_token_list *word = &p->bad_words[i];
+        if (!word->n) status = glia_fail(err, GLIA_ERR_ARGUMENT, "bad_words: word %zu has no tokens", i + 1);
+        for (size_t k = 0; k < word->n && !status; k++)
+            status = check_token("bad_words", word->ids[k], vocab, err);
+    }
     for (size_t i = 0; i < p->n_stop && !status; i++)
         if (!p->stop[i][0]) status = glia_fail(err, GLIA_ERR_ARGUMENT, "stop string %zu is empty", i + 1);
     return status;
@@ -131,22 +140,60 @@ static void keep_allowed(glia_sampler *s, const uint64_t *allowed) {
     }
 }
 
+static void keep_listed(glia_sampler *s, const float *logits, const int32_t *ids, size_t n) {
+    for (int i = 0; i < s->vocab; i++) s->x[i] = -INFINITY;
+    for (size_t i = 0; i < n; i++) s->x[ids[i]] = logits[ids[i]];
+}
+
+/* Does the output end in all tokens of the word but its last one? */
+static bool begins(const glia_draw *d, const glia_token_list *word) {
+    const size_t n = position_of(d), before = word->n - 1;
+    if (n - d->n_prompt < before) return false;
+    for (size_t i = 0; i < before; i++)
+        if (token_before(d, n - before + i) != word->ids[i]) return false;
+    return true;
+}
+
+/* Tokens that end a bad word, and those that end the request before min_tokens. */
+static void ban(glia_sampler *s, const glia_draw *d) {
+    for (size_t i = 0; i < d->params->n_bad_words; i++) {
+        const glia_token_list *word = &d->params->bad_words[i];
+        if (begins(d, word)) s->x[word->ids[word->n - 1]] = -INFINITY;
+    }
+    for (size_t i = 0; i < d->n_forbidden; i++) s->x[d->forbidden[i]] = -INFINITY;
+}
+
 static bool has_processors(const glia_draw *d) {
     const glia_sampling *p = d->params;
-    return p->n_logit_bias || p->repetition_penalty != 1 || p->presence_penalty != 0 ||
-           p->frequency_penalty != 0 || d->n_forbidden || d->allowed;
+    return p->n_logit_bias || p->n_allowed_token_ids || p->n_bad_words || p->repetition_penalty != 1 ||
+           p->presence_penalty != 0 || p->frequency_penalty != 0 || d->n_forbidden || d->allowed;
+}
+
+static void apply(glia_sampler *s, const float *logits, const glia_draw *d, bool bans) {
+    const glia_sampling *p = d->params;
+    if (p->n_allowed_token_ids)
+        keep_listed(s, logits, p->allowed_token_ids, p->n_allowed_token_ids);
+    else
+        memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
+    for (size_t i = 0; i < p->n_logit_bias; i++) s->x[p->logit_bias[i].token] += p->logit_bias[i].bias;
+    if (p->repetition_penalty != 1) penalise_repetition(s, d);
+    if (p->presence_penalty != 0 || p->frequency_penalty != 0) penalise_output(s, d);
+    if (bans) ban(s, d);
+    if (d->allowed) keep_allowed(s, d->allowed);
+}
+
+static bool has_any(const float *x, int n) {
+    for (int i = 0; i < n; i++)
+        if (x[i] != -INFINITY) return true;
+    return false;
 }
 
 /* The processed logits: s->x, or `logits` itself if the request has no processor. */
 static const float *process(glia_sampler *s, const float *logits, const glia_draw *d) {
     const glia_sampling *p = d->params;
     if (!has_processors(d)) return logits;
-    memcpy(s->x, logits, (size_t)s->vocab * sizeof *s->x);
-    for (size_t i = 0; i < p->n_logit_bias; i++) s->x[p->logit_bias[i].token] += p->logit_bias[i].bias;
-    if (p->repetition_penalty != 1) penalise_repetition(s, d);
-    if (p->presence_penalty != 0 || p->frequency_penalty != 0) penalise_output(s, d);
-    for (size_t i = 0; i < d->n_forbidden; i++) s->x[d->forbidden[i]] = -INFINITY;
-    if (d->allowed) keep_allowed(s, d->allowed);
+    apply(s, logits, d, true);
+    if ((p->n_allowed_token_ids || p->n_bad_words) && !has_any(s->x, s->vocab)) apply(s, logits, d, false);
     return s->x;
 }
 

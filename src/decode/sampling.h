@@ -1,6 +1,6 @@
 /* sampling.h - from a row of logits to one token.
  *
- * Steps in order: logit bias, repetition penalty, frequency and presence penalty,
+ * Steps in order: allowed tokens, logit bias, repetition penalty, frequency and presence penalty, bad words,
  * tokens forbidden before min_tokens, tokens that a constraint does not allow. When sampling also:
  * temperature, top-k, top-p, min-p, typical, and a draw among the remaining tokens. The order is that of
  * Transformers 4.57 (GenerationMixin._get_logits_processor); steps that only vLLM has stand where

@@ -113,7 +113,7 @@ static void close_draft(glia_engine *e) {
 static glia_status open_ranks(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
     glia_status status = plan_memory(e, err);
-    if (!status && !glia_request_find_absent(&e->rules))
+    if (!status && !glia_request_find_tokens(&e->rules))
         status = glia_fail_nomem(err, 0, "ids without a token");
     if (!status) status = share_areas(e, err);
     if (status && c->world) glia_comm_fail(c->world, err->msg);
@@ -451,8 +451,8 @@ static bool deliver(glia_engine *e, glia_request *r, const glia_drawn *drawn) {
     return false;
 }
 
-/* Append what the constraint forces behind the tokens that were drawn: the next step computes it like a
- * prompt. */
+/* Append what the constraint or the budget of thinking forces behind the tokens that were drawn: the next
+ * step computes it like a prompt. */
 static void deliver_forced(glia_engine *e, glia_request *r) {
     glia_drawn forced = {0};
     while ((forced.token = glia_leader_force(r)) >= 0)
@@ -498,7 +498,7 @@ static glia_status deliver_all_of(glia_engine *e, glia_segment *g, glia_err *err
         if (!deliver(e, r, &g->drawn[i]) || atomic_load(&r->aborted)) return GLIA_OK;
         if (i + 1 < g->n_drawn) glia_leader_accept(&e->leader, g, i);
     }
-    if (g->n_drawn && r->grammar) deliver_forced(e, r);
+    if (g->n_drawn && glia_request_follows(r)) deliver_forced(e, r);
     return GLIA_OK;
 }
 

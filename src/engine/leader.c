@@ -297,14 +297,16 @@ static int32_t draw(const glia_leader *l, const glia_segment *g, glia_drawn *to,
     glia_request *r = g->request;
     const int i = g->logits + g->node;
     glia_draw d = glia_request_draw(r, g->n_drawn);
-    if (r->grammar) {
+    const int32_t ends = glia_thought_forced(&r->thought);
+    if (ends >= 0 && r->params.logprobs < 0) return ends;
+    if (r->grammar && ends < 0) {
         const int32_t forced = constrain(r, &d);
         if (forced != -1) return forced < 0 ? -1 : forced;
     }
-    if (l->use[i].best && !g->whole)
+    if (ends < 0 && l->use[i].best && !g->whole)
         return glia_sample_shards(sampler, glia_rank_tops(rank, i), rank->found_bytes, rank->ranks, &d);
     const float *logits = glia_rank_logits(rank, i);
-    const int32_t token = glia_sample(sampler, logits, &d);
+    const int32_t token = ends >= 0 ? ends : glia_sample(sampler, logits, &d);
     if (token < 0 || r->params.logprobs < 0) return token;
     const int vocab = (int)rank->config.weights->config->vocab;
     glia_logprobs(logits, vocab, token, &to->logprob, r->params.logprobs, to->top_tokens, to->top_logprobs);
@@ -325,7 +327,7 @@ static void draw_path(const glia_leader *l, glia_segment *g, glia_sampler *sampl
         g->whole = false;
         g->node = g->tree && to->token >= 0 ? glia_tree_child(g->tree, g->node, to->token) : -1;
         if (to->token >= 0) seq->tokens[at] = to->token;
-        if (to->token >= 0 && g->request->grammar) follow(g->request, to->token);
+        if (to->token >= 0 && glia_request_follows(g->request)) follow(g->request, to->token);
         if (at + 1 == seq->max_tokens) g->node = -1;
     }
 }
@@ -398,8 +400,8 @@ void glia_leader_accept(glia_leader *l, const glia_segment *g, int i) {
 }
 
 int32_t glia_leader_force(glia_request *r) {
-    if (!r->grammar || r->next_forced >= r->n_forced) return -1;
-    const int32_t token = r->forced[r->next_forced];
+    const int32_t token = glia_request_forced(r);
+    if (token < 0) return -1;
     r->seq.tokens[r->seq.n_tokens] = token;
     follow(r, token);
     return token;

@@ -60,8 +60,8 @@ void glia_leader_learn(glia_leader *l);
  */
 void glia_leader_accept(glia_leader *l, const glia_segment *g, int i);
 
-/* Append the token that a request's constraint forces next, behind those that are delivered. Returns it; -1:
- * none is forced. */
+/* Append the token that a request's constraint or budget of thinking forces next, behind those that are
+ * delivered. Returns it; -1: none is forced. */
 int32_t glia_leader_force(glia_request *r);
 
 #endif

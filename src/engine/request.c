@@ -19,12 +19,33 @@ static size_t find_absent(int32_t *ids, const glia_tokenizer *t, int vocab) {
     return n;
 }
 
-bool glia_request_find_absent(glia_request_rules *rules) {
+/* What ends thinking: a newline if that is one token, and </think>. */
+static void find_thought(glia_thought_tokens *t, const glia_tokenizer *tokenizer) {
+    int32_t *ids = NULL;
+    size_t n = 0;
+    *t = (glia_thought_tokens){.open = glia_tokenizer_id(tokenizer, "<think>"),
+                               .close = glia_tokenizer_id(tokenizer, "</think>")};
+    if (glia_tokenizer_encode(tokenizer, "\n", 1, false, &ids, &n, NULL) == GLIA_OK && n == 1)
+        t->end[t->n_end++] = ids[0];
+    t->end[t->n_end++] = t->close;
+    free(ids);
+}
+
+bool glia_request_find_tokens(glia_request_rules *rules) {
+    rules->thought = (glia_thought_tokens){.open = -1, .close = -1};
     if (!rules->tokenizer) return true;
+    find_thought(&rules->thought, rules->tokenizer);
     rules->n_absent = find_absent(NULL, rules->tokenizer, rules->vocab);
     rules->absent = malloc((rules->n_absent + 1) * sizeof *rules->absent);
     if (rules->absent) find_absent(rules->absent, rules->tokenizer, rules->vocab);
     return rules->absent;
+}
+
+static bool has_token(const glia_request_rules *c, const glia_sampling *s) {
+    size_t len;
+    for (size_t i = 0; i < s->n_allowed_token_ids; i++)
+        if (!c->tokenizer || glia_tokenizer_bytes(c->tokenizer, s->allowed_token_ids[i], &len)) return true;
+    return false;
 }
 
 static glia_status check(const glia_request_rules *c, const int32_t *ids, size_t n, const glia_sampling *s,
@@ -46,6 +67,10 @@ static glia_status check(const glia_request_rules *c, const int32_t *ids, size_t
         return glia_fail(err, GLIA_ERR_ARGUMENT, "stop strings need a tokenizer, this model has none");
     const glia_status status = glia_sampling_check(s, vocab, err);
     if (status) return status;
+    if (s->n_allowed_token_ids && s->constraint)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "allowed_token_ids and a constraint exclude each other");
+    if (s->n_allowed_token_ids && !has_token(c, s))
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "allowed_token_ids has no id with a token");
     for (size_t i = 0; i < s->n_stop; i++)
         if (glia_utf8_check(s->stop[i], strlen(s->stop[i])) != strlen(s->stop[i]))
             return glia_fail(err, GLIA_ERR_FORMAT, "stop string %zu is not UTF-8 at byte %zu", i + 1,
@@ -107,6 +132,14 @@ static void lay_out(carver *at, glia_request *r, const glia_request_rules *c, co
     r->params.logit_bias = copy(at, s->logit_bias, s->n_logit_bias * sizeof *s->logit_bias);
     r->params.logprob_token_ids =
         copy(at, s->logprob_token_ids, s->n_logprob_token_ids * sizeof *s->logprob_token_ids);
+    r->params.allowed_token_ids =
+        copy(at, s->allowed_token_ids, s->n_allowed_token_ids * sizeof *s->allowed_token_ids);
+    glia_token_list *bad = carve(at, s->n_bad_words * sizeof *bad);
+    for (size_t i = 0; i < s->n_bad_words; i++) {
+        const int32_t *word = copy(at, s->bad_words[i].ids, s->bad_words[i].n * sizeof *word);
+        if (at->base) bad[i] = (glia_token_list){word, s->bad_words[i].n};
+    }
+    r->params.bad_words = bad;
     const char **stop = carve(at, s->n_stop * sizeof *stop);
     for (size_t i = 0; i < s->n_stop; i++) {
         char *text = copy(at, s->stop[i], strlen(s->stop[i]) + 1);
@@ -186,7 +219,15 @@ int32_t glia_request_constrain(glia_request *r, glia_draw *d) {
     return -2;
 }
 
+int32_t glia_request_forced(const glia_request *r) {
+    if (r->params.logprobs >= 0) return -1;
+    const int32_t ends = glia_thought_forced(&r->thought);
+    return ends >= 0 || r->next_forced >= r->n_forced ? ends : r->forced[r->next_forced];
+}
+
 void glia_request_follow(glia_request *r, int32_t token) {
+    glia_thought_follow(&r->thought, token);
+    if (!r->grammar) return;
     if (r->next_forced < r->n_forced) r->next_forced++;
     if (!glia_guide_accept(&r->guide, token, r->endings, r->n_endings))
         glia_fail(&r->failed, GLIA_ERR_LIMIT, "the constraint cannot follow token %d", token);
@@ -221,6 +262,7 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *c,
     if (c->tokenizer) glia_output_begin(&r->output, c->tokenizer, thinking);
     atomic_init(&r->aborted, false);
     r->vocab = vocab;
+    if (s->thinking_budget) glia_thought_begin(&r->thought, &c->thought, s->thinking_budget - 1, thinking);
     if (s->constraint) status = constrain(r, c, s, thinking, err);
     if (status)
         glia_request_free(r);

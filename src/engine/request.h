@@ -7,6 +7,7 @@
 #include "decode/sampling.h"
 #include "engine/output.h"
 #include "engine/scheduler.h"
+#include "engine/thought.h"
 #include "grammar/grammar.h"
 
 typedef struct glia_request glia_request;
@@ -32,6 +33,7 @@ struct glia_request {
     size_t n_endings, n_eos;
     const int32_t *absent; /* of the rules */
     size_t n_absent;
+    glia_thought thought;
     /* With a constraint; grammar NULL: none. The guide has followed every token that was drawn. */
     glia_grammar *grammar;
     glia_guide guide;
@@ -54,10 +56,12 @@ typedef struct {
     size_t n_eos;
     int32_t *absent; /* [n_absent] ids below vocab without a token, ascending; they outlive the requests */
     size_t n_absent;
+    glia_thought_tokens thought;
 } glia_request_rules;
 
-/* Fill rules->absent, which the caller frees, from rules->tokenizer. Returns false if out of memory. */
-bool glia_request_find_absent(glia_request_rules *rules);
+/* Fill rules->absent, which the caller frees, and rules->thought from rules->tokenizer. Returns false if out
+ * of memory. */
+bool glia_request_find_tokens(glia_request_rules *rules);
 
 /* Check a request and copy it. The caller owns *out. */
 glia_status glia_request_create(glia_request **out, const glia_request_rules *rules, const int32_t *ids,
@@ -66,9 +70,13 @@ void glia_request_free(glia_request *r);
 
 /* The input of the draw that follows the request's tokens and `ahead` more of seq.tokens. */
 glia_draw glia_request_draw(const glia_request *r, int ahead);
+/* Must glia_request_follow() see the tokens of the request? */
+static inline bool glia_request_follows(const glia_request *r) { return r->grammar || r->thought.tokens; }
 /* The next draw of a request with a constraint. Returns the token that the constraint forces; -1: draw, with
  * r->mask as *d's allowed tokens; -2: none can be drawn, r->failed says why. Allocates. */
 int32_t glia_request_constrain(glia_request *r, glia_draw *d);
+/* The token that comes next without a draw, unless log-probabilities are wanted; -1: none. */
+int32_t glia_request_forced(const glia_request *r);
 /* Follow a token that was drawn, and find what it forces. Allocates. */
 void glia_request_follow(glia_request *r, int32_t token);
 /* Does this token end the request? */

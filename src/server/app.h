@@ -97,7 +97,9 @@ void server_library_problem(server_problem *problem, const glia_err *err);
 typedef struct {
     glia_sampling s;
     bool seeded;
-    int32_t *stop_ids, *logprob_ids;
+    int32_t *stop_ids, *logprob_ids, *allowed_ids;
+    glia_token_list *bad_words;
+    size_t n_bad_words;
     const char **stop;
     glia_logit_bias *bias;
 } server_sampling;

@@ -63,7 +63,7 @@ static const struct row {
     [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS | FOR_RERANK | FOR_SCORE, 0, 0, NULL},
     [P_REASONING_EFFORT] = {"reasoning_effort", KIND_STRING, FOR_CHAT, 0, 0, NULL},
     [P_INCLUDE_REASONING] = {"include_reasoning", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
-    [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, DRAWS | OF_FORM, -1, 0x1p31 - 1, "-1 (no budget), or at least 0"},
+    [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, DRAWS | OF_FORM, -1, 0x1p31 - 2, "-1 (no budget), or at least 0"},
     [P_TOOLS] = {"tools", KIND_LIST, RENDERS | CALLS, 0, 0, NULL},
     [P_TOOL_CHOICE] = {"tool_choice", KIND_ANY, CALLS, 0, 0, NULL},
     [P_RESPONSE_FORMAT] = {"response_format", KIND_OBJECT, SAMPLES, 0, 0, NULL},
@@ -102,20 +102,20 @@ static const struct row {
     [P_SYSTEM] = {"system", KIND_ANY, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
     [P_STOP_SEQUENCES] = {"stop_sequences", KIND_LIST, FOR_MESSAGES, 0, 0, NULL},
     [P_THINKING] = {"thinking", KIND_OBJECT, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
+    [P_ALLOWED_TOKEN_IDS] = {"allowed_token_ids", KIND_LIST, DRAWS, 0, 0, NULL},
+    [P_BAD_WORDS] = {"bad_words", KIND_LIST, DRAWS, 0, 0, NULL},
     [P_OUTPUT_CONFIG] = {"output_config", KIND_OBJECT, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
 };
 
 /* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
  * nothing. */
-typedef enum { ONLY_NULL, ONLY_FALSE, ONLY_TRUE, ONLY_ZERO, ONLY_MINUS_ONE } neutral;
+typedef enum { ONLY_NULL, ONLY_FALSE, ONLY_TRUE, ONLY_ZERO } neutral;
 static const struct {
     const char *name;
     neutral neutral;
     bool named; /* vLLM's error has the field as its param */
 } missing[] = {
-    {"allowed_token_ids", ONLY_NULL, true},
     {"audio", ONLY_NULL, true},
-    {"bad_words", ONLY_NULL, false},
     {"cache_salt", ONLY_NULL, false},
     {"chat_template", ONLY_NULL, false},
     {"function_call", ONLY_NULL, true},
@@ -131,7 +131,6 @@ static const struct {
     {"return_tokens_as_token_ids", ONLY_FALSE, true},
     {"skip_special_tokens", ONLY_TRUE, true},
     {"suffix", ONLY_NULL, true},
-    {"thinking_token_budget", ONLY_MINUS_ONE, true},
     {"use_beam_search", ONLY_FALSE, true},
 };
 /* clang-format on */
@@ -206,7 +205,6 @@ static bool changes_nothing(const json_t *value, neutral n) {
     case ONLY_FALSE: return json_is_false(value);
     case ONLY_TRUE: return json_is_true(value);
     case ONLY_ZERO: return server_whole(value, &whole) && whole == 0;
-    case ONLY_MINUS_ONE: return server_whole(value, &whole) && whole == -1;
     }
     return false;
 }

@@ -103,6 +103,8 @@ typedef enum {
     P_STOP_SEQUENCES,
     P_THINKING,
     P_OUTPUT_CONFIG,
+    P_ALLOWED_TOKEN_IDS,
+    P_BAD_WORDS,
     N_PARAMS
 } server_param;
 

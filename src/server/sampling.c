@@ -45,6 +45,7 @@ static void read_numbers(server_sampling *out, const server_app *app, const serv
               : app->options->has_seed                  ? app->options->seed
                                                         : random_seed();
     if (p->at[P_MIN_TOKENS]) s->min_tokens = (int)p->integer[P_MIN_TOKENS];
+    s->thinking_budget = p->at[P_THINKING_BUDGET] ? (int)(p->integer[P_THINKING_BUDGET] + 1) : 0;
     s->ignore_eos = p->integer[P_IGNORE_EOS] != 0;
     s->include_stop_str_in_output = p->integer[P_INCLUDE_STOP] != 0;
 }
@@ -93,6 +94,27 @@ static void read_logprobs(glia_sampling *s, const server_params *p, server_probl
         s->prompt_logprobs = 1 + s->logprobs;
 }
 
+/* Token ids of the vocabulary. Returns how many; *to is the caller's. */
+static size_t read_ids(int32_t **to, const server_app *app, const json_t *list, const char *name,
+                       server_problem *problem) {
+    const size_t n = json_array_size(list);
+    if (n == 0) return 0;
+    *to = malloc(n * sizeof **to);
+    if (!*to) return no_memory(problem), 0;
+    for (size_t i = 0; i < n; i++) {
+        json_int_t id;
+        if (!server_whole(json_array_get(list, i), &id))
+            server_bad_form(problem, name, "Input should be a valid integer");
+        else if (id < 0 || id >= app->info.vocab_size)
+            server_bad_value(problem, name,
+                             "%s contains the token %lld, which is out of the vocabulary of %d tokens. "
+                             "(parameter=%s, value=%lld)",
+                             name, (long long)id, app->info.vocab_size, name, (long long)id);
+        (*to)[i] = (int32_t)id;
+    }
+    return n;
+}
+
 /* The tokens whose log-probabilities a request wants instead of the most likely ones. */
 static void read_logprob_ids(server_sampling *out, const server_app *app, const server_params *p,
                              server_problem *problem) {
@@ -108,44 +130,60 @@ static void read_logprob_ids(server_sampling *out, const server_app *app, const 
         return server_bad_value(problem, "logprob_token_ids",
                                 "when using `logprob_token_ids`, `logprobs` must be set. "
                                 "(parameter=logprob_token_ids)");
-    out->logprob_ids = malloc(n * sizeof *out->logprob_ids);
-    if (!out->logprob_ids) return no_memory(problem);
-    for (size_t i = 0; i < n; i++) {
-        json_int_t id;
-        if (!server_whole(json_array_get(list, i), &id))
-            server_bad_form(problem, "logprob_token_ids", "Input should be a valid integer");
-        else if (id < 0 || id >= app->info.vocab_size)
-            server_bad_value(
-                problem, "logprob_token_ids",
-                "logprob_token_ids contains the token %lld, which is out of the vocabulary of %d tokens. "
-                "(parameter=logprob_token_ids, value=%lld)",
-                (long long)id, app->info.vocab_size, (long long)id);
-        out->logprob_ids[i] = (int32_t)id;
-    }
+    out->s.n_logprob_token_ids = read_ids(&out->logprob_ids, app, list, "logprob_token_ids", problem);
     out->s.logprobs = 0;
     out->s.logprob_token_ids = out->logprob_ids;
-    out->s.n_logprob_token_ids = n;
 }
 
-static void read_stop_ids(server_sampling *out, const server_app *app, const json_t *list,
-                          server_problem *problem) {
+static void read_allowed_ids(server_sampling *out, const server_app *app, const json_t *list,
+                             server_problem *problem) {
+    if (list && !json_array_size(list))
+        server_bad_value(problem, "allowed_token_ids",
+                         "allowed_token_ids must not be an empty list. (parameter=allowed_token_ids)");
+    out->s.n_allowed_token_ids = read_ids(&out->allowed_ids, app, list, "allowed_token_ids", problem);
+    out->s.allowed_token_ids = out->allowed_ids;
+}
+
+/* Add the tokens of one bad word behind `blank`: a word begins a text or follows a blank. */
+static void add_bad_word(server_sampling *out, const server_app *app, const char *word, size_t len,
+                         const char *blank, server_problem *problem) {
+    server_text text = {0};
+    glia_err err = {.status = GLIA_ERR_NOMEM, .msg = "no memory for bad_words"};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    server_puts(&text, blank);
+    server_add(&text, word, len);
+    if (text.oom || glia_tokenize(app->model, text.data, text.len, false, &ids, &n, &err))
+        server_library_problem(problem, &err);
+    server_text_free(&text);
+    if (n)
+        out->bad_words[out->n_bad_words++] = (glia_token_list){ids, n};
+    else
+        glia_free(ids);
+}
+
+static void read_bad_words(server_sampling *out, const server_app *app, const json_t *list,
+                           server_problem *problem) {
     const size_t n = json_array_size(list);
     if (n == 0) return;
-    out->stop_ids = malloc(n * sizeof *out->stop_ids);
-    if (!out->stop_ids) return no_memory(problem);
-    for (size_t i = 0; i < n; i++) {
-        json_int_t id;
-        if (!server_whole(json_array_get(list, i), &id))
-            server_bad_form(problem, "stop_token_ids", "Input should be a valid integer");
-        else if (id < 0 || id >= app->info.vocab_size)
-            server_bad_value(problem, "stop_token_ids",
-                             "stop_token_ids contains %lld, which is out of the vocabulary of %d tokens. "
-                             "(parameter=stop_token_ids, value=%lld)",
-                             (long long)id, app->info.vocab_size, (long long)id);
-        out->stop_ids[i] = (int32_t)id;
+    out->bad_words = malloc(2 * n * sizeof *out->bad_words);
+    if (!out->bad_words) return no_memory(problem);
+    for (size_t i = 0; i < n && !problem->status; i++) {
+        const json_t *one = json_array_get(list, i);
+        const char *word = json_is_string(one) ? json_string_value(one) : "";
+        const size_t skip = strspn(word, " "), len = json_string_length(one) - skip,
+                     before = out->n_bad_words;
+        if (!json_is_string(one))
+            server_bad_form(problem, "bad_words", "Input should be a list of strings");
+        else if (!len)
+            server_bad_value(problem, NULL,
+                             "bad_words cannot contain an empty string. (parameter=bad_words)");
+        else
+            add_bad_word(out, app, word + skip, len, "", problem);
+        if (out->n_bad_words > before) add_bad_word(out, app, word + skip, len, " ", problem);
     }
-    out->s.stop_token_ids = out->stop_ids;
-    out->s.n_stop_token_ids = n;
+    out->s.bad_words = out->bad_words;
+    out->s.n_bad_words = out->n_bad_words;
 }
 
 /* "stop" is a string or a list of strings. */
@@ -206,7 +244,11 @@ void server_sampling_read(server_sampling *out, const server_app *app, const ser
     *out = (server_sampling){.s = app->defaults};
     out->s.raw_text = true; /* the network thread parses */
     read_stop(out, p->at[P_STOP], problem);
-    read_stop_ids(out, app, p->at[P_STOP_TOKEN_IDS], problem);
+    out->s.n_stop_token_ids =
+        read_ids(&out->stop_ids, app, p->at[P_STOP_TOKEN_IDS], "stop_token_ids", problem);
+    out->s.stop_token_ids = out->stop_ids;
+    read_allowed_ids(out, app, p->at[P_ALLOWED_TOKEN_IDS], problem);
+    read_bad_words(out, app, p->at[P_BAD_WORDS], problem);
     read_bias(out, app, p->at[P_LOGIT_BIAS], problem);
     if (problem->status) return;
     const char *model = json_string_value(p->at[P_MODEL]);
@@ -218,6 +260,9 @@ void server_sampling_read(server_sampling *out, const server_app *app, const ser
 }
 
 void server_sampling_free(server_sampling *s) {
+    for (size_t i = 0; i < s->n_bad_words; i++) glia_free((void *)(uintptr_t)s->bad_words[i].ids);
+    free(s->bad_words);
+    free(s->allowed_ids);
     free(s->stop_ids);
     free(s->stop);
     free(s->bias);
