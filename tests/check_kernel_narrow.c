@@ -256,6 +256,36 @@ static void bench(const glia_kernels *kernels, size_t k, size_t n_panels, size_t
     release(&p);
 }
 
+/* Rows of a decoding batch: weights come from memory, in huge pages as in the engine, 64 panels a call. */
+static void bench_batch(const glia_kernels *kernels, size_t k, size_t m) {
+    enum { PANELS = 64, CALLS = 64 };
+    const size_t row = k * sizeof(uint16_t), panels = PANELS * glia_panel_bytes(GLIA_WEIGHT_BF16, k);
+    static _Alignas(64) char scratch[GLIA_GEMM_SCRATCH];
+    char *w = bench_memory(CALLS * panels);
+    uint16_t *x = bench_memory(m * row);
+    float *y = bench_memory(m * PANELS * GLIA_PANEL * sizeof *y);
+    const glia_gemm_out out = {.epilogue = GLIA_STORE, .y = y, .ldy = PANELS * GLIA_PANEL};
+    const glia_gemm_rows rows =
+        m > 4 ? (glia_gemm_rows){x, 2 * STEP, m * 2 * STEP, NULL} : (glia_gemm_rows){x, row, 2 * STEP, NULL};
+    double share[ROUNDS], rate[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        double t0 = cpu_seconds();
+        const double peak = (double)kernels->peak_bf16(100000) / (cpu_seconds() - t0);
+        t0 = cpu_seconds();
+        for (size_t c = 0; c < CALLS; c++)
+            run_gemm(kernels->gemm[GLIA_WEIGHT_BF16][GLIA_ROWS_BF16].finish, &out, rows, w + c * panels, NULL,
+                     k, PANELS, m, scratch);
+        const double seconds = cpu_seconds() - t0;
+        share[i] = 2.0 * (double)(m * k * PANELS * GLIA_PANEL * CALLS) / seconds / peak;
+        rate[i] = (double)(CALLS * panels) / seconds / 1e9;
+    }
+    printf("batch m=%-3zu k=%-5zu %5.1f%% of peak, %4.1f GB/s\n", m, k, median(share, ROUNDS) * 100,
+           median(rate, ROUNDS));
+    free(w);
+    free(x);
+    free(y);
+}
+
 static void check_rung(const glia_kernels *kernels) {
     for (size_t m = 1; m <= 70; m++) check_shape(kernels, 1 + m, 1 + m % 5, m, RANDOM);
     for (int f = 0; f < FILLS; f++) {
@@ -281,6 +311,9 @@ static void bench_rung(const glia_kernels *kernels) {
     bench(kernels, 11008, 64, 512);
     bench(kernels, 2048, 64, 64);
     bench(kernels, 2048, 64, 32);
+    for (size_t m = 1; m <= 16; m += m < 4 ? 1 : 2) bench_batch(kernels, 1024, m);
+    bench_batch(kernels, 3072, 4);
+    bench_batch(kernels, 3072, 8);
 }
 
 int main(int argc, char **argv) {

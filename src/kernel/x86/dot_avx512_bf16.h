@@ -44,12 +44,12 @@ GLIA_INLINE __m512i glia_dot_four(const char *at) {
     return _mm512_set1_epi32(four);
 }
 
-/* sum [R, P] += n lines, from line `first` of a step on, of P panels at w, by R rows at x. The same lines of
- * the panels at `next` are prefetched to L2, if it is not NULL. */
-GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *const *next, const char *x,
-                                size_t first, const int n, const int R, const int P, const bool bytes) {
-    GLIA_UNROLL for (int l = 0; l < n; l++) {
-        const size_t at = first + (size_t)l;
+/* sum [R, P] += lines [first, end) of a step, of P panels at w, by R rows at x. The same lines of the panels
+ * at `next` are prefetched to L2, if it is not NULL: one at a time, since several at once delay the loads of
+ * `w`. */
+GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const *w, const char *const *next, const char *x,
+                               size_t first, size_t end, const int R, const int P, const bool bytes) {
+    for (size_t at = first; at < end; at++) {
         __m512i line[8]; /* P: a variable length would keep it in memory */
         GLIA_UNROLL for (int p = 0; p < P; p++) {
             line[p] = glia_dot_line(w[p] + at * 64, bytes);
@@ -61,14 +61,6 @@ GLIA_INLINE void glia_dot_lines(__m512i *sum, const char *const *w, const char *
                 glia_dot(sum[r * P + p], line[p], four, bytes);
         }
     }
-}
-
-/* The same for lines [first, end). */
-GLIA_INLINE void glia_dot_some(__m512i *sum, const char *const *w, const char *const *next, const char *x,
-                               size_t first, size_t end, const int R, const int P, const bool bytes) {
-    enum { GROUP = 4 };
-    for (; first + GROUP <= end; first += GROUP) glia_dot_lines(sum, w, next, x, first, GROUP, R, P, bytes);
-    for (; first < end; first++) glia_dot_lines(sum, w, next, x, first, 1, R, P, bytes);
 }
 
 #endif

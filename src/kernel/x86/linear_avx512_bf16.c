@@ -31,8 +31,9 @@ glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, gli
 
 enum { ROWS_MAX = X_BYTES / STEP_BYTES }; /* rows of a group */
 
-/* Which formats: rows and panels as they are stored, int8 panels under bfloat16 rows, int8 rows. */
-typedef enum { HALVES, WIDENED, BYTES } formats;
+/* Which formats: rows and panels as they are stored; int8 panels under bfloat16 rows, widened in memory for
+ * several blocks of rows, or in registers for one; int8 rows. */
+typedef enum { HALVES, WIDENED, ONCE, BYTES } formats;
 
 /* -128 times the sum of the int8 row at x, whose steps are x_step bytes apart. */
 static int32_t first_sum(const product *t, const char *x) {
@@ -43,6 +44,25 @@ static int32_t first_sum(const product *t, const char *x) {
 }
 
 /* ---- blocks ----------------------------------------------------------------- */
+
+/* sum [R, 2] += n lines of two int8 panels by R rows at x of bfloat16. The lines at `next` are prefetched. */
+GLIA_INLINE void dot_once(__m512i *sum, const char *const *w, const char *const *next, const char *x,
+                          size_t n, const int R) {
+    for (size_t at = 0; at < n; at++) {
+        __m512i line[2][2];
+        GLIA_UNROLL for (int p = 0; p < 2; p++) {
+            widen_pairs(line[p], _mm512_loadu_si512(w[p] + at * 64));
+            _mm_prefetch(next[p] + at * 64, _MM_HINT_T1);
+        }
+        GLIA_UNROLL for (int half = 0; half < 2; half++) {
+            GLIA_UNROLL for (int r = 0; r < R; r++) {
+                const __m512i four = glia_dot_four(x + r * GLIA_DOT_STEP + at * 8 + half * 4);
+                GLIA_UNROLL for (int p = 0; p < 2; p++) sum[2 * r + p] =
+                    glia_dot(sum[2 * r + p], line[p][half], four, false);
+            }
+        }
+    }
+}
 
 /* Multiply a block of R rows. Of its last step only the lines that exist are read. */
 GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const int R, const formats f) {
@@ -57,16 +77,21 @@ GLIA_INLINE void multiply(const product *t, const block *b, ahead *next, const i
         }
     }
     for (size_t s = 0; s < b->steps; s++, x += b->x_step) {
-        const char *w[2] = {b->w[0] + s * PANEL_STEP, b->w[1] + s * PANEL_STEP};
-        const size_t last = b->last_lines * (f == WIDENED ? 2 : 1),
-                     n = s + 1 < b->steps ? (size_t)GLIA_DOT_LINES : last;
+        const size_t step_bytes = t->w_lines * 64, lines = s + 1 < b->steps ? t->w_lines : b->last_lines,
+                     n = f == WIDENED ? 2 * lines : lines, fetched = glia_min(b->fetch, n);
+        const char *w[2] = {b->w[0] + s * step_bytes, b->w[1] + s * step_bytes}, *far[2];
+        take_lines(next, b->fetch, far);
+        if (f == ONCE) {
+            dot_once(sum, w, far, x, n, R);
+            continue;
+        }
         if (f == WIDENED) {
             if (b->widen) widen_step(b, s);
             w[0] = b->wide + 2 * (s & b->slots) * PANEL_STEP;
             w[1] = w[0] + PANEL_STEP;
         }
-        fetch(next, b->fetch);
-        glia_dot_some(sum, w, NULL, x, 0, n, R, 2, f == BYTES);
+        glia_dot_some(sum, w, far, x, 0, fetched, R, 2, f == BYTES);
+        glia_dot_some(sum, w, NULL, x, fetched, n, R, 2, f == BYTES);
     }
     GLIA_UNROLL for (int r = 0; r < R; r++) {
         _mm512_storeu_si512(b->to + (size_t)r * b->ldt, sum[2 * r]);
@@ -86,8 +111,10 @@ static void multiply_block(product *t, const block *b, ahead *next, size_t rows)
     while (t->e.done < t->e.rows) finish_next(&t->e);
     if (t->i8) {
         GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, BYTES))
-    } else if (t->wide) {
+    } else if (t->wide && b->slots == SIZE_MAX) {
         GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, WIDENED))
+    } else if (t->wide) {
+        GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, ONCE))
     } else {
         GLIA_WITH_12_ROWS(rows, 1, 12, multiply(t, b, next, R, HALVES))
     }

@@ -111,18 +111,25 @@ typedef struct {
     size_t left;               /* pairs that follow this one */
 } ahead;
 
-static inline void fetch(ahead *a, size_t lines) {
-    const char *p = a->pair + a->at;
-    for (size_t i = 0; i < lines; i++, p += 64) {
-        _mm_prefetch(p, _MM_HINT_T1);
-        _mm_prefetch(p + a->panel_bytes, _MM_HINT_T1);
-    }
+/* Take the next `lines` lines of both panels: where they begin. */
+static inline void take_lines(ahead *a, size_t lines, const char *from[2]) {
+    from[0] = a->pair + a->at;
+    from[1] = from[0] + a->panel_bytes;
     a->at += lines * 64;
     if (a->at < a->bytes) return;
     a->at = 0;
     if (!a->left) return;
     a->pair += 2 * a->panel_bytes;
     a->left--;
+}
+
+static inline void fetch(ahead *a, size_t lines) {
+    const char *from[2];
+    take_lines(a, lines, from);
+    for (size_t i = 0; i < lines; i++) {
+        _mm_prefetch(from[0] + i * 64, _MM_HINT_T1);
+        _mm_prefetch(from[1] + i * 64, _MM_HINT_T1);
+    }
 }
 
 /* ---- blocks ---------------------------------------------------------------- */
