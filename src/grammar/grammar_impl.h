@@ -8,14 +8,7 @@
 #include "base/buf.h"
 #include "grammar/grammar.h"
 #include "grammar/pda.h"
-
-/* What an expression says about every token, whatever follows the expression. */
-typedef struct {
-    uint32_t *some;  /* [n_some] tokens that it accepts, ... */
-    uint64_t *dense; /* or a bit for each token; NULL: `some` */
-    uint32_t *exits; /* [n_exits] nodes of the trie where it can end, below which it rejects tokens */
-    uint32_t n_some, n_exits;
-} glia_token_set;
+#include "grammar/shared.h"
 
 typedef struct glia_schema glia_schema; /* of schema.h */
 void glia_schema_free(glia_schema *s);  /* NULL is fine */

@@ -26,8 +26,63 @@ static void set_token(const glia_vocab *v, uint64_t *mask, int32_t token) {
 
 typedef struct {
     uint64_t *mask;
-    glia_vec exits, dead; /* nodes, ascending: where the expression can end; where it rejects */
+    glia_vec exits, dead;   /* nodes, ascending: where the expression can end; where it rejects */
+    glia_rx loop;           /* the last expression of which loops_of() was asked, */
+    glia_byte_groups loops; /* and the bytes by which it remains the same */
 } trie_walk;
+
+/* Do all continuation bytes lead from `from` to `to`, which takes `more` of them? */
+static bool leads_back(glia_grammar *g, glia_rx from, glia_rx to, int more) {
+    glia_rx before = GLIA_RX_NONE;
+    for (unsigned b = 0x80; b <= 0xbf; b++) {
+        const glia_rx next = glia_rx_step_class(g->rx, from, g->pda.class_of[b]);
+        if (b > 0x80 && next == before) continue;
+        if (more == 1 ? next != to : next == GLIA_RX_NONE || !leads_back(g, next, to, more - 1)) return false;
+        before = next;
+    }
+    return true;
+}
+
+/* The groups of bytes that lead from an expression to itself. */
+static glia_byte_groups loops_of(glia_grammar *g, glia_rx e) {
+    glia_byte_groups others = UINT64_C(1) << GLIA_GROUP_BROKEN;
+    glia_rx before = GLIA_RX_NONE;
+    for (unsigned b = 0; b < 0x80; b++)
+        if (glia_rx_step_class(g->rx, e, g->pda.class_of[b]) != e)
+            others |= UINT64_C(1) << glia_group_of((unsigned char)b);
+    for (unsigned b = 0xc2; b < 0xf4; b++) {
+        if (b == 0xe0 || b == 0xed || b == 0xf0) continue; /* their second byte is restricted */
+        const glia_rx next = glia_rx_step_class(g->rx, e, g->pda.class_of[b]);
+        const bool same = next == before && b != 0xe1 && b != 0xf1;
+        before = next;
+        if (same || (next != GLIA_RX_NONE && leads_back(g, next, e, b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3)))
+            continue;
+        others |= UINT64_C(1) << GLIA_GROUP_MULTI;
+        break;
+    }
+    return ~others;
+}
+
+enum { LOOP_LEAST = 24 }; /* nodes of a subtree for which the loops are looked up */
+
+/* Do all bytes of a node and below lead from e, the expression before the node, to itself? next: the
+ * expression at the node. */
+static bool loops(glia_grammar *g, glia_rx e, glia_rx next, uint32_t node, trie_walk *w) {
+    const glia_vocab *v = g->vocab;
+    if (v->node[node].skip < LOOP_LEAST || v->bytes[node] >> GLIA_GROUP_BROKEN) return false;
+    if (w->loop != e && next != e) return false;
+    if (w->loop != e) {
+        w->loops = loops_of(g, e);
+        w->loop = e;
+    }
+    return !(v->bytes[node] & ~w->loops);
+}
+
+/* The tokens at a node and below. */
+static void set_subtree(const glia_vocab *v, uint64_t *mask, uint32_t node) {
+    for (uint32_t i = v->first[node]; i < v->first[node + v->node[node].skip]; i++)
+        set_token(v, mask, v->order[i]);
+}
 
 /* Walk a trie of n nodes; in_node (NULL: the same) are their numbers in the whole trie. */
 static bool walk_trie(glia_grammar *g, glia_rx e, const glia_vocab_node *trie, uint32_t n,
@@ -45,6 +100,11 @@ static bool walk_trie(glia_grammar *g, glia_rx e, const glia_vocab_node *trie, u
             continue;
         }
         stack[node.depth] = next;
+        if (!in_node && loops(g, stack[node.depth - 1], next, i, w)) {
+            set_subtree(g->vocab, w->mask, i);
+            i += node.skip;
+            continue;
+        }
         if (node.token >= 0) set_token(g->vocab, w->mask, node.token);
         if (node.skip > 1 && glia_rx_nullable(g->rx, next) && !glia_vec_put(&w->exits, at)) return false;
         i++;
@@ -62,6 +122,20 @@ static void needed_exits(const glia_vocab *v, trie_walk *w) {
         if (d < w->dead.n && dead[d] < exit[i] + v->node[exit[i]].skip) exit[n++] = exit[i];
     }
     w->exits.n = n;
+}
+
+/* Can every text of plain characters follow? False also where the form of the expression does not show it. A
+ * search for a pattern begins with any number of any characters. */
+static bool is_open(const glia_grammar *g, glia_rx e) {
+    const rx_node *x = rx_at(g->rx, e);
+    if (x->kind == RX_CAT) {
+        const rx_node *a = rx_at(g->rx, x->a);
+        return a->kind == RX_REPEAT && a->n == GLIA_RX_MANY && a->m == 0 &&
+               a->a == g->rx->any_char[GLIA_SPELL_JSON];
+    }
+    for (uint32_t i = 0; x->kind == RX_OR && i < x->b; i++)
+        if (is_open(g, glia_vec_at(&g->rx->lists, x->a + i))) return true;
+    return false;
 }
 
 /* The rest of a JSON string: any characters, then the quote. The most characters; 0: it is no such rest. */
@@ -114,7 +188,8 @@ static bool walk_differences(glia_grammar *g, glia_rx e, glia_rx rest, trie_walk
         const glia_rx next = glia_rx_step_class(g->rx, stack[node.depth - 1], cls);
         const glia_rx same = glia_rx_step_class(g->rx, other[node.depth - 1], cls);
         if (glia_rx_error(g->rx)->status) return false;
-        const bool skips = next == same || next == GLIA_RX_NONE;
+        const bool skips =
+            next == same || next == GLIA_RX_NONE || loops(g, stack[node.depth - 1], next, i, w);
         const uint32_t end = skips ? i + node.skip : i + 1;
         if (next == GLIA_RX_NONE && same != next) clear_below(v, w->mask, i);
         for (; exit < known->n_exits && known->exits[exit] < end; exit++)
@@ -132,7 +207,7 @@ static bool walk_differences(glia_grammar *g, glia_rx e, glia_rx rest, trie_walk
 /* The walk that suits the expression. */
 static bool walk(glia_grammar *g, glia_rx e, trie_walk *w) {
     const glia_vocab *v = g->vocab;
-    const int most = string_rest(g, e);
+    const int counted = string_rest(g, e), most = is_open(g, e) ? GLIA_PLAIN_MAX : counted;
     const glia_rx rest = most ? GLIA_RX_NONE : excluding_rest(g, e);
     if (rest != GLIA_RX_NONE) return walk_differences(g, e, rest, w);
     if (!most) {
@@ -147,9 +222,10 @@ static bool walk(glia_grammar *g, glia_rx e, trie_walk *w) {
     return ok;
 }
 
+/* Bits of a mask, or more than SPARSE_MAX. */
 static size_t count_bits(const uint64_t *mask, size_t n) {
     size_t bits = 0;
-    for (size_t i = 0; i < n; i++) bits += (size_t)__builtin_popcountll(mask[i]);
+    for (size_t i = 0; i < n && bits <= SPARSE_MAX; i++) bits += (size_t)__builtin_popcountll(mask[i]);
     return bits;
 }
 
@@ -168,14 +244,8 @@ static bool pack(glia_grammar *g, glia_token_set *s, uint64_t *mask) {
     return true;
 }
 
-static void free_set(glia_token_set *s) {
-    free(s->some);
-    free(s->dense);
-    free(s->exits);
-}
-
 static void drop_sets(glia_grammar *g) {
-    for (size_t i = 0; i < g->sets.n; i++) free_set((glia_token_set *)g->sets.data + i);
+    for (size_t i = 0; i < g->sets.n; i++) glia_token_set_free((glia_token_set *)g->sets.data + i);
     g->sets.n = 0;
     g->set_bytes = 0;
     if (g->set_of.n) memset(g->set_of.data, 0, g->set_of.n * sizeof(uint32_t));
@@ -195,7 +265,26 @@ static bool make_set(glia_grammar *g, glia_rx e, glia_token_set *s) {
     }
     glia_vec_free(&w.exits);
     glia_vec_free(&w.dead);
-    if (!ok) free_set(s);
+    if (!ok) glia_token_set_free(s);
+    return ok;
+}
+
+static size_t set_bytes(const glia_grammar *g, const glia_token_set *s) {
+    return (s->dense ? words(g) * 8 : s->n_some * 4) + s->n_exits * 4;
+}
+
+enum { KEY_MAX = 512 };
+
+/* make_set(), unless another grammar has had the expression. */
+static bool find_set(glia_grammar *g, glia_rx e, glia_token_set *s) {
+    glia_vec key = {0};
+    const bool known = g->vocab->shared && glia_rx_spell(g->rx, e, &key, KEY_MAX);
+    bool ok = known && glia_shared_sets_find(g->vocab->shared, key.data, key.n, s);
+    if (!ok) {
+        ok = make_set(g, e, s);
+        if (ok && known) glia_shared_sets_keep(g->vocab->shared, key.data, key.n, s, set_bytes(g, s));
+    }
+    glia_vec_free(&key);
     return ok;
 }
 
@@ -215,11 +304,11 @@ static const glia_token_set *set_of(glia_grammar *g, glia_rx e) {
     uint32_t i = glia_vec_at(&g->set_of, canon);
     if (!i) {
         glia_token_set s;
-        if (!make_set(g, canon, &s) || !index_sets(g)) return NULL;
+        if (!find_set(g, canon, &s) || !index_sets(g)) return NULL;
         if (g->set_bytes > SET_BYTES_MAX) drop_sets(g);
-        g->set_bytes += (s.dense ? words(g) * 8 : s.n_some * 4) + s.n_exits * 4;
+        g->set_bytes += set_bytes(g, &s);
         if (!glia_vec_push(&g->sets, sizeof s, &s)) {
-            free_set(&s);
+            glia_token_set_free(&s);
             return NULL;
         }
         i = (uint32_t)g->sets.n;

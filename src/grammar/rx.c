@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grammar/chars.h"
+
 static const size_t BYTES_MAX = (size_t)128 << 20;
 
 bool glia_rx_work(glia_rx_pool *p, uint64_t n) {
@@ -420,5 +422,43 @@ glia_rx glia_rx_not(glia_rx_pool *p, glia_rx a) {
 }
 
 glia_rx glia_rx_minus(glia_rx_pool *p, glia_rx a, glia_rx b) { return glia_rx_and(p, a, glia_rx_not(p, b)); }
+
+/* ---- spelling --------------------------------------------------------------- */
+
+static bool put_bytes(glia_vec *out, size_t most, const void *bytes, size_t n) {
+    if (n > most - out->n) return false;
+    char *at = glia_vec_add(out, 1, n);
+    if (at) memcpy(at, bytes, n);
+    return at;
+}
+
+bool glia_rx_spell(const glia_rx_pool *p, glia_rx a, glia_vec *out, size_t most) {
+    const rx_node x = *rx_at(p, a);
+    const bool any = a == p->any_char[GLIA_SPELL_JSON] && a != GLIA_RX_NONE;
+    const uint8_t kind = any ? UINT8_MAX : x.kind;
+    const rx_modulus *m = (const rx_modulus *)p->moduli.data + x.a;
+    if (!put_bytes(out, most, &kind, 1)) return false;
+    if (any) return true;
+    switch ((rx_kind)x.kind) {
+    case RX_NONE:
+    case RX_EMPTY:
+    case RX_ALL: return true;
+    case RX_SET: return put_bytes(out, most, rx_set_of(p, a), sizeof(glia_byteset));
+    case RX_CAT: return glia_rx_spell(p, x.a, out, most) && glia_rx_spell(p, x.b, out, most);
+    case RX_NOT: return glia_rx_spell(p, x.a, out, most);
+    case RX_REPEAT: return put_bytes(out, most, &x.m, 2 * sizeof x.m) && glia_rx_spell(p, x.a, out, most);
+    case RX_MULTIPLE:
+        return put_bytes(out, most, &m->modulus, sizeof m->modulus) &&
+               put_bytes(out, most, &m->places, sizeof m->places) &&
+               put_bytes(out, most, &x.b, sizeof x.b + 2 * sizeof x.m);
+    case RX_OR:
+    case RX_AND:
+        if (!put_bytes(out, most, &x.b, sizeof x.b)) return false;
+        for (uint32_t i = 0; i < x.b; i++)
+            if (!glia_rx_spell(p, glia_vec_at(&p->lists, x.a + i), out, most)) return false;
+        return true;
+    }
+    return false;
+}
 
 bool glia_rx_nullable(const glia_rx_pool *p, glia_rx a) { return rx_at(p, a)->nullable; }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grammar/shared.h"
 #include "text/unicode.h"
 
 typedef struct {
@@ -96,6 +97,69 @@ static size_t divide(glia_vocab *v, word *words, size_t n) {
     return others;
 }
 
+int glia_group_of(unsigned char byte) {
+    static const char marks[] = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\t\n\r";
+    const char *mark = byte ? strchr(marks, byte) : NULL;
+    if (mark) return 8 + (int)(mark - marks);
+    if (byte >= '0' && byte <= '9') return 0;
+    if (byte >= 'a' && byte <= 'z') return byte <= 'f' ? 1 : 2;
+    if (byte >= 'A' && byte <= 'Z') return byte <= 'F' ? 3 : 4;
+    return 5;
+}
+
+/* Bytes of a character that are missing after one more byte; -1: the bytes are no UTF-8. `missing` is what
+ * was missing before. The few lead bytes whose second byte is restricted count as no UTF-8 too. */
+static int missing_after(int missing, unsigned char byte) {
+    if (missing < 0) return -1;
+    if (missing > 0) return (byte & 0xc0) == 0x80 ? missing - 1 : -1;
+    if (byte < 0x80) return 0;
+    if (byte >= 0xc2 && byte <= 0xdf) return 1;
+    if (byte > 0xe0 && byte <= 0xef && byte != 0xed) return 2;
+    return byte > 0xf0 && byte < 0xf4 ? 3 : -1;
+}
+
+/* The group of a byte of which `missing` say how many bytes of its character follow. */
+static int group_at(unsigned char byte, int missing) {
+    return missing < 0 ? GLIA_GROUP_BROKEN : byte >= 0x80 ? GLIA_GROUP_MULTI : glia_group_of(byte);
+}
+
+/* Fill bytes, order and first. `sum` [deepest + 2] and `missing` [deepest + 2] are zeroed work space. */
+static void measure(glia_vocab *v, glia_byte_groups *sum, int8_t *missing) {
+    const glia_byte_groups cut = UINT64_C(1) << (GLIA_GROUP_MULTI - 1), broken = UINT64_C(1)
+                                                                                 << GLIA_GROUP_BROKEN;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < v->n; i++) {
+        const glia_vocab_node *x = &v->node[i];
+        const int before = i ? missing[x->depth - 1] : 0;
+        v->first[i] = n;
+        if (x->token >= 0) v->order[n++] = x->token;
+        missing[x->depth] = (int8_t)(i ? missing_after(before, x->byte) : 0);
+        v->bytes[i] = UINT64_C(1) << group_at(x->byte, missing[x->depth]) | (before ? cut : 0);
+    }
+    v->first[v->n] = n;
+    for (uint32_t i = v->n; i-- > 0;) {
+        const int depth = v->node[i].depth;
+        const glia_byte_groups all = sum[depth + 1] | (v->bytes[i] & ~cut);
+        sum[depth + 1] = 0;
+        sum[depth] |= all;
+        v->bytes[i] = v->bytes[i] & cut ? broken : all;
+    }
+}
+
+static bool measure_trie(glia_vocab *v) {
+    const size_t depths = (size_t)v->deepest + 2;
+    glia_byte_groups *sum = calloc(depths, sizeof *sum);
+    int8_t *missing = calloc(depths, sizeof *missing);
+    v->bytes = malloc(v->n * sizeof *v->bytes);
+    v->order = malloc((size_t)v->size * sizeof *v->order + 1);
+    v->first = malloc((v->n + 1) * sizeof *v->first);
+    const bool ok = sum && missing && v->bytes && v->order && v->first;
+    if (ok) measure(v, sum, missing);
+    free(sum);
+    free(missing);
+    return ok;
+}
+
 static bool build_both(glia_vocab *v, word *words, uint32_t *path) {
     size_t n = collect(words, v);
     qsort(words, n, sizeof *words, by_bytes);
@@ -105,6 +169,7 @@ static bool build_both(glia_vocab *v, word *words, uint32_t *path) {
     v->node = malloc(v->n * sizeof *v->node);
     if (!v->node) return false;
     build(v->node, v->twin, words, n, path);
+    if (!measure_trie(v)) return false;
     n = divide(v, words, n);
     v->n_other = build(NULL, NULL, words, n, path);
     v->other = malloc(v->n_other * sizeof *v->other);
@@ -134,7 +199,8 @@ glia_status glia_vocab_init(glia_vocab *v, const glia_tokenizer *t, glia_err *er
     uint32_t *path = malloc((longest + 1) * sizeof *path);
     v->twin = malloc((size_t)v->size * sizeof *v->twin + 1);
     v->plain = calloc((GLIA_PLAIN_MAX + 1) * (((size_t)v->size + 63) / 64), sizeof *v->plain);
-    const bool ok = words && path && v->twin && v->plain && build_both(v, words, path);
+    v->shared = glia_shared_sets_new();
+    const bool ok = words && path && v->twin && v->plain && v->shared && build_both(v, words, path);
     free(words);
     free(path);
     if (ok) return GLIA_OK;
@@ -144,6 +210,10 @@ glia_status glia_vocab_init(glia_vocab *v, const glia_tokenizer *t, glia_err *er
 
 void glia_vocab_free(glia_vocab *v) {
     free(v->node);
+    free(v->bytes);
+    free(v->order);
+    free(v->first);
+    glia_shared_sets_free(v->shared);
     free(v->other);
     free(v->in_node);
     free(v->plain);

@@ -15,6 +15,12 @@ typedef struct {
     unsigned char byte;
 } glia_vocab_node;
 
+/* Bytes by what patterns tell apart: a bit each for punctuation, the rest in groups. */
+typedef uint64_t glia_byte_groups;
+enum { GLIA_GROUP_MULTI = 62, GLIA_GROUP_BROKEN = 63 }; /* characters beyond ASCII; bytes that are no UTF-8 */
+/* The bit of an ASCII byte. */
+int glia_group_of(unsigned char byte);
+
 /* Tokens of whole characters that a JSON string spells as themselves. */
 enum { GLIA_PLAIN_MAX = 40 };
 
@@ -22,14 +28,18 @@ typedef struct {
     const glia_tokenizer *tokenizer; /* the caller's */
     glia_vocab_node *node;           /* [n] */
     uint32_t n;
-    glia_vocab_node *other; /* [n_other] the trie of tokens that are not plain, */
-    uint32_t *in_node;      /* [n_other] and the same places in `node` */
+    glia_byte_groups *bytes; /* [n] of a node and below; BROKEN if a character is cut before the node */
+    int32_t *order;          /* the tokens of the nodes in their order, */
+    uint32_t *first;         /* [n + 1] and how many of them the earlier nodes have */
+    glia_vocab_node *other;  /* [n_other] the trie of tokens that are not plain, */
+    uint32_t *in_node;       /* [n_other] and the same places in `node` */
     uint32_t n_other;
     uint64_t *plain; /* [GLIA_PLAIN_MAX + 1][(size + 63) / 64] plain tokens of at most so many characters */
     int32_t *twin;   /* [size] the next token with the same bytes; -1: none */
     int32_t size;    /* one more than the highest id */
     int deepest;     /* bytes of the longest token in the trie */
     int32_t think_open, think_close; /* -1: the tokenizer has no such token */
+    struct glia_shared_sets *shared; /* of shared.h; NULL: none */
 } glia_vocab;
 
 /* `t` must outlive *v. Errors: GLIA_ERR_NOMEM, GLIA_ERR_LIMIT (a token longer than 65,535 bytes). */
