@@ -24,8 +24,8 @@ enum { PROMPTS = 10, OUTPUT = 12, TOP = 20, ADAPTERS = 6, LONGEST = 40, KNOWN_MA
 /* ---- adapters --------------------------------------------------------------- */
 
 static char root[600]; /* of the reference data, with a slash */
-static char known[KNOWN_MAX][80];
-static int n_known;
+static char known[KNOWN_MAX][80], broken[KNOWN_MAX][80];
+static int n_known, n_broken;
 
 /* Does the adapter belong to BASE? */
 static bool fits(const char *name) {
@@ -45,13 +45,22 @@ static bool find_adapters(void) {
     if (!found) return false;
     snprintf(root, sizeof root, "%.*s", (int)(strlen(found) - strlen("README.md")), found);
     snprintf(path, sizeof path, "%sadapters", root);
-    const int n = scandir(path, &names, NULL, alphasort);
+    int n = scandir(path, &names, NULL, alphasort);
     for (int i = 0; i < n; i++) {
         if (n_known < KNOWN_MAX && names[i]->d_name[0] != '.' && fits(names[i]->d_name))
             snprintf(known[n_known++], sizeof known[0], "%.79s", names[i]->d_name);
         free(names[i]);
     }
     if (n > 0) free(names);
+    snprintf(path, sizeof path, "%sbroken", root);
+    n = scandir(path, &names, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (n_broken < KNOWN_MAX && names[i]->d_name[0] != '.')
+            snprintf(broken[n_broken++], sizeof broken[0], "%.79s", names[i]->d_name);
+        free(names[i]);
+    }
+    if (n > 0) free(names);
+    CHECK(n_broken >= 10, "%d broken adapters", n_broken);
     CHECK(n_known >= 15, "%d adapters of " BASE, n_known);
     return true;
 }
@@ -170,6 +179,7 @@ static void run_alone(world *w, bool adapted) {
 /* Replace an adapter by itself, load it under another name, or drop it and load it again. */
 static void disturb(glia_engine *e, const world *w) {
     const int i = 1 + (int)(check_u32() % (ADAPTERS - 1));
+    char path[900];
     glia_err err = {0};
     glia_status status = GLIA_OK;
     switch (check_u32() % 5) {
@@ -180,7 +190,8 @@ static void disturb(glia_engine *e, const world *w) {
         if (!status) status = glia_engine_load_adapter(e, w->name[i], w->path[i], false, &err);
         break;
     case 3: /* a broken one changes nothing */
-        CHECK(glia_engine_load_adapter(e, w->name[i], "nowhere", true, &err) != GLIA_OK, "loaded nothing");
+        snprintf(path, sizeof path, "%sbroken/%s", root, broken[check_u32() % (uint32_t)n_broken]);
+        CHECK(glia_engine_load_adapter(e, w->name[i], path, true, &err) != GLIA_OK, "%s is loaded", path);
         return;
     default: return;
     }
