@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "grammar/grammar.h"
 
 enum { SEEDS = 6, MAX_TOKENS = 120 };
 
@@ -46,6 +47,10 @@ typedef struct {
     glia_buf text, ids;
     glia_finish finish;
     bool thinks;
+    uint64_t id;
+    glia_guide guide; /* follows the tokens, if it has a grammar */
+    uint32_t place[MAX_TOKENS + 1];
+    uint32_t before; /* the place before the step */
 } answer;
 
 static void on_event(void *user, const glia_event *e) {
@@ -53,6 +58,7 @@ static void on_event(void *user, const glia_event *e) {
     a->thinks |= e->thinking;
     if (!e->thinking) glia_buf_add(&a->text, e->text, e->text_len);
     if (e->token >= 0) glia_buf_add(&a->ids, (const char *)&e->token, sizeof e->token);
+    if (e->token >= 0 && a->guide.grammar) glia_guide_accept(&a->guide, e->token, NULL, 0);
     if (e->finish != GLIA_RUNNING) a->finish = e->finish;
 }
 
@@ -74,7 +80,7 @@ static void ask(const glia_model *m, glia_engine *e, const char *prompt, const g
     s.constraint = c;
     s.may_think = may_think;
     if (glia_tokenize(m, prompt, strlen(prompt), false, &ids, &n, &err) ||
-        glia_engine_submit(e, ids, n, &s, on_event, a, NULL, &err))
+        glia_engine_submit(e, ids, n, &s, on_event, a, &a->id, &err))
         fail_msg("%s", err.msg);
     glia_free(ids);
 }
@@ -206,6 +212,114 @@ static void test_thinking(void **state) {
     glia_model_free(m);
 }
 
+/* ---- drafts ----------------------------------------------------------------------- */
+
+enum { PROMPTS = 3, DRAFTED = SOURCES * PROMPTS };
+static const char *const openings[PROMPTS] = {
+    "The answer is: ", "<|im_start|>assistant\n<think>\n",
+    "yes, because left, straight on {\"name\": \"a\", \"count\": 1} 2024-02-29"};
+typedef struct {
+    answer got[DRAFTED];
+    int proposals, nodes, forbidden, accepted;
+} drafted;
+
+/* No node of a proposal is one that the constraint does not allow. */
+static void check_proposals(void *user, uint64_t round, const glia_draft_proposal *p, size_t n) {
+    drafted *d = user;
+    (void)round;
+    for (size_t k = 0; k < n; k++)
+        for (int i = 0; i < DRAFTED; i++) {
+            answer *a = &d->got[i];
+            uint32_t place[256];
+            if (a->id != p[k].request) continue;
+            place[0] = a->before;
+            d->proposals++;
+            d->accepted += p[k].accepted;
+            for (int node = 1; node < p[k].n; node++) {
+                const uint32_t from = place[p[k].parents[node]];
+                place[node] = from ? glia_guide_after(&a->guide, from, p[k].tokens[node]) : 0;
+                d->forbidden += !place[node];
+                d->nodes++;
+            }
+        }
+}
+
+/* Answers to every source and opening. The engine's drafts, if it has some, are checked against guides. */
+static void draft_all(const glia_model *m, glia_engine *e, glia_constraint *c[SOURCES], drafted *d) {
+    glia_err err = {0};
+    for (int i = 0; i < DRAFTED; i++) {
+        answer *a = &d->got[i];
+        glia_guide_begin(&a->guide, (glia_grammar *)(uintptr_t)c[i % SOURCES],
+                         i / SOURCES == 1 ? GLIA_THINK_INSIDE : GLIA_THINK_NO, a->place, MAX_TOKENS, &err);
+        ask(m, e, openings[i / SOURCES], c[i % SOURCES], (uint64_t)i, false, a);
+    }
+    for (size_t left = 1; left;) {
+        for (int i = 0; i < DRAFTED; i++) d->got[i].before = glia_guide_place(&d->got[i].guide);
+        if (glia_engine_step(e, &left, &err)) fail_msg("%s", err.msg);
+    }
+}
+
+static void draft_with(const char *config, bool traced, glia_constraint *c[SOURCES], const drafted *want) {
+    static drafted d;
+    glia_model *m;
+    glia_engine *e;
+    glia_err err = {0};
+    d = (drafted){.proposals = 0};
+    const glia_options options = {.threads = 1, .speculative_config = config};
+    const glia_engine_options o = {.sequence_length = 200,
+                                   .batch_size = 3,
+                                   .trace_drafts = traced ? check_proposals : NULL,
+                                   .trace_user = &d};
+    if (glia_model_load(&m, "models/qwen3-demo", NULL, &options, &err) || glia_engine_create(&e, m, &o, &err))
+        fail_msg("%s: %s", config, err.msg);
+    draft_all(m, e, c, &d);
+    for (int i = 0; i < DRAFTED; i++) {
+        const answer *a = &d.got[i], *b = &want->got[i];
+        CHECK(a->finish == b->finish && a->ids.len == b->ids.len &&
+                  !memcmp(a->ids.data, b->ids.data, a->ids.len),
+              "%s, answer %d: \"%s\" with drafts, \"%s\" without", config, i, a->text.data, b->text.data);
+        glia_buf_free(&d.got[i].text);
+        glia_buf_free(&d.got[i].ids);
+    }
+    CHECK(!d.forbidden, "%s: %d of %d nodes are not allowed", config, d.forbidden, d.nodes);
+    CHECK(!traced || (d.nodes > 50 && d.accepted > 20), "%s: %d proposals, %d nodes, %d accepted", config,
+          d.proposals, d.nodes, d.accepted);
+    glia_engine_free(e);
+    glia_model_free(m);
+}
+
+static void test_drafts(void **state) {
+    (void)state;
+    static const char *const configs[] = {
+        "{\"method\": \"ngram\", \"num_speculative_tokens\": 6, \"prompt_lookup_min\": 1}",
+        "{\"method\": \"draft_model\", \"model\": \"models/qwen3-demo\", \"num_speculative_tokens\": 4}",
+        "{\"model\": \"models/qwen3-demo\", \"total_token\": 12, \"depth\": 3, \"top_k\": 4}",
+        "{\"method\": \"eagle3\", \"model\": \"models/qwen3-demo-eagle3\"}",
+        "{\"method\": \"medusa\", \"model\": \"models/qwen3-demo-medusa\"}",
+    };
+    static drafted want;
+    glia_constraint *c[SOURCES];
+    glia_engine *e;
+    glia_err err = {0};
+    glia_model *m = load("models/qwen3-demo", 1);
+    create_all(m, c);
+    if (glia_engine_create(&e, m, &(glia_engine_options){.sequence_length = 200, .batch_size = 4}, &err))
+        fail_msg("%s", err.msg);
+    draft_all(m, e, c, &want);
+    int thought = 0;
+    for (int i = SOURCES; i < 2 * SOURCES; i++) thought += want.got[i].finish == GLIA_FINISH_STOP;
+    CHECK(thought > 0, "no thinking came to its end");
+    for (size_t k = 0; k < sizeof configs / sizeof *configs; k++)
+        for (int traced = 0; traced < 2; traced++) draft_with(configs[k], traced, c, &want);
+    for (int i = 0; i < DRAFTED; i++) {
+        glia_buf_free(&want.got[i].text);
+        glia_buf_free(&want.got[i].ids);
+    }
+    glia_engine_free(e);
+    for (int i = 0; i < SOURCES; i++) glia_constraint_free(c[i]);
+    glia_model_free(m);
+}
+
 static void test_refused(void **state) {
     (void)state;
     glia_model *m = load("models/qwen3-demo", 1);
@@ -234,6 +348,7 @@ static void test_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_answers), cmocka_unit_test(test_ranks),
-                                       cmocka_unit_test(test_thinking), cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_thinking), cmocka_unit_test(test_drafts),
+                                       cmocka_unit_test(test_refused)};
     return check_run_group("constrained", tests);
 }

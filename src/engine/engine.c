@@ -163,6 +163,7 @@ glia_status glia_engine_open(glia_engine **out, const glia_engine_config *config
         if (err) *err = why;
         return status;
     }
+    glia_ahead_init(&e->ahead);
     e->config = *config;
     e->model = config->model;
     e->rules = (glia_request_rules){.vocab = (int)config->model->vocab,
@@ -240,6 +241,7 @@ GLIA_API void glia_engine_free(glia_engine *e) {
     take_requests(e);
     for (glia_request *r; (r = any_request(e)) != NULL;) remove_request(e, r);
     close_ranks(e);
+    glia_ahead_close(&e->ahead);
     glia_adapters_close(&e->adapters);
     glia_inbox_free(&e->inbox);
     free(e->rules.absent);
@@ -334,6 +336,7 @@ GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size
     if (status) return status;
     r->on_event = on_event;
     r->user = user;
+    if (s->constraint) glia_ahead_start(&e->ahead);
     if (s->adapter) status = glia_adapters_hold(&e->adapters, s->adapter, &r->seq.blocks.salt, err);
     const int32_t adapter = r->seq.blocks.salt;
     if (!status) status = glia_inbox_put(&e->inbox, r, id, err);
@@ -420,6 +423,7 @@ GLIA_API glia_status glia_engine_follow(glia_engine *e, glia_err *err) {
 /* Take the step that was planned, and draw. */
 static glia_status take(glia_engine *e, glia_err *err) {
     const double start = glia_seconds();
+    glia_leader_mask_ahead(&e->leader, &e->ahead);
     glia_status status = glia_engine_order(e, err);
     if (status) return status;
     glia_drafts_time(&e->leader.drafts, e->leader.segment, e->leader.n_segments, glia_seconds() - start);

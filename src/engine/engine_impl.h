@@ -17,7 +17,8 @@ struct glia_engine {
     glia_leader leader;       /* empty where this rank follows */
     int score_rows;
     glia_adapters adapters; /* any thread */
-    glia_inbox inbox;       /* any thread; everything else is the engine thread's */
+    glia_inbox inbox;       /* any thread */
+    glia_ahead ahead;       /* any thread; everything else is the engine thread's */
     bool stepping;          /* a step or a score runs */
     bool over;              /* no order follows */
     glia_err dead;          /* why no step can follow; status 0: steps can follow */

@@ -284,6 +284,29 @@ static int32_t constrain(glia_request *r, glia_draw *d) {
     return token;
 }
 
+/* The places of a tree's nodes, all of which the constraint allows. */
+static void want_tree(glia_ahead *ahead, glia_request *r, const glia_tree *t) {
+    uint32_t place[GLIA_TREE_MAX];
+    for (int i = 0; i < t->n; i++) {
+        place[i] =
+            i ? glia_guide_after(&r->guide, place[t->parent[i]], t->token[i]) : glia_guide_place(&r->guide);
+        if (i && place[i]) glia_ahead_want(ahead, r->grammar, place[i]);
+    }
+}
+
+void glia_leader_mask_ahead(const glia_leader *l, glia_ahead *ahead) {
+    const int depth = glia_guard_depth;
+    glia_guard_depth = 0; /* the automaton of a constraint grows */
+    for (int i = 0; i < l->n_segments; i++) {
+        const glia_segment *g = &l->segment[i];
+        glia_request *r = g->request;
+        if (!r->grammar || !g->n_logits || r->next_forced < r->n_forced) continue;
+        glia_ahead_want(ahead, r->grammar, glia_guide_place(&r->guide));
+        if (g->tree) want_tree(ahead, r, g->tree);
+    }
+    glia_guard_depth = depth;
+}
+
 static void follow(glia_request *r, int32_t token) {
     const int depth = glia_guard_depth;
     glia_guard_depth = 0;

@@ -7,6 +7,7 @@
 #ifndef GLIA_ENGINE_LEADER_H
 #define GLIA_ENGINE_LEADER_H
 
+#include "engine/ahead.h"
 #include "engine/drafts.h"
 #include "engine/rank.h"
 #include "engine/request.h"
@@ -42,6 +43,8 @@ void glia_leader_close(glia_leader *l);
 /* Ask the draft, and write the order of a step of all running sequences. Returns its rows; 0: nothing is left
  * to do. A failure of the draft is in l->draft_failed. */
 int glia_leader_plan_step(glia_leader *l);
+/* After glia_leader_plan_step(): let the masks of the draws be computed beside the step. */
+void glia_leader_mask_ahead(const glia_leader *l, glia_ahead *ahead);
 /* Write the order of n rows of tokens from position `at` on, with all their logits, in the sequence of
  * glia_engine_score(), whose blocks are `list`. adapter: 1 + the place of its adapter, or 0. */
 void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, const int32_t *token,

@@ -83,6 +83,9 @@ void glia_guide_fork(glia_guide *s, const glia_guide *from, uint32_t *places, si
  * Errors: GLIA_ERR_LIMIT, GLIA_ERR_NOMEM. */
 glia_status glia_guide_mask(glia_guide *s, uint64_t *mask, size_t vocab, const int32_t *endings, size_t n,
                             bool *all, glia_err *err);
+/* Compute the mask of a place (glia_guide_place(), glia_guide_after()) of a guide of the grammar, and keep it
+ * for glia_guide_mask(). A failure is left to that call. */
+void glia_grammar_prepare(glia_grammar *g, uint32_t place);
 /* Follow a token. False, and nothing changes, if the token may not come. */
 bool glia_guide_accept(glia_guide *s, int32_t token, const int32_t *endings, size_t n);
 /* For a tree of proposed tokens: the place after `token` at `place`, which is glia_guide_place() or a result

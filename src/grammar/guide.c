@@ -15,20 +15,23 @@ static const char CLOSE[] = "</think>";
 /* Work that one call may do. */
 static const uint64_t CALL_UNITS = 5000000;
 
-static glia_grammar *lock(glia_guide *s) {
-    pthread_mutex_lock(&s->grammar->lock);
-    glia_rx_allow(s->grammar->rx, CALL_UNITS);
-    return s->grammar;
+static glia_grammar *lock_grammar(glia_grammar *g) {
+    pthread_mutex_lock(&g->lock);
+    glia_rx_allow(g->rx, CALL_UNITS);
+    return g;
 }
 
 /* Unlock, and report the failure of the pool, which then can work again. */
-static glia_status unlock(glia_guide *s, glia_err *err) {
-    glia_err *e = &s->grammar->rx->err;
+static glia_status unlock_grammar(glia_grammar *g, glia_err *err) {
+    glia_err *e = &g->rx->err;
     const glia_status status = e->status ? glia_fail(err, e->status, "%s", e->msg) : GLIA_OK;
     e->status = GLIA_OK;
-    pthread_mutex_unlock(&s->grammar->lock);
+    pthread_mutex_unlock(&g->lock);
     return status;
 }
+
+static glia_grammar *lock(glia_guide *s) { return lock_grammar(s->grammar); }
+static glia_status unlock(glia_guide *s, glia_err *err) { return unlock_grammar(s->grammar, err); }
 
 static uint32_t place(const glia_guide *s) { return glia_guide_place(s); }
 
@@ -76,6 +79,17 @@ glia_status glia_guide_mask(glia_guide *s, uint64_t *mask, size_t vocab, const i
         for (size_t i = 0; i < n; i++) mask[endings[i] / 64] |= UINT64_C(1) << endings[i] % 64;
     if (place(s) == MAY_THINK) mask[g->vocab->think_open / 64] |= UINT64_C(1) << g->vocab->think_open % 64;
     return unlock(s, err);
+}
+
+void glia_grammar_prepare(glia_grammar *g, uint32_t place) {
+    if (place & THINKING) return;
+    lock_grammar(g);
+    const glia_pda_state at = place == MAY_THINK ? g->start : place;
+    uint64_t *mask =
+        glia_pda_at(&g->pda, at)->mask ? NULL : calloc((size_t)g->vocab->size / 64 + 1, sizeof *mask);
+    if (mask) glia_mask_or(g, at, mask);
+    unlock_grammar(g, NULL);
+    free(mask);
 }
 
 /* ---- following tokens ------------------------------------------------------------------ */

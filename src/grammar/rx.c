@@ -436,7 +436,7 @@ bool glia_rx_spell(const glia_rx_pool *p, glia_rx a, glia_vec *out, size_t most)
     const rx_node x = *rx_at(p, a);
     const bool any = a == p->any_char[GLIA_SPELL_JSON] && a != GLIA_RX_NONE;
     const uint8_t kind = any ? UINT8_MAX : x.kind;
-    const rx_modulus *m = (const rx_modulus *)p->moduli.data + x.a;
+    const rx_modulus m = x.kind == RX_MULTIPLE ? ((const rx_modulus *)p->moduli.data)[x.a] : (rx_modulus){0};
     if (!put_bytes(out, most, &kind, 1)) return false;
     if (any) return true;
     switch ((rx_kind)x.kind) {
@@ -448,8 +448,8 @@ bool glia_rx_spell(const glia_rx_pool *p, glia_rx a, glia_vec *out, size_t most)
     case RX_NOT: return glia_rx_spell(p, x.a, out, most);
     case RX_REPEAT: return put_bytes(out, most, &x.m, 2 * sizeof x.m) && glia_rx_spell(p, x.a, out, most);
     case RX_MULTIPLE:
-        return put_bytes(out, most, &m->modulus, sizeof m->modulus) &&
-               put_bytes(out, most, &m->places, sizeof m->places) &&
+        return put_bytes(out, most, &m.modulus, sizeof m.modulus) &&
+               put_bytes(out, most, &m.places, sizeof m.places) &&
                put_bytes(out, most, &x.b, sizeof x.b + 2 * sizeof x.m);
     case RX_OR:
     case RX_AND:
