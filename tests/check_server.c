@@ -196,6 +196,19 @@ static void answers_are_constrained(void **state) {
                  field);
         http_reply r = http_post(shared.port, cases[i].path, body);
         CHECK(r.status == 200 && strstr(r.body, cases[i].has), "%s: %d %s", body, r.status, r.body);
+        CHECK(!strstr(r.raw, "X-Constraint-Warning"), "%s: a warning", body);
+        free(r.raw);
+    }
+    for (int stream = 0; stream < 2; stream++) {
+        char body[300];
+        snprintf(body, sizeof body,
+                 "{\"prompt\":\"Hello\",\"max_tokens\":3,\"stream\":%s,\"json_schema\":{\"type\":\"string\","
+                 "\"format\":\"caf\u00e9\"}}",
+                 stream ? "true" : "false");
+        http_reply r = http_post(shared.port, "/v1/completions", body);
+        CHECK(r.status == 200 &&
+                  strstr(r.raw, "X-Constraint-Warning: \"format\": \"caf??\" is not enforced\r\n"),
+              "%s: %s", body, r.raw);
         free(r.raw);
     }
 }

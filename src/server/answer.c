@@ -469,6 +469,7 @@ static void begin_answer(server_app *app, server_exchange *x, void *prepared, se
         return;
     }
     server_when_gone(x, on_gone, a);
+    server_constraint_warn(x, a->constraint);
     if (a->stream) server_stream_begin(x, "text/event-stream");
 }
 

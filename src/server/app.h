@@ -245,6 +245,8 @@ void server_list_adapters(server_text *out, const server_app *app);
 
 /* Check "tools" and "tool_choice". */
 void server_tools_read(server_tools *out, const server_params *params, server_problem *problem);
+/* Say what the constraint (NULL: none) does not enforce, in the reply's header X-Constraint-Warning. */
+void server_constraint_warn(server_exchange *x, const glia_constraint *constraint);
 /* The constraint that a request asks for; *out NULL: none. The caller frees it. Problems go to *problem. */
 void server_constraint_read(glia_constraint **out, const server_app *app, const server_params *params,
                             const server_tools *tools, server_problem *problem);

@@ -1,5 +1,6 @@
 /* constraint.c - which constraint a request asks for: response_format, structured_outputs, llama-server's
  * grammar and json_schema, tool_choice. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,19 @@ static void create(glia_constraint **out, const server_app *app, wish *w, server
     else if (glia_constraint_is_empty(*out))
         server_bad_value(problem, w->field, "no text satisfies the constraint (parameter=%s)", w->field);
     free(dumped);
+}
+
+void server_constraint_warn(server_exchange *x, const glia_constraint *constraint) {
+    char text[2000];
+    size_t n = 0;
+    const char *warning;
+    for (size_t i = 0; constraint && (warning = glia_constraint_warning(constraint, i)) != NULL; i++) {
+        const int len = snprintf(text + n, sizeof text - n, "%s%s", i ? "; " : "", warning);
+        n = len >= (int)(sizeof text - n) ? sizeof text - 1 : n + (size_t)len;
+    }
+    for (size_t i = 0; i < n; i++) /* a header is ASCII */
+        if (text[i] < ' ' || text[i] > '~') text[i] = '?';
+    if (n) server_set_header(x, "X-Constraint-Warning", text);
 }
 
 void server_constraint_read(glia_constraint **out, const server_app *app, const server_params *p,
