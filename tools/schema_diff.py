@@ -320,4 +320,5 @@ def main():
     sys.exit(1 if wider else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@
 #include "grammar/rx_impl.h"
 
 enum { SPARSE_MAX = 1500, MASKS_MAX = 512 };
+enum { STEPS_OF_UNIT = 8 }; /* nodes of a trie that count as one unit of work */
 static const size_t SET_BYTES_MAX = (size_t)64 << 20;
 
 static size_t words(const glia_grammar *g) { return ((size_t)g->vocab->size + 63) / 64; }
@@ -90,7 +91,8 @@ static bool walk_trie(glia_grammar *g, glia_rx e, const glia_vocab_node *trie, u
     const unsigned char *class_of = g->pda.class_of;
     glia_rx *stack = g->walk;
     stack[0] = e;
-    for (uint32_t i = 1; i < n;) {
+    uint64_t steps = 0;
+    for (uint32_t i = 1; i < n; steps++) {
         const glia_vocab_node node = trie[i];
         const uint32_t at = in_node ? in_node[i] : i;
         const glia_rx next = glia_rx_step_class(g->rx, stack[node.depth - 1], class_of[node.byte]);
@@ -109,7 +111,7 @@ static bool walk_trie(glia_grammar *g, glia_rx e, const glia_vocab_node *trie, u
         if (node.skip > 1 && glia_rx_nullable(g->rx, next) && !glia_vec_put(&w->exits, at)) return false;
         i++;
     }
-    return true;
+    return glia_rx_work(g->rx, steps / STEPS_OF_UNIT);
 }
 
 /* Keep the exits below which a node is rejected. */
@@ -325,7 +327,8 @@ static bool walk_below(glia_grammar *g, uint32_t from, glia_pda_state s, uint64_
     const uint32_t end = from + v->node[from].skip;
     glia_pda_state *stack = g->walk;
     stack[v->node[from].depth] = s;
-    for (uint32_t i = from + 1; i < end;) {
+    uint64_t steps = 0;
+    for (uint32_t i = from + 1; i < end; steps++) {
         const glia_vocab_node node = v->node[i];
         const glia_pda_state next = glia_pda_step(&g->pda, stack[node.depth - 1], node.byte);
         if (next == GLIA_PDA_DEAD) {
@@ -336,7 +339,7 @@ static bool walk_below(glia_grammar *g, uint32_t from, glia_pda_state s, uint64_
         if (node.token >= 0) set_token(v, mask, node.token);
         i++;
     }
-    return !glia_rx_error(g->rx)->status;
+    return glia_rx_work(g->rx, steps / STEPS_OF_UNIT) && !glia_rx_error(g->rx)->status;
 }
 
 static bool thread_mask(glia_grammar *g, glia_pda_thread t, uint64_t *mask) {
@@ -369,6 +372,33 @@ static void keep(glia_grammar *g, glia_pda_state s, const uint64_t *mask) {
         free(copy);
 }
 
+enum { THREADS_MANY = 24 };
+
+/* Is the token set of the expression found without a look at most of the trie? */
+static bool is_wide(const glia_grammar *g, glia_rx e) {
+    return is_open(g, e) || string_rest(g, e) || excluding_rest(g, e) != GLIA_RX_NONE;
+}
+
+/* The masks of the threads of a state. Of many threads that take few tokens each, one walk with all of them
+ * is faster than a walk for each. */
+static bool threads_mask(glia_grammar *g, const glia_pda_entry *e, uint64_t *mask) {
+    glia_vec narrow = {0};
+    bool ok = true;
+    for (uint32_t i = 0; i < e->n && ok; i++) {
+        const glia_pda_thread t = ((const glia_pda_thread *)g->pda.threads.data)[e->first + i];
+        if (e->n > THREADS_MANY && !is_wide(g, t.rx))
+            ok = glia_vec_push(&narrow, sizeof t, &t);
+        else
+            ok = thread_mask(g, t, mask);
+    }
+    if (ok && narrow.n) {
+        const glia_pda_state s = glia_pda_state_of(&g->pda, narrow.data, narrow.n);
+        ok = walk_below(g, 0, s, mask);
+    }
+    glia_vec_free(&narrow);
+    return ok;
+}
+
 bool glia_mask_or(glia_grammar *g, glia_pda_state s, uint64_t *mask) {
     const glia_pda_entry e = *glia_pda_at(&g->pda, s);
     if (e.mask) {
@@ -376,13 +406,12 @@ bool glia_mask_or(glia_grammar *g, glia_pda_state s, uint64_t *mask) {
         for (size_t i = 0, n = words(g); i < n; i++) mask[i] |= ready[i];
         return true;
     }
-    for (uint32_t i = 0; i < e.n; i++)
-        if (!thread_mask(g, ((const glia_pda_thread *)g->pda.threads.data)[e.first + i], mask)) {
-            if (!glia_rx_error(g->rx)->status) glia_rx_nomem(g->rx);
-            return false;
-        }
-    keep(g, s, mask);
-    return true;
+    if (threads_mask(g, &e, mask)) {
+        keep(g, s, mask);
+        return true;
+    }
+    if (!glia_rx_error(g->rx)->status) glia_rx_nomem(g->rx);
+    return false;
 }
 
 void glia_mask_free(glia_grammar *g) {

@@ -346,8 +346,16 @@ glia_pda_state glia_pda_follow(glia_pda *a, uint32_t frame) {
     return s;
 }
 
+glia_pda_state glia_pda_state_of(glia_pda *a, const glia_pda_thread *threads, size_t n) {
+    a->found_end = false;
+    for (size_t i = 0; i < n; i++)
+        if (!glia_vec_push(&a->found, sizeof *threads, &threads[i])) glia_rx_nomem(a->rx);
+    return intern(a);
+}
+
 static glia_pda_state step(glia_pda *a, glia_pda_state s, unsigned cls) {
     const glia_pda_entry e = *glia_pda_at(a, s);
+    if (!glia_rx_work(a->rx, e.n / 4)) return GLIA_PDA_DEAD;
     a->found_end = false;
     for (uint32_t i = 0; i < e.n; i++) {
         glia_pda_thread t = ((const glia_pda_thread *)a->threads.data)[e.first + i];

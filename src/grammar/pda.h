@@ -56,6 +56,8 @@ size_t glia_pda_bytes(const glia_pda *a);
 
 /* The state before any text of the node. */
 glia_pda_state glia_pda_start(glia_pda *a, glia_node node);
+/* The state of some threads; the text so far is none. */
+glia_pda_state glia_pda_state_of(glia_pda *a, const glia_pda_thread *threads, size_t n);
 /* The state after one more byte. */
 glia_pda_state glia_pda_step(glia_pda *a, glia_pda_state s, unsigned char byte);
 /* The state after the thread's expression has ended. */

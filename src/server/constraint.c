@@ -36,6 +36,9 @@ static void want_format(wish *w, const json_t *format, const json_t *any_object,
         w->s.strict = json_is_true(json_object_get(inner, "strict"));
         if (!json_is_object(schema) && !json_is_boolean(schema))
             server_bad_form(problem, "response_format.json_schema", "Field required: schema");
+        if (json_is_false(schema))
+            server_bad_value(problem, "response_format",
+                             "no text satisfies the constraint (parameter=response_format)");
         want(w, "response_format", GLIA_CONSTRAINT_JSON_SCHEMA, schema);
     } else if (type && strcmp(type, "structural_tag") == 0) {
         want(w, "response_format", GLIA_CONSTRAINT_STRUCTURAL_TAG, format);
