@@ -133,6 +133,8 @@ $(B)/src/%_avxvnni.o: ISA := -mavxvnni -mavx2 -mfma
 $(B)/src/%_vnni.o:   ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx2 -mfma
 $(B)/src/%_amx.o:    ISA := -mamx-tile -mamx-bf16 -mamx-int8 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma
 
+$(B)/src/server/embedded.o: src/server/page.html src/server/shapes.json
+
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(HOUSE) $(CFLAGS) $(ISA) -MMD -MP -c $< -o $@

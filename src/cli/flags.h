@@ -24,6 +24,7 @@ typedef enum {
     F_HOST,
     F_PORT,
     F_API_KEY,
+    F_ALLOWED_ORIGINS,
     F_SERVED_MODEL_NAME,
     F_MAX_NUM_QUEUED_REQS,
     F_SHUTDOWN_TIMEOUT,

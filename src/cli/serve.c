@@ -47,6 +47,7 @@ int cli_serve(const cli_args *args) {
         .root = args->model,
         .keys = args->stop,
         .n_keys = args->n_stop,
+        .origins = args->text[F_ALLOWED_ORIGINS],
         .chat_template = template,
         .chat_template_len = template_len,
         .max_queued = (int)args->integer[F_MAX_NUM_QUEUED_REQS],

@@ -43,6 +43,8 @@ const cli_flag cli_flags[N_FLAGS] = {
         "the port to listen at; 0: any free port, which the first line names"},
     [F_API_KEY] = {"api-key", NULL, KIND_STOPS, GROUP_TASK, C_SERVE, 0, 0, "KEY", NULL,
         "refuse requests without this bearer key, except health, ping, load and version; may be given several times"},
+    [F_ALLOWED_ORIGINS] = {"allowed-origins", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "ORIGIN,...", "*",
+        "origins whose pages may read answers (CORS), such as https://chat.example; *: every origin"},
     [F_SERVED_MODEL_NAME] = {"served-model-name", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "NAME", NULL,
         "the model's name in requests and answers (default: MODEL)"},
     [F_MAX_NUM_QUEUED_REQS] = {"max-num-queued-reqs", NULL, KIND_INT, GROUP_TASK, C_SERVE, 1, 1e6, "N", "4096",

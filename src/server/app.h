@@ -223,7 +223,7 @@ void server_answer_abort_all(server_app *app);
 
 /* The body of a chat that asks for the same as a request FOR_RESPONSES, FOR_MESSAGES or FOR_COUNT. Problems
  * go to *problem. The caller owns it. NULL: no memory. */
-typedef json_t *server_translation(const server_params *params, unsigned kind, server_problem *problem);
+typedef json_t *server_translation(const server_params *params, server_problem *problem);
 server_translation server_responses_chat, server_messages_chat;
 
 /* ---- embeddings, reranking, scores ------------------------------------------------ */
@@ -263,6 +263,19 @@ void server_add_prompt_logprob(server_choice *c, const glia_event *e);
 /* ---- routes --------------------------------------------------------------------- */
 
 void server_handle(server_app *app, server_exchange *x);
+
+enum { SERVER_STREAMS = FOR_CHAT | FOR_COMPLETION | FOR_RESPONSES | FOR_MESSAGES };
+
+typedef struct {
+    const char *path;
+    unsigned kind;     /* of POST requests; 0: GET */
+    bool open;         /* needs no key */
+    const char *media; /* of a reply that is not JSON; NULL: JSON, or nothing */
+} server_route;
+/* The i-th route; false behind the last. */
+bool server_route_at(size_t i, server_route *out);
+/* Reply to GET /openapi.json. */
+void server_get_openapi(server_app *app, server_exchange *x);
 /* Write the line of the log. `user`: the app. */
 void server_log(void *user, const server_log_entry *e);
 

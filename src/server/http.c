@@ -5,6 +5,8 @@
  *   again, but without evhttp's read callback, which ends the process when bytes arrive at that time.
  *   Its time-out of reading would end an exchange whose client rightly waits.
  *   When a client leaves, the request outlives its connection, and its handler has to free it.
+ *   It answers what is not HTTP, and bodies and headers that are too long, with a page of HTML. The function
+ *   that does so, evhttp_send_error(), is replaced by one of this file: libevent calls it by its public name.
  *   It writes warnings to stderr. */
 #define _GNU_SOURCE
 #include "server/http.h"
@@ -29,6 +31,7 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
+#include <event2/http_struct.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 
@@ -354,6 +357,35 @@ static void identify(server_exchange *x) {
     if (!is_traceparent(trace)) return;
     memcpy(x->traceparent, trace, TRACEPARENT);
     server_set_header(x, "traceparent", x->traceparent);
+}
+
+/* Takes the place of libevent's function of that name. */
+void evhttp_send_error(struct evhttp_request *request, int status, const char *reason) {
+    static const struct {
+        int status;
+        const char *type, *message;
+    } errors[] = {{400, "Bad Request", "the request is not HTTP, or its headers are too long"},
+                  {413, "Request Entity Too Large", "the body is too long"},
+                  {501, "Not Implemented", "the server does not know this method"},
+                  {503, "ServiceUnavailableError", "no memory for the request"}};
+    const char *type = "Bad Request", *message = "the server cannot read this request";
+    struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
+    struct evbuffer *body = evbuffer_new();
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        if (errors[i].status != status) continue;
+        type = errors[i].type;
+        message = errors[i].message;
+    }
+    if (!request->major) request->major = request->minor = 1; /* the first line was not understood */
+    evhttp_clear_headers(headers);
+    evhttp_add_header(headers, "Content-Type", "application/json");
+    evhttp_add_header(headers, "Connection", "close");
+    if (body)
+        evbuffer_add_printf(body,
+                            "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":%d}}",
+                            message, type, status);
+    evhttp_send_reply(request, status, reason, body);
+    if (body) evbuffer_free(body);
 }
 
 static void on_request(struct evhttp_request *request, void *user) {

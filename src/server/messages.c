@@ -209,12 +209,10 @@ static void set_output(json_t *chat, const json_t *config) {
                                       "answer", "schema", json_object_get(format, "schema")));
 }
 
-json_t *server_messages_chat(const server_params *p, unsigned kind, server_problem *problem) {
+json_t *server_messages_chat(const server_params *p, server_problem *problem) {
     static const char *const own[] = {"system",      "stop_sequences", "thinking", "output_config",
                                       "tool_choice", "tools",          "metadata"};
     json_t *chat = json_copy(p->body), *tools = tools_of(p->at[P_TOOLS], problem);
-    if (kind == FOR_MESSAGES && !p->at[P_MAX_TOKENS])
-        server_bad_form(problem, "max_tokens", "Field required");
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) json_object_del(chat, own[i]);
     json_object_set_new(chat, "messages", messages_of(p, problem));
     if (json_array_size(tools)) json_object_set(chat, "tools", tools);

@@ -13,7 +13,7 @@ enum {
     RENDERS = FOR_CHAT | FOR_TOKENIZE,
     POOLS = FOR_EMBED | FOR_RERANK | FOR_SCORE,
     EVERY = DRAWS | FOR_COUNT | FOR_TOKENIZE | FOR_DETOKENIZE | POOLS,
-    REQUIRED = 1 << 16,  /* must be present; not of /tokenize, which has prompt or messages */
+    REQUIRED = 1 << 16,  /* must be present; see is_required() */
     MORE_THAN = 1 << 17, /* `min` itself is too little */
     NAMELESS = 1 << 18,  /* vLLM's error has no param */
     OF_FORM = 1 << 19,   /* a value out of range is an error of form */
@@ -187,6 +187,12 @@ static const char *take(server_params *p, server_param id, const json_t *value) 
     return NULL;
 }
 
+/* /tokenize has prompt or messages. */
+static bool is_required(server_param id, unsigned kind) {
+    if (id == P_MAX_TOKENS) return kind == FOR_MESSAGES;
+    return rows[id].flags & REQUIRED && kind != FOR_TOKENIZE;
+}
+
 static void check_range(const server_params *p, server_param id, server_problem *problem) {
     const struct row *r = &rows[id];
     if (!p->at[id] || !r->range) return;
@@ -219,6 +225,37 @@ static void check_missing(const json_t *body, server_problem *problem) {
     }
 }
 
+static json_t *only_value(neutral n) {
+    switch (n) {
+    case ONLY_NULL: break;
+    case ONLY_FALSE: return json_false();
+    case ONLY_TRUE: return json_true();
+    case ONLY_ZERO: return json_integer(0);
+    }
+    return json_null();
+}
+
+bool server_field_at(size_t i, unsigned kind, server_field *out) {
+    static const char *const types[] = {
+        [KIND_BOOL] = "boolean", [KIND_INT] = "integer",   [KIND_REAL] = "number", [KIND_STRING] = "string",
+        [KIND_LIST] = "array",   [KIND_OBJECT] = "object", [KIND_ANY] = NULL};
+    for (int id = 0; id < N_PARAMS; id++) {
+        const struct row *r = &rows[id];
+        if (!(r->flags & kind) || i--) continue;
+        *out = (server_field){.name = r->name,
+                              .type = types[r->kind],
+                              .required = is_required((server_param)id, kind),
+                              .has_range = r->range != NULL,
+                              .more_than_min = r->flags & MORE_THAN,
+                              .min = r->min,
+                              .max = r->max};
+        return true;
+    }
+    if (!(kind & SAMPLES) || i >= sizeof missing / sizeof *missing) return false;
+    *out = (server_field){.name = missing[i].name, .only = only_value(missing[i].neutral)};
+    return true;
+}
+
 static bool is_known(const char *name, unsigned kind) {
     for (int id = 0; id < N_PARAMS; id++)
         if (rows[id].flags & kind && strcmp(rows[id].name, name) == 0) return true;
@@ -241,7 +278,7 @@ void server_params_read(server_params *params, json_t *body, unsigned kind, serv
         if (value && json_is_null(value)) value = NULL;
         const char *wanted = value ? take(params, (server_param)id, value) : NULL;
         if (wanted) server_bad_form(problem, r->name, "Input should be a valid %s", wanted);
-        if (!value && r->flags & REQUIRED && kind != FOR_TOKENIZE)
+        if (!value && is_required((server_param)id, kind))
             server_bad_form(problem, r->name, "Field required");
     }
     for (int id = 0; id < N_PARAMS; id++)

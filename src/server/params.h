@@ -122,6 +122,16 @@ typedef struct {
 void server_params_read(server_params *params, json_t *body, unsigned kind, server_problem *problem,
                         server_text *unknown);
 
+/* A field of a kind of request, for a description. */
+typedef struct {
+    const char *name, *type; /* of JSON Schema; NULL: any */
+    bool required, has_range, more_than_min;
+    double min, max;
+    json_t *only; /* the only value besides null; the caller owns it; NULL: others too */
+} server_field;
+/* The i-th field of a kind; false behind the last. */
+bool server_field_at(size_t i, unsigned kind, server_field *out);
+
 /* The integer of a number that is whole: 4 or 4.0. Returns false for anything else. */
 bool server_whole(const json_t *value, json_int_t *out);
 

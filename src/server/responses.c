@@ -215,7 +215,7 @@ static void check_stateless(const server_params *p, server_problem *problem) {
                          "(parameter=background)");
 }
 
-json_t *server_responses_chat(const server_params *p, unsigned kind, server_problem *problem) {
+json_t *server_responses_chat(const server_params *p, server_problem *problem) {
     static const char *const own[] = {"input",        "instructions",     "previous_response_id",
                                       "conversation", "background",       "reasoning",
                                       "text",         "include",          "tools",
@@ -223,7 +223,6 @@ json_t *server_responses_chat(const server_params *p, unsigned kind, server_prob
     static const char log_probabilities[] = "message.output_text.logprobs";
     json_t *chat = json_copy(p->body), *tools = tools_of(p->at[P_TOOLS], problem);
     json_t *effort = json_object_get(p->at[P_REASONING], "effort");
-    (void)kind;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) json_object_del(chat, own[i]);
     check_stateless(p, problem);
     json_object_set_new(chat, "messages", messages_of(p, problem));

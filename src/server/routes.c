@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "server/app.h"
+#include "server/embedded.h"
 
 static const char media_json[] = "application/json";
 
@@ -37,6 +38,17 @@ static void get_load(server_app *app, server_exchange *x) {
     server_text body = {0};
     server_printf(&body, "{\"server_load\":%zu}", app->n_sequences);
     reply_json(x, &body);
+}
+
+/* The chat page: nothing of it comes from elsewhere. */
+static void get_page(server_app *app, server_exchange *x) {
+    (void)app;
+    server_set_header(x, "Content-Security-Policy",
+                      "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+                      "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+                      "frame-ancestors 'none'");
+    server_set_header(x, "X-Content-Type-Options", "nosniff");
+    server_reply(x, 200, "text/html; charset=utf-8", server_page, server_page_len());
 }
 
 static void get_metrics(server_app *app, server_exchange *x) {
@@ -178,29 +190,38 @@ static const struct route {
     unsigned kind;
     bool open;                     /* needs no key */
     server_translation *translate; /* NULL: `post` takes the body as it came */
+    const char *media;             /* of a reply that is not JSON; NULL: JSON, or nothing */
 } routes[] = {
-    {"/health", get_health, NULL, 0, true, NULL},
-    {"/ping", get_health, NULL, 0, true, NULL},
-    {"/version", get_version, NULL, 0, true, NULL},
-    {"/load", get_load, NULL, 0, true, NULL},
-    {"/metrics", get_metrics, NULL, 0, false, NULL},
-    {"/v1/models", get_models, NULL, 0, false, NULL},
-    {"/v1/chat/completions", NULL, &server_post_answer, FOR_CHAT, false, NULL},
-    {"/v1/completions", NULL, &server_post_answer, FOR_COMPLETION, false, NULL},
-    {"/v1/responses", NULL, &server_post_answer, FOR_RESPONSES, false, server_responses_chat},
-    {"/v1/messages", NULL, &server_post_answer, FOR_MESSAGES, false, server_messages_chat},
-    {"/v1/messages/count_tokens", NULL, &post_count, FOR_COUNT, false, server_messages_chat},
-    {"/v1/embeddings", NULL, &server_post_pool, FOR_EMBED, false, NULL},
-    {"/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL},
-    {"/v1/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL},
-    {"/v2/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL},
-    {"/score", NULL, &server_post_pool, FOR_SCORE, false, NULL},
-    {"/v1/score", NULL, &server_post_pool, FOR_SCORE, false, NULL},
-    {"/v1/load_lora_adapter", NULL, &server_post_lora, FOR_LORA_LOAD, false, NULL},
-    {"/v1/unload_lora_adapter", NULL, &server_post_lora, FOR_LORA_UNLOAD, false, NULL},
-    {"/tokenize", NULL, &post_tokenize, FOR_TOKENIZE, false, NULL},
-    {"/detokenize", NULL, &post_detokenize, FOR_DETOKENIZE, false, NULL},
+    {"/", get_page, NULL, 0, true, NULL, "text/html"},
+    {"/openapi.json", server_get_openapi, NULL, 0, true, NULL, NULL},
+    {"/health", get_health, NULL, 0, true, NULL, NULL},
+    {"/ping", get_health, NULL, 0, true, NULL, NULL},
+    {"/version", get_version, NULL, 0, true, NULL, NULL},
+    {"/load", get_load, NULL, 0, true, NULL, NULL},
+    {"/metrics", get_metrics, NULL, 0, false, NULL, "text/plain"},
+    {"/v1/models", get_models, NULL, 0, false, NULL, NULL},
+    {"/v1/chat/completions", NULL, &server_post_answer, FOR_CHAT, false, NULL, NULL},
+    {"/v1/completions", NULL, &server_post_answer, FOR_COMPLETION, false, NULL, NULL},
+    {"/v1/responses", NULL, &server_post_answer, FOR_RESPONSES, false, server_responses_chat, NULL},
+    {"/v1/messages", NULL, &server_post_answer, FOR_MESSAGES, false, server_messages_chat, NULL},
+    {"/v1/messages/count_tokens", NULL, &post_count, FOR_COUNT, false, server_messages_chat, NULL},
+    {"/v1/embeddings", NULL, &server_post_pool, FOR_EMBED, false, NULL, NULL},
+    {"/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL, NULL},
+    {"/v1/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL, NULL},
+    {"/v2/rerank", NULL, &server_post_pool, FOR_RERANK, false, NULL, NULL},
+    {"/score", NULL, &server_post_pool, FOR_SCORE, false, NULL, NULL},
+    {"/v1/score", NULL, &server_post_pool, FOR_SCORE, false, NULL, NULL},
+    {"/v1/load_lora_adapter", NULL, &server_post_lora, FOR_LORA_LOAD, false, NULL, "text/plain"},
+    {"/v1/unload_lora_adapter", NULL, &server_post_lora, FOR_LORA_UNLOAD, false, NULL, "text/plain"},
+    {"/tokenize", NULL, &post_tokenize, FOR_TOKENIZE, false, NULL, NULL},
+    {"/detokenize", NULL, &post_detokenize, FOR_DETOKENIZE, false, NULL, NULL},
 };
+
+bool server_route_at(size_t i, server_route *out) {
+    if (i >= sizeof routes / sizeof *routes) return false;
+    *out = (server_route){routes[i].path, routes[i].kind, routes[i].open, routes[i].media};
+    return true;
+}
 
 /* A slash at the end makes no difference. */
 static const struct route *find_route(const char *path) {
@@ -233,6 +254,20 @@ static bool may_enter(const server_app *app, const server_exchange *x) {
 static bool is_preflight(const server_exchange *x) {
     return strcmp(server_method(x), "OPTIONS") == 0 && server_header(x, "Origin") &&
            server_header(x, "Access-Control-Request-Method");
+}
+
+/* Let pages of an allowed origin read the reply. */
+static void allow_origin(const server_app *app, server_exchange *x) {
+    const char *origin = server_header(x, "Origin"), *list = app->options->origins;
+    const bool all = strcmp(list, "*") == 0;
+    if (!origin) return;
+    if (!all) server_set_header(x, "Vary", "Origin");
+    for (size_t n; *list && !all; list += n + (list[n] == ',')) {
+        n = strcspn(list, ",");
+        if (n == strlen(origin) && memcmp(list, origin, n) == 0)
+            return server_set_header(x, "Access-Control-Allow-Origin", origin);
+    }
+    if (all) server_set_header(x, "Access-Control-Allow-Origin", "*");
 }
 
 static void reply_preflight(server_exchange *x) {
@@ -289,7 +324,7 @@ static void check_model(const server_app *app, const server_params *p, server_pr
 static void translate(job *j) {
     server_text unknown = {0};
     json_t *asked = j->params.asked;
-    j->chat = j->route->translate(&j->params, j->route->kind, &j->problem);
+    j->chat = j->route->translate(&j->params, &j->problem);
     if (!j->chat)
         server_refuse(&j->problem, 503, "ServiceUnavailableError", NULL, "no memory for the request");
     if (!j->problem.status) server_params_read(&j->params, j->chat, FOR_CHAT, &j->problem, &unknown);
@@ -400,7 +435,7 @@ void server_handle(server_app *app, server_exchange *x) {
     server_problem problem = {0};
     const struct route *route = find_route(server_path(x));
     const char *method = server_method(x);
-    if (server_header(x, "Origin")) server_set_header(x, "Access-Control-Allow-Origin", "*");
+    allow_origin(app, x);
     if (is_preflight(x)) return reply_preflight(x);
     const bool enters = (route && route->open) || may_enter(app, x);
     if (!enters && !server_is_anthropic(x)) return server_reply(x, 401, media_json, denied, strlen(denied));

@@ -16,6 +16,7 @@ typedef struct {
     const char *root;        /* where the model is, for GET /v1/models */
     const char *const *keys; /* [n_keys]; a request needs one of them if there are any */
     size_t n_keys;
+    const char *origins;       /* whose pages may read answers, separated by commas; "*": every origin */
     const char *chat_template; /* [chat_template_len] NULL: the model's own */
     size_t chat_template_len;
     int max_queued;            /* sequences that wait or run; more are refused with status 503 */
