@@ -359,8 +359,9 @@ static void identify(server_exchange *x) {
     server_set_header(x, "traceparent", x->traceparent);
 }
 
-/* Takes the place of libevent's function of that name. */
-void evhttp_send_error(struct evhttp_request *request, int status, const char *reason) {
+/* Takes the place of libevent's function of that name, which libevent calls too. */
+__attribute__((visibility("default"))) void evhttp_send_error(struct evhttp_request *request, int status,
+                                                              const char *reason) {
     static const struct {
         int status;
         const char *type, *message;

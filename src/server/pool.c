@@ -270,8 +270,9 @@ static const json_t *text_of(const json_t *value) {
 /* What all pairs of a request have in common. */
 typedef struct {
     const server_app *app;
-    const char *instruct, *field;
+    const char *instruct;
     size_t most;
+    const char *fields[2]; /* names of query and document in the body */
 } pairing;
 
 static void add_pair(server_pool *p, const pairing *all, const json_t *query, const json_t *document,
@@ -281,7 +282,8 @@ static void add_pair(server_pool *p, const pairing *all, const json_t *query, co
     query = text_of(query);
     document = text_of(document);
     if (!to) return;
-    if (!query || !document) return server_bad_form(problem, all->field, "Input should be a valid string");
+    if (!query || !document)
+        return server_bad_form(problem, all->fields[query != NULL], "Input should be a valid string");
     to->document = json_string_value(document);
     to->document_len = json_string_length(document);
     const glia_rerank_pair pair = {.instruct = all->instruct,
@@ -296,7 +298,7 @@ static void add_pair(server_pool *p, const pairing *all, const json_t *query, co
 static void read_documents(server_pool *p, const server_app *app, const server_params *params, size_t most,
                            server_problem *problem) {
     const json_t *list = params->at[P_DOCUMENTS];
-    const pairing all = {app, json_string_value(params->at[P_INSTRUCT]), "documents", most};
+    const pairing all = {app, json_string_value(params->at[P_INSTRUCT]), most, {"query", "documents"}};
     if (!list) return server_bad_form(problem, "documents", "Field required");
     if (!json_array_size(list)) server_bad_value(problem, "documents", "documents must not be empty");
     p->top_n = (size_t)params->integer[P_TOP_N];
@@ -307,14 +309,21 @@ static void read_documents(server_pool *p, const server_app *app, const server_p
 /* The two sides of /score under any of their names, 1:1, 1:N or N:N. */
 static void read_sides(server_pool *p, const server_app *app, const server_params *params, size_t most,
                        server_problem *problem) {
-    const pairing all = {app, json_string_value(params->at[P_INSTRUCT]), "text_1", most};
-    static const server_param lefts[] = {P_TEXT_1, P_QUERIES, P_DATA_1},
-                              rights[] = {P_TEXT_2, P_DOCUMENTS, P_ITEMS, P_DATA_2};
-    const json_t *a = NULL, *b = NULL;
-    for (size_t i = 0; i < sizeof lefts / sizeof *lefts; i++)
-        if (params->at[lefts[i]]) a = params->at[lefts[i]];
-    for (size_t i = 0; i < sizeof rights / sizeof *rights; i++)
-        if (params->at[rights[i]]) b = params->at[rights[i]];
+    pairing all = {app, json_string_value(params->at[P_INSTRUCT]), most, {"text_1", "text_2"}};
+    static const struct {
+        server_param id;
+        int side;
+        const char *name;
+    } names[] = {{P_TEXT_1, 0, "text_1"}, {P_QUERIES, 0, "queries"},     {P_DATA_1, 0, "data_1"},
+                 {P_TEXT_2, 1, "text_2"}, {P_DOCUMENTS, 1, "documents"}, {P_ITEMS, 1, "items"},
+                 {P_DATA_2, 1, "data_2"}};
+    const json_t *side[2] = {NULL, NULL};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!params->at[names[i].id]) continue;
+        side[names[i].side] = params->at[names[i].id];
+        all.fields[names[i].side] = names[i].name;
+    }
+    const json_t *a = side[0], *b = side[1];
     if (!a) return server_bad_form(problem, "text_1", "Field required");
     if (!b) return server_bad_form(problem, "text_2", "Field required");
     const size_t na = json_is_array(a) ? json_array_size(a) : 1,

@@ -166,7 +166,13 @@ static json_t *tools_of(const json_t *tools, server_problem *problem) {
     return list;
 }
 
-static void set_choice(json_t *chat, const json_t *choice) {
+static void set_choice(json_t *chat, const json_t *choice, server_problem *problem) {
+    static const char *const words[] = {"auto", "none", "required"};
+    bool known = !choice || *string_of(choice, "type");
+    for (size_t i = 0; json_is_string(choice) && i < sizeof words / sizeof *words; i++)
+        known |= strcmp(json_string_value(choice), words[i]) == 0;
+    if (!known)
+        server_bad_form(problem, "tool_choice", "Input should be 'none', 'auto', 'required' or a tool");
     if (json_is_string(choice))
         json_object_set(chat, "tool_choice", (json_t *)(uintptr_t)choice);
     else if (is(choice, "function"))
@@ -227,7 +233,8 @@ json_t *server_responses_chat(const server_params *p, server_problem *problem) {
     check_stateless(p, problem);
     json_object_set_new(chat, "messages", messages_of(p, problem));
     if (json_array_size(tools)) json_object_set(chat, "tools", tools);
-    if (json_array_size(tools)) set_choice(chat, p->at[P_TOOL_CHOICE]);
+    set_choice(chat, p->at[P_TOOL_CHOICE], problem);
+    if (!json_array_size(tools)) json_object_del(chat, "tool_choice");
     if (p->at[P_MAX_OUTPUT_TOKENS])
         json_object_set(chat, "max_completion_tokens", (json_t *)(uintptr_t)p->at[P_MAX_OUTPUT_TOKENS]);
     if (effort) json_object_set(chat, "reasoning_effort", effort);
