@@ -58,21 +58,26 @@ static void take_query(work *w, size_t i, size_t r) {
 /* The tile behind t, or t if nothing follows: what is prefetched while t is multiplied. */
 static const char *tile_ahead(const work *w, size_t t) { return w->tile[w->tile[t + 1] ? t + 1 : t]; }
 
+/* Panels that R queries multiply side by side. For few queries it is one, so that memory is read in one
+ * stream, with prefetches. */
+GLIA_INLINE int side_by_side(const int R) { return R <= FEW ? 1 : 2; }
+
 /* s[r] = the scores of R queries with all positions of the tiles that [lo, hi) touches. */
 GLIA_INLINE void scores(work *w, size_t lo, size_t hi, const int R) {
+    const int side = side_by_side(R);
     const size_t panel = w->steps * PANEL_STEP;
     for (size_t t = tile_of(lo); t <= tile_of(hi - 1); t++) {
-        const char *k = w->tile[t], *next = tile_ahead(w, t);
-        __m512i sum[2 * ROWS];
-        GLIA_UNROLL for (int i = 0; i < 2 * R; i++) sum[i] = _mm512_setzero_si512();
-        for (size_t s = 0; s < w->steps; s++, k += PANEL_STEP, next += PANEL_STEP) {
-            const char *pair[2] = {k, k + panel}, *ahead[2] = {next, next + panel};
-            glia_dot_some(sum, pair, R <= FEW ? ahead : NULL, (const char *)w->x[s], 0, GLIA_DOT_LINES, R, 2,
-                          false);
-        }
-        GLIA_UNROLL for (int r = 0; r < R; r++) {
-            _mm512_store_si512(w->s[r] + t * GLIA_KV_TILE, sum[2 * r]);
-            _mm512_store_si512(w->s[r] + t * GLIA_KV_TILE + GLIA_PANEL, sum[2 * r + 1]);
+        for (size_t c = 0; c < 2; c += (size_t)side) {
+            const char *k = (const char *)w->tile[t] + c * panel, *next = tile_ahead(w, t) + c * panel;
+            __m512i sum[2 * ROWS];
+            GLIA_UNROLL for (int i = 0; i < side * R; i++) sum[i] = _mm512_setzero_si512();
+            for (size_t s = 0; s < w->steps; s++, k += PANEL_STEP, next += PANEL_STEP) {
+                const char *pair[2] = {k, k + panel};
+                glia_dot_some(sum, pair, R <= FEW ? &next : NULL, (const char *)w->x[s], 0, GLIA_DOT_LINES, R,
+                              side, false);
+            }
+            GLIA_UNROLL for (int i = 0; i < side * R; i++) _mm512_store_si512(
+                w->s[i / side] + t * GLIA_KV_TILE + (c + (size_t)(i % side)) * GLIA_PANEL, sum[i]);
         }
     }
 }
@@ -110,13 +115,21 @@ static const char *v_panel(const work *w, size_t t, size_t c) {
     return (const char *)w->tile[t] + (2 * w->steps + c) * PANEL_STEP;
 }
 
+/* Index of the sum of row r and panel p, where `side` panels are multiplied side by side. */
+GLIA_INLINE int sum_of(const int p, const int r, const int R, const int side) {
+    return p / side * side * R + r * side + p % side;
+}
+
 /* Columns of P V panels from panel c on: o [R] += the values at positions [from, to), which are even, by the
- * weights of rows r and on. */
-GLIA_INLINE void columns(const work *w, float *o, size_t r, size_t c, size_t from, size_t to, const int R,
+ * weights of rows `row` and on. */
+GLIA_INLINE void columns(const work *w, float *o, size_t row, size_t c, size_t from, size_t to, const int R,
                          const int P) {
+    const int side = P > 1 ? side_by_side(R) : 1;
     __m512i sum[GLIA_DOT_SUMS];
-    GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] =
-        _mm512_loadu_si512(o + (size_t)(i / P) * w->out.ldo + (c + (size_t)(i % P)) * GLIA_PANEL);
+    GLIA_UNROLL for (int p = 0; p < P; p++) {
+        GLIA_UNROLL for (int r = 0; r < R; r++) sum[sum_of(p, r, R, side)] =
+            _mm512_loadu_si512(o + (size_t)r * w->out.ldo + (c + (size_t)p) * GLIA_PANEL);
+    }
     for (size_t at = from, end; at < to; at = end) {
         const size_t t = tile_of(at), line = at % GLIA_KV_TILE / 2;
         const char *v[8], *next = tile_ahead(w, t) + (2 * w->steps + c) * PANEL_STEP, *ahead[8];
@@ -125,11 +138,14 @@ GLIA_INLINE void columns(const work *w, float *o, size_t r, size_t c, size_t fro
             v[p] = v_panel(w, t, c + (size_t)p);
             ahead[p] = next + p * PANEL_STEP;
         }
-        glia_dot_some(sum, v, R <= FEW ? ahead : NULL, (const char *)w->p[t][r], line, line + (end - at) / 2,
-                      R, P, false);
+        GLIA_UNROLL for (int p = 0; p < P; p += side)
+            glia_dot_some(sum + p * R, v + p, R <= FEW ? ahead + p : NULL, (const char *)w->p[t][row], line,
+                          line + (end - at) / 2, R, side, false);
     }
-    GLIA_UNROLL for (int i = 0; i < R * P; i++)
-        _mm512_storeu_si512(o + (size_t)(i / P) * w->out.ldo + (c + (size_t)(i % P)) * GLIA_PANEL, sum[i]);
+    GLIA_UNROLL for (int p = 0; p < P; p++) {
+        GLIA_UNROLL for (int r = 0; r < R; r++) _mm512_storeu_si512(
+            o + (size_t)r * w->out.ldo + (c + (size_t)p) * GLIA_PANEL, sum[sum_of(p, r, R, side)]);
+    }
 }
 
 /* All columns. Few rows take many panels at a time, so that memory is read in long stretches. */
