@@ -298,11 +298,14 @@ static bool has(const char *dir, const char *name) {
     return is;
 }
 
-static glia_status check_files(const char *dir, glia_err *err) {
-    static const char *const pickles[] = {"adapter_model.bin", "adapter_model.pt"};
+static glia_status check_directory(const char *dir, glia_err *err) {
     if (!glia_dir_exists(dir))
         return glia_fail(err, GLIA_ERR_IO, "%s: no such adapter: expected a directory", dir);
-    if (!has(dir, config_name)) return glia_fail(err, GLIA_ERR_IO, "%s: no %s", dir, config_name);
+    return has(dir, config_name) ? GLIA_OK : glia_fail(err, GLIA_ERR_IO, "%s: no %s", dir, config_name);
+}
+
+static glia_status check_weights(const char *dir, glia_err *err) {
+    static const char *const pickles[] = {"adapter_model.bin", "adapter_model.pt"};
     if (has(dir, weights_name)) return GLIA_OK;
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++)
         if (has(dir, pickles[i]))
@@ -315,12 +318,13 @@ static glia_status check_files(const char *dir, glia_err *err) {
 
 glia_status glia_adapter_files_open(glia_adapter_files *a, const char *dir, glia_err *err) {
     *a = (glia_adapter_files){0};
-    glia_status status = check_files(dir, err);
+    glia_status status = check_directory(dir, err);
     if (status) return status;
     char *config = glia_path_join(dir, config_name), *weights = glia_path_join(dir, weights_name);
     a->dir = strdup(dir);
     if (!config || !weights || !a->dir) status = glia_fail_nomem(err, strlen(dir), "a path");
     if (!status) status = read_config(a, config, NULL, err);
+    if (!status) status = check_weights(dir, err);
     if (!status) status = read_tensors(a, weights, err);
     if (!status) status = check_pairs(a, weights, err);
     free(config);
