@@ -3,7 +3,7 @@
  *     lora_gap MODEL ADAPTER [SEQUENCES 8] [STEPS 24] [THREADS: all cores]
  * MODEL is a directory; without weight files, weights are random. SEQUENCES decode; a step is
  * the gap between two tokens of each. STEPS steps run undisturbed. As many run while another thread loads
- * ADAPTER again and again under new names, and requests with them begin. Prints both distributions. */
+ * ADAPTER under a new name every EVERY steps, and a request with it begins. Prints both distributions. */
 #include <glia.h>
 #include <glob.h>
 #include <pthread.h>
@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { STEPS_MAX = 4096, PROMPT = 16 };
+enum { STEPS_MAX = 4096, PROMPT = 16, EVERY = 8 };
 
 typedef struct {
     glia_engine *engine;
     const char *adapter;
-    atomic_int stop, loads;
+    atomic_int stop, wanted, loads;
     double longest; /* load, seconds */
 } loader;
 
@@ -39,6 +39,10 @@ static void *load(void *arg) {
     while (!atomic_load(&l->stop)) {
         char name[32];
         const double start = seconds();
+        if (atomic_load(&l->loads) == atomic_load(&l->wanted)) {
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            continue;
+        }
         snprintf(name, sizeof name, "x%d", atomic_load(&l->loads));
         check(glia_engine_load_adapter(l->engine, name, l->adapter, false, &err), &err);
         if (seconds() - start > l->longest) l->longest = seconds() - start;
@@ -109,6 +113,7 @@ int main(int argc, char **argv) {
     for (int i = 0, used = 0; i < steps; i++) {
         char name[32];
         const double start = seconds();
+        if (i % EVERY == 0 && atomic_load(&l.loads) == atomic_load(&l.wanted)) atomic_fetch_add(&l.wanted, 1);
         check(glia_engine_step(l.engine, &left, &err), &err);
         loud[i] = seconds() - start;
         if (atomic_load(&l.loads) > used) { /* use the new adapter: a step copies it to its place */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bf16.h"
 #include "base/file.h"
 #include "format/adapter_names.h"
 #include "format/json.h"
@@ -212,17 +211,24 @@ static glia_status read_name(glia_adapter_tensor *t, const char *path, glia_err 
     return GLIA_OK;
 }
 
-static float number_at(const glia_tensor_view *v, size_t i) {
+/* The first of n elements that is NaN or infinite as float32, or n. */
+static size_t first_special(const glia_tensor_view *v, size_t n) {
     const char *at = v->data;
+    const bool half = v->dtype == GLIA_TENSOR_F16 || v->dtype == GLIA_TENSOR_BF16;
+    const uint32_t exponent = v->dtype == GLIA_TENSOR_F16    ? 0x7c00
+                              : v->dtype == GLIA_TENSOR_BF16 ? 0x7f80
+                                                             : 0x7f800000;
+    size_t i = 0;
     uint16_t h;
-    float f;
+    uint32_t f;
     double d;
-    switch (v->dtype) {
-    case GLIA_TENSOR_F64: return (float)*(double *)memcpy(&d, at + i * sizeof d, sizeof d);
-    case GLIA_TENSOR_F32: return *(float *)memcpy(&f, at + i * sizeof f, sizeof f);
-    default: memcpy(&h, at + i * sizeof h, sizeof h);
-    }
-    return v->dtype == GLIA_TENSOR_BF16 ? glia_bf16_to_f32(h) : glia_f16_to_f32(h);
+    if (v->dtype == GLIA_TENSOR_F64)
+        while (i < n && isfinite((float)*(double *)memcpy(&d, at + i * sizeof d, sizeof d))) i++;
+    else if (half)
+        while (i < n && (*(uint16_t *)memcpy(&h, at + i * sizeof h, sizeof h) & exponent) != exponent) i++;
+    else
+        while (i < n && (*(uint32_t *)memcpy(&f, at + i * sizeof f, sizeof f) & exponent) != exponent) i++;
+    return i;
 }
 
 static glia_status check_numbers(const glia_tensor_view *v, const char *path, glia_err *err) {
@@ -230,10 +236,10 @@ static glia_status check_numbers(const glia_tensor_view *v, const char *path, gl
     if (status) return status;
     size_t n = 1;
     for (int i = 0; i < v->n_dims; i++) n *= (size_t)v->shape[i];
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(number_at(v, i)))
-            return glia_fail(err, GLIA_ERR_FORMAT, "%s: tensor %.160s: element %zu is NaN or infinite", path,
-                             v->name, i);
+    const size_t bad = first_special(v, n);
+    if (bad < n)
+        return glia_fail(err, GLIA_ERR_FORMAT, "%s: tensor %.160s: element %zu is NaN or infinite", path,
+                         v->name, bad);
     return GLIA_OK;
 }
 

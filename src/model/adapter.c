@@ -15,18 +15,21 @@ void glia_tensor_floats(const glia_tensor_view *v, size_t from, size_t n, float 
     const char *at = v->data;
     uint16_t h;
     double d;
-    for (size_t i = 0; i < n; i++) switch (v->dtype) {
-        case GLIA_TENSOR_F64:
+    switch (v->dtype) {
+    case GLIA_TENSOR_F64:
+        for (size_t i = 0; i < n; i++)
             y[i] = (float)*(double *)memcpy(&d, at + (from + i) * sizeof d, sizeof d);
-            break;
-        case GLIA_TENSOR_BF16:
+        break;
+    case GLIA_TENSOR_BF16:
+        for (size_t i = 0; i < n; i++)
             y[i] = glia_bf16_to_f32(*(uint16_t *)memcpy(&h, at + (from + i) * sizeof h, sizeof h));
-            break;
-        case GLIA_TENSOR_F16:
+        break;
+    case GLIA_TENSOR_F16:
+        for (size_t i = 0; i < n; i++)
             y[i] = glia_f16_to_f32(*(uint16_t *)memcpy(&h, at + (from + i) * sizeof h, sizeof h));
-            break;
-        default: memcpy(&y[i], at + (from + i) * sizeof *y, sizeof *y);
-        }
+        break;
+    default: memcpy(y, at + from * sizeof *y, n * sizeof *y);
+    }
 }
 
 bool glia_change_is(const glia_change *c) { return c->r || c->whole || c->bias || c->b_bias || c->n_tokens; }
