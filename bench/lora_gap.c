@@ -53,13 +53,13 @@ static void *load(void *arg) {
 
 static void ignore(void *user, const glia_event *event) { (void)user, (void)event; }
 
-static void submit(glia_engine *e, glia_sampling *s, int tokens, const char *adapter) {
+static void submit(glia_engine *e, glia_sampling *s, size_t prompt, int tokens, const char *adapter) {
     int32_t ids[PROMPT];
     glia_err err = {0};
-    for (int i = 0; i < PROMPT; i++) ids[i] = rand() % 1000;
+    for (size_t i = 0; i < prompt; i++) ids[i] = rand() % 1000;
     s->max_tokens = s->min_tokens = tokens;
     s->adapter = adapter;
-    check(glia_engine_submit(e, ids, PROMPT, s, ignore, NULL, NULL, &err), &err);
+    check(glia_engine_submit(e, ids, prompt, s, ignore, NULL, NULL, &err), &err);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
     glia_sampling_defaults(model, &s);
     s.do_sample = false;
     s.ignore_eos = true;
-    for (int i = 0; i < n; i++) submit(l.engine, &s, 2 * steps + 32, NULL);
+    for (int i = 0; i < n; i++) submit(l.engine, &s, PROMPT, 2 * steps + 32, NULL);
     for (int i = 0; i < 16; i++) check(glia_engine_step(l.engine, &left, &err), &err); /* prompts, and caches */
     for (int i = 0; i < steps; i++) {
         const double start = seconds();
@@ -118,7 +118,7 @@ int main(int argc, char **argv) {
         loud[i] = seconds() - start;
         if (atomic_load(&l.loads) > used) { /* use the new adapter: a step copies it to its place */
             snprintf(name, sizeof name, "x%d", used++);
-            submit(l.engine, &s, 1, name);
+            submit(l.engine, &s, 1, 1, name);
         }
     }
     atomic_store(&l.stop, 1);

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""PEFT's own errors on the adapters of the reference data, for tests/check_lora.c.
+"""What tests/check_lora.c compares with, by PEFT.
 
-  tools/gen_lora_goldens.py [DATA] > tests/golden/lora_errors.json
+  tools/gen_lora_goldens.py errors DATA > tests/golden/lora_errors.json
+  tools/gen_lora_goldens.py adapters DATA tests/golden/lora
 
-DATA is the directory of ../shared/data/lora. For each adapter that PEFT reads and each
+DATA is the directory of ../shared/data/lora. `adapters` makes random adapters of kinds that
+DATA lacks, on its bases, and their logits in float64. `errors`: for each adapter that PEFT reads and each
 number format: the mean and the largest absolute difference of PEFT's logits, computed in
 that format with eager attention, from the float64 golden. Adapters that PEFT ignores or
 does not read are left out. Needs torch, transformers, peft and safetensors.
@@ -16,8 +18,8 @@ import warnings
 import peft
 import torch
 import transformers
-from peft import PeftModel
-from safetensors.torch import load_file
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 TOLERANCE = 1e-3  # of float32; PEFT is farther from the golden where it ignores the adapter
@@ -33,10 +35,43 @@ def errors(adapter, base, dtype):
     return float(error.mean()), float(error.max())
 
 
+ADAPTERS = {
+    "dora-embed": ("qwen3-tied", {"target_modules": ["embed_tokens", "down_proj"]}),
+    "dora-embed-untied": ("qwen3-untied", {"target_modules": ["embed_tokens", "lm_head", "v_proj"], "use_rslora": True}),
+}
+
+
+def make_adapter(base, out, options):
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    model = get_peft_model(model, LoraConfig(r=3, lora_alpha=5, use_dora=True, task_type="CAUSAL_LM", **options))
+    for name, p in model.named_parameters():
+        if "lora_magnitude" in name:
+            p.data *= 1 + 0.2 * torch.randn_like(p)
+        elif "lora_" in name:
+            p.data = 0.2 * torch.randn_like(p)
+    model.save_pretrained(out, save_embedding_layers=False)
+    ids = torch.randint(0, model.config.vocab_size, (48,))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64, attn_implementation="eager")
+    with torch.no_grad():
+        before = model(input_ids=ids[None]).logits[0]
+        logits = PeftModel.from_pretrained(model, out).double()(input_ids=ids[None]).logits[0]
+    print(f"{out.name}: the largest change of a logit is {float((logits - before).abs().max()):.3g}")
+    save_file({"ids": ids.int(), "logits_f64": logits.float()}, out / "golden.safetensors")
+    (out / "README.md").unlink()
+    config = json.loads((out / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = f"bases/{base.name}"
+    (out / "adapter_config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}, indent=1))
+
+
 def main():
-    data = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data/lora")
+    what, data = sys.argv[1], pathlib.Path(sys.argv[2])
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    if what == "adapters":
+        for name, (base, options) in ADAPTERS.items():
+            make_adapter(data / "bases" / base, pathlib.Path(sys.argv[3]) / name, options)
+        return
     rows = []
     for adapter in sorted((data / "adapters").iterdir()):
         if not (adapter / "adapter_model.safetensors").exists():

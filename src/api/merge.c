@@ -179,7 +179,7 @@ static void merge_row(const merging *g, const glia_weight *w, size_t row, float 
         double sum = 0;
         for (size_t j = 0; j < r; j++) sum += (double)b[j] * g->a[k * r + j];
         const double merged = (double)y[k] + c->scale * sum;
-        y[k] = (float)(c->factor ? (double)c->factor[row] * merged : merged);
+        y[k] = (float)(c->factor ? (double)c->factor[w->spec->id == W_EMBED ? k : row] * merged : merged);
     }
     for (int i = 0; i < c->n_tokens; i++)
         if ((size_t)c->token[i] == row)

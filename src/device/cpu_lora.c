@@ -276,6 +276,7 @@ static void adapt_row(const glia_cpu_device *d, float *y, const glia_embed_chang
                     glia_weight_traits[e->whole.format].element, e->whole.k, t % GLIA_PANEL);
     for (size_t j = 0; e->a && j < e->r; j++)
         add_scaled(y, e->a[t * e->r + j], e->b + j * e->hidden, e->hidden);
+    for (size_t k = 0; e->factor && k < e->hidden; k++) y[k] *= e->factor[k];
     for (int i = 0; i < e->n_tokens; i++)
         if (e->token[i] == token) d->k.add(y, e->delta + (size_t)i * e->hidden, e->hidden);
 }

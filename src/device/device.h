@@ -106,6 +106,7 @@ typedef struct {
     size_t r, hidden;
     const float *a;       /* [vocabulary of the rank, r] or NULL */
     const float *b;       /* [r, hidden] with the scale */
+    const float *factor;  /* [hidden] of DoRA: times the sum of row and product; NULL: 1 */
     const int32_t *token; /* [n_tokens] of the model */
     const float *delta;   /* [n_tokens, hidden] added to these tokens' rows */
     int n_tokens;

@@ -289,6 +289,7 @@ static glia_status check_pairs(const glia_adapter_files *a, const char *path, gl
     for (size_t i = 0; i < a->n; i++) {
         const glia_adapter_tensor *t = &a->tensor[i];
         if (t->role > GLIA_LORA_MAGNITUDE || glia_adapter_find(a, t->module, other[t->role])) continue;
+        if (t->role == GLIA_LORA_MAGNITUDE && glia_adapter_find(a, t->module, GLIA_LORA_EMBED_A)) continue;
         return glia_fail(err, GLIA_ERR_FORMAT, "%s: %.120s has %s and no %s", path, t->module,
                          glia_lora_role_name(t->role), glia_lora_role_name(other[t->role]));
     }

@@ -128,11 +128,12 @@ static glia_status bind_ab(const binder *b, const glia_adapter_tensor *t, const 
 static glia_status bind_magnitude(const binder *b, const glia_adapter_tensor *t, const glia_weight *w,
                                   glia_change *c) {
     if (!b->a->files.dora) return refuse(b, t, "adapter_config.json does not have use_dora");
-    const glia_status status = check_shape(b, t->view, w->rows, 0, "");
+    const size_t n = (size_t)(w->spec->id == W_EMBED ? w->cols : w->rows);
+    const glia_status status = check_shape(b, t->view, (int64_t)n, 0, "");
     if (status) return status;
-    c->factor = malloc((size_t)w->rows * sizeof *c->factor);
-    if (!c->factor) return glia_fail_nomem(b->err, (size_t)w->rows * sizeof *c->factor, "DoRA's magnitudes");
-    glia_tensor_floats(t->view, 0, (size_t)w->rows, c->factor);
+    c->factor = malloc(n * sizeof *c->factor);
+    if (!c->factor) return glia_fail_nomem(b->err, n * sizeof *c->factor, "DoRA's magnitudes");
+    glia_tensor_floats(t->view, 0, n, c->factor);
     return GLIA_OK;
 }
 
@@ -208,27 +209,47 @@ static glia_status check_base(binder *b, const glia_adapter_tensor *t, const gli
     return status;
 }
 
-/* factor = magnitude / |W + scale B A|, row by row. */
+/* y [cols] = row i of W + scale B A. a: A [r, cols], of an embedding B transposed; by: memory for r floats.
+ */
+static void changed_row(const binder *b, const glia_weight *w, const glia_change *c, size_t i, const float *a,
+                        float *y, float *by) {
+    const size_t cols = (size_t)w->cols, r = (size_t)c->r;
+    const float *base = base_row(b, w->spec->id, w->layer, i, cols, y);
+    if (base != y) memcpy(y, base, cols * sizeof *y);
+    if (w->spec->id != W_EMBED) glia_change_b(c, i, by);
+    for (size_t j = 0; j < r; j++) {
+        if (w->spec->id == W_EMBED) glia_tensor_floats(c->a, j * (size_t)w->rows + i, 1, &by[j]);
+        const float scaled = (float)c->scale * by[j], *from = a + j * cols;
+        for (size_t k = 0; k < cols; k++) y[k] += scaled * from[k];
+    }
+}
+
+/* factor = magnitude / |W + scale B A|: the norms of rows, of an embedding those of columns. */
 static glia_status find_factors(binder *b, const glia_weight *w, glia_change *c) {
     const size_t cols = (size_t)w->cols, r = (size_t)c->r;
+    const bool embedding = w->spec->id == W_EMBED;
     const glia_status status = open_source(b);
     if (status) return status;
-    float *a = malloc((r * cols + 2 * cols + r) * sizeof *a);
-    if (!a) return glia_fail_nomem(b->err, (r * cols + 2 * cols + r) * sizeof *a, "DoRA's norms");
-    float *row = a + r * cols, *buffer = row + cols, *rank = buffer + cols;
-    for (size_t j = 0; j < r; j++) glia_change_a(c, j, cols, a + j * cols);
-    for (size_t i = 0; i < (size_t)w->rows; i++) {
-        memcpy(row, base_row(b, w->spec->id, w->layer, i, cols, buffer), cols * sizeof *row);
-        glia_change_b(c, i, rank);
-        for (size_t j = 0; j < r; j++) {
-            const float by = (float)c->scale * rank[j], *from = a + j * cols;
-            for (size_t k = 0; k < cols; k++) row[k] += by * from[k];
-        }
-        double sum = 0;
-        for (size_t k = 0; k < cols; k++) sum += (double)row[k] * (double)row[k];
-        c->factor[i] = (float)((double)c->factor[i] / sqrt(sum));
+    float *a = malloc((r * cols + cols + r) * sizeof *a), *row = a ? a + r * cols : NULL;
+    double *sum = calloc(cols, sizeof *sum);
+    if (!a || !sum) {
+        free(a);
+        free(sum);
+        return glia_fail_nomem(b->err, (r * cols + 3 * cols + r) * sizeof *a, "DoRA's norms");
     }
+    for (size_t j = 0; !embedding && j < r; j++) glia_change_a(c, j, cols, a + j * cols);
+    for (size_t k = 0; embedding && k < cols; k++)
+        for (size_t j = 0; j < r; j++) glia_tensor_floats(c->b, k * r + j, 1, &a[j * cols + k]);
+    for (size_t i = 0; i < (size_t)w->rows; i++) {
+        changed_row(b, w, c, i, a, row, row + cols);
+        if (!embedding) sum[0] = 0;
+        for (size_t k = 0; k < cols; k++) sum[embedding ? k : 0] += (double)row[k] * (double)row[k];
+        if (!embedding) c->factor[i] = (float)((double)c->factor[i] / sqrt(sum[0]));
+    }
+    for (size_t k = 0; embedding && k < cols; k++)
+        c->factor[k] = (float)((double)c->factor[k] / sqrt(sum[k]));
     free(a);
+    free(sum);
     return GLIA_OK;
 }
 
@@ -284,8 +305,6 @@ static glia_status bind_tensor(binder *b, const glia_adapter_tensor *t) {
 static glia_status check_change(binder *b, const glia_weight *w, glia_change *c) {
     if ((c->r != 0) + (c->whole != NULL) + (c->n_tokens != 0) > 1)
         return glia_fail(b->err, GLIA_ERR_FORMAT, "%s: %.120s is changed in two ways", b->path, w->name);
-    if (b->a->files.dora && c->r && w->spec->id == W_EMBED)
-        return glia_fail(b->err, GLIA_ERR_UNSUPPORTED, "%s: %.120s: DoRA of an embedding", b->path, w->name);
     if (b->a->files.dora && c->r && !c->factor)
         return glia_fail(b->err, GLIA_ERR_FORMAT, "%s: %.120s has no %s, which use_dora asks for", b->path,
                          w->name, glia_lora_role_name(GLIA_LORA_MAGNITUDE));
@@ -320,7 +339,9 @@ static void tie_head(glia_adapter *a) {
     const glia_change *embed = glia_adapter_change(a, 0, W_EMBED);
     glia_change *head = &a->change[W_HEAD];
     if (!a->config->tied_head || glia_change_is(head)) return;
-    if (embed->n_tokens || (embed->whole && a->files.ties_head)) *head = *embed;
+    if (!embed->n_tokens && !(embed->whole && a->files.ties_head)) return;
+    *head = *embed;
+    head->factor = NULL; /* a bad adapter has one: each has one owner */
 }
 
 static glia_status bind_all(binder *b, glia_warning_fn *warning, void *user) {

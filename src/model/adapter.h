@@ -18,7 +18,7 @@ typedef struct {
     double scale;
     const glia_tensor_view *a, *b; /* [r, cols], [rows, r] */
     const glia_tensor_view *whole, *bias, *b_bias;
-    float *factor;        /* [rows] or NULL */
+    float *factor;        /* of DoRA: [rows], of the embedding [cols]; or NULL */
     const int32_t *token; /* [n_tokens] rows that are replaced */
     float *delta;         /* [n_tokens, cols] new rows minus old rows */
     int n_tokens;

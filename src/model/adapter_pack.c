@@ -310,6 +310,7 @@ static void fill_embed(const glia_change *c, const place_of_part *q, glia_embed_
             b[j * hidden + i] = (float)c->scale * row[0];
         }
     }
+    if (c->factor) cut_row((float *)(uintptr_t)e->factor, c->factor, &q->cols);
     for (int i = 0; i < e->n_tokens; i++) {
         ((int32_t *)(uintptr_t)e->token)[i] = c->token[i];
         cut_row(delta + (size_t)i * hidden, c->delta + (size_t)i * q->cols.n, &q->cols);
@@ -330,6 +331,7 @@ static void pack_embed(packer *p, glia_embed_change *e) {
         e->a = carve(&p->at, vocab * e->r * sizeof(float));
         e->b = carve(&p->at, hidden * e->r * sizeof(float));
     }
+    if (c->factor) e->factor = carve(&p->at, hidden * sizeof(float));
     if (c->n_tokens) {
         e->token = carve(&p->at, (size_t)c->n_tokens * sizeof(int32_t));
         e->delta = carve(&p->at, (size_t)c->n_tokens * hidden * sizeof(float));
@@ -528,6 +530,7 @@ void glia_places_put(glia_places_memory *p, int place, const glia_packed_adapter
     if (!a) return;
     e->a = moved(to, a, e->a);
     e->b = moved(to, a, e->b);
+    e->factor = moved(to, a, e->factor);
     e->token = moved(to, a, e->token);
     e->delta = moved(to, a, e->delta);
     e->whole.data = moved(to, a, e->whole.data);
