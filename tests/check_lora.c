@@ -265,6 +265,33 @@ static void test_command_line(void **state) {
     json_decref(report);
 }
 
+/* Compiled weights give the same bits; what depends on the base model's own numbers is refused. */
+static void test_compiled(void **state) {
+    static const char *const names[] = {"plain-qv", "embed-tied", "modules-to-save-norm"};
+    const char *found = check_shared(LORA "bases/qwen3-tied");
+    char base[600], root[600], dir[600];
+    (void)state;
+    if (!found) check_skip("no " LORA);
+    snprintf(base, sizeof base, "%s", found);
+    snprintf(root, sizeof root, "%.*sadapters", (int)(strlen(base) - strlen("bases/qwen3-tied")), base);
+    snprintf(dir, sizeof dir, "%.500s/compiled", check_temp_dir());
+    outcome o = glia("", "compile %s -o %s", base, dir);
+    CHECK(o.status == 0, "%s", o.err);
+    done(&o);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        outcome plain = glia("[1,2,3,4,5]", "score %s --ids - --json --lora-modules x=%s/%s --lora x", base,
+                             root, names[i]);
+        o = glia("[1,2,3,4,5]", "score %s --ids - --json --lora-modules x=%s/%s --lora x", dir, root,
+                 names[i]);
+        CHECK(o.status == 0 && !strcmp(o.out, plain.out), "%s: %s %s", names[i], o.out, o.err);
+        done(&o);
+        done(&plain);
+    }
+    o = glia("[1,2,3]", "score %s --ids - --json --lora-modules x=%s/dora --lora x", dir, root);
+    CHECK(o.status == 1 && strstr(o.err, "give the directory of the original model"), "%s", o.err);
+    done(&o);
+}
+
 /* ---- what is refused -------------------------------------------------------- */
 
 static const struct {
@@ -339,8 +366,8 @@ int main(int argc, char **argv) {
     find_program();
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),      cmocka_unit_test(test_errors), cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_command_line), cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_goldens),      cmocka_unit_test(test_errors),   cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_command_line), cmocka_unit_test(test_compiled), cmocka_unit_test(test_broken),
     };
     return check_run_group("lora", tests);
 }

@@ -55,6 +55,8 @@ typedef struct {
     const char *path; /* of the tensors, for messages */
     glia_row_source *source;
     const glia_adapter_base *base;
+    glia_warning_fn *warning;
+    void *user;
     glia_err *err;
 } binder;
 
@@ -190,7 +192,15 @@ static const float *base_row(const binder *b, glia_weight_id id, int layer, size
 /* PEFT replaces the base model's embedding by the one that it has stored beside A and B. */
 static glia_status check_base(binder *b, const glia_adapter_tensor *t, const glia_weight *w) {
     const size_t cols = (size_t)w->cols;
+    char text[500];
     glia_status status = check_shape(b, t->view, w->rows, w->cols, "");
+    if (!status && !b->base->dummy && glia_artifact_in(b->base->dir)) {
+        snprintf(text, sizeof text,
+                 "%.300s: tensor %.100s is not compared with the model's, which is compiled", b->path,
+                 t->view->name);
+        if (b->warning) b->warning(b->user, text);
+        return GLIA_OK;
+    }
     if (!status) status = open_source(b);
     if (status) return status;
     float *stored = malloc(2 * cols * sizeof *stored);
@@ -313,7 +323,7 @@ static glia_status check_change(binder *b, const glia_weight *w, glia_change *c)
 }
 
 /* Warn of modules that are targeted and have no tensors: PEFT leaves them as they are in the base model. */
-static glia_status count_absent(const binder *b, glia_warning_fn *warning, void *user) {
+static glia_status count_absent(const binder *b) {
     glia_weight w;
     int n = 0;
     char first[96] = "", text[400];
@@ -329,7 +339,7 @@ static glia_status count_absent(const binder *b, glia_warning_fn *warning, void 
     snprintf(text, sizeof text,
              "%.200s: no tensors for %d of the targeted modules, such as %s: they stay the base model's",
              b->a->files.dir, n, first);
-    if (n && warning) warning(user, text);
+    if (n && b->warning) b->warning(b->user, text);
     return GLIA_OK;
 }
 
@@ -344,7 +354,7 @@ static void tie_head(glia_adapter *a) {
     head->factor = NULL; /* a bad adapter has one: each has one owner */
 }
 
-static glia_status bind_all(binder *b, glia_warning_fn *warning, void *user) {
+static glia_status bind_all(binder *b) {
     glia_adapter *a = b->a;
     glia_status status = GLIA_OK;
     for (size_t i = 0; !status && i < a->files.n; i++) status = bind_tensor(b, &a->files.tensor[i]);
@@ -359,7 +369,7 @@ static glia_status bind_all(binder *b, glia_warning_fn *warning, void *user) {
         snprintf(w.name, sizeof w.name, "%s", w.spec->name);
         status = check_change(b, &w, &a->change[i]);
     }
-    return status ? status : count_absent(b, warning, user);
+    return status ? status : count_absent(b);
 }
 
 glia_status glia_adapter_open(glia_adapter *a, const char *dir, const glia_model_config *config,
@@ -367,14 +377,14 @@ glia_status glia_adapter_open(glia_adapter *a, const char *dir, const glia_model
                               glia_err *err) {
     char path[1024];
     *a = (glia_adapter){.spec = glia_spec_find(config->architecture), .config = config};
-    binder b = {.a = a, .path = path, .base = base, .err = err};
+    binder b = {.a = a, .path = path, .base = base, .warning = warning, .user = user, .err = err};
     const size_t n = (size_t)config->layers * N_WEIGHTS;
     glia_status status = glia_adapter_files_open(&a->files, dir, err);
     if (status) return status;
     snprintf(path, sizeof path, "%s/adapter_model.safetensors", dir);
     a->change = calloc(n, sizeof *a->change);
     if (!a->change) status = glia_fail_nomem(err, n * sizeof *a->change, "the adapter's changes");
-    if (!status) status = bind_all(&b, warning, user);
+    if (!status) status = bind_all(&b);
     if (b.source && !status) status = b.source->check(b.source, err);
     if (b.source) b.source->close(b.source);
     if (status) glia_adapter_close(a);
