@@ -57,8 +57,65 @@ glia_node glia_cfg_seq2(glia_cfg *g, glia_node a, glia_node b) {
     return glia_cfg_seq(g, (const glia_node[]){a, b}, 2);
 }
 
+/* An alternative, and what it begins with: equal keys are equal nodes. */
+typedef struct {
+    uint64_t key;
+    glia_node node;
+} alternative;
+
+static alternative alternative_of(const glia_cfg *g, glia_node i) {
+    const glia_cfg_node *x = glia_cfg_at(g, i);
+    const glia_node first = x->kind == CFG_SEQ ? glia_vec_at(&g->lists, x->a) : i;
+    const glia_cfg_node *y = glia_cfg_at(g, first);
+    return (alternative){y->kind == CFG_TERM ? UINT64_C(1) << 32 | y->a : first, i};
+}
+
+static int by_key(const void *x, const void *y) {
+    const alternative *a = x, *b = y;
+    return a->key != b->key ? (a->key > b->key) - (a->key < b->key)
+                            : (a->node > b->node) - (a->node < b->node);
+}
+
+/* What follows the first node of an alternative. */
+static glia_node rest_of(glia_cfg *g, glia_node i) {
+    const glia_cfg_node x = *glia_cfg_at(g, i);
+    glia_vec rest = {0};
+    for (uint32_t k = 1; x.kind == CFG_SEQ && k < x.b; k++)
+        if (!glia_vec_put(&rest, glia_vec_at(&g->lists, x.a + k))) glia_rx_nomem(g->rx);
+    const glia_node node = glia_cfg_seq(g, rest.data, rest.n);
+    glia_vec_free(&rest);
+    return node;
+}
+
+/* Alternatives that begin with the same node as one: the node is read once, not once for each. */
+static glia_node factor(glia_cfg *g, const alternative *a, size_t n) {
+    glia_vec rests = {0};
+    if (n == 1) return a->node;
+    for (size_t i = 0; i < n; i++)
+        if (!glia_vec_put(&rests, rest_of(g, a[i].node))) glia_rx_nomem(g->rx);
+    const glia_cfg_node x = *glia_cfg_at(g, a->node);
+    const glia_node first = x.kind == CFG_SEQ ? glia_vec_at(&g->lists, x.a) : a->node;
+    const glia_node node = glia_cfg_seq2(g, first, glia_cfg_or(g, rests.data, rests.n));
+    glia_vec_free(&rests);
+    return node;
+}
+
 glia_node glia_cfg_or(glia_cfg *g, const glia_node *list, size_t n) {
-    return n ? list_node(g, CFG_OR, list, n) : GLIA_NODE_NONE;
+    if (n == 0) return GLIA_NODE_NONE;
+    alternative *a = n > 1 ? malloc(n * sizeof *a) : NULL;
+    if (!a) return list_node(g, CFG_OR, list, n);
+    for (size_t i = 0; i < n; i++) a[i] = alternative_of(g, list[i]);
+    qsort(a, n, sizeof *a, by_key);
+    glia_vec groups = {0};
+    for (size_t i = 0, k; i < n && !glia_rx_error(g->rx)->status; i = k) {
+        for (k = i + 1; k < n && a[k].key == a[i].key && a[k].node != a[i].node && a[i].node; k++) {
+        }
+        if (!glia_vec_put(&groups, factor(g, a + i, k - i))) glia_rx_nomem(g->rx);
+    }
+    free(a);
+    const glia_node node = list_node(g, CFG_OR, groups.data, groups.n);
+    glia_vec_free(&groups);
+    return glia_rx_error(g->rx)->status ? GLIA_NODE_NONE : node;
 }
 
 glia_node glia_cfg_repeat(glia_cfg *g, glia_node body, int least, int most) {

@@ -49,7 +49,11 @@ static void repeat(glia_pda *a, glia_node node, const glia_cfg_node *x, int done
     if (done >= x->m) resume_later(a, parent);
     if (x->n != GLIA_RX_MANY && done >= x->n) return;
     const int kept = x->n == GLIA_RX_MANY && done > x->m ? x->m : done;
-    if (glia_cfg_at(a->cfg, x->a)->productive) later(a, x->a, push(a, node, parent, (uint64_t)kept));
+    if (!glia_cfg_at(a->cfg, x->a)->productive) return;
+    /* (x*)(x*) is x*: a repetition that ends where the same repetition may go on needs no frame of its own */
+    const glia_pda_frame *p = (const glia_pda_frame *)a->frames.data + parent;
+    const bool same = x->n == GLIA_RX_MANY && kept >= x->m && p->node == node && p->param == (uint64_t)kept;
+    later(a, x->a, same ? parent : push(a, node, parent, (uint64_t)kept));
 }
 
 /* An object's param: the next member, and how many members there are so far. The highest bits: a comma has
