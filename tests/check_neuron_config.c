@@ -29,7 +29,7 @@ static glia_status parse(glia_neuron_config *c, const char *text, glia_err *err)
 }
 
 static bool says_nothing(const glia_neuron_config *c) {
-    if (c->modules) return false;
+    if (c->modules || c->speculation) return false;
     for (int id = 0; id < N_NEURON; id++)
         if (c->key[id]) return false;
     return true;
@@ -237,6 +237,12 @@ static const struct {
     {"{\"quantized\":true,\"modules_to_not_convert\":[\"mlp\",3]}", F, "x: modules_to_not_convert[1]: expected the name of a module"},
     {"{\"quantized\":true,\"modules_to_not_convert\":[\"a,b\"]}", F, "x: modules_to_not_convert[0]: expected the name"},
     {"{\"quantized\":true,\"modules_to_not_convert\":\"mlp\"}", F, "x: modules_to_not_convert: expected an array"},
+    {"{\"is_medusa\":true,\"is_eagle3\":true}", F, "x: is_medusa and is_eagle3 are both true: expected one kind of draft"},
+    {"{\"is_medusa\":true,\"medusa_speculation_length\":2,\"medusa_tree\":[[0],[1]]}", F, "x: medusa_speculation_length is 2, but medusa_tree has 2 nodes besides the known token"},
+    {"{\"speculation_length\":1}", F, "x: speculation_length is 1, which counts the known token: expected 0 or at least 2"},
+    {"{\"speculation_length\":\"x\"}", F, "x: speculation_length: expected an integer, found a string"},
+    {"{\"is_eagle3\":3}", F, "x: is_eagle3: expected "},
+    {"{\"fused_spec_config\":{\"draft_model_path\":3},\"neuron_config\":{}}", F, "draft_model_path"},
     {"{\"neuron_config\":[]}", F, "x: neuron_config: expected an object, found an array"},
 };
 
@@ -246,11 +252,48 @@ static const struct {
     {"{\"spice\":1}", "x: unknown key spice is ignored\n"},
     {"{\"on_device_sampling_config.top_k\":1}", "x: unknown key on_device_sampling_config.top_k is ignored\n"},
     {"{\"chunked_prefill_config\":{\"spice\":1}}", "x: chunked_prefill_config: unknown key spice is ignored\n"},
-    {"{\"fused_spec_config\":{\"worker_cls\":1},\"neuron_config\":{}}", "x: fused_spec_config is {\"worker_cls\":1}, which Glia does not have; no speculation"},
+    {"{\"fused_spec_config\":{\"spice\":1},\"neuron_config\":{}}", "x: fused_spec_config: unknown key spice is ignored\n"},
     {"{\"neuron_config\":{\"async_mode\":true}}", "x: neuron_config: async_mode is true, which Glia does not have; steps do not overlap\n"},
     {"{\"max_topk\":64}", "x: max_topk is 64, which Glia does not have; top_k may be any number\n"},
 };
 /* clang-format on */
+
+/* clang-format off */
+/* Keys of speculation, and what --speculative-config would say; NULL: nothing. */
+static const struct {
+    const char *text, *config;
+} speculation[] = {
+    {"{\"speculation_length\":0}", NULL},
+    {"{\"speculation_length\":5}", "{\"method\":\"draft_model\",\"num_speculative_tokens\":4}"},
+    {"{\"fused_spec_config\":{\"draft_model_path\":\"d\",\"draft_config\":{},\"worker_cls\":\"w\"},\"neuron_config\":"
+     "{\"speculation_length\":7,\"enable_fused_speculation\":true}}",
+     "{\"method\":\"draft_model\",\"model\":\"d\",\"num_speculative_tokens\":6}"},
+    {"{\"fused_spec_config\":{\"draft_model_path\":\"d\"},\"neuron_config\":{\"speculation_length\":3,\"enable_eagle_speculation\":true}}",
+     "{\"method\":\"eagle\",\"model\":\"d\",\"num_speculative_tokens\":2}"},
+    {"{\"enable_eagle_speculation\":true,\"is_eagle3\":true,\"speculation_length\":6}",
+     "{\"method\":\"eagle3\",\"num_speculative_tokens\":5}"},
+    {"{\"enable_eagle_speculation\":true,\"speculation_length\":6,\"token_tree_config\":{\"0\":[\"1\",\"2\"],\"1\":[\"3\"]}}",
+     "{\"method\":\"eagle\",\"token_tree_config\":{\"0\":[\"1\",\"2\"],\"1\":[\"3\"]}}"},
+    {"{\"is_medusa\":true,\"num_medusa_heads\":4,\"medusa_speculation_length\":64}",
+     "{\"method\":\"medusa\",\"num_speculative_tokens\":4}"},
+    {"{\"is_medusa\":true,\"num_medusa_heads\":4,\"medusa_speculation_length\":3,\"medusa_tree\":[[0],[0,0]]}",
+     "{\"method\":\"medusa\",\"medusa_tree\":[[0],[0,0]]}"},
+};
+/* clang-format on */
+
+static void test_speculation(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof speculation / sizeof *speculation; i++) {
+        glia_neuron_config c = {0};
+        glia_err err;
+        json_t *want = speculation[i].config ? json_loads(speculation[i].config, 0, NULL) : NULL;
+        CHECK(parse(&c, speculation[i].text, &err) == GLIA_OK && !*warnings, "%s: %s%s", speculation[i].text,
+              err.msg, warnings);
+        CHECK(want ? json_equal(c.speculation, want) : !c.speculation, "%s", speculation[i].text);
+        json_decref(want);
+        glia_neuron_config_free(&c);
+    }
+}
 
 static void test_together(void **state) {
     (void)state;
@@ -423,8 +466,9 @@ static int write_docs(void) {
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "--write")) return write_docs();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table), cmocka_unit_test(test_every_key), cmocka_unit_test(test_together),
-        cmocka_unit_test(test_files), cmocka_unit_test(test_write),     cmocka_unit_test(test_docs),
+        cmocka_unit_test(test_table),       cmocka_unit_test(test_every_key), cmocka_unit_test(test_together),
+        cmocka_unit_test(test_speculation), cmocka_unit_test(test_files),     cmocka_unit_test(test_write),
+        cmocka_unit_test(test_docs),
     };
     return check_run_group("neuron_config", tests);
 }

@@ -108,7 +108,7 @@ glia_status glia_model_open(glia_model *m, const char *model, const char *cache_
     if (!status) status = glia_options_resolve(m, o, err);
     if (!status) status = open_text(m, o, false, err);
     if (!status) choose_eos(m, warning, user);
-    if (!status) status = glia_speculation_read(m, o ? o->speculative_config : NULL, cache_dir, err);
+    if (!status) status = glia_speculation_read(m, o, cache_dir, err);
     return status;
 }
 

@@ -1,14 +1,71 @@
 /* speculation.c - see speculation.h. */
 #include "api/speculation.h"
 
+#include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "draft/config.h"
 
-static glia_status read_draft(glia_draft_model *d, const glia_model *m, const char *config,
+/* ---- what is asked for ----------------------------------------------------------- */
+
+static bool gives_shape(const json_t *o) {
+    static const char *const keys[] = {"num_speculative_tokens",
+                                       "speculative_token_tree",
+                                       "medusa_tree",
+                                       "token_tree_config",
+                                       "total_token",
+                                       "depth",
+                                       "top_k"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (json_object_get(o, keys[i])) return true;
+    return false;
+}
+
+static void fill_in(json_t *o, const char *key, const json_t *from) {
+    if (!json_object_get(o, key)) json_object_set(o, key, json_object_get(from, key));
+}
+
+/* Members of neuron_config.json that the option leaves open, if both ask for the same method. */
+static void fill_in_all(json_t *o, const json_t *file) {
+    const json_t *method = json_object_get(o, "method"), *model = json_object_get(o, "model");
+    if (method && !json_equal(method, json_object_get(file, "method"))) return;
+    if (!method && !model) return;
+    const bool shaped = gives_shape(o);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)file, key, value) {
+        (void)value;
+        if (!shaped || strcmp(key, "method") == 0 || strcmp(key, "model") == 0) fill_in(o, key, file);
+    }
+}
+
+/* The option's text, completed from neuron_config.json. NULL: the text stays as it is. */
+static char *complete(const glia_model *m, const char *option) {
+    json_t *o = m->neuron.speculation ? json_loads(option, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    if (json_is_object(o)) fill_in_all(o, m->neuron.speculation);
+    char *text = json_is_object(o) ? json_dumps(o, JSON_COMPACT) : NULL;
+    json_decref(o);
+    return text;
+}
+
+/* What neuron_config.json says; NULL: nothing, or a draft without a name. Medusa's heads are in the model's
+ * directory. */
+static char *of_file(const glia_model *m, glia_warning_fn *warning, void *user) {
+    json_t *o = json_deep_copy(m->neuron.speculation);
+    const char *method = json_string_value(json_object_get(o, "method"));
+    if (method && strcmp(method, "medusa") == 0) json_object_set_new(o, "model", json_string(m->dir));
+    char *text = json_object_get(o, "model") ? json_dumps(o, JSON_COMPACT) : NULL;
+    if (method && !text && warning)
+        warning(user, "neuron_config.json asks for speculation, and fused_spec_config.draft_model_path names "
+                      "no draft: no speculation; --model-draft names one");
+    json_decref(o);
+    return text;
+}
+
+static glia_status read_draft(glia_draft_model *d, const glia_model *m, const char *text, const char *where,
                               const char *cache_dir, glia_err *err) {
-    const glia_status status =
-        glia_draft_config_read(&d->config, config, "speculative_config", cache_dir, err);
+    const glia_status status = glia_draft_config_read(&d->config, text, where, cache_dir, err);
     if (status) return status;
     d->target_dir = m->dir;
     d->target = &m->config;
@@ -18,12 +75,21 @@ static glia_status read_draft(glia_draft_model *d, const glia_model *m, const ch
     return d->config.method->read(d, err);
 }
 
-glia_status glia_speculation_read(glia_model *m, const char *config, const char *cache_dir, glia_err *err) {
-    if (!config) return GLIA_OK;
+glia_status glia_speculation_read(glia_model *m, const glia_options *o, const char *cache_dir,
+                                  glia_err *err) {
+    const char *option = o ? o->speculative_config : NULL;
+    char *text = option ? complete(m, option) : of_file(m, o ? o->warning : NULL, o ? o->user : NULL);
+    glia_status status = GLIA_OK;
+    if (!text && !option) return GLIA_OK;
     m->draft = calloc(1, sizeof *m->draft);
-    if (!m->draft) return glia_fail_nomem(err, sizeof *m->draft, "the draft");
-    return read_draft(m->draft, m, config, cache_dir, err);
+    status = m->draft ? read_draft(m->draft, m, text ? text : option,
+                                   option ? "speculative_config" : "neuron_config.json", cache_dir, err)
+                      : glia_fail_nomem(err, sizeof *m->draft, "the draft");
+    free(text);
+    return status;
 }
+
+/* ---- the draft ------------------------------------------------------------------- */
 
 glia_status glia_speculation_load(glia_model *m, glia_err *err) {
     glia_team *team;

@@ -4,9 +4,9 @@
 
 #include "api/model.h"
 
-/* Fill m->draft from the JSON object `config`; NULL: from m->neuron. Reads no weights. The model must stay
- * where it is. */
-glia_status glia_speculation_read(glia_model *m, const char *config, const char *cache_dir, glia_err *err);
+/* Fill m->draft from o->speculative_config; what it leaves open, or all if it is NULL, from m->neuron. `o`
+ * may be NULL. Reads no weights. The model must stay where it is. */
+glia_status glia_speculation_read(glia_model *m, const glia_options *o, const char *cache_dir, glia_err *err);
 /* Load the weights of m->draft, if this process has rank 0. */
 glia_status glia_speculation_load(glia_model *m, glia_err *err);
 void glia_speculation_free(glia_model *m);

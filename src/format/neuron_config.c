@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "format/json.h"
+#include "format/neuron_speculation.h"
 
 enum { FILE_MAX = 16 << 20 };
 
@@ -232,13 +233,14 @@ static void settle_lora(glia_json_reader *r, glia_neuron_config *c) {
 static bool is_on(const glia_neuron_config *c, glia_neuron_id id) { return c->number[id] != 0; }
 
 /* Apply the rules that need several keys, once all keys are read. */
-static void settle(glia_json_reader *r, glia_neuron_config *c) {
+static void settle(glia_json_reader *r, glia_neuron_config *c, const json_t *fused) {
     if (c->key[NEURON_CONTEXT] && c->key[NEURON_SEQUENCE] &&
         c->number[NEURON_CONTEXT] > c->number[NEURON_SEQUENCE])
         glia_json_fail(r, GLIA_ERR_FORMAT, "max_context_length is %.0f, more than %s %.0f",
                        c->number[NEURON_CONTEXT], c->key[NEURON_SEQUENCE], c->number[NEURON_SEQUENCE]);
     if (is_on(c, NEURON_QUANTIZED)) settle_quantization(r, c);
     settle_lora(r, c);
+    c->speculation = glia_neuron_speculation(r, fused);
     if (!is_on(c, NEURON_BLOCKED)) c->key[NEURON_BLOCK] = NULL;
     if (is_on(c, NEURON_DYNAMIC))
         for (int id = NEURON_DO_SAMPLE; id <= NEURON_TEMPERATURE; id++) c->key[id] = NULL;
@@ -252,7 +254,7 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
     const json_t *nested = json_object_get(r->object, "neuron_config");
     if (!nested) {
         walk(r, "", c);
-        settle(r, c);
+        settle(r, c, json_object_get(r->object, "fused_spec_config"));
         return;
     }
     /* NxD Inference copies config.json into this file. Glia reads config.json itself. */
@@ -264,7 +266,7 @@ static void read_file(glia_json_reader *r, glia_neuron_config *c) {
     const json_t *draft = json_object_get(r->object, "fused_spec_config");
     if (draft && !json_is_null(draft)) judge(r, find("", "fused_spec_config"), "fused_spec_config", draft, c);
     if (inner.object) walk(&inner, "", c);
-    if (inner.object) settle(&inner, c);
+    if (inner.object) settle(&inner, c, draft);
     if (!r->status) r->status = inner.status;
 }
 
@@ -285,6 +287,7 @@ glia_status glia_neuron_config_parse(glia_neuron_config *c, const char *text, si
 void glia_neuron_config_free(glia_neuron_config *c) {
     free(c->modules);
     json_decref(c->lora);
+    json_decref(c->speculation);
     memset(c, 0, sizeof *c);
 }
 

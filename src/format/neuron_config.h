@@ -52,6 +52,7 @@ typedef struct {
     double number[N_NEURON];   /* the value; a switch is 0 or 1, an enumeration its number */
     char *modules;             /* modules_to_not_convert as in glia_options; NULL: not set */
     json_t *lora;              /* lora_config; NULL: not set */
+    json_t *speculation;       /* as glia_neuron_speculation(); NULL: none */
 } glia_neuron_config;
 
 typedef enum {

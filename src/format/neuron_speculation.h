@@ -1,0 +1,12 @@
+/* neuron_speculation.h - keys of speculation in neuron_config.json. */
+#ifndef GLIA_FORMAT_NEURON_SPECULATION_H
+#define GLIA_FORMAT_NEURON_SPECULATION_H
+
+#include "format/json.h"
+
+/* What the keys ask for, as the JSON object that --speculative-config takes; NULL: nothing. The caller owns
+ * it. `fused`: the member fused_spec_config, which may be NULL or null. Without "model" the draft is not
+ * named: the heads of "medusa" are in the model's directory. */
+json_t *glia_neuron_speculation(glia_json_reader *r, const json_t *fused);
+
+#endif
