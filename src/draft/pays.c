@@ -14,7 +14,9 @@ static const double fresh = 0.6;                      /* the acceptance that a n
 static const double prior_weight = 4;                 /* as if it had been observed so often */
 static const double own_keep = 0.95, all_keep = 0.99; /* what an observation leaves of older ones */
 static const double new_keep = 0.9;                   /* what a new sequence leaves of what is known of all */
-static const double rest_keep = 0.5;                  /* what a rest leaves of what is known of a sequence */
+static const double first_level_most = 4; /* of what is guessed: a first time may be a disturbance */
+static const double relax = 0.003;        /* how fast costs that are not measured anew are forgotten */
+static const double rest_keep = 0.5;      /* what a rest leaves of what is known of a sequence */
 static const double accept_most = 0.98;
 static const double margin = 1.03;    /* drafts must promise more than this, relative to none */
 static const double row_share = 0.03; /* one more row costs so much of a step until it is measured */
@@ -104,7 +106,9 @@ static double catch_up_of(const glia_pays *p, int behind) {
 double glia_pays_proposal(glia_pays *p, int n, int levels, int behind, double seconds) {
     if (n < 1 || levels < 1) return seconds;
     if (!behind) {
-        observe(&p->level[class_of(n)], seconds / (p->at_once ? 1 : levels));
+        const double most = first_level_most * level_of(p, n), level = seconds / (p->at_once ? 1 : levels);
+        double *measured = &p->level[class_of(n)];
+        observe(measured, *measured == 0 && most > 0 && level > most ? most : level);
         return seconds;
     }
     const double own = proposal_of(p, n, levels), waking = seconds > own ? seconds - own : 0;
@@ -257,6 +261,19 @@ static bool worth_waking(const glia_pays *p, const glia_pays_ask *ask, int n, in
     return x->catch_up <= (1 - margin / x->rate) * steps * cost_of(p, n_all) / 2;
 }
 
+/* While the draft rests, nothing shows that a cost was measured too high: forget it slowly. */
+static void forget(glia_pays *p, int n_all) {
+    const double plain = cost_of(p, n_all);
+    for (int i = n_all + 1; i <= p->most_rows; i++) {
+        const double guess = plain * (1 + row_share * (i - n_all));
+        if (p->step[i] > guess) p->step[i] += relax * (guess - p->step[i]);
+    }
+    for (int i = 0; i < GLIA_PAYS_CLASSES; i++) {
+        const double guess = p->share * cost_of(p, 1 << i);
+        if (p->level[i] > guess) p->level[i] += 5 * relax * (guess - p->level[i]);
+    }
+}
+
 /* One token for the sequence that costs least to catch up with, if the account covers it. */
 static void probe(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     const int at = least_behind(ask, n);
@@ -279,6 +296,7 @@ void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
         x = best_plan(p, ask, n, n_all);
     }
     if (!x.levels || p->balance < 0) {
+        forget(p, n_all);
         probe(p, ask, n, n_all);
         return;
     }
