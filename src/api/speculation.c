@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "draft/config.h"
+#include "text/tokenizer.h"
+
+enum { TOKENIZER_MAX = 256 << 20 };
 
 /* ---- what is asked for ----------------------------------------------------------- */
 
@@ -63,6 +67,60 @@ static char *of_file(const glia_model *m, glia_warning_fn *warning, void *user) 
     return text;
 }
 
+/* ---- the draft's tokenizer -------------------------------------------------------- */
+
+/* Does dir/tokenizer.json hold the bytes text [len]? */
+static bool same_file(const char *dir, const char *text, size_t len) {
+    char *path = glia_path_join(dir, "tokenizer.json"), *own = NULL;
+    size_t n = 0;
+    const bool same =
+        path && !glia_read_file(&own, &n, path, TOKENIZER_MAX, NULL) && n == len && memcmp(own, text, n) == 0;
+    free(own);
+    free(path);
+    return same;
+}
+
+/* The first id whose ordinary token is another one in b; -1: none. Ids that only one of them has are not
+ * compared, since padding and added tokens differ between sizes of one model. */
+static int32_t first_difference(const glia_tokenizer *a, const glia_tokenizer *b) {
+    const size_t n_a = glia_tokenizer_vocab_size(a), n_b = glia_tokenizer_vocab_size(b);
+    for (int32_t id = 0; (size_t)id < n_a && (size_t)id < n_b; id++) {
+        size_t len_a, len_b;
+        const char *x = glia_tokenizer_bytes(a, id, &len_a), *y = glia_tokenizer_bytes(b, id, &len_b);
+        if (!x || !y || (glia_tokenizer_is_special(a, id) && glia_tokenizer_is_special(b, id))) continue;
+        if (len_a != len_b || memcmp(x, y, len_a) != 0) return id;
+    }
+    return -1;
+}
+
+static glia_status compare_tokens(const char *dir, const glia_tokenizer *own, const glia_tokenizer *target,
+                                  glia_err *err) {
+    const int32_t id = first_difference(own, target);
+    size_t len, len_target;
+    if (id < 0) return GLIA_OK;
+    const char *token = glia_tokenizer_bytes(own, id, &len),
+               *want = glia_tokenizer_bytes(target, id, &len_target);
+    return glia_fail(
+        err, GLIA_ERR_SHAPE,
+        "%s: token %d of the draft is \"%.*s\", of the target \"%.*s\": expected the same tokens", dir, id,
+        (int)(len < 40 ? len : 40), token, (int)(len_target < 40 ? len_target : 40), want);
+}
+
+/* A draft that is a whole model must have the target's tokens. A directory without a tokenizer is trusted. */
+static glia_status check_tokens(const glia_model *m, const char *dir, glia_err *err) {
+    char *path = glia_path_join(dir, "tokenizer.json"), *text = NULL;
+    size_t len = 0;
+    glia_tokenizer *own = NULL;
+    glia_status status = GLIA_OK;
+    if (path && m->tokenizer && !glia_read_file(&text, &len, path, TOKENIZER_MAX, NULL) &&
+        !same_file(m->dir, text, len) && !glia_tokenizer_parse(&own, text, len, path, NULL))
+        status = compare_tokens(dir, own, m->tokenizer, err);
+    glia_tokenizer_free(own);
+    free(text);
+    free(path);
+    return status;
+}
+
 static glia_status read_draft(glia_draft_model *d, const glia_model *m, const char *text, const char *where,
                               const char *cache_dir, glia_err *err) {
     const glia_status status = glia_draft_config_read(&d->config, text, where, cache_dir, err);
@@ -72,7 +130,9 @@ static glia_status read_draft(glia_draft_model *d, const glia_model *m, const ch
     d->target_dtype = m->dtype;
     d->cpu_flags = m->cpu_flags;
     d->threads = m->threads;
-    return d->config.method->read(d, err);
+    const glia_status fits = d->config.method->read(d, err);
+    const bool whole_model = d->config.method == &glia_draft_draft_model;
+    return fits || !whole_model ? fits : check_tokens(m, d->config.dir, err);
 }
 
 glia_status glia_speculation_read(glia_model *m, const glia_options *o, const char *cache_dir,

@@ -93,6 +93,9 @@ static void take_tree(const glia_drafts *d, glia_seq *seq) {
 
 /* Can the sequence use drafts in the coming step, and how deep? */
 static int depth_for(const glia_drafts *d, const glia_scheduler *s, const glia_seq *seq) {
+    /* The last row of a prompt may be wanted for its hidden state, or among rows that give scores. */
+    if (seq->n_tokens == seq->n_prompt && (seq->scored || ((const glia_request *)seq)->params.embed))
+        return 0;
     const int room = seq->n_tokens - seq->n_computed == 1 ? room_of(d, s, seq) : 0;
     return room > 0 ? room : 0;
 }
