@@ -25,12 +25,14 @@ static bool coin(int percent) { return below(100) < percent; }
 
 /* A draft that lies: random trees of random tokens, some of them those of the prompt. */
 static glia_status lie(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err) {
+    const bool chain = d->limits.nodes == d->limits.depth;
     (void)err;
     for (int i = 0; i < n; i++) {
         glia_tree *t = seq[i].tree;
         const int nodes = below(seq[i].nodes + 1);
         for (int k = 0; k < nodes; k++) {
-            int parent = coin(60) ? t->n - 1 : below(t->n);
+            int parent = chain || coin(60) ? t->n - 1 : below(t->n);
+            if (chain && t->depth[parent] >= seq[i].depth) break;
             while (t->depth[parent] >= seq[i].depth) parent = t->parent[parent];
             const int32_t token =
                 coin(50) ? seq[i].tokens[below(seq[i].n_tokens)] : below((int)d->model->target->vocab);
@@ -64,7 +66,7 @@ static const struct {
      "models/qwen3-demo",
      "\"speculative_token_tree\":\"[(0,),(0,0),(1,),(0,1),(0,0,0)]\"",
      {0}},
-    {"models/smollm3-demo", "models/smollm3-demo", "\"total_token\":12,\"depth\":3,\"top_k\":3", {0}},
+    {"models/smollm3-demo", "models/smollm3-demo", "\"total_token\":4,\"depth\":5,\"top_k\":3", {0}},
     {"models/qwen3-demo", "models/qwen3-demo-eagle3", "\"method\":\"eagle3\"", {0}},
     {"models/smollm3-demo",
      "models/smollm3-demo-eagle3",

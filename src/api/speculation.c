@@ -180,6 +180,8 @@ void glia_speculation_limits(glia_engine_limits *l, const glia_model *m) {
     const glia_draft_method *method = m->draft->config.method;
     l->drafts = glia_draft_config_nodes(&m->draft->config);
     l->depth = glia_speculation_depth(m);
+    /* More nodes than levels make room for siblings; a small tree may be a chain, or not. */
+    if (m->draft->config.tree.kind != GLIA_TREE_CHAIN && l->drafts == l->depth) l->drafts++;
     if (method->needs) l->needs = method->needs(m->draft);
 }
 

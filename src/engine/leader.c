@@ -97,7 +97,7 @@ static unsigned kept_of(const glia_leader *l) {
 
 static void add_run(glia_leader *l, const glia_run *run) { l->run[l->n_runs++] = *run; }
 
-/* The runs of rows without drafts. `every` is wanted of every row, `last` also of the last one. */
+/* The runs of rows without drafts. `every` is wanted of every row but the last one, `last` of that. */
 static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsigned last) {
     glia_run run = {
         .seq = seq->slot,
@@ -108,7 +108,7 @@ static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsig
         .want = every,
         .token = seq->tokens + seq->n_computed,
     };
-    if (every && (last & ~every) && run.n > 1) {
+    if (every && last != every && run.n > 1) {
         run.n--;
         add_run(l, &run);
         run.position += run.n;
@@ -116,7 +116,7 @@ static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsig
         run.token += run.n;
         run.n = 1;
     }
-    run.want |= last;
+    run.want = last;
     run.last = !every;
     add_run(l, &run);
 }
@@ -193,13 +193,12 @@ static void add_segment(glia_leader *l, glia_seq *seq, int row) {
     };
     const int scores = glia_seq_scores(seq), draws = glia_seq_draws(seq);
     const bool embeds = g->request->params.embed;
+    const unsigned every = kept_of(l) | (scores ? GLIA_WANT_LOGITS : 0);
     if (g->tree)
         add_tree(l, seq, g->tree, row, kept_of(l));
     else
-        add_plain(l, seq, kept_of(l) | (scores ? GLIA_WANT_LOGITS : 0),
-                  !draws   ? 0
-                  : embeds ? expect_hidden(l, g)
-                           : GLIA_WANT_LOGITS);
+        add_plain(l, seq, every,
+                  !draws ? every : kept_of(l) | (embeds ? expect_hidden(l, g) : GLIA_WANT_LOGITS));
     expect_scores(l, g, scores);
     expect_draws(l, g, embeds ? 0 : draws);
 }
