@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 
-enum { REQUESTS = 9, LENGTH = 160, PROMPT = 70, PATH = 300 };
+enum { REQUESTS = 7, LENGTH = 130, PROMPT = 70, PATH = 300 };
 #define DRAFTS "data/drafts/"
 #define LORA "data/lora/"
 
@@ -404,7 +404,7 @@ static void check_world(size_t kind) {
     glia_engine_free(e);
     const uint64_t drafts = compare(&w, want, kind, true);
     CHECK(drafts > 0 || (kinds[kind].config && !*w.draft), "%s: nothing was proposed", w.text);
-    compare(&w, want, kind, false);
+    if (coin(50)) compare(&w, want, kind, false);
     free_records(want);
     glia_constraint_free(w.constraint);
     glia_model_free(m);
