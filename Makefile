@@ -163,6 +163,7 @@ $(OTHER): src/comm/comm.c src/comm/mpi.c $(CLI_OBJ) $(B)/libglia.a
 $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # Fuzz targets read files and text. Instrumented kernels would take minutes to compile.
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% grammar/% jinja/% text/% draft/head.o draft/head_config.o draft/head_file.o),$(LIB_OBJ))
+$(B)/fuzz/fuzz_request: $(patsubst %,$(B)/src/server/%.o,messages_chat params problem responses_chat text)
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@
