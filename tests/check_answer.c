@@ -227,7 +227,7 @@ static const struct {
     {0, "<tool_call>{\"name\":\"a\n" CALL("f", "{}"), "", "<tool_call>{\"name\":\"a", "f {}"},
     {0, "<tool_call>{\"name\":\"a\"", "", "<tool_call>{\"name\":\"a\"", ""},
     {LENGTH, "see\n" CALL("f", "{}") "\n<tool_call>{\"name\":\"a\"", "", "see", "f {}"},
-    {LENGTH, "<tool_call>{\"name\":\"a\"}</tool_c", "", "</tool_c", "a {}"},
+    {LENGTH, "<tool_call>{\"name\":\"a\"}</tool_c", "", "", "a {}"},
     {NONE, "a " CALL("f", "{}"), "", "a " CALL("f", "{}"), ""},
     /* what a call is */
     {0, CALL("f", "null"), "", "", "f {}"},

@@ -222,13 +222,15 @@ static void errors_of_http_are_json(void **state) {
     enum { LONG = 200000 };
     char *head = malloc(LONG);
     static const char huge[] = "POST /v1/completions HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n",
-                      begin[] = "GET /health HTTP/1.1\r\nX-Long: ", wrong[] = "NO SUCH THING\r\n\r\n";
+                      begin[] = "GET /health HTTP/1.1\r\nX-Long: ", wrong[] = "NO SUCH THING\r\n\r\n",
+                      trace[] = "TRACE /health HTTP/1.1\r\n\r\n";
     (void)state;
     memset(head, 'a', LONG);
     memcpy(head, begin, sizeof begin - 1);
     check_json_error(head, LONG, 400);
     check_json_error(huge, sizeof huge - 1, 413);
     check_json_error(wrong, sizeof wrong - 1, 400);
+    check_json_error(trace, sizeof trace - 1, 405);
     free(head);
 }
 

@@ -367,11 +367,12 @@ __attribute__((visibility("default"))) void evhttp_send_error(struct evhttp_requ
         const char *type, *message;
     } errors[] = {{400, "Bad Request", "the request is not HTTP, or its headers are too long"},
                   {413, "Request Entity Too Large", "the body is too long"},
-                  {501, "Not Implemented", "the server does not know this method"},
+                  {405, "Method Not Allowed", "Method Not Allowed"},
                   {503, "ServiceUnavailableError", "no memory for the request"}};
     const char *type = "Bad Request", *message = "the server cannot read this request";
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
     struct evbuffer *body = evbuffer_new();
+    if (status == HTTP_NOTIMPLEMENTED) status = HTTP_BADMETHOD; /* no fault of the server */
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
         if (errors[i].status != status) continue;
         type = errors[i].type;

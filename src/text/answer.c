@@ -326,7 +326,10 @@ static bool after_call(glia_parser *p) {
     while (i < left(p) && (is_space(bytes(p)[i]) || bytes(p)[i] == '}' || bytes(p)[i] == ']')) i++;
     const tag_match closes = tag_at(p, i, call_end);
     if (closes == TAG_PART || (i == left(p) && !p->ended)) return false;
+    const size_t rest = left(p) - i;
     if (closes == TAG_WHOLE) i += strlen(call_end);
+    if (p->ended && rest < strlen(call_end) && memcmp(bytes(p) + i, call_end, rest) == 0)
+        i += rest; /* the end of the answer cuts the tag */
     const size_t next = skip_space(p, i);
     if (next == left(p) && !p->ended) return false;
     const tag_match late = p->cut ? tag_at(p, next, think_end) : TAG_NO;
