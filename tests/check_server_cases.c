@@ -121,8 +121,79 @@ static void published_cases(void **state) {
           "%s %s", open_server.said, keyed_server.said);
 }
 
+/* A copy of the demo model whose logits of every prompt have a NaN. */
+static void write_sick_model(const char *directory) {
+    char line[300], path[200], *at;
+    uint64_t length = 0;
+    snprintf(line, sizeof line, "cp -r models/qwen3-demo %s", directory);
+    assert_int_equal(system(line), 0);
+    snprintf(path, sizeof path, "%s/model.safetensors", directory);
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    assert_int_equal(fread(&length, sizeof length, 1, f), 1);
+    char *header = calloc(1, length + 1);
+    assert_int_equal(fread(header, 1, length, f), length);
+    assert_non_null(at = strstr(header, "\"model.embed_tokens.weight\""));
+    assert_non_null(at = strstr(at, "\"data_offsets\":["));
+    const unsigned long long begin = strtoull(at + 16, NULL, 10);
+    fseek(f, (long)(sizeof length + length + begin), SEEK_SET); /* the head has the same row */
+    for (int i = 0; i < 64; i++) fputc(0xFF, f);
+    fclose(f);
+    free(header);
+}
+
+/* What the engine cannot compute is an error, before the reply or within its stream, in each interface; the
+ * server goes on. */
+static void engine_errors(void **state) {
+    static const struct {
+        const char *path, *body;
+        int status;
+        const char *words[2];
+    } rows[] = {
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
+         500,
+         {"\"InternalServerError\"", "Internal server error"}},
+        {"/v1/chat/completions",
+         "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
+         200,
+         {"\"code\":500", "data: [DONE]"}},
+        {"/v1/responses",
+         "{\"stream\":true,\"input\":\"hi\"}",
+         200,
+         {"event: response.failed", "\"status\":\"failed\""}},
+        {"/v1/messages",
+         "{\"stream\":true,\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
+         200,
+         {"event: error", "\"api_error\""}},
+        {"/v1/messages",
+         "{\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
+         500,
+         {"\"type\":\"error\"", "\"api_error\""}},
+    };
+    char directory[64] = "/tmp/glia-sick-XXXXXX", args[200];
+    served s;
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    strcat(directory, "/m");
+    write_sick_model(directory);
+    snprintf(args, sizeof args, "%s --served-model-name m --threads 1", directory);
+    serve_begin(&s, args);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        http_reply r = http_post(s.port, rows[i].path, rows[i].body);
+        CHECK(r.status == rows[i].status && strstr(r.body, rows[i].words[0]) &&
+                  strstr(r.body, rows[i].words[1]),
+              "%s: %d %s", rows[i].body, r.status, r.body);
+        http_free(&r);
+    }
+    CHECK(serve_end(&s) == 0, "status: %s", s.said);
+    *strrchr(directory, '/') = '\0';
+    snprintf(args, sizeof args, "rm -r %s", directory);
+    CHECK(system(args) == 0, "%s", args);
+}
+
 int main(void) {
     find_program();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(published_cases)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(published_cases), cmocka_unit_test(engine_errors)};
     return check_run_group("server_cases", tests);
 }

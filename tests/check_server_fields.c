@@ -241,10 +241,36 @@ static void thinking_has_a_budget(void **state) {
     }
 }
 
+/* A prompt keeps its last or its first tokens, and log-probabilities name tokens by their ids. */
+static void prompts_are_cut_and_tokens_named(void **state) {
+    static const char *const sides[][2] = {{"", "[7,8]"},
+                                           {",\"truncation_side\":\"left\"", "[7,8]"},
+                                           {",\"truncation_side\":\"right\"", "[5,6]"}};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        char body[300];
+        snprintf(body, sizeof body,
+                 "{\"prompt\":[5,6,7,8],\"truncate_prompt_tokens\":2,\"max_tokens\":1,\"logprobs\":1,"
+                 "\"return_token_ids\":true,\"return_tokens_as_token_ids\":true%s}",
+                 sides[i][0]);
+        json_t *root = http_answer(shared.port, "/v1/completions", body),
+               *want = json_loads(sides[i][1], 0, NULL);
+        CHECK(json_equal(http_at(root, "choices.0.prompt_token_ids"), want), "%s: the prompt", body);
+        char name[40];
+        snprintf(name, sizeof name, "token_id:%lld",
+                 json_integer_value(http_at(root, "choices.0.token_ids.0")));
+        CHECK(strcmp(http_text(root, "choices.0.logprobs.tokens.0"), name) == 0, "%s is no %s",
+              http_text(root, "choices.0.logprobs.tokens.0"), name);
+        json_decref(root);
+        json_decref(want);
+    }
+}
+
 static void fields_are_checked(void **state) {
     static const struct {
         const char *field, *words;
-    } rows[] = {{"\"allowed_token_ids\":[]", "\"param\":\"allowed_token_ids\""},
+    } rows[] = {{"\"truncation_side\":\"up\"", "body.truncation_side"},
+                {"\"allowed_token_ids\":[]", "\"param\":\"allowed_token_ids\""},
                 {"\"allowed_token_ids\":[-1]", "\"param\":\"allowed_token_ids\""},
                 {"\"allowed_token_ids\":[999999]", "out of the vocabulary"},
                 {"\"allowed_token_ids\":[5],\"grammar\":\"root ::= \\\"a\\\"\"", "exclude each other"},
@@ -272,6 +298,7 @@ int main(void) {
         cmocka_unit_test(only_allowed_tokens_are_drawn),
         cmocka_unit_test(bad_words_do_not_appear),
         cmocka_unit_test(thinking_has_a_budget),
+        cmocka_unit_test(prompts_are_cut_and_tokens_named),
         cmocka_unit_test(fields_are_checked),
     };
     return check_group_status("server_fields",

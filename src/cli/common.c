@@ -261,6 +261,7 @@ void cli_sampling(const cli_args *args, const glia_model *m, glia_sampling *s) {
     s->seed = args->given[F_SEED] ? (uint64_t)args->integer[F_SEED] : random_seed();
     if (args->given[F_MAX_TOKENS]) s->max_tokens = (int)args->integer[F_MAX_TOKENS];
     if (args->given[F_MIN_TOKENS]) s->min_tokens = (int)args->integer[F_MIN_TOKENS];
+    if (args->given[F_THINKING_BUDGET]) s->thinking_budget = (int)args->integer[F_THINKING_BUDGET] + 1;
     s->logprobs = args->given[F_LOGPROBS] ? (int)args->integer[F_LOGPROBS] : -1;
     s->ignore_eos = args->given[F_IGNORE_EOS];
     s->stop = args->stop;

@@ -55,6 +55,7 @@ typedef enum {
     F_FREQUENCY_PENALTY,
     F_MAX_TOKENS,
     F_MIN_TOKENS,
+    F_THINKING_BUDGET,
     F_STOP,
     F_STOP_TOKEN_IDS,
     F_INCLUDE_STOP,

@@ -106,6 +106,8 @@ const cli_flag cli_flags[N_FLAGS] = {
         "maximum number of tokens of an answer (default: run, up to the sequence length; generate, 128)"},
     [F_MIN_TOKENS] = {"min-tokens", "--min-new-tokens", KIND_INT, GROUP_SAMPLING, C_DRAWS, 0, 1e9, "N", "0",
         "minimum number of tokens before the answer may stop"},
+    [F_THINKING_BUDGET] = {"thinking-budget", "--reasoning-budget", KIND_INT, GROUP_SAMPLING, C_DRAWS, -1, 1e9, "N", "-1",
+        "after N tokens of thinking, a newline and </think> follow; -1: no budget"},
     [F_STOP] = {"stop", NULL, KIND_STOPS, GROUP_SAMPLING, C_DRAWS, 0, 0, "TEXT", NULL,
         "end the answer before this text; may be given several times"},
     [F_STOP_TOKEN_IDS] = {"stop-token-ids", NULL, KIND_IDS, GROUP_SAMPLING, C_DRAWS, 0, 0, "ID,...", NULL,

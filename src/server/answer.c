@@ -305,10 +305,15 @@ static void read_prompts(server_answer *a, const server_app *app, const server_p
     }
 }
 
-/* truncate_prompt_tokens: keep the last tokens; -1: all that leave room for an answer. */
+/* truncate_prompt_tokens: keep the last tokens, or the first ones if truncation_side is right; -1: all that
+ * leave room for an answer. */
 static void truncate_prompts(server_answer *a, const server_app *app, const server_params *p,
                              server_problem *problem) {
     const json_int_t given = p->integer[P_TRUNCATE], length = app->sequence_length;
+    const char *side = json_string_value(p->at[P_TRUNCATION_SIDE]);
+    const bool right = side && strcmp(side, "right") == 0;
+    if (side && !right && strcmp(side, "left") != 0)
+        server_bad_form(problem, "truncation_side", "Input should be 'left' or 'right'");
     if (!p->at[P_TRUNCATE]) return;
     if (given > length)
         server_bad_value(problem, "truncate_prompt_tokens",
@@ -319,7 +324,7 @@ static void truncate_prompts(server_answer *a, const server_app *app, const serv
     for (int i = 0; i < a->n_prompts; i++) {
         server_prompt *prompt = &a->prompts[i];
         if (prompt->n <= most) continue;
-        memmove(prompt->ids, prompt->ids + prompt->n - most, most * sizeof *prompt->ids);
+        if (!right) memmove(prompt->ids, prompt->ids + prompt->n - most, most * sizeof *prompt->ids);
         prompt->n = most;
     }
 }
@@ -405,6 +410,7 @@ static void prepare(server_answer *a, const server_app *app, const server_params
     a->echo = p->integer[P_ECHO] != 0;
     a->prompt_logprobs = p->at[P_PROMPT_LOGPROBS] != NULL;
     a->token_ids = p->integer[P_RETURN_TOKEN_IDS] != 0;
+    a->tokens_as_ids = p->integer[P_TOKENS_AS_IDS] != 0;
     if (a->prompt_logprobs && a->stream)
         server_bad_value(
             problem, "prompt_logprobs",

@@ -184,8 +184,9 @@ struct server_answer {
     const server_wire *wire;
     server_answer *next, **before;
     bool stream, include_usage, running_usage, include_reasoning, logprobs, echo, prompt_logprobs, token_ids;
-    bool only_prompts; /* max_tokens 0 with echo: the token that the engine draws is dropped */
-    int top;           /* logprobs of the most likely tokens */
+    bool tokens_as_ids; /* log-probabilities name tokens "token_id:N" */
+    bool only_prompts;  /* max_tokens 0 with echo: the token that the engine draws is dropped */
+    int top;            /* logprobs of the most likely tokens */
     server_tools tools;
     glia_constraint *constraint; /* NULL: none */
     server_sampling sampling;    /* its texts are valid until all sequences are submitted */

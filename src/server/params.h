@@ -105,6 +105,8 @@ typedef enum {
     P_OUTPUT_CONFIG,
     P_ALLOWED_TOKEN_IDS,
     P_BAD_WORDS,
+    P_TOKENS_AS_IDS,
+    P_TRUNCATION_SIDE,
     N_PARAMS
 } server_param;
 

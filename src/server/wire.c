@@ -109,6 +109,11 @@ static size_t characters(const char *text, size_t len) {
 static size_t add_token(server_text *out, const server_choice *c, int32_t token) {
     char *text = NULL;
     size_t len = 0, n;
+    if (c->of->tokens_as_ids) {
+        const size_t before = out->len;
+        server_printf(out, "\"token_id:%d\"", token);
+        return out->len - before - 2;
+    }
     if (glia_detokenize(c->of->app->model, &token, 1, false, &text, &len, NULL)) out->oom = true;
     server_json(out, text ? text : "", len);
     n = characters(text ? text : "", len);
