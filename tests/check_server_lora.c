@@ -189,6 +189,54 @@ static void unload_while_running(void **state) {
     CHECK(serve_end(&s) == 0, "the server ended badly: %s", s.said);
 }
 
+/* ---- the tokenizer ------------------------------------------------------------------ */
+
+/* An adapter whose directory has the model's tokenizer, or with `swap` one that exchanges two tokens. */
+static void write_tokenizer(const char *dir, bool swap) {
+    json_t *root = json_load_file("models/qwen3-demo/tokenizer.json", JSON_ALLOW_NUL, NULL), *id;
+    const char *key, *pair[2] = {NULL, NULL};
+    int n = 0;
+    json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    json_object_foreach(vocab, key, id) if (json_integer_value(id) == 300 || json_integer_value(id) == 301)
+        pair[n++ % 2] = key;
+    assert_int_equal(n, 2);
+    const json_int_t first = json_integer_value(json_object_get(vocab, pair[0]));
+    if (swap) {
+        json_integer_set(json_object_get(vocab, pair[0]),
+                         json_integer_value(json_object_get(vocab, pair[1])));
+        json_integer_set(json_object_get(vocab, pair[1]), first);
+    }
+    char *text = json_dumps(root, 0);
+    assert_non_null(text);
+    check_write_file(dir, "tokenizer.json", text, strlen(text));
+    free(text);
+    json_decref(root);
+}
+
+/* An adapter of another tokenizer is refused, one of the same is not; requests go on. */
+static void tokenizers(void **state) {
+    char path[600];
+    served s;
+    int status;
+    (void)state;
+    write_adapter(path, 4);
+    write_tokenizer(path, false);
+    serve_begin(&s, "models/qwen3-demo --served-model-name m --threads 1 --enable-lora");
+    check_change(s.port, "load", "a", path, false, 200);
+    char *alone = answer(ask(s.port, "a"), &status);
+    assert_non_null(alone);
+    write_tokenizer(path, true);
+    const int running = ask(s.port, "a");
+    http_reply r = change(s.port, "load", "b", path, false);
+    CHECK(r.status == 400 &&
+              strstr(r.body, "differs from the model's: the adapter belongs to another tokenizer"),
+          "%d %s", r.status, r.body);
+    http_free(&r);
+    check_same(running, "a", alone);
+    free(alone);
+    CHECK(serve_end(&s) == 0, "the server ended badly: %s", s.said);
+}
+
 /* ---- published cases -------------------------------------------------------------- */
 
 static void check_case(const json_t *want, int port, const char *valid, const char *large,
@@ -252,6 +300,6 @@ int main(int argc, char **argv) {
     find_program();
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(under_load), cmocka_unit_test(unload_while_running),
-                                       cmocka_unit_test(published_cases)};
+                                       cmocka_unit_test(tokenizers), cmocka_unit_test(published_cases)};
     return check_run_group("server_lora", tests);
 }
