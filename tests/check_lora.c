@@ -34,14 +34,16 @@ static void compare(void *user, size_t position, const float *logits) {
     }
 }
 
-/* The base of an adapter: the last part of base_model_name_or_path. */
+/* The base of an adapter: the last part of base_model_name_or_path, among the bases of the adapters or the
+ * quantised checkpoints. */
 static void base_of(char *base, size_t size, const char *adapter) {
     char path[1200];
     snprintf(path, sizeof path, "%.1000s/adapter_config.json", adapter);
     json_t *config = json_load_file(path, 0, NULL);
     const char *name = json_string_value(json_object_get(config, "base_model_name_or_path"));
     assert_non_null(name);
-    snprintf(path, sizeof path, LORA "bases/%s", strrchr(name, '/') + 1);
+    snprintf(path, sizeof path, strncmp(name, "quantized/", 10) ? LORA "bases/%s" : "data/quantized/%s",
+             strrchr(name, '/') + 1);
     snprintf(base, size, "%s", check_shared(path));
     json_decref(config);
 }
@@ -139,7 +141,7 @@ static void test_goldens(void **state) {
     (void)state;
     if (!root) check_skip("no " LORA "adapters");
     check_goldens(root, 26);
-    check_goldens("tests/golden/lora", 2);
+    check_goldens("tests/golden/lora", 3);
 }
 
 /* The mean error in a number format is no larger than PEFT's in the same format, which

@@ -3,16 +3,21 @@
 
   tools/gen_lora_goldens.py errors DATA > tests/golden/lora_errors.json
   tools/gen_lora_goldens.py adapters DATA tests/golden/lora
+  tools/gen_lora_goldens.py quantized QUANTIZED tests/golden/lora
 
 DATA is the directory of ../shared/data/lora. `adapters` makes random adapters of kinds that
-DATA lacks, on its bases, and their logits in float64. `errors`: for each adapter that PEFT reads and each
+DATA lacks, on its bases, and their logits in float64. `quantized` makes one on a checkpoint of
+../shared/data/quantized whose groups are not in the order of the columns; the logits are those
+of its dequantised weights with the product of B and A added. `errors`: for each adapter that PEFT reads and each
 number format: the mean and the largest absolute difference of PEFT's logits, computed in
 that format with eager attention, from the float64 golden. Adapters that PEFT ignores or
 does not read are left out. Needs torch, transformers, peft and safetensors.
 """
 import json
 import pathlib
+import subprocess
 import sys
+import tempfile
 import warnings
 
 import peft
@@ -64,6 +69,41 @@ def make_adapter(base, out, options):
     (out / "adapter_config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}, indent=1))
 
 
+def make_quantized(base, out):
+    torch.manual_seed(2)
+    c = json.loads((base / "config.json").read_text())
+    head, hidden = c["head_dim"] * c["num_attention_heads"], c["hidden_size"]
+    shapes = {"self_attn.q_proj": (head, hidden), "mlp.down_proj": (hidden, c["intermediate_size"])}
+    tensors = {}
+    for module in (f"model.layers.{i}.{m}" for i in range(c["num_hidden_layers"]) for m in shapes):
+        rows, columns = shapes[module.split(".", 3)[3]]
+        tensors[f"base_model.model.{module}.lora_A.weight"] = 0.2 * torch.randn(2, columns)
+        tensors[f"base_model.model.{module}.lora_B.weight"] = 0.2 * torch.randn(rows, 2)
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, out / "adapter_model.safetensors")
+    (out / "adapter_config.json").write_text(json.dumps(
+        {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "down_proj"],
+         "base_model_name_or_path": f"quantized/{base.name}"}, indent=1))
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run([sys.executable, base.parent / "refdequant.py", base, f"{work}/plain.safetensors"], check=True,
+                       stdout=subprocess.DEVNULL)
+        weights = load_file(base / "model.safetensors") | load_file(f"{work}/plain.safetensors")
+    config = transformers.AutoConfig.for_model(**{k: v for k, v in c.items() if k != "quantization_config"})
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").double().eval()
+    state = model.state_dict()
+    for name in state:
+        state[name] = weights.get(name, weights.get(name.removesuffix(".weight"), state[name])).double()
+    for name, a in tensors.items():
+        if "lora_A" in name:
+            weight = name.removeprefix("base_model.model.").replace("lora_A.", "")
+            state[weight] = state[weight] + 2 * tensors[name.replace("lora_A", "lora_B")].double() @ a.double()
+    model.load_state_dict(state)
+    ids = torch.randint(0, c["vocab_size"], (48,))
+    with torch.no_grad():
+        logits = model(input_ids=ids[None]).logits[0]
+    save_file({"ids": ids.int(), "logits_f64": logits.float()}, out / "golden.safetensors")
+
+
 def main():
     what, data = sys.argv[1], pathlib.Path(sys.argv[2])
     warnings.simplefilter("ignore")
@@ -71,6 +111,9 @@ def main():
     if what == "adapters":
         for name, (base, options) in ADAPTERS.items():
             make_adapter(data / "bases" / base, pathlib.Path(sys.argv[3]) / name, options)
+        return
+    if what == "quantized":
+        make_quantized(data / "ct-w4a16-actorder", pathlib.Path(sys.argv[3]) / "reordered-columns")
         return
     rows = []
     for adapter in sorted((data / "adapters").iterdir()):

@@ -157,6 +157,8 @@ static void set_codes(const glia_device *d, const glia_matrix *w, const float *t
     if (w->inputs) memcpy(c.order, order, w->k * sizeof *order);
 }
 
+static const int32_t *order_of(const glia_matrix *w) { return glia_cpu_codes_of(w).order; }
+
 /* ---- operations on rows ----------------------------------------------------- */
 
 static void minus_zero(float *y, size_t n) {
@@ -296,6 +298,7 @@ const glia_device_ops glia_cpu = {
     .pack = pack,
     .pack_codes = pack_codes,
     .set_codes = set_codes,
+    .order = order_of,
     .embed = embed,
     .adapt_embed = glia_cpu_adapt_embed,
     .select = select_rows,

@@ -330,6 +330,8 @@ struct glia_device_ops {
     /* Once for a grouped matrix: table [16], the values of C4; order [w->k] if w->inputs is not 0: element i
      * that is multiplied is element order[i] of the row, or 0 if that is -1. */
     void (*set_codes)(const glia_device *d, const glia_matrix *w, const float *table, const int32_t *order);
+    /* The order that set_codes() got, of a device with host_memory. w->inputs is not 0. */
+    const int32_t *(*order)(const glia_matrix *w);
 
     /* Operations of a step: see the functions below. */
 

@@ -93,7 +93,8 @@ typedef struct {
     const glia_weights *w;
     const glia_device *device;
     carver at;
-    float *row, *cut; /* a row of the longest weight; the rank's columns of one */
+    float *row, *cut,
+        *spare; /* a row of the longest weight; the rank's columns of GLIA_SWIGLU_GROUP; of one */
 } packer;
 
 /* Memory for a matrix; with data NULL while bytes are counted. */
@@ -134,7 +135,8 @@ typedef struct {
     size_t first, lead; /* the part's first column of the matrix, and columns of its first group before it */
     bool alternate;
     int number;
-    size_t rotate;
+    size_t rotate, k;     /* k: columns that are multiplied */
+    const int32_t *order; /* [k] of a matrix that reorders its rows (set_codes()), or NULL */
 } place_of_part;
 
 static size_t column_of(const place_of_part *q, size_t i) {
@@ -143,7 +145,8 @@ static size_t column_of(const place_of_part *q, size_t i) {
 }
 
 static void finish_row(packer *p, const place_of_part *q, const float *whole, float *y) {
-    cut_row(y, whole, &q->cols);
+    cut_row(q->order ? p->spare : y, whole, &q->cols);
+    for (size_t i = 0; q->order && i < q->k; i++) y[i] = q->order[i] < 0 ? 0 : p->spare[q->order[i]];
     if (q->rotate > 1) p->w->device->rotate(p->device, y, glia_shard_size(&q->cols), q->rotate);
 }
 
@@ -171,7 +174,7 @@ static void row_of_whole(packer *p, const glia_change *c, const void *how, size_
     const place_of_part *q = how;
     const ptrdiff_t from = source_of(q, row);
     if (from < 0) {
-        memset(y, 0, glia_shard_size(&q->cols) * sizeof *y);
+        memset(y, 0, (q->order ? q->k : glia_shard_size(&q->cols)) * sizeof *y);
         return;
     }
     glia_tensor_floats(c->whole, (size_t)from * q->cols.n, q->cols.n, p->row);
@@ -277,6 +280,8 @@ static void pack_slot(packer *p, const slot *s, glia_lora *l) {
         q.lead = f->alternate ? 0 : first % GLIA_SWIGLU_GROUP;
         glia_held_shards(&q.rows, &q.cols, &s->held, i, p->w);
         q.rotate = glia_lora_matrix(&m, p->w->dtype, 1, 1).rotate;
+        q.k = m.k;
+        if (m.inputs && p->at.base) q.order = p->w->device->order(glia_held_matrix(&s->held, p->w));
         first += glia_shard_size(&q.rows);
         if (glia_change_rank(c) || c->whole) pack_part(p, &m, c, &q, l);
         if (factors && c->factor) fill_factor(&q, c, factors);
@@ -363,23 +368,28 @@ static size_t pack_all(packer *p, glia_packed_adapter *out) {
     return p->at.used;
 }
 
-static size_t longest(const glia_adapter *a) {
+static size_t longest(const glia_adapter *a, const glia_weights *w) {
     const glia_model_config *c = a->config;
     size_t n = (size_t)glia_dim_of(c, D_FFN);
     if (n < (size_t)glia_dim_of(c, D_Q)) n = (size_t)glia_dim_of(c, D_Q);
     if (n < (size_t)c->hidden) n = (size_t)c->hidden;
+    for (slot s = {0}; next_slot(&s, w);) { /* a matrix that reorders its rows may have a longer k */
+        const size_t k = glia_held_shape(&s.held, w).k;
+        if (n < k) n = k;
+    }
     return n < (size_t)a->rank ? (size_t)a->rank : n;
 }
 
 static glia_status pack_on(glia_packed_adapter *out, packer *p, unsigned cpu_flags, glia_err *err) {
     const glia_weights *w = p->w;
-    const size_t slots = count_slots(w), norms = count_norms(w), n = longest(p->a) + 64;
+    const size_t slots = count_slots(w), norms = count_norms(w), n = longest(p->a, w) + 64;
     glia_team *team = NULL;
     glia_device *device = NULL;
     out->lora = calloc(slots, sizeof *out->lora);
     out->norm = calloc(norms, sizeof *out->norm);
-    p->row = malloc((GLIA_SWIGLU_GROUP + 1) * n * sizeof *p->row);
-    p->cut = p->row + n;
+    p->row = malloc((GLIA_SWIGLU_GROUP + 2) * n * sizeof *p->row);
+    p->spare = p->row + n;
+    p->cut = p->row + 2 * n;
     glia_status status =
         out->lora && out->norm && p->row ? GLIA_OK : glia_fail_nomem(err, n * sizeof *p->row, "an adapter");
     if (!status) {
