@@ -162,6 +162,12 @@ static const row rows[] = {
      {"18446744073709551616"},
      {"18446744073709551617", "18446744073709552000"}},
     {GLIA_GRAMMAR_JSON_SCHEMA,
+     "{\"properties\": {\"s\": {\"$ref\": \"http://json-schema.org/draft-07/schema#\"}}, \"type\": "
+     "\"object\"}",
+     {"{\"s\": {\"properties\": {\"a\": {\"type\": [\"null\", \"string\"]}, \"b\": true}}}", "{}"},
+     {"{\"s\": {\"properties\": {\"a\": {\"type\": \"text\"}}}}", "{\"s\": 1}",
+      "{\"s\": {\"minLength\": -1}}"}},
+    {GLIA_GRAMMAR_JSON_SCHEMA,
      "{\"format\": \"date-time\", \"type\": \"string\"}",
      {"\"2024-02-29T23:59:60Z\"", "\"2023-12-31T00:00:00.5+01:00\""},
      {"\"2023-02-29T00:00:00Z\"", "\"2024-01-01T23:58:60Z\""}},
@@ -207,6 +213,8 @@ static const struct {
      "\"minLength\": expected an integer of at least 0, found -1"},
     {GLIA_GRAMMAR_JSON_SCHEMA, "{\"$ref\": \"#\"}", "leads back to itself"},
     {GLIA_GRAMMAR_JSON_SCHEMA, "{\"$ref\": \"http://a/b\"}", "is not in the document"},
+    {GLIA_GRAMMAR_JSON_SCHEMA, "{\"$ref\": \"http://json-schema.org/draft-07/schema#/no\"}",
+     "is not in the document"},
     {GLIA_GRAMMAR_JSON_SCHEMA, "{\"pattern\": \"a(\"}", "pattern: a \"(\" without \")\""},
 };
 

@@ -310,6 +310,7 @@ glia_status glia_compile_schema(glia_grammar *g, const glia_grammar_source *sour
 void glia_schema_free(glia_schema *s) {
     if (!s) return;
     json_decref(s->document);
+    json_decref(s->metas);
     for (size_t i = 0; i < s->n_blocks; i++) free(s->blocks[i]);
     free(s->blocks);
     glia_vec *const vec[] = {&s->literals, &s->literal_lists, &s->conjunctions, &s->resources, &s->bases};

@@ -97,6 +97,7 @@ struct glia_schema {
     bool met_busy;
     glia_err *err;
     glia_status status; /* sticky */
+    json_t *metas;      /* an array: schemas of json-schema.org that references mean; NULL: none */
     glia_vec literals, literal_lists, conjunctions, resources, bases;
     glia_table literal_table, conj_table, base_table;
     void **blocks; /* memory of all forms */
@@ -176,6 +177,11 @@ void glia_schema_index(glia_schema *s);
 const json_t *glia_schema_resolve(glia_schema *s, const json_t *from, const char *ref);
 /* Can the dynamic reference mean only one schema of the document, the one that "$ref" would mean? */
 bool glia_schema_ref_is_static(const glia_schema *s, const char *key, const char *ref);
+
+/* ---- schema_meta.c --------------------------------------------------------------------------- */
+
+/* The schema that an URI of json-schema.org means, which the caller owns; NULL: another URI, or no memory. */
+json_t *glia_schema_meta(const char *uri);
 
 /* ---- schema_build.c ------------------------------------------------------------------------- */
 

@@ -239,10 +239,22 @@ static const json_t *find(const glia_schema *s, const char *base, const char *an
     return NULL;
 }
 
+/* Add a schema of json-schema.org as a resource. */
+static const json_t *add_meta(glia_schema *s, const char *base) {
+    json_t *meta = glia_schema_meta(base);
+    if (!meta) return NULL;
+    if (!s->metas) s->metas = json_array();
+    if (json_array_append_new(s->metas, meta)) return NULL;
+    add_resource(s, base, meta, NULL, false);
+    index_schema(s, meta, base);
+    return meta;
+}
+
 const json_t *glia_schema_resolve(glia_schema *s, const json_t *from, const char *ref) {
     const char *base = resolve(s, base_uri(s, from), ref), *fragment = strchr(ref, '#');
     fragment = fragment ? fragment + 1 : "";
     const json_t *target = *fragment && *fragment != '/' ? find(s, base, fragment) : find(s, base, NULL);
+    if (!target && (!*fragment || *fragment == '/')) target = add_meta(s, base);
     if (target && *fragment == '/') target = follow_pointer(target, fragment);
     if (!target) target = *fragment == '/' && *ref == '#' ? follow_pointer(s->document, fragment) : NULL;
     const bool ok = json_is_object(target) || json_is_boolean(target);
