@@ -67,7 +67,7 @@ check-programs: $(CHECKS)
 # An ARM build, run under qemu with the plain-C kernels. The listed tests take minutes there, or need MPI.
 ARM_CC      ?= aarch64-linux-gnu-gcc
 ARM_RUNNER  := qemu-aarch64-static -L /
-ARM_SLOW    := constrained device drafts generate heads heads_cli parallel quantize schedule server typing
+ARM_SLOW    := constrained device drafts generate heads heads_cli parallel quantize schedule server speculation typing
 ARM_NO_MPI  := comm_mpi engines_mpi ranks_mpi mpi_streams
 arm: ## build for 64-bit ARM, run its tests under qemu, compare its logits with x86's bit for bit
 	@$(SETUP) arm
@@ -164,6 +164,7 @@ $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # Fuzz targets read files and text. Instrumented kernels would take minutes to compile.
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% grammar/% jinja/% text/% draft/head.o draft/head_config.o draft/head_file.o),$(LIB_OBJ))
 $(B)/fuzz/fuzz_request: $(patsubst %,$(B)/src/server/%.o,messages_chat params problem responses_chat text)
+$(B)/fuzz/fuzz_draft_config: $(addprefix $(B)/src/draft/,config.o grow.o shape.o tree.o)
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -fsanitize=fuzzer $^ $(LIBS) -o $@

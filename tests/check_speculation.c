@@ -7,6 +7,8 @@
 #include "check.h"
 
 #include <glia.h>
+#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,7 +154,7 @@ static void draw_settings(world *w, bool adapters) {
     glia_options *o = &w->model;
     glia_engine_options *e = &w->engine;
     o->tensor_parallel_size = adapters && coin(50) ? 1 : tps[below(4)];
-    o->threads = o->tensor_parallel_size > 2 ? 1 : 1 + below(2);
+    o->threads = o->tensor_parallel_size > 1 ? 1 : 1 + below(2);
     o->dtype = dtypes[below(2)];
     o->quantization = schemes[coin(50) ? 0 : below(3)];
     if (o->tensor_parallel_size == 4) o->flash_decoding = coin(70) ? GLIA_SWITCH_ON : GLIA_SWITCH_OFF;
@@ -273,16 +275,21 @@ static int submit_due(const world *w, glia_engine *e, int round, int step, recor
     return n;
 }
 
-static void ask_all(const world *w, glia_engine *e, record *to) {
+/* `broken`: what a step says once when the draft fails; NULL: no step fails. */
+static void ask_all(const world *w, glia_engine *e, record *to, const char *broken) {
+    int said = 0;
     for (int round = 0; round < 2; round++) {
         size_t left = 0;
         int sent = 0;
         for (int step = 0; left || sent < REQUESTS; step++) {
             glia_err err = {0};
             sent += submit_due(w, e, round, step, to);
-            if (glia_engine_step(e, &left, &err)) fail_msg("%s: %s", w->text, err.msg);
+            if (!glia_engine_step(e, &left, &err)) continue;
+            CHECK(broken && !said && strstr(err.msg, broken), "%s: %s", w->text, err.msg);
+            said++;
         }
     }
+    CHECK(!broken || said == 1, "%s: \"%s\" is not said", w->text, broken);
 }
 
 static void free_records(record *r) {
@@ -347,7 +354,7 @@ static uint64_t compare(const world *w, const record *want, size_t kind, bool tr
     record got[2 * REQUESTS] = {0};
     glia_engine_stats stats;
     if (glia_engine_create(&e, m, &o, &err)) fail_msg("%s, %s: %s", w->text, config, err.msg);
-    ask_all(w, e, got);
+    ask_all(w, e, got, NULL);
     for (int i = 0; i < 2 * REQUESTS; i++) {
         const glia_buf *a = &got[i].events, *b = &want[i].events;
         CHECK(a->len == b->len && !memcmp(a->data, b->data, a->len),
@@ -400,7 +407,7 @@ static void check_world(size_t kind) {
     make_constraint(&w, m);
     draw_requests(&w, m);
     if (glia_engine_create(&e, m, &w.engine, &err)) fail_msg("%s: %s", w.text, err.msg);
-    ask_all(&w, e, want);
+    ask_all(&w, e, want, NULL);
     glia_engine_free(e);
     const uint64_t drafts = compare(&w, want, kind, true);
     CHECK(drafts > 0 || (kinds[kind].config && !*w.draft), "%s: nothing was proposed", w.text);
@@ -415,8 +422,111 @@ static void test_worlds(void **state) {
     for (size_t kind = 0; kind < KINDS; kind++) check_world(kind);
 }
 
+/* ---- drafts that fail ------------------------------------------------------------------------ */
+
+enum { QWEN3_EAGLE3 = 6 };
+
+static void shell(const char *format, const char *a, const char *b) {
+    char command[3 * PATH];
+    snprintf(command, sizeof command, format, a, b);
+    assert_int_equal(system(command), 0);
+}
+
+/* Fill a tensor of dir/model.safetensors with NaN. */
+static void poison(const char *dir, const char *tensor) {
+    char path[PATH + 40];
+    uint64_t header;
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    FILE *f = fopen(path, "r+b");
+    assert_true(f && fread(&header, sizeof header, 1, f) == 1);
+    char *text = calloc(1, header + 1);
+    assert_int_equal(fread(text, 1, header, f), header);
+    json_t *tree = json_loads(text, 0, NULL);
+    const json_t *at = json_object_get(json_object_get(tree, tensor), "data_offsets");
+    assert_int_equal(json_array_size(at), 2);
+    const long from = (long)json_integer_value(json_array_get(at, 0)),
+               to = (long)json_integer_value(json_array_get(at, 1));
+    fseek(f, 8 + (long)header + from, SEEK_SET);
+    for (long i = from; i < to; i++) fputc(0xff, f);
+    fclose(f);
+    json_decref(tree);
+    free(text);
+}
+
+/* The head has NaN, or its directory is removed once it is loaded: the answers stay. */
+static void check_broken(world *w, const record *want, bool poisoned) {
+    char config[PATH * 2];
+    glia_engine *e;
+    glia_err err = {0};
+    record got[2 * REQUESTS] = {0};
+    if (poisoned) poison(w->draft, "fc.weight");
+    snprintf(config, sizeof config, "{\"model\":\"%s\",\"method\":\"eagle3\"}", w->draft);
+    glia_model *m = load(w, config);
+    if (!poisoned) shell("rm -r %s%s", w->draft, "");
+    glia_engine_options o = w->engine;
+    o.trace_drafts = ignore_trace;
+    if (glia_engine_create(&e, m, &o, &err)) fail_msg("%s", err.msg);
+    ask_all(w, e, got, poisoned ? "are not all numbers; speculation has ended" : NULL);
+    for (int i = 0; i < 2 * REQUESTS; i++)
+        CHECK(got[i].events.len == want[i].events.len &&
+                  !memcmp(got[i].events.data, want[i].events.data, got[i].events.len),
+              "request %d differs", i);
+    free_records(got);
+    glia_engine_free(e);
+    glia_model_free(m);
+}
+
+/* NaN in a head is one sentence, and the answers go on. A head whose directory is gone is in memory. */
+static void test_broken(void **state) {
+    (void)state;
+    static world w;
+    record want[2 * REQUESTS] = {0};
+    glia_engine *e;
+    glia_err err = {0};
+    if (!draw_world(&w, QWEN3_EAGLE3)) check_skip("the demo models are not here");
+    w.model.quantization = (glia_quantization)0; /* a head whose weights are NaN has no int8 */
+    glia_model *m = load(&w, NULL);
+    make_constraint(&w, m);
+    draw_requests(&w, m);
+    if (glia_engine_create(&e, m, &w.engine, &err)) fail_msg("%s", err.msg);
+    ask_all(&w, e, want, NULL);
+    for (int poisoned = 0; poisoned < 2; poisoned++) {
+        snprintf(w.draft, sizeof w.draft, "%s/head%d", check_temp_dir(), poisoned);
+        shell("cp -rL %s %s", kinds[QWEN3_EAGLE3].draft, w.draft);
+        check_broken(&w, want, poisoned);
+    }
+    free_records(want);
+    glia_engine_free(e);
+    glia_constraint_free(w.constraint);
+    glia_model_free(m);
+}
+
+/* A draft that is not there, or has other tokens, is one sentence. */
+static void test_misfits(void **state) {
+    (void)state;
+    static const struct {
+        const char *config, *say;
+    } rows[] = {
+        {"{\"model\":\"models/no-such-draft\"}", "models/no-such-draft"},
+        {"{\"model\":\"models/no-such-draft\",\"method\":\"eagle3\"}", "models/no-such-draft"},
+        {"{\"model\":\"models/smollm3-demo\"}", "of the draft is"},
+        {"{\"model\":\"models/qwen3-demo\",\"draft_tensor_parallel_size\":2}",
+         "draft_tensor_parallel_size is 2"},
+    };
+    if (!glia_dir_exists("models/qwen3-demo")) check_skip("the demo models are not here");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const glia_options o = {.threads = 1, .speculative_config = rows[i].config};
+        glia_model *m;
+        glia_err err = {0};
+        CHECK(glia_model_load(&m, "models/qwen3-demo", NULL, &o, &err) && !m &&
+                  strstr(err.msg, rows[i].say) && !strchr(err.msg, '\n'),
+              "%s: %s", rows[i].config, err.msg);
+    }
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_worlds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_worlds), cmocka_unit_test(test_broken),
+                                       cmocka_unit_test(test_misfits)};
     check_begin(argc, argv);
     return check_run_group("speculation", tests);
 }
