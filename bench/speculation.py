@@ -16,6 +16,7 @@ import concurrent.futures
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -93,6 +94,12 @@ REWRITE = [
 ]
 
 
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 def get(url, timeout=2):
     with urllib.request.urlopen(url, timeout=timeout) as reply:
         return reply.read().decode()
@@ -117,7 +124,7 @@ class Server:
                 time.sleep(0.5)
 
     def ask(self, prompt, tokens, temperature, seed):
-        """Returns seconds, tokens and the text."""
+        """Returns seconds, tokens and the texts."""
         body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens, "temperature": temperature,
                 "seed": seed, "model": "m"}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/chat/completions", json.dumps(body).encode(),
@@ -126,7 +133,8 @@ class Server:
         with urllib.request.urlopen(request, timeout=600) as reply:
             answer = json.load(reply)
         seconds = time.perf_counter() - begin
-        return seconds, answer["usage"]["completion_tokens"], answer["choices"][0]["message"]["content"]
+        message = answer["choices"][0]["message"]
+        return seconds, answer["usage"]["completion_tokens"], [message.get("reasoning_content"), message["content"]]
 
     def counters(self):
         """Drafted and accepted tokens so far, if /metrics has them."""
@@ -198,7 +206,7 @@ def summary(rows):
 
 def glia(args, name, config, port):
     command = [args.glia, "serve", args.model, "--port", str(port), "--threads", str(args.threads), "--batch-size",
-               "8", "--sequence-length", "1024", "--no-prefix-cache"]
+               "8", "--sequence-length", "1024", "--no-prefix-cache", "--served-model-name", "m"]
     return Server(name, command + (["--speculative-config", json.dumps(config)] if config else []), port)
 
 
@@ -230,7 +238,6 @@ def main():
     p.add_argument("--depth", type=int, default=5, help="num_speculative_tokens of the draft model")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--port", type=int, default=8190)
     p.add_argument("--out")
     args = p.parse_args()
     phases, rows, kinds = args.phases.split(","), [], [("coding", CODING), ("other", OTHER)]
@@ -249,7 +256,7 @@ def main():
             for name, c in (("none", None), (config["method"], config)):
                 key = (start, json.dumps(c))
                 if key not in servers:
-                    servers[key] = start(args, name, c, args.port + len(servers))
+                    servers[key] = start(args, name, c, free_port())
                     servers[key].ask("Hello", 8, 0, 1)
                 pair.append(servers[key])
             compare(*pair, groups, args, temperature, case, rows)
