@@ -9,7 +9,7 @@
 
 typedef struct {
     glia_weight_format format;
-    bool zeros, whole;
+    bool zeros, whole, integers; /* integers: the values of C4 */
     size_t group, k, n_panels, m;
 } shape;
 
@@ -37,7 +37,7 @@ static float value_of(const problem *p, uint8_t code, int zero) {
 static void fill_weights(problem *p, const glia_kernels *k) {
     const shape *s = &p->s;
     uint8_t *codes = malloc(GLIA_PANEL * s->k);
-    for (int i = 0; i < 16; i++) p->table[i] = to_bf16((float)(i - 8) * 0.7f);
+    for (int i = 0; i < 16; i++) p->table[i] = to_bf16((float)(i - 8) * (s->integers ? 1 : 0.7f));
     for (size_t i = 0; i < s->n_panels * p->groups * GLIA_PANEL; i++) {
         p->scale[i] = 1 + 0.5f * check_uniform();
         p->zero[i] = (int8_t)(s->format == GLIA_WEIGHT_C4 ? check_u32() & 15 : check_u32() & 255);
@@ -177,6 +177,92 @@ static void check_narrow(const glia_kernels *k, const shape *s) {
     drop(&p);
 }
 
+/* ---- int8 rows -------------------------------------------------------------------------- */
+
+/* Quantised rows of a problem, and what their products must be, bit for bit. */
+typedef struct {
+    int8_t *q; /* [m, ld] in the order of k */
+    float *scale, *bias, *exact;
+    size_t ld;
+} int_rows;
+
+static int_rows draw_rows(const problem *p) {
+    const shape *s = &p->s;
+    const size_t columns = s->n_panels * GLIA_PANEL;
+    int_rows q = {.ld = (s->k + 63) / 64 * 64};
+    q.q = calloc(s->m, q.ld);
+    q.scale = malloc(s->m * sizeof *q.scale);
+    q.bias = malloc(columns * sizeof *q.bias);
+    q.exact = malloc(s->m * columns * sizeof *q.exact);
+    for (size_t c = 0; c < columns; c++) q.bias[c] = check_uniform();
+    for (size_t r = 0; r < s->m; r++) {
+        q.scale[r] = 0.01f + 0.001f * check_uniform();
+        const bool largest = check_u32() % 8 == 0;
+        for (size_t i = 0; i < s->k; i++)
+            q.q[r * q.ld + i] = largest ? 127 : (int8_t)((int)(check_u32() % 255) - 127);
+    }
+    for (size_t c = 0; c < columns; c++)
+        for (size_t r = 0; r < s->m; r++) {
+            float total = 0;
+            for (size_t k = 0; k < s->k; k += s->group) {
+                const size_t g = s->whole ? 0 : k / s->group;
+                int32_t sum = 0;
+                for (size_t i = k; i < s->k && i < k + s->group; i++)
+                    sum += q.q[r * q.ld + i] * (int)p->w[c * s->k + i];
+                total +=
+                    (float)sum * p->scale[(c / GLIA_PANEL * p->groups + g) * GLIA_PANEL + c % GLIA_PANEL];
+            }
+            q.exact[r * columns + c] = total * q.scale[r];
+        }
+    return q;
+}
+
+static void run_int(const glia_kernels *k, const problem *p, const int_rows *q, float *y, size_t row,
+                    size_t m, size_t first, size_t n_panels, bool bias) {
+    const bool many = k->narrow && m > 4;
+    const size_t columns = p->s.n_panels * GLIA_PANEL, step = many ? m * 64 : 64, ld = many ? 64 : q->ld;
+    char *scratch = aligned_alloc(64, GLIA_GEMM_SCRATCH);
+    int8_t *x = check_guarded(m * q->ld); /* ends at an unreadable page */
+    for (size_t r = 0; r < m; r++) {
+        for (size_t i = 0; i < q->ld; i += 64)
+            memcpy(x + r * ld + i / 64 * step, q->q + (row + r) * q->ld + i, 64);
+        glia_order_c4_rows(x + r * ld, step, p->s.k);
+    }
+    glia_gemm g = gemm_of(p, first, n_panels, m);
+    g.x = (glia_gemm_rows){x, ld, step, q->scale + row};
+    g.out = (glia_gemm_out){.y = y + row * columns + first * GLIA_PANEL, .ldy = columns};
+    g.scratch = scratch;
+    if (bias) g.out.bias = q->bias + first * GLIA_PANEL;
+    if (k->narrow)
+        k->gemm[GLIA_WEIGHT_C4][GLIA_ROWS_I8].finish(&g);
+    else
+        k->gemm[GLIA_WEIGHT_C4][GLIA_ROWS_I8].store(&g);
+    check_guarded_free(x, m * q->ld);
+    free(scratch);
+}
+
+static void check_int(const glia_kernels *k, const shape *s) {
+    problem p = make(s, k, true);
+    int_rows q = draw_rows(&p);
+    const size_t n = s->m * s->n_panels * GLIA_PANEL;
+    float *y = malloc(n * sizeof *y);
+    run_int(k, &p, &q, y, 0, s->m, 0, s->n_panels, false);
+    CHECK(same_bits(y, q.exact, n), "%s int8 rows k=%zu group=%zu zeros=%d whole=%d m=%zu panels=%zu differ",
+          rung, s->k, s->group, s->zeros, s->whole, s->m, s->n_panels);
+    memset(y, 0xff, n * sizeof *y);
+    for (size_t r = 0, m; r < s->m; r += m) {
+        m = 1 + r % 4 < s->m - r ? 1 + r % 4 : s->m - r;
+        for (size_t i = s->n_panels; i-- > 0;) run_int(k, &p, &q, y, r, m, i, 1, false);
+    }
+    CHECK(same_bits(y, q.exact, n), "%s int8 rows: single panels and few rows differ", rung);
+    if (k->narrow) run_int(k, &p, &q, y, 0, s->m, 0, s->n_panels, true);
+    for (size_t i = 0, columns = s->n_panels * GLIA_PANEL; k->narrow && i < n; i++)
+        q.exact[i] += q.bias[i % columns];
+    CHECK(same_bits(y, q.exact, n), "%s int8 rows: the bias differs", rung);
+    free(y), free(q.q), free(q.scale), free(q.bias), free(q.exact);
+    drop(&p);
+}
+
 static void check_rung(const glia_kernels *k) {
     static const glia_weight_format formats[] = {GLIA_WEIGHT_C4, GLIA_WEIGHT_C8, GLIA_WEIGHT_F8};
     static const struct {
@@ -189,14 +275,16 @@ static void check_rung(const glia_kernels *k) {
     for (size_t f = 0; f < 3; f++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-                shape s = {formats[f],     (i + r) % 2 == 0 && formats[f] != GLIA_WEIGHT_F8,
-                           sizes[i].whole, sizes[i].group,
-                           sizes[i].k,     1 + (i + r) % 5,
-                           rows[r]};
+                shape s = {formats[f],      (i + r) % 2 == 0 && formats[f] != GLIA_WEIGHT_F8,
+                           sizes[i].whole,  false,
+                           sizes[i].group,  sizes[i].k,
+                           1 + (i + r) % 5, rows[r]};
                 if (s.k * s.m > 300000) s.n_panels = 2;
                 if (s.k * s.m > 300000 && f) continue;
                 check_wide(k, &s);
                 if (k->narrow) check_narrow(k, &s);
+                s.integers = true;
+                if (f == 0) check_int(k, &s);
             }
 }
 

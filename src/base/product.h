@@ -53,6 +53,7 @@ typedef enum {
 enum {
     GLIA_SWIGLU_GROUP = 16,                                  /* columns of gate before those of up */
     GLIA_ROTATE_MAX = 64,                                    /* elements of a block that is rotated */
+    GLIA_C4_MIDDLE = 8,                                      /* the zero point of symmetric C4 */
     GLIA_GROUP_UNIT = 32,                                    /* k: longer groups are multiples of it, */
     GLIA_GROUP_MAX = 512,                                    /* up to so many; and groups may be of 16 k */
     GLIA_I8_MAX = 127,                                       /* no weight and no row holds -128 */

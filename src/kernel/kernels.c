@@ -10,7 +10,7 @@ glia_pack_fn glia_pack_ref;
 glia_unpack_fn glia_unpack_ref;
 glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_bf16_f32_ref, glia_gemm_f16_f32_ref, glia_gemm_i8_f32_ref,
     glia_gemm_i8_i8_ref;
-glia_gemm_fn glia_gemm_c4_f32_ref, glia_gemm_c8_f32_ref, glia_gemm_f8_f32_ref;
+glia_gemm_fn glia_gemm_c4_f32_ref, glia_gemm_c8_f32_ref, glia_gemm_f8_f32_ref, glia_gemm_c4_i8_ref;
 glia_pack_codes_fn glia_pack_codes_ref;
 glia_absmax_fn glia_absmax_ref;
 glia_pack_i8_fn glia_pack_i8_ref;
@@ -60,6 +60,7 @@ void glia_kernels_init(glia_kernels *k, unsigned cpu_flags) {
                 [GLIA_WEIGHT_C4][GLIA_ROWS_F32].store = glia_gemm_c4_f32_ref,
                 [GLIA_WEIGHT_C8][GLIA_ROWS_F32].store = glia_gemm_c8_f32_ref,
                 [GLIA_WEIGHT_F8][GLIA_ROWS_F32].store = glia_gemm_f8_f32_ref,
+                [GLIA_WEIGHT_C4][GLIA_ROWS_I8].store = glia_gemm_c4_i8_ref,
             },
         .rmsnorm = glia_rmsnorm_ref,
         .rope = glia_rope_ref,

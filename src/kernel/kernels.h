@@ -136,7 +136,12 @@ typedef struct {
  * Grouped formats: the sum of a group starts from zero and has the rung's order of additions for so many k of
  * the values, which bfloat16 rows meet rounded to bfloat16 (only values of a table can need it). The groups'
  * sums, each times its scale, are added in rising k. With float32 rows the product and the sum are rounded
- * each; with bfloat16 rows they are one fused operation. */
+ * each; with bfloat16 rows they are one fused operation.
+ *
+ * C4 with int8 rows: the values are integers, code - 8 without zero points. The sum of a group is an exact
+ * int32 below 2^24. In float32, every operation rounded: it times its scale, the groups added in rising k
+ * from 0, and the result times x.scale[row]. Every rung has the same bits. Each 8 k of a row are in the order
+ * that glia_order_c4_rows() gives them. */
 typedef struct {
     glia_gemm_out out;
     glia_gemm_rows x;
@@ -177,6 +182,10 @@ typedef void glia_narrow_fn(void *row, size_t step, size_t first, const float *x
  * of q are q_step bytes apart, those of x x_step bytes; 64 if the row is in one piece. */
 typedef void glia_quantize_fn(int8_t *q, size_t q_step, float *scale, const void *x, size_t x_step,
                               glia_dtype from, size_t k);
+
+/* Put the int8 of each 8 k of a row, whose 64-byte pieces are `step` bytes apart, in the order 0 4 1 5 2 6 3
+ * 7, in which the two halves of the bytes of a C4 panel meet them. k is rounded up to a multiple of 64. */
+void glia_order_c4_rows(int8_t *q, size_t step, size_t k);
 
 /* y [k] = row x [k] (F32 or BF16) in blocks of `block`, a power of two up to GLIA_ROTATE_MAX that divides k:
  * each block times the Hadamard matrix in Sylvester's order, over sqrt(block). So dot products of two rotated

@@ -5,7 +5,7 @@
 #include <string.h>
 
 glia_gemm_fn glia_gemm_c4_f32_ref, glia_gemm_c8_f32_ref, glia_gemm_f8_f32_ref;
-glia_gemm_fn glia_gemm_f32_f32_ref;
+glia_gemm_fn glia_gemm_f32_f32_ref, glia_gemm_c4_i8_ref;
 glia_pack_codes_fn glia_pack_codes_ref;
 
 static void widen_c4(float *to, const char *lines, size_t n, const glia_group_code *code) {
@@ -38,6 +38,41 @@ void glia_gemm_c8_f32_ref(const glia_gemm *g) {
 }
 void glia_gemm_f8_f32_ref(const glia_gemm *g) {
     glia_linear_groups(g, GLIA_WEIGHT_F8, widen_f8, glia_gemm_f32_f32_ref);
+}
+
+void glia_order_c4_rows(int8_t *q, size_t step, size_t k) {
+    enum { PIECE = 64 };
+    for (size_t i = 0; i < k; i += PIECE, q += step)
+        for (int8_t *eight = q; eight < q + PIECE; eight += 8) {
+            int8_t x[8];
+            memcpy(x, eight, sizeof x);
+            for (int j = 0; j < 4; j++) eight[2 * j] = x[j], eight[2 * j + 1] = x[j + 4];
+        }
+}
+
+/* The index, in a row that glia_order_c4_rows() has ordered, of its element k. */
+static size_t ordered_at(size_t k) { return k / 8 * 8 + k % 4 * 2 + k % 8 / 4; }
+
+void glia_gemm_c4_i8_ref(const glia_gemm *g) {
+    const size_t panel_bytes = glia_panel_bytes(GLIA_WEIGHT_C4, g->k),
+                 groups = glia_groups(g->k, g->group, g->whole);
+    for (size_t c = 0; c < g->n_panels * GLIA_PANEL; c++)
+        for (size_t r = 0; r < g->m; r++) {
+            const int8_t *x = (const int8_t *)g->x.x + r * g->x.row;
+            float total = 0;
+            for (size_t begin = 0; begin < g->k; begin += g->group) {
+                const size_t end = glia_min(g->k, begin + g->group), group = g->whole ? 0 : begin / g->group;
+                const size_t at = (c / GLIA_PANEL * groups + group) * GLIA_PANEL + c % GLIA_PANEL;
+                const int zero = g->w_zero ? g->w_zero[at] : GLIA_C4_MIDDLE;
+                int32_t sum = 0;
+                for (size_t k = begin; k < end; k++)
+                    sum += x[ordered_at(k)] * (glia_c4_get((const char *)g->w + c / GLIA_PANEL * panel_bytes,
+                                                           k, c % GLIA_PANEL) -
+                                               zero);
+                total += (float)sum * g->w_scale[at];
+            }
+            g->out.y[r * g->out.ldy + c] = total * g->x.scale[r];
+        }
 }
 
 /* The halves of bytes 0, 2, 4 and 6 side by side, in 16 bits. */

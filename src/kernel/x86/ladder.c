@@ -17,7 +17,8 @@ glia_attend_fn glia_attend_f32_avx2, glia_attend_bf16_avx2;
 glia_merge_fn glia_merge_avx2;
 glia_read_fn glia_read_avx2;
 glia_peak_fn glia_peak_f32_avx2;
-glia_gemm_fn glia_gemm_c4_f32_avx2, glia_gemm_c8_f32_avx2, glia_gemm_f8_f32_avx2;
+glia_gemm_fn glia_gemm_c4_f32_avx2, glia_gemm_c8_f32_avx2, glia_gemm_f8_f32_avx2, glia_gemm_c4_i8_avx2,
+    glia_gemm_c4_i8_avxvnni;
 
 glia_pack_fn glia_pack_avx512;
 glia_gemm_fn glia_gemm_f32_f32_avx512, glia_gemm_bf16_f32_avx512, glia_gemm_f16_f32_avx512,
@@ -39,10 +40,12 @@ glia_attend_fn glia_attend_f32_avx512, glia_attend_bf16_avx512;
 glia_merge_fn glia_merge_avx512;
 glia_read_fn glia_read_avx512;
 glia_peak_fn glia_peak_f32_avx512;
-glia_gemm_fn glia_gemm_c4_f32_avx512, glia_gemm_c8_f32_avx512, glia_gemm_f8_f32_avx512;
+glia_gemm_fn glia_gemm_c4_f32_avx512, glia_gemm_c8_f32_avx512, glia_gemm_f8_f32_avx512, glia_gemm_c4_i8_avx512,
+    glia_gemm_c4_i8_vnni;
 
 glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, glia_gemm_i8_i8_avx512_bf16;
-glia_gemm_fn glia_gemm_c4_bf16_avx512_bf16, glia_gemm_c8_bf16_avx512_bf16, glia_gemm_f8_bf16_avx512_bf16;
+glia_gemm_fn glia_gemm_c4_bf16_avx512_bf16, glia_gemm_c8_bf16_avx512_bf16, glia_gemm_f8_bf16_avx512_bf16,
+    glia_gemm_c4_i8_avx512_bf16;
 glia_narrow_fn glia_narrow_avx512_bf16;
 glia_attend_fn glia_attend_bf16_avx512_bf16;
 glia_peak_fn glia_peak_bf16_avx512_bf16;
@@ -66,6 +69,8 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->gemm[GLIA_WEIGHT_F8][GLIA_ROWS_F32].store = glia_gemm_f8_f32_avx2;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store =
         cpu_flags & GLIA_CPU_AVX_VNNI ? glia_gemm_i8_i8_avxvnni : glia_gemm_i8_i8_avx2;
+    k->gemm[GLIA_WEIGHT_C4][GLIA_ROWS_I8].store =
+        cpu_flags & GLIA_CPU_AVX_VNNI ? glia_gemm_c4_i8_avxvnni : glia_gemm_c4_i8_avx2;
     k->rmsnorm = glia_rmsnorm_avx2;
     k->rope = glia_rope_avx2;
     k->swiglu = glia_swiglu_avx2;
@@ -89,6 +94,8 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->gemm[GLIA_WEIGHT_F8][GLIA_ROWS_F32].store = glia_gemm_f8_f32_avx512;
     k->gemm[GLIA_WEIGHT_I8][GLIA_ROWS_I8].store =
         cpu_flags & GLIA_CPU_VNNI ? glia_gemm_i8_i8_vnni : glia_gemm_i8_i8_avx512;
+    k->gemm[GLIA_WEIGHT_C4][GLIA_ROWS_I8].store =
+        cpu_flags & GLIA_CPU_VNNI ? glia_gemm_c4_i8_vnni : glia_gemm_c4_i8_avx512;
     k->absmax = glia_absmax_avx512;
     k->pack_i8 = glia_pack_i8_avx512;
     k->quantize = glia_quantize_avx512;
@@ -115,6 +122,7 @@ void glia_kernels_x86(glia_kernels *k, unsigned cpu_flags) {
     k->gemm[GLIA_WEIGHT_C4][GLIA_ROWS_BF16].finish = glia_gemm_c4_bf16_avx512_bf16;
     k->gemm[GLIA_WEIGHT_C8][GLIA_ROWS_BF16].finish = glia_gemm_c8_bf16_avx512_bf16;
     k->gemm[GLIA_WEIGHT_F8][GLIA_ROWS_BF16].finish = glia_gemm_f8_bf16_avx512_bf16;
+    k->gemm[GLIA_WEIGHT_C4][GLIA_ROWS_I8].finish = glia_gemm_c4_i8_avx512_bf16;
     k->narrow = glia_narrow_avx512_bf16;
     k->attend_bf16 = glia_attend_bf16_avx512_bf16;
     k->peak_bf16 = glia_peak_bf16_avx512_bf16;

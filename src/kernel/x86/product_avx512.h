@@ -43,7 +43,8 @@ enum {
 /* What happens to sums: scales first, then the caller's epilogue. */
 typedef struct {
     const glia_gemm_out *out;
-    const float *w_scale, *x_scale; /* scales of int8 panels; of int8 rows, whose sums are int32; or NULL */
+    const float *w_scale; /* scales of int8 panels, or NULL */
+    const float *x_scale; /* scales of int8 rows, or NULL; with w_scale sums are int32 */
     size_t step;                    /* floats of y between the columns of two consecutive pairs of panels */
 } target;
 
@@ -62,6 +63,9 @@ GLIA_INLINE void finish_row(const target *to, size_t row, size_t panel, bool pai
     if (to->w_scale) {
         a = scaled(to, row, column, a);
         if (pair) b = scaled(to, row, column + GLIA_PANEL, b);
+    } else if (to->x_scale) {
+        a = _mm512_mul_ps(a, _mm512_set1_ps(to->x_scale[row]));
+        b = _mm512_mul_ps(b, _mm512_set1_ps(to->x_scale[row]));
     }
     if (out->bias) {
         a = _mm512_add_ps(a, _mm512_loadu_ps(out->bias + column));
@@ -193,7 +197,8 @@ typedef struct {
     size_t ldx, x_step, k, panel_bytes; /* ldx, x_step: bytes */
     size_t step, w_lines;               /* k in a step; lines of a panel in a step */
     bool i8;                            /* int8 rows */
-    size_t group_steps; /* a part is so many steps, one group of a grouped format; 0: not grouped */
+    size_t group_steps; /* a part is so many steps, whole groups of a grouped format; 0: not grouped */
+    size_t most_rows;   /* rows of a group at most, a multiple of ROW_UNIT; 0: no limit but X_BYTES */
     float *partial;     /* [GLIA_GEMM_SCRATCH] bytes */
     char *wide;         /* [PART][2][PANEL_STEP], or NULL */
     pending e;
@@ -215,7 +220,7 @@ static size_t block_rows(size_t left);
 /* Set the destination of a block's complete sums: the output, or a buffer if they have an epilogue. */
 static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
     const glia_gemm_out *out = t->to.out;
-    if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale) {
+    if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale && !t->to.x_scale) {
         b->to = out->y + row * out->ldy + panel / 2 * t->to.step;
         b->ldt = out->ldy;
         return;
@@ -290,7 +295,7 @@ static void sweep_groups(product *t, size_t n_panels, size_t m) {
         GLIA_GEMM_SCRATCH / sizeof(float) / PAIR; /* rows whose sums fit, of one pair of panels */
     const size_t fit =
         glia_min(X_BYTES / row_bytes, sums) / ROW_UNIT * ROW_UNIT; /* whose whole K fits, too */
-    const size_t most = fit > ROWS ? fit : ROWS;
+    const size_t fast = fit > ROWS ? fit : ROWS, most = t->most_rows ? glia_min(t->most_rows, fast) : fast;
     const size_t groups = (m + most - 1) / most;
     const size_t rows = ((m + groups - 1) / groups + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT;
     const size_t parts = (glia_min(m, rows) * row_bytes + X_BYTES - 1) / X_BYTES;
