@@ -73,8 +73,9 @@ typedef enum {
                              * per token while running */
     GLIA_QUANTIZATION_INT4, /* weights, 4 bits, with a scale for each group of columns */
     GLIA_QUANTIZATION_FP8,  /* weights, float8 E4M3 */
+    GLIA_QUANTIZATION_W4A8, /* weights as INT4, rows as W8A8 */
 } glia_quantization;
-/* The head's own choice with INT4 and FP8; others quantise the head like any linear layer. */
+/* The head's own choice with INT4, W4A8 and FP8; others quantise the head like any linear layer. */
 typedef enum {
     GLIA_HEAD_DEFAULT = 0, /* INT8 */
     GLIA_HEAD_NONE,
@@ -85,13 +86,15 @@ typedef enum {
 /* Which weights share one scale. A scale is the largest absolute value / 127. Rotated: weights, and the rows
  * that they multiply, are rotated in blocks along K before they are quantised, which loses less. */
 typedef enum {
-    GLIA_QUANTIZATION_TYPE_DEFAULT =
-        0, /* int8 and w8a8: rotated, per channel; int4: groups, asymmetric; fp8: per channel */
+    GLIA_QUANTIZATION_TYPE_DEFAULT = 0, /* int8 and w8a8: rotated, per channel; int4: groups, asymmetric;
+                                         * w4a8: the same, rotated; fp8: per channel */
     GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC,
     GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
     GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC,
     GLIA_QUANTIZATION_GROUP_SYMMETRIC,
     GLIA_QUANTIZATION_GROUP_ASYMMETRIC, /* groups have zero points */
+    GLIA_QUANTIZATION_ROTATED_GROUP_SYMMETRIC,
+    GLIA_QUANTIZATION_ROTATED_GROUP_ASYMMETRIC,
 } glia_quantization_type;
 
 typedef enum { GLIA_SWITCH_DEFAULT = 0, GLIA_SWITCH_ON, GLIA_SWITCH_OFF } glia_switch;
@@ -156,7 +159,7 @@ typedef struct {
                        * gives the same bits where the checkpoint's weights are F16 */
     glia_quantization quantization;
     glia_quantization_type quantization_type;
-    int quantization_group_size; /* of int4: 32, 64 or 128 columns share a scale; 0: 32 */
+    int quantization_group_size; /* of int4 and w4a8: 32, 64 or 128 columns share a scale; 0: 32 */
     glia_head_quantization head_quantization;
     const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,
                                          * each named by one or more consecutive parts of its dotted

@@ -263,6 +263,18 @@ static void check_int(const glia_kernels *k, const shape *s) {
     drop(&p);
 }
 
+/* VNNI within the rung AVX-512, and AVX-VNNI within AVX2. */
+static void check_vnni(const shape *s) {
+    glia_kernels k;
+    const unsigned have = glia_cpu_flags();
+    for (int i = 0; i < GLIA_RUNGS; i++) {
+        const unsigned extra = glia_rungs[i].keeps & ~glia_rungs[i].needs & have;
+        if ((glia_rungs[i].needs & have) != glia_rungs[i].needs || !extra) continue;
+        glia_kernels_init(&k, glia_rungs[i].needs | extra);
+        check_int(&k, s);
+    }
+}
+
 static void check_rung(const glia_kernels *k) {
     static const glia_weight_format formats[] = {GLIA_WEIGHT_C4, GLIA_WEIGHT_C8, GLIA_WEIGHT_F8};
     static const struct {
@@ -285,6 +297,7 @@ static void check_rung(const glia_kernels *k) {
                 if (k->narrow) check_narrow(k, &s);
                 s.integers = true;
                 if (f == 0) check_int(k, &s);
+                if (f == 0 && strcmp(k->rung, "ref") == 0) check_vnni(&s);
             }
 }
 

@@ -75,7 +75,7 @@ const char *glia_dtype_name(glia_dtype d) {
 }
 
 const char *glia_quantization_name(glia_quantization q) {
-    static const char *const names[] = {"none", "int8", "w8a8", "int4", "fp8"};
+    static const char *const names[] = {"none", "int8", "w8a8", "int4", "fp8", "w4a8"};
     return names[q];
 }
 

@@ -84,7 +84,7 @@ static int index_of(const char *name, const char *const *names, int n) {
 }
 
 static glia_quantization quantization_of(const char *name) {
-    static const char *const names[] = {"", "int8", "w8a8", "int4", "fp8"};
+    static const char *const names[] = {"", "int8", "w8a8", "int4", "fp8", "w4a8"};
     return (glia_quantization)index_of(name, names, sizeof names / sizeof *names);
 }
 
@@ -94,7 +94,9 @@ static glia_quantization_type quantization_type_of(const char *name) {
                                         "per_tensor_symmetric",
                                         "rotated_per_channel_symmetric",
                                         "group_symmetric",
-                                        "group_asymmetric"};
+                                        "group_asymmetric",
+                                        "rotated_group_symmetric",
+                                        "rotated_group_asymmetric"};
     return (glia_quantization_type)index_of(name, names, sizeof names / sizeof *names);
 }
 
@@ -110,6 +112,7 @@ const char *cli_format_name(const glia_model_info *info) {
         [GLIA_QUANTIZATION_W8A8] = {"", "w8a8 (float32)", "w8a8 (bfloat16)", "w8a8 (float16)"},
         [GLIA_QUANTIZATION_INT4] = {"", "int4 (float32)", "int4 (bfloat16)", "int4 (float16)"},
         [GLIA_QUANTIZATION_FP8] = {"", "fp8 (float32)", "fp8 (bfloat16)", "fp8 (float16)"},
+        [GLIA_QUANTIZATION_W4A8] = {"", "w4a8 (float32)", "w4a8 (bfloat16)", "w4a8 (float16)"},
     };
     return names[info->quantization][info->dtype];
 }

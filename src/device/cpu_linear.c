@@ -120,6 +120,7 @@ static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const 
     }
     if (w->quantize_rows) {
         d->k.quantize((int8_t *)y, to->step, to->scale + i, x, step, dtype, w->k);
+        if (w->format == GLIA_WEIGHT_C4) glia_order_c4_rows((int8_t *)y, to->step, w->k);
     } else if (d->narrow) {
         d->k.narrow(y, to->step, 0, x, 1, w->k);
         glia_fill_step(y, to->step, w->k);

@@ -150,15 +150,18 @@ static const char *const quantization_types[] = {
     [GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC] = "rotated_per_channel_symmetric",
     [GLIA_QUANTIZATION_GROUP_SYMMETRIC] = "group_symmetric",
     [GLIA_QUANTIZATION_GROUP_ASYMMETRIC] = "group_asymmetric",
+    [GLIA_QUANTIZATION_ROTATED_GROUP_SYMMETRIC] = "rotated_group_symmetric",
+    [GLIA_QUANTIZATION_ROTATED_GROUP_ASYMMETRIC] = "rotated_group_asymmetric",
 };
 enum { N_TYPES = sizeof quantization_types / sizeof *quantization_types };
 
-/* The names of quantization_dtype; all but int8 are of weights alone. */
+/* The names of quantization_dtype, and their schemes without and with quantised rows. */
 static const struct {
     const char *name;
-    glia_quantization scheme;
-} quantization_dtypes[] = {
-    {"int8", GLIA_QUANTIZATION_INT8}, {"int4", GLIA_QUANTIZATION_INT4}, {"f8e4m3", GLIA_QUANTIZATION_FP8}};
+    glia_quantization scheme, rows;
+} quantization_dtypes[] = {{"int8", GLIA_QUANTIZATION_INT8, GLIA_QUANTIZATION_W8A8},
+                           {"int4", GLIA_QUANTIZATION_INT4, GLIA_QUANTIZATION_W4A8},
+                           {"f8e4m3", GLIA_QUANTIZATION_FP8, GLIA_QUANTIZATION_NONE}};
 enum { N_QUANTIZATION_DTYPES = sizeof quantization_dtypes / sizeof *quantization_dtypes };
 
 static double quantization_type(glia_json_reader *r, glia_quantization scheme) {
@@ -167,10 +170,12 @@ static double quantization_type(glia_json_reader *r, glia_quantization scheme) {
     if (!type) return GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC; /* NxDI's default */
     for (int i = GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC; i < N_TYPES; i++)
         if (!strcmp(type, quantization_types[i])) return i;
-    glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                   "quantization_type is %.60s; Glia has per_channel_symmetric, per_tensor_symmetric, "
-                   "rotated_per_channel_symmetric, group_symmetric and group_asymmetric",
-                   type);
+    glia_json_fail(
+        r, GLIA_ERR_UNSUPPORTED,
+        "quantization_type is %.60s; Glia has per_channel_symmetric, per_tensor_symmetric, "
+        "rotated_per_channel_symmetric, group_symmetric, group_asymmetric, rotated_group_symmetric "
+        "and rotated_group_asymmetric",
+        type);
     return 0;
 }
 
@@ -200,17 +205,16 @@ static void settle_quantization(glia_json_reader *r, glia_neuron_config *c) {
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "quantization_dtype is %.60s; Glia has int8, int4 and f8e4m3",
                        dtype);
     if (r->status) return;
-    if (i > 0 && rows)
+    if (dtype && quantization_dtypes[i].rows == GLIA_QUANTIZATION_NONE && rows)
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
                        "activation_quantization_type is %.60s with quantization_dtype %s; Glia has int8 "
-                       "activations with "
-                       "int8 weights",
+                       "activations with int8 and int4 weights",
                        rows, dtype);
     if (rows && strcmp(rows, "dynamic") != 0)
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "activation_quantization_type is %.60s; Glia has dynamic",
                        rows);
     c->key[NEURON_QUANTIZATION] = rows ? "activation_quantization_type" : "quantized";
-    c->number[NEURON_QUANTIZATION] = rows ? GLIA_QUANTIZATION_W8A8 : quantization_dtypes[i].scheme;
+    c->number[NEURON_QUANTIZATION] = rows ? quantization_dtypes[i].rows : quantization_dtypes[i].scheme;
     c->key[NEURON_QUANTIZATION_TYPE] = "quantization_type";
     c->number[NEURON_QUANTIZATION_TYPE] = quantization_type(r, quantization_dtypes[i].scheme);
     c->modules = read_modules(r);

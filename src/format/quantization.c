@@ -354,7 +354,7 @@ static bool layout_of(const char *format, glia_stored_scheme *s) {
         int bits;
         int floats; /* 0 or 1; -1: either */
     } formats[] = {
-        {"int-quantized", GLIA_LAYOUT_BYTES, 8, 0},      {"float-quantized", GLIA_LAYOUT_BYTES, 8, 1},
+        {"int-quantized", GLIA_LAYOUT_BYTES, 0, 0},      {"float-quantized", GLIA_LAYOUT_BYTES, 8, 1},
         {"naive-quantized", GLIA_LAYOUT_BYTES, 8, -1},   {"pack-quantized", GLIA_LAYOUT_PACKED, 0, 0},
         {"nvfp4-pack-quantized", GLIA_LAYOUT_FP4, 4, 1}, {"mxfp4-pack-quantized", GLIA_LAYOUT_FP4, 4, 1},
     };
@@ -385,13 +385,14 @@ static void read_scheme(glia_json_reader *r, const char *format, glia_stored_sch
     if (r->status || layout_of(format, s)) return;
     glia_json_fail(
         r, GLIA_ERR_UNSUPPORTED,
-        "format %.60s with num_bits %d and type %s; Glia reads int-quantized and float-quantized of 8 "
-        "bits, pack-quantized of 4 and 8 bits, nvfp4- and mxfp4-pack-quantized",
+        "format %.60s with num_bits %d and type %s; Glia reads int-quantized and pack-quantized of 4 and "
+        "8 bits, float-quantized of 8 bits, nvfp4- and mxfp4-pack-quantized",
         format ? format : "(none)", s->bits, s->floats ? "float" : "int");
 }
 
 /* A group whose name is a preset scheme has only its targets. */
-static bool read_preset(glia_json_reader *r, const char *name, const json_t *targets, glia_stored_scheme *s) {
+static bool read_preset(glia_json_reader *r, const char *name, const json_t *targets, const char *format,
+                        glia_stored_scheme *s) {
     static const struct {
         const char *name;
         glia_stored_scheme scheme;
@@ -423,6 +424,7 @@ static bool read_preset(glia_json_reader *r, const char *name, const json_t *tar
         if (is(name, presets[i].name)) {
             *s = presets[i].scheme;
             s->targets = read_names(r, name);
+            layout_of(format, s); /* where the file names one; "mixed-precision" is none */
             return true;
         }
     glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
@@ -448,7 +450,7 @@ static void read_groups(glia_json_reader *r, glia_quantization_config *q) {
         else if (json_is_object(group))
             read_scheme(&one, format, &q->scheme[q->n++]);
         else if (json_is_array(group))
-            read_preset(&all, name, group, &q->scheme[q->n++]);
+            read_preset(&all, name, group, format, &q->scheme[q->n++]);
         else
             glia_json_fail(&one, GLIA_ERR_FORMAT, "expected an object, found %s", glia_json_type_name(group));
         r->status = all.status ? all.status : one.status;

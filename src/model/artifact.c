@@ -264,6 +264,7 @@ static void set_facts(fact f[N_FACTS], const glia_parallel *p, glia_dtype dtype,
              q && q->method                        ? q->method
              : !int8                               ? "none"
              : q->scheme == GLIA_QUANTIZATION_INT4 ? "int4"
+             : q->scheme == GLIA_QUANTIZATION_W4A8 ? "w4a8"
              : q->scheme == GLIA_QUANTIZATION_FP8  ? "fp8"
                                                    : "int8");
     snprintf(f[FACT_QUANTIZATION_TYPE].value, sizeof f->value, "%s", type);

@@ -103,7 +103,11 @@ static glia_status find_number(const finder *f, const glia_tensor_view **out, co
     return find(f, out, suffix, 1, -1, dtypes);
 }
 
-/* ---- bytes: int8, float8 --------------------------------------------------------------- */
+static void integer_table(glia_coded *o) {
+    for (int i = 0; i < GLIA_CODES; i++) o->table[i] = (float)(i - MIDDLE);
+}
+
+/* ---- bytes: int8, int4, float8 --------------------------------------------------------------- */
 
 /* Find the scales `suffix` of a row, of groups, of blocks, or of the tensor. */
 static glia_status find_scales(const finder *f, glia_coded *o, const char *suffix) {
@@ -124,7 +128,8 @@ static glia_status find_bytes(const finder *f, glia_coded *o) {
     const bool blocks = s->layout == GLIA_LAYOUT_BLOCKS;
     const char *scale =
         blocks && (!s->per_tensor || optional(f, "weight_scale_inv")) ? "weight_scale_inv" : "weight_scale";
-    o->format = s->floats ? GLIA_WEIGHT_F8 : GLIA_WEIGHT_C8;
+    o->format = s->floats ? GLIA_WEIGHT_F8 : s->bits == 4 ? GLIA_WEIGHT_C4 : GLIA_WEIGHT_C8;
+    integer_table(o);
     glia_status status = find(f, &o->codes, "weight", o->rows, o->cols, s->floats ? ONE(F8_E4M3) : ONE(I8));
     if (!status) status = find_scales(f, o, scale);
     if (status || s->symmetric) return status;
@@ -164,10 +169,6 @@ static glia_status find_order(const finder *f, glia_coded *o, const char *suffix
     }
     if (!status && !natural) o->g_idx = t;
     return status;
-}
-
-static void integer_table(glia_coded *o) {
-    for (int i = 0; i < GLIA_CODES; i++) o->table[i] = (float)(i - MIDDLE);
 }
 
 static glia_status find_packed(const finder *f, glia_coded *o) {
@@ -416,7 +417,10 @@ void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes) {
     const size_t n = (size_t)c->cols, all = (size_t)c->rows, first = row * n;
     switch (c->scheme->layout) {
     case GLIA_LAYOUT_BYTES:
-    case GLIA_LAYOUT_BLOCKS: memcpy(codes, (const char *)c->codes->data + first, n); break;
+    case GLIA_LAYOUT_BLOCKS:
+        memcpy(codes, (const char *)c->codes->data + first, n);
+        for (size_t i = 0; c->format == GLIA_WEIGHT_C4 && i < n; i++) codes[i] = (uint8_t)(codes[i] + MIDDLE);
+        break;
     case GLIA_LAYOUT_PACKED: unpack_row(c, row * (size_t)c->codes->shape[1], 1, codes); break;
     case GLIA_LAYOUT_GPTQ: unpack_row(c, row, all, codes); break;
     case GLIA_LAYOUT_FP4:
@@ -478,7 +482,7 @@ size_t glia_coded_group(const glia_coded *c, size_t col) {
 static float value_of(const glia_coded *c, uint8_t code, int zero) {
     if (c->format == GLIA_WEIGHT_F8) return glia_f8_to_f32(code);
     if (c->format == GLIA_WEIGHT_C8) return (float)((int8_t)code - zero);
-    return c->zeros ? (float)(code - zero) : c->table[code];
+    return c->zeros ? (float)(code - zero) : c->table[code & 15];
 }
 
 void glia_coded_row(const glia_coded *c, size_t row, float *y) {

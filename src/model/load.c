@@ -327,6 +327,9 @@ static void prepare_codes(loader *l, const pack_job *job, part *p, size_t row, c
     }
     for (size_t k = 0; coded->format == GLIA_WEIGHT_F8 && k < job->shape.k; k++)
         if ((code[k] & 0x7f) == 0x7f) atomic_store(&l->bad, p);
+    uint8_t all = 0; /* bits of 4-bit codes that were stored as bytes */
+    for (size_t k = 0; coded->format == GLIA_WEIGHT_C4 && k < job->shape.k; k++) all |= code[k];
+    if (all >= GLIA_CODES) atomic_store(&l->bad, p);
 }
 
 /* The same of a row of numbers. */
@@ -334,11 +337,13 @@ static void make_codes(loader *l, const pack_job *job, part *p, size_t row, cons
                        float *scale, int8_t *zero) {
     const glia_matrix *m = &job->shape;
     const size_t group = m->whole ? m->k : m->group;
-    const float *x = slice(job, whole_row(l, job, p, row, s->whole), false, s->held);
+    float *x = s->held;
+    slice(job, whole_row(l, job, p, row, s->whole), false, x);
     if (isnan(l->device->ops->most(l->device, x, GLIA_DTYPE_F32, m->k))) {
         atomic_store(&l->bad, p);
         return;
     }
+    if (glia_rotates(m)) l->device->ops->rotate(l->device, x, m->k, m->rotate);
     for (size_t k = 0, n; k < m->k; k += n, scale++, zero++) {
         n = m->k - k < group ? m->k - k : group;
         glia_make_codes(code + k, scale, zero, x + k, NULL, n, m->format, m->zeros);

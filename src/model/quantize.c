@@ -15,11 +15,21 @@ glia_product glia_product_of(glia_weight_id id) {
     return PRODUCT_NONE;
 }
 
+static bool is_four_bits(glia_quantization scheme) {
+    return scheme == GLIA_QUANTIZATION_INT4 || scheme == GLIA_QUANTIZATION_W4A8;
+}
+
+static bool quantizes_rows(glia_quantization scheme) {
+    return scheme == GLIA_QUANTIZATION_W8A8 || scheme == GLIA_QUANTIZATION_W4A8;
+}
+
 const char *glia_quantize_type_name(const glia_quantize *q) {
-    return q->scheme == GLIA_QUANTIZATION_INT4 ? q->zeros ? "group_asymmetric" : "group_symmetric"
-           : q->per_tensor                     ? "per_tensor_symmetric"
-           : q->rotate                         ? "rotated_per_channel_symmetric"
-                                               : "per_channel_symmetric";
+    static const char *const groups[2][2] = {{"group_symmetric", "group_asymmetric"},
+                                             {"rotated_group_symmetric", "rotated_group_asymmetric"}};
+    return is_four_bits(q->scheme) ? groups[q->rotate][q->zeros]
+           : q->per_tensor         ? "per_tensor_symmetric"
+           : q->rotate             ? "rotated_per_channel_symmetric"
+                                   : "per_channel_symmetric";
 }
 
 bool glia_quantizes(const glia_quantize *q, int layer, glia_product product) {
@@ -35,7 +45,7 @@ glia_matrix_form glia_quantize_form(const glia_quantize *q, int layer, glia_prod
 }
 
 bool glia_quantizes_rows(const glia_quantize *q, const glia_model_config *c) {
-    bool any = q->scheme == GLIA_QUANTIZATION_W8A8;
+    bool any = quantizes_rows(q->scheme);
     for (int i = 0; q->form && i < c->layers * N_PRODUCTS; i++) any |= q->form[i].quantize_rows;
     return any;
 }
@@ -137,8 +147,8 @@ static glia_status mark(void *user, const char *tensor, const glia_weight *w, gl
         if (product != PRODUCT_HEAD) m->kept |= bit;
         return GLIA_OK;
     }
-    if (m->q->scheme == GLIA_QUANTIZATION_W8A8 && w->cols > GLIA_I8_K_MAX)
-        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "w8a8: %s has rows of %lld, limit is %d", tensor,
+    if (quantizes_rows(m->q->scheme) && w->cols > GLIA_I8_K_MAX)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED, "int8 rows: %s has rows of %lld, limit is %d", tensor,
                          (long long)w->cols, (int)GLIA_I8_K_MAX);
     m->q->layer[w->layer] |= bit;
     return GLIA_OK;
@@ -146,10 +156,9 @@ static glia_status mark(void *user, const char *tensor, const glia_weight *w, gl
 
 /* Does the scheme have the type? */
 static bool has_type(glia_quantization scheme, glia_quantization_type type) {
-    const bool groups =
-        type == GLIA_QUANTIZATION_GROUP_SYMMETRIC || type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC;
+    const bool groups = type >= GLIA_QUANTIZATION_GROUP_SYMMETRIC;
     return type == GLIA_QUANTIZATION_TYPE_DEFAULT ||
-           (scheme == GLIA_QUANTIZATION_INT4  ? groups
+           (is_four_bits(scheme)              ? groups
             : scheme == GLIA_QUANTIZATION_FP8 ? type == GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC
                                               : !groups);
 }
@@ -162,65 +171,78 @@ static glia_status check_without(const glia_quantize_choice *k, glia_err *err) {
                                                                 : NULL;
     if (!set) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_ARGUMENT,
-                     "%s is set and quantization is not; set it to int8, w8a8, int4 or fp8", set);
+                     "%s is set and quantization is not; set it to int8, w8a8, int4, w4a8 or fp8", set);
 }
 
 static glia_status check_values(const glia_quantize_choice *k, glia_err *err) {
-    if (k->scheme < GLIA_QUANTIZATION_NONE || k->scheme > GLIA_QUANTIZATION_FP8)
+    if (k->scheme < GLIA_QUANTIZATION_NONE || k->scheme > GLIA_QUANTIZATION_W4A8)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization is %d, expected a glia_quantization",
                          (int)k->scheme);
-    if (k->type < GLIA_QUANTIZATION_TYPE_DEFAULT || k->type > GLIA_QUANTIZATION_GROUP_ASYMMETRIC)
+    if (k->type < GLIA_QUANTIZATION_TYPE_DEFAULT || k->type > GLIA_QUANTIZATION_ROTATED_GROUP_ASYMMETRIC)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "quantization_type is %d, expected a glia_quantization_type",
                          (int)k->type);
     if (k->scheme == GLIA_QUANTIZATION_NONE) return check_without(k, err);
-    const bool int4 = k->scheme == GLIA_QUANTIZATION_INT4,
-               own_head = int4 || k->scheme == GLIA_QUANTIZATION_FP8;
+    const bool int4 = is_four_bits(k->scheme), own_head = int4 || k->scheme == GLIA_QUANTIZATION_FP8;
     if (!has_type(k->scheme, k->type))
         return glia_fail(
             err, GLIA_ERR_ARGUMENT,
             "quantization_type does not fit quantization; int8 and w8a8 have rotated_per_channel_symmetric, "
-            "per_channel_symmetric and per_tensor_symmetric, int4 has group_symmetric and "
-            "group_asymmetric, fp8 has per_channel_symmetric");
+            "per_channel_symmetric and per_tensor_symmetric, int4 and w4a8 have group_symmetric, "
+            "group_asymmetric, rotated_group_symmetric and rotated_group_asymmetric, fp8 has "
+            "per_channel_symmetric");
     if (k->group_size && (!int4 || (k->group_size != 32 && k->group_size != 64 && k->group_size != 128)))
         return glia_fail(err, GLIA_ERR_ARGUMENT,
-                         "quantization_group_size is %d; it is for int4, and 32, 64 or 128", k->group_size);
+                         "quantization_group_size is %d; it is for int4 and w4a8, and 32, 64 or 128",
+                         k->group_size);
     if (k->head < GLIA_HEAD_DEFAULT || k->head > GLIA_HEAD_FP8 || (k->head && !own_head))
-        return glia_fail(
-            err, GLIA_ERR_ARGUMENT,
-            "head_quantization is for int4 and fp8, whose head may be none, int8, int4 or fp8; int8 and "
-            "w8a8 leave it out with modules_to_not_convert lm_head");
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "head_quantization is for int4, w4a8 and fp8, whose head may be none, int8, int4 or "
+                         "fp8; int8 and "
+                         "w8a8 leave it out with modules_to_not_convert lm_head");
     return GLIA_OK;
 }
 
-/* The forms of int4 and fp8, the same in all layers. */
+/* The forms of int4, w4a8 and fp8, the same in all layers. */
 static glia_status make_forms(glia_quantize *q, const glia_quantize_choice *k, const glia_model_config *c,
                               glia_err *err) {
     enum { GROUP = 32, HEAD_GROUP = 64 };
     const glia_matrix_form int4 = {.format = GLIA_WEIGHT_C4,
+                                   .quantize_rows = k->scheme == GLIA_QUANTIZATION_W4A8,
                                    .group = k->group_size ? k->group_size : GROUP,
                                    .zeros = q->zeros},
                            fp8 = {.format = GLIA_WEIGHT_F8},
                            int8 = {.format = GLIA_WEIGHT_C8, .group = HEAD_GROUP};
-    if (k->scheme != GLIA_QUANTIZATION_INT4 && k->scheme != GLIA_QUANTIZATION_FP8) return GLIA_OK;
+    if (!is_four_bits(k->scheme) && k->scheme != GLIA_QUANTIZATION_FP8) return GLIA_OK;
     const size_t n = (size_t)c->layers * N_PRODUCTS;
     q->form = calloc(n, sizeof *q->form);
     if (!q->form) return glia_fail_nomem(err, n * sizeof *q->form, "forms of layers");
-    for (size_t i = 0; i < n; i++) q->form[i] = k->scheme == GLIA_QUANTIZATION_INT4 ? int4 : fp8;
+    for (size_t i = 0; i < n; i++) q->form[i] = is_four_bits(k->scheme) ? int4 : fp8;
     q->form[PRODUCT_HEAD] = k->head == GLIA_HEAD_INT4 ? int4 : k->head == GLIA_HEAD_FP8 ? fp8 : int8;
+    q->form[PRODUCT_HEAD].quantize_rows = false; /* few rows meet it, as in glia_quantize_form() */
     return GLIA_OK;
+}
+
+/* Are weights and rows rotated first? */
+static bool rotates(const glia_quantize_choice *k) {
+    switch (k->type) {
+    case GLIA_QUANTIZATION_TYPE_DEFAULT:
+        return k->scheme == GLIA_QUANTIZATION_INT8 || k->scheme == GLIA_QUANTIZATION_W8A8 ||
+               k->scheme == GLIA_QUANTIZATION_W4A8;
+    case GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC:
+    case GLIA_QUANTIZATION_ROTATED_GROUP_SYMMETRIC:
+    case GLIA_QUANTIZATION_ROTATED_GROUP_ASYMMETRIC: return true;
+    default: return false;
+    }
 }
 
 glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *k, const glia_model_config *c,
                                   glia_err *err) {
-    const bool eight = k->scheme == GLIA_QUANTIZATION_INT8 || k->scheme == GLIA_QUANTIZATION_W8A8;
-    const bool rotate = k->type == GLIA_QUANTIZATION_TYPE_DEFAULT ||
-                        k->type == GLIA_QUANTIZATION_ROTATED_PER_CHANNEL_SYMMETRIC;
-    *q = (glia_quantize){
-        .scheme = k->scheme,
-        .per_tensor = k->type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
-        .rotate = eight && rotate,
-        .zeros = k->type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC ||
-                 (k->scheme == GLIA_QUANTIZATION_INT4 && k->type == GLIA_QUANTIZATION_TYPE_DEFAULT)};
+    *q = (glia_quantize){.scheme = k->scheme,
+                         .per_tensor = k->type == GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC,
+                         .rotate = rotates(k),
+                         .zeros = k->type == GLIA_QUANTIZATION_GROUP_ASYMMETRIC ||
+                                  k->type == GLIA_QUANTIZATION_ROTATED_GROUP_ASYMMETRIC ||
+                                  (is_four_bits(k->scheme) && k->type == GLIA_QUANTIZATION_TYPE_DEFAULT)};
     glia_status status = check_values(k, err);
     if (!status) status = check_names(k->keep, c, err);
     if (status || k->scheme == GLIA_QUANTIZATION_NONE) return status;
