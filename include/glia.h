@@ -161,6 +161,7 @@ typedef struct {
     glia_quantization_type quantization_type;
     int quantization_group_size; /* of int4 and w4a8: 32, 64 or 128 columns share a scale; 0: 32 */
     glia_head_quantization head_quantization;
+    const char *importance; /* a file of glia_calibrate(), by which int4 and w4a8 weigh errors; NULL: none */
     const char *modules_to_not_convert; /* "lm_head,self_attn,layers.0.mlp": modules that stay as dtype says,
                                          * each named by one or more consecutive parts of its dotted
                                          * name; NULL: every linear layer is quantised, the head too */
@@ -623,6 +624,15 @@ GLIA_API glia_status glia_engine_list_adapters(glia_engine *e, char **json, glia
 /* What an adapter is and changes, as one JSON object: rank, scale, and each module with what is changed.
  * Needs no model. Any thread. */
 GLIA_API glia_status glia_inspect_adapter(char **json, const char *path, glia_err *err);
+
+/* Measure how much each column of the linear layers matters on `text` [len], and write the result to the file
+ * `path`, for glia_options.importance. Rows are computed in float32, or as options->dtype says, in windows of
+ * options->engine->sequence_length tokens (0: 512); the result depends on nothing else. options->progress
+ * counts tokens. `path` is the old file or the complete new one. Any thread. Errors: as of glia_model_load();
+ * GLIA_ERR_ARGUMENT no text, or options that have no meaning here; GLIA_ERR_UNSUPPORTED a checkpoint that is
+ * quantised; GLIA_ERR_IO `path` exists and is no such file. */
+GLIA_API glia_status glia_calibrate(const char *model, const char *cache_dir, const char *text, size_t len,
+                                    const char *path, const glia_options *options, glia_err *err);
 
 /* Write `model` with the adapter merged into its weights to `dir`, as a Hugging Face directory. Changed
  * weights are float32, or as options->dtype says; the others stay as they are. `dir` as for glia_compile().

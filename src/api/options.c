@@ -211,10 +211,11 @@ static int default_of(const glia_model *m, glia_setting_id id) {
 /* A checkpoint that is quantised stays as it is stored. */
 static glia_status resolve_stored(glia_model *m, const glia_options *o, glia_quantization scheme,
                                   glia_err *err) {
-    if (scheme || o->modules_to_not_convert || o->head_quantization || o->quantization_group_size)
+    if (scheme || o->modules_to_not_convert || o->head_quantization || o->quantization_group_size ||
+        o->importance)
         return glia_fail(
             err, GLIA_ERR_ARGUMENT,
-            "the checkpoint is quantised already (%s); quantization and modules_to_not_convert are for "
+            "the checkpoint is quantised already (%s); quantization and what belongs to it are for "
             "checkpoints that are not",
             m->config.quantization.method);
     if (o->dummy) return GLIA_OK;
@@ -233,6 +234,7 @@ static glia_status resolve_quantization(glia_model *m, const glia_options *o, gl
         .keep = glia_modules_to_keep(m, o),
         .group_size = o->quantization_group_size,
         .head = o->head_quantization,
+        .importance = o->importance,
     };
     glia_status status = glia_quantize_resolve(&m->quantize, &choice, &m->config, &why);
     if (!status && !o->dummy)

@@ -14,6 +14,7 @@ int cli_inspect(const cli_args *args);
 int cli_bench(const cli_args *args);
 int cli_compile(const cli_args *args);
 int cli_merge(const cli_args *args);
+int cli_calibrate(const cli_args *args);
 int cli_serve(const cli_args *args);
 int cli_embed(const cli_args *args);
 int cli_rerank(const cli_args *args);

@@ -191,6 +191,7 @@ void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) 
         .quantization = quantization_of(args->text[F_QUANTIZATION]),
         .quantization_type = quantization_type_of(args->text[F_QUANTIZATION_TYPE]),
         .quantization_group_size = (int)args->integer[F_QUANTIZATION_GROUP_SIZE],
+        .importance = args->text[F_IMPORTANCE],
         .head_quantization = head_quantization_of(args->text[F_HEAD_QUANTIZATION]),
         .modules_to_not_convert = args->text[F_MODULES_TO_NOT_CONVERT],
         .dummy = load && strcmp(load, "dummy") == 0,

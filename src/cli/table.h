@@ -21,6 +21,7 @@ enum {
     C_MERGE = 1 << 13,
     C_EMBED = 1 << 14,
     C_RERANK = 1 << 15,
+    C_CALIBRATE = 1 << 16,
 };
 
 typedef enum {

@@ -315,6 +315,24 @@ static bool is_adapted(const glia_adapted *a) {
     return false;
 }
 
+/* Add the squares of m rows to w->squares, each column's in the order of rows; every thread adds those of its
+ * share of the columns. */
+static void add_squares(const glia_cpu_device *d, int thread, const glia_operand *o, size_t m,
+                        const glia_matrix *w) {
+    const size_t size = d->narrow ? 2 : 4;
+    size_t from, to;
+    glia_share(w->k, thread, d->base.threads, &from, &to);
+    for (size_t i = 0; i < m; i++)
+        for (size_t k = from; k < to; k++) {
+            const char *at = o->x + i * o->row + k * size / 64 * o->step + k * size % 64;
+            uint16_t half;
+            float x;
+            memcpy(d->narrow ? (void *)&half : (void *)&x, at, size);
+            if (d->narrow) x = glia_bf16_to_f32(half);
+            w->squares[k] += (double)x * (double)x;
+        }
+}
+
 /* Each thread takes panels from its own range of one row group, then from those of the next few threads. */
 void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand *o, int m,
                        const glia_matrix *w, const glia_linear_out *linear_out) {
@@ -328,6 +346,7 @@ void glia_cpu_multiply(const glia_device *device, int thread, const glia_operand
     const bool adapted = is_adapted(a);
     if (rows == 0) return;
     assert(!adapted || !out.addend);
+    if (w->squares) add_squares(d, thread, o, rows, w);
     const float *t = adapted ? glia_cpu_lora_down(d, thread, a->rows ? a->rows : o, a) : NULL;
     glia_team_begin(device->team, thread);
     for (int i = 0; i < threads && i <= HELPED; i++) {

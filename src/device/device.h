@@ -63,6 +63,8 @@ typedef struct {
     bool whole, zeros;
     /* 0, or the elements of a row that enters, of which set_codes() makes k. */
     size_t inputs;
+    double *squares; /* [k] to which the squares of the rows that are multiplied are added; NULL: nothing is.
+                        Only of a matrix whose rows are not converted (glia_converts_rows()) */
 } glia_matrix;
 
 /* Elements of a row that enters. */

@@ -344,7 +344,7 @@ static void put(json_t *file, const char *key, json_t *value) {
 }
 
 static void put_quantization(json_t *file, const glia_neuron_config *c) {
-    const bool rows = c->number[NEURON_QUANTIZATION] == GLIA_QUANTIZATION_W8A8;
+    const int scheme = (int)c->number[NEURON_QUANTIZATION];
     const char *type = quantization_types[(int)c->number[NEURON_QUANTIZATION_TYPE]];
     json_t *names = c->modules ? json_array() : NULL;
     for (const char *at = c->modules ? c->modules : ""; at += strspn(at, ", "), *at;) {
@@ -354,9 +354,13 @@ static void put_quantization(json_t *file, const glia_neuron_config *c) {
     }
     put(file, "quantized", json_true());
     const char *dtype = "int8";
-    for (int i = 0; i < N_QUANTIZATION_DTYPES; i++)
-        if ((int)c->number[NEURON_QUANTIZATION] == (int)quantization_dtypes[i].scheme)
-            dtype = quantization_dtypes[i].name;
+    bool rows = false;
+    for (int i = 0; i < N_QUANTIZATION_DTYPES; i++) {
+        if (scheme != (int)quantization_dtypes[i].scheme && scheme != (int)quantization_dtypes[i].rows)
+            continue;
+        dtype = quantization_dtypes[i].name;
+        rows = scheme == (int)quantization_dtypes[i].rows;
+    }
     put(file, "quantization_dtype", json_string(dtype));
     if (c->number[NEURON_QUANTIZATION_TYPE] != 0 || strcmp(dtype, "int8") == 0)
         put(file, "quantization_type", json_string(type));

@@ -468,6 +468,7 @@ static void read_compressed(glia_json_reader *r, glia_quantization_config *q) {
                                          {"global_compression_ratio", NAN},
                                          {"version", NAN},
                                          {"sparsity_config", 0},
+                                         {"moe_sparsity_config", 0},
                                          {"transform_config", 0},
                                          {"run_compressed", NAN},
                                          {NULL, 0}};

@@ -17,6 +17,7 @@
 
 #include "model/codes.h"
 #include "model/fused.h"
+#include "model/importance.h"
 #include "model/row_source.h"
 
 /* One of the weights that a job fuses. */
@@ -46,6 +47,7 @@ typedef struct {
     glia_stored_format format; /* of all rows */
     bool coded;                /* rows are codes, of weights of the checkpoint */
     code_map map;
+    float *importance; /* [k] of the rank's columns; NULL: all are alike */
 } pack_job;
 
 typedef struct {
@@ -181,8 +183,35 @@ static void free_jobs(loader *l) {
         free(l->job[i].map.column);
         free(l->job[i].map.order);
         free(l->job[i].map.group);
+        free(l->job[i].importance);
     }
     free(l->job);
+}
+
+static const void *slice(const pack_job *job, const char *whole, bool stays, float *to);
+
+/* Each element of a rotated block has the mean square of the block, if its elements are not correlated. */
+static void spread(float *x, size_t n, size_t block) {
+    for (size_t at = 0; block > 1 && at < n; at += block) {
+        float sum = 0;
+        for (size_t i = at; i < at + block; i++) sum += x[i];
+        for (size_t i = at; i < at + block; i++) x[i] = sum / (float)block;
+    }
+}
+
+/* Set the importance of the columns of a job whose codes are made here. */
+static glia_status weigh_columns(loader *l, pack_job *job, const glia_held *h, glia_err *err) {
+    const glia_quantize *q = l->options->quantize;
+    if (!q || !q->importance || !job->matrix || job->coded || job->matrix->format != GLIA_WEIGHT_C4)
+        return GLIA_OK;
+    float *x = job->importance = malloc(job->shape.k * sizeof *x), sum = 0;
+    if (!x) return glia_fail_nomem(err, job->shape.k * sizeof *x, "the loader");
+    slice(job, (const char *)glia_importance_of(q->importance, h->layer, h->fused->product), false, x);
+    spread(x, job->shape.k, job->shape.rotate);
+    for (size_t i = 0; i < job->shape.k; i++) sum += x[i];
+    const float least = sum > 0 ? 1e-3f * sum / (float)job->shape.k : 1; /* no column counts for nothing */
+    for (size_t i = 0; i < job->shape.k; i++) x[i] += least;
+    return GLIA_OK;
 }
 
 static uint64_t work_of(const pack_job *job) { return job->shape.columns * job->shape.k; }
@@ -198,6 +227,7 @@ static glia_status make_jobs(loader *l, glia_err *err) {
         make_job(job, &h, l);
         l->total += work_of(job);
         if (job->coded) status = map_columns(l, job, err);
+        if (!status) status = weigh_columns(l, job, &h, err);
     }
     return status;
 }
@@ -310,21 +340,31 @@ static void pack_columns(loader *l, pack_job *job, size_t first, const scratch *
     l->device->ops->pack(l->device, job->matrix, first, rows, job->format.dtype, scale);
 }
 
+/* The code whose value is zero, for columns that the model does not have. */
+static uint8_t zero_code(const glia_coded *c, int8_t zero) {
+    if (c->format != GLIA_WEIGHT_C4 || c->zeros) return c->format == GLIA_WEIGHT_F8 ? 0 : (uint8_t)zero;
+    for (uint8_t code = 0; code < GLIA_CODES; code++)
+        if (c->table[code] == 0) return code;
+    return 0;
+}
+
 /* The codes, scales and zero points of a row, in the order of the job's map. */
 static void prepare_codes(loader *l, const pack_job *job, part *p, size_t row, const scratch *s,
                           uint8_t *code, float *scale, int8_t *zero) {
     const glia_coded *coded = l->source->coded(l->source, p->ref);
     const code_map *map = &job->map;
     uint8_t *whole = (uint8_t *)s->whole;
-    glia_coded_codes(coded, row, whole);
-    if (job->cols.kind == GLIA_SHARD_ALL && !job->shape.inputs)
-        memcpy(code, whole, job->shape.k);
-    else
-        for (size_t k = 0; k < job->shape.k; k++) code[k] = map->column[k] < 0 ? 0 : whole[map->column[k]];
+    const size_t group = job->shape.whole || !job->shape.group ? job->shape.k : job->shape.group;
     for (size_t g = 0; g < map->groups; g++) {
         scale[g] = glia_coded_scale(coded, row, (size_t)map->group[g], &zero[g]);
         if (!isfinite(scale[g])) atomic_store(&l->bad, p);
     }
+    glia_coded_codes(coded, row, whole);
+    if (job->cols.kind == GLIA_SHARD_ALL && !job->shape.inputs)
+        memcpy(code, whole, job->shape.k);
+    else
+        for (size_t k = 0; k < job->shape.k; k++)
+            code[k] = map->column[k] < 0 ? zero_code(coded, zero[k / group]) : whole[map->column[k]];
     for (size_t k = 0; coded->format == GLIA_WEIGHT_F8 && k < job->shape.k; k++)
         if ((code[k] & 0x7f) == 0x7f) atomic_store(&l->bad, p);
     uint8_t all = 0; /* bits of 4-bit codes that were stored as bytes */
@@ -346,7 +386,8 @@ static void make_codes(loader *l, const pack_job *job, part *p, size_t row, cons
     if (glia_rotates(m)) l->device->ops->rotate(l->device, x, m->k, m->rotate);
     for (size_t k = 0, n; k < m->k; k += n, scale++, zero++) {
         n = m->k - k < group ? m->k - k : group;
-        glia_make_codes(code + k, scale, zero, x + k, NULL, n, m->format, m->zeros);
+        glia_make_codes(code + k, scale, zero, x + k, job->importance ? job->importance + k : NULL, n,
+                        m->format, m->zeros);
     }
 }
 

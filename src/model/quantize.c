@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/product.h"
 #include "model/fused.h"
+#include "model/importance.h"
 
 glia_product glia_product_of(glia_weight_id id) {
     for (const glia_fused *f = glia_fused_table; f < glia_fused_table + glia_fused_rows; f++)
@@ -168,6 +169,7 @@ static glia_status check_without(const glia_quantize_choice *k, glia_err *err) {
                       : k->keep                                 ? "modules_to_not_convert"
                       : k->group_size                           ? "quantization_group_size"
                       : k->head                                 ? "head_quantization"
+                      : k->importance                           ? "importance"
                                                                 : NULL;
     if (!set) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_ARGUMENT,
@@ -194,6 +196,7 @@ static glia_status check_values(const glia_quantize_choice *k, glia_err *err) {
         return glia_fail(err, GLIA_ERR_ARGUMENT,
                          "quantization_group_size is %d; it is for int4 and w4a8, and 32, 64 or 128",
                          k->group_size);
+    if (k->importance && !int4) return glia_fail(err, GLIA_ERR_ARGUMENT, "importance is for int4 and w4a8");
     if (k->head < GLIA_HEAD_DEFAULT || k->head > GLIA_HEAD_FP8 || (k->head && !own_head))
         return glia_fail(err, GLIA_ERR_ARGUMENT,
                          "head_quantization is for int4, w4a8 and fp8, whose head may be none, int8, int4 or "
@@ -251,6 +254,7 @@ glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *
     marking m = {.q = q, .keep = k->keep, .layer = -1};
     status = each_weight(c, mark, &m, err);
     if (!status) status = make_forms(q, k, c, err);
+    if (!status && k->importance) status = glia_importance_open(&q->importance, k->importance, c, err);
     if (k->head == GLIA_HEAD_NONE) q->layer[0] &= (unsigned char)~(1u << PRODUCT_HEAD);
     if (status) glia_quantize_free(q);
     return status;
@@ -259,6 +263,8 @@ glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *
 void glia_quantize_free(glia_quantize *q) {
     free(q->layer);
     free(q->form);
+    glia_importance_close(q->importance);
+    q->importance = NULL;
     q->layer = NULL;
     q->form = NULL;
 }

@@ -41,7 +41,8 @@ typedef struct {
     unsigned char
         *layer;         /* [layers] bit 1 << glia_product is set if it is quantised; layer 0 has the head's */
     const char *method; /* quant_method of the checkpoint, or NULL: it is not quantised */
-    glia_matrix_form *form; /* [layers, N_PRODUCTS] with a method, int4 or fp8; else NULL */
+    glia_matrix_form *form;             /* [layers, N_PRODUCTS] with a method, int4, w4a8 or fp8; else NULL */
+    struct glia_importance *importance; /* weighs the squared errors of int4 and w4a8; NULL: all alike */
 } glia_quantize;
 
 /* What a user chooses, as in glia_options. */
@@ -51,12 +52,14 @@ typedef struct {
     const char *keep; /* modules_to_not_convert */
     int group_size;
     glia_head_quantization head;
+    const char *importance; /* a file of glia_importance_write(), or NULL */
 } glia_quantize_choice;
 
 /* Decide what is quantised. On success the caller calls glia_quantize_free() in the end.
  * Errors: GLIA_ERR_ARGUMENT     an unknown value; a name that no module has; a name of some but not all
  *                               tensors of a product; a type or names without a scheme
- *         GLIA_ERR_UNSUPPORTED  w8a8 rows too long for sums in int32
+ *         GLIA_ERR_UNSUPPORTED  int8 rows too long for sums in int32
+ *         as of glia_importance_open()
  *         GLIA_ERR_NOMEM */
 glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *choice,
                                   const glia_model_config *c, glia_err *err);

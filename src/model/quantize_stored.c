@@ -166,7 +166,10 @@ static glia_status read_checkpoint(glia_quantize *q, const char *dir, const glia
 glia_status glia_quantize_stored(glia_quantize *q, const char *dir, const glia_model_config *c,
                                  glia_warning_fn *warning, void *user, glia_err *err) {
     const size_t n = (size_t)c->layers;
-    if (q->form && glia_artifact_in(dir)) { /* int4, fp8: as they were compiled */
+    if (q->importance && glia_artifact_in(dir))
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "importance is used while weights are quantised, and those of %s are already", dir);
+    if (q->form && glia_artifact_in(dir)) { /* int4, w4a8, fp8: as they were compiled */
         memset(q->layer, 0, n * sizeof *q->layer);
         return read_forms(q, dir, c, err);
     }

@@ -40,8 +40,8 @@ glia_attend_fn glia_attend_f32_avx512, glia_attend_bf16_avx512;
 glia_merge_fn glia_merge_avx512;
 glia_read_fn glia_read_avx512;
 glia_peak_fn glia_peak_f32_avx512;
-glia_gemm_fn glia_gemm_c4_f32_avx512, glia_gemm_c8_f32_avx512, glia_gemm_f8_f32_avx512, glia_gemm_c4_i8_avx512,
-    glia_gemm_c4_i8_vnni;
+glia_gemm_fn glia_gemm_c4_f32_avx512, glia_gemm_c8_f32_avx512, glia_gemm_f8_f32_avx512,
+    glia_gemm_c4_i8_avx512, glia_gemm_c4_i8_vnni;
 
 glia_gemm_fn glia_gemm_bf16_bf16_avx512_bf16, glia_gemm_i8_bf16_avx512_bf16, glia_gemm_i8_i8_avx512_bf16;
 glia_gemm_fn glia_gemm_c4_bf16_avx512_bf16, glia_gemm_c8_bf16_avx512_bf16, glia_gemm_f8_bf16_avx512_bf16,

@@ -45,7 +45,7 @@ typedef struct {
     const glia_gemm_out *out;
     const float *w_scale; /* scales of int8 panels, or NULL */
     const float *x_scale; /* scales of int8 rows, or NULL; with w_scale sums are int32 */
-    size_t step;                    /* floats of y between the columns of two consecutive pairs of panels */
+    size_t step;          /* floats of y between the columns of two consecutive pairs of panels */
 } target;
 
 GLIA_INLINE __m512 scaled(const target *to, size_t row, size_t column, __m512 sum) {
@@ -220,7 +220,8 @@ static size_t block_rows(size_t left);
 /* Set the destination of a block's complete sums: the output, or a buffer if they have an epilogue. */
 static void set_target(product *t, block *b, size_t row, size_t panel, bool pair) {
     const glia_gemm_out *out = t->to.out;
-    if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale && !t->to.x_scale) {
+    if (pair && out->epilogue == GLIA_STORE && !out->bias && !out->addend && !t->to.w_scale &&
+        !t->to.x_scale) {
         b->to = out->y + row * out->ldy + panel / 2 * t->to.step;
         b->ldt = out->ldy;
         return;
