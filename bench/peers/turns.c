@@ -108,6 +108,25 @@ static void tell_ready(turns *t) {
            (unsigned long long)info.matrix_bytes, (unsigned long long)stats.kv_bytes_per_token);
 }
 
+/* "none", "int8", "w8a8", or such as "int4,128,symmetric". */
+static void set_format(glia_options *o, const char *format) {
+    static const struct {
+        const char *name;
+        glia_quantization scheme;
+    } schemes[] = {{"int8", GLIA_QUANTIZATION_INT8},
+                   {"w8a8", GLIA_QUANTIZATION_W8A8},
+                   {"int4", GLIA_QUANTIZATION_INT4},
+                   {"w4a8", GLIA_QUANTIZATION_W4A8}};
+    char name[8] = "", kind[12] = "";
+    sscanf(format, "%7[^,],%d,%11s", name, &o->quantization_group_size, kind);
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (strcmp(name, schemes[i].name) == 0) o->quantization = schemes[i].scheme;
+    const bool rotated = o->quantization == GLIA_QUANTIZATION_W4A8;
+    if (strcmp(kind, "symmetric") == 0)
+        o->quantization_type =
+            rotated ? GLIA_QUANTIZATION_ROTATED_GROUP_SYMMETRIC : GLIA_QUANTIZATION_GROUP_SYMMETRIC;
+}
+
 int main(int argc, char **argv) {
     turns t = {0};
     glia_err err = {0};
@@ -122,8 +141,7 @@ int main(int argc, char **argv) {
                                          .prefill_chunk_size = CHUNK,
                                          .no_prefix_cache = true};
     glia_options o = {.dtype = GLIA_DTYPE_BF16, .threads = atoi(argv[3]), .engine = &options};
-    if (strcmp(argv[2], "int8") == 0) o.quantization = GLIA_QUANTIZATION_INT8;
-    if (strcmp(argv[2], "w8a8") == 0) o.quantization = GLIA_QUANTIZATION_W8A8;
+    set_format(&o, argv[2]);
     if (glia_model_load(&t.model, argv[1], NULL, &o, &err) == GLIA_OK &&
         glia_engine_create(&t.engine, t.model, &options, &err) == GLIA_OK) {
         glia_sampling_defaults(t.model, &t.sampling);

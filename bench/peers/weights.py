@@ -7,6 +7,7 @@
     python weights.py lora-gguf DIR LORA FILE   the adapter for llama.cpp
     python weights.py openvino DIR OUT      bfloat16 IR by optimum-intel
     python weights.py openvino-int8 IR OUT  its linear layers as int8 by NNCF
+    python weights.py openvino-int4 IR OUT  as int4 in symmetric groups of 128, the head as int8, by NNCF
 
 Matrices have a normal distribution with standard deviation 0.02; norms are 1. This
 program writes their GGUF itself, since llama.cpp's converter needs a published tokenizer. That
@@ -238,12 +239,15 @@ def make_openvino(directory, out):
     make_tokenizer(json.loads((directory / "config.json").read_text())["vocab_size"], out)
 
 
-def make_openvino_int8(ir, out):
+def make_openvino_compressed(ir, out, what):
     import nncf
     import openvino
     import shutil
     model = openvino.Core().read_model(ir / "openvino_model.xml")
-    model = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    modes = nncf.CompressWeightsMode
+    how = {"openvino-int8": {"mode": modes.INT8_ASYM},
+           "openvino-int4": {"mode": modes.INT4_SYM, "group_size": 128, "ratio": 1.0}}
+    model = nncf.compress_weights(model, **how[what])
     openvino.save_model(model, out / "openvino_model.xml", compress_to_fp16=False)
     for file in ir.iterdir():
         if not file.name.startswith("openvino_model"):
@@ -266,7 +270,7 @@ def main():
     elif what == "openvino":
         make_openvino(pathlib.Path(source), out)
     else:
-        make_openvino_int8(pathlib.Path(source), out)
+        make_openvino_compressed(pathlib.Path(source), out, what)
 
 
 if __name__ == "__main__":
