@@ -232,7 +232,7 @@ static const struct {
     {"{\"on_device_sampling_config\":true}", F, "x: on_device_sampling_config: expected an object, found a boolean true"},
     {"{\"neuron_config\":{\"quantized_mlp_kernel_enabled\":true}}", U, "x: neuron_config: quantized_mlp_kernel_enabled is true"},
     {"{\"quantized\":true,\"quantization_dtype\":\"f8e5m2\"}", U, "x: quantization_dtype is f8e5m2; Glia has int8, int4 and f8e4m3"},
-    {"{\"quantized\":true,\"quantization_type\":\"blockwise_symmetric\"}", U, "x: quantization_type is blockwise_symmetric; Glia has per_channel_symmetric, per_tensor_symmetric, rotated_per_channel_symmetric, group_symmetric and group_asymmetric"},
+    {"{\"quantized\":true,\"quantization_type\":\"blockwise_symmetric\"}", U, "x: quantization_type is blockwise_symmetric; Glia has per_channel_symmetric, per_tensor_symmetric, rotated_per_channel_symmetric, group_symmetric, group_asymmetric, rotated_group_symmetric and rotated_group_asymmetric"},
     {"{\"quantized\":true,\"activation_quantization_type\":\"static\"}", U, "x: activation_quantization_type is static; Glia has dynamic"},
     {"{\"quantized\":true,\"modules_to_not_convert\":[\"mlp\",3]}", F, "x: modules_to_not_convert[1]: expected the name of a module"},
     {"{\"quantized\":true,\"modules_to_not_convert\":[\"a,b\"]}", F, "x: modules_to_not_convert[0]: expected the name"},
