@@ -266,6 +266,36 @@ static void prompts_are_cut_and_tokens_named(void **state) {
     }
 }
 
+/* echo in a chat: the words that the answer continues come first, streamed too. */
+static void chats_echo_what_they_continue(void **state) {
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"What is 3 + 4?\"},{\"role\":\"assistant\","
+        "\"content\":\"It is\"}],\"continue_final_message\":true,\"echo\":%s,\"temperature\":0,"
+        "\"max_tokens\":6,\"logprobs\":true,\"stream\":%s}";
+    char line[400], said[400] = "";
+    (void)state;
+    snprintf(line, sizeof line, body, "true", "false");
+    json_t *echoed = http_answer(shared.port, "/v1/chat/completions", line);
+    snprintf(line, sizeof line, body, "false", "false");
+    json_t *plain = http_answer(shared.port, "/v1/chat/completions", line);
+    const char *whole = http_text(echoed, "choices.0.message.content");
+    CHECK(strncmp(whole, "It is", 5) == 0 &&
+              strcmp(whole + 5, http_text(plain, "choices.0.message.content")) == 0,
+          "'%s' and '%s'", whole, http_text(plain, "choices.0.message.content"));
+    CHECK(json_equal(http_at(echoed, "choices.0.logprobs"), http_at(plain, "choices.0.logprobs")),
+          "logprobs");
+    snprintf(line, sizeof line, body, "true", "true");
+    http_reply r = http_post(shared.port, "/v1/chat/completions", line);
+    json_t *events = http_events(&r), *one;
+    size_t i;
+    json_array_foreach(events, i, one) strcat(said, http_text(one, "data.choices.0.delta.content"));
+    CHECK(strcmp(said, whole) == 0, "streamed '%s', whole '%s'", said, whole);
+    json_decref(events);
+    json_decref(echoed);
+    json_decref(plain);
+    http_free(&r);
+}
+
 static void fields_are_checked(void **state) {
     static const struct {
         const char *field, *words;
@@ -299,6 +329,7 @@ int main(void) {
         cmocka_unit_test(bad_words_do_not_appear),
         cmocka_unit_test(thinking_has_a_budget),
         cmocka_unit_test(prompts_are_cut_and_tokens_named),
+        cmocka_unit_test(chats_echo_what_they_continue),
         cmocka_unit_test(fields_are_checked),
     };
     return check_group_status("server_fields",

@@ -126,7 +126,8 @@ static void fail_answer(server_answer *a) {
 static void add_first_token(server_choice *c) {
     const server_answer *a = c->of;
     const int32_t first = a->prompts[c->index / a->n].ids[0];
-    if (a->echo && a->logprobs) a->wire->add_logprob(c, &(glia_event){.token = first, .of_prompt = true});
+    if (a->echo && a->logprobs && !a->wire->parses)
+        a->wire->add_logprob(c, &(glia_event){.token = first, .of_prompt = true});
 }
 
 static void begin_choice(server_choice *c) {
@@ -138,7 +139,8 @@ static void begin_choice(server_choice *c) {
         a->wire->first(c);
         send_out(a);
         for (int i = 0; i < SERVER_LOGPROB_LISTS; i++) server_text_clear(&c->logprobs[i]);
-    } else if (a->echo) {
+    }
+    if (a->echo && (!a->stream || a->wire->parses)) {
         const server_prompt *prompt = &a->prompts[c->index / a->n];
         server_add(&c->content, prompt->text, prompt->len);
     }
@@ -274,6 +276,19 @@ static void know_text(server_prompt *to, const server_app *app, server_problem *
     if (problem->status) return;
     if (glia_detokenize(app->model, to->ids, to->n, true, &to->text, &to->len, &err))
         server_library_problem(problem, &err);
+}
+
+/* What echo says in a chat: the words of the assistant that the answer continues. */
+static void know_final(server_prompt *to, const server_params *p) {
+    const json_t *messages = p->at[P_MESSAGES],
+                 *last = json_array_get(messages, json_array_size(messages) - 1);
+    const char *role = json_string_value(json_object_get(last, "role"));
+    const json_t *content = json_object_get(last, "content");
+    if (!role || strcmp(role, "assistant") != 0 || !json_is_string(content)) return;
+    to->len = json_string_length(content);
+    to->text = malloc(to->len + 1);
+    if (to->text) memcpy(to->text, json_string_value(content), to->len + 1);
+    if (!to->text) to->len = 0;
 }
 
 /* "prompt": a string, ids, or a list of either. */
@@ -416,8 +431,6 @@ static void prepare(server_answer *a, const server_app *app, const server_params
             problem, "prompt_logprobs",
             "`prompt_logprobs` are not available when `stream=True`. (parameter=prompt_logprobs)");
     a->n = p->at[P_N] ? (int)p->integer[P_N] : 1;
-    if (a->echo && a->wire->parses)
-        server_bad_value(problem, "echo", "echo is not supported by this server for chats");
     if (problem->status) return;
     if (kind == FOR_COMPLETION) {
         read_prompts(a, app, p, problem);
@@ -427,6 +440,7 @@ static void prepare(server_answer *a, const server_app *app, const server_params
         a->n_prompts = 1;
         server_tools_read(&a->tools, p, problem);
         server_chat_prompt(&a->prompts[0], app, p, problem);
+        if (a->echo) know_final(&a->prompts[0], p);
     }
 }
 

@@ -436,6 +436,7 @@ void server_handle(server_app *app, server_exchange *x) {
     const struct route *route = find_route(server_path(x));
     const char *method = server_method(x);
     allow_origin(app, x);
+    if (server_is_anthropic(x)) server_set_header(x, "Request-Id", server_request_id(x)); /* for its SDK */
     if (is_preflight(x)) return reply_preflight(x);
     const bool enters = (route && route->open) || may_enter(app, x);
     if (!enters && !server_is_anthropic(x)) return server_reply(x, 401, media_json, denied, strlen(denied));
