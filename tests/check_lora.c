@@ -220,6 +220,13 @@ static void test_merge(void **state) {
     CHECK(glia_merge(base, NULL, path, out, NULL, &err) == GLIA_ERR_UNSUPPORTED &&
               strstr(err.msg, "the adapter adds a bias to a linear layer of layer 0"),
           "%s", err.msg);
+    snprintf(out, sizeof out, "%.300s/quantised", check_temp_dir());
+    base_of(base, sizeof base, "tests/golden/lora/reordered-columns");
+    err = (glia_err){0};
+    CHECK(glia_merge(base, NULL, "tests/golden/lora/reordered-columns", out, NULL, &err) ==
+                  GLIA_ERR_UNSUPPORTED &&
+              strstr(err.msg, "its weights are quantised (compressed-tensors)"),
+          "%s", err.msg);
 }
 
 /* ---- the command line ------------------------------------------------------- */

@@ -305,6 +305,12 @@ static glia_status open_all(merging *g, const char *adapter, const glia_options 
     if (glia_artifact_in(g->m.dir))
         return glia_fail(err, GLIA_ERR_ARGUMENT, "%s: is compiled; give the directory of the original model",
                          g->m.dir);
+    if (g->m.config.quantization.method)
+        return glia_fail(
+            err, GLIA_ERR_UNSUPPORTED,
+            "%s: its weights are quantised (%s); merge the adapter into the original model, or run "
+            "it beside this one",
+            g->m.dir, g->m.config.quantization.method);
     glia_status status = glia_adapter_open(&g->adapter, adapter, &g->m.config, &base, o ? o->warning : NULL,
                                            o ? o->user : NULL, err);
     if (!status) status = check_biases(g, err);
