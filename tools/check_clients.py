@@ -184,9 +184,10 @@ def run_curl(url, _):
 
 def run_schemathesis(url, options):
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,response_headers_conformance"
-    done = subprocess.run([shutil.which("schemathesis", path=str(pathlib.Path(sys.executable).parent)) or "schemathesis", "run", url + "/openapi.json", "--checks", checks,
-                           "--max-examples", str(options.examples), "--generation-deterministic", "--no-color", "--request-timeout", "120"],
-                          capture_output=True, text=True, timeout=7200)
+    with tempfile.TemporaryDirectory() as directory:  # it keeps its findings beside itself
+        done = subprocess.run([shutil.which("schemathesis", path=str(pathlib.Path(sys.executable).parent)) or "schemathesis", "run", url + "/openapi.json", "--checks", checks,
+                               "--max-examples", str(options.examples), "--generation-deterministic", "--no-color", "--request-timeout", "120"],
+                              capture_output=True, text=True, timeout=7200, cwd=directory)
     check(f"{options.examples} examples of each operation", done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:])
 
 
@@ -194,7 +195,7 @@ def run_guidellm(url, options):
     with tempfile.TemporaryDirectory() as directory:
         done = subprocess.run([shutil.which("guidellm", path=str(pathlib.Path(sys.executable).parent)) or "guidellm", "run", "--backend", f"kind=openai_http,target={url}", "--profile", "kind=concurrent,streams=2",
                                "--constraint", "kind=max_requests,count=4", "--data", "kind=synthetic_text,prompt_tokens=16,output_tokens=8",
-                               "--processor", str(options.model), "--output", f"kind=json,path={directory}/out.json"],
+                               "--tokenizer", f"kind=hf_auto,model={options.model.resolve()}", "--output", f"kind=json,path={directory}/out.json"],
                               capture_output=True, text=True, timeout=1800)
         check("4 requests", done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:])
 
