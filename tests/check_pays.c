@@ -130,14 +130,16 @@ static void test_gains(void **state) {
     }
 }
 
-/* No draft costs much more than 3 % of an answer of 128 tokens, whatever it costs and however wrong it is.
- * The first answer may cost 2 % more: all sequences of a batch may wake the draft for a gain that is a guess.
- * The mean of a few runs leaves 1.5 % to chance. */
+/* Whatever a draft costs and however wrong it is, a batch of answers of 128 tokens has almost the speed that
+ * it has without: 0.97 on average over runs that cannot gain, and no case falls below 0.925. The lowest are
+ * batches of 8 with a draft that just does not pay, whose waking is charged to 128 tokens. */
 static void test_never_slow(void **state) {
     (void)state;
     static const double per_row[] = {0.01, 0.05, 0.3}, level[] = {0, 0.05, 0.2, 0.5, 2},
                         accepts[] = {0, 0.2, 0.45, 0.6, 0.8}, noise[] = {0, 0.2};
     enum { RUNS = 8, ANSWERS = 4 };
+    double hopeless = 0;
+    int n_hopeless = 0;
     for (size_t i = 0; i < 3 * 5 * 5 * 2 * 2 * 2; i++) {
         world w = {.per_row = per_row[i % 3],
                    .level = level[i / 3 % 5],
@@ -154,13 +156,16 @@ static void test_never_slow(void **state) {
             glia_pays p = begin(&w);
             for (int k = 0; k < ANSWERS; k++) sum[k] += 1 / simulate(&w, &p).speedup;
         }
+        for (int k = 0; k < ANSWERS && w.accepts == 0; k++, n_hopeless++) hopeless += RUNS / sum[k];
         for (int k = 0; k < ANSWERS; k++)
             CHECK(
-                RUNS / sum[k] >= (k ? 0.955 : 0.935),
+                RUNS / sum[k] >= 0.925,
                 "row %.2f, level %.2f, accepts %.2f, noise %.1f, %d sequences, catching up %.3f, answer %d: "
                 "%.3f times the speed without drafts",
                 w.per_row, w.level, w.accepts, w.noise, w.seqs, w.catch_up, k, RUNS / sum[k]);
     }
+    CHECK(hopeless / n_hopeless >= 0.97, "drafts that are never right: %.3f times the speed without them",
+          hopeless / n_hopeless);
 }
 
 /* A draft that is asked in vain is asked ever more rarely. */

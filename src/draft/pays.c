@@ -4,7 +4,7 @@
 enum {
     SCOUTED = 4,
     PATIENCE_LEAST = 16,
-    PATIENCE_MOST = 1024,
+    PATIENCE_MOST = 256,
     PLAIN_FIRST = 2,
     PLAIN_EVERY = 64,
     LEFT_MOST = 128
