@@ -92,6 +92,8 @@ static const struct {
     {"generate a --ids x --logprobs 1", 2, "--logprobs needs --json"},
     {"generate a --ids /nonexistent", 1, "/nonexistent: No such file"},
     {"score a --ids x", 2, "score needs --out FILE or --json"},
+    {"run models/qwen3-demo --raw -p ''", 2, "the prompt has no tokens"},
+    {"generate models/qwen3-demo -p ''", 2, "the prompt has no tokens"},
     {"score a --json", 2, "score needs either --ids FILE or --text FILE"},
     {"score a --text /nonexistent --json", 1, "/nonexistent: No such file"},
     {"score a --ids x --states 1 --json", 2, "score with --states needs --out FILE"},
@@ -121,8 +123,8 @@ static const struct {
     {"generate", "", 1, "standard input: line 1"},
     {"generate", "[1, 2", 1, "standard input: line 1"},
     {"generate", "{\"ids\": [1]}", 1, "expected a JSON array of token ids, or an array of such arrays"},
-    {"generate", "[]", 1, "prompt 0 has no token"},
-    {"generate", "[[1], []]", 1, "prompt 1 has no token"},
+    {"generate", "[]", 1, "prompt 0 has no tokens"},
+    {"generate", "[[1], []]", 1, "prompt 1 has no tokens"},
     {"generate", "[[1], 2]", 1, "prompt 1: expected a JSON array of token ids"},
     {"generate", "[1, \"2\"]", 1, "prompt 0: element 1 is not a token id"},
     {"generate", "[1, -2]", 1, "prompt 0: element 1 is not a token id"},
@@ -250,6 +252,29 @@ static void lines_that_fail(void **state) {
     CHECK(strcmp(back.out, zero) == 0, "%s", back.out);
     done(&o);
     done(&back);
+}
+
+/* A line of `grammar check` that is no constraint is an error; a constraint that cannot be is refused. */
+static void lines_without_constraint(void **state) {
+    static const struct {
+        const char *line, *words;
+    } rows[] = {
+        {"{\"regex\": \"a\", \"choice\": [\"a\"]}", "error\": \"expected one of"},
+        {"{\"texts\": [\"a\"]}", "error\": \"expected one of"},
+        {"[1]", "error\": \"line: expected an object"},
+        {"{\"regex\": 3}", "error\": \"\\\"regex\\\": expected a string"},
+        {"{\"grammar\": {}}", "error\": \"\\\"grammar\\\": expected a string"},
+        {"{\"schema\": {}, \"whitespace\": 1}", "error\": \"\\\"whitespace\\\": expected a string"},
+        {"{\"regex\": \"(\"}", "refused\": \"regular expression"},
+        {"{\"regex\": \"a\", \"schema\": null, \"texts\": [\"a\"]}", "accepts\": [true]"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        outcome o = glia(rows[i].line, "grammar check models/qwen3-demo");
+        CHECK(strstr(o.out, rows[i].words) != NULL, "%s: %s", rows[i].line, o.out);
+        CHECK(o.status == (strstr(rows[i].words, "error") ? 1 : 0), "%s: exit %d", rows[i].line, o.status);
+        done(&o);
+    }
 }
 
 /* A program that writes line by line gets each answer before it writes the next line. */
@@ -583,6 +608,7 @@ int main(void) {
         cmocka_unit_test(ids_that_are_none),
         cmocka_unit_test(tokens_and_back),
         cmocka_unit_test(lines_that_fail),
+        cmocka_unit_test(lines_without_constraint),
         cmocka_unit_test(line_by_line),
         cmocka_unit_test(templates),
         cmocka_unit_test(generation),

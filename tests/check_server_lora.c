@@ -189,6 +189,40 @@ static void unload_while_running(void **state) {
     CHECK(serve_end(&s) == 0, "the server ended badly: %s", s.said);
 }
 
+/* The adapter that "model" names computes embeddings, scores and rankings, too. */
+static void other_routes(void **state) {
+    static const struct {
+        const char *path, *rest, *key;
+    } rows[] = {
+        {"/v1/embeddings", "\"input\":\"hi\"", "data"},
+        {"/v1/rerank", "\"query\":\"a\",\"documents\":[\"b\"]", "results"},
+        {"/v1/score", "\"text_1\":\"a\",\"text_2\":\"b\"", "data"},
+    };
+    char path[600], body[200];
+    served s;
+    (void)state;
+    write_adapter(path, 8);
+    serve_begin(&s, "models/qwen3-demo --served-model-name m --threads 1 --enable-lora");
+    check_change(s.port, "load", "a", path, false, 200);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        json_t *answer[2];
+        for (int k = 0; k < 2; k++) {
+            snprintf(body, sizeof body, "{\"model\":\"%s\",%s}", k ? "a" : "m", rows[i].rest);
+            http_reply r = http_post(s.port, rows[i].path, body);
+            answer[k] = json_loadb(r.body, r.len, 0, NULL);
+            const char *model = json_string_value(json_object_get(answer[k], "model"));
+            CHECK(r.status == 200 && model && strcmp(model, k ? "a" : "m") == 0, "%s: %d %s", rows[i].path,
+                  r.status, r.body);
+            http_free(&r);
+        }
+        CHECK(!json_equal(json_object_get(answer[0], rows[i].key), json_object_get(answer[1], rows[i].key)),
+              "%s: the adapter changes nothing", rows[i].path);
+        json_decref(answer[0]);
+        json_decref(answer[1]);
+    }
+    CHECK(serve_end(&s) == 0, "the server ended badly: %s", s.said);
+}
+
 /* ---- the tokenizer ------------------------------------------------------------------ */
 
 /* An adapter whose directory has the model's tokenizer, or with `swap` one that exchanges two tokens. */
@@ -300,6 +334,7 @@ int main(int argc, char **argv) {
     find_program();
     check_begin(argc, argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(under_load), cmocka_unit_test(unload_while_running),
-                                       cmocka_unit_test(tokenizers), cmocka_unit_test(published_cases)};
+                                       cmocka_unit_test(tokenizers), cmocka_unit_test(other_routes),
+                                       cmocka_unit_test(published_cases)};
     return check_run_group("server_lora", tests);
 }

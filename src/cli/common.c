@@ -343,7 +343,7 @@ static glia_status read_prompts(cli_prompts *p, json_t *root, const char *path, 
         cli_prompt *to = &p->prompt[i];
         const glia_status status = cli_ids_of(batch ? json_array_get(root, i) : root, &to->ids, &to->n, &why);
         if (status) return glia_fail(err, status, "%s: prompt %zu: %s", path, i, why.msg);
-        if (to->n == 0) return glia_fail(err, GLIA_ERR_FORMAT, "%s: prompt %zu has no token", path, i);
+        if (to->n == 0) return glia_fail(err, GLIA_ERR_FORMAT, "%s: prompt %zu has no tokens", path, i);
         if (to->n > p->longest) p->longest = to->n;
     }
     return GLIA_OK;
@@ -375,7 +375,7 @@ int cli_tokenize_prompt(cli_prompts *p, const cli_args *args, const glia_options
     int32_t *ids = NULL;
     size_t n = 0;
     glia_status status = glia_tokenize(m, text, len, true, &ids, &n, &err);
-    if (!status && n == 0) status = glia_fail(&err, GLIA_ERR_FORMAT, "the prompt has no token");
+    if (!status && n == 0) status = glia_fail(&err, GLIA_ERR_ARGUMENT, "the prompt has no tokens");
     if (!status) {
         *p = (cli_prompts){.prompt = calloc(1, sizeof *p->prompt), .n = 1, .longest = n};
         if (p->prompt) p->prompt[0] = (cli_prompt){.ids = malloc(n * sizeof *ids), .n = n};

@@ -14,18 +14,19 @@
 static const struct {
     const char *key;
     glia_constraint_kind kind;
+    bool plain; /* the source is text, not JSON */
 } kinds[] = {
-    {"schema", GLIA_CONSTRAINT_JSON_SCHEMA},
-    {"regex", GLIA_CONSTRAINT_REGEX},
-    {"grammar", GLIA_CONSTRAINT_GRAMMAR},
-    {"choice", GLIA_CONSTRAINT_CHOICE},
-    {"structural_tag", GLIA_CONSTRAINT_STRUCTURAL_TAG},
-    {"tools", GLIA_CONSTRAINT_TOOLS},
+    {"schema", GLIA_CONSTRAINT_JSON_SCHEMA, false},
+    {"regex", GLIA_CONSTRAINT_REGEX, true},
+    {"grammar", GLIA_CONSTRAINT_GRAMMAR, true},
+    {"choice", GLIA_CONSTRAINT_CHOICE, false},
+    {"structural_tag", GLIA_CONSTRAINT_STRUCTURAL_TAG, false},
+    {"tools", GLIA_CONSTRAINT_TOOLS, false},
 };
 
-/* The text of a constraint: a string as it is where the constraint is text, else its JSON. */
-static char *text_of(const json_t *x, bool plain, size_t *len) {
-    if (!plain || !json_is_string(x)) {
+/* The text of a constraint: a string as it is, else its JSON. */
+static char *text_of(const json_t *x, size_t *len) {
+    if (!json_is_string(x)) {
         char *text = json_dumps(x, JSON_ENCODE_ANY | JSON_COMPACT);
         *len = text ? strlen(text) : 0;
         return text;
@@ -42,29 +43,42 @@ static const char *whitespace(const json_t *x) {
     return json_string_value(x);
 }
 
-static glia_status create(glia_constraint **c, const glia_model *m, const json_t *in, glia_err *err) {
+/* Which of `kinds` a line has, and nothing that is ignored. */
+static glia_status kind_of(size_t *which, const json_t *in, glia_err *err) {
+    const json_t *blanks = json_object_get(in, "whitespace");
+    size_t n = 0;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         const json_t *x = json_object_get(in, kinds[i].key);
-        if (!x) continue;
-        size_t len = 0;
-        char *text = text_of(x,
-                             kinds[i].kind == GLIA_CONSTRAINT_REGEX ||
-                                 kinds[i].kind == GLIA_CONSTRAINT_GRAMMAR || json_is_string(x),
-                             &len);
-        if (!text)
-            return glia_fail(err, GLIA_ERR_FORMAT, "\"%s\": out of memory, or not UTF-8", kinds[i].key);
-        const glia_constraint_source s = {.kind = kinds[i].kind,
-                                          .text = text,
-                                          .len = len,
-                                          .strict = json_is_true(json_object_get(in, "strict")),
-                                          .whitespace = whitespace(json_object_get(in, "whitespace"))};
-        const glia_status status = glia_constraint_create(c, m, &s, err);
-        free(text);
-        return status;
+        if (!x || json_is_null(x)) continue;
+        *which = i;
+        n++;
     }
-    return glia_fail(
-        err, GLIA_ERR_FORMAT,
-        "expected \"schema\", \"regex\", \"grammar\", \"choice\", \"structural_tag\" or \"tools\"");
+    if (n != 1)
+        return glia_fail(err, GLIA_ERR_FORMAT,
+                         "expected one of \"schema\", \"regex\", \"grammar\", \"choice\", "
+                         "\"structural_tag\" and \"tools\", found %zu",
+                         n);
+    if (kinds[*which].plain && !json_is_string(json_object_get(in, kinds[*which].key)))
+        return glia_fail(err, GLIA_ERR_FORMAT, "\"%s\": expected a string", kinds[*which].key);
+    if (blanks && !json_is_null(blanks) && !json_is_boolean(blanks) && !json_is_string(blanks))
+        return glia_fail(err, GLIA_ERR_FORMAT, "\"whitespace\": expected a string, true or false");
+    return GLIA_OK;
+}
+
+static glia_status create(glia_constraint **c, const glia_model *m, const json_t *in, size_t which,
+                          glia_err *err) {
+    size_t len = 0;
+    char *text = text_of(json_object_get(in, kinds[which].key), &len);
+    if (!text)
+        return glia_fail(err, GLIA_ERR_FORMAT, "\"%s\": out of memory, or not UTF-8", kinds[which].key);
+    const glia_constraint_source s = {.kind = kinds[which].kind,
+                                      .text = text,
+                                      .len = len,
+                                      .strict = json_is_true(json_object_get(in, "strict")),
+                                      .whitespace = whitespace(json_object_get(in, "whitespace"))};
+    const glia_status status = glia_constraint_create(c, m, &s, err);
+    free(text);
+    return status;
 }
 
 /* Does the constraint accept the text? The microseconds of each mask are appended to `times`, unless it is
@@ -130,12 +144,15 @@ static json_t *warnings_of(const glia_constraint *c) {
 static glia_status check_line(void *user, const char *line, size_t len, glia_buf *out, glia_err *err) {
     json_t *in; /* numbers of any size, unlike cli_line_json() */
     glia_constraint *c = NULL;
+    size_t which = 0;
     glia_status status = glia_json_parse(&in, line, len, JSON_ALLOW_NUL, "line", err);
     if (status) return status;
+    status = kind_of(&which, in, err);
+    if (status) return json_decref(in), status;
     glia_err why = {0};
     json_t *times = json_is_true(json_object_get(in, "timing")) ? json_array() : NULL;
     const double begin = glia_seconds();
-    status = create(&c, user, in, &why);
+    status = create(&c, user, in, which, &why);
     const double compile = glia_seconds() - begin;
     if (status) {
         status = put(out, json_pack("{s:s}", "refused", why.msg), err);

@@ -204,7 +204,8 @@ static void choose_adapter(chat *c, const char *name) {
                 *name ? "the next answers are adapter %s's\n" : "the next answers are the model's own%s\n",
                 name);
     } else {
-        fprintf(stderr, "there is no adapter %s; there are:", name);
+        fprintf(stderr, "there is no adapter %s; %s", name,
+                json_array_size(all) ? "there are:" : "none is loaded");
         json_array_foreach(all, i, one)
             fprintf(stderr, " %s", json_string_value(json_object_get(one, "name")));
         fputc('\n', stderr);

@@ -26,7 +26,8 @@ struct server_pool {
     server_exchange *x; /* NULL: nobody waits for the answer any more */
     server_pool *next, **before;
     unsigned kind;
-    json_t *body; /* the documents belong to it */
+    json_t *body;        /* the documents and the name belong to it */
+    const char *adapter; /* NULL: the model alone */
     item *items;
     size_t n, left, cached; /* cached: prompt tokens */
     bool base64, normalise, failed;
@@ -141,7 +142,7 @@ static void reply(server_pool *p) {
     if (p->kind != FOR_RERANK)
         server_printf(&body, "\"object\":\"list\",\"created\":%lld,", (long long)time(NULL));
     server_puts(&body, "\"model\":");
-    server_json_puts(&body, p->app->options->name);
+    server_json_puts(&body, p->adapter ? p->adapter : p->app->options->name);
     server_printf(&body, ",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu,\"completion_tokens\":0},",
                   tokens, tokens);
     if (p->kind == FOR_RERANK)
@@ -361,6 +362,7 @@ static void submit(server_pool *p, server_problem *problem) {
             .max_tokens = 1,
             .logprobs = embed ? -1 : 0,
             .embed = embed,
+            .adapter = p->adapter,
             .logprob_token_ids = embed ? NULL : one->no_yes,
             .n_logprob_token_ids = embed ? 0 : 2,
         };
@@ -397,6 +399,8 @@ static void *prepare(const server_app *app, const server_params *params, unsigne
     server_pool *p = calloc(1, sizeof *p);
     if (!p) return no_memory(problem), NULL;
     *p = (server_pool){.kind = kind, .body = json_incref(params->body)};
+    const char *model = json_string_value(params->at[P_MODEL]);
+    if (model && strcmp(model, app->options->name) != 0) p->adapter = model;
     const size_t most = most_of(app, params, problem);
     if (!problem->status && kind == FOR_EMBED) read_input(p, app, params, most, problem);
     if (!problem->status && kind == FOR_RERANK) read_documents(p, app, params, most, problem);
