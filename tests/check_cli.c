@@ -370,6 +370,51 @@ static void generation(void **state) {
     }
 }
 
+/* The value of `key` in what `glia COMMAND` answers to one prompt. */
+static char *answer_text(const char *command, const char *key, const char *flags) {
+    outcome o = glia("", "%s --prompt 'Once upon a time' --greedy --json --threads 1 %s", command, flags);
+    json_t *root = json_of(&o);
+    const json_t *one = json_object_get(root, "outputs");
+    const json_t *text = json_object_get(one ? json_array_get(one, 0) : root, key);
+    char *copy = strdup(json_is_string(text) ? json_string_value(text) : "(none)");
+    json_decref(root);
+    return copy;
+}
+
+/* A stop string that ends inside a token: `generate` and `run` give the same text, which ends there. */
+static void stops_inside_tokens(void **state) {
+    enum { LEN = 5, EVERY = 7, N = 6 };
+    char flags[120], *full, want[200];
+    (void)state;
+    full = answer_text("generate models/qwen3-demo", "text", "--max-tokens 16");
+    assert_true(strlen(full) >= EVERY * N);
+    for (int i = 0; i < 2 * N; i++) {
+        const int at = i / 2 * EVERY;
+        const bool include = i % 2;
+        snprintf(flags, sizeof flags, "--max-tokens 16 --stop '%.*s'%s", LEN, full + at,
+                 include ? " --include-stop-str-in-output" : "");
+        const char *first = strstr(full, (snprintf(want, sizeof want, "%.*s", LEN, full + at), want));
+        snprintf(want, sizeof want, "%.*s", (int)(first - full) + (include ? LEN : 0), full);
+        char *text = answer_text("generate models/qwen3-demo", "text", flags);
+        CHECK(strcmp(text, want) == 0, "generate %s: '%s', not '%s'", flags, text, want);
+        free(text);
+        if (!*want) continue; /* `run` prints null for no content */
+        text = answer_text("run models/qwen3-demo --raw", "content", flags);
+        CHECK(strcmp(text, want) == 0, "run %s: '%s', not '%s'", flags, text, want);
+        free(text);
+    }
+    free(full);
+    outcome o =
+        glia("\"\\n\\n\"", "tokenize models/qwen3-demo"); /* one token that has the stop string twice */
+    const int id = atoi(o.out + 1);
+    CHECK(!strchr(o.out, ','), "%s is not one token", o.out);
+    done(&o);
+    snprintf(flags, sizeof flags, "--logit-bias %d:100 --stop '\n'", id);
+    char *text = answer_text("generate models/qwen3-demo", "text", flags);
+    CHECK(!*text, "the text before the first line break is '%s'", text);
+    free(text);
+}
+
 static void seeds(void **state) {
     json_t *root[3];
     (void)state;
@@ -612,6 +657,7 @@ int main(void) {
         cmocka_unit_test(line_by_line),
         cmocka_unit_test(templates),
         cmocka_unit_test(generation),
+        cmocka_unit_test(stops_inside_tokens),
         cmocka_unit_test(seeds),
         cmocka_unit_test(scores),
         cmocka_unit_test(inspection),

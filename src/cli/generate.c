@@ -23,19 +23,31 @@ static int read_prompts(cli_prompts *p, const cli_args *args, const glia_options
 
 static void on_event(void *user, const glia_event *e) { cli_answer_add(user, e); }
 
-/* Decode the ids without special tokens. The stop string that ended them is cut off unless the user wants it.
- */
+static glia_status decode(const glia_model *m, const cli_answer *a, size_t n, char **text, size_t *len) {
+    return glia_detokenize(m, (const int32_t *)(const void *)a->ids.data, n, true, text, len, NULL);
+}
+
+/* Where the stop string that ended the text begins: the first one that the last token completes. */
+static const char *stop_in(const glia_model *m, const cli_answer *a, const char *text, size_t len) {
+    const size_t n = strlen(a->stop_reason);
+    char *before = NULL;
+    size_t n_before = 0, same = 0;
+    if (decode(m, a, cli_answer_tokens(a) - 1, &before, &n_before)) return NULL;
+    while (same < len && same < n_before && text[same] == before[same]) same++;
+    glia_free(before);
+    const size_t from = same < n ? 0 : same - n + 1;
+    return memmem(text + from, len - from, a->stop_reason, n);
+}
+
+/* Decode the ids without special tokens. The text ends before the stop string that ended them, or behind it
+ * if the user wants it. */
 static json_t *text_json(const glia_model *m, const cli_answer *a, const glia_sampling *s) {
     char *text = NULL;
     size_t len = 0;
-    const glia_status status = glia_detokenize(m, (const int32_t *)(const void *)a->ids.data,
-                                               cli_answer_tokens(a), true, &text, &len, NULL);
-    if (status) return json_null();
-    const char *cut = NULL, *stop = s->include_stop_str_in_output ? NULL : a->stop_reason;
-    for (const char *at = text; stop && (at = memmem(at, len - (size_t)(at - text), stop, strlen(stop)));
-         at++)
-        cut = at;
-    json_t *string = json_stringn(text, cut ? (size_t)(cut - text) : len);
+    if (decode(m, a, cli_answer_tokens(a), &text, &len)) return json_null();
+    const char *stop = a->stop_reason ? stop_in(m, a, text, len) : NULL;
+    if (stop) len = (size_t)(stop - text) + (s->include_stop_str_in_output ? strlen(a->stop_reason) : 0);
+    json_t *string = json_stringn(text, len);
     glia_free(text);
     return string;
 }
