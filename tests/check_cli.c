@@ -37,7 +37,8 @@ static const struct {
     {"generate a --max-sequences 1", 2, "'glia generate --help'"},
     {"run a --ids x", 2, "no flag --ids; it belongs to generate, score"},
     {"tokenize a --threads 2", 2,
-     "no flag --threads; it belongs to run, generate, score, embed, rerank, inspect, compile, serve, bench"},
+     "no flag --threads; it belongs to run, generate, score, embed, rerank, inspect, calibrate, compile, "
+     "serve, bench"},
     {"run a -x", 2, "no flag -x"},
     {"run a --temperature", 2, "--temperature needs a value"},
     {"run a --temperature=hot", 2, "--temperature takes a number, not 'hot'"},
