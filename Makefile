@@ -27,14 +27,17 @@ endif
 # The server's HTTP is libevent. The library has no server. For another processor there are only the libraries
 # themselves, without the links that -l looks for (tools/setup).
 NATIVE    := $(filter $(ARCH),$(shell uname -m))
-HTTP_LIBS := $(if $(NATIVE),-levent_core -levent_extra,-l:libevent_core-2.1.so.7 -l:libevent_extra-2.1.so.7)
+# TLS needs OpenSSL. `make TLS=` builds without it.
+TLS       ?= $(if $(NATIVE),$(shell $(PKG_CONFIG) --exists libevent_openssl openssl 2>/dev/null && echo openssl))
+TLS_LIBS  := $(if $(TLS),-levent_openssl -lssl -lcrypto)
+HTTP_LIBS := $(TLS_LIBS) $(if $(NATIVE),-levent_core -levent_extra,-l:libevent_core-2.1.so.7 -l:libevent_extra-2.1.so.7)
 LIBS    := -ljansson -lpcre2-8 -lutf8proc -lhwloc $(MPI_LIBS) -lm -pthread
 SETUP   ?= tools/setup
 
 # Folders of src/kernel for one processor. The others are left out of the build.
 KERNELS_x86_64 := src/kernel/x86
 FOREIGN := $(filter-out $(KERNELS_$(ARCH)),$(patsubst %/,%,$(wildcard src/kernel/*/)))
-SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%) $(addsuffix /%,$(FOREIGN)),$(wildcard src/*/*.c src/*/*/*.c))
+SRC     := $(filter-out $(if $(MPI),,src/comm/mpi%) src/server/tls_$(if $(TLS),none,openssl).c $(addsuffix /%,$(FOREIGN)),$(wildcard src/*/*.c src/*/*/*.c))
 LIB_OBJ := $(patsubst %.c,$(B)/%.o,$(filter-out src/cli/% src/server/%,$(SRC)))
 CLI_OBJ := $(patsubst %.c,$(B)/%.o,$(filter src/cli/% src/server/%,$(SRC)))
 TESTS   := $(patsubst tests/check_%.c,%,$(wildcard tests/check_*.c))

@@ -135,6 +135,13 @@ typedef struct {
     int sequence_length; /* prompt and output of one sequence; 0: 8192, or the model's own limit if less */
     int prefill_chunk_size; /* prompt rows of one step; 0: 512 */
     int block_size;         /* positions in a KV cache block, a multiple of 32; 0: 64 */
+    int kv_cache_blocks;    /* of all sequences together; fewer than all need at once: sequences wait, and may
+                             * be preempted and computed anew. 0: enough for batch_size sequences */
+    /* Keep the blocks of cached prefixes in this directory, at most so many bytes (0: 4 GiB), for engines of
+     * later processes with the same weights and number formats. The directory is created. Entries that are
+     * damaged are dropped, and a write that fails loses an entry, never an answer. NULL: do not */
+    const char *prefix_cache_dir;
+    uint64_t prefix_cache_dir_bytes;
     bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
     /* Adapters (docs/LORA.md). Any number can be loaded; max_loras different ones take part in a step, and
      * requests of others wait. */
@@ -166,6 +173,7 @@ typedef struct {
                                          * each named by one or more consecutive parts of its dotted
                                          * name; NULL: every linear layer is quantised, the head too */
     bool dummy;                         /* random weights; the directory needs only config.json */
+    bool spare_core;                    /* with `threads` 0 and more than two cores: leave one to others */
     int threads;                        /* of each rank; 0: the rank's share of the cores that this process
                                          * may use, by affinity and CPU quota */
     const char
@@ -496,6 +504,11 @@ typedef struct {
      * tokenizer has no tokens for both tags. */
     int thinking_budget;
     const char *adapter; /* the name of a loaded adapter; NULL: the model alone */
+    /* Scheduling. Waiting requests begin in order of priority, lower numbers first; then those whose client
+     * has the fewest running; then the oldest. If the cache is full, the last in this order is preempted. */
+    int64_t priority;
+    uint64_t client;        /* any number that names a client; 0: none */
+    const char *cache_salt; /* requests share cached prefixes only with requests of the same salt; NULL: none */
     /* What the answer may be; NULL: anything. If the prompt ends inside <think>, the constraint begins after
      * </think>. The request keeps the constraint alive. Tokens that it forces are appended without being
      * sampled, unless `logprobs` are wanted. ignore_eos has no effect, and min_tokens none where the
@@ -539,6 +552,7 @@ typedef struct {
         *hidden; /* [n_hidden] of glia_sampling.embed: after the last norm, not normalised; else NULL */
     int n_hidden;
     int cached_tokens;       /* of the prompt: their keys and values were in the prefix cache */
+    double queue_seconds;    /* from glia_engine_submit() to the request's first step; 0: there was none */
     glia_finish finish;      /* set on the last event of a request, which carries no token */
     const char *stop_reason; /* on GLIA_FINISH_STOP by a string: that string; else NULL */
 } glia_event;
@@ -656,6 +670,12 @@ typedef struct {
     const char *draft_method; /* of speculation; NULL: none */
     int draft_depth;          /* the most tokens of a path that the draft may propose */
     glia_draft_counts speculation;
+    uint64_t preemptions;
+    uint64_t stored_blocks, fetched_blocks, dropped_blocks; /* of prefix_cache_dir; dropped: damaged or not
+                                                             * written */
+    uint64_t rows;        /* of all steps: tokens that were computed, drafts included */
+    int running, waiting; /* sequences now */
+    int kv_blocks, kv_blocks_used, block_size; /* of the cache; used: by running sequences */
     uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
     int batch_size, sequence_length;
     glia_dtype kv_cache_dtype;

@@ -45,7 +45,7 @@ static void free_world(world *w) {
     free(w->history);
 }
 
-static void submit(world *w, request *r, int adapters) {
+static void submit(world *w, request *r, int adapters, int64_t priority) {
     memset(r, 0, sizeof *r);
     r->id = w->next_id++;
     r->seq.tokens = r->tokens;
@@ -56,6 +56,7 @@ static void submit(world *w, request *r, int adapters) {
     if (adapters) r->seq.blocks.salt = (int32_t)(check_u32() % (uint32_t)(adapters + 1));
     /* Long runs of one token make equal prefixes of every length likely. */
     for (int i = 0; i < r->seq.n_prompt; i++) r->tokens[i] = check_u32() % 24 == 0;
+    r->seq.priority = priority;
     glia_scheduler_add(&w->s, &r->seq);
 }
 
@@ -73,6 +74,16 @@ static void compute(world *w, const glia_seq *seq) {
         if (i >= seq->n_computed) *at = h;
         CHECK(*at == h, "position %d of %d is another's", i, seq->n_computed);
     }
+}
+
+/* No waiting sequence has a lower priority number than one that was admitted in this step. */
+static void check_order(const world *w, uint64_t preempted_before) {
+    const glia_scheduler *s = &w->s;
+    if (s->n_preempted != preempted_before || !s->n_running) return;
+    const glia_seq *newest = s->running[s->n_running - 1];
+    for (const glia_seq *seq = s->first; seq && newest->n_computed == newest->n_cached; seq = seq->next)
+        CHECK(newest->priority <= seq->priority, "a sequence of priority %d overtakes one of %d",
+              (int)newest->priority, (int)seq->priority);
 }
 
 static void check_rows(const world *w, int rows) {
@@ -160,15 +171,19 @@ static void check_places(const world *w) {
               held[i]);
 }
 
-/* `adapters`: requests have one of so many, and the two places are too few. */
-static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts, int adapters) {
-    const int n_blocks = batch * glia_blocks_for(MAX_TOKENS - 1, block_size);
+/* `adapters`: requests have one of so many, and the two places are too few. `full`: the blocks are enough for
+ * so many sequences only, and requests have priorities. */
+static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts, int adapters, int full) {
+    const int n_blocks = (full ? full : batch) * glia_blocks_for(MAX_TOKENS - 1, block_size);
     world w;
     new_world(&w, batch, chunk, block_size, n_blocks, caching);
     request *r = calloc(SEQS, sizeof *r);
     int submitted = 0, ended = 0, last_admitted = -1, cached = 0;
     while (ended < SEQS) {
-        while (submitted < SEQS && check_u32() % 3) submit(&w, &r[submitted++], adapters);
+        while (submitted < SEQS && check_u32() % 3) {
+            const int64_t priority = full ? (int64_t)(check_u32() % 3) - 1 : 0;
+            submit(&w, &r[submitted++], adapters, priority);
+        }
         if (!w.s.n_running && !w.s.first) continue;
         if (check_u32() % 16 == 0) { /* abort a running or waiting request */
             glia_seq *seq = w.s.first && check_u32() % 2 ? w.s.last : w.s.n_running ? w.s.running[0] : NULL;
@@ -178,11 +193,13 @@ static void traffic(int batch, int chunk, int block_size, bool caching, bool dra
                 continue;
             }
         }
+        const uint64_t preempted = w.s.n_preempted;
         ended += step(&w, drafts);
         check_places(&w);
+        if (full && !adapters) check_order(&w, preempted);
         for (int i = 0; i < w.s.n_running; i++) {
             const request *x = (const request *)w.s.running[i];
-            CHECK(i == 0 || adapters || x->id > ((const request *)w.s.running[i - 1])->id,
+            CHECK(i == 0 || adapters || full || x->id > ((const request *)w.s.running[i - 1])->id,
                   "not first come, first served");
             if (x->id <= last_admitted) continue;
             last_admitted = x->id;
@@ -191,6 +208,7 @@ static void traffic(int batch, int chunk, int block_size, bool caching, bool dra
     }
     CHECK(w.blocks.kind[0].n_unused == n_blocks && w.blocks.kind[0].n_promised == 0,
           "%d of %d blocks came back", w.blocks.kind[0].n_unused, n_blocks);
+    CHECK((w.s.n_preempted > 0) == (full > 0), "%d preemptions", (int)w.s.n_preempted);
     CHECK((cached > 0) == caching, "%d tokens were found in the cache", cached);
     CHECK((w.accepted > 0) == drafts, "%d drafts were accepted", w.accepted);
     free(r);
@@ -201,12 +219,17 @@ static void test_traffic(void **state) {
     (void)state;
     static const int batches[] = {1, 2, 5}, chunks[] = {1, 7, 64}, sizes[] = {1, 4, 16};
     for (int i = 0; i < 54; i++)
-        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27, 0);
+        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27, 0, 0);
+}
+
+static void test_preemption(void **state) {
+    (void)state;
+    for (int i = 0; i < 24; i++) traffic(4 + i % 3, 16, 4, i % 4 != 0, i >= 12, i % 3 == 0 ? 5 : 0, 1 + i % 2);
 }
 
 static void test_adapters(void **state) {
     (void)state;
-    for (int i = 0; i < 12; i++) traffic(2 + i % 4, 16, 4, i % 2, i >= 6, 5);
+    for (int i = 0; i < 12; i++) traffic(2 + i % 4, 16, 4, i % 2, i >= 6, 5, 0);
 }
 
 /* Which adapter gives way. */
@@ -268,11 +291,38 @@ static void test_order(void **state) {
     free_world(&w);
 }
 
+static void add_one(world *w, request *r, int64_t priority, uint64_t client) {
+    *r = (request){.seq = {.n_prompt = 2, .n_tokens = 2, .max_tokens = 20, .priority = priority, .client = client}};
+    r->seq.tokens = r->tokens;
+    glia_scheduler_add(&w->s, &r->seq);
+}
+
+/* Priorities, then clients with few running sequences, then age. */
+static void test_who_is_next(void **state) {
+    (void)state;
+    world w;
+    request r[6];
+    static const int order[] = {3, 0, 2, 1, 4, 5};
+    new_world(&w, 6, 64, 4, 48, false);
+    add_one(&w, &r[0], 0, 7);
+    add_one(&w, &r[1], 0, 7);
+    add_one(&w, &r[2], 0, 8);
+    add_one(&w, &r[3], -1, 9);
+    add_one(&w, &r[4], 1, 0);
+    add_one(&w, &r[5], 1, 9); /* a client that has one running */
+    assert_int_equal(glia_scheduler_plan(&w.s), 12);
+    for (int i = 0; i < 6; i++) assert_ptr_equal(w.s.running[i], &r[order[i]].seq);
+    for (int i = 0; i < 6; i++) glia_scheduler_remove(&w.s, &r[i].seq);
+    free_world(&w);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_traffic),
         cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_preemption),
+        cmocka_unit_test(test_who_is_next),
         cmocka_unit_test(test_eviction),
     };
     check_begin(argc, argv);

@@ -17,6 +17,7 @@ typedef enum {
     SET_SEQUENCE,
     SET_CHUNK,
     SET_BLOCK,
+    SET_CACHE_BLOCKS,
     SET_PREFIX_CACHE,
     SET_MAX_LORAS,
     SET_MAX_LORA_RANK,
@@ -61,6 +62,7 @@ struct glia_model {
     glia_token_ids eos; /* of generation_config.json, else config.json, else the tokenizer */
     glia_dtype dtype;   /* of weights that are not quantised: F32, BF16 or F16 */
     bool dummy;
+    bool spare_core; /* one core is left by the default number of threads */
     uint64_t seed; /* of a dummy */
     glia_quantize quantize;
     unsigned cpu_flags;

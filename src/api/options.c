@@ -44,6 +44,7 @@ static const option options[N_SETTINGS] = {
     [SET_SEQUENCE] =     {"sequence_length", ENGINE(sequence_length), NEURON_SEQUENCE, 2, 0, true}, /* most: the model's */
     [SET_CHUNK] =        {"prefill_chunk_size", ENGINE(prefill_chunk_size), NEURON_CHUNK, 1, CHUNK_MAX, true},
     [SET_BLOCK] =        {"block_size", ENGINE(block_size), NEURON_BLOCK, GLIA_BLOCK_UNIT, BLOCK_MAX, true},
+    [SET_CACHE_BLOCKS] = {"kv_cache_blocks", ENGINE(kv_cache_blocks), NEURON_NONE, 0, 1 << 28, true},
     [SET_PREFIX_CACHE] = {"prefix_cache", ENGINE(no_prefix_cache), NEURON_PREFIX_CACHE, 0, 1, true},
     [SET_MAX_LORAS] =    {"max_loras", ENGINE(max_loras), NEURON_MAX_LORAS, 0, GLIA_PLACES_MAX, true},
     [SET_MAX_LORA_RANK] = {"max_lora_rank", ENGINE(max_lora_rank), NEURON_MAX_LORA_RANK, 1, 4096, true},
@@ -191,7 +192,8 @@ static int default_sequence(const glia_model_config *c, int longest) {
 
 static int default_threads(const glia_model *m) {
     const int here = m->world ? 1 : m->setting[SET_TP].value, places = m->places > 1 ? m->places : 1;
-    const int each = glia_cores_available() / (here * places);
+    const int cores = glia_cores_available();
+    const int each = (cores > 2 ? cores - m->spare_core : cores) / (here * places);
     return each > 1 ? each : 1;
 }
 
@@ -250,6 +252,7 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
     if (!o) o = &none;
     m->dummy = o->dummy;
     m->seed = o->seed;
+    m->spare_core = o->spare_core;
     m->cpu_flags = glia_cpu_flags();
     glia_status status = glia_cpu_mask(&m->cpu_flags, o->cpu_features, err);
     for (int id = 0; !status && id < N_SETTINGS; id++)
@@ -299,6 +302,16 @@ static int default_of_engine(const glia_model *m, const glia_engine_options *o, 
     }
 }
 
+/* Without enough blocks for one sequence, preempting all others would not help. */
+static glia_status check_cache(const glia_model *m, const glia_engine_limits *l, glia_err *err) {
+    const glia_blocks_shape shape = glia_limit_cache(&m->config, &m->parallel, l);
+    const int needed = glia_blocks_enough(1, l->sequence_length, &shape);
+    if (shape.n_blocks >= needed) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "kv_cache_blocks is %d; one sequence of %d positions needs %d blocks of %d",
+                     l->cache_blocks, l->sequence_length, needed, l->block_size);
+}
+
 glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, const glia_engine_options *o,
                                 glia_err *err) {
     static const glia_engine_options none;
@@ -318,11 +331,13 @@ glia_status glia_engine_resolve(glia_engine_settings *s, const glia_model *m, co
         .sequence_length = s->setting[SET_SEQUENCE].value,
         .chunk = s->setting[SET_CHUNK].value,
         .block_size = s->setting[SET_BLOCK].value,
+        .cache_blocks = s->setting[SET_CACHE_BLOCKS].value,
         .prefix_cache = s->setting[SET_PREFIX_CACHE].value,
         .quantize_rows = glia_quantizes_rows(&m->quantize, &m->config),
         .rotate = m->quantize.rotate,
         .reordered = glia_weights_reordered(&m->config, &m->parallel, &m->quantize),
     };
     glia_speculation_limits(&s->limits, m);
+    if (!status) status = check_cache(m, &s->limits, err);
     return status ? status : glia_lora_resolve(s, m, o, err);
 }

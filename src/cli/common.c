@@ -176,6 +176,7 @@ void cli_options(const cli_args *args, glia_options *o, glia_engine_options *e) 
         .sequence_length = (int)args->integer[F_SEQUENCE_LENGTH],
         .prefill_chunk_size = (int)args->integer[F_PREFILL_CHUNK_SIZE],
         .block_size = (int)args->integer[F_BLOCK_SIZE],
+        .kv_cache_blocks = (int)args->integer[F_KV_CACHE_BLOCKS],
         .no_prefix_cache = args->given[F_NO_PREFIX_CACHE],
         .enable_lora = args->given[F_ENABLE_LORA],
         .lora_modules = args->lora,

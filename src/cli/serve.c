@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
@@ -28,6 +29,15 @@ static void write_line(const char *prefix, const char *line) {
 static void say(const char *line) { write_line("glia: ", line); }
 static void say_raw(const char *line) { write_line("", line); }
 
+/* -1: no policy has this name. */
+static int policy_of(const char *name) {
+    static const char *const names[] = {
+        [SERVER_FCFS] = "fcfs", [SERVER_PRIORITY] = "priority", [SERVER_FAIR] = "fair"};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(name, names[i]) == 0) return i;
+    return -1;
+}
+
 int cli_serve(const cli_args *args) {
     glia_options o;
     glia_engine_options engine;
@@ -37,12 +47,23 @@ int cli_serve(const cli_args *args) {
     size_t template_len = 0;
     cli_options(args, &o, &engine);
     engine.batch_size_needed = BATCH;
+    engine.prefix_cache_dir = args->text[F_PREFIX_CACHE_DIR];
+    engine.prefix_cache_dir_bytes = (uint64_t)(args->real[F_PREFIX_CACHE_SIZE] * 0x1p30);
+    o.spare_core = true; /* for the network thread */
     if (cli_follows()) return cli_follow(args, &o);
+    const int policy = policy_of(args->text[F_SCHEDULING_POLICY]);
+    if (policy < 0)
+        return cli_usage("--scheduling-policy takes fcfs, priority or fair, not %s",
+                         args->text[F_SCHEDULING_POLICY]);
+    if (!args->text[F_SSL_CERTFILE] != !args->text[F_SSL_KEYFILE])
+        return cli_usage("--ssl-certfile and --ssl-keyfile come together");
     int status = cli_read_template(&template, &template_len, args);
     if (!status) status = cli_load(&m, args, &o, false);
     const server_options options = {
         .host = args->text[F_HOST],
         .port = (int)args->integer[F_PORT],
+        .certificate = args->text[F_SSL_CERTFILE],
+        .key = args->text[F_SSL_KEYFILE],
         .name = args->given[F_SERVED_MODEL_NAME] ? args->text[F_SERVED_MODEL_NAME] : args->model,
         .root = args->model,
         .keys = args->stop,
@@ -58,6 +79,7 @@ int cli_serve(const cli_args *args) {
         .max_connections = (int)args->integer[F_MAX_CONNECTIONS],
         .body_max = (size_t)args->integer[F_MAX_BODY_SIZE] << 20,
         .http_timeout_s = args->real[F_HTTP_TIMEOUT],
+        .policy = policy,
         .json_log = args->given[F_LOG_JSON],
         .say = say,
         .say_raw = say_raw,

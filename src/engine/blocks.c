@@ -86,8 +86,8 @@ void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, 
 
 /* ---- the prefix cache ----------------------------------------------------- */
 
-static uint64_t hash_block(int32_t parent, const int32_t *tokens, int n) {
-    uint64_t h = glia_mix64((uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
+static uint64_t hash_block(uint64_t tenant, int32_t parent, const int32_t *tokens, int n) {
+    uint64_t h = glia_mix64(tenant + (uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
     for (int i = 0; i < n; i++) h = glia_mix64(h + (uint32_t)tokens[i] + UINT64_C(0x9e3779b97f4a7c15));
     return h;
 }
@@ -96,18 +96,21 @@ static int32_t *tokens_of(const glia_blocks *b, int32_t i) {
     return b->token + (size_t)i * (size_t)b->block_size;
 }
 
-/* The cached block with these tokens after `parent`, or -1. */
-static int32_t find(const glia_blocks *b, int32_t parent, const int32_t *tokens, uint64_t hash) {
+/* The tenant's cached block with these tokens after `parent`, or -1. */
+static int32_t find(const glia_blocks *b, uint64_t tenant, int32_t parent, const int32_t *tokens,
+                    uint64_t hash) {
     int32_t i = b->bucket[hash & b->mask];
     for (; i >= 0; i = b->block[i].next)
-        if (b->block[i].hash == hash && b->block[i].parent == parent &&
+        if (b->block[i].hash == hash && b->block[i].parent == parent && b->block[i].tenant == tenant &&
             !memcmp(tokens_of(b, i), tokens, (size_t)b->block_size * sizeof *tokens))
             break;
     return i;
 }
 
-static void remember(glia_blocks *b, int32_t i, int32_t parent, const int32_t *tokens, uint64_t hash) {
+static void remember(glia_blocks *b, int32_t i, uint64_t tenant, int32_t parent, const int32_t *tokens,
+                     uint64_t hash) {
     glia_block *x = &b->block[i];
+    x->tenant = tenant;
     x->parent = parent;
     x->hash = hash;
     x->cached = true;
@@ -135,7 +138,7 @@ bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tok
     int hits = 0;
     for (; b->caching && (hits + 1) * size < n; hits++) {
         const int32_t parent = parent_of(list, hits), *own = tokens + (size_t)hits * (size_t)size;
-        const int32_t i = find(b, parent, own, hash_block(parent, own, size));
+        const int32_t i = find(b, list->tenant, parent, own, hash_block(list->tenant, parent, own, size));
         if (i < 0) break;
         list->table[hits] = i;
     }
@@ -150,6 +153,17 @@ bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tok
     list->n = list->known = hits;
     list->promised = need - hits;
     return true;
+}
+
+bool glia_blocks_promise(glia_blocks *b, glia_block_list *list, int positions) {
+    const int have = list->n + list->promised, need = glia_blocks_for(positions, b->block_size);
+    bool room = true;
+    if (need <= have) return true;
+    for (int i = have; i < need; i++) b->kind[member_of(b, i)].n_promised++;
+    for (int m = 0; m < b->members; m++) room &= b->kind[m].n_promised <= b->kind[m].n_unused;
+    for (int i = have; i < need && !room; i++) b->kind[member_of(b, i)].n_promised--;
+    if (room) list->promised = need - list->n;
+    return room;
 }
 
 void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions) {
@@ -172,10 +186,10 @@ void glia_blocks_commit(glia_blocks *b, glia_block_list *list, const int32_t *to
     for (; b->caching && (list->known + 1) * size <= n; list->known++) {
         const int32_t parent = parent_of(list, list->known), mine = list->table[list->known];
         const int32_t *own = tokens + (size_t)list->known * (size_t)size;
-        const uint64_t hash = hash_block(parent, own, size);
-        const int32_t same = find(b, parent, own, hash);
+        const uint64_t hash = hash_block(list->tenant, parent, own, size);
+        const int32_t same = find(b, list->tenant, parent, own, hash);
         if (same < 0) {
-            remember(b, mine, parent, own, hash);
+            remember(b, mine, list->tenant, parent, own, hash);
             continue;
         }
         hold(b, same);
@@ -189,4 +203,10 @@ void glia_blocks_release(glia_blocks *b, glia_block_list *list) {
         b->kind[member_of(b, list->n + list->promised - 1)].n_promised--;
     while (list->n > 0) let_go(b, list->table[--list->n]);
     list->known = 0;
+}
+
+int glia_blocks_unused(const glia_blocks *b) {
+    int n = 0;
+    for (int m = 0; m < b->members; m++) n += b->kind[m].n_unused;
+    return n;
 }

@@ -2,9 +2,8 @@
  * block has.
  *
  * The block manager has counts, hashes and links, and no tensor. At admission a
- * sequence is promised every block that it can ever need, so it never runs out of
- * blocks later. It allocates them one by one, so that blocks cached by others live
- * as long as possible.
+ * sequence is promised the blocks of its tokens, and more when it grows. It allocates
+ * them one by one, so that blocks cached by others live as long as possible.
  *
  * The prefix cache finds a full block by the block before it and by its tokens.
  * Both are compared exactly; a hash only finds candidates. A block that no
@@ -30,7 +29,7 @@ typedef struct {
     int32_t parent;       /* the block before this one in its prefix; -1 - salt for the first */
     int32_t next;         /* next block of the hash bucket, -1: none */
     bool cached;          /* full, and found by glia_blocks_admit() */
-    uint64_t hash;
+    uint64_t hash, tenant;
 } glia_block;
 
 /* The blocks of one member. */
@@ -58,6 +57,7 @@ typedef struct {
     int promised;   /* blocks that may still be allocated */
     int known;      /* leading blocks that are in the prefix cache */
     int32_t salt;   /* the adapter's number: sequences of different salt share no block */
+    uint64_t tenant; /* the hash of the request's cache_salt: the same */
 } glia_block_list;
 
 /* What fixes the memory of a block manager. */
@@ -82,11 +82,16 @@ static inline int glia_blocks_for(int positions, int block_size) {
  * there is no room. The list must be empty, with table and salt set. Afterwards
  * list->n * block_size positions are in the cache. */
 bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions);
+/* Promise more blocks, until the list may grow to `positions`. Returns false and changes nothing while there
+ * is no room. */
+bool glia_blocks_promise(glia_blocks *b, glia_block_list *list, int positions);
 /* Allocate promised blocks until the list covers `positions`. */
 void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions);
 /* The keys and values of the first n tokens are computed: put the full blocks into the
  * prefix cache. A block equal to a cached one is replaced by it; their bits are equal. */
 void glia_blocks_commit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n);
+/* Blocks that no sequence holds. */
+int glia_blocks_unused(const glia_blocks *b);
 /* Release all blocks and promises; the list is empty afterwards. */
 void glia_blocks_release(glia_blocks *b, glia_block_list *list);
 

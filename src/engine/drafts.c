@@ -35,14 +35,18 @@ static int nodes_of(const glia_drafts *d, int depth) {
     return n;
 }
 
-static void ask(glia_drafts *d, glia_scheduler *s, glia_seq *seq, int depth, int n) {
+/* What names the sequence to a draft: another number after each preemption, since its blocks are others. */
+static uint64_t id_of(const glia_seq *seq) {
+    return ((const glia_request *)seq)->id | (uint64_t)seq->n_preempted << 48;
+}
+
+static void ask(glia_drafts *d, glia_seq *seq, int depth, int n) {
     const glia_request *r = (const glia_request *)seq;
     glia_tree *tree = &d->tree[seq->slot];
-    glia_scheduler_reserve(s, seq, seq->n_tokens + depth);
     glia_tree_begin(tree, seq->tokens[seq->n_tokens - 1]);
     d->seq[n] = (glia_draft_seq){
         .slot = seq->slot,
-        .id = r->id,
+        .id = id_of(seq),
         .tokens = seq->tokens,
         .n_tokens = seq->n_tokens,
         .table = seq->blocks.table,
@@ -114,7 +118,7 @@ void glia_drafts_begin(glia_drafts *d) {
 static int behind_of(const glia_drafts *d, const glia_seq *seq) {
     const glia_asked *asked = &d->asked[seq->slot];
     if (d->model->config.method->learn) return 0;
-    return seq->n_tokens - (asked->id == ((const glia_request *)seq)->id ? asked->n_tokens : seq->n_cached);
+    return seq->n_tokens - (asked->id == id_of(seq) ? asked->n_tokens : seq->n_cached);
 }
 
 /* Set the depth of d->ask [n] to what pays, one for each sequence that can use drafts, in order. */
@@ -122,7 +126,7 @@ static void choose_depths(glia_drafts *d, const glia_scheduler *s) {
     int n = 0, generating = 0;
     for (int i = 0; i < s->n_running; i++) {
         const glia_seq *seq = s->running[i];
-        const uint64_t id = ((const glia_request *)seq)->id;
+        const uint64_t id = id_of(seq);
         const int room = depth_for(d, s, seq);
         generating += seq->n_tokens - seq->n_computed == 1;
         if (!room) continue;
@@ -161,9 +165,9 @@ glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err
         glia_tree_begin(&d->tree[seq->slot], seq->tokens[seq->n_tokens - 1]);
         if (!depth_for(d, s, seq)) continue;
         const glia_pays_ask chosen = d->ask[k++];
-        if (!chosen.depth) continue;
+        if (!chosen.depth || !glia_scheduler_reserve(s, seq, seq->n_tokens + chosen.depth)) continue;
         d->ask[n] = chosen;
-        ask(d, s, seq, chosen.depth, n++);
+        ask(d, seq, chosen.depth, n++);
     }
     if (!n) return GLIA_OK;
     const glia_status status = ask_draft(d, n, err);
@@ -204,7 +208,7 @@ glia_status glia_drafts_learn(glia_drafts *d, const glia_segment *segment, int n
         const int rows = path_states(g, state);
         d->seq[i] = (glia_draft_seq){
             .slot = seq->slot,
-            .id = g->request->id,
+            .id = id_of(seq),
             .tokens = seq->tokens,
             .n_tokens = seq->n_tokens + g->n_drawn,
             .table = seq->blocks.table,

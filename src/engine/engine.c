@@ -143,6 +143,8 @@ static void describe(glia_engine *e) {
     e->stats.kv_cache_dtype = e->config.limits.kv_dtype;
     e->stats.kv_bytes_per_token = kv_bytes_per_token(&e->config);
     e->stats.threads = e->config.threads;
+    e->stats.kv_blocks = e->leader.blocks.n_blocks;
+    e->stats.block_size = e->config.limits.block_size;
     e->stats.draft_method = e->config.draft ? e->config.draft->config.method->name : NULL;
     e->stats.draft_depth = e->config.limits.depth;
     e->stats.ranks = e->rank.ranks;
@@ -253,6 +255,10 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) 
     s->prompt_tokens += e->leader.prompt_tokens;
     s->cached_tokens += e->leader.cached_tokens;
     s->speculation = e->leader.drafts.counts;
+    s->preemptions = e->leader.scheduler.n_preempted;
+    s->running = e->leader.scheduler.n_running;
+    s->waiting = (int)e->leader.scheduler.n_waiting;
+    s->kv_blocks_used = s->kv_blocks - glia_blocks_unused(&e->leader.blocks);
     if (!e->rank.config.world) return;
     const glia_comm_cost cost = glia_comm_costs(e->rank.config.world);
     s->comm_calls = cost.calls;
@@ -266,6 +272,7 @@ static void tell(glia_request *r, glia_event *event) {
     const glia_drawn *token = r->untold;
     event->request = r->id;
     event->cached_tokens = r->seq.n_cached;
+    event->queue_seconds = r->began ? r->began - r->submitted : 0;
     event->token = -1;
     if (!event->text) event->text = "";
     if (token) { /* the first event after a draw carries its token */
@@ -284,7 +291,7 @@ static void tell(glia_request *r, glia_event *event) {
 }
 
 /* Tell the log-probabilities of the prompt tokens behind the segment's rows. */
-static void tell_prompt(const glia_request *r, const glia_segment *g) {
+static void tell_prompt(glia_request *r, const glia_segment *g) {
     for (int i = 0; i < g->n_scored; i++) {
         const glia_drawn *token = &g->score[i];
         const glia_event event = {
@@ -298,7 +305,10 @@ static void tell_prompt(const glia_request *r, const glia_segment *g) {
             .top_logprobs = token->top_logprobs,
             .of_prompt = true,
             .cached_tokens = r->seq.n_cached,
+            .queue_seconds = r->began - r->submitted,
         };
+        if (event.position <= r->scored_to) continue; /* it was told before the request was preempted */
+        r->scored_to = event.position;
         glia_guard_leave();
         if (r->on_event) r->on_event(r->user, &event);
         glia_guard_enter();
@@ -428,6 +438,7 @@ static glia_status take(glia_engine *e, glia_err *err) {
     if (status) return status;
     glia_drafts_time(&e->leader.drafts, e->leader.segment, e->leader.n_segments, glia_seconds() - start);
     e->stats.steps++;
+    e->stats.rows += (uint64_t)e->leader.n_rows;
     glia_scheduler_advance(&e->leader.scheduler);
     glia_leader_score(&e->leader);
     while (!status && glia_leader_draw(&e->leader)) status = glia_engine_order(e, err);

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "base/clock.h"
+
 /* ---- memory --------------------------------------------------------------- */
 
 /* Where the regions of the plan are. */
@@ -203,8 +205,9 @@ static void add_segment(glia_leader *l, glia_seq *seq, int row) {
     expect_draws(l, g, embeds ? 0 : draws);
 }
 
-static void count_first_rows(glia_leader *l, const glia_seq *seq) {
-    if (seq->n_computed != seq->n_cached) return;
+static void count_first_rows(glia_leader *l, glia_seq *seq) {
+    if (seq->n_computed != seq->n_cached || seq->n_preempted) return;
+    if (!request_of(seq)->began) request_of(seq)->began = glia_seconds();
     l->prompt_tokens += (uint64_t)seq->n_prompt;
     l->cached_tokens += (uint64_t)seq->n_cached;
 }
@@ -237,6 +240,7 @@ int glia_leader_plan_step(glia_leader *l) {
     glia_drafts_propose(&l->drafts, s, &l->draft_failed);
     const int rows = glia_scheduler_plan(s);
     l->n_segments = 0;
+    l->n_rows = rows;
     if (!rows) return 0;
     int32_t *words = begin_step(l);
     for (int i = 0; i < s->n_running; i++) {

@@ -24,6 +24,7 @@ typedef struct {
     glia_logits_use *use;  /* [rows of logits] */
     glia_segment *segment; /* [batch] of the last step */
     int n_segments, n_logits, n_draws, n_scores, n_hidden;
+    int n_rows; /* of the last step that was planned */
     glia_drawn *drawn;  /* [rows that draw], of each segment as many as it has rows of logits */
     glia_drawn *score;  /* [glia_limit_score_rows()] */
     glia_kv_move *move; /* [glia_limit_moves()] before the next step */

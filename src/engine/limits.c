@@ -37,6 +37,7 @@ glia_blocks_shape glia_limit_cache(const glia_model_config *c, const glia_parall
     glia_blocks_shape s = {.block_size = l->block_size, .members = members, .unit = 1};
     if (members > 1) s.unit = GLIA_FLASH_UNIT / l->block_size;
     s.n_blocks = glia_blocks_enough(l->batch, l->sequence_length, &s);
+    if (l->cache_blocks && l->cache_blocks < s.n_blocks) s.n_blocks = l->cache_blocks / members * members;
     return s;
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     int sequence_length; /* positions of a sequence */
     int chunk;           /* prompt rows of a step */
     int block_size;      /* positions of a cache block, a multiple of 32 */
+    int cache_blocks;    /* of the cache; 0: enough for every running sequence */
     int drafts;          /* draft rows of a sequence in a step; 0: no speculation */
     int depth;           /* tokens of a path of drafts; less than `drafts`: drafts are trees */
     glia_draft_needs needs;

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/hash.h"
 #include "text/unicode.h"
 
 /* Count the ids without a token, and write them to `ids` unless that is NULL. */
@@ -255,6 +257,11 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *c,
     if (r->params.logprobs > vocab) r->params.logprobs = vocab;
     if (r->params.prompt_logprobs > vocab + 1) r->params.prompt_logprobs = vocab + 1;
     r->seq.scored = s->prompt_logprobs > 0;
+    r->seq.priority = s->priority;
+    r->seq.client = s->client;
+    r->seq.blocks.tenant = s->cache_salt ? glia_hash(s->cache_salt, strlen(s->cache_salt), 1) : 0;
+    r->params.cache_salt = NULL; /* the caller's */
+    r->submitted = glia_seconds();
     r->output.stop = r->params.stop;
     r->output.n_stop = s->n_stop;
     r->output.include_stop = s->include_stop_str_in_output;

@@ -42,6 +42,8 @@ struct glia_request {
     int n_forced, next_forced;
     int vocab;
     glia_err failed;          /* why no token can be drawn; status 0: one can */
+    double submitted, began;  /* seconds; began: the first step, 0: none yet */
+    int scored_to;            /* the log-probabilities of prompt tokens up to this position were told */
     const glia_drawn *untold; /* the token that the next event carries; NULL: none */
     /* of engine/inbox.h */
     uint64_t id;

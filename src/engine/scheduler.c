@@ -6,13 +6,19 @@
 
 static int least(int a, int b) { return a < b ? a : b; }
 
-void glia_scheduler_add(glia_scheduler *s, glia_seq *seq) {
-    assert(seq->n_prompt >= 1 && seq->n_tokens == seq->n_prompt && seq->max_tokens > seq->n_prompt);
-    assert(glia_blocks_for(seq->max_tokens - 1, s->blocks->block_size) <= s->max_blocks);
+static void enter_queue(glia_scheduler *s, glia_seq *seq) {
     seq->slot = -1;
     seq->next = NULL;
     *(s->first ? &s->last->next : &s->first) = seq;
     s->last = seq;
+    s->n_waiting++;
+}
+
+void glia_scheduler_add(glia_scheduler *s, glia_seq *seq) {
+    assert(seq->n_prompt >= 1 && seq->n_tokens == seq->n_prompt && seq->max_tokens > seq->n_prompt);
+    assert(glia_blocks_for(seq->max_tokens - 1, s->blocks->block_size) <= s->max_blocks);
+    seq->arrival = ++s->n_added;
+    enter_queue(s, seq);
 }
 
 static void leave_queue(glia_scheduler *s, const glia_seq *seq) {
@@ -23,6 +29,7 @@ static void leave_queue(glia_scheduler *s, const glia_seq *seq) {
     }
     *link = seq->next;
     if (s->last == seq) s->last = before;
+    s->n_waiting--;
 }
 
 static void release_place(glia_scheduler *s, glia_seq *seq) {
@@ -30,11 +37,7 @@ static void release_place(glia_scheduler *s, glia_seq *seq) {
     seq->adapter = 0;
 }
 
-void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
-    if (seq->slot < 0) {
-        leave_queue(s, seq);
-        return;
-    }
+static void leave_slot(glia_scheduler *s, glia_seq *seq) {
     int i = 0;
     while (s->running[i] != seq) i++;
     memmove(s->running + i, s->running + i + 1, (size_t)(--s->n_running - i) * sizeof *s->running);
@@ -44,27 +47,74 @@ void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
     release_place(s, seq);
 }
 
+void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq) {
+    if (seq->slot < 0)
+        leave_queue(s, seq);
+    else
+        leave_slot(s, seq);
+}
+
 /* The last token is never an input, so it needs no slot in the cache. */
 int glia_scheduler_reach(const glia_scheduler *s, const glia_seq *seq) {
     return least(seq->max_tokens - 1 + s->ahead, s->positions);
 }
 
-void glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions) {
+bool glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions) {
+    if (!glia_blocks_promise(s->blocks, &seq->blocks, positions)) return false;
     glia_blocks_grow(s->blocks, &seq->blocks, positions);
+    return true;
 }
 
-/* The first sequence of the queue that has a place, or needs none; NULL: none. */
-static glia_seq *next_waiting(glia_scheduler *s) {
-    bool full = false;
+static int running_of(const glia_scheduler *s, uint64_t client) {
+    int n = 0;
+    for (int i = 0; client && i < s->n_running; i++) n += s->running[i]->client == client;
+    return n;
+}
+
+/* The sequence of the queue that comes next; NULL: none. `plain`: of those without an adapter. */
+static glia_seq *best_waiting(const glia_scheduler *s, bool plain) {
+    glia_seq *best = NULL;
+    int least_running = 0;
     for (glia_seq *seq = s->first; seq; seq = seq->next) {
-        if (!seq->blocks.salt) return seq;
-        if (full) continue;
-        const int place = glia_places_hold(&s->places, seq->blocks.salt);
-        seq->adapter = place + 1;
-        if (place >= 0) return seq;
-        full = true;
+        if (plain && seq->blocks.salt) continue;
+        if (best && seq->priority > best->priority) continue;
+        const int n = running_of(s, seq->client);
+        const bool better = !best || seq->priority < best->priority || n < least_running ||
+                            (n == least_running && seq->arrival < best->arrival);
+        if (!better) continue;
+        best = seq;
+        least_running = n;
     }
-    return NULL;
+    return best;
+}
+
+/* The next sequence that has a place, or needs none; NULL: none. */
+static glia_seq *next_waiting(glia_scheduler *s) {
+    glia_seq *seq = best_waiting(s, false);
+    if (!seq || !seq->blocks.salt) return seq;
+    const int place = glia_places_hold(&s->places, seq->blocks.salt);
+    seq->adapter = place + 1;
+    return place >= 0 ? seq : best_waiting(s, true);
+}
+
+/* The running sequence that is preempted first. */
+static glia_seq *worst_running(const glia_scheduler *s) {
+    glia_seq *worst = s->running[0];
+    for (int i = 1; i < s->n_running; i++) {
+        glia_seq *seq = s->running[i];
+        if (seq->priority > worst->priority ||
+            (seq->priority == worst->priority && seq->arrival > worst->arrival))
+            worst = seq;
+    }
+    return worst;
+}
+
+static void preempt(glia_scheduler *s, glia_seq *seq) {
+    if (seq->n_computed > seq->n_cached) seq->n_preempted++;
+    s->n_preempted++;
+    seq->n_computed = seq->rows = seq->n_drafts = seq->n_away = 0;
+    leave_slot(s, seq);
+    enter_queue(s, seq);
 }
 
 /* Admit the next sequence, if there is room. */
@@ -74,8 +124,9 @@ static bool admit(glia_scheduler *s) {
     int slot = 0;
     while (s->taken[slot]) slot++;
     seq->blocks.table = s->table + (size_t)slot * (size_t)s->max_blocks;
+    const int positions = least(glia_scheduler_reach(s, seq), seq->n_tokens + s->blocks->block_size);
     if (!glia_blocks_admit(s->blocks, &seq->blocks, seq->tokens, seq->scored ? 1 : seq->n_tokens,
-                           glia_scheduler_reach(s, seq))) {
+                           positions)) {
         release_place(s, seq);
         return false;
     }
@@ -83,14 +134,16 @@ static bool admit(glia_scheduler *s) {
     s->taken[slot] = 1;
     seq->slot = slot;
     seq->rows = seq->n_drafts = seq->n_away = 0;
-    seq->n_computed = seq->n_cached = seq->blocks.n * s->blocks->block_size;
+    seq->n_computed = seq->blocks.n * s->blocks->block_size;
+    if (!seq->n_preempted) seq->n_cached = seq->n_computed;
     s->running[s->n_running++] = seq;
     return true;
 }
 
-int glia_scheduler_plan(glia_scheduler *s) {
+/* Returns -1 if the blocks of the running sequences are too few. */
+static int try_plan(glia_scheduler *s, bool may_admit) {
     int left = s->chunk, scored = s->scored, rows = 0;
-    for (int i = 0; i < s->n_running || (left > 0 && admit(s)); i++) {
+    for (int i = 0; i < s->n_running || (may_admit && left > 0 && admit(s)); i++) {
         glia_seq *seq = s->running[i];
         const int todo = seq->n_tokens - seq->n_computed;
         assert(todo >= 1 && (!seq->n_drafts || todo == 1));
@@ -100,8 +153,18 @@ int glia_scheduler_plan(glia_scheduler *s) {
         if (seq->scored && seq->rows > scored && seq->n_tokens == seq->n_prompt) seq->rows = scored;
         scored -= glia_seq_scores(seq);
         if (todo > 1) left -= seq->rows;
-        glia_blocks_grow(s->blocks, &seq->blocks, seq->n_computed + seq->rows - seq->n_away);
+        if (!glia_scheduler_reserve(s, seq, seq->n_computed + seq->rows - seq->n_away)) return -1;
         rows += seq->rows;
+    }
+    return rows;
+}
+
+int glia_scheduler_plan(glia_scheduler *s) {
+    int rows = try_plan(s, true);
+    while (rows < 0) {
+        assert(s->n_running > 1); /* a sequence alone has room */
+        preempt(s, worst_running(s));
+        rows = try_plan(s, false);
     }
     return rows;
 }

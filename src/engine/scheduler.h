@@ -2,8 +2,13 @@
  *
  * Continuous batching: every step has one row of each sequence that generates,
  * the rows of its drafts, and then prompt rows up to the chunk size, oldest
- * sequence first. Waiting sequences are admitted in order, when a slot and all
- * the blocks that they can ever need are free, so none is preempted. The schedule
+ * sequence first. Of the waiting sequences the one of the lowest priority number is
+ * admitted first; of those, the one whose client has the fewest running sequences; of
+ * those, the oldest. It needs a slot, the blocks of its tokens and one more.
+ *
+ * If the cache has no block left for a running sequence, the one of the highest
+ * priority number, of those the youngest, is preempted: it loses its blocks, waits
+ * again, and is computed anew, except for what the prefix cache still has. The schedule
  * changes no token, only when a token is computed (README.md, promise 1).
  *
  * A sequence with an adapter also waits for a place of the adapter (places.h). Meanwhile
@@ -25,6 +30,10 @@ typedef struct glia_seq {
     bool scored; /* the logits of all its prompt rows are wanted, so it reads no cached blocks */
     int slot;    /* index among the running sequences; -1: waiting */
     int adapter; /* 1 + the place of the adapter blocks.salt while the sequence runs; 0: no adapter */
+    int64_t priority;
+    uint64_t client;  /* 0: of no client, as if it had none running */
+    uint64_t arrival; /* the scheduler's: counts the sequences */
+    int n_preempted;  /* after rows of it were computed */
     glia_block_list blocks;
     struct glia_seq *next; /* in the queue */
 } glia_seq;
@@ -41,26 +50,27 @@ typedef struct {
     glia_seq **running;     /* [batch] in order of admission */
     unsigned char *taken;   /* [batch] is the slot in use? */
     glia_seq *first, *last; /* the queue */
+    uint64_t n_added, n_preempted, n_waiting;
     glia_places places;
 } glia_scheduler;
 
-/* Queue a sequence: tokens, n_prompt = n_tokens >= 1, max_tokens > n_prompt and
- * blocks.salt set, the number of its adapter or 0. The sequence stays the caller's and must live until it is
+/* Queue a sequence: tokens, n_prompt = n_tokens >= 1, max_tokens > n_prompt, priority, client, blocks.tenant
+ * and blocks.salt set, the number of its adapter or 0. The sequence stays the caller's and must live until it is
  * removed. */
 void glia_scheduler_add(glia_scheduler *s, glia_seq *seq);
 /* Remove a sequence, running or waiting, and release its blocks. */
 void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq);
 /* Admit sequences, and set `rows` of every running sequence and allocate blocks for
- * these rows. Returns the sum of all rows, at most batch + chunk + all n_drafts; 0 only
+ * these rows, preempting others if there are too few. Returns the sum of all rows, at most batch + chunk + all n_drafts; 0 only
  * if no sequence is left. Before the call n_drafts and n_away may be set for a running sequence
  * that has one token to compute; n_tokens + n_drafts - n_away is at most glia_scheduler_reach(). */
 int glia_scheduler_plan(glia_scheduler *s);
 /* The positions that a sequence may use. */
 int glia_scheduler_reach(const glia_scheduler *s, const glia_seq *seq);
 /* Allocate the blocks of the first `positions` positions, at most glia_scheduler_reach(), of a running
- * sequence.
+ * sequence. Returns false if there are too few.
  */
-void glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions);
+bool glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions);
 /* The planned rows are computed. Draft rows count as computed only once they are accepted. */
 void glia_scheduler_advance(glia_scheduler *s);
 /* The token that was delivered last (n_tokens was incremented) equals a draft whose row was computed, and

@@ -184,7 +184,18 @@ static void end_choice(server_choice *c, const glia_event *e) {
     send_out(a);
 }
 
+static void count_answer(const server_answer *a) {
+    server_metrics *m = &a->app->metrics;
+    int longest = 0;
+    for (int i = 0; i < a->n_choices; i++)
+        longest = a->choices[i].tokens > longest ? a->choices[i].tokens : longest;
+    server_observe(m, H_MAX_GENERATION, longest);
+    server_observe(m, H_PARAMS_N, a->n);
+    if (a->sampling.s.max_tokens) server_observe(m, H_PARAMS_MAX_TOKENS, a->sampling.s.max_tokens);
+}
+
 static void end_answer(server_answer *a) {
+    count_answer(a);
     if (a->x && a->stream) end_stream(a);
     if (a->x && !a->stream) reply_whole(a);
     free_answer(a);
@@ -194,10 +205,11 @@ static void count_token(server_choice *c) {
     server_app *app = c->of->app;
     server_metrics *m = &app->metrics;
     m->generation_tokens++;
-    if (c->tokens == 1) c->first = app->now;
-    if (c->tokens == 1)
+    if (c->tokens == 1) {
+        c->first = app->now;
         server_observe(m, H_FIRST_TOKEN, app->now - c->of->arrived);
-    else
+        server_observe(m, H_PREFILL, app->now - c->began);
+    } else
         server_observe(m, H_INTER_TOKEN, app->now - c->told);
     c->told = app->now;
 }
@@ -212,6 +224,8 @@ static void count_begin(server_choice *c, const glia_event *e) {
     m->prompt_tokens += n;
     m->cached_tokens += (size_t)e->cached_tokens;
     server_observe(m, H_PROMPT, (double)n);
+    server_observe(m, H_QUEUE, e->queue_seconds);
+    c->began = c->of->submitted + e->queue_seconds;
 }
 
 static void count_end(server_choice *c, glia_finish finish) {
@@ -223,6 +237,8 @@ static void count_end(server_choice *c, glia_finish finish) {
     if (!c->begun) return;
     m->running--;
     server_observe(m, H_GENERATION, c->tokens);
+    if (c->tokens) server_observe(m, H_DECODE, c->told - c->first);
+    if (c->tokens) server_observe(m, H_INFERENCE, c->told - c->began);
     server_observe(m, H_LATENCY, app->now - c->of->arrived);
     if (c->tokens > 1) server_observe(m, H_OUTPUT_TOKEN, (c->told - c->first) / (c->tokens - 1));
 }
@@ -477,12 +493,14 @@ static void begin_answer(server_app *app, server_exchange *x, void *prepared, se
     a->app = app;
     a->x = x;
     a->arrived = server_arrived(x);
+    a->sampling.s.client = server_client(app, x);
     server_check_queue(app, app->n_sequences, (size_t)a->n_choices, problem);
     if (problem->status) return free_answer(a);
     a->before = &app->answers;
     a->next = app->answers;
     if (a->next) a->next->before = &a->next;
     app->answers = a;
+    a->submitted = server_seconds();
     submit(a, problem);
     if (problem->status) {
         if (a->n_left == 0) free_answer(a);

@@ -46,6 +46,7 @@ struct server_app {
     int signals;            /* how many came; after the first one requests are refused */
     double now;             /* seconds, when the network thread was woken */
     server_metrics metrics;
+    server_steps steps;
     bool no_workers;     /* memory ran out at the beginning */
     bool cut;            /* requests that run are aborted by the shutdown */
     bool text_arguments; /* the chat template takes the arguments of a tool call as text */
@@ -64,6 +65,8 @@ typedef struct {
     void (*drop)(void *prepared);
 } server_post;
 
+/* A number that names the client, of SERVER_FAIR; 0 of other policies. */
+uint64_t server_client(const server_app *app, const server_exchange *x);
 /* Refuse `more` sequences beside those that are queued if the limit does not allow them. */
 void server_check_queue(const server_app *app, size_t queued, size_t more, server_problem *problem);
 void server_shutting_down(server_problem *problem);
@@ -123,7 +126,7 @@ typedef struct {
     bool told_first; /* the client knows of the choice */
     bool ended;
     int tokens;
-    double first, told;             /* seconds: when its first and its last token came */
+    double began, first, told;      /* seconds: the first step, when its first and its last token came */
     int32_t last;                   /* the token before; -1: none */
     size_t characters;              /* of the tokens so far, for text_offset */
     glia_parser *parser;            /* NULL: all text is content */
@@ -198,7 +201,7 @@ struct server_answer {
     server_prompt *prompts; /* [n_prompts] each has `n` choices in a row */
     int n_prompts, n;
     size_t prompt_tokens, cached_tokens;
-    double arrived; /* seconds */
+    double arrived, submitted; /* seconds */
     int n_choices, n_left;
     server_choice *choices;
 };

@@ -27,6 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "server/tls.h"
+
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -41,6 +43,7 @@ struct server_http {
     server_http_config config;
     struct event_base *base;
     struct evhttp *http;
+    server_tls *tls; /* NULL: none */
     struct evhttp_bound_socket *listening; /* NULL: no longer */
     struct event *wake, *timer, *full, *signals[2];
     int wake_fd, port;
@@ -161,8 +164,9 @@ static bool add_events(server_http *h) {
 
 /* evhttp asks for the stream of a connection that was accepted. */
 static struct bufferevent *new_stream(struct event_base *base, void *user) {
-    pause_if_full(user);
-    return bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    server_http *h = user;
+    pause_if_full(h);
+    return h->tls ? server_tls_stream(h->tls, base) : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 }
 
 /* Room for the connections, as far as the system allows it. */
@@ -188,6 +192,7 @@ static bool open_http(server_http *h, char *why, size_t cap) {
     h->base = event_base_new();
     h->http = h->base ? evhttp_new(h->base) : NULL;
     if (!h->http || !add_events(h)) return false;
+    if (c->certificate && !server_tls_open(&h->tls, c->certificate, c->key, why, cap)) return false;
     struct evconnlistener *listener = listen_at(h->base, c->host, c->port, why, cap);
     if (!listener) return false;
     h->port = port_of(evconnlistener_get_fd(listener));
@@ -224,6 +229,7 @@ void server_http_free(server_http *h) {
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i]) event_free(events[i]);
     if (h->base) event_base_free(h->base);
+    server_tls_free(h->tls);
     if (h->wake_fd >= 0) close(h->wake_fd);
     free(h);
 }
@@ -440,6 +446,13 @@ const char *server_body(server_exchange *x, size_t *len) {
 }
 
 const char *server_request_id(const server_exchange *x) { return x->id; }
+const char *server_peer(const server_exchange *x) {
+    char *address = NULL;
+    uint16_t port;
+    evhttp_connection_get_peer(evhttp_request_get_connection(x->request), &address, &port);
+    return address ? address : "";
+}
+
 double server_arrived(const server_exchange *x) { return x->arrived; }
 
 void server_count_tokens(server_exchange *x, size_t prompt, size_t output, size_t cached) {

@@ -27,6 +27,7 @@ typedef struct {
 typedef struct {
     const char *host;    /* a name or an address */
     int port;            /* 0: any free port */
+    const char *certificate, *key; /* files of TLS; NULL: HTTP without TLS */
     int max_connections; /* open at once; more wait in the system's queue */
     size_t body_max;     /* bytes; a longer body gets status 413 */
     size_t headers_max;
@@ -71,6 +72,8 @@ const char *server_body(server_exchange *x, size_t *len);
 void server_set_header(server_exchange *x, const char *name, const char *value);
 /* The id of the request: its header X-Request-Id, or 32 random hexadecimal digits. The reply has it too. */
 const char *server_request_id(const server_exchange *x);
+/* The client's address. */
+const char *server_peer(const server_exchange *x);
 /* Seconds of server_seconds() when the request had arrived. */
 double server_arrived(const server_exchange *x);
 /* Seconds of a clock that never goes back. */

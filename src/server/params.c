@@ -78,6 +78,8 @@ static const struct row {
     [P_LOGPROB_TOKEN_IDS] = {"logprob_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
     [P_RETURN_TOKEN_IDS] = {"return_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},
     [P_TRUNCATE] = {"truncate_prompt_tokens", KIND_INT, SAMPLES | POOLS, -1, 1e9, "-1 (all that fits), or at least 1"},
+    [P_CACHE_SALT] = {"cache_salt", KIND_STRING, SAMPLES, 0, 0, NULL},
+    [P_PRIORITY] = {"priority", KIND_INT, SAMPLES, 0, 0, NULL},
     [P_INPUT] = {"input", KIND_ANY, FOR_EMBED | FOR_RESPONSES | REQUIRED, 0, 0, NULL},
     [P_DIMENSIONS] = {"dimensions", KIND_INT, FOR_EMBED, 1, 1e9, "at least 1"},
     [P_ENCODING_FORMAT] = {"encoding_format", KIND_STRING, FOR_EMBED, 0, 0, NULL},
@@ -111,14 +113,13 @@ static const struct row {
 
 /* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
  * nothing. */
-typedef enum { ONLY_NULL, ONLY_FALSE, ONLY_TRUE, ONLY_ZERO } neutral;
+typedef enum { ONLY_NULL, ONLY_FALSE, ONLY_TRUE } neutral;
 static const struct {
     const char *name;
     neutral neutral;
     bool named; /* vLLM's error has the field as its param */
 } missing[] = {
     {"audio", ONLY_NULL, true},
-    {"cache_salt", ONLY_NULL, false},
     {"chat_template", ONLY_NULL, false},
     {"function_call", ONLY_NULL, true},
     {"functions", ONLY_NULL, true},
@@ -126,7 +127,6 @@ static const struct {
     {"guided_grammar", ONLY_NULL, true},
     {"guided_json", ONLY_NULL, true},
     {"guided_regex", ONLY_NULL, true},
-    {"priority", ONLY_ZERO, true},
     {"prompt_embeds", ONLY_NULL, true},
     {"repetition_detection", ONLY_NULL, true},
     {"return_prompt_text", ONLY_FALSE, true},
@@ -210,7 +210,6 @@ static bool changes_nothing(const json_t *value, neutral n) {
     case ONLY_NULL: break;
     case ONLY_FALSE: return json_is_false(value);
     case ONLY_TRUE: return json_is_true(value);
-    case ONLY_ZERO: return server_whole(value, &whole) && whole == 0;
     }
     return false;
 }

@@ -78,6 +78,8 @@ typedef enum {
     P_LOGPROB_TOKEN_IDS,
     P_RETURN_TOKEN_IDS,
     P_TRUNCATE,
+    P_CACHE_SALT,
+    P_PRIORITY,
     P_INPUT,
     P_DIMENSIONS,
     P_ENCODING_FORMAT,

@@ -26,6 +26,7 @@ struct server_pool {
     server_exchange *x; /* NULL: nobody waits for the answer any more */
     server_pool *next, **before;
     unsigned kind;
+    uint64_t client;
     json_t *body;        /* the documents and the name belong to it */
     const char *adapter; /* NULL: the model alone */
     item *items;
@@ -360,6 +361,7 @@ static void submit(server_pool *p, server_problem *problem) {
             .typical_p = 1,
             .repetition_penalty = 1,
             .max_tokens = 1,
+            .client = p->client,
             .logprobs = embed ? -1 : 0,
             .embed = embed,
             .adapter = p->adapter,
@@ -413,6 +415,7 @@ static void begin(server_app *app, server_exchange *x, void *prepared, server_pr
     server_pool *p = prepared;
     p->app = app;
     p->x = x;
+    p->client = server_client(app, x);
     server_check_queue(app, app->n_sequences, p->n, problem);
     if (problem->status) return free_pool(p);
     p->before = &app->pools;

@@ -53,7 +53,7 @@ static void get_page(server_app *app, server_exchange *x) {
 
 static void get_metrics(server_app *app, server_exchange *x) {
     server_text body = {0};
-    server_metrics_write(&body, &app->metrics, app->options->name);
+    server_metrics_write(&body, &app->metrics, &app->steps, app->options->name);
     if (!body.oom) server_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
     if (body.oom) reply_json(x, &body);
     server_text_free(&body);
@@ -403,6 +403,14 @@ void server_check_queue(const server_app *app, size_t queued, size_t more, serve
         server_refuse(problem, 503, "ServiceUnavailableError", NULL,
                       "the queue of %zu sequences is full: %zu wait or run, the request has %zu more", most,
                       queued, more);
+}
+
+uint64_t server_client(const server_app *app, const server_exchange *x) {
+    if (app->options->policy != SERVER_FAIR) return 0;
+    const char *name = app->options->n_keys ? server_header(x, "Authorization") : server_peer(x);
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (; name && *name; name++) hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
+    return hash;
 }
 
 static void handle_post(server_app *app, server_exchange *x, const struct route *route) {

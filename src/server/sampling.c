@@ -239,6 +239,28 @@ static void read_bias(server_sampling *out, const server_app *app, const json_t 
     out->s.n_logit_bias = n;
 }
 
+/* A salt that is a path would be a mistake or an attack in servers that keep caches in files; vLLM's rule. */
+static void read_salt(glia_sampling *s, const json_t *salt, server_problem *problem) {
+    const char *text = json_string_value(salt);
+    const size_t n = text ? json_string_length(salt) : 0;
+    if (!salt) return;
+    if (n < 1 || n > 128 || strlen(text) != n || strpbrk(text, "@/\\"))
+        return server_bad_value(problem, NULL,
+                                "cache_salt must have 1 to 128 characters, none of them '@', '/', '\\' or "
+                                "zero. (parameter=cache_salt)");
+    s->cache_salt = text;
+}
+
+static void read_priority(glia_sampling *s, const server_app *app, const server_params *p,
+                          server_problem *problem) {
+    s->priority = p->integer[P_PRIORITY];
+    if (s->priority && app->options->policy != SERVER_PRIORITY)
+        server_bad_value(problem, "priority",
+                         "priority must be 0 unless the server runs with --scheduling-policy priority. "
+                         "(parameter=priority, value=%lld)",
+                         (long long)s->priority);
+}
+
 void server_sampling_read(server_sampling *out, const server_app *app, const server_params *p, unsigned kind,
                           server_problem *problem) {
     *out = (server_sampling){.s = app->defaults};
@@ -257,6 +279,8 @@ void server_sampling_read(server_sampling *out, const server_app *app, const ser
     read_length(&out->s, app, p, kind, problem);
     read_logprobs(&out->s, p, problem);
     read_logprob_ids(out, app, p, problem);
+    read_salt(&out->s, p->at[P_CACHE_SALT], problem);
+    read_priority(&out->s, app, p, problem);
 }
 
 void server_sampling_free(server_sampling *s) {

@@ -98,6 +98,7 @@ static glia_status take_steps(server_app *app, glia_err *err) {
         glia_err why = {0};
         if (!glia_engine_wait(app->engine, -1) || atomic_load(&app->dead)) continue;
         const glia_status step = glia_engine_step(app->engine, &left, &why);
+        server_steps_count(&app->steps, app->engine);
         const int published = server_events_publish(&app->events);
         if (step && step != GLIA_ERR_FORMAT) status = fail(err, step, "%s", why.msg);
         if (published < 0) status = fail(err, GLIA_ERR_NOMEM, "no memory for the events of a step");
@@ -121,8 +122,8 @@ static glia_status start(pthread_t *thread, server_app *app, const cpu_set_t *co
 
 static void tell(const server_app *app, const glia_engine_stats *stats) {
     char line[600];
-    snprintf(line, sizeof line, "serving %s at http://%s%s%s:%d (%d sequences at once, of %d tokens)",
-             app->options->name, strchr(app->options->host, ':') ? "[" : "", app->options->host,
+    snprintf(line, sizeof line, "serving %s at %s://%s%s%s:%d (%d sequences at once, of %d tokens)",
+             app->options->name, app->options->certificate ? "https" : "http", strchr(app->options->host, ':') ? "[" : "", app->options->host,
              strchr(app->options->host, ':') ? "]" : "", server_http_port(app->http), stats->batch_size,
              stats->sequence_length);
     app->options->say(line);
@@ -134,6 +135,7 @@ static glia_status serve(server_app *app, const cpu_set_t *cores, glia_err *err)
     glia_engine_get_stats(app->engine, &stats);
     app->sequence_length = stats.sequence_length;
     app->started = time(NULL);
+    server_steps_count(&app->steps, app->engine);
     tell(app, &stats);
     glia_status status = start(&thread, app, cores, err);
     if (status) return status;
@@ -151,6 +153,8 @@ glia_status server_run(const glia_model *m, const glia_engine_options *engine, c
     const server_http_config config = {
         .host = o->host,
         .port = o->port,
+        .certificate = o->certificate,
+        .key = o->key,
         .max_connections = o->max_connections,
         .body_max = o->body_max,
         .headers_max = HEADERS_MAX,
@@ -173,11 +177,16 @@ glia_status server_run(const glia_model *m, const glia_engine_options *engine, c
     if (!app.info.has_tokenizer)
         return fail(err, GLIA_ERR_UNSUPPORTED, "%s has no tokenizer.json, which serve needs", o->root);
     if (!server_events_open(&app.events)) return fail(err, GLIA_ERR_NOMEM, "no memory for a lock");
+    if (!server_steps_open(&app.steps)) {
+        server_events_free(&app.events);
+        return fail(err, GLIA_ERR_NOMEM, "no memory for a lock");
+    }
     if (!server_http_open(&app.http, &config, why, sizeof why)) status = fail(err, GLIA_ERR_IO, "%s", why);
     if (!status) status = glia_engine_create(&app.engine, m, engine, err);
     if (!status) status = serve(&app, &cores, err);
     server_http_free(app.http);
     glia_engine_free(app.engine);
+    server_steps_free(&app.steps);
     server_events_free(&app.events);
     return status;
 }

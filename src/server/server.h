@@ -8,10 +8,18 @@
 
 #include <glia.h>
 
+/* Which of the waiting requests is next. */
+typedef enum {
+    SERVER_FCFS,     /* the oldest */
+    SERVER_PRIORITY, /* the lowest "priority", then the oldest */
+    SERVER_FAIR,     /* the one whose client has the fewest running. A client is a key; without keys, an address */
+} server_policy;
+
 /* Strings outlive the server. */
 typedef struct {
     const char *host;
     int port;                /* 0: any free port */
+    const char *certificate, *key; /* files of TLS, both or none; NULL: HTTP without TLS */
     const char *name;        /* of the model, as requests say it */
     const char *root;        /* where the model is, for GET /v1/models */
     const char *const *keys; /* [n_keys]; a request needs one of them if there are any */
@@ -27,6 +35,7 @@ typedef struct {
     bool adapters;             /* the engine has places for LoRA adapters */
     bool has_seed;             /* requests without a seed get `seed`, else a random one */
     uint64_t seed;
+    server_policy policy;
     bool json_log;                     /* a line for a request is a JSON object */
     void (*say)(const char *line);     /* one line of the log */
     void (*say_raw)(const char *line); /* the same without a prefix */
