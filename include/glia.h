@@ -142,7 +142,7 @@ typedef struct {
      * damaged are dropped, and a write that fails loses an entry, never an answer. NULL: do not */
     const char *prefix_cache_dir;
     uint64_t prefix_cache_dir_bytes;
-    bool no_prefix_cache;   /* do not reuse blocks of equal prefixes */
+    bool no_prefix_cache; /* do not reuse blocks of equal prefixes */
     /* Adapters (docs/LORA.md). Any number can be loaded; max_loras different ones take part in a step, and
      * requests of others wait. */
     bool enable_lora;                     /* also if lora_modules are given or max_loras is not 0 */
@@ -507,8 +507,9 @@ typedef struct {
     /* Scheduling. Waiting requests begin in order of priority, lower numbers first; then those whose client
      * has the fewest running; then the oldest. If the cache is full, the last in this order is preempted. */
     int64_t priority;
-    uint64_t client;        /* any number that names a client; 0: none */
-    const char *cache_salt; /* requests share cached prefixes only with requests of the same salt; NULL: none */
+    uint64_t client; /* any number that names a client; 0: none */
+    const char
+        *cache_salt; /* requests share cached prefixes only with requests of the same salt; NULL: none */
     /* What the answer may be; NULL: anything. If the prompt ends inside <think>, the constraint begins after
      * </think>. The request keeps the constraint alive. Tokens that it forces are appended without being
      * sampled, unless `logprobs` are wanted. ignore_eos has no effect, and min_tokens none where the
@@ -673,10 +674,10 @@ typedef struct {
     uint64_t preemptions;
     uint64_t stored_blocks, fetched_blocks, dropped_blocks; /* of prefix_cache_dir; dropped: damaged or not
                                                              * written */
-    uint64_t rows;        /* of all steps: tokens that were computed, drafts included */
-    int running, waiting; /* sequences now */
+    uint64_t rows;                             /* of all steps: tokens that were computed, drafts included */
+    int running, waiting;                      /* sequences now */
     int kv_blocks, kv_blocks_used, block_size; /* of the cache; used: by running sequences */
-    uint64_t plan_bytes, weight_bytes; /* of the ranks of this process */
+    uint64_t plan_bytes, weight_bytes;         /* of the ranks of this process */
     int batch_size, sequence_length;
     glia_dtype kv_cache_dtype;
     uint64_t kv_bytes_per_token; /* of all ranks together */

@@ -224,7 +224,8 @@ static void test_traffic(void **state) {
 
 static void test_preemption(void **state) {
     (void)state;
-    for (int i = 0; i < 24; i++) traffic(4 + i % 3, 16, 4, i % 4 != 0, i >= 12, i % 3 == 0 ? 5 : 0, 1 + i % 2);
+    for (int i = 0; i < 24; i++)
+        traffic(4 + i % 3, 16, 4, i % 4 != 0, i >= 12, i % 3 == 0 ? 5 : 0, 1 + i % 2);
 }
 
 static void test_adapters(void **state) {
@@ -292,7 +293,8 @@ static void test_order(void **state) {
 }
 
 static void add_one(world *w, request *r, int64_t priority, uint64_t client) {
-    *r = (request){.seq = {.n_prompt = 2, .n_tokens = 2, .max_tokens = 20, .priority = priority, .client = client}};
+    *r = (request){
+        .seq = {.n_prompt = 2, .n_tokens = 2, .max_tokens = 20, .priority = priority, .client = client}};
     r->seq.tokens = r->tokens;
     glia_scheduler_add(&w->s, &r->seq);
 }
@@ -318,12 +320,9 @@ static void test_who_is_next(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_traffic),
-        cmocka_unit_test(test_adapters),
-        cmocka_unit_test(test_preemption),
-        cmocka_unit_test(test_who_is_next),
-        cmocka_unit_test(test_eviction),
+        cmocka_unit_test(test_order),       cmocka_unit_test(test_traffic),
+        cmocka_unit_test(test_adapters),    cmocka_unit_test(test_preemption),
+        cmocka_unit_test(test_who_is_next), cmocka_unit_test(test_eviction),
     };
     check_begin(argc, argv);
     return check_run_group("scheduler", tests);

@@ -8,7 +8,9 @@
 
 #include "api/ranks.h"
 #include "api/speculation.h"
+#include "base/cpu.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/written.h"
 #include "format/hub.h"
 #include "model/artifact.h"
@@ -232,6 +234,27 @@ GLIA_API void glia_sampling_defaults_served(const glia_model *m, glia_sampling *
     if (!(m->generation.given & GLIA_GIVEN_TOP_K) && !m->neuron.key[NEURON_TOP_K]) s->top_k = 0;
 }
 
+/* A hash of all that keys and values depend on besides the tokens, and that a plan of the cache fixes. The
+ * weights are hashed as they lie in memory, so no file's name or time counts. */
+static glia_status fingerprint(uint64_t *out, const glia_model *m, const glia_engine_limits *l,
+                               glia_err *err) {
+    char config[GLIA_HASH_HEX];
+    const glia_plan *weights = &m->weights[0]->plan;
+    const char *rung = glia_cpu_rung(m->cpu_flags);
+    const int numbers[] = {m->dtype,           m->setting[SET_QUANTIZATION].value,
+                           l->kv_dtype,        l->block_size,
+                           l->sequence_length, l->quantize_rows,
+                           l->rotate};
+    const glia_status status = glia_config_hash(config, m->dir, err);
+    if (status) return status;
+    uint64_t h = glia_hash(weights->base, weights->bytes, 0);
+    h = glia_hash(config, sizeof config, h);
+    h = glia_hash(numbers, sizeof numbers, h);
+    h = glia_hash(rung, strlen(rung), h);
+    *out = glia_hash(GLIA_VERSION, sizeof GLIA_VERSION, h);
+    return GLIA_OK;
+}
+
 GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
                                         const glia_engine_options *options, glia_err *err) {
     assert(m->weights); /* glia_model_load_text() loads none */
@@ -239,7 +262,10 @@ GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
     glia_comm *world;
     glia_err why = {0}; /* ranks tell each other, even if the caller passes no err */
     *out = NULL;
+    const char *store = options ? options->prefix_cache_dir : NULL;
+    uint64_t print = 0;
     glia_status status = glia_ranks_engine(&world, &settings, m, options, &why);
+    if (!status && store) status = fingerprint(&print, m, &settings.limits, &why);
     const glia_engine_config config = {
         .model = &m->config,
         .weights = (const glia_weights *const *)m->weights,
@@ -254,6 +280,10 @@ GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
         .eos = m->eos.id,
         .n_eos = (size_t)m->eos.n,
         .base = glia_lora_base(m),
+        .store_dir = store,
+        .store_bytes =
+            store && options->prefix_cache_dir_bytes ? options->prefix_cache_dir_bytes : UINT64_C(4) << 30,
+        .fingerprint = print,
         .draft = m->draft,
         .trace = options ? options->trace_drafts : NULL,
         .trace_user = options ? options->trace_user : NULL,

@@ -63,7 +63,7 @@ struct glia_model {
     glia_dtype dtype;   /* of weights that are not quantised: F32, BF16 or F16 */
     bool dummy;
     bool spare_core; /* one core is left by the default number of threads */
-    uint64_t seed; /* of a dummy */
+    uint64_t seed;   /* of a dummy */
     glia_quantize quantize;
     unsigned cpu_flags;
     int threads; /* of each rank */

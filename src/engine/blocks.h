@@ -52,11 +52,11 @@ typedef struct {
 
 /* The blocks of one sequence. */
 typedef struct {
-    int32_t *table; /* [enough] the caller's memory */
-    int n;          /* blocks held */
-    int promised;   /* blocks that may still be allocated */
-    int known;      /* leading blocks that are in the prefix cache */
-    int32_t salt;   /* the adapter's number: sequences of different salt share no block */
+    int32_t *table;  /* [enough] the caller's memory */
+    int n;           /* blocks held */
+    int promised;    /* blocks that may still be allocated */
+    int known;       /* leading blocks that are in the prefix cache */
+    int32_t salt;    /* the adapter's number: sequences of different salt share no block */
     uint64_t tenant; /* the hash of the request's cache_salt: the same */
 } glia_block_list;
 

@@ -110,6 +110,31 @@ static void close_draft(glia_engine *e) {
     d->model = NULL;
 }
 
+static glia_status open_store(glia_engine *e, glia_err *err) {
+    const glia_engine_config *c = &e->config;
+    glia_store *store;
+    if (!c->store_dir || e->rank.rank != 0) return GLIA_OK;
+    if (e->rank.ranks > 1)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                         "prefix_cache_dir: the cache of several ranks cannot be kept yet; use one rank");
+    if (c->draft && c->draft->config.method->learn)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                         "prefix_cache_dir: a draft of the method %s has to see every row of a prompt; use "
+                         "one of the two",
+                         c->draft->config.method->name);
+    if (!c->limits.prefix_cache)
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "prefix_cache_dir needs the prefix cache, which is off");
+    const glia_store_config config = {.dir = c->store_dir,
+                                      .most_bytes = c->store_bytes,
+                                      .fingerprint = c->fingerprint,
+                                      .block_size = c->limits.block_size,
+                                      .most_tokens = c->limits.sequence_length,
+                                      .block_bytes = glia_decoder_block_bytes(e->rank.decoder)};
+    const glia_status status = glia_store_open(&store, &config, err);
+    if (!status) glia_leader_use_store(&e->leader, store);
+    return status;
+}
+
 static glia_status open_ranks(glia_engine *e, glia_err *err) {
     const glia_engine_config *c = &e->config;
     glia_status status = plan_memory(e, err);
@@ -125,6 +150,7 @@ static glia_status open_ranks(glia_engine *e, glia_err *err) {
     const glia_rank_config own = rank_config(e, 0);
     status = glia_leader_open(&e->leader, &e->rank, c->model, &c->weights[0]->parallel, &c->limits, err);
     status = glia_rank_open(&e->rank, &own, status, err);
+    if (!status) status = open_store(e, err);
     return status ? status : open_draft(e, err);
 }
 
@@ -203,6 +229,7 @@ static void close_ranks(glia_engine *e) {
     }
     glia_followers_join(&e->followers);
     close_draft(e);
+    glia_store_close(e->leader.store);
     glia_rank_close(&e->rank);
     glia_followers_close(&e->followers);
     glia_leader_close(&e->leader);
@@ -259,6 +286,12 @@ GLIA_API void glia_engine_get_stats(const glia_engine *e, glia_engine_stats *s) 
     s->running = e->leader.scheduler.n_running;
     s->waiting = (int)e->leader.scheduler.n_waiting;
     s->kv_blocks_used = s->kv_blocks - glia_blocks_unused(&e->leader.blocks);
+    if (e->leader.store) {
+        const glia_store_counts counts = glia_store_count(e->leader.store);
+        s->stored_blocks = counts.stored;
+        s->fetched_blocks = counts.fetched;
+        s->dropped_blocks = counts.dropped;
+    }
     if (!e->rank.config.world) return;
     const glia_comm_cost cost = glia_comm_costs(e->rank.config.world);
     s->comm_calls = cost.calls;
@@ -440,6 +473,7 @@ static glia_status take(glia_engine *e, glia_err *err) {
     e->stats.steps++;
     e->stats.rows += (uint64_t)e->leader.n_rows;
     glia_scheduler_advance(&e->leader.scheduler);
+    glia_leader_store(&e->leader);
     glia_leader_score(&e->leader);
     while (!status && glia_leader_draw(&e->leader)) status = glia_engine_order(e, err);
     if (!status) glia_leader_learn(&e->leader);

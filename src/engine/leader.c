@@ -2,6 +2,7 @@
 #include "engine/leader.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/clock.h"
 
@@ -274,6 +275,60 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int ada
     order_table(l, words, seq, list);
     glia_order_batch(words, &run, 1);
     glia_order_use(words, l->use, n);
+}
+
+/* ---- the store of prefixes ---------------------------------------------------------- */
+
+/* The key behind the block that follows the chained ones. */
+static glia_store_key next_key(const glia_leader *l, const glia_seq *seq) {
+    glia_store_key key = {{seq->chain[0], seq->chain[1]}};
+    if (seq->n_chained == 0) key = glia_store_root(l->store, seq->blocks.tenant);
+    return glia_store_next(l->store, key, seq->tokens + seq->n_chained * l->limits.block_size);
+}
+
+static void chain(glia_seq *seq, glia_store_key key) {
+    memcpy(seq->chain, key.word, sizeof key.word);
+    seq->n_chained++;
+}
+
+/* Chain the first n blocks, and store those that are not stored. */
+static void chain_to(const glia_leader *l, glia_seq *seq, int n) {
+    while (seq->n_chained < n) {
+        const glia_store_key key = next_key(l, seq);
+        char *buffer = glia_store_has(l->store, key) ? NULL : glia_store_buffer(l->store);
+        if (buffer) {
+            glia_decoder_get_block(l->rank->decoder, seq->blocks.table[seq->n_chained], buffer);
+            glia_store_put(l->store, key, seq->blocks.tenant, seq->tokens,
+                           (seq->n_chained + 1) * l->limits.block_size);
+        }
+        chain(seq, key);
+    }
+}
+
+/* A glia_fetch_fn. The number of an adapter does not outlive the process, so its blocks are not stored. */
+static bool fetch(void *user, glia_seq *seq) {
+    const glia_leader *l = user;
+    const int size = l->limits.block_size, n = seq->n_computed / size;
+    if (seq->blocks.salt) return false;
+    chain_to(l, seq, n);
+    const glia_store_key key = next_key(l, seq);
+    const char *block = glia_store_get(l->store, key, seq->blocks.tenant, seq->tokens, (n + 1) * size);
+    if (!block) return false;
+    glia_decoder_put_block(l->rank->decoder, seq->blocks.table[n], block);
+    chain(seq, key);
+    return true;
+}
+
+void glia_leader_use_store(glia_leader *l, glia_store *store) {
+    l->store = store;
+    l->scheduler.fetch = fetch;
+    l->scheduler.fetch_user = l;
+}
+
+void glia_leader_store(glia_leader *l) {
+    const glia_scheduler *s = &l->scheduler;
+    for (int i = 0; l->store && i < s->n_running; i++)
+        if (!s->running[i]->blocks.salt) chain_to(l, s->running[i], s->running[i]->blocks.known);
 }
 
 /* ---- draws ------------------------------------------------------------------ */

@@ -11,6 +11,7 @@
 #include "engine/drafts.h"
 #include "engine/rank.h"
 #include "engine/request.h"
+#include "engine/store.h"
 
 typedef struct {
     glia_rank *rank;
@@ -19,12 +20,13 @@ typedef struct {
     glia_blocks blocks;
     glia_scheduler scheduler;
     glia_drafts drafts;
-    glia_run *run; /* [2 * batch + rows that draw] of the coming step */
+    glia_store *store; /* NULL: none */
+    glia_run *run;     /* [2 * batch + rows that draw] of the coming step */
     int n_runs;
     glia_logits_use *use;  /* [rows of logits] */
     glia_segment *segment; /* [batch] of the last step */
     int n_segments, n_logits, n_draws, n_scores, n_hidden;
-    int n_rows; /* of the last step that was planned */
+    int n_rows;         /* of the last step that was planned */
     glia_drawn *drawn;  /* [rows that draw], of each segment as many as it has rows of logits */
     glia_drawn *score;  /* [glia_limit_score_rows()] */
     glia_kv_move *move; /* [glia_limit_moves()] before the next step */
@@ -50,6 +52,11 @@ void glia_leader_mask_ahead(const glia_leader *l, glia_ahead *ahead);
  * glia_engine_score(), whose blocks are `list`. adapter: 1 + the place of its adapter, or 0. */
 void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, const int32_t *token,
                             int at, int n);
+
+/* Keep cached prefixes in a store from now on. */
+void glia_leader_use_store(glia_leader *l, glia_store *store);
+/* After glia_scheduler_advance(): store the blocks that became part of the prefix cache. */
+void glia_leader_store(glia_leader *l);
 
 /* Draw from the logits of the step that was taken, in each segment along the drafts that equal the draws.
  * True: some rows must be drawn whole; the order that gathers them is written, and after it

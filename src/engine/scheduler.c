@@ -140,16 +140,33 @@ static bool admit(glia_scheduler *s) {
     return true;
 }
 
+/* Take whole blocks of the prompt from the store, at most a chunk in a step, so that running sequences do not
+ * wait longer for them than for computed rows. Returns false if there may be more. */
+static bool fetch(glia_scheduler *s, glia_seq *seq) {
+    const int size = s->blocks->block_size;
+    bool known = s->fetch && !seq->scored && seq->n_computed == seq->n_cached;
+    for (int left = s->chunk; known && seq->n_computed + size < seq->n_tokens; left -= size) {
+        if (left <= 0) return false;
+        known = glia_scheduler_reserve(s, seq, seq->n_computed + size) && s->fetch(s->fetch_user, seq);
+        if (!known) break;
+        seq->n_computed += size;
+        if (!seq->n_preempted) seq->n_cached = seq->n_computed;
+        glia_blocks_commit(s->blocks, &seq->blocks, seq->tokens, seq->n_computed);
+    }
+    return true;
+}
+
 /* Returns -1 if the blocks of the running sequences are too few. */
 static int try_plan(glia_scheduler *s, bool may_admit) {
     int left = s->chunk, scored = s->scored, rows = 0;
     for (int i = 0; i < s->n_running || (may_admit && left > 0 && admit(s)); i++) {
         glia_seq *seq = s->running[i];
+        const bool more = seq->n_tokens - seq->n_computed > 1 && !fetch(s, seq);
         const int todo = seq->n_tokens - seq->n_computed;
         assert(todo >= 1 && (!seq->n_drafts || todo == 1));
         assert(seq->n_tokens + seq->n_drafts - seq->n_away <= glia_scheduler_reach(s, seq) || todo > 1);
         /* A generating sequence has one token to compute; rows beyond the chunk are kept for it. */
-        seq->rows = todo == 1 ? 1 + seq->n_drafts : least(todo, left);
+        seq->rows = todo == 1 ? 1 + seq->n_drafts : more ? 0 : least(todo, left);
         if (seq->scored && seq->rows > scored && seq->n_tokens == seq->n_prompt) seq->rows = scored;
         scored -= glia_seq_scores(seq);
         if (todo > 1) left -= seq->rows;

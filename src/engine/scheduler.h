@@ -31,15 +31,23 @@ typedef struct glia_seq {
     int slot;    /* index among the running sequences; -1: waiting */
     int adapter; /* 1 + the place of the adapter blocks.salt while the sequence runs; 0: no adapter */
     int64_t priority;
-    uint64_t client;  /* 0: of no client, as if it had none running */
-    uint64_t arrival; /* the scheduler's: counts the sequences */
-    int n_preempted;  /* after rows of it were computed */
+    uint64_t client;   /* 0: of no client, as if it had none running */
+    uint64_t arrival;  /* the scheduler's: counts the sequences */
+    int n_preempted;   /* after rows of it were computed */
+    uint64_t chain[2]; /* the key of the first n_chained blocks of tokens (engine/store.h) */
+    int n_chained;
     glia_block_list blocks;
     struct glia_seq *next; /* in the queue */
 } glia_seq;
 
+/* Put the keys and values of the sequence's next block into it, which has been allocated: positions
+ * [n_computed, n_computed + block_size). Returns false if they are not known. */
+typedef bool glia_fetch_fn(void *user, glia_seq *seq);
+
 typedef struct {
     glia_blocks *blocks;
+    glia_fetch_fn *fetch; /* NULL: none */
+    void *fetch_user;
     int batch, chunk; /* limits: running sequences, prompt rows of a step */
     int scored;       /* limit: prompt rows of a step whose logits are wanted */
     int positions;    /* of a sequence */
@@ -55,15 +63,15 @@ typedef struct {
 } glia_scheduler;
 
 /* Queue a sequence: tokens, n_prompt = n_tokens >= 1, max_tokens > n_prompt, priority, client, blocks.tenant
- * and blocks.salt set, the number of its adapter or 0. The sequence stays the caller's and must live until it is
- * removed. */
+ * and blocks.salt set, the number of its adapter or 0. The sequence stays the caller's and must live until it
+ * is removed. */
 void glia_scheduler_add(glia_scheduler *s, glia_seq *seq);
 /* Remove a sequence, running or waiting, and release its blocks. */
 void glia_scheduler_remove(glia_scheduler *s, glia_seq *seq);
 /* Admit sequences, and set `rows` of every running sequence and allocate blocks for
- * these rows, preempting others if there are too few. Returns the sum of all rows, at most batch + chunk + all n_drafts; 0 only
- * if no sequence is left. Before the call n_drafts and n_away may be set for a running sequence
- * that has one token to compute; n_tokens + n_drafts - n_away is at most glia_scheduler_reach(). */
+ * these rows, preempting others if there are too few. Returns the sum of all rows, at most batch + chunk +
+ * all n_drafts; 0 only if no sequence is left. Before the call n_drafts and n_away may be set for a running
+ * sequence that has one token to compute; n_tokens + n_drafts - n_away is at most glia_scheduler_reach(). */
 int glia_scheduler_plan(glia_scheduler *s);
 /* The positions that a sequence may use. */
 int glia_scheduler_reach(const glia_scheduler *s, const glia_seq *seq);

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "layer/rope.h"
 
@@ -532,4 +533,23 @@ void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_blo
         const glia_kv_layer kv = glia_kv_cache_layer(&d->kv, i);
         glia_device_copy_kv(d->device, &kv, to_block / members, to_at, from_block / members, from_at);
     }
+}
+
+size_t glia_decoder_block_bytes(const glia_decoder *d) {
+    return d->kv.block_bytes * (size_t)d->w->config->layers;
+}
+
+static char *block_at(const glia_decoder *d, int layer, int block) {
+    assert(d->ops->host_memory && d->local.members == 1 && block < d->kv.n_blocks);
+    return glia_kv_cache_layer(&d->kv, layer).base + (size_t)block * d->kv.block_bytes;
+}
+
+void glia_decoder_get_block(const glia_decoder *d, int block, char *out) {
+    for (int i = 0; i < d->w->config->layers; i++)
+        memcpy(out + (size_t)i * d->kv.block_bytes, block_at(d, i, block), d->kv.block_bytes);
+}
+
+void glia_decoder_put_block(glia_decoder *d, int block, const char *from) {
+    for (int i = 0; i < d->w->config->layers; i++)
+        memcpy(block_at(d, i, block), from + (size_t)i * d->kv.block_bytes, d->kv.block_bytes);
 }

@@ -103,4 +103,11 @@ void glia_decoder_measure(const glia_decoder *d, glia_ceilings *ceilings);
  * blocks are its own, or from_block is one of a drafted tree. Not during a step. */
 void glia_decoder_copy_kv(glia_decoder *d, int to_block, int to_at, int from_block, int from_at);
 
+/* Keys and values of one block, all layers: bytes that glia_decoder_put_block() of a decoder of the same
+ * weights and limits takes. The device's memory must be the host's, and the cache this rank's alone. Not
+ * during a step. */
+size_t glia_decoder_block_bytes(const glia_decoder *d);
+void glia_decoder_get_block(const glia_decoder *d, int block, char *out);
+void glia_decoder_put_block(glia_decoder *d, int block, const char *from);
+
 #endif

@@ -43,7 +43,7 @@ struct server_http {
     server_http_config config;
     struct event_base *base;
     struct evhttp *http;
-    server_tls *tls; /* NULL: none */
+    server_tls *tls;                       /* NULL: none */
     struct evhttp_bound_socket *listening; /* NULL: no longer */
     struct event *wake, *timer, *full, *signals[2];
     int wake_fd, port;

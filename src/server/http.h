@@ -25,11 +25,11 @@ typedef struct {
 } server_log_entry;
 
 typedef struct {
-    const char *host;    /* a name or an address */
-    int port;            /* 0: any free port */
+    const char *host;              /* a name or an address */
+    int port;                      /* 0: any free port */
     const char *certificate, *key; /* files of TLS; NULL: HTTP without TLS */
-    int max_connections; /* open at once; more wait in the system's queue */
-    size_t body_max;     /* bytes; a longer body gets status 413 */
+    int max_connections;           /* open at once; more wait in the system's queue */
+    size_t body_max;               /* bytes; a longer body gets status 413 */
     size_t headers_max;
     size_t output_max; /* bytes of a reply that the client has not read; more end the exchange */
     double timeout_s;  /* a connection that neither sends nor takes a byte so long is closed */

@@ -32,9 +32,10 @@ static const struct {
     [H_QUEUE] = {"request_queue_time_seconds", "Time before the first step in seconds.", latency},
     [H_PREFILL] = {"request_prefill_time_seconds", "Time from the first step to the first token in seconds.",
                    latency},
-    [H_DECODE] = {"request_decode_time_seconds", "Time from the first to the last token in seconds.", latency},
-    [H_INFERENCE] = {"request_inference_time_seconds", "Time from the first step to the last token in seconds.",
-                     latency},
+    [H_DECODE] = {"request_decode_time_seconds", "Time from the first to the last token in seconds.",
+                  latency},
+    [H_INFERENCE] = {"request_inference_time_seconds",
+                     "Time from the first step to the last token in seconds.", latency},
     [H_MAX_GENERATION] = {"request_max_num_generation_tokens", "Tokens of a request's longest sequence.",
                           tokens},
     [H_PARAMS_N] = {"request_params_n", "The parameter n of requests.", choices},
@@ -186,5 +187,6 @@ void server_metrics_write(server_text *out, const server_metrics *m, server_step
     add_requests(out, m, model);
     add_engine(out, &stats, model);
     for (int id = 0; id < N_HISTOGRAMS; id++)
-        add_histogram(out, id == H_ITERATION ? &iterations : &m->histogram[id], (server_histogram_id)id, model);
+        add_histogram(out, id == H_ITERATION ? &iterations : &m->histogram[id], (server_histogram_id)id,
+                      model);
 }

@@ -12,16 +12,16 @@
 #include "server/text.h"
 
 typedef enum {
-    H_FIRST_TOKEN,  /* seconds from the arrival of a request to its first token */
-    H_INTER_TOKEN,  /* seconds between tokens of a sequence, as the network thread sees them */
-    H_OUTPUT_TOKEN, /* their mean over a sequence */
-    H_LATENCY,      /* seconds from the arrival of a request to the end of a sequence */
-    H_PROMPT,       /* tokens of a prompt */
-    H_GENERATION,   /* tokens of a sequence's output */
-    H_QUEUE,        /* seconds from submission to the first step */
-    H_PREFILL,      /* from there to the first token */
-    H_DECODE,       /* from there to the last token */
-    H_INFERENCE,    /* from the first step to the last token */
+    H_FIRST_TOKEN,       /* seconds from the arrival of a request to its first token */
+    H_INTER_TOKEN,       /* seconds between tokens of a sequence, as the network thread sees them */
+    H_OUTPUT_TOKEN,      /* their mean over a sequence */
+    H_LATENCY,           /* seconds from the arrival of a request to the end of a sequence */
+    H_PROMPT,            /* tokens of a prompt */
+    H_GENERATION,        /* tokens of a sequence's output */
+    H_QUEUE,             /* seconds from submission to the first step */
+    H_PREFILL,           /* from there to the first token */
+    H_DECODE,            /* from there to the last token */
+    H_INFERENCE,         /* from the first step to the last token */
     H_MAX_GENERATION,    /* tokens of the longest sequence of a request */
     H_PARAMS_N,          /* "n" of a request */
     H_PARAMS_MAX_TOKENS, /* "max_tokens" of a request */

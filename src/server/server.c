@@ -123,7 +123,8 @@ static glia_status start(pthread_t *thread, server_app *app, const cpu_set_t *co
 static void tell(const server_app *app, const glia_engine_stats *stats) {
     char line[600];
     snprintf(line, sizeof line, "serving %s at %s://%s%s%s:%d (%d sequences at once, of %d tokens)",
-             app->options->name, app->options->certificate ? "https" : "http", strchr(app->options->host, ':') ? "[" : "", app->options->host,
+             app->options->name, app->options->certificate ? "https" : "http",
+             strchr(app->options->host, ':') ? "[" : "", app->options->host,
              strchr(app->options->host, ':') ? "]" : "", server_http_port(app->http), stats->batch_size,
              stats->sequence_length);
     app->options->say(line);

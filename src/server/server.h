@@ -12,17 +12,18 @@
 typedef enum {
     SERVER_FCFS,     /* the oldest */
     SERVER_PRIORITY, /* the lowest "priority", then the oldest */
-    SERVER_FAIR,     /* the one whose client has the fewest running. A client is a key; without keys, an address */
+    SERVER_FAIR, /* the one whose client has the fewest running. A client is a key; without keys, an address
+                  */
 } server_policy;
 
 /* Strings outlive the server. */
 typedef struct {
     const char *host;
-    int port;                /* 0: any free port */
+    int port;                      /* 0: any free port */
     const char *certificate, *key; /* files of TLS, both or none; NULL: HTTP without TLS */
-    const char *name;        /* of the model, as requests say it */
-    const char *root;        /* where the model is, for GET /v1/models */
-    const char *const *keys; /* [n_keys]; a request needs one of them if there are any */
+    const char *name;              /* of the model, as requests say it */
+    const char *root;              /* where the model is, for GET /v1/models */
+    const char *const *keys;       /* [n_keys]; a request needs one of them if there are any */
     size_t n_keys;
     const char *origins;       /* whose pages may read answers, separated by commas; "*": every origin */
     const char *chat_template; /* [chat_template_len] NULL: the model's own */

@@ -1,5 +1,5 @@
-/* tls.h - TLS for connections of the server. A build has one of two files: tls_openssl.c, or tls_none.c, which
- * refuses. */
+/* tls.h - TLS for connections of the server. A build has one of two files: tls_openssl.c, or tls_none.c,
+ * which refuses. */
 #ifndef GLIA_SERVER_TLS_H
 #define GLIA_SERVER_TLS_H
 
@@ -11,7 +11,8 @@ struct event_base;
 
 typedef struct server_tls server_tls;
 
-/* Read a certificate chain and its private key, both PEM. On failure *out is NULL, and `why` [cap] says why. */
+/* Read a certificate chain and its private key, both PEM. On failure *out is NULL, and `why` [cap] says why.
+ */
 bool server_tls_open(server_tls **out, const char *certificate, const char *key, char *why, size_t cap);
 /* NULL is fine. */
 void server_tls_free(server_tls *t);

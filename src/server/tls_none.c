@@ -8,7 +8,8 @@ bool server_tls_open(server_tls **out, const char *certificate, const char *key,
     (void)key;
     *out = NULL;
     snprintf(why, cap,
-             "this build has no TLS: install libevent-dev and libssl-dev and build again, or put a proxy in front");
+             "this build has no TLS: install libevent-dev and libssl-dev and build again, or put a proxy in "
+             "front");
     return false;
 }
 
