@@ -70,8 +70,8 @@ check-programs: $(CHECKS)
 # An ARM build, run under qemu with the plain-C kernels. The listed tests take minutes there, or need MPI.
 ARM_CC      ?= aarch64-linux-gnu-gcc
 ARM_RUNNER  := qemu-aarch64-static -L /
-ARM_SLOW    := constrained device drafts generate heads heads_cli parallel quantize schedule server speculation typing
-ARM_NO_MPI  := comm_mpi engines_mpi ranks_mpi mpi_streams
+ARM_SLOW    := constrained device drafts generate heads heads_cli parallel quantize schedule server server_load speculation typing
+ARM_NO_MPI  := comm_mpi engines_mpi ranks_mpi mpi_streams server_mpi
 arm: ## build for 64-bit ARM, run its tests under qemu, compare its logits with x86's bit for bit
 	@$(SETUP) arm
 	@for t in $(filter $(ARM_SLOW),$(T)); do echo "SKIPPED: ARM: $$t: takes minutes under qemu"; done
@@ -128,7 +128,7 @@ install: all ## into $(DESTDIR)$(PREFIX), with a pkg-config file
 clean: ## remove build/
 	rm -rf build
 
-$(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o $(B)/tests/check_ranks_mpi.o $(B)/tests/check_mpi_streams.o $(B)/tests/check_engines_mpi.o: HOUSE += $(MPI_FLAGS)
+$(B)/src/comm/%.o $(B)/tests/check_comm_mpi.o $(B)/tests/check_ranks_mpi.o $(B)/tests/check_mpi_streams.o $(B)/tests/check_engines_mpi.o $(B)/tests/check_server_mpi.o: HOUSE += $(MPI_FLAGS)
 $(B)/src/%_avx2.o:   ISA := -mavx2 -mfma -mf16c
 $(B)/src/%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
 $(B)/src/%_avx512_bf16.o: ISA := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mavx512bf16 -mavx2 -mfma

@@ -29,13 +29,9 @@ static void write_line(const char *prefix, const char *line) {
 static void say(const char *line) { write_line("glia: ", line); }
 static void say_raw(const char *line) { write_line("", line); }
 
-/* -1: no policy has this name. */
-static int policy_of(const char *name) {
-    static const char *const names[] = {
-        [SERVER_FCFS] = "fcfs", [SERVER_PRIORITY] = "priority", [SERVER_FAIR] = "fair"};
-    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
-        if (strcmp(name, names[i]) == 0) return i;
-    return -1;
+static server_policy policy_of(const char *name) {
+    if (strcmp(name, "fair") == 0) return SERVER_FAIR;
+    return strcmp(name, "priority") == 0 ? SERVER_PRIORITY : SERVER_FCFS;
 }
 
 int cli_serve(const cli_args *args) {
@@ -51,10 +47,6 @@ int cli_serve(const cli_args *args) {
     engine.prefix_cache_dir_bytes = (uint64_t)(args->real[F_PREFIX_CACHE_SIZE] * 0x1p30);
     o.spare_core = true; /* for the network thread */
     if (cli_follows()) return cli_follow(args, &o);
-    const int policy = policy_of(args->text[F_SCHEDULING_POLICY]);
-    if (policy < 0)
-        return cli_usage("--scheduling-policy takes fcfs, priority or fair, not %s",
-                         args->text[F_SCHEDULING_POLICY]);
     if (!args->text[F_SSL_CERTFILE] != !args->text[F_SSL_KEYFILE])
         return cli_usage("--ssl-certfile and --ssl-keyfile come together");
     int status = cli_read_template(&template, &template_len, args);
@@ -79,7 +71,7 @@ int cli_serve(const cli_args *args) {
         .max_connections = (int)args->integer[F_MAX_CONNECTIONS],
         .body_max = (size_t)args->integer[F_MAX_BODY_SIZE] << 20,
         .http_timeout_s = args->real[F_HTTP_TIMEOUT],
-        .policy = policy,
+        .policy = policy_of(args->text[F_SCHEDULING_POLICY]),
         .json_log = args->given[F_LOG_JSON],
         .say = say,
         .say_raw = say_raw,

@@ -63,7 +63,7 @@ const cli_flag cli_flags[N_FLAGS] = {
         "serve HTTPS with this certificate, or chain of certificates, in PEM form; needs --ssl-keyfile"},
     [F_SSL_KEYFILE] = {"ssl-keyfile", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "FILE", NULL,
         "the certificate's private key in PEM form"},
-    [F_SCHEDULING_POLICY] = {"scheduling-policy", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "fcfs|priority|fair", "fcfs",
+    [F_SCHEDULING_POLICY] = {"scheduling-policy", NULL, KIND_CHOICE, GROUP_TASK, C_SERVE, 0, 0, "fcfs|priority|fair", "fcfs",
         "which waiting request is next: the oldest; the lowest number in its field priority; or the one of the client (an API key, else an address) with the fewest running"},
     [F_PREFIX_CACHE_DIR] = {"prefix-cache-dir", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "DIR", NULL,
         "keep cached prefixes in this directory, for the next start"},

@@ -205,7 +205,6 @@ static void check_range(const server_params *p, server_param id, server_problem 
 }
 
 static bool changes_nothing(const json_t *value, neutral n) {
-    json_int_t whole;
     switch (n) {
     case ONLY_NULL: break;
     case ONLY_FALSE: return json_is_false(value);
