@@ -309,7 +309,7 @@ static void chain_to(const glia_leader *l, glia_seq *seq, int n) {
 static bool fetch(void *user, glia_seq *seq) {
     const glia_leader *l = user;
     const int size = l->limits.block_size, n = seq->n_computed / size;
-    if (seq->blocks.salt) return false;
+    if (seq->blocks.salt || seq->n_chained > n) return false; /* more are chained after a preemption */
     chain_to(l, seq, n);
     const glia_store_key key = next_key(l, seq);
     const char *block = glia_store_get(l->store, key, seq->blocks.tenant, seq->tokens, (n + 1) * size);

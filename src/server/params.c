@@ -78,8 +78,8 @@ static const struct row {
     [P_LOGPROB_TOKEN_IDS] = {"logprob_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
     [P_RETURN_TOKEN_IDS] = {"return_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},
     [P_TRUNCATE] = {"truncate_prompt_tokens", KIND_INT, SAMPLES | POOLS, -1, 1e9, "-1 (all that fits), or at least 1"},
-    [P_CACHE_SALT] = {"cache_salt", KIND_STRING, SAMPLES, 0, 0, NULL},
-    [P_PRIORITY] = {"priority", KIND_INT, SAMPLES, 0, 0, NULL},
+    [P_CACHE_SALT] = {"cache_salt", KIND_STRING, DRAWS, 0, 0, NULL},
+    [P_PRIORITY] = {"priority", KIND_INT, DRAWS, 0, 0, NULL},
     [P_INPUT] = {"input", KIND_ANY, FOR_EMBED | FOR_RESPONSES | REQUIRED, 0, 0, NULL},
     [P_DIMENSIONS] = {"dimensions", KIND_INT, FOR_EMBED, 1, 1e9, "at least 1"},
     [P_ENCODING_FORMAT] = {"encoding_format", KIND_STRING, FOR_EMBED, 0, 0, NULL},
@@ -228,7 +228,6 @@ static json_t *only_value(neutral n) {
     case ONLY_NULL: break;
     case ONLY_FALSE: return json_false();
     case ONLY_TRUE: return json_true();
-    case ONLY_ZERO: return json_integer(0);
     }
     return json_null();
 }

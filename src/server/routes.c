@@ -407,7 +407,8 @@ void server_check_queue(const server_app *app, size_t queued, size_t more, serve
 
 uint64_t server_client(const server_app *app, const server_exchange *x) {
     if (app->options->policy != SERVER_FAIR) return 0;
-    const char *name = app->options->n_keys ? server_header(x, "Authorization") : server_peer(x);
+    const char *key = server_header(x, "Authorization");
+    const char *name = !app->options->n_keys ? server_peer(x) : key ? key : server_header(x, "X-Api-Key");
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
     for (; name && *name; name++) hash = (hash ^ (unsigned char)*name) * 0x100000001b3u;
     return hash;
