@@ -98,7 +98,8 @@ static void a_thousand_streams(void **state) {
 /* Serving complaint 9: 200 requests of 10,000 tokens whose clients leave; then one is answered at once. */
 static void clients_without_patience(void **state) {
     enum { CLIENTS = 200 };
-    static const char endless[] = "{\"prompt\":\"Once\",\"max_tokens\":10000,\"ignore_eos\":true,\"stream\":%s}";
+    static const char endless[] =
+        "{\"prompt\":\"Once\",\"max_tokens\":10000,\"ignore_eos\":true,\"stream\":%s}";
     static const char quick[] = "{\"prompt\":\"Once\",\"max_tokens\":2}";
     int fd[CLIENTS];
     char body[200];
@@ -124,7 +125,8 @@ static void clients_without_patience(void **state) {
 /* A prompt of 8,192 tokens arrives among 8 streams: each gets a token for every chunk of it. */
 static void a_long_prompt_among_streams(void **state) {
     enum { STREAMS = 8, PROMPT = 8192, CHUNK = 512, BEFORE = 4 };
-    static const char stream[] = "{\"prompt\":\"Once\",\"max_tokens\":100,\"ignore_eos\":true,\"stream\":true}";
+    static const char stream[] =
+        "{\"prompt\":\"Once\",\"max_tokens\":100,\"ignore_eos\":true,\"stream\":true}";
     int fd[STREAMS];
     served s;
     (void)state;
@@ -213,8 +215,7 @@ static void priorities(void **state) {
     CHECK(r.status == 400 && strstr(r.body, "\"param\":\"priority\""), "%d: %s", r.status, r.body);
     http_free(&r);
     end(&s);
-    check_refused("serve models/qwen3-demo --scheduling-policy lifo", "", 2,
-                  "--scheduling-policy");
+    check_refused("serve models/qwen3-demo --scheduling-policy lifo", "", 2, "--scheduling-policy");
 }
 
 /* A client with many requests does not keep another client waiting for all of them. */
@@ -311,7 +312,7 @@ static void damage(const char *path) {
 }
 
 static void cut_short(const char *path) { assert_int_equal(truncate(path, 3000), 0); }
-static void delete(const char *path) { assert_int_equal(unlink(path), 0); }
+static void delete (const char *path) { assert_int_equal(unlink(path), 0); }
 
 static void begin_kept(served *s, const char *dir) {
     begin(s, "--block-size %d --prefix-cache-dir %s", BLOCK, dir);
@@ -337,7 +338,8 @@ static void a_kept_cache_survives(void **state) {
         begin_kept(&s, dir);
         char *again = ask_kept(s.port, &cached);
         CHECK(strcmp(again, want) == 0, "round %d: another answer\n%s\n%s", round, again, want);
-        CHECK(cached == (round ? 0 : KEPT / BLOCK * BLOCK), "round %d: %d tokens from the cache", round, cached);
+        CHECK(cached == (round ? 0 : KEPT / BLOCK * BLOCK), "round %d: %d tokens from the cache", round,
+              cached);
         free(again);
         end(&s);
         CHECK(each_entry(dir, NULL) >= KEPT / BLOCK, "round %d: %d entries", round, each_entry(dir, NULL));
@@ -461,7 +463,8 @@ static void connections_are_limited(void **state) {
     struct pollfd p = {.fd = fd, .events = POLLIN};
     CHECK(poll(&p, 1, 300) == 0, "a connection too many was served");
     close(idle[0]);
-    CHECK(poll(&p, 1, 60000) == 1 && recv(fd, some, sizeof some, 0) > 0, "the connection was not served later");
+    CHECK(poll(&p, 1, 60000) == 1 && recv(fd, some, sizeof some, 0) > 0,
+          "the connection was not served later");
     close(fd);
     for (int i = 1; i < MOST; i++) close(idle[i]);
     end(&s);
@@ -537,20 +540,22 @@ static void tls(void **state) {
              "/CN=localhost >/dev/null 2>&1 && openssl genrsa -out %s/other >/dev/null 2>&1",
              dir, dir, dir);
     if (!run(line)) check_skip("no openssl program");
-    outcome o = glia("", "serve models/qwen3-demo --threads 1 --port 0 --ssl-certfile %s/cert --ssl-keyfile %s/other",
-                     dir, dir);
+    outcome o =
+        glia("", "serve models/qwen3-demo --threads 1 --port 0 --ssl-certfile %s/cert --ssl-keyfile %s/other",
+             dir, dir);
     const bool without = strstr(o.err, "this build has no TLS") != NULL;
-    CHECK(o.status == 1 && (without || strstr(o.err, "no private key that fits the certificate")), "%d %s", o.status,
-          o.err);
+    CHECK(o.status == 1 && (without || strstr(o.err, "no private key that fits the certificate")), "%d %s",
+          o.status, o.err);
     done(&o);
     if (without) check_skip("a build without TLS");
     begin(&s, "--ssl-certfile %s/cert --ssl-keyfile %s/key", dir, dir);
     CHECK(strstr(s.said, "https://127.0.0.1:"), "no https: %s", s.said);
-    snprintf(line, sizeof line,
-             "printf 'POST /v1/completions HTTP/1.1\\r\\nConnection: close\\r\\nContent-Length: 48\\r\\n\\r\\n"
-             "{\"prompt\":\"Once\",\"max_tokens\":4,\"stream\":true }\\n' | "
-             "timeout 60 openssl s_client -quiet -verify_quiet -CAfile %s/cert -connect 127.0.0.1:%d 2>/dev/null",
-             dir, s.port);
+    snprintf(
+        line, sizeof line,
+        "printf 'POST /v1/completions HTTP/1.1\\r\\nConnection: close\\r\\nContent-Length: 48\\r\\n\\r\\n"
+        "{\"prompt\":\"Once\",\"max_tokens\":4,\"stream\":true }\\n' | "
+        "timeout 60 openssl s_client -quiet -verify_quiet -CAfile %s/cert -connect 127.0.0.1:%d 2>/dev/null",
+        dir, s.port);
     FILE *f = popen(line, "r");
     const size_t n = f ? fread(out, 1, sizeof out - 1, f) : 0;
     out[n] = '\0';
