@@ -77,12 +77,12 @@ static void a_thousand_streams(void **state) {
     for (int i = 0; i < STREAMS; i++) {
         char body[160];
         snprintf(body, sizeof body,
-                 "{\"prompt\":[%d,8,9],\"max_tokens\":64,\"ignore_eos\":true,\"stream\":true,\"seed\":%d}",
+                 "{\"prompt\":[%d,8,9],\"max_tokens\":128,\"ignore_eos\":true,\"stream\":true,\"seed\":%d}",
                  5 + i % 200, i);
         fd[i] = post(s.port, body);
         assert_true(fd[i] >= 0);
     }
-    CHECK(http_load(s.port) > STREAMS / 2, "few streams are open at once");
+    CHECK(http_load(s.port) > STREAMS / 10, "few streams are open at once");
     int lost = 0;
     for (int i = 0; i < STREAMS; i++) {
         http_reply r = http_end(fd[i]);
@@ -437,9 +437,9 @@ static void half_a_request(void **state) {
     served s;
     char some[100];
     (void)state;
-    begin(&s, "--batch-size 1 --http-timeout 1");
+    begin(&s, "--batch-size 1 --http-timeout 1 --sequence-length 16384");
     const int half = http_connect(s.port),
-              whole = post(s.port, "{\"prompt\":\"Once\",\"max_tokens\":4000,\"ignore_eos\":true}");
+              whole = post(s.port, "{\"prompt\":\"Once\",\"max_tokens\":16000,\"ignore_eos\":true}");
     http_write(half, "POST /v1/completions HTTP/1.1\r\nContent-Le", 42);
     while (recv(half, some, sizeof some, 0) > 0) {
     }
