@@ -1,6 +1,7 @@
 /* linear_w4a8_avx512_bf16.c - int8 rows through panels of 4-bit codes on the rung AVX-512 BF16,
  * whose kernels apply the epilogue. The products are those of linear_w4a8_vnni.c, and
  * product_avx512.h has the order of blocks. A part is whole groups and whole steps. */
+#include "kernel/x86/dot_avx512_bf16.h"
 #include "kernel/x86/halves_avx512.h"
 
 enum {
@@ -76,7 +77,7 @@ GLIA_INLINE void dot_group(__m512i *sum, const grouped *t, const piece *b, size_
             const __m512i low = glia_four(at), high = glia_four(at + 4);
             GLIA_UNROLL for (int p = 0; p < P; p++) {
                 __m512i *to = &sum[r * P + p];
-                *to = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(*to, line[p].low, low), line[p].high, high);
+                *to = glia_dot(glia_dot(*to, line[p].low, low, true), line[p].high, high, true);
             }
         }
     }
