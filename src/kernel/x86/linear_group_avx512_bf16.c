@@ -17,7 +17,7 @@ enum {
     PANELS = 16,
     RING = 4,
     FEW = 4,
-    AHEAD = 1024, /* prefetch distance in a panel for few rows, bytes */
+    AHEAD = 2048, /* prefetch distance in a panel for few rows, bytes */
 };
 #include "kernel/x86/product_avx512.h"
 
@@ -198,12 +198,13 @@ static void multiply_block(product *p, const block *b, ahead *next, size_t rows)
 /* ---- few rows ------------------------------------------------------------------ */
 
 /* A line of codes of P panels by R row-major rows at x. */
-GLIA_INLINE void few_line(__m512i *sum, const char *w, size_t panel_bytes, const char *x, size_t ldx,
-                          const __m512i *zero, const __m512i value, const int R, const int P, const codes f) {
+GLIA_INLINE void few_line(__m512i *sum, const char *w, const char *next, size_t panel_bytes, const char *x,
+                          size_t ldx, const __m512i *zero, const __m512i value, const int R, const int P,
+                          const codes f) {
     const int n = f == TABLE || f == ZEROS ? 4 : 2;
     GLIA_UNROLL for (int p = 0; p < P; p++) {
         __m512i line[LINES_MAX];
-        _mm_prefetch(w + (size_t)p * panel_bytes + AHEAD, _MM_HINT_T0);
+        _mm_prefetch(next + (size_t)p * panel_bytes, _MM_HINT_T1);
         widen_codes(line, _mm512_loadu_si512(w + (size_t)p * panel_bytes), zero[p], value, f);
         GLIA_UNROLL for (int j = 0; j < n; j++) {
             GLIA_UNROLL for (int r = 0; r < R; r++) sum[r * P + p] =
@@ -225,7 +226,9 @@ GLIA_INLINE void few_rows(const grouped *t, const char *x, size_t row, size_t pa
         __m512i sum[GLIA_DOT_SUMS], zero[8];
         GLIA_UNROLL for (int p = 0; p < P; p++) zero[p] = zero_of(t, panel + (size_t)p, group, f);
         GLIA_UNROLL for (int i = 0; i < R * P; i++) sum[i] = _mm512_setzero_si512();
-        for (; l < end; l++) few_line(sum, w + l * 64, pb, x + l * bytes, t->p.ldx, zero, t->value, R, P, f);
+        for (; l < end; l++)
+            few_line(sum, w + l * 64, w + glia_side_by_side(l * 64 + AHEAD, pb, P), pb, x + l * bytes,
+                     t->p.ldx, zero, t->value, R, P, f);
         GLIA_UNROLL for (int p = 0; p < P; p++) {
             const __m512 scale = scale_of(t, panel + (size_t)p, group);
             GLIA_UNROLL for (int r = 0; r < R; r++) total[r * P + p] =

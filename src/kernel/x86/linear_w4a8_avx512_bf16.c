@@ -13,7 +13,7 @@ enum {
     PANELS = 16,
     RING = 4,
     FEW = 4,
-    AHEAD = 1024, /* prefetch distance, bytes */
+    AHEAD = 2048, /* prefetch distance, bytes */
     EXCESS =
         BLOCK_ROWS * (GLIA_I8_K_MAX / (GLIA_GROUP_UNIT / 2) + 1) / 8 * 8, /* for ROW_UNIT rows at least */
 };
@@ -69,7 +69,10 @@ GLIA_INLINE void dot_group(__m512i *sum, const grouped *t, const piece *b, size_
         GLIA_UNROLL for (int p = 0; p < P; p++) {
             const char *at = b->w + (size_t)p * b->panel_stride + (k - b->begin) * 8;
             line[p] = glia_halves_of(at);
-            if (!next) _mm_prefetch(at + AHEAD, _MM_HINT_T0);
+            if (!next)
+                _mm_prefetch(b->w + (size_t)p * b->panel_stride +
+                                 glia_side_by_side(k * 8 + AHEAD, t->p.panel_bytes, P),
+                             _MM_HINT_T1);
         }
         if (next && k % STEP_BYTES == 0) fetch(next, lines);
         GLIA_UNROLL for (int r = 0; r < R; r++) {
