@@ -496,7 +496,7 @@ static const struct {
 } refusals[] = {
     {GLIA_QUANTIZATION_NONE, GLIA_QUANTIZATION_PER_CHANNEL_SYMMETRIC, NULL, "quantization_type is set and"},
     {GLIA_QUANTIZATION_NONE, GLIA_QUANTIZATION_TYPE_DEFAULT, "lm_head", "modules_to_not_convert is set and"},
-    {GLIA_QUANTIZATION_INT8, (glia_quantization_type)7, NULL, "quantization_type is 7"},
+    {GLIA_QUANTIZATION_INT8, (glia_quantization_type)99, NULL, "quantization_type is 99"},
     {(glia_quantization)9, GLIA_QUANTIZATION_TYPE_DEFAULT, NULL, "quantization is 9"},
     {GLIA_QUANTIZATION_INT8, 0, "lm_head,,mlp", "empty name"},
     {GLIA_QUANTIZATION_INT8, 0, "", "empty name"},
