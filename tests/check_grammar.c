@@ -205,6 +205,7 @@ static const struct {
     {GLIA_GRAMMAR_RULES, "a ::= \"a\"", "no rule is called root"},
     {GLIA_GRAMMAR_TAG, "{\"type\": \"x\"}", "expected a format with a known"},
     {GLIA_GRAMMAR_TOOLS, "{\"tools\": []}", "expected an array that is not empty"},
+    {GLIA_GRAMMAR_TOOLS, "{}", "tools: expected an array that is not empty, found nothing"},
     {GLIA_GRAMMAR_TOOLS, "{\"tools\": [{\"name\": \"f\"}], \"tool_choice\": {\"name\": \"g\"}}",
      "no tool is called \"g\""},
     {GLIA_GRAMMAR_JSON_SCHEMA, "[]", "schema"},

@@ -123,6 +123,14 @@ static void list_has(int port, const char *name, bool has) {
     CHECK(found == has, "/v1/models %s %s", has ? "lacks" : "has", name);
     json_decref(list);
     http_free(&r);
+    char path[200];
+    snprintf(path, sizeof path, "/v1/models/%s", name);
+    r = http_get(port, path);
+    list = json_loadb(r.body, r.len, 0, NULL);
+    CHECK(r.status == (has ? 200 : 404) && (!has || strcmp(http_text(list, "id"), name) == 0), "%s: %d %s",
+          path, r.status, r.body);
+    json_decref(list);
+    http_free(&r);
 }
 
 /* Requests run while adapters come and go; every answer is that of the same request alone. */

@@ -109,15 +109,29 @@ static void check_fields(const char *path, const json_t *schema) {
     json_decref(body);
 }
 
+/* The path with its parameter, which the description has. */
+static const char *with_parameter(const char *path, const json_t *item) {
+    static char whole[100];
+    const char *brace = strchr(path, '{');
+    const json_t *one = json_array_get(http_at(json_object_get(item, "get"), "parameters"), 0);
+    if (!brace) return path;
+    CHECK(strcmp(brace + 1, "model}") == 0 && strcmp(http_text(one, "name"), "model") == 0 &&
+              strcmp(http_text(one, "in"), "path") == 0 && json_is_true(http_at(one, "required")),
+          "%s lacks its parameter", path);
+    snprintf(whole, sizeof whole, "%.*sm", (int)(brace - path), path);
+    return whole;
+}
+
 /* Each route answers its method and no other one, and reads the fields that the description has. */
 static void the_description_is_true(void **state) {
     json_t *root = description();
-    const char *path;
+    const char *template, *path;
     json_t *item;
     (void)state;
     CHECK(json_object_size(json_object_get(root, "paths")) > 20, "%zu paths",
           json_object_size(json_object_get(root, "paths")));
-    json_object_foreach(json_object_get(root, "paths"), path, item) {
+    json_object_foreach(json_object_get(root, "paths"), template, item) {
+        path = with_parameter(template, item);
         const bool get = json_object_get(item, "get") != NULL;
         CHECK(json_object_size(item) == 1, "%s has %zu methods", path, json_object_size(item));
         http_reply other = get ? http_post(shared.port, path, "{}") : http_get(shared.port, path);
@@ -204,8 +218,8 @@ static void the_page_works(void **state) {
 
 /* ---- HTTP ------------------------------------------------------------------------------------------- */
 
-static void check_json_error(const char *bytes, size_t n, int status) {
-    const int fd = http_connect(shared.port);
+static void check_json_error(int port, const char *bytes, size_t n, int status) {
+    const int fd = http_connect(port);
     http_write(fd, bytes, n);
     shutdown(fd, SHUT_WR);
     http_reply r = http_end(fd);
@@ -213,7 +227,8 @@ static void check_json_error(const char *bytes, size_t n, int status) {
     CHECK(r.status == status && json_integer_value(http_at(root, "error.code")) == status &&
               *http_text(root, "error.message"),
           "%.40s: %d %s", bytes, r.status, r.raw);
-    CHECK(strcasestr(r.raw, "Content-Type: application/json"), "%s", r.raw);
+    CHECK(strcasestr(r.raw, "Content-Type: application/json") && strcasestr(r.raw, "X-Request-Id: "), "%s",
+          r.raw);
     json_decref(root);
     http_free(&r);
 }
@@ -223,15 +238,58 @@ static void errors_of_http_are_json(void **state) {
     char *head = malloc(LONG);
     static const char huge[] = "POST /v1/completions HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n",
                       begin[] = "GET /health HTTP/1.1\r\nX-Long: ", wrong[] = "NO SUCH THING\r\n\r\n",
-                      trace[] = "TRACE /health HTTP/1.1\r\n\r\n";
+                      trace[] = "TRACE /health HTTP/1.1\r\nX-Request-Id: mine\r\n\r\n",
+                      chunk[] = "POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                      chunks[] = "POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: "
+                                 "chunked\r\n\r\n3\r\n{  \r\n40000000\r\n";
+    static const char *const logged[] = {"GET - 400 ", "POST - 413 ", "- - 400 ", "- /health 405 ",
+                                         "; id mine\n"};
+    served s;
     (void)state;
+    serve_begin(&s, "models/qwen3-demo --threads 1");
     memset(head, 'a', LONG);
     memcpy(head, begin, sizeof begin - 1);
-    check_json_error(head, LONG, 400);
-    check_json_error(huge, sizeof huge - 1, 413);
-    check_json_error(wrong, sizeof wrong - 1, 400);
-    check_json_error(trace, sizeof trace - 1, 405);
+    check_json_error(s.port, head, LONG, 400);
+    check_json_error(s.port, huge, sizeof huge - 1, 413);
+    check_json_error(s.port, wrong, sizeof wrong - 1, 400);
+    check_json_error(s.port, trace, sizeof trace - 1, 405);
+    check_json_error(s.port, chunk, sizeof chunk - 1, 400);
+    check_json_error(s.port, chunks, sizeof chunks - 1, 413);
+    CHECK(serve_end(&s) == 0, "status: %s", s.said);
+    for (size_t i = 0; i < sizeof logged / sizeof *logged; i++)
+        CHECK(strstr(s.said, logged[i]), "no line '%s': %s", logged[i], s.said);
     free(head);
+}
+
+/* ---- one model -------------------------------------------------------------------------------------- */
+
+static void one_model(void **state) {
+    static const struct {
+        const char *path;
+        int status;
+    } rows[] = {{"/v1/models/an%20org/m%2f1", 200},  {"/v1/models/an%20org/m/1", 200},
+                {"/v1/models/an%20org/m/1/", 200},   {"/v1/models/an%20org", 404},
+                {"/v1/models/an%20org/m/1%00", 404}, {"/v1/models/no%22such", 404}};
+    served s;
+    (void)state;
+    serve_begin(&s, "models/qwen3-demo --threads 1 --served-model-name 'an org/m/1'");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        http_reply r = http_get(s.port, rows[i].path);
+        json_t *root = json_loadb(r.body, r.len, 0, NULL);
+        CHECK(r.status == rows[i].status, "%s: %d %s", rows[i].path, r.status, r.body);
+        if (r.status == 200)
+            CHECK(strcmp(http_text(root, "id"), "an org/m/1") == 0 &&
+                      strcmp(http_text(root, "object"), "model") == 0,
+                  "%s", r.body);
+        else
+            CHECK(strcmp(http_text(root, "error.type"), "NotFoundError") == 0 &&
+                      strcmp(http_text(root, "error.param"), "model") == 0 &&
+                      strstr(http_text(root, "error.message"), "does not exist"),
+                  "%s", r.body);
+        json_decref(root);
+        http_free(&r);
+    }
+    CHECK(serve_end(&s) == 0, "status: %s", s.said);
 }
 
 static void origins(void **state) {
@@ -269,9 +327,13 @@ static void origins(void **state) {
 int main(void) {
     find_program();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_description_is_true), cmocka_unit_test(the_document_is_true),
-        cmocka_unit_test(the_page_is_alone),       cmocka_unit_test(the_page_works),
-        cmocka_unit_test(errors_of_http_are_json), cmocka_unit_test(origins),
+        cmocka_unit_test(the_description_is_true),
+        cmocka_unit_test(the_document_is_true),
+        cmocka_unit_test(the_page_is_alone),
+        cmocka_unit_test(the_page_works),
+        cmocka_unit_test(errors_of_http_are_json),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(one_model),
     };
     return check_group_status("server_pages",
                               cmocka_run_group_tests_name("server_pages", tests, begin_shared, end_shared),

@@ -7,7 +7,7 @@ usage: tools/schema_diff.py suite DIR             the JSON-Schema-Test-Suite's t
        tools/schema_diff.py random                random schemas, random instances
        tools/schema_diff.py regex                 random patterns, random texts; the judge is re
 
-options: --glia build/glia, --model models/qwen3-demo, --seed 1, --count 1000, --show 20, --peer (also llguidance)
+options: --glia build/glia, --model models/qwen3-demo, --seed 1, --count 1000, --show 20
 
 An instance is WIDER if the constraint accepts it, the judge refuses it, and no warning says what is not enforced;
 NARROWER if the judge accepts it and the constraint does not. What docs/STRUCTURED.md states as narrower (the spelling

@@ -247,7 +247,8 @@ static int check(const cli_args *args) {
         return cli_usage("merge needs an ADAPTER after MODEL: the directory of a LoRA adapter");
     if (args->integer[F_BLOCK_SIZE] % 32 != 0)
         return cli_usage("--block-size takes a multiple of 32, not %lld", args->integer[F_BLOCK_SIZE]);
-    static const cli_flag_id constraints[] = {F_JSON_SCHEMA, F_REGEX, F_GRAMMAR, F_CHOICE};
+    static const cli_flag_id constraints[] = {F_JSON_SCHEMA, F_REGEX, F_GRAMMAR, F_CHOICE},
+                             of_constraint[] = {F_STRICT, F_WHITESPACE};
     const char *first = NULL;
     for (size_t i = 0; i < sizeof constraints / sizeof *constraints; i++) {
         if (!args->given[constraints[i]]) continue;
@@ -255,6 +256,10 @@ static int check(const cli_args *args) {
         if (first) return cli_usage("--%s and --%s exclude each other", first, name);
         first = name;
     }
+    for (size_t i = 0; i < 2; i++)
+        if (!first && args->given[of_constraint[i]])
+            return cli_usage("--%s needs --json-schema, --regex, --grammar or --choice",
+                             cli_flags[of_constraint[i]].name);
     if (!args->given[F_GREEDY]) return -1;
     static const cli_flag_id drawing[] = {F_TEMPERATURE, F_TOP_K, F_TOP_P, F_MIN_P, F_TYPICAL_P};
     for (size_t i = 0; i < sizeof drawing / sizeof *drawing; i++)

@@ -142,6 +142,7 @@ static json_t *warnings_of(const glia_constraint *c) {
 }
 
 static glia_status check_line(void *user, const char *line, size_t len, glia_buf *out, glia_err *err) {
+    const glia_model *const *model = user;
     json_t *in; /* numbers of any size, unlike cli_line_json() */
     glia_constraint *c = NULL;
     size_t which = 0;
@@ -152,7 +153,7 @@ static glia_status check_line(void *user, const char *line, size_t len, glia_buf
     glia_err why = {0};
     json_t *times = json_is_true(json_object_get(in, "timing")) ? json_array() : NULL;
     const double begin = glia_seconds();
-    status = create(&c, user, in, which, &why);
+    status = create(&c, *model, in, which, &why);
     const double compile = glia_seconds() - begin;
     if (status) {
         status = put(out, json_pack("{s:s}", "refused", why.msg), err);
@@ -175,15 +176,8 @@ static glia_status check_line(void *user, const char *line, size_t len, glia_buf
 }
 
 int cli_grammar_check(const cli_args *args) {
-    glia_options options;
-    glia_engine_options engine;
-    glia_model *model;
-    cli_options(args, &options, &engine);
-    int status = cli_load(&model, args, &options, true);
-    if (status) return status;
-    status = cli_each_line(check_line, model);
-    glia_model_free(model);
-    return status;
+    const glia_model *model;
+    return cli_each_line_of(args, &model, check_line, &model);
 }
 
 int cli_grammar_show(const cli_args *args) {

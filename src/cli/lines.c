@@ -101,3 +101,16 @@ int cli_each_line(cli_line_fn *fn, void *user) {
     if (failed) fprintf(stderr, "glia: standard input: %s\n", strerror(failed));
     return good && !oom && !failed ? EXIT_OK : EXIT_FAILED;
 }
+
+int cli_each_line_of(const cli_args *args, const glia_model **m, cli_line_fn *fn, void *user) {
+    glia_options options;
+    glia_engine_options engine;
+    glia_model *model;
+    cli_options(args, &options, &engine);
+    int status = cli_load(&model, args, &options, true);
+    if (status) return status;
+    *m = model;
+    status = cli_each_line(fn, user);
+    glia_model_free(model);
+    return status;
+}

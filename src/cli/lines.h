@@ -6,6 +6,7 @@
 #include <jansson.h>
 
 #include "base/buf.h"
+#include "cli/flags.h"
 
 /* Append the answer to one line (NUL-terminated, without its newline) to *out. On
  * failure the answer becomes {"error": message}. */
@@ -17,6 +18,9 @@ typedef glia_status cli_line_fn(void *user, const char *line, size_t len, glia_b
  * Returns the exit status: 1 if a line failed. GLIA_ERR_TEMPLATE is no failure,
  * since the template itself raised it. */
 int cli_each_line(cli_line_fn *fn, void *user);
+/* Load the text part of args->model, set *m to it, answer every line, and free the model. Returns the exit
+ * status. */
+int cli_each_line_of(const cli_args *args, const glia_model **m, cli_line_fn *fn, void *user);
 
 /* Parse the line as a JSON value, which the caller releases. NULL and *err on failure. */
 json_t *cli_line_json(const char *line, size_t len, glia_err *err);

@@ -143,13 +143,6 @@ static glia_status parse(void *user, const char *line, size_t len, glia_buf *out
 }
 
 int cli_parse_answers(const cli_args *args) {
-    glia_options options;
-    glia_engine_options engine;
-    glia_model *model;
-    cli_options(args, &options, &engine);
-    int status = cli_load(&model, args, &options, true);
-    if (status) return status;
-    status = cli_each_line(parse, NULL);
-    glia_model_free(model);
-    return status;
+    const glia_model *model;
+    return cli_each_line_of(args, &model, parse, NULL);
 }

@@ -49,6 +49,8 @@ int cli_serve(const cli_args *args) {
     if (cli_follows()) return cli_follow(args, &o);
     if (!args->text[F_SSL_CERTFILE] != !args->text[F_SSL_KEYFILE])
         return cli_usage("--ssl-certfile and --ssl-keyfile come together");
+    if (args->given[F_SERVED_MODEL_NAME] && !*args->text[F_SERVED_MODEL_NAME])
+        return cli_usage("--served-model-name is empty");
     int status = cli_read_template(&template, &template_len, args);
     if (!status) status = cli_load(&m, args, &o, false);
     const server_options options = {

@@ -45,18 +45,9 @@ int cli_read_template(char **source, size_t *len, const cli_args *args) {
 }
 
 int cli_template(const cli_args *args) {
-    glia_options options;
-    glia_engine_options engine;
-    glia_model *model = NULL;
     job j = {.now = args->text[F_NOW]};
     int status = cli_read_template(&j.source, &j.source_len, args);
-    cli_options(args, &options, &engine);
-    if (!status) status = cli_load(&model, args, &options, true);
-    if (!status) {
-        j.model = model;
-        status = cli_each_line(render, &j);
-    }
-    glia_model_free(model);
+    if (!status) status = cli_each_line_of(args, &j.model, render, &j);
     free(j.source);
     return status;
 }

@@ -45,19 +45,12 @@ static glia_status detokenize(void *user, const char *line, size_t len, glia_buf
     return status;
 }
 
-static int each_line(const cli_args *args, cli_line_fn *fn, bool special) {
-    glia_options options;
-    glia_engine_options engine;
-    glia_model *model;
-    cli_options(args, &options, &engine);
-    int status = cli_load(&model, args, &options, true);
-    if (status) return status;
-    job j = {.model = model, .special = special};
-    status = cli_each_line(fn, &j);
-    glia_model_free(model);
-    return status;
+int cli_tokenize(const cli_args *args) {
+    job j = {.special = args->given[F_SPECIAL]};
+    return cli_each_line_of(args, &j.model, tokenize, &j);
 }
 
-int cli_tokenize(const cli_args *args) { return each_line(args, tokenize, args->given[F_SPECIAL]); }
-
-int cli_detokenize(const cli_args *args) { return each_line(args, detokenize, args->given[F_SKIP_SPECIAL]); }
+int cli_detokenize(const cli_args *args) {
+    job j = {.special = args->given[F_SKIP_SPECIAL]};
+    return cli_each_line_of(args, &j.model, detokenize, &j);
+}

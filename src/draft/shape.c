@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHOICE_MAX = 1024, EAGLE_TOTAL = 60, EAGLE_DEPTH = 7, EAGLE_TOP_K = 10 };
+enum { CHOICE_MAX = 1024, EAGLE_TOTAL = 60, EAGLE_DEPTH = 7, EAGLE_TOP_K = 10, CANDIDATES_MAX = 65536 };
 
 /* ---- paths ------------------------------------------------------------------ */
 
@@ -138,6 +138,13 @@ static void read_dynamic(glia_tree_shape *s, glia_json_reader *r) {
     s->total = (int)glia_json_int(r, "total_token", EAGLE_TOTAL, 2, GLIA_TREE_MAX);
     s->depth = (int)glia_json_int(r, "depth", EAGLE_DEPTH, 0, GLIA_TREE_MAX - 2);
     s->top_k = (int)glia_json_int(r, "top_k", EAGLE_TOP_K, 1, GLIA_TREE_MAX - 1);
+    const int candidates = s->top_k + s->depth * s->top_k * s->top_k;
+    if (candidates > CANDIDATES_MAX)
+        glia_json_fail(
+            r, GLIA_ERR_ARGUMENT,
+            "top_k %d and depth %d: expected at most %d candidates (top_k + depth * top_k * top_k), "
+            "found %d",
+            s->top_k, s->depth, CANDIDATES_MAX, candidates);
 }
 
 void glia_tree_shape_read(glia_tree_shape *s, glia_json_reader *r) {

@@ -86,6 +86,13 @@ static glia_compile_fn *const compilers[] = {
     [GLIA_GRAMMAR_TOOLS] = glia_compile_tools,
 };
 
+/* Only JSON has blanks, but a wrong style of them is refused with any constraint. */
+static glia_status check_whitespace(glia_grammar *g, const char *whitespace, glia_err *err) {
+    glia_rx blanks;
+    const char *comma, *colon;
+    return whitespace ? glia_compile_blanks(&blanks, &comma, &colon, g->rx, whitespace, err) : GLIA_OK;
+}
+
 static glia_status compile(glia_grammar *g, const glia_grammar_source *source, glia_err *err) {
     g->rx = glia_rx_pool_new();
     g->walk = malloc(2 * ((size_t)g->vocab->deepest + 1) * sizeof *g->walk);
@@ -99,7 +106,8 @@ static glia_status compile(glia_grammar *g, const glia_grammar_source *source, g
         text[source->len] = '\0';
         own.text = text;
         glia_rx_allow(g->rx, COMPILE_UNITS);
-        status = compilers[source->kind](g, &own, err);
+        status = check_whitespace(g, source->whitespace, err);
+        if (!status) status = compilers[source->kind](g, &own, err);
         if (!status) status = finish(g, err);
     }
     free(text);

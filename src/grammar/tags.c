@@ -24,8 +24,8 @@ typedef struct {
 static glia_node fail(tagger *t, glia_status status, const char *what, const json_t *found) {
     char text[100];
     if (!t->status)
-        t->status =
-            glia_fail(t->err, status, "%s, found %s", what, glia_json_print(found, text, sizeof text));
+        t->status = glia_fail(t->err, status, "%s, found %s", what,
+                              found ? glia_json_print(found, text, sizeof text) : "nothing");
     return GLIA_NODE_NONE;
 }
 

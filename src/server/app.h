@@ -242,11 +242,14 @@ void server_pool_abort_all(server_app *app);
 /* Answers requests FOR_LORA_LOAD and FOR_LORA_UNLOAD. */
 extern const server_post server_post_lora;
 bool server_has_adapter(const server_app *app, const char *name);
-/* Append the adapters as further elements of the list of models. */
-void server_list_adapters(server_text *out, const server_app *app);
+/* Append the model and the adapters as elements of a list. `id`: only that one; a slash at its end makes no
+ * difference; NULL: all. */
+void server_list_models(server_text *out, const server_app *app, const char *id);
 
 /* ---- parts -------------------------------------------------------------------------- */
 
+/* Delete a "tool_choice" that needs no tool. A chat without tools may not have it, other interfaces may. */
+void server_drop_idle_choice(json_t *chat);
 /* Check "tools" and "tool_choice". */
 void server_tools_read(server_tools *out, const server_params *params, server_problem *problem);
 /* Say what the constraint (NULL: none) does not enforce, in the reply's header X-Constraint-Warning. */

@@ -7,6 +7,7 @@
  *   When a client leaves, the request outlives its connection, and its handler has to free it.
  *   It answers what is not HTTP, and bodies and headers that are too long, with a page of HTML. The function
  *   that does so, evhttp_send_error(), is replaced by one of this file: libevent calls it by its public name.
+ *   So is evutil_strtoll(): evhttp takes a chunk whose size is no number for one that is too long.
  *   It writes warnings to stderr. */
 #define _GNU_SOURCE
 #include "server/http.h"
@@ -63,6 +64,9 @@ struct server_exchange {
     char id[SERVER_ID_MAX + 1], traceparent[TRACEPARENT + 1];
     size_t prompt_tokens, output_tokens, cached;
 };
+
+/* The server whose loop runs on this thread. evhttp_send_error() is not told it. */
+static _Thread_local server_http *looping;
 
 static void drop_message(int severity, const char *message) {
     (void)severity;
@@ -235,7 +239,11 @@ void server_http_free(server_http *h) {
 }
 
 int server_http_port(const server_http *h) { return h->port; }
-void server_http_loop(server_http *h) { event_base_dispatch(h->base); }
+void server_http_loop(server_http *h) {
+    looping = h;
+    event_base_dispatch(h->base);
+    looping = NULL;
+}
 void server_http_stop(server_http *h) { event_base_loopbreak(h->base); }
 size_t server_http_unsent(const server_http *h) { return h->unsent; }
 
@@ -273,8 +281,9 @@ static void log_end(const server_exchange *x) {
     snprintf(path, sizeof path, "%s", server_path(x));
     for (char *c = path; *c; c++)
         if ((unsigned char)*c < 32 || *c == 127) *c = '?';
-    x->http->config.log(x->http->config.user, &(server_log_entry){.method = server_method(x),
-                                                                  .path = path,
+    const char *method = server_method(x);
+    x->http->config.log(x->http->config.user, &(server_log_entry){.method = *method ? method : "-",
+                                                                  .path = *path ? path : "-",
                                                                   .id = x->id,
                                                                   .traceparent = x->traceparent,
                                                                   .status = x->status,
@@ -365,19 +374,41 @@ static void identify(server_exchange *x) {
     server_set_header(x, "traceparent", x->traceparent);
 }
 
+/* evhttp's reply has an id and a line of the log too. */
+static void log_error(struct evhttp_request *request, int status) {
+    server_exchange x = {.http = looping, .request = request, .status = status, .arrived = server_seconds()};
+    if (!looping) return;
+    identify(&x);
+    log_end(&x);
+}
+
+/* Takes the place of libevent's function of that name, with which evhttp reads the sizes of chunks. It
+ * answers a size that is no number as a body that is too long, and has forgotten the size by then. */
+static _Thread_local bool broken_chunk;
+
+__attribute__((visibility("default"))) ev_int64_t evutil_strtoll(const char *text, char **end, int base) {
+    char *own;
+    const ev_int64_t n = strtoll(text, &own, base);
+    broken_chunk = base == 16 && (own == text || (*own && *own != ' ') || n < 0);
+    if (end) *end = own;
+    return n;
+}
+
 /* Takes the place of libevent's function of that name, which libevent calls too. */
 __attribute__((visibility("default"))) void evhttp_send_error(struct evhttp_request *request, int status,
                                                               const char *reason) {
     static const struct {
         int status;
         const char *type, *message;
-    } errors[] = {{400, "Bad Request", "the request is not HTTP, or its headers are too long"},
+    } errors[] = {{400, "Bad Request",
+                   "the request is not HTTP, the size of a chunk is wrong, or the headers are too long"},
                   {413, "Request Entity Too Large", "the body is too long"},
                   {405, "Method Not Allowed", "Method Not Allowed"},
                   {503, "ServiceUnavailableError", "no memory for the request"}};
     const char *type = "Bad Request", *message = "the server cannot read this request";
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
     struct evbuffer *body = evbuffer_new();
+    if (status == HTTP_ENTITYTOOLARGE && request->chunked && broken_chunk) status = HTTP_BADREQUEST;
     if (status == HTTP_NOTIMPLEMENTED) status = HTTP_BADMETHOD; /* no fault of the server */
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
         if (errors[i].status != status) continue;
@@ -388,6 +419,7 @@ __attribute__((visibility("default"))) void evhttp_send_error(struct evhttp_requ
     evhttp_clear_headers(headers);
     evhttp_add_header(headers, "Content-Type", "application/json");
     evhttp_add_header(headers, "Connection", "close");
+    log_error(request, status);
     if (body)
         evbuffer_add_printf(body,
                             "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":%d}}",
@@ -431,6 +463,14 @@ const char *server_path(const server_exchange *x) {
     const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(x->request);
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
     return path ? path : "";
+}
+
+char *server_decode(const char *text) {
+    size_t n = 0;
+    char *decoded = evhttp_uridecode(text, 0, &n);
+    if (!decoded || strlen(decoded) == n) return decoded;
+    free(decoded);
+    return NULL;
 }
 
 const char *server_header(const server_exchange *x, const char *name) {

@@ -64,6 +64,9 @@ void server_http_free(server_http *h);
 const char *server_method(const server_exchange *x); /* "GET"; "" for an unusual one */
 /* The path without the query, percent-encoded as it came. */
 const char *server_path(const server_exchange *x);
+/* The text with its percent-encoding undone, which the caller frees. NULL: no memory, or a zero byte in it.
+ */
+char *server_decode(const char *text);
 /* NULL: absent. */
 const char *server_header(const server_exchange *x, const char *name);
 /* The request's body, valid until the exchange ends. */

@@ -24,18 +24,38 @@ bool server_has_adapter(const server_app *app, const char *name) {
     return found;
 }
 
-void server_list_adapters(server_text *out, const server_app *app) {
+static size_t length_of(const char *id) {
+    const size_t n = strlen(id);
+    return n > 1 && id[n - 1] == '/' ? n - 1 : n;
+}
+
+static bool is_same(const char *a, const char *b) {
+    return length_of(a) == length_of(b) && memcmp(a, b, length_of(a)) == 0;
+}
+
+/* parent: NULL for the base model. */
+static void add_model(server_text *out, const server_app *app, const char *id, const char *root,
+                      const char *parent) {
+    if (out->len && out->data[out->len - 1] == '}') server_puts(out, ",");
+    server_puts(out, "{\"id\":");
+    server_json_puts(out, id);
+    server_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"glia\",\"root\":",
+                  (long long)app->started);
+    server_json_puts(out, root);
+    server_puts(out, ",\"parent\":");
+    server_json_puts(out, parent);
+    server_printf(out, ",\"max_model_len\":%d,\"permission\":[]}", app->sequence_length);
+}
+
+void server_list_models(server_text *out, const server_app *app, const char *id) {
+    const char *base = app->options->name;
     json_t *list = app->options->adapters ? adapters_of(app) : NULL;
+    if (!id || is_same(id, base)) add_model(out, app, base, app->options->root, NULL);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
-        server_puts(out, ",{\"id\":");
-        server_json_puts(out, json_string_value(json_object_get(one, "name")));
-        server_printf(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"glia\",\"root\":",
-                      (long long)app->started);
-        server_json_puts(out, json_string_value(json_object_get(one, "path")));
-        server_puts(out, ",\"parent\":");
-        server_json_puts(out, app->options->name);
-        server_printf(out, ",\"max_model_len\":%d,\"permission\":[]}", app->sequence_length);
+        const char *name = json_string_value(json_object_get(one, "name"));
+        if (!id || is_same(id, name))
+            add_model(out, app, name, json_string_value(json_object_get(one, "path")), base);
     }
     json_decref(list);
 }

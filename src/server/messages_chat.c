@@ -213,7 +213,7 @@ json_t *server_messages_chat(const server_params *p, server_problem *problem) {
     json_object_set_new(chat, "messages", messages_of(p, problem));
     if (json_array_size(tools)) json_object_set(chat, "tools", tools);
     set_choice(chat, p->at[P_TOOL_CHOICE], problem);
-    if (!json_array_size(tools)) json_object_del(chat, "tool_choice");
+    if (!json_array_size(tools)) server_drop_idle_choice(chat);
     if (p->at[P_STOP_SEQUENCES]) json_object_set(chat, "stop", (json_t *)(uintptr_t)p->at[P_STOP_SEQUENCES]);
     set_thinking(chat, p->at[P_THINKING], problem);
     set_output(chat, p->at[P_OUTPUT_CONFIG]);

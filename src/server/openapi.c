@@ -59,13 +59,14 @@ static json_t *error_of(const char *path, const char *what) {
 static json_t *answers_of(const json_t *shapes, const server_route *r) {
     static const struct {
         const char *status, *what;
-        bool post; /* of POST alone */
+        bool post; /* of POST alone; 404 also of a path with a parameter */
     } errors[] = {{"400", "the form or a value of the body is wrong", true},
                   {"401", "a key is needed", false},
                   {"404", "the model, or what the route needs, is not there", true},
                   {"413", "the body is too long", true},
                   {"500", "the engine could not compute this request", true},
                   {"503", "the queue is full, or the server is ending", false}};
+    const bool parameter = strchr(r->path, '{') != NULL;
     json_t *schema = json_object_get(json_object_get(shapes, "answers"), r->path), *content = json_object();
     json_t *all = json_object();
     if (schema) json_object_set_new(content, "application/json", json_pack("{s:O}", "schema", schema));
@@ -77,19 +78,28 @@ static json_t *answers_of(const json_t *shapes, const server_route *r) {
     json_object_set_new(all, "200", good);
     json_decref(content);
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
-        if (!errors[i].post || r->kind)
+        if (!errors[i].post || r->kind || (parameter && strcmp(errors[i].status, "404") == 0))
             json_object_set_new(all, errors[i].status, error_of(r->path, errors[i].what));
     if (!r->kind && !schema)
         json_object_del(json_object_get(all, "503"), "content"); /* /health has no body */
     return all;
 }
 
+/* The parameter in braces at the end of a path; NULL: none. */
+static json_t *parameters_of(const char *path) {
+    const char *brace = strchr(path, '{');
+    if (!brace) return NULL;
+    return json_pack("[{s:s%, s:s, s:b, s:{s:s}}]", "name", brace + 1, strlen(brace) - 2, "in", "path",
+                     "required", 1, "schema", "type", "string");
+}
+
 static json_t *paths_of(const json_t *shapes) {
     json_t *paths = json_object();
     server_route r;
     for (size_t i = 0; server_route_at(i, &r); i++) {
-        json_t *operation = json_pack("{s:o, s:o*}", "responses", answers_of(shapes, &r), "requestBody",
-                                      r.kind ? body_of(shapes, &r) : NULL);
+        json_t *operation =
+            json_pack("{s:o, s:o*, s:o*}", "responses", answers_of(shapes, &r), "requestBody",
+                      r.kind ? body_of(shapes, &r) : NULL, "parameters", parameters_of(r.path));
         if (r.open) json_object_set_new(operation, "security", json_array());
         json_object_set_new(paths, r.path, json_pack("{s:o}", r.kind ? "post" : "get", operation));
     }

@@ -230,7 +230,7 @@ json_t *server_responses_chat(const server_params *p, server_problem *problem) {
     json_object_set_new(chat, "messages", messages_of(p, problem));
     if (json_array_size(tools)) json_object_set(chat, "tools", tools);
     set_choice(chat, p->at[P_TOOL_CHOICE], problem);
-    if (!json_array_size(tools)) json_object_del(chat, "tool_choice");
+    if (!json_array_size(tools)) server_drop_idle_choice(chat);
     if (p->at[P_MAX_OUTPUT_TOKENS])
         json_object_set(chat, "max_completion_tokens", (json_t *)(uintptr_t)p->at[P_MAX_OUTPUT_TOKENS]);
     if (effort) json_object_set(chat, "reasoning_effort", effort);

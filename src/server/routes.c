@@ -61,15 +61,30 @@ static void get_metrics(server_app *app, server_exchange *x) {
 
 static void get_models(server_app *app, server_exchange *x) {
     server_text body = {0};
-    server_puts(&body, "{\"object\":\"list\",\"data\":[{\"id\":");
-    server_json_puts(&body, app->options->name);
-    server_printf(&body, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"glia\",\"root\":",
-                  (long long)app->started);
-    server_json_puts(&body, app->options->root);
-    server_printf(&body, ",\"parent\":null,\"max_model_len\":%d,\"permission\":[]}", app->sequence_length);
-    server_list_adapters(&body, app);
+    server_puts(&body, "{\"object\":\"list\",\"data\":[");
+    server_list_models(&body, app, NULL);
     server_puts(&body, "]}");
     reply_json(x, &body);
+}
+
+static void no_model(server_problem *problem, const char *name) {
+    server_refuse(problem, 404, "NotFoundError", "model", "The model `%.*s` does not exist.", SERVER_ECHO_MAX,
+                  name);
+}
+
+/* GET /v1/models/ID. An id may contain slashes. */
+static void get_model(server_app *app, server_exchange *x) {
+    server_text body = {0};
+    server_problem problem = {0};
+    char *id = server_decode(server_path(x) + strlen("/v1/models/"));
+    if (id) server_list_models(&body, app, id);
+    if (id && (body.len || body.oom)) {
+        reply_json(x, &body);
+    } else {
+        no_model(&problem, id ? id : "");
+        server_reply_problem(x, &problem);
+    }
+    free(id);
 }
 
 /* ---- POST ----------------------------------------------------------------------------- */
@@ -200,6 +215,7 @@ static const struct route {
     {"/load", get_load, NULL, 0, true, NULL, NULL},
     {"/metrics", get_metrics, NULL, 0, false, NULL, "text/plain"},
     {"/v1/models", get_models, NULL, 0, false, NULL, NULL},
+    {"/v1/models/{model}", get_model, NULL, 0, false, NULL, NULL},
     {"/v1/chat/completions", NULL, &server_post_answer, FOR_CHAT, false, NULL, NULL},
     {"/v1/completions", NULL, &server_post_answer, FOR_COMPLETION, false, NULL, NULL},
     {"/v1/responses", NULL, &server_post_answer, FOR_RESPONSES, false, server_responses_chat, NULL},
@@ -223,12 +239,15 @@ bool server_route_at(size_t i, server_route *out) {
     return true;
 }
 
-/* A slash at the end makes no difference. */
+/* A slash at the end makes no difference. A parameter in braces takes the rest of the path. */
 static const struct route *find_route(const char *path) {
     size_t n = strlen(path);
     if (n > 1 && path[n - 1] == '/') n--;
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        if (strlen(routes[i].path) == n && memcmp(routes[i].path, path, n) == 0) return &routes[i];
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        const size_t before = strcspn(routes[i].path, "{");
+        const bool open = routes[i].path[before] != '\0';
+        if ((open ? before < n : before == n) && memcmp(routes[i].path, path, before) == 0) return &routes[i];
+    }
     return NULL;
 }
 
@@ -316,8 +335,7 @@ static json_t *read_body(const char *bytes, size_t len, server_problem *problem)
 static void check_model(const server_app *app, const server_params *p, server_problem *problem) {
     const char *name = json_string_value(p->at[P_MODEL]);
     if (!name || strcmp(name, app->options->name) == 0 || server_has_adapter(app, name)) return;
-    server_refuse(problem, 404, "NotFoundError", "model", "The model `%.*s` does not exist.", SERVER_ECHO_MAX,
-                  name);
+    no_model(problem, name);
 }
 
 /* Replace the params by those of a chat that asks for the same. */
