@@ -403,6 +403,18 @@ static const refusal of_bfloat16[] = {
     {"no hashes", damage_unhashed, {0}, GLIA_ERR_FORMAT, "does not end with 1 hashes"},
     {"dtype", damage_nothing, {.dtype = GLIA_DTYPE_F32}, GLIA_ERR_ARGUMENT, "made with dtype bfloat16, and float32 is asked for"},
     {"quantization", damage_nothing, {.quantization = GLIA_QUANTIZATION_INT8}, GLIA_ERR_ARGUMENT, "made with quantization none, and int8 is asked for"},
+    {"int4", damage_nothing, {.quantization = GLIA_QUANTIZATION_INT4}, GLIA_ERR_ARGUMENT, "made with quantization none, and int4 is asked for"},
+};
+static const refusal of_int4[] = {
+    {"group", damage_nothing, {.quantization_group_size = 32}, GLIA_ERR_ARGUMENT, "made with quantization_group_size 64, and 32 is asked for; compile the model again or give the directory of the original"},
+    {"head", damage_nothing, {.head_quantization = GLIA_HEAD_INT4}, GLIA_ERR_ARGUMENT, "made with head_quantization int8, and int4 is asked for"},
+    {"no head", damage_nothing, {.head_quantization = GLIA_HEAD_NONE}, GLIA_ERR_ARGUMENT, "made with head_quantization int8, and none is asked for"},
+    {"head kept", damage_nothing, {.modules_to_not_convert = "lm_head,layers.0.mlp"}, GLIA_ERR_ARGUMENT, "made with other modules_to_not_convert than lm_head,layers.0.mlp;"},
+    {"modules", damage_nothing, {.modules_to_not_convert = "self_attn"}, GLIA_ERR_ARGUMENT, "made with other modules_to_not_convert than self_attn;"},
+    {"type", damage_nothing, {.quantization_type = GLIA_QUANTIZATION_GROUP_SYMMETRIC}, GLIA_ERR_ARGUMENT, "made with quantization_type group_asymmetric, and group_symmetric is asked for"},
+    {"fp8", damage_nothing, {.quantization = GLIA_QUANTIZATION_FP8}, GLIA_ERR_ARGUMENT, "made with quantization int4, and fp8 is asked for"},
+    {"int8", damage_nothing, {.quantization = GLIA_QUANTIZATION_INT8}, GLIA_ERR_ARGUMENT, "made with quantization int4, and int8 is asked for"},
+    {"w4a8", damage_nothing, {.quantization = GLIA_QUANTIZATION_W4A8}, GLIA_ERR_ARGUMENT, "made with quantization int4, and w4a8 is asked for"},
 };
 static const refusal of_int8[] = {
     {"type", damage_nothing, {.quantization_type = GLIA_QUANTIZATION_PER_TENSOR_SYMMETRIC}, GLIA_ERR_ARGUMENT,
@@ -411,8 +423,18 @@ static const refusal of_int8[] = {
         "made with quantization_type rotated_per_channel_symmetric, and per_channel_symmetric is asked for"},
     {"modules", damage_nothing, {.modules_to_not_convert = "lm_head"}, GLIA_ERR_ARGUMENT, "other modules_to_not_convert?"},
     {"as many bytes", damage_nothing, {.modules_to_not_convert = "layers.1.mlp"}, GLIA_ERR_ARGUMENT, "other modules_to_not_convert?"},
+    {"int4", damage_nothing, {.quantization = GLIA_QUANTIZATION_INT4}, GLIA_ERR_ARGUMENT, "made with quantization int8, and int4 is asked for"},
 };
 /* clang-format on */
+
+/* An artifact loads with the choices that it was made with. */
+static void check_same_choices(const glia_options *made) {
+    glia_err err;
+    glia_model *m = NULL;
+    const char *dir = compile(SOURCE, made);
+    CHECK(!glia_model_load(&m, dir, NULL, made, &err), "the same choices: %s", err.msg);
+    glia_model_free(m);
+}
 
 static void check_refusals(const refusal *r, size_t n, const glia_options *made) {
     for (size_t i = 0; i < n; i++) {
@@ -432,6 +454,19 @@ static void test_refusals(void **state) {
     (void)state;
     check_refusals(of_bfloat16, sizeof of_bfloat16 / sizeof *of_bfloat16,
                    &(glia_options){.dtype = GLIA_DTYPE_BF16});
+    const glia_options int4 = {.dtype = GLIA_DTYPE_BF16,
+                               .quantization = GLIA_QUANTIZATION_INT4,
+                               .quantization_type = GLIA_QUANTIZATION_GROUP_ASYMMETRIC,
+                               .quantization_group_size = 64,
+                               .head_quantization = GLIA_HEAD_INT8,
+                               .modules_to_not_convert = "layers.0.mlp"},
+                       headless = {.quantization = GLIA_QUANTIZATION_W4A8,
+                                   .head_quantization = GLIA_HEAD_NONE},
+                       kept = {.quantization = GLIA_QUANTIZATION_FP8, .modules_to_not_convert = "lm_head"};
+    check_refusals(of_int4, sizeof of_int4 / sizeof *of_int4, &int4);
+    check_same_choices(&int4);
+    check_same_choices(&headless);
+    check_same_choices(&kept);
     check_refusals(of_int8, sizeof of_int8 / sizeof *of_int8,
                    &(glia_options){.dtype = GLIA_DTYPE_BF16,
                                    .quantization = GLIA_QUANTIZATION_INT8,

@@ -172,6 +172,14 @@ static const failing rows[] = {
      "rank 1 is configured as block 128, rank 0 as block 64"},
     {"options", 2, 1, ALL, "[ $r != 1 ] || o='--dtype float32'",
      "rank 1 is configured as float32, rank 0 as bfloat16"},
+    {"groups", 0, 2, ALL, "o='--quantization int4'; [ $r != 1 ] || o=\"$o --group-size 64\"",
+     "rank 1 is configured as groups of 64, rank 0 as groups of 32"},
+    {"head", 0, 2, ALL, "o='--quantization int4'; [ $r != 1 ] || o=\"$o --head-quantization fp8\"",
+     "rank 1 is configured as head fp8, rank 0 as head int8"},
+    {"importance", 0, 2, ALL, "o='--quantization int4'; [ $r != 1 ] || o=\"$o --importance $d/importance\"",
+     "rank 1 is configured as importance "},
+    {"other importance", 0, 2, ALL, "o=\"--quantization int4 --importance $d/importance$r\"",
+     "rank 1 is configured as importance "},
     {"tensor parallel size", 0, 2, ALL, "o='--tensor-parallel-size 3'", "3"},
     {"version", 0, 2, ALL, "[ $r != 1 ] || p=$b/tests/glia-0.0.9",
      "rank 1 runs Glia 0.0.9, rank 0 runs Glia "},
@@ -220,9 +228,17 @@ static void check_failing(const failing *f) {
     CHECK(says_why(f, said, ranks), "%s: \"%s\" is not said once by each, in\n%s", f->what, f->text, said);
 }
 
-/* Make a copy of the demo model with a truncated weights file. */
+/* Make a copy of the demo model with a truncated weights file, and files of glia calibrate. */
 static void break_model(void) {
     char command[2048];
+    for (int i = 0; i < 2; i++) {
+        snprintf(command, sizeof command,
+                 "echo 'text %d' | %s/glia calibrate " MODEL " --text - -o %s/importance%d 2>&1", i, build,
+                 dir, i);
+        CHECK(mpi_run(command) == 0, "%s", mpi_lines);
+    }
+    snprintf(command, sizeof command, "cp %s/importance0 %s/importance", dir, dir);
+    assert_int_equal(mpi_run(command), 0);
     snprintf(command, sizeof command,
              "cp -r " MODEL " %s/broken && truncate -s -999 %s/broken/model.safetensors", dir, dir);
     assert_int_equal(mpi_run(command), 0);

@@ -213,15 +213,15 @@ static int default_of(const glia_model *m, glia_setting_id id) {
 /* A checkpoint that is quantised stays as it is stored. */
 static glia_status resolve_stored(glia_model *m, const glia_options *o, glia_quantization scheme,
                                   glia_err *err) {
-    if (scheme || o->modules_to_not_convert || o->head_quantization || o->quantization_group_size ||
-        o->importance)
+    if (scheme || o->quantization_type || o->modules_to_not_convert || o->head_quantization ||
+        o->quantization_group_size || o->importance)
         return glia_fail(
             err, GLIA_ERR_ARGUMENT,
             "the checkpoint is quantised already (%s); quantization and what belongs to it are for "
             "checkpoints that are not",
             m->config.quantization.method);
     if (o->dummy) return GLIA_OK;
-    return glia_quantize_stored(&m->quantize, m->dir, &m->config, o->warning, o->user, err);
+    return glia_quantize_stored(&m->quantize, NULL, m->dir, &m->config, o->warning, o->user, err);
 }
 
 /* Choose what is quantised. Names of modules that neuron_config.json gives are blamed there. */
@@ -230,6 +230,10 @@ static glia_status resolve_quantization(glia_model *m, const glia_options *o, gl
     const bool from_file = scheme && !o->modules_to_not_convert && m->neuron.modules;
     glia_err why = {0};
     if (m->config.quantization.method) return resolve_stored(m, o, scheme, err);
+    glia_setting *type = &m->setting[SET_QUANTIZATION_TYPE];
+    if (type->source == GLIA_FROM_FILE && scheme &&
+        !glia_quantization_has_type(scheme, (glia_quantization_type)type->value))
+        *type = (glia_setting){0}; /* the file's type belongs to the file's scheme, which a flag replaced */
     const glia_quantize_choice choice = {
         .scheme = scheme,
         .type = (glia_quantization_type)m->setting[SET_QUANTIZATION_TYPE].value,
@@ -239,9 +243,9 @@ static glia_status resolve_quantization(glia_model *m, const glia_options *o, gl
         .importance = o->importance,
     };
     glia_status status = glia_quantize_resolve(&m->quantize, &choice, &m->config, &why);
-    if (!status && !o->dummy)
-        status = glia_quantize_stored(&m->quantize, m->dir, &m->config, NULL, NULL, &why);
-    if (!status) return status;
+    if (!status)
+        return o->dummy ? GLIA_OK
+                        : glia_quantize_stored(&m->quantize, &choice, m->dir, &m->config, NULL, NULL, err);
     if (status == GLIA_ERR_ARGUMENT && from_file)
         return glia_fail(err, GLIA_ERR_FORMAT, "neuron_config.json: %s", why.msg);
     return glia_fail(err, status, "%s", why.msg);

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "model/artifact.h"
+#include "model/importance.h"
 #include "comm/comm.h"
 
 /* ---- several processes ------------------------------------------------------ */
@@ -85,15 +86,19 @@ glia_status glia_ranks_join(glia_model *m, const glia_options *o, glia_engine_op
 static void describe(const glia_model *m, const glia_options *o, char *text, size_t size) {
     const glia_setting *s = m->setting;
     const char *keep = glia_modules_to_keep(m, o);
-    char config[GLIA_HASH_HEX] = "";
+    char config[GLIA_HASH_HEX] = "", importance[GLIA_HASH_HEX] = "none";
+    const glia_quantize *q = &m->quantize;
+    if (q->importance) glia_hash_hex(importance, glia_importance_hash(q->importance));
     if (m->dir) glia_config_hash(config, m->dir, NULL);
     snprintf(text, size,
-             "config.json %s, quantization %s %s, %s, vocabulary %d, sequence %d, flash %d, context %d %d, "
+             "config.json %s, quantization %s %s, groups of %d, head %s, importance %s, %s, vocabulary %d, "
+             "sequence %d, flash %d, context %d %d, "
              "keep %.40s %08x, cpu %s, dummy %d %llu",
              config, glia_quantization_name((glia_quantization)s[SET_QUANTIZATION].value),
-             glia_quantize_type_name(&m->quantize), glia_dtype_name(m->dtype), m->parallel.vocab_parallel,
-             m->parallel.sequence_parallel, m->parallel.flash_decoding, m->parallel.cp_degree,
-             m->parallel.cp_strided, keep ? keep : "none",
+             glia_quantize_type_name(q), glia_quantize_group(q, &m->config),
+             glia_head_quantization_name(glia_quantize_head(q)), importance, glia_dtype_name(m->dtype),
+             m->parallel.vocab_parallel, m->parallel.sequence_parallel, m->parallel.flash_decoding,
+             m->parallel.cp_degree, m->parallel.cp_strided, keep ? keep : "none",
              (unsigned)glia_hash(keep ? keep : "", keep ? strlen(keep) : 0, 0), glia_cpu_rung(m->cpu_flags),
              o->dummy, (unsigned long long)(o->dummy ? o->seed : 0));
 }

@@ -15,12 +15,11 @@ static void add(json_t *list, const char *name, json_t *value, const char *sourc
     json_array_append_new(list, row);
 }
 
-static json_t *value_of(const glia_setting *s, glia_setting_id id) {
-    static const char *const types[] = {
-        "rotated_per_channel_symmetric", "per_channel_symmetric", "per_tensor_symmetric",
-        "rotated_per_channel_symmetric", "group_symmetric",       "group_asymmetric"};
+static json_t *value_of(const glia_model *m, const glia_setting *s, glia_setting_id id) {
     if (id == SET_QUANTIZATION) return json_string(glia_quantization_name((glia_quantization)s->value));
-    if (id == SET_QUANTIZATION_TYPE) return json_string(types[s->value]);
+    if (id == SET_QUANTIZATION_TYPE)
+        return json_string(m->quantize.scheme ? glia_quantize_type_name(&m->quantize)
+                                              : "rotated_per_channel_symmetric");
     if (id == SET_DTYPE || id == SET_KV_DTYPE) return json_string(glia_dtype_name((glia_dtype)s->value));
     return glia_setting_is_switch(id) ? json_boolean(s->value) : json_integer(s->value);
 }
@@ -32,7 +31,7 @@ static void add_engine(json_t *list, const glia_model *m, const glia_engine_sett
         const glia_setting *s = &of->setting[id];
         const char *source = sources[s->source], *file = s->key ? "neuron_config.json" : NULL;
         const bool model = id == SET_DTYPE && s->source == GLIA_FROM_DEFAULT && m->config.dtype;
-        add(list, glia_setting_name((glia_setting_id)id), value_of(s, (glia_setting_id)id),
+        add(list, glia_setting_name((glia_setting_id)id), value_of(m, s, (glia_setting_id)id),
             model ? "file" : source, model ? "config.json" : file, model ? "torch_dtype" : s->key);
     }
     const char *keep = glia_modules_to_keep(m, o);

@@ -28,7 +28,7 @@ glia_cpu_codes glia_cpu_codes_of(const glia_matrix *w) {
     char *at = (char *)w->scale;
     glia_cpu_codes c = {.groups = groups, .bytes = n * sizeof(float)};
     if (w->zeros) c.zero = (int8_t *)at + c.bytes;
-    c.bytes += w->zeros ? n : 0;
+    c.bytes += w->zeros ? (n + 63) / 64 * 64 : 0; /* regions of a plan are whole lines */
     c.table = (float *)(void *)(at + c.bytes);
     c.bytes += CODES * sizeof(float);
     if (w->inputs) c.order = (int32_t *)(void *)(at + c.bytes);

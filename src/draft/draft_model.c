@@ -88,7 +88,7 @@ static void chain_shape(glia_tree_shape *s, int n) {
 static glia_status read_formats(const glia_draft_model *m, own_model *own, glia_err *err) {
     const glia_quantize_choice choice = {.scheme = m->config.quantization};
     if (own->config.quantization.method)
-        return glia_quantize_stored(&own->quantize, m->config.dir, &own->config, NULL, NULL, err);
+        return glia_quantize_stored(&own->quantize, NULL, m->config.dir, &own->config, NULL, NULL, err);
     return glia_quantize_resolve(&own->quantize, &choice, &own->config, err);
 }
 

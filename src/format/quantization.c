@@ -346,6 +346,20 @@ static void read_rows(glia_json_reader *r, const json_t *object, glia_stored_sch
     r->status = a.status;
 }
 
+/* Int8 rows meet 4-bit integers, and int8 weights whose columns have one scale each and no zero points. */
+static void check_rows(glia_json_reader *r, const glia_stored_scheme *s) {
+    const bool grouped = s->group || s->block_rows;
+    if (!s->int8_rows || (!s->floats && (s->bits == 4 || (!grouped && s->symmetric)))) return;
+    glia_json_fail(
+        r, GLIA_ERR_UNSUPPORTED,
+        "int8 activations and %d-bit %s weights%s; Glia has int8 activations for 4-bit integers, and "
+        "for symmetric 8-bit integers with the strategy channel or tensor",
+        s->bits, s->floats ? "float" : "int",
+        s->floats ? ""
+        : grouped ? " in groups"
+                  : " with zero points");
+}
+
 /* The layout of a format's name; false: Glia does not read it. */
 static bool layout_of(const char *format, glia_stored_scheme *s) {
     static const struct {
@@ -381,6 +395,7 @@ static void read_scheme(glia_json_reader *r, const char *format, glia_stored_sch
     if (r->status) return;
     read_weights(r, weights, s);
     if (!r->status && rows) read_rows(r, rows, s);
+    if (!r->status) check_rows(r, s);
     if (own) format = own;
     if (r->status || layout_of(format, s)) return;
     glia_json_fail(

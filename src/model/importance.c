@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "format/safetensors.h"
 #include "model/fused.h"
 
@@ -116,6 +117,10 @@ glia_status glia_importance_open(glia_importance **out, const char *path, const 
 
 const float *glia_importance_of(const glia_importance *m, int layer, glia_product product) {
     return m->of[(product == PRODUCT_HEAD ? 0 : layer) * N_PRODUCTS + (int)product];
+}
+
+uint64_t glia_importance_hash(const glia_importance *m) {
+    return glia_hash(m->file.map.data, m->file.map.len, 0);
 }
 
 void glia_importance_close(glia_importance *m) {

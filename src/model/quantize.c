@@ -155,8 +155,7 @@ static glia_status mark(void *user, const char *tensor, const glia_weight *w, gl
     return GLIA_OK;
 }
 
-/* Does the scheme have the type? */
-static bool has_type(glia_quantization scheme, glia_quantization_type type) {
+bool glia_quantization_has_type(glia_quantization scheme, glia_quantization_type type) {
     const bool groups = type >= GLIA_QUANTIZATION_GROUP_SYMMETRIC;
     return type == GLIA_QUANTIZATION_TYPE_DEFAULT ||
            (is_four_bits(scheme)              ? groups
@@ -185,7 +184,7 @@ static glia_status check_values(const glia_quantize_choice *k, glia_err *err) {
                          (int)k->type);
     if (k->scheme == GLIA_QUANTIZATION_NONE) return check_without(k, err);
     const bool int4 = is_four_bits(k->scheme), own_head = int4 || k->scheme == GLIA_QUANTIZATION_FP8;
-    if (!has_type(k->scheme, k->type))
+    if (!glia_quantization_has_type(k->scheme, k->type))
         return glia_fail(
             err, GLIA_ERR_ARGUMENT,
             "quantization_type does not fit quantization; int8 and w8a8 have rotated_per_channel_symmetric, "

@@ -66,13 +66,23 @@ glia_status glia_quantize_resolve(glia_quantize *q, const glia_quantize_choice *
 /* The forms of a quantised checkpoint's products as text, which the caller frees; NULL: there are none. */
 char *glia_quantize_forms(const glia_quantize *q, const glia_model_config *c);
 /* Find out in which form the checkpoint in `dir` stores each product, if config->quantization says that it is
- * quantised, or if int4 or fp8 were chosen for an artifact, whose forms are what it was compiled with. A
+ * quantised, or if int4, w4a8 or fp8 were chosen for an artifact, whose forms are what it was compiled with;
+ * a `choice` that differs from them is GLIA_ERR_ARGUMENT. `choice` may be NULL for a quantised checkpoint. A
  * product whose tensors have different forms is warned about, and kept as numbers. On success the caller
  * calls glia_quantize_free() in the end. Errors: as of glia_checkpoint_open() and glia_coded_find();
  * GLIA_ERR_NOMEM. */
-glia_status glia_quantize_stored(glia_quantize *q, const char *dir, const glia_model_config *c,
-                                 glia_warning_fn *warning, void *user, glia_err *err);
+glia_status glia_quantize_stored(glia_quantize *q, const glia_quantize_choice *choice, const char *dir,
+                                 const glia_model_config *c, glia_warning_fn *warning, void *user,
+                                 glia_err *err);
 void glia_quantize_free(glia_quantize *q);
+
+/* Columns that share a scale in the 4-bit layers, the head left out; 0: there are none, or whole rows do. */
+int glia_quantize_group(const glia_quantize *q, const glia_model_config *c);
+/* The format of the head, never GLIA_HEAD_DEFAULT, and its name. */
+glia_head_quantization glia_quantize_head(const glia_quantize *q);
+const char *glia_head_quantization_name(glia_head_quantization head);
+/* Does a scheme have the type? */
+bool glia_quantization_has_type(glia_quantization scheme, glia_quantization_type type);
 
 /* The quantization_type of q in files and flags: "per_channel_symmetric", ... */
 const char *glia_quantize_type_name(const glia_quantize *q);

@@ -147,6 +147,75 @@ static glia_status read_forms(glia_quantize *q, const char *dir, const glia_mode
                             dir);
 }
 
+/* ---- artifacts of int4, w4a8 and fp8 ------------------------------------------------ */
+
+int glia_quantize_group(const glia_quantize *q, const glia_model_config *c) {
+    for (int i = 0; q->form && i < c->layers * N_PRODUCTS; i++)
+        if (i != PRODUCT_HEAD && q->form[i].format == GLIA_WEIGHT_C4 &&
+            q->layer[i / N_PRODUCTS] >> i % N_PRODUCTS & 1)
+            return (int)q->form[i].group;
+    return 0;
+}
+
+glia_head_quantization glia_quantize_head(const glia_quantize *q) {
+    if (!glia_quantizes(q, 0, PRODUCT_HEAD)) return GLIA_HEAD_NONE;
+    const glia_weight_format format = glia_quantize_form(q, 0, PRODUCT_HEAD).format;
+    return format == GLIA_WEIGHT_C4   ? GLIA_HEAD_INT4
+           : format == GLIA_WEIGHT_F8 ? GLIA_HEAD_FP8
+                                      : GLIA_HEAD_INT8;
+}
+
+const char *glia_head_quantization_name(glia_head_quantization head) {
+    static const char *const names[] = {"default", "none", "int8", "int4", "fp8"};
+    return names[head];
+}
+
+/* Are the same layers quantised? A head that is kept may also be a choice of the head's format. */
+static bool same_layers(const unsigned char *asked, const unsigned char *made, int n) {
+    enum { HEAD = 1 << PRODUCT_HEAD };
+    if (!(asked[0] & HEAD) && made[0] & HEAD) return false;
+    for (int i = 0; i < n; i++)
+        if ((asked[i] | HEAD) != (made[i] | HEAD)) return false;
+    return true;
+}
+
+/* Fail if what was chosen differs from what an artifact was made with. */
+static glia_status check_choice(const glia_quantize *q, const glia_quantize_choice *k,
+                                const unsigned char *asked, const char *dir, const glia_model_config *c,
+                                glia_err *err) {
+    const int group = glia_quantize_group(q, c);
+    const glia_head_quantization head = glia_quantize_head(q);
+    static const char also[] = "compile the model again or give the directory of the original";
+    if (k->group_size && group && k->group_size != group)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "%s: made with quantization_group_size %d, and %d is asked for; %s", dir, group,
+                         k->group_size, also);
+    if (k->head && k->head != head)
+        return glia_fail(err, GLIA_ERR_ARGUMENT,
+                         "%s: made with head_quantization %s, and %s is asked for; %s", dir,
+                         glia_head_quantization_name(head), glia_head_quantization_name(k->head), also);
+    if (!same_layers(asked, q->layer, c->layers))
+        return glia_fail(err, GLIA_ERR_ARGUMENT, "%s: made with other modules_to_not_convert than %s; %s",
+                         dir, k->keep ? k->keep : "none", also);
+    return GLIA_OK;
+}
+
+/* Take the forms that an artifact was made with. One without forms was not made with this scheme, which
+ * glia_artifact_map() reports. */
+static glia_status read_compiled(glia_quantize *q, const glia_quantize_choice *k, const char *dir,
+                                 const glia_model_config *c, glia_err *err) {
+    char *forms = glia_artifact_forms(dir);
+    if (!forms) return GLIA_OK;
+    free(forms);
+    unsigned char *asked = q->layer;
+    q->layer = calloc((size_t)c->layers, sizeof *q->layer);
+    glia_status status = q->layer ? read_forms(q, dir, c, err)
+                                  : glia_fail_nomem(err, (size_t)c->layers, "the list of converted layers");
+    if (!status) status = check_choice(q, k, asked, dir, c, err);
+    free(asked);
+    return status;
+}
+
 static glia_status read_checkpoint(glia_quantize *q, const char *dir, const glia_model_config *c,
                                    glia_warning_fn *warning, void *user, glia_err *err) {
     glia_checkpoint checkpoint;
@@ -163,16 +232,14 @@ static glia_status read_checkpoint(glia_quantize *q, const char *dir, const glia
     return status;
 }
 
-glia_status glia_quantize_stored(glia_quantize *q, const char *dir, const glia_model_config *c,
-                                 glia_warning_fn *warning, void *user, glia_err *err) {
+glia_status glia_quantize_stored(glia_quantize *q, const glia_quantize_choice *choice, const char *dir,
+                                 const glia_model_config *c, glia_warning_fn *warning, void *user,
+                                 glia_err *err) {
     const size_t n = (size_t)c->layers;
     if (q->importance && glia_artifact_in(dir))
         return glia_fail(err, GLIA_ERR_ARGUMENT,
                          "importance is used while weights are quantised, and those of %s are already", dir);
-    if (q->form && glia_artifact_in(dir)) { /* int4, w4a8, fp8: as they were compiled */
-        memset(q->layer, 0, n * sizeof *q->layer);
-        return read_forms(q, dir, c, err);
-    }
+    if (q->form && glia_artifact_in(dir)) return read_compiled(q, choice, dir, c, err);
     if (!c->quantization.method) return GLIA_OK;
     *q = (glia_quantize){.method = c->quantization.method,
                          .layer = calloc(n, sizeof *q->layer),
