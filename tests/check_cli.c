@@ -516,6 +516,20 @@ static void inspection(void **state) {
         json_decref(settings);
         json_decref(root);
     }
+    static const char *const types[][2] = {
+        {"int8", "rotated_per_channel_symmetric"},
+        {"int4", "group_asymmetric"},
+        {"w4a8", "rotated_group_asymmetric"},
+        {"fp8", "per_channel_symmetric"},
+        {"int4 --quantization-type rotated_group_symmetric", "rotated_group_symmetric"},
+        {"int4 --quantization-type rotated_group_asymmetric", "rotated_group_asymmetric"}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        char row[100];
+        snprintf(row, sizeof row, "\"quantization_type\",\"value\":\"%s\"", types[i][1]);
+        outcome o = glia("", "inspect %s --config --json --quantization %s", models[0], types[i][0]);
+        CHECK(o.status == 0 && strstr(o.out, row), "%s: no %s in %s%s", types[i][0], row, o.out, o.err);
+        done(&o);
+    }
 }
 
 static void benchmark(void **state) {
