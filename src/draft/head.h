@@ -104,7 +104,7 @@ typedef struct {
  * tensor that no head of this kind has. */
 glia_status glia_head_open(glia_head **out, glia_head_kind kind, const char *dir,
                            const glia_model_config *target, glia_dtype dtype, glia_err *err);
-/* Add the memory of the head's own weights to the plan. */
+/* Add the memory of the head's own weights to the plan, before or after they are loaded. */
 void glia_head_plan(const glia_head *h, glia_plan *plan);
 /* Pack the weights on `team`, and close the files. `target`: rank 0's weights. A target that ranks share has
  * no whole embedding and head; they are then read from `target_dir`, too. */

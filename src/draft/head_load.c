@@ -31,8 +31,8 @@ static size_t bytes_of(const glia_head_item *item, const glia_matrix *m) {
 static size_t aligned(size_t bytes) { return (bytes + GLIA_ALIGN - 1) / GLIA_ALIGN * GLIA_ALIGN; }
 
 void glia_head_plan(const glia_head *h, glia_plan *plan) {
-    size_t bytes = 0;
-    for (int i = 0; i < h->n_items; i++) {
+    size_t bytes = h->plan.bytes; /* of a loaded head, whose file is closed */
+    for (int i = 0; i < h->n_items && !h->plan.base; i++) {
         const glia_matrix m = shape_of(h, &h->item[i]);
         bytes += aligned(bytes_of(&h->item[i], &m)) + aligned(glia_cpu.scale_bytes(&m));
     }
