@@ -151,6 +151,42 @@ static void test_logits(void **state) {
     }
 }
 
+/* The largest difference of two tensors of logits, as a share of the largest of b. */
+static double distance(const char *a, size_t n, const char *b, size_t k) {
+    glia_safetensors x, y;
+    glia_err err;
+    double most = 0, size = 0;
+    if (glia_safetensors_parse(&x, a, n, "a", &err) || glia_safetensors_parse(&y, b, k, "b", &err))
+        fail_msg("%s", err.msg);
+    assert_int_equal(x.tensor[0].bytes, y.tensor[0].bytes);
+    for (size_t i = 0; i < x.tensor[0].bytes; i += sizeof(float)) {
+        float p, q;
+        memcpy(&p, (const char *)x.tensor[0].data + i, sizeof p);
+        memcpy(&q, (const char *)y.tensor[0].data + i, sizeof q);
+        most = fmax(most, fabs((double)p - (double)q));
+        size = fmax(size, fabs((double)q));
+    }
+    glia_safetensors_close(&x);
+    glia_safetensors_close(&y);
+    return most / size;
+}
+
+/* Ranks cut the importance as they cut the columns, so the weights are the same: only the order of additions
+ * differs, in float32. */
+static void test_ranks(void **state) {
+    (void)state;
+    char args[2 * PATH];
+    size_t n, k;
+    good(calibrate(models[0], "one", ""), "calibrate");
+    snprintf(args, sizeof args, "--dtype float32 --quantization int4 --importance %.200s/one", dir);
+    char *one = score(args, &n);
+    strcat(args, " -tp 2");
+    char *two = score(args, &k);
+    CHECK(distance(two, k, one, n) < 1e-4, "two ranks: %g from one", distance(two, k, one, n));
+    free(one);
+    free(two);
+}
+
 /* An artifact has the weights that it was compiled with. */
 static void test_artifact(void **state) {
     (void)state;
@@ -222,6 +258,7 @@ static void test_refused(void **state) {
         {"infinite", "--quantization w4a8", BAD, "/infinite: tensor head: number 3 is inf, expected"},
         {"nan", "--quantization int4", BAD, "nan, expected a mean square of 0 or more"},
         {"one", "--quantization int8", USAGE, "importance is for int4 and w4a8"},
+        {"one", "--quantization int4 --modules-to-not-convert none", USAGE, "'none' names no module of"},
         {"one", "", USAGE, "importance is set and quantization is not"},
     };
     size_t n;
@@ -277,6 +314,16 @@ static void test_output(void **state) {
                  rows[i].text, dir, rows[i].out);
         check_refused(args, "", rows[i].status, rows[i].says);
     }
+    good(glia("", "compile %s -o %s/int4 --quantization int4", models[0], dir), "compile");
+    snprintf(args, sizeof args, "calibrate %.200s/int4 --text %.200s/text -o %.200s/new", dir, dir, dir);
+    check_refused(args, "", USAGE, "quantization has no meaning for calibrate");
+    const char *quantised = check_shared("data/quantized/ct-w4a16");
+    if (!quantised) check_skip_because("no ../shared/data/quantized/ct-w4a16");
+    snprintf(args, sizeof args, "calibrate %.200s --text %.200s/text -o %.200s/new",
+             quantised ? quantised : "", dir, dir);
+    if (quantised)
+        check_refused(args, "", BAD,
+                      "calibrate needs a checkpoint that is not quantised; this one is (compressed-tensors)");
     char *mine = bytes_of("mine", &n);
     CHECK(n == 8 && memcmp(mine, "precious", 8) == 0, "a file of another program has changed");
     free(mine);
@@ -316,9 +363,9 @@ static void test_interrupt(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),   cmocka_unit_test(test_error),   cmocka_unit_test(test_logits),
-        cmocka_unit_test(test_artifact),  cmocka_unit_test(test_refused), cmocka_unit_test(test_output),
-        cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_error),     cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_ranks),   cmocka_unit_test(test_artifact),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_output),  cmocka_unit_test(test_interrupt),
     };
     find_program();
     static char temp[PATH];

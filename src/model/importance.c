@@ -13,8 +13,10 @@
 enum { NAME = 64 };
 
 struct glia_importance {
-    glia_safetensors file;
-    const float **of; /* [layers, N_PRODUCTS] into the file */
+    const float **of; /* [layers, N_PRODUCTS] into numbers */
+    float *mean;      /* [layers, N_PRODUCTS] of all columns */
+    float *numbers;
+    uint64_t hash;
 };
 
 /* ---- products -------------------------------------------------------------------- */
@@ -62,71 +64,98 @@ static const glia_tensor_view *find(const glia_safetensors *s, const char *name)
     return NULL;
 }
 
-static glia_status check_numbers(const glia_tensor_view *t, const char *path, glia_err *err) {
-    for (int64_t i = 0; i < t->shape[0]; i++) {
-        float x;
-        memcpy(&x, (const char *)t->data + (size_t)i * sizeof x, sizeof x);
-        if (!(x >= 0 && isfinite(x)))
+/* Columns of all products together. */
+static size_t all_columns(const glia_model_config *c) {
+    size_t n = 0;
+    glia_product p = PRODUCT_NONE;
+    for (int layer = 0; next_product(c, &layer, &p);) n += (size_t)columns_of(c, p);
+    return n;
+}
+
+/* Set x [n] and its mean from the tensor. */
+static glia_status read_numbers(float *x, float *mean, const glia_tensor_view *t, const char *path,
+                                glia_err *err) {
+    const int64_t n = t->shape[0];
+    double sum = 0;
+    memcpy(x, t->data, (size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++) {
+        sum += (double)x[i];
+        if (!(x[i] >= 0 && isfinite(x[i])))
             return glia_fail(err, GLIA_ERR_FORMAT,
                              "%s: tensor %s: number %lld is %g, expected a mean square of 0 or more", path,
-                             t->name, (long long)i, (double)x);
+                             t->name, (long long)i, (double)x[i]);
     }
+    *mean = (float)(sum / (double)n);
     return GLIA_OK;
 }
 
-static glia_status read_product(glia_importance *m, const char *path, const glia_model_config *c, int layer,
-                                glia_product p, glia_err *err) {
+static glia_status read_product(glia_importance *m, float *to, const glia_safetensors *file, const char *path,
+                                const glia_model_config *c, int layer, glia_product p, glia_err *err) {
     char name[NAME], found[128] = "none";
     const int64_t n = columns_of(c, p);
     name_of(name, layer, p);
-    const glia_tensor_view *t = find(&m->file, name);
+    const glia_tensor_view *t = find(file, name);
     if (t) glia_tensor_shape(t, found, sizeof found);
     if (!t || t->dtype != GLIA_TENSOR_F32 || t->n_dims != 1 || t->shape[0] != n)
         return glia_fail(err, GLIA_ERR_SHAPE,
                          "%s: tensor %s: expected float32 [%lld], found %s%s; it is of another model or no "
                          "importance file of glia calibrate",
                          path, name, (long long)n, t ? glia_tensor_dtype_name(t->dtype) : "", found);
-    m->of[layer * N_PRODUCTS + (int)p] = t->data;
-    return check_numbers(t, path, err);
+    const int at = layer * N_PRODUCTS + (int)p;
+    m->of[at] = to;
+    return read_numbers(to, &m->mean[at], t, path, err);
+}
+
+static glia_status read_all(glia_importance *m, const char *path, const glia_model_config *c, glia_err *err) {
+    glia_safetensors file;
+    glia_status status = glia_safetensors_open(&file, path, err);
+    if (status) return status;
+    float *to = m->numbers;
+    glia_product p = PRODUCT_NONE;
+    m->hash = glia_hash(file.map.data, file.map.len, 0);
+    for (int layer = 0; !status && next_product(c, &layer, &p); to += columns_of(c, p))
+        status = read_product(m, to, &file, path, c, layer, p, err);
+    glia_safetensors_close(&file);
+    return status;
 }
 
 glia_status glia_importance_open(glia_importance **out, const char *path, const glia_model_config *c,
                                  glia_err *err) {
+    const size_t products = (size_t)c->layers * N_PRODUCTS, columns = all_columns(c);
     glia_importance *m = *out = calloc(1, sizeof *m);
-    if (m) m->of = calloc((size_t)c->layers * N_PRODUCTS, sizeof *m->of);
-    if (!m || !m->of) {
-        free(m);
-        *out = NULL;
-        return glia_fail_nomem(err, (size_t)c->layers * N_PRODUCTS * sizeof *m->of, "the importance");
+    if (m) {
+        m->of = calloc(products, sizeof *m->of);
+        m->mean = calloc(products, sizeof *m->mean);
+        m->numbers = calloc(columns, sizeof *m->numbers);
     }
-    glia_status status = glia_safetensors_open(&m->file, path, err);
-    if (status) {
-        free(m->of);
-        free(m);
-        *out = NULL;
-        return status;
-    }
-    glia_product p = PRODUCT_NONE;
-    for (int layer = 0; !status && next_product(c, &layer, &p);)
-        status = read_product(m, path, c, layer, p, err);
+    const glia_status status = m && m->of && m->mean && m->numbers
+                                   ? read_all(m, path, c, err)
+                                   : glia_fail_nomem(err, columns * sizeof(float), "the importance");
     if (!status) return GLIA_OK;
     glia_importance_close(m);
     *out = NULL;
     return status;
 }
 
-const float *glia_importance_of(const glia_importance *m, int layer, glia_product product) {
-    return m->of[(product == PRODUCT_HEAD ? 0 : layer) * N_PRODUCTS + (int)product];
+static int index_of(int layer, glia_product product) {
+    return (product == PRODUCT_HEAD ? 0 : layer) * N_PRODUCTS + (int)product;
 }
 
-uint64_t glia_importance_hash(const glia_importance *m) {
-    return glia_hash(m->file.map.data, m->file.map.len, 0);
+const float *glia_importance_of(const glia_importance *m, int layer, glia_product product) {
+    return m->of[index_of(layer, product)];
 }
+
+float glia_importance_mean(const glia_importance *m, int layer, glia_product product) {
+    return m->mean[index_of(layer, product)];
+}
+
+uint64_t glia_importance_hash(const glia_importance *m) { return m->hash; }
 
 void glia_importance_close(glia_importance *m) {
     if (!m) return;
-    glia_safetensors_close(&m->file);
     free(m->of);
+    free(m->mean);
+    free(m->numbers);
     free(m);
 }
 
@@ -142,12 +171,10 @@ bool glia_importance_is(const char *path) {
 
 glia_status glia_importance_observe(double **sums, glia_weights *w, glia_err *err) {
     const glia_model_config *c = w->config;
-    size_t n = 0;
-    glia_product p = PRODUCT_NONE;
-    for (int layer = 0; next_product(c, &layer, &p);) n += (size_t)columns_of(c, p);
+    const size_t n = all_columns(c);
     double *at = *sums = calloc(n, sizeof **sums);
     if (!at) return glia_fail_nomem(err, n * sizeof *at, "sums of squares");
-    p = PRODUCT_NONE;
+    glia_product p = PRODUCT_NONE;
     for (int layer = 0; next_product(c, &layer, &p); at += columns_of(c, p))
         matrix_of(w, layer, p)->squares = at;
     return GLIA_OK;

@@ -19,6 +19,8 @@ glia_status glia_importance_open(glia_importance **out, const char *path, const 
                                  glia_err *err);
 /* The numbers of a product of a layer, one for each column of the model's weight. They belong to m. */
 const float *glia_importance_of(const glia_importance *m, int layer, glia_product product);
+/* Their mean, over all columns of the model's weight. */
+float glia_importance_mean(const glia_importance *m, int layer, glia_product product);
 /* A hash of the file. */
 uint64_t glia_importance_hash(const glia_importance *m);
 void glia_importance_close(glia_importance *m); /* NULL is fine */

@@ -204,12 +204,12 @@ static glia_status weigh_columns(loader *l, pack_job *job, const glia_held *h, g
     const glia_quantize *q = l->options->quantize;
     if (!q || !q->importance || !job->matrix || job->coded || job->matrix->format != GLIA_WEIGHT_C4)
         return GLIA_OK;
-    float *x = job->importance = malloc(job->shape.k * sizeof *x), sum = 0;
+    float *x = job->importance = malloc(job->shape.k * sizeof *x);
     if (!x) return glia_fail_nomem(err, job->shape.k * sizeof *x, "the loader");
     slice(job, (const char *)glia_importance_of(q->importance, h->layer, h->fused->product), false, x);
     spread(x, job->shape.k, job->shape.rotate);
-    for (size_t i = 0; i < job->shape.k; i++) sum += x[i];
-    const float least = sum > 0 ? 1e-3f * sum / (float)job->shape.k : 1; /* no column counts for nothing */
+    const float mean = glia_importance_mean(q->importance, h->layer, h->fused->product),
+                least = mean > 0 ? 1e-3f * mean : 1; /* no column counts for nothing */
     for (size_t i = 0; i < job->shape.k; i++) x[i] += least;
     return GLIA_OK;
 }
