@@ -377,6 +377,7 @@ static int interrupted(const char *dir, const char *pattern, char *line, int sig
     if (child == 0) {
         const int nothing = open("/dev/null", O_RDWR);
         for (int fd = 0; fd <= 2; fd++) dup2(nothing, fd);
+        signal(signal_number, SIG_DFL); /* a shell lets jobs in its background ignore some */
         check_exec((const char *const *)argv);
     }
     pattern = join(dir, pattern);

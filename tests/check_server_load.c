@@ -95,7 +95,11 @@ static void a_thousand_streams(void **state) {
     }
     const long grown = status_of(s.pid, "VmHWM:") - before;
     CHECK(lost == 0, "%d of %d streams were not whole", lost, STREAMS);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* which keep what was freed */
     CHECK(grown < 100 << 10, "memory grew by %ld KiB", grown);
+#else
+    (void)grown;
+#endif
     end(&s);
 }
 
