@@ -86,7 +86,9 @@ static void a_thousand_streams(void **state) {
         assert_true(fd[i] >= 0 && http_write(fd[i], request, (size_t)n - 1));
     }
     for (int i = 0; i < STREAMS; i++) http_write(fd[i], "}", 1); /* the rest of each: they begin together */
-    CHECK(http_load(s.port) > STREAMS / 2, "few streams are open at once");
+    int most = 0;
+    for (int i = 0, n; i<100; i++, most = n> most ? n : most) n = http_load(s.port);
+    CHECK(most > STREAMS / 2, "at most %d streams were open at once", most);
     int lost = 0;
     for (int i = 0; i < STREAMS; i++) {
         http_reply r = http_end(fd[i]);
