@@ -270,8 +270,8 @@ static void draft_with(const char *config, bool traced, glia_constraint *c[SOURC
                                    .batch_size = 3,
                                    .trace_drafts = traced ? check_proposals : NULL,
                                    .trace_user = &d};
-    if (glia_model_load(&m, "models/qwen3-demo", NULL, &options, &err) || glia_engine_create(&e, m, &o, &err))
-        fail_msg("%s: %s", config, err.msg);
+    if (glia_model_load(&m, "models/qwen3-demo", NULL, &options, &err)) fail_msg("%s: %s", config, err.msg);
+    if (glia_engine_create(&e, m, &o, &err)) fail_msg("%s: %s", config, err.msg);
     draft_all(m, e, c, &d);
     for (int i = 0; i < DRAFTED; i++) {
         const answer *a = &d.got[i], *b = &want->got[i];

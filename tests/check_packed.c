@@ -195,8 +195,9 @@ static void score(logits *l, const form *f, const char *rung, int tp) {
 static double distance(const logits *a, const logits *b) {
     double most = 0, size = 0;
     for (size_t i = 0; i < IDS * VOCAB; i++) {
-        most = fmax(most, fabs((double)a->at[i] - (double)b->at[i]));
-        size = fmax(size, fabs((double)b->at[i]));
+        const double d = fabs((double)a->at[i] - (double)b->at[i]), magnitude = fabs((double)b->at[i]);
+        if (isnan(d) || d > most) most = d;
+        if (magnitude > size) size = magnitude;
     }
     return most / size;
 }

@@ -435,7 +435,7 @@ static void shell(const char *format, const char *a, const char *b) {
 /* Fill a tensor of dir/model.safetensors with NaN. */
 static void poison(const char *dir, const char *tensor) {
     char path[PATH + 40];
-    uint64_t header;
+    uint64_t header = 0;
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     FILE *f = fopen(path, "r+b");
     assert_true(f && fread(&header, sizeof header, 1, f) == 1);

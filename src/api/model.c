@@ -241,8 +241,8 @@ static glia_status fingerprint(uint64_t *out, const glia_model *m, const glia_en
     char config[GLIA_HASH_HEX];
     const glia_plan *weights = &m->weights[0]->plan;
     const char *rung = glia_cpu_rung(m->cpu_flags);
-    const int numbers[] = {m->dtype,           m->setting[SET_QUANTIZATION].value,
-                           l->kv_dtype,        l->block_size,
+    const int numbers[] = {(int)m->dtype,      m->setting[SET_QUANTIZATION].value,
+                           (int)l->kv_dtype,   l->block_size,
                            l->sequence_length, l->quantize_rows,
                            l->rotate};
     const glia_status status = glia_config_hash(config, m->dir, err);

@@ -305,7 +305,7 @@ static void tell(glia_request *r, glia_event *event) {
     const glia_drawn *token = r->untold;
     event->request = r->id;
     event->cached_tokens = r->seq.n_cached;
-    event->queue_seconds = r->began ? r->began - r->submitted : 0;
+    event->queue_seconds = r->began > 0 ? r->began - r->submitted : 0;
     event->token = -1;
     if (!event->text) event->text = "";
     if (token) { /* the first event after a draw carries its token */

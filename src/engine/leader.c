@@ -208,7 +208,7 @@ static void add_segment(glia_leader *l, glia_seq *seq, int row) {
 
 static void count_first_rows(glia_leader *l, glia_seq *seq) {
     if (seq->n_computed != seq->n_cached || seq->n_preempted) return;
-    if (!request_of(seq)->began) request_of(seq)->began = glia_seconds();
+    if (request_of(seq)->began <= 0) request_of(seq)->began = glia_seconds();
     l->prompt_tokens += (uint64_t)seq->n_prompt;
     l->cached_tokens += (uint64_t)seq->n_cached;
 }

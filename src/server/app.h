@@ -248,8 +248,6 @@ void server_list_models(server_text *out, const server_app *app, const char *id)
 
 /* ---- parts -------------------------------------------------------------------------- */
 
-/* Delete a "tool_choice" that needs no tool. A chat without tools may not have it, other interfaces may. */
-void server_drop_idle_choice(json_t *chat);
 /* Check "tools" and "tool_choice". */
 void server_tools_read(server_tools *out, const server_params *params, server_problem *problem);
 /* Say what the constraint (NULL: none) does not enforce, in the reply's header X-Constraint-Warning. */

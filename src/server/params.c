@@ -286,3 +286,9 @@ void server_params_read(server_params *params, json_t *body, unsigned kind, serv
         if (unknown->len < 100) server_printf(unknown, "%s%.40s", unknown->len ? ", " : "", name);
     }
 }
+
+void server_drop_idle_choice(json_t *chat) {
+    const json_t *choice = json_object_get(chat, "tool_choice");
+    const char *word = json_string_value(choice);
+    if (word ? strcmp(word, "required") != 0 : !choice) json_object_del(chat, "tool_choice");
+}

@@ -139,4 +139,7 @@ bool server_field_at(size_t i, unsigned kind, server_field *out);
 /* The integer of a number that is whole: 4 or 4.0. Returns false for anything else. */
 bool server_whole(const json_t *value, json_int_t *out);
 
+/* Delete a "tool_choice" that needs no tool. A chat without tools may not have it, other interfaces may. */
+void server_drop_idle_choice(json_t *chat);
+
 #endif

@@ -53,12 +53,6 @@ static void read_named(server_tools *out, const json_t *tools, const json_t *cho
     out->name = name;
 }
 
-void server_drop_idle_choice(json_t *chat) {
-    const json_t *choice = json_object_get(chat, "tool_choice");
-    const char *word = json_string_value(choice);
-    if (word ? strcmp(word, "required") != 0 : !choice) json_object_del(chat, "tool_choice");
-}
-
 void server_tools_read(server_tools *out, const server_params *p, server_problem *problem) {
     static const char *const words[] = {
         [GLIA_TOOLS_NONE] = "none", [GLIA_TOOLS_AUTO] = "auto", [GLIA_TOOLS_REQUIRED] = "required"};
