@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-extern int check_passed, check_failures, check_skipped;
+extern int check_passed, check_failures, check_skipped, check_skipped_tests;
 
 /* Count a pass, or report a failure with its file and line. The test continues, so
  * that one run shows all failures. */
@@ -35,8 +35,8 @@ _Noreturn void check_exec(const char *const *argv);
                        (int)(sizeof(tests) / sizeof *(tests)))
 int check_group_status(const char *name, int failed, int total);
 
-/* Skip this cmocka test and print why. */
-#define check_skip(...) (check_skip_because(__VA_ARGS__), skip())
+/* Skip this cmocka test and print why. check_skip_because() alone skips a part of a test that goes on. */
+#define check_skip(...) (check_skip_because(__VA_ARGS__), check_skipped_tests++, skip())
 __attribute__((format(printf, 1, 2))) void check_skip_because(const char *fmt, ...);
 
 /* The path of a file of the shared reference data ("data/golden/..."), which is not
