@@ -6,7 +6,7 @@ they meet the same machine. Answers of one program with a draft and without must
 
     bench/speculation.py --model DIR --draft DIR --prompts 20 --tokens 128 --out table.json
     bench/speculation.py --model DIR --draft DIR --prompts 4 --tokens 64 --phases greedy,ngram
-    bench/speculation.py ... --phases vllm --vllm /work/peers/vllm/bin/vllm
+    bench/speculation.py ... --phases vllm --vllm DIR/vllm/bin/python
     bench/speculation.py ... --phases llama --llama llama-server --gguf FILE --gguf-draft FILE
 
 Phases: greedy and sampled (one sequence), eight (8 sequences at once), ngram (rewriting, and the prompts of
@@ -211,8 +211,9 @@ def glia(args, name, config, port):
 
 
 def vllm(args, name, config, port):
-    command = [args.vllm, "serve", args.model, "--served-model-name", "m", "--port", str(port), "--dtype", "bfloat16",
-               "--max-model-len", "1024", "--max-num-seqs", "8", "--no-enable-prefix-caching"]
+    command = [args.vllm, "-m", "vllm.entrypoints.openai.api_server", "--model", args.model, "--served-model-name", "m",
+               "--port", str(port), "--dtype", "bfloat16", "--max-model-len", "1024", "--max-num-seqs", "8",
+               "--no-enable-prefix-caching"]
     return Server(name, command + (["--speculative-config", json.dumps(config)] if config else []), port,
                   {"VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": str(args.threads)})
 
@@ -228,7 +229,7 @@ def main():
     p.add_argument("--model", required=True)
     p.add_argument("--draft", required=True)
     p.add_argument("--glia", default="build/glia")
-    p.add_argument("--vllm", default="vllm")
+    p.add_argument("--vllm", default="python3", help="the Python that has vLLM, e.g. of bench/peers/run")
     p.add_argument("--llama", default="llama-server")
     p.add_argument("--gguf")
     p.add_argument("--gguf-draft")
