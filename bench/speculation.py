@@ -155,20 +155,24 @@ class Server:
 
 
 def ask_group(server, prompts, args, temperature):
-    """All prompts at once. Returns tokens per second and the texts."""
+    """All prompts at once. Returns tokens, seconds and the texts."""
     begin = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(len(prompts)) as pool:
         answers = list(pool.map(lambda p: server.ask(p, args.tokens, temperature, args.seed), prompts))
-    return sum(a[1] for a in answers) / (time.perf_counter() - begin), [a[2] for a in answers]
+    return sum(a[1] for a in answers), time.perf_counter() - begin, [a[2] for a in answers]
 
 
 def compare(plain, drafted, groups, args, temperature, case, rows):
-    """Ask both servers every group of prompts in turns, the first one changing."""
+    """Ask both servers every group of prompts in turns, the first one changing with every round."""
     for i, (kind, prompts) in enumerate(groups):
-        speed, texts = {}, {}
+        tokens, seconds, texts = {plain: 0, drafted: 0}, {plain: 0, drafted: 0}, {}
         before = drafted.counters()
-        for server in (plain, drafted) if i % 2 else (drafted, plain):
-            speed[server], texts[server] = ask_group(server, prompts, args, temperature)
+        for turn in range(i, i + args.rounds):
+            for server in (plain, drafted) if turn % 2 else (drafted, plain):
+                n, time_of, texts[server] = ask_group(server, prompts, args, temperature)
+                tokens[server] += n
+                seconds[server] += time_of
+        speed = {s: tokens[s] / seconds[s] for s in (plain, drafted)}
         after = drafted.counters()
         row = {"case": case, "kind": kind, "draft": drafted.name, "without": speed[plain], "with": speed[drafted],
                "ratio": speed[drafted] / speed[plain], "same": texts[plain] == texts[drafted]}
@@ -236,17 +240,19 @@ def main():
     p.add_argument("--phases", default="greedy,sampled,eight,ngram")
     p.add_argument("--prompts", type=int, default=20, help="of each kind, at most 20")
     p.add_argument("--tokens", type=int, default=128)
-    p.add_argument("--depth", type=int, default=5, help="num_speculative_tokens of the draft model")
+    p.add_argument("--rounds", type=int, default=1, help="times that each prompt is asked")
+    p.add_argument("--depth", type=int, default=8, help="num_speculative_tokens of the draft model")
+    p.add_argument("--quantization", default="w8a8", help="of the draft model of Glia")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out")
     args = p.parse_args()
     phases, rows, kinds = args.phases.split(","), [], [("coding", CODING), ("other", OTHER)]
     draft = {"method": "draft_model", "model": args.draft, "num_speculative_tokens": args.depth}
-    int8, ngram = {**draft, "quantization": "int8"}, {"method": "ngram", "num_speculative_tokens": 10}
+    small, ngram = {**draft, "quantization": args.quantization}, {"method": "ngram", "num_speculative_tokens": 10}
     one, eight = singles(kinds, args.prompts), eights(kinds, args.prompts)
     rewriting = singles([("rewrite", REWRITE)], args.prompts)
-    plan = [("greedy", glia, int8, one, 0), ("sampled", glia, int8, one, 0.7), ("eight", glia, int8, eight, 0),
+    plan = [("greedy", glia, small, one, 0), ("sampled", glia, small, one, 0.7), ("eight", glia, small, eight, 0),
             ("ngram", glia, ngram, rewriting + one, 0), ("vllm", vllm, draft, one, 0), ("llama", llama, draft, one, 0)]
     servers = {}
     try:

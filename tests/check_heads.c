@@ -112,7 +112,8 @@ static void open_play(play *p, const char *target, const char *dir, const char *
                             .team = p->team,
                             .weights = p->weights,
                             .target = p->decoder,
-                            .sampler = p->sampler};
+                            .sampler = p->sampler,
+                            .scored = true};
     if (m->open(&p->draft, &err)) fail_msg("%s", err.msg);
 }
 

@@ -32,8 +32,8 @@ static double noisy(const world *w, double time) {
 static bool happens(double chance) { return (check_u32() % 100000) < 100000 * chance; }
 
 /* A step of the batch; returns its tokens. */
-static int one_step(const world *w, glia_pays *p, glia_pays_seq *known, glia_pays_ask *ask, double accepts,
-                    double *time, int *asked) {
+static int one_step(const world *w, glia_pays *p, glia_pays_seq (*known)[GLIA_PAYS_GRADES],
+                    glia_pays_ask *ask, double accepts, double *time, int *asked) {
     int rows = w->seqs, levels = 0, n = 0, behind = 0, tokens = w->seqs, asleep = 0;
     glia_pays_choose(p, ask, w->seqs, w->seqs);
     for (int i = 0; i < w->seqs; i++) {
@@ -62,7 +62,7 @@ static int one_step(const world *w, glia_pays *p, glia_pays_seq *known, glia_pay
     for (int i = 0; i < w->seqs; i++) {
         int accepted = 0;
         while (accepted < ask[i].depth && happens(accepts)) accepted++;
-        if (ask[i].depth) glia_pays_accept(p, &known[i], ask[i].depth, accepted);
+        if (ask[i].depth) glia_pays_accept(p, known[i], ask[i].depth, accepted);
         ask[i].behind += accepted + (ask[i].depth > 0);
         tokens += accepted;
     }
@@ -72,7 +72,7 @@ static int one_step(const world *w, glia_pays *p, glia_pays_seq *known, glia_pay
 
 /* A batch of answers of w->steps tokens each on average, with drafts and without. */
 static outcome simulate(const world *w, glia_pays *p) {
-    glia_pays_seq known[SEQS];
+    glia_pays_seq known[SEQS][GLIA_PAYS_GRADES];
     glia_pays_ask ask[SEQS];
     outcome o = {0};
     double time = 0;
@@ -80,8 +80,8 @@ static outcome simulate(const world *w, glia_pays *p) {
     static uint64_t id;
     glia_pays_prompt(p, w->prompt * w->seqs, w->prompt_row * w->prompt * w->seqs);
     for (int i = 0; i < w->seqs; i++) {
-        glia_pays_begin_seq(p, &known[i], ++id);
-        ask[i] = (glia_pays_ask){.known = &known[i], .behind = w->catch_up > 0 ? w->prompt : 0};
+        glia_pays_begin_seq(p, known[i], ++id);
+        ask[i] = (glia_pays_ask){.known = known[i], .behind = w->catch_up > 0 ? w->prompt : 0};
     }
     for (double tokens = 0; tokens < whole;) {
         for (int i = 0; i < w->seqs; i++) {

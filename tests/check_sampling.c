@@ -170,6 +170,7 @@ static void test_best(void **state) {
     int32_t token[V], history[8];
     const int32_t absent[] = {5, 31};
     glia_sampler s = new_sampler(V);
+    int leads = 0;
     for (int turn = 0; turn < 3000; turn++) {
         glia_sampling p = plain;
         for (int i = 0; i < V; i++) x[i] = 3 * check_uniform();
@@ -195,6 +196,11 @@ static void test_best(void **state) {
         for (int i = 1; i < n; i++) assert_true(score[i] <= score[i - 1] && token[i] != token[i - 1]);
         for (int i = 0; i < n; i++) assert_true(token[i] != 5 && token[i] != 31);
         assert_int_equal(glia_sample_best(&s, x, &d, K, token, NULL), n);
+        float lead;
+        assert_int_equal(glia_sample_lead(&s, x, &d, &lead), drawn);
+        const float ahead = n > 1 ? score[0] - score[1] : INFINITY, error = 1e-4f * (1 + ahead);
+        assert_true(lead >= 0 && (n == 1 || lead <= ahead + error)); /* the next may be an absent one */
+        leads += n > 1 && lead > ahead - error;
         if (p.do_sample) continue;
         const int all = glia_sample_best(&s, x, &d, V, token, score);
         double sum = 0;
@@ -204,6 +210,7 @@ static void test_best(void **state) {
             assert_true(p.frequency_penalty > 0 || p.repetition_penalty > 1 || i == 0 ||
                         x[token[i]] <= x[token[i - 1]]);
     }
+    assert_true(leads > 2500);
     x[3] = NAN;
     glia_sampling p = plain;
     const glia_draw d = {.params = &p};

@@ -64,6 +64,7 @@ static const struct {
      {0}},
     {"models/qwen3-demo", "models/qwen3-demo", "\"num_speculative_tokens\":5", {0}},
     {"models/smollm3-demo", "models/smollm3-demo", "\"quantization\":\"int8\"", {0}},
+    {"models/qwen3-demo", "models/qwen3-demo", "\"quantization\":\"w4a8\"", {0}},
     {"models/qwen3-demo",
      "models/qwen3-demo",
      "\"speculative_token_tree\":\"[(0,),(0,0),(1,),(0,1),(0,0,0)]\"",
@@ -166,6 +167,8 @@ static void draw_settings(world *w, bool adapters) {
     e->prefill_chunk_size = 1 + below(40);
     e->block_size = coin(50) ? 32 : 64;
     e->no_prefix_cache = coin(20);
+    if (o->tensor_parallel_size < 4 && coin(30))
+        e->kv_cache_blocks = 6 + below(6); /* sequences are preempted */
     snprintf(w->text, sizeof w->text,
              "%s tp %d threads %d dtype %d quantization %d flash %d cp %d kv %d batch %d chunk %d block %d",
              w->dir, o->tensor_parallel_size, o->threads, o->dtype, o->quantization, o->flash_decoding,
@@ -341,8 +344,11 @@ static const char *words_of(const request *r) {
 static uint64_t compare(const world *w, const record *want, size_t kind, bool traced) {
     char config[PATH * 2] = "";
     const char *more = kinds[kind].config;
+    const bool model = more && *w->draft && !strstr(more, "\"method\"");
+    const int tp = model && coin(60) ? w->model.tensor_parallel_size : 1;
     if (more && *w->draft)
-        snprintf(config, sizeof config, "{\"model\":\"%s\",%s}", w->draft, more);
+        snprintf(config, sizeof config, "{\"model\":\"%s\",\"draft_tensor_parallel_size\":%d,%s}", w->draft,
+                 tp, more);
     else if (more)
         snprintf(config, sizeof config, "{%s}", more);
     glia_model *m = load(w, more ? config : NULL);
@@ -424,7 +430,7 @@ static void test_worlds(void **state) {
 
 /* ---- drafts that fail ------------------------------------------------------------------------ */
 
-enum { QWEN3_EAGLE3 = 6 };
+enum { QWEN3_EAGLE3 = 7 };
 
 static void shell(const char *format, const char *a, const char *b) {
     char command[3 * PATH];
@@ -511,7 +517,13 @@ static void test_misfits(void **state) {
         {"{\"model\":\"models/no-such-draft\",\"method\":\"eagle3\"}", "models/no-such-draft"},
         {"{\"model\":\"models/smollm3-demo\"}", "of the draft is"},
         {"{\"model\":\"models/qwen3-demo\",\"draft_tensor_parallel_size\":2}",
-         "draft_tensor_parallel_size is 2"},
+         "draft_tensor_parallel_size is 2, expected 1 or the target's tensor_parallel_size 1"},
+        {"{\"method\":\"ngram\",\"draft_tensor_parallel_size\":2}",
+         "draft_tensor_parallel_size is 2, expected 1: a draft of the method ngram is whole on rank 0"},
+        {"{\"model\":\"models/qwen3-demo-eagle3\",\"method\":\"eagle3\",\"quantization\":\"int4\"}",
+         "expected quantization int8 or w8a8"},
+        {"{\"model\":\"models/qwen3-demo\",\"quantization\":\"int3\"}",
+         "quantization is int3, expected int8, w8a8, int4, w4a8 or fp8"},
     };
     if (!glia_dir_exists("models/qwen3-demo")) check_skip("the demo models are not here");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

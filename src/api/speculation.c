@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "draft/config.h"
+#include "draft/heads.h"
 #include "text/tokenizer.h"
 
 enum { TOKENIZER_MAX = 256 << 20 };
@@ -121,6 +122,20 @@ static glia_status check_tokens(const glia_model *m, const char *dir, glia_err *
     return status;
 }
 
+/* A draft is whole on rank 0, or has the target's ranks. */
+static glia_status check_ranks(const glia_draft_model *d, const glia_model *m, glia_err *err) {
+    const glia_draft_config *c = &d->config;
+    if (!c->method->sharing)
+        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                         "draft_tensor_parallel_size is %d, expected 1: a draft of the method %s is whole on "
+                         "rank 0",
+                         c->tp, c->method->name);
+    if (c->tp == m->parallel.tp) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "draft_tensor_parallel_size is %d, expected 1 or the target's tensor_parallel_size %d",
+                     c->tp, m->parallel.tp);
+}
+
 static glia_status read_draft(glia_draft_model *d, const glia_model *m, const char *text, const char *where,
                               const char *cache_dir, glia_err *err) {
     const glia_status status = glia_draft_config_read(&d->config, text, where, cache_dir, err);
@@ -130,14 +145,54 @@ static glia_status read_draft(glia_draft_model *d, const glia_model *m, const ch
     d->target_dtype = m->dtype;
     d->cpu_flags = m->cpu_flags;
     d->threads = m->threads;
+    d->parallel = glia_alone;
+    if (d->config.tp > 1) {
+        const glia_status shared = check_ranks(d, m, err);
+        if (shared) return shared;
+        d->parallel.tp = d->config.tp;
+        d->parallel.rank = m->parallel.rank;
+    }
     const glia_status fits = d->config.method->read(d, err);
     const bool whole_model = d->config.method == &glia_draft_draft_model;
     return fits || !whole_model ? fits : check_tokens(m, d->config.dir, err);
 }
 
+static void forget(glia_model *m) {
+    json_decref(m->neuron.speculation);
+    m->neuron.speculation = NULL;
+}
+
+/* Keep in m->neuron what is asked for: glia_settings_file() writes it. The heads of Medusa stay in the
+ * model's directory. */
+static glia_status keep_asked(glia_model *m, const char *text, glia_err *err) {
+    json_t *asked = json_loads(text, 0, NULL);
+    const json_t *model = json_object_get(asked, "model");
+    if (!asked) return glia_fail_nomem(err, strlen(text), "the draft's configuration");
+    json_object_set_new(asked, "method", json_string(m->draft->config.method->name));
+    if (m->draft->config.method == &glia_draft_medusa && model &&
+        strcmp(json_string_value(model), m->dir) == 0)
+        json_object_del(asked, "model");
+    forget(m);
+    m->neuron.speculation = asked;
+    return GLIA_OK;
+}
+
+/* Does the option say that there is no draft, whatever neuron_config.json says? */
+static bool is_none(const char *option) {
+    json_t *o = option ? json_loads(option, 0, NULL) : NULL;
+    const char *method = json_string_value(json_object_get(o, "method"));
+    const bool none = method && strcmp(method, "none") == 0 && json_object_size(o) == 1;
+    json_decref(o);
+    return none;
+}
+
 glia_status glia_speculation_read(glia_model *m, const glia_options *o, const char *cache_dir,
                                   glia_err *err) {
     const char *option = o ? o->speculative_config : NULL;
+    if (is_none(option)) {
+        forget(m);
+        return GLIA_OK;
+    }
     char *text = option ? complete(m, option) : of_file(m, o ? o->warning : NULL, o ? o->user : NULL);
     glia_status status = GLIA_OK;
     if (!text && !option) return GLIA_OK;
@@ -145,6 +200,7 @@ glia_status glia_speculation_read(glia_model *m, const glia_options *o, const ch
     status = m->draft ? read_draft(m->draft, m, text ? text : option,
                                    option ? "speculative_config" : "neuron_config.json", cache_dir, err)
                       : glia_fail_nomem(err, sizeof *m->draft, "the draft");
+    if (!status) status = keep_asked(m, text ? text : option, err);
     free(text);
     return status;
 }
@@ -153,7 +209,9 @@ glia_status glia_speculation_read(glia_model *m, const glia_options *o, const ch
 
 glia_status glia_speculation_load(glia_model *m, glia_err *err) {
     glia_team *team;
-    if (!m->draft || !m->draft->config.method->load || m->parallel.rank != 0) return GLIA_OK;
+    const bool shared = glia_draft_shared(m->draft);
+    if (!m->draft || !m->draft->config.method->load || (m->parallel.rank != 0 && !shared)) return GLIA_OK;
+    m->draft->n_ranks = shared ? m->n_ranks : 1;
     glia_status status =
         glia_team_create_beside(&team, m->threads, m->place, m->places + m->n_ranks - 1, err);
     if (status) return status;
@@ -183,6 +241,10 @@ void glia_speculation_limits(glia_engine_limits *l, const glia_model *m) {
     /* More nodes than levels make room for siblings; a small tree may be a chain, or not. */
     if (m->draft->config.tree.kind != GLIA_TREE_CHAIN && l->drafts == l->depth) l->drafts++;
     if (method->needs) l->needs = method->needs(m->draft);
+    if (!glia_draft_shared(m->draft)) return;
+    const glia_draft_limits limits = glia_limit_draft(&m->config, &m->parallel, l);
+    l->draft_area = method->sharing->area(m->draft, &limits);
+    l->draft_words = method->sharing->words(m->draft, &limits);
 }
 
 void glia_speculation_plan(glia_plan *weights, glia_plan *engine, const glia_model *m,
@@ -192,4 +254,5 @@ void glia_speculation_plan(glia_plan *weights, glia_plan *engine, const glia_mod
     const glia_draft_limits limits = glia_limit_draft(&m->config, &m->parallel, l);
     if (method->plan_weights) method->plan_weights(m->draft, weights);
     if (method->plan) method->plan(m->draft, &limits, engine);
+    if (glia_draft_shared(m->draft)) method->sharing->plan(m->draft, &limits, 0, engine);
 }

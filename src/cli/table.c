@@ -219,7 +219,7 @@ const cli_flag cli_flags[N_FLAGS] = {
     [F_SPEC_NGRAM_SIZE] = {"spec-ngram-size-n", "--spec-ngram-simple-size-n", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 1024, "N", NULL,
         "tokens that method ngram looks up: the keys prompt_lookup_min and prompt_lookup_max"},
     [F_DRAFT_TP] = {"draft-tensor-parallel-size", "--draft-model-tp-degree", KIND_INT, GROUP_ENGINE, C_LOADS, 1, 64, "N", NULL,
-        "ranks that share the draft: 1, the draft runs whole on rank 0 (default: 1)"},
+        "ranks that share a draft model: 1, it is whole on rank 0, or as many as the target has (default: 1)"},
     [F_TRACE_DRAFTS] = {"trace-drafts", NULL, KIND_TEXT, GROUP_TASK, C_GENERATE, 0, 0, "FILE", NULL,
         "write every proposal of the draft, one JSON object for each round; the draft then always proposes all that it may"},
 };

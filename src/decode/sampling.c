@@ -230,6 +230,14 @@ static int32_t argmax(const float *x, int n) {
     return i;
 }
 
+/* How much larger x[i] is than the largest of the others. */
+static float lead_of(const float *x, int n, int32_t i) {
+    float before, behind;
+    largest(&before, x, i);
+    largest(&behind, x + i + 1, n - i - 1);
+    return x[i] - (before > behind ? before : behind);
+}
+
 /* ---- filters, only when sampling ------------------------------------------- */
 
 /* Maps floats to unsigned integers with the same order; -0 and +0 map to one integer. */
@@ -397,32 +405,42 @@ static double inverse_weight(float x, float top) {
 
 /* Draw one of n candidates with probability proportional to its weight: the first of independent exponential
  * times with the weights as rates, so the least -log(u) / weight. This is the Gumbel-max draw: the order of
- * log(weight) - log(-log(u)), reversed. s->p has the weights if a filter computed them. */
-static int32_t draw_of(const glia_sampler *s, int n, float top, const glia_draw *d) {
+ * log(weight) - log(-log(u)), reversed. s->p has the weights if a filter computed them. lead: NULL, or how
+ * far the token is ahead of the next one in this order. */
+static int32_t draw_of(const glia_sampler *s, int n, float top, const glia_draw *d, float *lead) {
     const bool weighed = filters_weights(d->params);
     noise from = {.d = d, .first = 1};
-    double least = INFINITY;
+    double least = INFINITY, next = INFINITY;
     int32_t token = -1;
     for (int i = 0; i < n; i++) {
         /* -log(u) >= 1 - u: most tokens are refused without a logarithm. */
-        const double u = uniform_of(&from, s->id[i]), floor = 1 - u;
-        if (weighed ? floor > least * s->p[i] : floor * inverse_weight(s->x[i], top) > least) continue;
+        const double u = uniform_of(&from, s->id[i]), floor = 1 - u, limit = lead ? next : least;
+        if (weighed ? floor > limit * s->p[i] : floor * inverse_weight(s->x[i], top) > limit) continue;
         const double weight = weighed ? s->p[i] : exp((double)s->x[i] - (double)top);
         if (!(weight > 0)) continue;
         const double time = -log(u) / weight;
-        if (time >= least) continue;
-        least = time;
-        token = s->id[i];
+        if (time < least) {
+            next = least;
+            least = time;
+            token = s->id[i];
+        } else if (time < next) {
+            next = time;
+        }
     }
+    if (lead) *lead = (float)(log(next) - log(least));
     return token;
 }
 
-static int32_t draw_from(glia_sampler *s, const float *x, const glia_draw *d) {
+static int32_t draw_from(glia_sampler *s, const float *x, const glia_draw *d, float *lead) {
     float top = 0;
-    if (glia_sampling_greedy(d->params)) return argmax(x, s->vocab);
+    if (glia_sampling_greedy(d->params)) {
+        const int32_t best = argmax(x, s->vocab);
+        if (lead && best >= 0) *lead = lead_of(x, s->vocab, best);
+        return best;
+    }
     int n = candidates(s, x, d->params, &top);
     if (n && filters_weights(d->params)) n = weigh(s, n, top, d->params);
-    return draw_of(s, n, top, d);
+    return draw_of(s, n, top, d, lead);
 }
 
 static bool is_absent(const glia_draw *d, int32_t token) {
@@ -446,9 +464,13 @@ static const float *without_absent(glia_sampler *s, const float *logits, const g
     return s->x;
 }
 
+int32_t glia_sample_lead(glia_sampler *s, const float *logits, const glia_draw *d, float *lead) {
+    const int32_t token = draw_from(s, process(s, logits, d), d, lead);
+    return is_absent(d, token) ? draw_from(s, without_absent(s, logits, d), d, lead) : token;
+}
+
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *d) {
-    const int32_t token = draw_from(s, process(s, logits, d), d);
-    return is_absent(d, token) ? draw_from(s, without_absent(s, logits, d), d) : token;
+    return glia_sample_lead(s, logits, d, NULL);
 }
 
 /* Replace the candidates' weights s->p by what the draw orders: log(weight) - log(-log(u)). */
@@ -581,7 +603,7 @@ int32_t glia_sample_shards(glia_sampler *s, const void *tops, size_t stride, int
     }
     n = compact(s, n, least);
     if (filters_weights(d->params)) n = weigh(s, n, top, d->params);
-    const int32_t token = draw_of(s, n, top, d);
+    const int32_t token = draw_of(s, n, top, d, NULL);
     return is_absent(d, token) ? GLIA_DRAW_WHOLE : token;
 }
 

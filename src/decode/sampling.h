@@ -62,6 +62,10 @@ bool glia_sampling_greedy(const glia_sampling *params);
  * gives an absent id, it is repeated with the logits of these ids at -inf. */
 int32_t glia_sample(glia_sampler *s, const float *logits, const glia_draw *draw);
 
+/* For drafts: the same token, and in *lead how far it is ahead of the next one in what the draw orders:
+ * logits if greedy, else log-probability plus noise. It is the likelier to be another model's draw. */
+int32_t glia_sample_lead(glia_sampler *s, const float *logits, const glia_draw *draw, float *lead);
+
 /* For drafts: the first k tokens in the order in which the draw prefers them, from logits [vocab]; token[0]
  * is glia_sample()'s. Greedy orders by processed logits; sampling by log-probability plus noise, among the
  * tokens that the filters leave. Ids of draw->absent are left out. score (may be

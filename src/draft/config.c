@@ -3,6 +3,7 @@
 #include "draft/config.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,29 +105,40 @@ static void read_numbers(glia_json_reader *r, glia_draft_config *c) {
     c->threshold = (float)glia_json_real(r, "confidence_threshold", 0, 0, 1);
 }
 
-static void read_formats(glia_json_reader *r, glia_draft_config *c) {
-    static const struct {
-        const char *name;
-        glia_dtype dtype;
-    } dtypes[] = {{"auto", GLIA_DTYPE_AUTO},
-                  {"float32", GLIA_DTYPE_F32},
-                  {"bfloat16", GLIA_DTYPE_BF16},
-                  {"float16", GLIA_DTYPE_F16}};
-    const char *dtype = glia_json_string(r, "dtype"), *quantization = glia_json_string(r, "quantization");
-    bool known = !dtype;
-    for (size_t i = 0; dtype && i < sizeof dtypes / sizeof *dtypes; i++) {
-        if (strcmp(dtype, dtypes[i].name) != 0) continue;
-        c->dtype = dtypes[i].dtype;
-        known = true;
+typedef struct {
+    const char *name;
+    int value;
+} choice;
+
+/* The value of the key among rows [n]; 0: the key is not there. */
+static int read_choice(glia_json_reader *r, const char *key, const choice *rows, size_t n) {
+    const char *name = glia_json_string(r, key);
+    char names[100] = "";
+    for (size_t i = 0; name && i < n; i++) {
+        if (strcmp(name, rows[i].name) == 0) return rows[i].value;
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
+                 i == 0      ? ""
+                 : i + 1 < n ? ", "
+                             : " or ",
+                 rows[i].name);
     }
-    if (!known)
-        glia_json_fail(r, GLIA_ERR_ARGUMENT, "dtype is %.60s, expected float32, bfloat16 or float16", dtype);
-    if (quantization && strcmp(quantization, "int8") == 0)
-        c->quantization = GLIA_QUANTIZATION_INT8;
-    else if (quantization && strcmp(quantization, "w8a8") == 0)
-        c->quantization = GLIA_QUANTIZATION_W8A8;
-    else if (quantization)
-        glia_json_fail(r, GLIA_ERR_ARGUMENT, "quantization is %.60s, expected int8 or w8a8", quantization);
+    if (name) glia_json_fail(r, GLIA_ERR_ARGUMENT, "%s is %.60s, expected %s", key, name, names);
+    return 0;
+}
+
+static void read_formats(glia_json_reader *r, glia_draft_config *c) {
+    static const choice dtypes[] = {{"auto", GLIA_DTYPE_AUTO},
+                                    {"float32", GLIA_DTYPE_F32},
+                                    {"bfloat16", GLIA_DTYPE_BF16},
+                                    {"float16", GLIA_DTYPE_F16}},
+                        schemes[] = {{"int8", GLIA_QUANTIZATION_INT8},
+                                     {"w8a8", GLIA_QUANTIZATION_W8A8},
+                                     {"int4", GLIA_QUANTIZATION_INT4},
+                                     {"w4a8", GLIA_QUANTIZATION_W4A8},
+                                     {"fp8", GLIA_QUANTIZATION_FP8}};
+    c->dtype = (glia_dtype)read_choice(r, "dtype", dtypes, sizeof dtypes / sizeof *dtypes);
+    c->quantization =
+        (glia_quantization)read_choice(r, "quantization", schemes, sizeof schemes / sizeof *schemes);
 }
 
 /* The text is an option: what is wrong with its format is wrong with an argument. */

@@ -7,8 +7,9 @@
  *
  * A method is a row of the table glia_draft_methods. Two objects, as elsewhere: an
  * immutable glia_draft_model (configuration and weights) and a mutable glia_draft
- * (caches and buffers of one engine). The draft runs on rank 0, on rank 0's team, and
- * holds the whole draft. A method with `obey` may share its work with the other ranks.
+ * (caches and buffers of one engine). The draft runs on rank 0, on rank 0's team. It is
+ * whole there, or with draft_tensor_parallel_size each rank has a share (glia_draft_rank),
+ * and rank 0 says what all of them run.
  *
  * State by block. A draft that keeps something per position (keys and values, features
  * of the target) keeps it by the target's cache blocks: position p of a sequence is at
@@ -52,8 +53,10 @@ typedef struct {
     const glia_model_config *target;
     glia_dtype target_dtype;
     unsigned cpu_flags;
-    int threads; /* of rank 0's team */
-    void *own;   /* the method's, set by read() */
+    int threads;            /* of a rank's team */
+    glia_parallel parallel; /* of the draft; its rank: the first of this process. tp 1: whole on rank 0 */
+    int n_ranks;            /* ranks of this process that have weights of the draft; set before load() */
+    void *own;              /* the method's, set by read() */
 } glia_draft_model;
 
 /* What a draft wants to know of each row of the target that becomes part of a sequence. */
@@ -74,6 +77,17 @@ typedef struct {
     glia_dtype kv_dtype; /* of the target's cache */
 } glia_draft_limits;
 
+/* One rank of a draft that ranks share; rank 0 has one, too. */
+typedef struct {
+    const glia_draft_model *model;
+    glia_draft_limits limits;
+    int local; /* which rank of this process */
+    glia_team *team;
+    glia_comm *world;
+    size_t area_offset; /* of the draft's bytes in the area of the world */
+    void *own;          /* the method's, set by open() */
+} glia_draft_rank;
+
 typedef struct {
     const glia_draft_model *model;
     glia_draft_limits limits;
@@ -83,9 +97,12 @@ typedef struct {
     glia_sampler *sampler;       /* [threads of the team], of the target's whole vocabulary */
     const uint32_t *epoch;       /* [n_blocks] how often each block was allocated, for draft/marks.h */
     bool scored;                 /* the trace wants the scores of nodes; else a method may leave them 0 */
-    /* Methods with `obey`: send n words to all ranks; each rank's draft obeys them, this one's too. */
-    glia_status (*order)(void *user, const int32_t *words, int n, glia_err *err);
-    void *order_user;
+    /* Of a draft that ranks share. words() is where the method writes glia_draft_sharing.words at most;
+     * order() sends n of them to all ranks, which obey, this one too. */
+    glia_draft_rank *rank; /* NULL: the draft is whole */
+    int32_t *(*words)(void *user);
+    glia_status (*order)(void *user, size_t n, glia_err *err);
+    void *user;
     void *own; /* the method's, set by open() */
 } glia_draft;
 
@@ -104,8 +121,9 @@ typedef struct {
     const int32_t *state;
 
     /* For propose(). */
-    int depth;       /* the most tokens of a path, at least 1 */
-    int nodes;       /* the most nodes besides the root, at least 1 */
+    int depth;           /* the most tokens of a path, at least 1 */
+    int nodes;           /* the most nodes besides the root, at least 1 */
+    glia_tree_stop stop; /* for methods with `leads` */
     glia_draw draw;  /* of the token after `tokens`, the first to propose. For one below a node of the tree,
                       * draw.path is the path to this node without node 0 */
     glia_tree *tree; /* out: node 0 is the last of `tokens` already; propose() adds nodes, or none */
@@ -113,9 +131,24 @@ typedef struct {
 
 /* ---- a method --------------------------------------------------------------- */
 
+/* How ranks share a draft. */
+typedef struct {
+    /* Bytes of each rank's area, and words of the longest order. */
+    size_t (*area)(const glia_draft_model *m, const glia_draft_limits *l);
+    size_t (*words)(const glia_draft_model *m, const glia_draft_limits *l);
+    /* Add what open() allocates to the plan of rank number `local` of this process. */
+    void (*plan)(const glia_draft_model *m, const glia_draft_limits *l, int local, glia_plan *plan);
+    /* Called on the thread that is thread 0 of r->team. On failure close() is due, too. */
+    glia_status (*open)(glia_draft_rank *r, glia_err *err);
+    void (*close)(glia_draft_rank *r);
+    /* Do what the words say, on every rank at once. Allocates nothing. */
+    void (*obey)(glia_draft_rank *r, const int32_t *words);
+} glia_draft_sharing;
+
 struct glia_draft_method {
     const char *name; /* as vLLM's key "method" */
     bool has_model;   /* needs the key "model" */
+    bool leads;       /* chains have leads, and end where glia_draft_seq.stop says */
     bool at_once;     /* a proposal of any depth is one call of the draft */
     bool shrinks;     /* near the end of an answer propose only as many tokens as are wanted, traced or not */
 
@@ -124,8 +157,8 @@ struct glia_draft_method {
     glia_status (*read)(glia_draft_model *m, glia_err *err);
     /* Add the weights' memory to the plan; may be NULL. */
     void (*plan_weights)(const glia_draft_model *m, glia_plan *plan);
-    /* Load the weights; may be NULL. `team` packs them and is rank 0's or one like it. `target`: as
-     * glia_draft.weights. */
+    /* Load the weights of m->n_ranks ranks; may be NULL. `team` packs them and is rank 0's or one like it.
+     * `target`: as glia_draft.weights. */
     glia_status (*load)(glia_draft_model *m, const glia_weights *target, glia_team *team, glia_err *err);
     void (*unload)(glia_draft_model *m); /* also after a failure of read() or load(); may be NULL */
     glia_draft_needs (*needs)(const glia_draft_model *m); /* NULL: nothing */
@@ -144,15 +177,22 @@ struct glia_draft_method {
      * this step are among them, since other sequences may find their blocks in the prefix cache. NULL: the
      * method has no needs. */
     glia_status (*learn)(glia_draft *d, const glia_draft_seq *seq, int n, glia_err *err);
+    /* Before propose(): how sure the draft is of what it would propose for the sequence, 0 to
+     * GLIA_PAYS_GRADES - 1; -1: it would propose nothing. Acceptance is counted by grade. depth, nodes, draw
+     * and tree of *seq are not set. Called for each sequence that may be asked. NULL: every proposal has
+     * grade 0. */
+    int (*grade)(glia_draft *d, const glia_draft_seq *seq);
     /* Before a step of the target: propose for each of seq [n] at most seq->depth and seq->nodes. Any running
      * sequence may be left out of any call. */
     glia_status (*propose)(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err);
-    /* On every rank: obey words that glia_draft.order sent. NULL: the method works on rank 0 alone. */
-    void (*obey)(glia_draft *d, const int32_t *words, int n);
+    const glia_draft_sharing *sharing; /* NULL: the method is whole on rank 0 */
 };
 
 /* NULL-terminated. */
 extern const glia_draft_method *const glia_draft_methods[];
+/* Do ranks share the draft? */
+static inline bool glia_draft_shared(const glia_draft_model *m) { return m && m->parallel.tp > 1; }
+
 /* NULL: no method has this name. */
 const glia_draft_method *glia_draft_method_find(const char *name);
 /* Write the names of all methods to text [size], "eagle, ngram". Returns text. */

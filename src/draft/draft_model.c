@@ -1,16 +1,16 @@
 /* draft_model.c - a smaller model with the target's tokens as the draft.
  *
- * The draft is a whole model on rank 0, with a cache of its own behind the target's block
- * tables. It catches up with tokens that it has not seen, then runs level by level. The rows of
- * a chain stay in the sequence's blocks, so accepted tokens are not run again. A tree is run
- * again with every level, in blocks of its own, since a row can see only tree rows of its own
- * step. */
+ * The draft is a model on rank 0, or shared by all ranks (draft_shard.c), with a cache of its
+ * own behind the target's block tables. It catches up with tokens that it has not seen, then runs level by
+ * level. The rows of a chain stay in the sequence's blocks, so accepted tokens are not run again. A tree is
+ * run again with every level, in blocks of its own, since a row can see only tree rows of its own step. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "draft/draft.h"
+#include "draft/draft_shard.h"
 #include "draft/grow.h"
 #include "draft/marks.h"
 #include "model/quantize.h"
@@ -22,8 +22,8 @@ typedef struct {
     glia_model_config config;
     glia_quantize quantize;
     glia_dtype dtype;
-    glia_weights *weights;
-    glia_tree_shape shape; /* a chain is a static tree */
+    glia_weights **weights; /* [n_ranks] of this process */
+    glia_tree_shape shape;  /* a chain is a static tree */
     bool chain;
     int picks; /* most tokens that are taken after one row */
 } own_model;
@@ -40,7 +40,7 @@ typedef struct {
 typedef struct {
     const own_model *model;
     glia_draft *draft;
-    glia_decoder *decoder;
+    glia_decoder *decoder; /* NULL: each rank has its own */
     glia_plan plan;
     glia_marks marks;
     seen *seen;      /* [batch] */
@@ -48,6 +48,8 @@ typedef struct {
     int32_t *table;  /* [batch, max_blocks]: the target's entries, then those of the tree */
     int max_blocks, tree_slot, max_rows;
     /* The coming step of the draft. */
+    glia_draft_table *changed; /* [n_changed <= batch] rows of the table that the ranks have to learn of */
+    int n_changed;
     int n, n_logits;
     int32_t *token, *seq, *position, *slot, *parent, *logit_row;
     bool trees;
@@ -71,10 +73,6 @@ static glia_status check_fit(const glia_draft_model *m, const own_model *own, gl
             err, GLIA_ERR_SHAPE,
             "%s: the draft's vocabulary has %lld tokens, the target's %lld: expected the same tokens",
             m->config.dir, vocab, want);
-    if (m->config.tp > 1)
-        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
-                         "draft_tensor_parallel_size is %d, expected 1: the draft runs whole on rank 0",
-                         m->config.tp);
     return GLIA_OK;
 }
 
@@ -114,22 +112,34 @@ static glia_status read_model(glia_draft_model *m, glia_err *err) {
 static void plan_weights(const glia_draft_model *m, glia_plan *plan) {
     const own_model *own = m->own;
     glia_plan weights = {0};
-    glia_weights_plan(&weights, &own->config, &glia_alone, own->dtype, &own->quantize);
+    glia_weights_plan(&weights, &own->config, &m->parallel, own->dtype, &own->quantize);
     glia_plan_add(plan, "draft: weights", 1, weights.bytes);
 }
 
 static glia_status load(glia_draft_model *m, const glia_weights *target, glia_team *team, glia_err *err) {
     own_model *own = m->own;
+    glia_status status = GLIA_OK;
     (void)target;
-    const glia_weights_options options = {
-        .dtype = own->dtype, .quantize = &own->quantize, .cpu_flags = m->cpu_flags, .team = team};
-    return glia_weights_load(&own->weights, m->config.dir, &own->config, &options, err);
+    own->weights = calloc((size_t)m->n_ranks, sizeof(glia_weights *));
+    if (!own->weights) return glia_fail_nomem(err, (size_t)m->n_ranks * sizeof(glia_weights *), "the draft");
+    for (int i = 0; i < m->n_ranks && !status; i++) {
+        glia_parallel parallel = m->parallel;
+        parallel.rank += i;
+        const glia_weights_options options = {.dtype = own->dtype,
+                                              .parallel = &parallel,
+                                              .quantize = &own->quantize,
+                                              .cpu_flags = m->cpu_flags,
+                                              .team = team};
+        status = glia_weights_load(&own->weights[i], m->config.dir, &own->config, &options, err);
+    }
+    return status;
 }
 
 static void unload(glia_draft_model *m) {
     own_model *own = m->own;
     if (!own) return;
-    glia_weights_free(own->weights);
+    for (int i = 0; own->weights && i < m->n_ranks; i++) glia_weights_free(own->weights[i]);
+    free(own->weights);
     glia_quantize_free(&own->quantize);
     glia_model_config_free(&own->config);
     free(own);
@@ -160,21 +170,34 @@ static int most_logits(const own_model *m, const glia_draft_limits *l) {
     return l->batch * glia_grow_wide(&m->shape);
 }
 
-static glia_decoder_limits decoder_limits(const own_model *m, const glia_draft_limits *l) {
-    return (glia_decoder_limits){
+/* What rank number `local` of this process needs. */
+static glia_draft_shape shape_of(const glia_draft_model *m, const glia_draft_limits *l, int local) {
+    const own_model *own = m->own;
+    glia_draft_shape s = {.config = &own->config,
+                          .weights = own->weights ? own->weights[local] : NULL,
+                          .parallel = m->parallel,
+                          .batch = l->batch,
+                          .own_blocks = own_blocks(l),
+                          .tree_blocks = tree_blocks(own, l),
+                          .first_tree = l->n_blocks};
+    s.parallel.rank += local;
+    s.limits = (glia_decoder_limits){
         .kv_dtype = l->kv_dtype,
-        .max_rows = most_rows(m, l),
-        .max_logits = most_logits(m, l),
+        .max_rows = most_rows(own, l),
+        .max_logits = most_logits(own, l),
         .block_size = l->block_size,
-        .n_blocks = l->n_blocks + l->batch * tree_blocks(m, l),
+        .n_blocks = l->n_blocks + l->batch * s.tree_blocks,
         .sequence_length = l->sequence_length,
-        .quantize_rows = glia_quantizes_rows(&m->quantize, &m->config),
-        .rotate = m->quantize.rotate,
+        .quantize_rows = glia_quantizes_rows(&own->quantize, &own->config),
+        .rotate = own->quantize.rotate,
+        .reordered = glia_weights_reordered(&own->config, &m->parallel, &own->quantize),
     };
+    return s;
 }
 
 typedef struct {
-    int marks, seen, tokens, grow, grown, table, rows, draws, paths, whole, best, score, picks, n_picks, ask;
+    int marks, seen, tokens, grow, grown, table, changed, rows, draws, paths, whole, best, score, picks,
+        n_picks, ask;
 } regions;
 
 static regions add_regions(const glia_draft_model *m, const glia_draft_limits *l, glia_plan *plan) {
@@ -191,6 +214,7 @@ static regions add_regions(const glia_draft_model *m, const glia_draft_limits *l
     r.grow = glia_plan_add(plan, "draft: growing trees", batch, sizeof(glia_grow));
     r.grown = glia_plan_add(plan, "draft: their nodes", batch, glia_grow_bytes(&own->shape));
     r.table = glia_plan_add(plan, "draft: block tables", batch * blocks, sizeof(int32_t));
+    r.changed = glia_plan_add(plan, "draft: changed block tables", batch, sizeof(glia_draft_table));
     r.rows = glia_plan_add(plan, "draft: rows of a step", 5 * rows + logits, sizeof(int32_t));
     r.draws = glia_plan_add(plan, "draft: draws", logits, sizeof(glia_draw));
     r.paths = glia_plan_add(plan, "draft: paths", logits * GLIA_TREE_MAX, sizeof(int32_t));
@@ -205,10 +229,10 @@ static regions add_regions(const glia_draft_model *m, const glia_draft_limits *l
 }
 
 static void plan_state(const glia_draft_model *m, const glia_draft_limits *l, glia_plan *plan) {
-    const own_model *own = m->own;
-    const glia_decoder_limits limits = decoder_limits(own, l);
+    const glia_draft_shape shape = shape_of(m, l, 0);
     glia_plan decoder = {0};
-    glia_decoder_plan(&own->config, &glia_alone, &limits, m->threads, &decoder);
+    if (!glia_draft_shared(m))
+        glia_decoder_plan(shape.config, &glia_alone, &shape.limits, m->threads, &decoder);
     glia_plan_add(plan, "draft: KV cache and buffers", 1, decoder.bytes);
     add_regions(m, l, plan);
 }
@@ -225,9 +249,10 @@ static void bind(state *s, const regions *r, const glia_draft *d) {
     for (int i = 0; i < l->batch; i++) {
         s->seen[i].tokens = tokens + (size_t)i * (size_t)l->sequence_length;
         glia_grow_init(&s->grow[i], &s->model->shape, nodes + (size_t)i * grown);
-        for (int b = own_blocks(l), k = 0; b < s->max_blocks; b++, k++)
-            s->table[i * s->max_blocks + b] = l->n_blocks + i * tree_blocks(s->model, l) + k;
     }
+    const glia_draft_shape shape = shape_of(d->model, l, 0);
+    glia_draft_fill_trees(s->table, &shape);
+    s->changed = glia_plan_at(&s->plan, r->changed);
     s->token = glia_plan_at(&s->plan, r->rows);
     s->seq = s->token + rows;
     s->position = s->seq + rows;
@@ -254,7 +279,7 @@ static void close_state(glia_draft *d) {
 
 static glia_status open_state(glia_draft *d, glia_err *err) {
     const own_model *own = d->model->own;
-    const glia_decoder_limits limits = decoder_limits(own, &d->limits);
+    const glia_draft_shape shape = shape_of(d->model, &d->limits, 0);
     state *s = d->own = calloc(1, sizeof *s);
     if (!s) return glia_fail_nomem(err, sizeof *s, "the draft");
     s->model = own;
@@ -264,9 +289,9 @@ static glia_status open_state(glia_draft *d, glia_err *err) {
     s->max_blocks = own_blocks(&d->limits) + tree_blocks(own, &d->limits);
     const regions r = add_regions(d->model, &d->limits, &s->plan);
     glia_status status = glia_plan_map(&s->plan, "the draft's buffers", err);
-    if (!status)
-        status = glia_decoder_create(&s->decoder, own->weights, &limits, d->model->cpu_flags, d->team, NULL,
-                                     0, err);
+    if (!status && !d->rank)
+        status = glia_decoder_create(&s->decoder, shape.weights, &shape.limits, d->model->cpu_flags, d->team,
+                                     NULL, 0, err);
     if (status)
         close_state(d);
     else
@@ -297,26 +322,35 @@ static void want_logits(state *s, const glia_draw *draw, int n) {
     s->draw[i].n_path = (size_t)n;
 }
 
-static void run(state *s) {
+static glia_status run(state *s, glia_err *err) {
+    const glia_draft *d = s->draft;
     const glia_batch b = {.n_rows = s->n,
                           .token = s->token,
                           .seq = s->seq,
                           .position = s->position,
                           .slot = s->slot,
                           .parent = s->trees ? s->parent : NULL,
-                          .n_seqs = s->draft->limits.batch,
+                          .n_seqs = d->limits.batch,
                           .max_blocks = s->max_blocks,
                           .block_table = s->table,
                           .n_logits = s->n_logits,
                           .logit_row = s->logit_row};
-    if (s->n) glia_decoder_step(s->decoder, &b);
+    glia_status status = GLIA_OK;
+    if (s->n && !d->rank) glia_decoder_step(s->decoder, &b);
+    if (s->n && d->rank) {
+        const size_t n = glia_draft_shard_write(d->words(d->user), &b, s->changed, s->n_changed);
+        status = d->order(d->user, n, err);
+        s->n_changed = 0;
+    }
     s->n = 0;
     s->trees = false;
+    return status;
 }
 
 /* The logits of row i, of the target's tokens. */
 static const float *logits_of(state *s, int i, int thread) {
-    const float *logits = glia_decoder_logits(s->decoder, i);
+    const float *logits =
+        s->decoder ? glia_decoder_logits(s->decoder, i) : glia_draft_shard_logits(s->draft->rank, i);
     const int64_t vocab = s->draft->model->target->vocab, own = s->model->config.vocab;
     if (!s->whole) return logits;
     float *whole = s->whole + (size_t)thread * (size_t)vocab;
@@ -330,10 +364,18 @@ static void pick(state *s, size_t i, int thread) {
     const bool scored = s->draft->scored || s->model->shape.kind == GLIA_TREE_DYNAMIC;
     int32_t *best = s->best + i * picks;
     float *score = s->score + i * picks;
-    s->n_picks[i] = glia_sample_best(&s->draft->sampler[thread], logits_of(s, (int)i, thread), &s->draw[i],
-                                     (int)picks, best, scored ? score : NULL);
+    glia_sampler *sampler = &s->draft->sampler[thread];
+    const float *logits = logits_of(s, (int)i, thread);
+    float lead = NAN;
+    if (s->model->chain && !scored) {
+        best[0] = glia_sample_lead(sampler, logits, &s->draw[i], &lead);
+        s->n_picks[i] = best[0] >= 0;
+    } else {
+        s->n_picks[i] =
+            glia_sample_best(sampler, logits, &s->draw[i], (int)picks, best, scored ? score : NULL);
+    }
     for (int k = 0; k < s->n_picks[i]; k++)
-        s->pick[i * picks + (size_t)k] = (glia_pick){best[k], scored ? score[k] : 0};
+        s->pick[i * picks + (size_t)k] = (glia_pick){best[k], scored ? score[k] : 0, lead};
     s->ask[i] = s->pick + i * picks;
 }
 
@@ -383,27 +425,36 @@ static int known_of(state *s, const glia_draft_seq *q) {
 
 /* Run the tokens of seq [n] that the draft has not seen, in as many steps as they need. The last token of
  * each sequence is in the last step, and its logits are wanted. */
-static void catch_up(state *s, const glia_draft_seq *seq, int n) {
+static glia_status catch_up(state *s, const glia_draft_seq *seq, int n, glia_err *err) {
+    glia_status status = GLIA_OK;
+    s->n_changed = 0;
     for (int i = 0; i < n; i++) {
         const glia_draft_seq *q = &seq[i];
-        seen *c = &s->seen[q->slot];
         const int blocks = own_blocks(&s->draft->limits),
                   covered = (q->n_tokens - 1 + q->depth) / s->marks.block_size + 1;
-        memcpy(s->table + (size_t)q->slot * (size_t)s->max_blocks, q->table,
-               (size_t)(covered < blocks ? covered : blocks) * sizeof *q->table);
-        for (int p = known_of(s, q); p < q->n_tokens - 1; p++) {
-            if (s->n == s->max_rows - n) run(s); /* rows are left for the last tokens */
+        int32_t *table = s->table + (size_t)q->slot * (size_t)s->max_blocks;
+        const glia_draft_table changed = {q->slot, covered < blocks ? covered : blocks, table};
+        memcpy(table, q->table, (size_t)changed.n * sizeof *q->table);
+        s->changed[s->n_changed++] = changed;
+    }
+    for (int i = 0; i < n && !status; i++) {
+        const glia_draft_seq *q = &seq[i];
+        seen *c = &s->seen[q->slot];
+        for (int p = known_of(s, q); p < q->n_tokens - 1 && !status; p++) {
+            if (s->n == s->max_rows - n) status = run(s, err); /* rows are left for the last tokens */
             add_row(s, q->tokens[p], q->slot, p, p, -1);
         }
         memcpy(c->tokens, q->tokens, (size_t)q->n_tokens * sizeof *c->tokens);
         c->n = c->marked = q->n_tokens;
     }
+    return status;
 }
 
 static void add_roots(state *s, const glia_draft_seq *seq, int n) {
     for (int i = 0; i < n; i++) {
         const glia_draft_seq *q = &seq[i];
         glia_grow_begin(&s->grow[i], q->depth, q->nodes);
+        s->grow[i].stop = q->stop;
         add_row(s, q->tokens[q->n_tokens - 1], q->slot, q->n_tokens - 1, q->n_tokens - 1, -1);
         if (s->grow[i].n_rows) want_logits(s, &q->draw, 0);
     }
@@ -448,13 +499,12 @@ static void add_level(state *s, const glia_draft_seq *q, glia_grow *g) {
 
 static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err) {
     state *s = d->own;
-    glia_status status = GLIA_OK;
     s->n = s->n_logits = 0;
-    catch_up(s, seq, n);
-    add_roots(s, seq, n);
+    glia_status status = catch_up(s, seq, n, err);
+    if (!status) add_roots(s, seq, n);
     while (s->n && !status) {
-        run(s);
-        status = grow_level(s, seq, n, err);
+        status = run(s, err);
+        if (!status) status = grow_level(s, seq, n, err);
         for (int i = 0; i < n && !status; i++) add_level(s, &seq[i], &s->grow[i]);
     }
     for (int i = 0; i < n && !status; i++) {
@@ -464,9 +514,35 @@ static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *
     return status;
 }
 
+/* ---- ranks that share the draft ------------------------------------------------------------- */
+
+static size_t area(const glia_draft_model *m, const glia_draft_limits *l) {
+    const glia_draft_shape shape = shape_of(m, l, 0);
+    return glia_decoder_area_bytes(shape.config, &shape.parallel, &shape.limits);
+}
+
+static size_t words(const glia_draft_model *m, const glia_draft_limits *l) {
+    const glia_draft_shape shape = shape_of(m, l, 0);
+    return glia_draft_shard_words(&shape);
+}
+
+static void plan_rank(const glia_draft_model *m, const glia_draft_limits *l, int local, glia_plan *plan) {
+    const glia_draft_shape shape = shape_of(m, l, local);
+    glia_draft_shard_plan(&shape, m->threads, plan);
+}
+
+static glia_status open_rank(glia_draft_rank *r, glia_err *err) {
+    const glia_draft_shape shape = shape_of(r->model, &r->limits, r->local);
+    return glia_draft_shard_open(r, &shape, err);
+}
+
+static const glia_draft_sharing sharing = {
+    area, words, plan_rank, open_rank, glia_draft_shard_close, glia_draft_shard_obey};
+
 const glia_draft_method glia_draft_draft_model = {
     .name = "draft_model",
     .has_model = true,
+    .leads = true,
     .read = read_model,
     .plan_weights = plan_weights,
     .load = load,
@@ -475,4 +551,5 @@ const glia_draft_method glia_draft_draft_model = {
     .open = open_state,
     .close = close_state,
     .propose = propose,
+    .sharing = &sharing,
 };

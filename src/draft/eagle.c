@@ -111,5 +111,5 @@ static glia_status read_eagle3(glia_draft_model *m, glia_err *err) {
     .unload = glia_heads_unload, .needs = glia_heads_needs, .plan = glia_heads_plan,                         \
     .open = glia_heads_open, .close = glia_heads_close, .learn = learn, .propose = propose
 
-const glia_draft_method glia_draft_eagle = {.name = "eagle", .read = read_eagle, EAGLE};
-const glia_draft_method glia_draft_eagle3 = {.name = "eagle3", .read = read_eagle3, EAGLE};
+const glia_draft_method glia_draft_eagle = {.name = "eagle", .leads = true, .read = read_eagle, EAGLE};
+const glia_draft_method glia_draft_eagle3 = {.name = "eagle3", .leads = true, .read = read_eagle3, EAGLE};

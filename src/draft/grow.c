@@ -62,6 +62,7 @@ void glia_grow_init(glia_grow *g, const glia_tree_shape *s, void *memory) {
 
 void glia_grow_begin(glia_grow *g, int depth, int nodes) {
     g->n = g->level = 0;
+    g->stop = (glia_tree_stop){0};
     g->depth = depth;
     g->nodes = nodes;
     g->row[0] = -1;
@@ -75,8 +76,18 @@ static void add(glia_grow *g, int parent, const glia_pick *pick, int at) {
         .parent = parent,
         .depth = root ? 1 : g->node[parent].depth + 1,
         .score = pick->logprob + (root ? 0 : g->node[parent].score),
+        .lead = pick->lead,
+        .chance = root ? 1 : g->node[parent].chance,
         .at = at,
     };
+}
+
+/* Does the chain end behind its last node? */
+static bool ends(glia_grow *g) {
+    if (!(g->stop.least > 0) || g->n == 0) return false;
+    glia_candidate_node *last = &g->node[g->n - 1];
+    last->chance *= g->stop.chance[glia_lead_class(last->lead)];
+    return last->chance < (double)g->stop.least;
 }
 
 /* Add the nodes of the shape below the rows, and take those with children as rows. */
@@ -89,6 +100,7 @@ static void next_static(glia_grow *g, const glia_pick *const *picks, const int *
             if (s->parent[k] == at && s->choice[k] < n[i]) add(g, g->row[i], &picks[i][s->choice[k]], k);
     }
     g->n_rows = 0;
+    if (ends(g)) return;
     for (int i = first; i < g->n && g->level < g->depth; i++)
         if (has_children(s, g->node[i].at)) g->row[g->n_rows++] = i;
 }
@@ -144,6 +156,7 @@ void glia_grow_finish(glia_grow *g, glia_tree *t) {
     for (int i = 0; i < n; i++) {
         glia_candidate_node *c = &g->node[g->order[i]];
         c->at = glia_tree_add(t, c->parent < 0 ? 0 : g->node[c->parent].at, c->token, c->score);
+        t->lead[c->at] = c->lead;
     }
 }
 

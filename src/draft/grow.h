@@ -17,22 +17,24 @@
 /* A token that may come next, and its log-probability by the draft. */
 typedef struct {
     int32_t token;
-    float logprob;
+    float logprob, lead; /* lead: NAN if it is not known */
 } glia_pick;
 
 typedef struct {
     int32_t token;
     int parent; /* a candidate; -1: the root */
     int depth;
-    float score;
-    int at;  /* static: the node of the shape; then the node of the finished tree */
-    int row; /* the caller's: the row that ran the candidate */
+    float score, lead;
+    double chance; /* that the path to the node is accepted; of chains that end early */
+    int at;        /* static: the node of the shape; then the node of the finished tree */
+    int row;       /* the caller's: the row that ran the candidate */
 } glia_candidate_node;
 
 typedef struct {
     const glia_tree_shape *shape;
     glia_candidate_node *node; /* [glia_grow_nodes()] */
     int *order;                /* [glia_grow_nodes()] */
+    glia_tree_stop stop;       /* of a chain; the caller may set it after glia_grow_begin() */
     int n, level, depth, nodes;
     int n_rows, row[GLIA_TREE_MAX]; /* candidates whose next tokens are asked for; -1: the root */
 } glia_grow;

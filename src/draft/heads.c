@@ -45,6 +45,10 @@ glia_status glia_heads_read(glia_draft_model *m, glia_head_kind kind, glia_err *
     glia_head_model *own = calloc(1, sizeof *own);
     m->own = own;
     if (!own) return glia_fail_nomem(err, sizeof *own, "a draft");
+    if (m->config.quantization > GLIA_QUANTIZATION_W8A8)
+        return glia_fail(
+            err, GLIA_ERR_UNSUPPORTED,
+            "speculative_config: a head is quantised to int8, expected quantization int8 or w8a8");
     glia_status status = glia_head_open(&own->head, kind, m->config.dir, m->target, dtype, err);
     if (!status) status = choose_depth(m, own, err);
     if (status) return status;
@@ -248,10 +252,19 @@ static const float *whole_row(const glia_head_state *s, int i, int thread) {
 
 static void pick_row(glia_head_state *s, size_t i, int picks, int thread) {
     const size_t at = i * (size_t)s->model->picks;
-    s->n_picks[i] = glia_sample_best(&s->draft->sampler[thread], whole_row(s, (int)i, thread), &s->draw[i],
-                                     picks, s->best + at, s->score + at);
+    const bool scored = s->draft->scored || s->model->shape.kind == GLIA_TREE_DYNAMIC;
+    glia_sampler *sampler = &s->draft->sampler[thread];
+    const float *logits = whole_row(s, (int)i, thread);
+    float lead = NAN;
+    if (picks == 1 && !scored) {
+        s->best[at] = glia_sample_lead(sampler, logits, &s->draw[i], &lead);
+        s->n_picks[i] = s->best[at] >= 0;
+    } else {
+        s->n_picks[i] = glia_sample_best(sampler, logits, &s->draw[i], picks, s->best + at,
+                                         scored ? s->score + at : NULL);
+    }
     for (size_t k = at; k < at + (size_t)s->n_picks[i]; k++)
-        s->pick[k] = (glia_pick){s->best[k], s->score[k]};
+        s->pick[k] = (glia_pick){s->best[k], scored ? s->score[k] : 0, lead};
 }
 
 static void pick_share(void *arg, int thread) {
@@ -282,6 +295,7 @@ void glia_heads_begin(glia_head_state *s, const glia_draft_seq *seq, int n) {
         const int slot = seq[i].slot;
         const bool known = s->root_id[slot] == seq[i].id && s->root_at[slot] == seq[i].n_tokens;
         glia_grow_begin(&s->grow[i], known ? seq[i].depth : 0, seq[i].nodes);
+        s->grow[i].stop = seq[i].stop;
         if (known) glia_net_table(&s->net, slot, seq[i].table, seq[i].n_tokens - 1);
     }
 }

@@ -1,25 +1,43 @@
 /* ngram.c - drafts without a model: what followed the same tokens before.
  *
- * The longest suffix of the sequence that occurs earlier, in the sequence itself or in
- * earlier ones of this engine, says what may follow. Among equal lengths the latest
- * occurrence counts. Tokens of ended sequences stay in a ring of fixed size. */
+ * The sequence copies a text: itself or an earlier answer of this engine. The copy begins where the
+ * longest suffix of the sequence occurs earlier; among equal lengths the latest occurrence counts.
+ * A copy from the sequence itself goes on behind a token that differs, and the difference is
+ * applied to what follows: an answer that repeats code with another name differs at each place of
+ * the name. Tokens of ended sequences stay in a ring of fixed size. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "draft/draft.h"
+#include "draft/pays.h"
 
 enum {
     DEFAULT_TOKENS = 10,
     DEFAULT_MIN = 2,
     SUFFIX_MAX = 64, /* longer suffixes are not told apart */
     HISTORY = 1 << 17,
+    CHANGES = 16, /* that are remembered of a copy */
+    MISSES = 3,   /* tokens in succession that end a copy */
 };
+
+/* Tokens `from` of the text that is copied are `to` in the copy. */
+typedef struct {
+    int32_t from, to;
+} change;
 
 typedef struct {
     uint64_t id; /* 0: none */
     int n;
     int32_t *tokens; /* [sequence_length] */
+    int source;      /* the next token is expected to be tokens[source]; -1: nothing is copied */
+    int run;         /* tokens that were as expected; each other one halves the number */
+    int missed;      /* tokens in succession that were not */
+    change tried;    /* the last of them */
+    change made[CHANGES];
+    int n_made;
+    const int32_t *follows; /* [n_follows] what glia_draft_method.grade() found */
+    int n_follows;
 } copy;
 
 typedef struct {
@@ -96,15 +114,54 @@ static void keep(ngram *g, int32_t token) {
     if (g->n < HISTORY) g->n++;
 }
 
+/* ---- the copy of a sequence ------------------------------------------------------- */
+
+static change *change_of(copy *c, int32_t token) {
+    for (int i = 0; i < c->n_made; i++)
+        if (c->made[i].from == token) return &c->made[i];
+    return NULL;
+}
+
+static int32_t changed(copy *c, int32_t token) {
+    const change *found = change_of(c, token);
+    return found ? found->to : token;
+}
+
+/* The token after the last difference is as expected: expect this difference from now on. */
+static void confirm(copy *c) {
+    change *found = change_of(c, c->tried.from);
+    if (!found) found = &c->made[c->n_made < CHANGES ? c->n_made++ : c->tried.from % CHANGES];
+    *found = c->tried;
+}
+
+/* The sequence goes on with this token. */
+static void follow(copy *c, int32_t token) {
+    if (c->source < 0) return;
+    const int32_t was = c->tokens[c->source++];
+    if (token == changed(c, was)) {
+        if (c->missed == 1) confirm(c);
+        c->missed = 0;
+        c->run++;
+        return;
+    }
+    c->tried = (change){was, token};
+    c->run /= 2;
+    if (++c->missed == MISSES) c->source = -1;
+}
+
 /* Bring the copy of the slot up to date. The sequence that had the slot before goes to the history. */
-static void take(ngram *g, const glia_draft_seq *q) {
+static copy *take(ngram *g, const glia_draft_seq *q) {
     copy *c = &g->seq[q->slot];
     if (c->id != q->id) {
         for (int i = 0; i < c->n; i++) keep(g, c->tokens[i]);
         if (c->n) keep(g, -1);
-        *c = (copy){.id = q->id, .tokens = c->tokens};
+        *c = (copy){.id = q->id, .tokens = c->tokens, .source = -1};
     }
-    for (; c->n < q->n_tokens; c->n++) c->tokens[c->n] = q->tokens[c->n];
+    for (; c->n < q->n_tokens; c->n++) {
+        follow(c, q->tokens[c->n]);
+        c->tokens[c->n] = q->tokens[c->n];
+    }
+    return c;
 }
 
 static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_err *err) {
@@ -112,6 +169,8 @@ static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_e
     for (int i = 0; i < n; i++) take(d->own, &seq[i]);
     return GLIA_OK;
 }
+
+/* ---- proposals ----------------------------------------------------------------------- */
 
 /* An earlier occurrence of a suffix. */
 typedef struct {
@@ -136,19 +195,38 @@ static void find(match *best, const int32_t *text, int n, const int32_t *tokens,
     }
 }
 
-static void propose_one(const ngram *g, const glia_draft_config *c, const glia_draft_seq *q) {
-    match best = {.length = 0};
-    find(&best, q->tokens, q->n_tokens, q->tokens, q->n_tokens, c->lookup_min, c->lookup_max);
-    find(&best, g->history, g->n, q->tokens, q->n_tokens, c->lookup_min, c->lookup_max);
-    for (int i = 0; i < q->depth && i < best.n && best.follows[i] >= 0; i++)
-        glia_tree_add(q->tree, i, best.follows[i], 0);
+/* Copy from where the longest suffix occurs, if that is longer than what was copied so far. */
+static void choose(const ngram *g, const glia_draft_config *config, copy *c) {
+    match own = {.length = c->source < 0 ? 0 : c->run};
+    find(&own, c->tokens, c->n, c->tokens, c->n, config->lookup_min, config->lookup_max);
+    match earlier = {.length = own.length};
+    find(&earlier, g->history, g->n, c->tokens, c->n, config->lookup_min, config->lookup_max);
+    if (own.follows) c->source = (int)(own.follows - c->tokens);
+    if (own.follows || earlier.follows) c->missed = 0;
+    if (earlier.follows) c->source = -1;
+    c->run = earlier.length;
+    c->follows = c->source < 0 ? earlier.follows : c->tokens + c->source;
+    c->n_follows = c->source < 0 ? earlier.n : c->n - c->source;
+}
+
+/* The longer the copy, the surer its next token; behind a difference it is least sure. */
+static int grade(glia_draft *d, const glia_draft_seq *q) {
+    copy *c = take(d->own, q);
+    int sure = 1;
+    choose(d->own, &d->model->config, c);
+    if (!c->follows || c->follows[0] < 0) return -1;
+    if (c->missed) return 0;
+    while (sure + 1 < GLIA_PAYS_GRADES && c->run >> (sure + 1)) sure++;
+    return sure;
 }
 
 static glia_status propose(glia_draft *d, glia_draft_seq *seq, int n, glia_err *err) {
+    ngram *g = d->own;
     (void)err;
     for (int i = 0; i < n; i++) {
-        take(d->own, &seq[i]);
-        propose_one(d->own, &d->model->config, &seq[i]);
+        copy *c = &g->seq[seq[i].slot];
+        for (int k = 0; k < seq[i].depth && k < c->n_follows && c->follows[k] >= 0; k++)
+            glia_tree_add(seq[i].tree, k, changed(c, c->follows[k]), 0);
     }
     return GLIA_OK;
 }
@@ -161,5 +239,6 @@ const glia_draft_method glia_draft_ngram = {
     .open = open_ngram,
     .close = close_ngram,
     .learn = learn,
+    .grade = grade,
     .propose = propose,
 };

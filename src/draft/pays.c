@@ -3,20 +3,28 @@
 
 enum {
     SCOUTED = 4,
+    SLOPE_ROWS = 4,
+    QUARTERS = 4, /* drafts for so many quarters of the sequences are weighed */
     PATIENCE_LEAST = 16,
     PATIENCE_MOST = 256,
     PLAIN_FIRST = 2,
     PLAIN_EVERY = 64,
+    STOP_AHEAD = 2, /* levels that a chain may have more than pay on average */
+    DEEPEN_LEAST = 4,
+    DEEPEN_MOST = 64,
     LEFT_MOST = 128
 };
 
-static const double fresh = 0.6;                      /* the acceptance that a new draft is credited with */
+static const double fresh = 0.6;        /* the acceptance that a new draft is credited with, */
+static const double fresh_grade = 0.08; /* and so much more for each grade */
+static const double fresh_lead[GLIA_LEADS] = {0.45, 0.6, 0.72, 0.82, 0.9, 0.95, 0.975, 0.985};
 static const double prior_weight = 4;                 /* as if it had been observed so often */
 static const double own_keep = 0.95, all_keep = 0.99; /* what an observation leaves of older ones */
 static const double new_keep = 0.9;                   /* what a new sequence leaves of what is known of all */
 static const double first_level_most = 4; /* of what is guessed: a first time may be a disturbance */
 static const double relax = 0.003;        /* how fast costs that are not measured anew are forgotten */
 static const double rest_keep = 0.5;      /* what a rest leaves of what is known of a sequence */
+static const double late_keep = 0.9;      /* what a step leaves of the tokens and the time of those before */
 static const double accept_most = 0.98;
 static const double margin = 1.03;    /* drafts must promise more than this, relative to none */
 static const double row_share = 0.03; /* one more row costs so much of a step until it is measured */
@@ -38,14 +46,15 @@ static void observe(double *average, double x) {
 }
 
 /* Seconds of one more row than the most that were measured: a guess, corrected by the last slope, which is
- * uncertain itself. */
+ * the less certain the nearer its two ends are. */
 static double more_rows(const glia_pays *p, int most) {
     const double guess = row_share * p->step[most];
     int before = most - 1;
     while (before > 0 && !(p->step[before] > 0)) before--;
     if (before < 1) return guess;
     const double slope = (p->step[most] - p->step[before]) / (most - before);
-    return (guess + (slope > 0 ? slope : 0)) / 2;
+    const double trust = (double)(most - before) / (most - before + SLOPE_ROWS);
+    return guess + trust * ((slope > 0 ? slope : 0) - guess);
 }
 
 /* Seconds of a step of `rows` rows, by the nearest measured numbers of rows; 0: nothing was measured. */
@@ -124,7 +133,7 @@ double glia_pays_proposal(glia_pays *p, int n, int levels, int behind, double se
 /* Estimate the chances of s. Where little was observed, the next depth is as good as the one before, or, of
  * one sequence, relates to it as for all sequences. */
 static void estimate(glia_pays_seq *s, const glia_pays_seq *all) {
-    double chance = 1, of_all = fresh, before = 1;
+    double chance = 1, of_all = fresh + fresh_grade * s->grade, before = 1;
     for (int i = 0; i < GLIA_PAYS_DEPTH; i++) {
         const double last = of_all;
         of_all = (all->hits[i] + prior_weight * last) / (all->seen[i] + prior_weight);
@@ -135,10 +144,26 @@ static void estimate(glia_pays_seq *s, const glia_pays_seq *all) {
     }
 }
 
+static void estimate_leads(glia_pays *p) {
+    for (int i = 0; i < GLIA_LEADS; i++)
+        p->lead_chance[i] =
+            (p->lead_hits[i] + prior_weight * fresh_lead[i]) / (p->lead_seen[i] + prior_weight);
+}
+
 void glia_pays_begin(glia_pays *p) {
     *p = (glia_pays){.patience = PATIENCE_LEAST};
     for (int i = 0; i <= GLIA_PAYS_DEPTH; i++) p->nodes[i] = i;
-    estimate(&p->all, &p->all);
+    for (int g = 0; g < GLIA_PAYS_GRADES; g++) p->all[g].grade = g;
+    estimate_leads(p);
+}
+
+void glia_pays_leads(glia_pays *p, const float *lead, int depth, int accepted) {
+    for (int i = 0; i < depth && i <= accepted; i++) {
+        const int class = glia_lead_class(lead[i]);
+        p->lead_hits[class] = all_keep * p->lead_hits[class] + (i < accepted);
+        p->lead_seen[class] = all_keep * p->lead_seen[class] + 1;
+    }
+    estimate_leads(p);
 }
 
 static void age(glia_pays_seq *s, double keep) {
@@ -149,9 +174,10 @@ static void age(glia_pays_seq *s, double keep) {
 }
 
 void glia_pays_begin_seq(glia_pays *p, glia_pays_seq *s, uint64_t id) {
-    age(&p->all, new_keep);
-    *s = (glia_pays_seq){.id = id};
-    estimate(s, &p->all);
+    for (int g = 0; g < GLIA_PAYS_GRADES; g++) {
+        age(&p->all[g], new_keep);
+        s[g] = (glia_pays_seq){.id = id, .grade = g};
+    }
 }
 
 static void count(glia_pays_seq *s, int depth, int accepted, double keep) {
@@ -169,10 +195,10 @@ static void wake(glia_pays *p, glia_pays_seq *s, bool hit) {
 }
 
 void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted) {
+    glia_pays_seq *all = &p->all[s->grade];
     if (p->probed == s->id) wake(p, s, accepted > 0);
     count(s, depth, accepted, own_keep);
-    count(&p->all, depth, accepted, all_keep);
-    estimate(s, &p->all);
+    count(all, depth, accepted, all_keep);
 }
 
 /* ---- the account ---------------------------------------------------------------- */
@@ -182,6 +208,10 @@ static double clamp(double x, double least, double most) { return x < least ? le
 void glia_pays_settle(glia_pays *p, int n, bool asked, int tokens, double seconds) {
     const double plain = n > 0 ? cost_of(p, n) * (1 + p->excess) : 0;
     if (!(plain > 0)) return;
+    if (asked) {
+        p->late_tokens = late_keep * p->late_tokens + tokens;
+        p->late_seconds = late_keep * p->late_seconds + seconds;
+    }
     if (asked) p->balance += tokens * plain / n - clamp(seconds, 0, 4 * plain);
     p->balance = clamp(p->balance + allowance * seconds, -overdraft_steps * plain, credit_steps * plain);
     p->since_plain = asked ? p->since_plain + 1 : 0;
@@ -191,17 +221,42 @@ void glia_pays_settle(glia_pays *p, int n, bool asked, int tokens, double second
 /* ---- the choice ----------------------------------------------------------------- */
 
 typedef struct {
-    int levels;
+    int levels, rows, most;           /* most: sequences with drafts at most */
     double least;                     /* the least chance of a token that is proposed */
     double seconds, tokens, catch_up; /* of the step; and before it */
     double rate;                      /* tokens per second, relative to none */
 } plan;
 
+/* Sequences for which the draft is awake come first, then those whose next token is the surest. */
+static void order(glia_pays_ask *ask, int n) {
+    for (int i = 0; i < n; i++) {
+        const bool asleep = glia_pays_asleep(ask[i].behind);
+        ask[i].place = 0;
+        for (int k = 0; k < n; k++) {
+            const bool other = glia_pays_asleep(ask[k].behind);
+            const double more = ask[k].known->chance[0] - ask[i].known->chance[0];
+            ask[i].place += other != asleep ? asleep : more > 0 || (more >= 0 && k < i);
+        }
+    }
+}
+
 static int depth_under(const glia_pays_ask *a, const plan *x) {
+    if (a->place >= x->most) return 0;
     const int most = a->room < x->levels ? a->room : x->levels;
     int depth = 0;
     while (depth < most && a->known->chance[depth] >= x->least) depth++;
     return depth;
+}
+
+/* The least chance of a path behind which one more level pays: the time of one more token brings so much at
+ * the rate of the last steps. How likely the next token is accepted shows only when it is proposed. The rate
+ * of the plan is too high: it counts tokens behind which chains ended as if they had been accepted. */
+static double least_chance(const glia_pays *p, const plan *x, int n_all, int asked) {
+    const double row = (cost_of(p, x->rows) - cost_of(p, n_all)) / (x->rows - n_all);
+    const double token = level_of(p, asked) / asked + (row > 0 ? row : 0);
+    const double rate = p->late_seconds > 0 ? p->late_tokens / p->late_seconds : x->tokens / x->seconds;
+    const double least = token * rate / p->all[0].chance[0];
+    return least < accept_most ? least : accept_most;
 }
 
 /* What the plan costs and brings. Returns the number of sequences with drafts. */
@@ -217,6 +272,7 @@ static int weigh(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all,
         asked++;
         for (int k = 0; k < depth; k++) x->tokens += ask[i].known->chance[k];
     }
+    x->rows = rows;
     x->catch_up = catch_up_of(p, behind);
     x->seconds = cost_of(p, rows) + proposal_of(p, asked, levels);
     x->rate = x->tokens / x->seconds * plain / n_all;
@@ -233,10 +289,11 @@ static plan best_plan(const glia_pays *p, const glia_pays_ask *ask, int n, int n
     for (int i = 0; i < n; i++) most = ask[i].room > most ? ask[i].room : most;
     if (most > GLIA_PAYS_DEPTH) most = GLIA_PAYS_DEPTH;
     for (int levels = 1; levels <= most; levels++)
-        for (unsigned k = 0; k < limits; k++) {
-            plan x = {.levels = levels, .least = least[k]};
-            if (weigh(p, ask, n, n_all, plain, &x) && x.rate > best.rate) best = x;
-        }
+        for (unsigned k = 0; k < limits; k++)
+            for (int quarter = n < QUARTERS ? QUARTERS : 1; quarter <= QUARTERS; quarter++) {
+                plan x = {.levels = levels, .least = least[k], .most = n * quarter / QUARTERS};
+                if (weigh(p, ask, n, n_all, plain, &x) && x.rate > best.rate) best = x;
+            }
     return best;
 }
 
@@ -286,10 +343,26 @@ static void probe(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     p->patience = p->patience < PATIENCE_MOST ? 2 * p->patience : PATIENCE_MOST;
 }
 
+/* What is known of deeper proposals may be one unlucky step, and proposals of the depth that was chosen never
+ * show it. So sometimes propose one token more, at growing intervals while the choice stays the same. */
+static void deepen(glia_pays *p, glia_pays_ask *ask, int n, int levels) {
+    if (levels != p->levels) p->deepen_after = DEEPEN_LEAST;
+    if (levels != p->levels) p->deepened = 0;
+    p->levels = levels;
+    if (++p->deepened < p->deepen_after) return;
+    p->deepened = 0;
+    p->deepen_after = p->deepen_after < DEEPEN_MOST ? 2 * p->deepen_after : DEEPEN_MOST;
+    for (int i = 0; i < n; i++) ask[i].depth += ask[i].depth == levels && levels < ask[i].room;
+}
+
 void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     for (int i = 0; i < n; i++) ask[i].depth = 0;
+    p->least = 0;
     /* The first steps, and one of many, measure what a step costs without drafts. */
     if (n < 1 || p->plain < PLAIN_FIRST || p->since_plain >= PLAIN_EVERY) return;
+    for (int g = 0; g < GLIA_PAYS_GRADES; g++) estimate(&p->all[g], &p->all[g]);
+    for (int i = 0; i < n; i++) estimate(ask[i].known, &p->all[ask[i].known->grade]);
+    order(ask, n);
     plan x = best_plan(p, ask, n, n_all);
     if (x.levels && !worth_waking(p, ask, n, n_all, &x)) {
         let_sleep(ask, n, -1);
@@ -300,8 +373,14 @@ void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
         probe(p, ask, n, n_all);
         return;
     }
-    if (p->all.seen[0] < SCOUTED) let_sleep(ask, n, least_behind(ask, n)); /* one shows if it pays */
+    if (p->all[0].seen[0] < SCOUTED) let_sleep(ask, n, least_behind(ask, n)); /* one shows if it pays */
+    if (p->stops) {
+        const int asked = weigh(p, ask, n, n_all, cost_of(p, n_all), &x);
+        p->least = asked ? least_chance(p, &x, n_all, asked) : 0;
+        x.levels += STOP_AHEAD;
+    }
     for (int i = 0; i < n; i++) ask[i].depth = depth_under(&ask[i], &x);
+    if (!p->stops) deepen(p, ask, n, x.levels);
     p->rested = 0;
     p->patience = PATIENCE_LEAST;
 }

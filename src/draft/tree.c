@@ -2,6 +2,14 @@
 #include "draft/tree.h"
 
 #include <assert.h>
+#include <math.h>
+
+int glia_lead_class(float lead) {
+    static const float limits[GLIA_LEADS - 1] = {0.3f, 0.7f, 1.2f, 2, 3, 4.5f, 7};
+    int c = 0;
+    while (c < GLIA_LEADS - 1 && lead >= limits[c]) c++;
+    return c;
+}
 
 void glia_tree_begin(glia_tree *t, int32_t token) {
     t->n = 1;
@@ -18,6 +26,7 @@ int glia_tree_add(glia_tree *t, int parent, int32_t token, float score) {
     t->parent[i] = (int16_t)parent;
     t->depth[i] = (int16_t)(t->depth[parent] + 1);
     t->score[i] = score;
+    t->lead[i] = NAN;
     return i;
 }
 

@@ -10,11 +10,22 @@
 
 enum { GLIA_TREE_MAX = 256 }; /* nodes of a tree, the root included */
 
+/* Classes of tokens by their lead (glia_sample_lead()): the higher, the likelier they are accepted. */
+enum { GLIA_LEADS = 8 };
+int glia_lead_class(float lead);
+
+/* Where a chain ends early: behind a token whose path is accepted with a chance below `least`. */
+typedef struct {
+    float least;          /* 0: nowhere */
+    const double *chance; /* [GLIA_LEADS] that a token is accepted if those before it are */
+} glia_tree_stop;
+
 typedef struct {
     int n; /* nodes, at least 1 */
     int32_t token[GLIA_TREE_MAX];
     int16_t parent[GLIA_TREE_MAX]; /* < the node; -1 for node 0 */
     int16_t depth[GLIA_TREE_MAX];  /* edges from node 0 */
+    float lead[GLIA_TREE_MAX];     /* of a token, if the draft knows; else NAN */
     float score[GLIA_TREE_MAX];    /* log-probability of the path from node 0 by the draft; 0 for node 0 */
 } glia_tree;
 

@@ -52,6 +52,7 @@ static void ask(glia_drafts *d, glia_seq *seq, int depth, int n) {
         .table = seq->blocks.table,
         .depth = depth,
         .nodes = d->trace ? d->limits.drafts : nodes_of(d, depth),
+        .stop = {(float)d->pays.least, d->pays.lead_chance},
         .draw = glia_request_draw(r, 0),
         .tree = tree,
     };
@@ -79,6 +80,7 @@ static void cut(glia_tree *t, glia_request *r) {
         t->parent[n] = (int16_t)parent;
         t->depth[n] = t->depth[i];
         t->score[n] = t->score[i];
+        t->lead[n] = t->lead[i];
         kept[i] = (int16_t)n++;
     }
     t->n = n;
@@ -111,6 +113,7 @@ void glia_drafts_begin(glia_drafts *d) {
     if (method->plan_weights) method->plan_weights(d->model, &draft);
     d->pays.share = (double)draft.bytes / (double)(glia_weights_matrix_bytes(d->draft.weights) + 1);
     d->pays.at_once = method->at_once;
+    d->pays.stops = method->leads && !d->trace && d->model->config.tree.kind == GLIA_TREE_CHAIN;
     for (int i = 1; i <= GLIA_PAYS_DEPTH; i++) d->pays.nodes[i] = nodes_of(d, least(i, d->limits.depth));
 }
 
@@ -121,23 +124,47 @@ static int behind_of(const glia_drafts *d, const glia_seq *seq) {
     return seq->n_tokens - (asked->id == id_of(seq) ? asked->n_tokens : seq->n_cached);
 }
 
-/* Set the depth of d->ask [n] to what pays, one for each sequence that can use drafts, in order. */
+/* What is known of the coming proposal for the sequence; NULL: the draft would propose nothing. */
+static glia_pays_seq *known_of(glia_drafts *d, const glia_seq *seq) {
+    const glia_draft_method *method = d->model->config.method;
+    const glia_draft_seq q = {.slot = seq->slot,
+                              .id = id_of(seq),
+                              .tokens = seq->tokens,
+                              .n_tokens = seq->n_tokens,
+                              .table = seq->blocks.table};
+    glia_pays_seq *known = &d->known[seq->slot * GLIA_PAYS_GRADES];
+    const int grade = d->grade[seq->slot] = method->grade ? method->grade(&d->draft, &q) : 0;
+    if (known->id != q.id) glia_pays_begin_seq(&d->pays, known, q.id);
+    return grade < 0 ? NULL : &known[grade];
+}
+
+/* Set the depth of d->ask [n] to what pays, one for each sequence that the draft can be asked for, in order.
+ * Sets d->grade of each sequence. */
 static void choose_depths(glia_drafts *d, const glia_scheduler *s) {
     int n = 0, generating = 0;
     for (int i = 0; i < s->n_running; i++) {
         const glia_seq *seq = s->running[i];
-        const uint64_t id = id_of(seq);
         const int room = depth_for(d, s, seq);
+        glia_pays_seq *known = room ? known_of(d, seq) : NULL;
         generating += seq->n_tokens - seq->n_computed == 1;
-        if (!room) continue;
-        if (d->known[seq->slot].id != id) glia_pays_begin_seq(&d->pays, &d->known[seq->slot], id);
-        d->ask[n++] = (glia_pays_ask){.known = &d->known[seq->slot],
+        if (!known) {
+            d->grade[seq->slot] = -1;
+            continue;
+        }
+        d->ask[n++] = (glia_pays_ask){.known = known,
                                       .room = room,
                                       .behind = behind_of(d, seq),
                                       .left = seq->max_tokens - seq->n_tokens,
                                       .depth = room};
     }
     if (!d->trace) glia_pays_choose(&d->pays, d->ask, n, generating);
+}
+
+/* Levels that chains which end early took. */
+static int levels_of(const glia_drafts *d, int n) {
+    int levels = 1;
+    for (int i = 0; i < n; i++) levels = d->seq[i].tree->n > levels + 1 ? d->seq[i].tree->n - 1 : levels;
+    return levels;
 }
 
 /* Ask the draft, and measure what it costs. */
@@ -151,6 +178,7 @@ static glia_status ask_draft(glia_drafts *d, int n, glia_err *err) {
     }
     const double start = glia_seconds();
     const glia_status status = d->model->config.method->propose(&d->draft, d->seq, n, err);
+    if (d->pays.stops) deepest = levels_of(d, n);
     d->spent = glia_pays_proposal(&d->pays, n, deepest, behind, glia_seconds() - start);
     return status;
 }
@@ -163,7 +191,7 @@ glia_status glia_drafts_propose(glia_drafts *d, glia_scheduler *s, glia_err *err
     for (int i = 0, k = 0; i < s->n_running; i++) {
         glia_seq *seq = s->running[i];
         glia_tree_begin(&d->tree[seq->slot], seq->tokens[seq->n_tokens - 1]);
-        if (!depth_for(d, s, seq)) continue;
+        if (d->grade[seq->slot] < 0) continue;
         const glia_pays_ask chosen = d->ask[k++];
         if (!chosen.depth || !glia_scheduler_reserve(s, seq, seq->n_tokens + chosen.depth)) continue;
         d->ask[n] = chosen;
@@ -237,7 +265,9 @@ void glia_drafts_count(glia_drafts *d, const glia_segment *segment, int n) {
         if (!g->tree) continue;
         const int accepted = least(g->n_delivered, g->n_drawn - 1);
         count(&d->counts, g->tree->n - 1, accepted);
-        glia_pays_accept(&d->pays, &d->known[g->slot], g->tree->depth[g->tree->n - 1], accepted);
+        glia_pays_accept(&d->pays, &d->known[g->slot * GLIA_PAYS_GRADES + d->grade[g->slot]],
+                         g->tree->depth[g->tree->n - 1], accepted);
+        if (d->pays.stops) glia_pays_leads(&d->pays, g->tree->lead + 1, g->tree->n - 1, accepted);
         d->proposal[proposals++] = (glia_draft_proposal){g->id,           g->tree->n,     g->tree->token,
                                                          g->tree->parent, g->tree->score, accepted};
     }

@@ -45,7 +45,8 @@ typedef struct {
     void *trace_user;
     bool over; /* the draft failed */
     glia_pays pays;
-    glia_pays_seq *known; /* [batch] of each slot */
+    glia_pays_seq *known; /* [batch, GLIA_PAYS_GRADES] of each slot */
+    int *grade;           /* [batch] of each slot: of the coming proposal; -1: none comes */
     glia_asked *asked;    /* [batch] of each slot */
     glia_pays_ask *ask;   /* [batch] */
     double spent;         /* seconds of the proposal of this step, then of the whole step; < 0: not timed */

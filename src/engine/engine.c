@@ -23,10 +23,13 @@ void glia_engine_plan(const glia_model_config *c, const glia_parallel *p, const 
     if (area) glia_plan_add(plan, "messages between ranks", 1, glia_comm_memory(kind, p->tp, area) - area);
 }
 
-static void plan_draft(const glia_engine_config *c, glia_plan *plan) {
-    const glia_draft_method *method = c->draft ? c->draft->config.method : NULL;
+/* Add what the draft allocates for rank number `local` of this process. */
+static void plan_draft(const glia_engine_config *c, int local, glia_plan *plan) {
     const glia_draft_limits limits = glia_limit_draft(c->model, &c->weights[0]->parallel, &c->limits);
-    if (method && method->plan) method->plan(c->draft, &limits, plan);
+    if (!c->draft) return;
+    const glia_draft_method *method = c->draft->config.method;
+    if (method->plan && c->weights[local]->parallel.rank == 0) method->plan(c->draft, &limits, plan);
+    if (glia_draft_shared(c->draft)) method->sharing->plan(c->draft, &limits, local, plan);
 }
 
 /* Count what the ranks of this process hold, and check it against what is available: mapped memory that is
@@ -38,7 +41,7 @@ static glia_status plan_memory(glia_engine *e, glia_err *err) {
         glia_plan plan = {0};
         glia_engine_plan(c->model, &c->weights[i]->parallel, &c->limits, c->threads,
                          glia_comm_kind_of(c->world), &plan);
-        if (c->weights[i]->parallel.rank == 0) plan_draft(c, &plan);
+        plan_draft(c, i, &plan);
         overflow |= plan.overflow;
         e->stats.plan_bytes += plan.bytes;
         e->stats.weight_bytes += c->weights[i]->plan.bytes;
@@ -69,6 +72,7 @@ static glia_rank_config rank_config(const glia_engine *e, int i) {
         .adapter = find_adapter,
         .adapter_user = (void *)(uintptr_t)&e->adapters, /* it has a lock */
         .local = i,
+        .draft = glia_draft_shared(c->draft) ? c->draft : NULL,
     };
 }
 
@@ -78,6 +82,18 @@ static glia_status share_areas(glia_engine *e, glia_err *err) {
     const size_t bytes = glia_rank_area_bytes(c->model, &c->weights[0]->parallel, &c->limits);
     if (c->n_ranks > 1) return glia_followers_create(&e->followers, c->n_ranks, bytes, err);
     return c->world ? glia_comm_share(c->world, bytes, err) : GLIA_OK;
+}
+
+/* Where the draft writes what all ranks shall do, and the order to do it. */
+static int32_t *draft_words(void *user) {
+    glia_engine *e = user;
+    return glia_order_draft(glia_rank_order(&e->rank));
+}
+
+static glia_status draft_order(void *user, size_t n, glia_err *err) {
+    glia_engine *e = user;
+    glia_order_draft_end(glia_rank_order(&e->rank), n);
+    return glia_engine_order(e, err);
 }
 
 /* The draft runs on rank 0. */
@@ -94,6 +110,10 @@ static glia_status open_draft(glia_engine *e, glia_err *err) {
         .sampler = e->rank.sampler,
         .epoch = l->blocks.epoch,
         .scored = c->trace != NULL,
+        .rank = e->rank.draft.model ? &e->rank.draft : NULL,
+        .words = draft_words,
+        .order = draft_order,
+        .user = e,
     };
     const glia_status status = c->draft->config.method->open(&l->drafts.draft, err);
     if (status) return status;

@@ -11,7 +11,7 @@
 /* Where the regions of the plan are. */
 typedef struct {
     int tables, blocks, running, taken, runs, uses, segments, drawn, moves, trees, asked, states, proposals,
-        known, asked_last, chosen, scores;
+        known, grades, asked_last, chosen, scores;
 } regions;
 
 static regions plan_regions(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l,
@@ -33,7 +33,9 @@ static regions plan_regions(const glia_model_config *c, const glia_parallel *p, 
     r.trees = glia_plan_add(plan, "draft: trees", speculates * batch, sizeof(glia_tree));
     r.asked = glia_plan_add(plan, "draft: sequences", speculates * batch, sizeof(glia_draft_seq));
     r.proposals = glia_plan_add(plan, "draft: proposals", speculates * batch, sizeof(glia_draft_proposal));
-    r.known = glia_plan_add(plan, "draft: what it brought", speculates * batch, sizeof(glia_pays_seq));
+    r.known = glia_plan_add(plan, "draft: what it brought", speculates * batch * GLIA_PAYS_GRADES,
+                            sizeof(glia_pays_seq));
+    r.grades = glia_plan_add(plan, "draft: grades", speculates * batch, sizeof(int));
     r.asked_last = glia_plan_add(plan, "draft: asked last", speculates * batch, sizeof(glia_asked));
     r.chosen = glia_plan_add(plan, "draft: depths", speculates * batch, sizeof(glia_pays_ask));
     r.states = glia_plan_add(plan, "draft: states", speculates * glia_limit_rows(l), sizeof(int32_t));
@@ -65,6 +67,7 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
                               .seq = glia_plan_at(&l->plan, at.asked),
                               .proposal = glia_plan_at(&l->plan, at.proposals),
                               .known = glia_plan_at(&l->plan, at.known),
+                              .grade = glia_plan_at(&l->plan, at.grades),
                               .asked = glia_plan_at(&l->plan, at.asked_last),
                               .ask = glia_plan_at(&l->plan, at.chosen),
                               .state = glia_plan_at(&l->plan, at.states)};

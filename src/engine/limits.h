@@ -20,6 +20,7 @@ typedef struct {
     int drafts;          /* draft rows of a sequence in a step; 0: no speculation */
     int depth;           /* tokens of a path of drafts; less than `drafts`: drafts are trees */
     glia_draft_needs needs;
+    size_t draft_area, draft_words; /* of a draft that ranks share: as of glia_draft_sharing; else 0 */
     bool prefix_cache;
     bool quantize_rows; /* the weights are w8a8 */
     bool rotate;        /* the weights are rotated */

@@ -21,9 +21,9 @@ static size_t whole_lines(size_t words) {
 
 size_t glia_order_words(const glia_model_config *c, const glia_engine_limits *l) {
     const size_t tables = ((size_t)l->batch + 1) * glia_limit_blocks(l);
-    return whole_lines(HEADER + MOVE * glia_limit_moves(l) + PUT * (size_t)l->adapters.places +
-                       CHANGE * tables + glia_batch_words(glia_limit_rows(l)) +
-                       USE * glia_limit_logits(c, l));
+    const size_t step = MOVE * glia_limit_moves(l) + PUT * (size_t)l->adapters.places + CHANGE * tables +
+                        glia_batch_words(glia_limit_rows(l)) + USE * glia_limit_logits(c, l);
+    return whole_lines(HEADER + (step > l->draft_words ? step : l->draft_words));
 }
 
 size_t glia_order_first_words(const glia_model_config *c, const glia_engine_limits *l) {
@@ -72,6 +72,13 @@ void glia_order_use(int32_t *words, const glia_logits_use *use, int n) { append(
 
 void glia_order_row(int32_t *words, int32_t row) { append(words, &row, 1); }
 
+int32_t *glia_order_draft(int32_t *words) {
+    glia_order_begin(words, ORDER_DRAFT);
+    return words + HEADER;
+}
+
+void glia_order_draft_end(int32_t *words, size_t n) { words[WORD_WORDS] = (int32_t)(HEADER + n); }
+
 void glia_order_read(glia_order *o, const int32_t *words, int32_t *table, int32_t *memory) {
     const int32_t *w = words + HEADER;
     *o = (glia_order){
@@ -81,6 +88,7 @@ void glia_order_read(glia_order *o, const int32_t *words, int32_t *table, int32_
     o->n_adapters = words[WORD_ADAPTERS];
     w += PUT * o->n_adapters;
     for (int i = 0; i < words[WORD_CHANGES]; i++, w += CHANGE) table[w[0]] = w[1];
+    if (o->kind == ORDER_DRAFT) o->draft = w;
     if (o->kind == ORDER_LOGITS) {
         o->row = w;
         o->n = words[WORD_WORDS] - HEADER;

@@ -15,6 +15,7 @@ typedef enum {
     ORDER_STEP,    /* put adapters into places, then take a step */
     ORDER_LOGITS,  /* gather whole rows of the last step's logits */
     ORDER_MEASURE, /* measure ceilings */
+    ORDER_DRAFT,   /* what a draft that ranks share does next */
     ORDER_END      /* nothing follows */
 } glia_order_kind;
 
@@ -44,6 +45,7 @@ typedef struct {
     int n;
     const glia_order_adapter *adapter; /* of ORDER_STEP [n_adapters] */
     int n_adapters;
+    const int32_t *draft; /* of ORDER_DRAFT: the draft's words */
 } glia_order;
 
 /* Words of the longest order, whole cache lines. */
@@ -64,6 +66,9 @@ void glia_order_table(int32_t *words, const int32_t *known, int first, const int
 void glia_order_batch(int32_t *words, const glia_run *run, int n);
 void glia_order_use(int32_t *words, const glia_logits_use *use, int n);
 void glia_order_row(int32_t *words, int32_t row);
+/* Begin ORDER_DRAFT. Returns where the draft writes its words; glia_order_draft_end() tells how many. */
+int32_t *glia_order_draft(int32_t *words);
+void glia_order_draft_end(int32_t *words, size_t n);
 
 /* Read an order and put the changed entries into the block tables `table`.
  * memory [glia_batch_memory(rows of a step)] holds what *o points to besides the words. */

@@ -22,7 +22,8 @@ static size_t order_bytes(const glia_model_config *c, const glia_engine_limits *
 size_t glia_rank_area_bytes(const glia_model_config *c, const glia_parallel *p, const glia_engine_limits *l) {
     if (p->tp == 1) return 0;
     const glia_decoder_limits limits = glia_limit_decoder(c, p, l);
-    return glia_decoder_area_bytes(c, p, &limits) + 2 * order_bytes(c, l) + found_bytes(c, p->tp, l);
+    return glia_decoder_area_bytes(c, p, &limits) + l->draft_area + 2 * order_bytes(c, l) +
+           found_bytes(c, p->tp, l);
 }
 
 static size_t sampler_vocab(const glia_model_config *c, const glia_parallel *p) {
@@ -63,7 +64,7 @@ static void bind_area(glia_rank *r) {
     const glia_weights *w = r->config.weights;
     const glia_decoder_limits limits = glia_limit_decoder(w->config, &w->parallel, l);
     char *area = (char *)glia_comm_area(r->config.world) + r->config.area_offset +
-                 glia_decoder_area_bytes(w->config, &w->parallel, &limits);
+                 glia_decoder_area_bytes(w->config, &w->parallel, &limits) + l->draft_area;
     r->order[0] = (int32_t *)(void *)area;
     r->order[1] = r->order[0] + glia_order_words(w->config, l);
     r->found = (char *)(r->order[1] + glia_order_words(w->config, l));
@@ -109,6 +110,27 @@ static glia_status open_decoder(glia_rank *r, glia_err *err) {
                                c->area_offset, err);
 }
 
+/* This rank's share of a draft that ranks share. */
+static glia_status open_draft(glia_rank *r, glia_err *err) {
+    const glia_rank_config *c = &r->config;
+    const glia_weights *w = c->weights;
+    if (!c->draft) return GLIA_OK;
+    const glia_decoder_limits limits = glia_limit_decoder(w->config, &w->parallel, &c->limits);
+    r->draft = (glia_draft_rank){
+        .model = c->draft,
+        .limits = glia_limit_draft(w->config, &w->parallel, &c->limits),
+        .local = c->local,
+        .team = r->team,
+        .world = c->world,
+        .area_offset = c->area_offset + glia_decoder_area_bytes(w->config, &w->parallel, &limits),
+    };
+    return c->draft->config.method->sharing->open(&r->draft, err);
+}
+
+static void close_draft(glia_rank *r) {
+    if (r->draft.model) r->draft.model->config.method->sharing->close(&r->draft);
+}
+
 glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_status own, glia_err *err) {
     const glia_weights *w = config->weights;
     size_t to;
@@ -123,6 +145,7 @@ glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_st
     const regions at = plan_own(w->config, &w->parallel, &config->limits, config->threads, &r->plan);
     glia_status status = own;
     if (!status) status = open_decoder(r, err);
+    if (!status) status = open_draft(r, err);
     if (!status) status = glia_plan_map(&r->plan, "a rank's tables and sampling", err);
     if (config->world) status = glia_comm_agree(config->world, "", status, err);
     if (status)
@@ -133,6 +156,7 @@ glia_status glia_rank_open(glia_rank *r, const glia_rank_config *config, glia_st
 }
 
 void glia_rank_close(glia_rank *r) {
+    close_draft(r);
     glia_decoder_free(r->decoder);
     glia_team_free(r->team);
     glia_plan_unmap(&r->plan);
@@ -259,6 +283,7 @@ static bool obey(glia_rank *r, const int32_t *w) {
     glia_order_read(&o, w, r->table, r->rows);
     if (o.kind == ORDER_STEP) step(r, &o);
     if (o.kind == ORDER_MEASURE) measure(r);
+    if (o.kind == ORDER_DRAFT) r->draft.model->config.method->sharing->obey(&r->draft, o.draft);
     for (int i = 0; i < o.n; i++) gather_logits(r, o.row[i]);
     return o.kind != ORDER_END;
 }

@@ -26,7 +26,8 @@ typedef struct {
     int place, places; /* which of how many teams that share these cores */
     glia_adapter_fn *adapter;
     void *adapter_user;
-    int local; /* which rank of this process */
+    int local;                     /* which rank of this process */
+    const glia_draft_model *draft; /* that ranks share; NULL: none */
 } glia_rank_config;
 
 typedef struct {
@@ -36,6 +37,7 @@ typedef struct {
     size_t first, vocab; /* of this rank's shard: its first token, and how many tokens are real */
     glia_team *team;
     glia_decoder *decoder;
+    glia_draft_rank draft; /* model NULL: ranks share none */
     glia_plan plan;
     int max_blocks;
     int32_t *table;     /* [batch + 1, max_blocks] block tables; the last row is glia_engine_score()'s */

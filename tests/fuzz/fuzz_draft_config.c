@@ -40,7 +40,7 @@ static void grow(const glia_tree_shape *s, int depth, int nodes) {
     const int picks = glia_grow_picks(s);
     must(memory != NULL);
     must(picks >= 1 && glia_grow_wide(s) >= 1 && glia_grow_wide(s) <= GLIA_TREE_MAX);
-    for (int i = 0; i < picks; i++) pick[i] = (glia_pick){i, -(float)i};
+    for (int i = 0; i < picks; i++) pick[i] = (glia_pick){i, -(float)i, 0};
     for (int i = 0; i < GLIA_TREE_MAX; i++) ask[i] = pick, n[i] = picks;
     glia_grow_init(&g, s, memory);
     glia_grow_begin(&g, depth, nodes);
