@@ -173,8 +173,78 @@ static void test_demo_heads(void **state) {
         }
 }
 
+/* ---- artifacts -------------------------------------------------------------------------- */
+
+/* Copy a demo model to `dir`, with a neuron_config.json. */
+static void copy_model(const char *dir, const char *config) {
+    char command[1000];
+    snprintf(command, sizeof command,
+             "mkdir %s && cp -L %s/*.json %s/*.safetensors %s && printf '%%s' '%s' > %s/neuron_config.json",
+             dir, models[0], models[0], dir, config, dir);
+    assert_int_equal(system(command), 0);
+}
+
+/* An artifact proposes what the model's neuron_config.json or the flags of compile ask for; the answers are
+ * the same. */
+static void test_artifacts(void **state) {
+    static const struct {
+        const char *config, *flags, *method;
+        int depth;
+    } rows[] = {
+        {"{\"speculation_length\": 4, \"enable_fused_speculation\": true, \"fused_spec_config\": "
+         "{\"draft_model_path\": \"models/qwen3-demo\"}}",
+         "", "draft_model", 3},
+        {"{\"enable_eagle_speculation\": true, \"is_eagle3\": true, \"token_tree_config\": {\"0\": [\"1\", "
+         "\"2\"], \"1\": [\"3\"]}, \"fused_spec_config\": {\"draft_model_path\": "
+         "\"models/qwen3-demo-eagle3\"}}",
+         "", "eagle3", 2},
+        {"{}", "--model-draft models/qwen3-demo --draft-max 6", "draft_model", 6},
+        {"{}", "--tensor-parallel-size 2 --model-draft models/qwen3-demo --draft-max 2", "draft_model", 2},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char dir[200], artifact[200];
+        json_t *root, *plain_root;
+        snprintf(dir, sizeof dir, "%s/model%zu", check_temp_dir(), i);
+        snprintf(artifact, sizeof artifact, "%s/artifact%zu", check_temp_dir(), i);
+        copy_model(dir, rows[i].config);
+        outcome o = glia("", "compile %s -o %s %s", dir, artifact, rows[i].flags);
+        CHECK(o.status == 0, "row %zu: %s", i, o.err);
+        done(&o);
+        json_t *plain = outputs(artifact, "--greedy", "--spec-type none", &plain_root),
+               *got = outputs(artifact, "--greedy", "", &root);
+        assert_null(json_object_get(plain_root, "speculation"));
+        const json_t *s = json_object_get(root, "speculation");
+        const char *method = json_string_value(json_object_get(s, "method"));
+        CHECK(method && !strcmp(method, rows[i].method), "row %zu: method %s", i, method ? method : "none");
+        CHECK(json_array_size(json_object_get(s, "spec_decode_num_accepted_tokens_per_pos")) ==
+                  (size_t)rows[i].depth,
+              "row %zu: other depth", i);
+        CHECK(json_equal(got, plain), "row %zu: other answers", i);
+        json_decref(root);
+        json_decref(plain_root);
+    }
+}
+
+/* What neuron_config.json cannot say is an error of compile, which writes nothing. */
+static void test_not_carried(void **state) {
+    static const char *const rows[][2] = {
+        {"{\"method\":\"ngram\"}", "cannot say \"ngram\""},
+        {"{\"model\":\"models/qwen3-demo\",\"quantization\":\"int8\"}", "cannot say \"quantization\""}};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char dir[200];
+        snprintf(dir, sizeof dir, "%s/none%zu", check_temp_dir(), i);
+        outcome o = glia("", "compile %s -o %s --speculative-config '%s'", models[0], dir, rows[i][0]);
+        CHECK(o.status == 2 && strstr(o.err, rows[i][1]) && !glia_dir_exists(dir), "exit %d: %s", o.status,
+              o.err);
+        done(&o);
+    }
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_published), cmocka_unit_test(test_demo_heads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_published), cmocka_unit_test(test_demo_heads),
+                                       cmocka_unit_test(test_artifacts), cmocka_unit_test(test_not_carried)};
     check_begin(argc, argv);
     find_program();
     return check_run_group("heads_cli", tests);

@@ -14,7 +14,10 @@
 #include "base/hash.h"
 #include "base/newdir.h"
 #include "base/written.h"
+#include "draft/head_file.h"
+#include "draft/heads.h"
 #include "format/hub.h"
+#include "format/neuron_speculation.h"
 #include "model/artifact.h"
 #include "text/tokenizer_tables.h"
 
@@ -50,6 +53,25 @@ static void leave_out(json_t *file, const glia_engine_settings *e) {
             if (strcmp(glia_neuron_keys[k].preset, row->key) == 0)
                 json_object_del(file, glia_neuron_keys[k].key);
     }
+}
+
+/* The artifact names its draft. What neuron_config.json cannot say is for the commands that run it. */
+static glia_status check_speculation(const compiling *c, glia_err *err) {
+    const char *lacks = c->m.draft ? glia_neuron_speculation_lacks(c->m.neuron.speculation) : NULL;
+    if (!lacks) return GLIA_OK;
+    return glia_fail(err, GLIA_ERR_ARGUMENT,
+                     "speculative_config: neuron_config.json of an artifact cannot say \"%s\"; leave it out "
+                     "and give it when the artifact runs",
+                     lacks);
+}
+
+/* Medusa's heads that are in the model's directory. */
+static glia_status copy_heads(compiling *c, glia_err *err) {
+    glia_status status = GLIA_OK;
+    if (!c->m.draft || c->m.draft->config.method != &glia_draft_medusa) return GLIA_OK;
+    for (const char *const *name = glia_medusa_files; *name && !status; name++)
+        status = glia_copy_file(&c->out, c->m.dir, *name, err);
+    return status;
 }
 
 static glia_status write_neuron_config(compiling *c, glia_err *err) {
@@ -133,6 +155,7 @@ static glia_status fill(compiling *c, glia_err *err) {
     if (!status) status = each_rank(c, write_rank, err);
     if (!status) status = glia_copy_files(&c->out, c->m.dir, "", err);
     if (!status) status = glia_copy_files(&c->out, c->m.dir, "additional_chat_templates", err);
+    if (!status) status = copy_heads(c, err);
     if (!status) status = write_tokenizer(c, err);
     if (!status) status = write_neuron_config(c, err);
     if (!status) status = glia_copy_file(&c->out, c->m.dir, "config.json", err);
@@ -144,6 +167,7 @@ GLIA_API glia_status glia_compile(const char *model, const char *cache_dir, cons
     compiling c = {.options = options};
     glia_status status = glia_model_open(&c.m, model, cache_dir, options, err);
     if (!status) status = glia_engine_resolve(&c.engine, &c.m, options ? options->engine : NULL, err);
+    if (!status) status = check_speculation(&c, err);
     if (!status && !(options && options->dummy) && glia_artifact_in(c.m.dir))
         status = glia_fail(err, GLIA_ERR_ARGUMENT,
                            "%s: is compiled already; give the directory of the original model", c.m.dir);

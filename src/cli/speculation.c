@@ -32,7 +32,8 @@ const char *cli_speculative_config(const cli_args *args) {
     const char *given = args->text[F_SPECULATIVE_CONFIG];
     bool more = false;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) more |= args->given[others[i]];
-    if (args->given[F_SPEC_TYPE] && strcmp(args->text[F_SPEC_TYPE], "none") == 0) return NULL;
+    if (args->given[F_SPEC_TYPE] && strcmp(args->text[F_SPEC_TYPE], "none") == 0)
+        return "{\"method\": \"none\"}";
     json_t *o = more && given ? json_loads(given, 0, NULL) : json_object();
     if (!more || !json_is_object(o)) { /* the library says what is wrong with the text */
         json_decref(o);

@@ -43,15 +43,15 @@ static glia_status open_checkpoint(glia_head_file *f, glia_err *err) {
     return status;
 }
 
+const char *const glia_medusa_files[] = {"medusa_lm_head.safetensors", "medusa_lm_head.pt", "medusa_heads.pt",
+                                         NULL};
+
 static glia_status open_tensors(glia_head_file *f, bool medusa, glia_err *err) {
-    static const char *const heads[] = {"medusa_lm_head.safetensors", "medusa_lm_head.pt", "medusa_heads.pt",
-                                        NULL},
-                             *const safetensors[] = {"model.safetensors.index.json", "model.safetensors",
-                                                     NULL},
+    static const char *const safetensors[] = {"model.safetensors.index.json", "model.safetensors", NULL},
                              *const torch[] = {"pytorch_model.bin", NULL};
     bool found = false;
     char *path;
-    glia_status status = medusa ? open_single(f, heads, &found, err) : GLIA_OK;
+    glia_status status = medusa ? open_single(f, glia_medusa_files, &found, err) : GLIA_OK;
     for (const char *const *name = safetensors; *name && !found; name++) {
         if (!is_there(f->dir, *name, &path)) continue;
         free(path);

@@ -15,6 +15,9 @@ typedef struct {
     bool *used; /* [n] was the tensor found? */
 } glia_head_file;
 
+/* Names of the files that hold Medusa heads beside a model's; NULL ends the list. */
+extern const char *const glia_medusa_files[];
+
 /* Open model.safetensors, its shards, or pytorch_model.bin of DIR; for Medusa medusa_lm_head.safetensors,
  * medusa_lm_head.pt or medusa_heads.pt first. On success the caller calls glia_head_file_close().
  * Errors: GLIA_ERR_IO none of them is there; as glia_checkpoint_open() and glia_torch_file_open(). */

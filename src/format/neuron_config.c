@@ -387,5 +387,6 @@ json_t *glia_neuron_config_write(const glia_neuron_config *c) {
             if (said) written[row->id] = true;
         }
     if (c->key[NEURON_QUANTIZATION] && c->number[NEURON_QUANTIZATION] != 0) put_quantization(file, c);
+    glia_neuron_speculation_write(file, c->speculation);
     return file;
 }

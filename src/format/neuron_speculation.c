@@ -3,6 +3,7 @@
 #include "format/neuron_speculation.h"
 
 #include <limits.h>
+#include <string.h>
 
 /* What the keys say. */
 typedef struct {
@@ -79,4 +80,59 @@ json_t *glia_neuron_speculation(glia_json_reader *r, const json_t *fused) {
     if (model && !k.medusa) json_object_set_new(o, "model", json_string(model));
     set_shape(o, &k);
     return o;
+}
+
+/* ---- writing ---------------------------------------------------------------- */
+
+static const struct {
+    const char *method, *key; /* `key` is true */
+} methods[] = {{"draft_model", "enable_fused_speculation"},
+               {"eagle", "enable_eagle_speculation"},
+               {"eagle3", "is_eagle3"},
+               {"medusa", "is_medusa"}};
+enum { METHODS = sizeof methods / sizeof *methods };
+
+static const char *key_of(const json_t *speculation) {
+    const char *method = json_string_value(json_object_get(speculation, "method"));
+    for (int i = 0; i < METHODS; i++)
+        if (method && strcmp(method, methods[i].method) == 0) return methods[i].key;
+    return NULL;
+}
+
+static bool is_medusa(const json_t *speculation) {
+    const char *key = key_of(speculation);
+    return key && strcmp(key, "is_medusa") == 0;
+}
+
+void glia_neuron_speculation_write(json_t *file, const json_t *speculation) {
+    const char *key = key_of(speculation);
+    const json_t *tokens = json_object_get(speculation, "num_speculative_tokens");
+    const json_int_t n = json_integer_value(tokens);
+    if (!key) return;
+    const bool medusa = is_medusa(speculation);
+    const char *tree = medusa ? "medusa_tree" : "token_tree_config", *model = medusa ? NULL : "model";
+    json_object_set_new(file, key, json_true());
+    if (json_object_get(speculation, tree)) json_object_set(file, tree, json_object_get(speculation, tree));
+    if (tokens && medusa)
+        json_object_set_new(file, "num_medusa_heads", json_integer(n));
+    else if (tokens)
+        json_object_set_new(file, "speculation_length", json_integer(n + 1));
+    if (model && json_object_get(speculation, model))
+        json_object_set_new(file, "fused_spec_config",
+                            json_pack("{s:O}", "draft_model_path", json_object_get(speculation, model)));
+}
+
+const char *glia_neuron_speculation_lacks(const json_t *speculation) {
+    const bool medusa = is_medusa(speculation);
+    const char *const known[] = {"method", medusa ? "medusa_tree" : "token_tree_config",
+                                 "num_speculative_tokens", medusa ? "method" : "model"};
+    const char *key;
+    json_t *value;
+    if (!key_of(speculation)) return json_string_value(json_object_get(speculation, "method"));
+    json_object_foreach((json_t *)(uintptr_t)speculation, key, value) {
+        bool found = !value;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++) found |= strcmp(key, known[i]) == 0;
+        if (!found) return key;
+    }
+    return NULL;
 }

@@ -9,4 +9,10 @@
  * named: the heads of "medusa" are in the model's directory. */
 json_t *glia_neuron_speculation(glia_json_reader *r, const json_t *fused);
 
+/* Set the keys of `file` that ask for what *speculation says, an object of --speculative-config with a
+ * "method"; NULL: nothing is set. What glia_neuron_speculation_lacks() names is left out. */
+void glia_neuron_speculation_write(json_t *file, const json_t *speculation);
+/* A member of *speculation, or its method, that neuron_config.json has no key for; NULL: there is none. */
+const char *glia_neuron_speculation_lacks(const json_t *speculation);
+
 #endif
