@@ -136,7 +136,7 @@ static const struct {
     {Q, "{\"eos_token_id\":[1,null]}", F, "eos_token_id: expected an array of integers, found null null"},
     {Q, "{\"eos_token_id\":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}", GLIA_ERR_LIMIT, "eos_token_id: 65 ids, limit is 64"},
 
-    {Q, "{\"quantization_config\":{\"quant_method\":\"hqq\"}}", U, "quantization_config: quant_method is hqq; Glia reads fp8, compressed-tensors, gptq, awq and bitsandbytes"},
+    {Q, "{\"quantization_config\":{\"quant_method\":\"hqq\"}}", U, "quantization_config: quant_method is hqq; Glia reads fp8, mxfp8, fbgemm_fp8, compressed-tensors, gptq, awq, auto-round and bitsandbytes"},
     {Q, "{\"attention_chunk_size\":8192}", U, "attention_chunk_size is 8192"},
     {Q, "{\"num_experts\":128}", U, "num_experts is 128"},
     {Q, "{\"use_bidirectional_attention\":true}", U, "use_bidirectional_attention is true"},

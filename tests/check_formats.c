@@ -1,8 +1,8 @@
 /* check_formats.c - every quantised format with every schedule: ranks, chunks, the prefix cache,
  * an int8 cache, an adapter, drafts, and a compiled artifact. The schedule changes no bit.
  *
- * The formats are the directories of the shared data/quantized, and the flags of the
- * command line on a demo model. */
+ * The formats are the directories of the shared data/quantized, some of
+ * tests/golden/published, and the flags of the command line on a demo model. */
 #include "check.h"
 
 #include <stdio.h>
@@ -20,7 +20,7 @@ static const char *temp; /* a directory */
 static const char demo[] = "models/qwen3-demo";
 
 static const struct {
-    const char *name; /* of data/quantized, or NULL: the demo model with the options */
+    const char *name; /* of data/quantized, or a path; or NULL: the demo model with the options */
     glia_options o;
 } cases[] = {
     {"awq-int4", {0}},
@@ -40,6 +40,10 @@ static const struct {
     {"gptq-int4-descact", {0}},
     {"gptq-int4-v2-asym", {0}},
     {"gptq-int8", {0}},
+    {"tests/golden/published/awq-gemv", {0}},
+    {"tests/golden/published/bnb-int8", {0}},
+    {"tests/golden/published/gptq-dynamic", {0}},
+    {"tests/golden/published/mxfp8", {0}},
     {NULL, {.quantization = GLIA_QUANTIZATION_INT4}},
     {NULL,
      {.quantization = GLIA_QUANTIZATION_INT4,
@@ -226,7 +230,9 @@ static void test_matrix(void **state) {
         char path[PATH];
         const char *dir = demo, *name = cases[i].name;
         int32_t ids[PROMPT];
-        if (name) {
+        if (name && strchr(name, '/')) {
+            dir = name;
+        } else if (name) {
             snprintf(path, sizeof path, "data/quantized/%s", name);
             dir = check_shared(path);
             if (!dir) check_skip_because("no ../shared/%s", path);

@@ -3,7 +3,8 @@
  * The directories, what they must give and the tolerances are those of the shared
  * reference data (data/quantized/README.md): dequantised values are equal bit for
  * bit; logits of float32 rows are within 1e-3 of float64, those of bfloat16 rows within
- * 0.2; int8 rows are compared with vLLM's own log-probabilities. */
+ * 0.2; int8 rows are compared with vLLM's own log-probabilities. Spellings that the reference
+ * data lacks are in tests/golden/published, made by tools/gen_published_goldens.py. */
 #define _GNU_SOURCE /* memmem */
 #include "check.h"
 
@@ -43,16 +44,35 @@ static const struct {
     {"gptq-int4-descact", "gptq", "4-bit panels", false},
     {"gptq-int4-v2-asym", "gptq", "4-bit panels", false},
     {"gptq-int8", "gptq", "8-bit panels", false},
+    /* tests/golden/published */
+    {"auto-round", "auto-round", "4-bit panels", false},
+    {"auto-round-awq", "auto-round", "4-bit panels", false},
+    {"auto-round-zeros", "intel/auto-round", "4-bit panels", false},
+    {"awq-gemv", "awq", "4-bit panels", false},
+    {"bnb-int8", "bitsandbytes", "int8 panels", false},
+    {"bnb-nf4-bfloat16", "bitsandbytes", "4-bit panels", false},
+    {"fbgemm", "fbgemm_fp8", "float8 panels", false},
+    {"fp8-powers", "fp8", "float8 panels", false},
+    {"gptq-dynamic", "gptq", "4-bit panels", false},
+    {"mxfp8", "mxfp8", "float8 panels", false},
 };
-enum { CASES = sizeof cases / sizeof *cases };
+enum { CASES = sizeof cases / sizeof *cases, OWN = 10 /* the last ones */ };
 
 static const char *dir_of(size_t i) {
     static char path[PATH];
-    snprintf(path, sizeof path, "data/quantized/%s", cases[i].name);
-    const char *dir = check_shared(path);
+    snprintf(path, sizeof path, i < CASES - OWN ? "data/quantized/%s" : "tests/golden/published/%s",
+             cases[i].name);
+    const char *dir = i < CASES - OWN ? check_shared(path) : path;
     if (!dir) check_skip("no ../shared/%s", path);
-    snprintf(path, sizeof path, "%.500s", dir);
+    if (dir != path) snprintf(path, sizeof path, "%.500s", dir);
     return path;
+}
+
+/* The directory of that name. */
+static const char *dir_named(const char *name) {
+    size_t i = 0;
+    while (strcmp(cases[i].name, name) != 0) i++;
+    return dir_of(i);
 }
 
 static glia_safetensors golden_of(const char *dir) {
@@ -309,17 +329,32 @@ static const struct {
     {"gptq-int4", "\"group_size\": 128", "\"group_size\": 100", "qzeros has shape [2, 32], expected [3, 32]"},
     {"gptq-int4", "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"marlin\"", "checkpoint_format is marlin; Glia reads gptq and gptq_v2"},
     {"gptq-int4", "\"pack_dtype\": \"int32\"", "\"pack_dtype\": \"int64\"", "pack_dtype is int64; Glia reads int32"},
-    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"bits\": 8}}", "dynamic: +:.*down.* has settings of its own"},
-    {"awq-int4", "\"version\": \"gemm\"", "\"version\": \"gemv\"", "version is gemv; Glia reads gemm"},
-    {"awq-int4", "\"zero_point\": true", "\"zero_point\": false", "zero_point is false; Glia reads awq with zero points"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"bits\": 8}}", "down_proj.qweight has shape [48, 256], expected [96, 256]"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"bits\": 3}}", "dynamic: +:.*down.*: bits is 3; Glia reads gptq with 4 or 8 bits"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"group_size\": 0}}", "dynamic: +:.*down.*: group_size is 0; expected -1 or a positive integer"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*(down.*\": {}}", "dynamic: .*(down.* is no regular expression"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\".*down.*\": 8}", "dynamic: .*down.*: expected an object, found an integer"},
+    {"gptq-int4", "\"lm_head\": false", "\"rotation\": \"hadamard\"", "rotation is \"hadamard\", which Glia does not support"},
+    {"gptq-int4", "\"lm_head\": false", "\"adapter\": {\"name\": \"lora\", \"rank\": 32}", "adapter is"},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"hqq\"", "quant_method is hqq; Glia reads fp8, mxfp8, fbgemm_fp8, compressed-tensors, gptq, awq, auto-round and bitsandbytes; of another method give the directory of the unquantised model, with --quantization int8 or int4"},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"torchao\"", "quant_method is torchao; Glia reads"},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"quanto\"", "quant_method is quanto; Glia reads"},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"eetq\"", "quant_method is eetq; Glia reads"},
+    {"awq-int4", "\"version\": \"gemm\"", "\"version\": \"gemv\"", "q_proj.qzeros has shape [2, 32], expected [256, 1]"},
+    {"awq-int4", "\"version\": \"gemm\"", "\"version\": \"gemv_fast\"", "version is gemv_fast; Glia reads gemm and gemv"},
+    {"awq-int4", "\"bits\": 4", "\"bits\": 8", "bits is 8; Glia reads awq with 4 bits"},
+    {"auto-round", "\"packing_format\": \"auto_round:auto_gptq\"", "\"packing_format\": \"auto_round:llm_compressor\"", "packing_format is auto_round:llm_compressor; Glia reads auto_round, auto_round:auto_gptq and auto_round:auto_awq"},
+    {"auto-round", "\"data_type\": \"int\"", "\"data_type\": \"mx_fp\"", "data_type is mx_fp; Glia reads int"},
+    {"auto-round", "\"iters\": 0", "\"act_bits\": 8", "act_bits is 8, which Glia does not support"},
+    {"bnb-int8", "q_proj.SCB", "q_proj.SCX", "q_proj.weight is I8; Glia reads F64, F32, F16 and BF16 weights"},
     {"fp8-block", "\"fmt\": \"e4m3\"", "\"fmt\": \"e5m2\"", "fmt is e5m2; Glia reads e4m3"},
     {"fp8-block", "128,\n      128\n    ]", "128,\n      0\n    ]", "weight_block_size: expected two positive integers"},
     {"bnb-nf4", "\"bnb_4bit_quant_type\": \"nf4\"", "\"bnb_4bit_quant_type\": \"nf5\"", "bnb_4bit_quant_type is nf5; Glia reads nf4 and fp4"},
-    {"bnb-nf4", "\"load_in_4bit\": true,\n    \"load_in_8bit\": false", "\"load_in_4bit\": false,\n    \"load_in_8bit\": true", "load_in_4bit is not true"},
+    {"bnb-nf4", "\"load_in_4bit\": true,\n    \"load_in_8bit\": false", "\"load_in_4bit\": false,\n    \"load_in_8bit\": false", "expected one of load_in_4bit and load_in_8bit to be true"},
     {"ct-w4a16", "\"strategy\": \"group\"", "\"strategy\": \"attn_head\"", "strategy is attn_head; Glia reads tensor, channel, group, tensor_group and block"},
     {"ct-w4a16", "\"num_bits\": 4", "\"num_bits\": 3", "num_bits is 3; Glia reads 4 and 8"},
     {"ct-w4a16", "\"type\": \"int\"", "\"type\": \"uint\"", "type is uint; Glia reads int and float"},
-    {"ct-w4a16", "\"targets\": [\n          \"Linear\"\n        ]", "\"targets\": [\n          \"re:(\"\n        ]", "re:( is no regular expression"},
+    {"ct-w4a16", "\"targets\": [\n          \"Linear\"\n        ]", "\"targets\": [\n          \"re:(\"\n        ]", "targets: ( is no regular expression"},
     {"ct-w4a16", "\"sparsity_config\": {}", "\"sparsity_config\": {\"format\": \"sparse-24-bitmask\"}", "sparsity_config is"},
     {"ct-w4a16", "\"transform_config\": {}", "\"transform_config\": {\"config_groups\": {\"R1\": {}}}", "transform_config is"},
     {"ct-w4a16", "\"quantization_status\": \"compressed\"", "\"quantization_status\": \"calibration\"", "quantization_status is calibration; Glia reads compressed"},
@@ -356,13 +391,11 @@ static void test_hostile(void **state) {
     (void)state;
     const char *dir = check_temp_dir();
     for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
-        char path[PATH + 32], name[PATH];
+        char path[PATH + 32], shared[PATH];
         size_t n;
         glia_model *m;
         glia_err err = {0};
-        snprintf(name, sizeof name, "data/quantized/%s", hostile[i].dir);
-        const char *shared = check_shared(name);
-        if (!shared) check_skip("no ../shared/%s", name);
+        snprintf(shared, sizeof shared, "%s", dir_named(hostile[i].dir));
         snprintf(path, sizeof path, "%.500s/config.json", shared);
         char *text = check_read_file(path, &n);
         const bool config = write_changed(dir, "config.json", text, n, hostile[i].from, hostile[i].to);
@@ -375,6 +408,53 @@ static void test_hostile(void **state) {
         CHECK(status && strstr(err.msg, hostile[i].says), "%s with %s: '%s', expected '%s'", hostile[i].dir,
               hostile[i].to, status ? err.msg : "loaded", hostile[i].says);
         if (!status) glia_model_free(m);
+    }
+}
+
+/* Spellings that mean the same: the logits keep their bits. */
+static const struct {
+    const char *dir, *from, *to;
+} spellings[] = {
+    /* clang-format off */
+    {"awq-int4", "\"zero_point\": true", "\"zero_point\": false"}, /* the stored zero points decide */
+    {"awq-int4", "\"version\": \"gemm\"", "\"version\": \"GEMM\""},
+    {"awq-int4", "\"version\": \"gemm\"", "\"format\": \"gemm\", \"checkpoint_format\": \"gemm\", \"sym\": false, \"desc_act\": false, \"lm_head\": false"},
+    {"gptq-int4", "\"checkpoint_format\": \"gptq\"", "\"checkpoint_format\": \"GPTQ\""},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {}"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"-:.*lm_head\": {}, \".*\": {\"damp_percent\": 0.1}}"},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"auto-round\", \"packing_format\": \"auto_round:auto_gptq\""},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"auto-round\""},
+    {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"auto-round\", \"extra_config\": {\"model.layers.0.mlp\": {\"bits\": 8}, \"lm_head\": {\"bits\": 16}}"},
+    {"bnb-nf4", "\"quant_method\": \"bitsandbytes\"", "\"provider\": \"none\""},
+    /* clang-format on */
+};
+
+static void test_spellings(void **state) {
+    (void)state;
+    const char *dir = check_temp_dir();
+    const glia_engine_options engine = {.sequence_length = IDS};
+    const glia_options o = {.threads = 1, .engine = &engine};
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        char path[PATH + 32], shared[PATH];
+        size_t n, vocab;
+        int32_t ids[IDS];
+        snprintf(shared, sizeof shared, "%s", dir_named(spellings[i].dir));
+        glia_safetensors golden = golden_of(shared);
+        read_ids(ids, &golden);
+        glia_safetensors_close(&golden);
+        snprintf(path, sizeof path, "%.500s/model.safetensors", shared);
+        char *text = check_read_file(path, &n);
+        check_write_file(dir, "model.safetensors", text, n);
+        free(text);
+        snprintf(path, sizeof path, "%.500s/config.json", shared);
+        text = check_read_file(path, &n);
+        const bool is = write_changed(dir, "config.json", text, n, spellings[i].from, spellings[i].to);
+        CHECK(is, "%s: '%s' is not in config.json", spellings[i].dir, spellings[i].from);
+        float *want = score(shared, &o, ids, &vocab), *found = score(dir, &o, ids, &vocab);
+        CHECK(memcmp(want, found, IDS * vocab * sizeof *want) == 0, "%s with %s: other logits",
+              spellings[i].dir, spellings[i].to);
+        free(want);
+        free(found);
     }
 }
 
@@ -401,16 +481,22 @@ static void test_hostile_values(void **state) {
         {"bnb-nf4", "model.layers.0.mlp.up_proj.weight.quant_map", "\x00\x00\xc0\x7f",
          "up_proj.weight.quant_map holds a value that is NaN", 4},
         {"bnb-nf4", "model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4", "[", "quant_state", 1},
+        {"bnb-int8", "model.layers.0.mlp.up_proj.SCB", "\x00\x00\xc0\x7f",
+         "up_proj.weight holds a value that is NaN or infinite, or its scales do", 4},
+        {"bnb-int8", "model.layers.0.mlp.up_proj.weight_format", "\x03",
+         "up_proj.weight_format is 3, expected 0: rows in their order", 1},
+        {"mxfp8", "model.layers.0.mlp.up_proj.weight_scale_inv", "\xff",
+         "up_proj.weight holds a value that is NaN or infinite, or its scales do", 1},
+        {"awq-gemv", "model.layers.0.mlp.up_proj.scales", "\x00\x7c",
+         "up_proj.qweight holds a value that is NaN or infinite, or its scales do", 2},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char path[PATH + 32], name[PATH];
+        char path[PATH + 32], shared[PATH];
         size_t n;
         glia_model *m;
         glia_safetensors file;
         glia_err err = {0};
-        snprintf(name, sizeof name, "data/quantized/%s", rows[i].dir);
-        const char *shared = check_shared(name);
-        if (!shared) check_skip("no ../shared/%s", name);
+        snprintf(shared, sizeof shared, "%s", dir_named(rows[i].dir));
         snprintf(path, sizeof path, "%.500s/config.json", shared);
         char *text = check_read_file(path, &n);
         check_write_file(dir, "config.json", text, n);
@@ -433,9 +519,10 @@ static void test_hostile_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),         cmocka_unit_test(test_logits),  cmocka_unit_test(test_ranks),
-        cmocka_unit_test(test_schedules),      cmocka_unit_test(test_inspect), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_hostile_values),
+        cmocka_unit_test(test_values),         cmocka_unit_test(test_logits),
+        cmocka_unit_test(test_ranks),          cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_inspect),        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_hostile_values), cmocka_unit_test(test_spellings),
     };
     return check_run_group("published", tests);
 }

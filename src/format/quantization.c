@@ -5,10 +5,11 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <pcre2.h>
 
-enum { WHERE = 200, ROW_BITS = 8 };
+enum { WHERE = 200, ROW_BITS = 8, GROUP = 128 };
 
 /* A reader of the object `key` of r's object; its messages name both. */
 static glia_json_reader below(const glia_json_reader *r, const char *key, const json_t *object,
@@ -21,20 +22,23 @@ static glia_json_reader below(const glia_json_reader *r, const char *key, const 
 }
 
 static bool is(const char *a, const char *b) { return a && strcmp(a, b) == 0; }
+/* As `is`, in upper or lower case: Transformers reads names of formats so. */
+static bool is_format(const char *a, const char *b) { return a && strcasecmp(a, b) == 0; }
 
 /* ---- names of modules --------------------------------------------------------- */
 
-/* As Python's re.match(). Without `status` a pattern that does not compile matches nothing. */
-static bool matches(const char *pattern, const char *name, glia_json_reader *r) {
+/* As Python's re.match(), or re.search() if it matches `anywhere`. Without `r` a pattern that does not
+ * compile matches nothing. */
+static bool matches(const char *pattern, const char *name, bool anywhere, glia_json_reader *r) {
     enum { STEPS = 100000 };
     int code;
     PCRE2_SIZE at;
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_ANCHORED,
-                                   &code, &at, NULL);
+    pcre2_code *re = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED,
+                                   PCRE2_UTF | (anywhere ? 0 : PCRE2_ANCHORED), &code, &at, NULL);
     if (!re) {
         if (r)
-            glia_json_fail(r, GLIA_ERR_FORMAT, "re:%.100s is no regular expression, at character %zu",
-                           pattern, (size_t)at);
+            glia_json_fail(r, GLIA_ERR_FORMAT, "%.100s is no regular expression, at character %zu", pattern,
+                           (size_t)at);
         return false;
     }
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(re, NULL);
@@ -57,19 +61,51 @@ static int named(const json_t *list, const char *module) {
     json_t *entry;
     json_array_foreach((json_t *)(uintptr_t)list, i, entry) {
         const char *text = json_string_value(entry);
-        const int how = is(text, module)                                                  ? 3
-                        : strncmp(text, "re:", 3) == 0 && matches(text + 3, module, NULL) ? 2
-                        : is(text, "Linear")                                              ? 1
-                                                                                          : 0;
+        const int how = is(text, module)                                                         ? 3
+                        : strncmp(text, "re:", 3) == 0 && matches(text + 3, module, false, NULL) ? 2
+                        : is(text, "Linear")                                                     ? 1
+                                                                                                 : 0;
         if (how > best) best = how;
     }
     return best;
+}
+
+/* Of q->exceptions, the settings of the module; NULL: it has none of its own. */
+static const json_t *exception_of(const glia_quantization_config *q, const char *module) {
+    const char *key;
+    json_t *rule;
+    json_object_foreach((json_t *)(uintptr_t)q->exceptions, key, rule) {
+        const bool excludes = strncmp(key, "-:", 2) == 0, includes = strncmp(key, "+:", 2) == 0;
+        const char *pattern = key + (excludes || includes ? 2 : 0);
+        const bool name = q->anywhere && !strpbrk(pattern, "*+?^$()[]{}|\\"); /* not a pattern */
+        if (!is(pattern, module) && (name || !matches(pattern, module, q->anywhere, NULL))) continue;
+        return excludes ? NULL : rule;
+    }
+    return NULL;
+}
+
+/* A scheme with the settings of an exception. */
+static glia_stored_scheme scheme_of(const glia_stored_scheme *common, const json_t *rule) {
+    glia_stored_scheme s = *common;
+    const json_t *bits = json_object_get(rule, "bits"), *group = json_object_get(rule, "group_size");
+    if (json_is_integer(bits)) s.bits = (int)json_integer_value(bits);
+    if (json_is_integer(group)) s.group = json_integer_value(group) < 0 ? 0 : json_integer_value(group);
+    return s;
+}
+
+/* The scheme with an exception's settings among those that were read; NULL: none. */
+static const glia_stored_scheme *find_scheme(const glia_quantization_config *q, const json_t *rule) {
+    const glia_stored_scheme want = scheme_of(&q->scheme[0], rule);
+    for (int i = 0; i < q->n; i++)
+        if (q->scheme[i].bits == want.bits && q->scheme[i].group == want.group) return &q->scheme[i];
+    return NULL;
 }
 
 const glia_stored_scheme *glia_quantization_scheme(const glia_quantization_config *q, const char *module) {
     const glia_stored_scheme *best = NULL;
     int how = 0;
     if (!q->method || (q->ignore && named(q->ignore, module))) return NULL;
+    if (q->exceptions) return find_scheme(q, exception_of(q, module));
     for (int i = 0; i < q->n; i++) {
         const int here = q->scheme[i].targets ? named(q->scheme[i].targets, module) : 1;
         if (here <= how) continue;
@@ -91,7 +127,7 @@ static const json_t *read_names(glia_json_reader *r, const char *key) {
         if (!text)
             glia_json_fail(&here, GLIA_ERR_FORMAT, "expected names, found %s", glia_json_type_name(entry));
         else if (strncmp(text, "re:", 3) == 0)
-            matches(text + 3, "", &here);
+            matches(text + 3, "", false, &here);
         if (!r->status) r->status = here.status;
     }
     return list;
@@ -125,8 +161,11 @@ static void read_fp8(glia_json_reader *r, glia_quantization_config *q) {
                                          {"activation_scheme", NAN},
                                          {"weight_block_size", NAN},
                                          {"modules_to_not_convert", NAN},
+                                         {"modules_to_convert", 0}, /* embeddings as float8 */
+                                         {"ignored_layers", NAN},
                                          {"dequantize", NAN},
                                          {"scale_fmt", NAN},
+                                         {"expert_dtype", NAN},
                                          {NULL, 0}};
     glia_stored_scheme *s = &q->scheme[q->n++];
     glia_json_check_keys(r, keys);
@@ -141,73 +180,140 @@ static void read_fp8(glia_json_reader *r, glia_quantization_config *q) {
     no_lists(r);
 }
 
+/* MXFP8 is fp8 in blocks of 32 columns of one row. */
+static void read_mxfp8(glia_json_reader *r, glia_quantization_config *q) {
+    enum { BLOCK = 32 };
+    read_fp8(r, q);
+    glia_stored_scheme *s = &q->scheme[0];
+    if (!s->block_rows) s->block_rows = 1, s->group = s->block_cols = BLOCK, s->per_tensor = false;
+}
+
+/* FBGEMM's float8: a scale for each channel. */
+static void read_fbgemm(glia_json_reader *r, glia_quantization_config *q) {
+    static const glia_json_key keys[] = {
+        {"quant_method", NAN}, {"activation_scale_ub", NAN}, {"modules_to_not_convert", NAN}, {NULL, 0}};
+    glia_json_check_keys(r, keys);
+    no_lists(r);
+    q->scheme[q->n++] =
+        (glia_stored_scheme){.layout = GLIA_LAYOUT_BYTES, .bits = 8, .floats = true, .symmetric = true};
+}
+
 /* ---- gptq, awq ------------------------------------------------------------------- */
 
 static int64_t read_group(glia_json_reader *r, const char *key) {
-    const int64_t group = glia_json_int(r, key, 128, -1, 1 << 20);
+    const int64_t group = glia_json_int(r, key, GROUP, -1, 1 << 20);
     if (group == 0) glia_json_fail(r, GLIA_ERR_FORMAT, "%s is 0; expected -1 or a positive integer", key);
     return group < 0 ? 0 : group;
 }
 
-/* GPTQModel's exceptions by module: only those that leave a module as it is can be seen in its tensors. */
-static void check_dynamic(glia_json_reader *r) {
-    const json_t *rules = glia_json_object(r, "dynamic");
-    const char *pattern;
+/* Bits and group of GPTQ or AWQ; what is absent stays. */
+static void read_packing(glia_json_reader *r, glia_stored_scheme *s) {
+    const bool gptq = s->layout == GLIA_LAYOUT_GPTQ;
+    s->bits = (int)glia_json_int(r, "bits", s->bits, 1, 32);
+    if (s->bits != 4 && !(gptq && s->bits == 8))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "bits is %d; Glia reads %s", s->bits,
+                       gptq ? "gptq with 4 or 8 bits" : "awq with 4 bits");
+    if (json_is_integer(json_object_get(r->object, "group_size"))) s->group = read_group(r, "group_size");
+}
+
+/* Settings of modules that a key names. Modules that stay as they are can be seen in their tensors. */
+static void read_exceptions(glia_json_reader *r, const char *list, glia_quantization_config *q) {
+    enum { KEPT_BITS = 16 };
+    const json_t *rules = glia_json_object(r, list);
+    const char *key;
     json_t *rule;
-    json_object_foreach((json_t *)(uintptr_t)rules, pattern, rule) {
-        if (pattern[0] != '-' && json_object_size(rule) > 0)
-            glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                           "dynamic: %.80s has settings of its own; Glia reads one setting for all modules",
-                           pattern);
+    char where[2][WHERE];
+    if (json_object_size(rules) == 0) return;
+    q->exceptions = rules;
+    json_object_foreach((json_t *)(uintptr_t)rules, key, rule) {
+        glia_json_reader all = below(r, list, rules, where[0]), one = below(&all, key, rule, where[1]);
+        const bool kept = json_integer_value(json_object_get(rule, "bits")) >= KEPT_BITS;
+        matches(key + (key[0] == '-' || key[0] == '+' ? 2 : 0), "", q->anywhere, &all);
+        if (key[0] != '-' && !kept && !json_is_object(rule))
+            glia_json_fail(&all, GLIA_ERR_FORMAT, "%.80s: expected an object, found %s", key,
+                           glia_json_type_name(rule));
+        if (all.status) r->status = all.status;
+        if (r->status) return;
+        if (key[0] == '-' || kept) continue;
+        glia_stored_scheme s = q->scheme[0];
+        expect(&one, "pack_dtype", "int32");
+        expect(&one, "data_type", "int");
+        if (json_object_get(rule, "bits") || json_object_get(rule, "group_size")) read_packing(&one, &s);
+        r->status = one.status;
+        if (r->status || find_scheme(q, rule)) continue;
+        if (q->n == GLIA_SCHEMES_MAX)
+            glia_json_fail(r, GLIA_ERR_LIMIT, "%s: more than %d different settings", list, GLIA_SCHEMES_MAX);
+        else
+            q->scheme[q->n++] = s;
     }
 }
 
+/* The first of two keys that is a string. */
+static const char *either(glia_json_reader *r, const char *a, const char *b, const char **key) {
+    const char *text = glia_json_string(r, a);
+    *key = text ? a : b;
+    return text ? text : glia_json_string(r, b);
+}
+
+/* Keys of GPTQModel that change what the stored numbers mean. */
+static const glia_json_key gptq_keys[] = {
+    {"adapter", 0}, {"is_marlin_format", 0}, {"rotation", 0}, {NULL, 0}};
+
 static void read_gptq(glia_json_reader *r, glia_quantization_config *q) {
-    static const char *const formats[] = {"checkpoint_format", "format"};
+    const char *key, *format = either(r, "checkpoint_format", "format", &key);
     glia_stored_scheme *s = &q->scheme[q->n++];
-    *s = (glia_stored_scheme){.layout = GLIA_LAYOUT_GPTQ, .ordered = true};
-    s->bits = (int)glia_json_int(r, "bits", 4, 1, 32);
-    if (s->bits != 4 && s->bits != 8)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "bits is %d; Glia reads gptq with 4 or 8 bits", s->bits);
-    s->group = read_group(r, "group_size");
+    *s = (glia_stored_scheme){.layout = GLIA_LAYOUT_GPTQ, .bits = 4, .group = GROUP, .ordered = true};
+    glia_json_check_values(r, gptq_keys);
+    read_packing(r, s);
     glia_json_bool(r, "sym", true);       /* the zero points themselves decide */
     glia_json_bool(r, "desc_act", false); /* and so does g_idx */
     expect(r, "pack_dtype", "int32");
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        const char *format = glia_json_string(r, formats[i]);
-        if (is(format, "gptq_v2"))
-            s->zeros_as_stored = true;
-        else if (format && !is(format, "gptq"))
-            glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads gptq and gptq_v2", formats[i],
-                           format);
-    }
-    check_dynamic(r);
+    s->zeros_as_stored = is_format(format, "gptq_v2");
+    if (format && !s->zeros_as_stored && !is_format(format, "gptq"))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads gptq and gptq_v2", key, format);
+    read_exceptions(r, "dynamic", q);
 }
 
 static void read_awq(glia_json_reader *r, glia_quantization_config *q) {
-    static const glia_json_key keys[] = {{"quant_method", NAN},
-                                         {"bits", NAN},
-                                         {"group_size", NAN},
-                                         {"version", NAN},
-                                         {"zero_point", NAN},
-                                         {"modules_to_not_convert", NAN},
-                                         {"backend", NAN},
-                                         {"do_fuse", 0},
-                                         {"fuse_max_seq_len", NAN},
-                                         {"modules_to_fuse", 0},
-                                         {"exllama_config", NAN},
-                                         {"provider", NAN},
-                                         {NULL, 0}};
+    static const glia_json_key fused[] = {{"do_fuse", 0}, {"modules_to_fuse", 0}, {NULL, 0}};
+    const char *key, *format = either(r, "version", "format", &key);
+    const bool gemv = is_format(format, "gemv");
     glia_stored_scheme *s = &q->scheme[q->n++];
-    glia_json_check_keys(r, keys);
-    *s = (glia_stored_scheme){.layout = GLIA_LAYOUT_AWQ, .bits = (int)glia_json_int(r, "bits", 4, 1, 32)};
-    if (s->bits != 4)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "bits is %d; Glia reads awq with 4 bits", s->bits);
-    s->group = read_group(r, "group_size");
-    expect(r, "version", "gemm");
-    if (!glia_json_bool(r, "zero_point", true))
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "zero_point is false; Glia reads awq with zero points");
+    *s = (glia_stored_scheme){.layout = gemv ? GLIA_LAYOUT_GEMV : GLIA_LAYOUT_AWQ, .bits = 4, .group = GROUP};
+    glia_json_check_values(r, fused);
+    glia_json_check_values(r, gptq_keys);
+    read_packing(r, s);
+    if (format && !gemv && !is_format(format, "gemm"))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads gemm and gemv", key, format);
+    glia_json_bool(r, "zero_point", true); /* the zero points themselves decide */
+    expect(r, "pack_dtype", "int32");
     no_lists(r);
+    read_exceptions(r, "dynamic", q);
+}
+
+/* AutoRound packs as GPTQ or AWQ do. Only its formats with gptq in their names store zero points - 1. */
+static void read_auto_round(glia_json_reader *r, glia_quantization_config *q) {
+    static const glia_json_key keys[] = {{"rotation_config", 0},  {"hadamard_config", 0},
+                                         {"spinquant_config", 0}, {"super_bits", 0},
+                                         {"act_bits", 16},        {NULL, 0}};
+    const char *key, *format = either(r, "packing_format", "backend", &key);
+    glia_stored_scheme *s = &q->scheme[q->n++];
+    if (!format || is(format, "auto")) format = "auto_round:gptq";
+    const bool awq = strstr(format, "awq"), gptq = strstr(format, "gptq");
+    *s = (glia_stored_scheme){.layout = awq ? GLIA_LAYOUT_AWQ : GLIA_LAYOUT_GPTQ,
+                              .bits = 4,
+                              .group = GROUP,
+                              .ordered = !awq,
+                              .zeros_as_stored = !gptq};
+    if (!awq && !gptq && !is(format, "auto_round") && !strstr(format, "exllama") && !strstr(format, "triton"))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "%s is %.60s; Glia reads auto_round, auto_round:auto_gptq and auto_round:auto_awq",
+                       key, format);
+    glia_json_check_values(r, keys);
+    expect(r, "data_type", "int");
+    read_packing(r, s);
+    q->anywhere = true;
+    read_exceptions(r, "extra_config", q);
 }
 
 /* ---- bitsandbytes ---------------------------------------------------------------- */
@@ -228,14 +334,17 @@ static void read_bnb(glia_json_reader *r, glia_quantization_config *q) {
                                          {"llm_int8_threshold", NAN},
                                          {NULL, 0}};
     glia_json_check_keys(r, keys);
-    if (glia_json_bool(r, "load_in_8bit", false) || !glia_json_bool(r, "load_in_4bit", false))
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
-                       "load_in_4bit is not true; of bitsandbytes Glia reads weights of 4 bits, not of 8");
+    const bool byte = glia_json_bool(r, "load_in_8bit", false);
+    if (byte == glia_json_bool(r, "load_in_4bit", false))
+        glia_json_fail(r, GLIA_ERR_FORMAT, "expected one of load_in_4bit and load_in_8bit to be true");
+    read_names(r, "llm_int8_skip_modules");
+    if (byte) {
+        q->scheme[q->n++] = (glia_stored_scheme){.layout = GLIA_LAYOUT_BNB8, .bits = 8, .symmetric = true};
+        return;
+    }
     const char *type = glia_json_string(r, "bnb_4bit_quant_type");
     if (type && !is(type, "nf4") && !is(type, "fp4"))
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "bnb_4bit_quant_type is %.60s; Glia reads nf4 and fp4", type);
-    expect(r, "bnb_4bit_quant_storage", "uint8");
-    read_names(r, "llm_int8_skip_modules");
     q->scheme[q->n++] =
         (glia_stored_scheme){.layout = GLIA_LAYOUT_BNB, .bits = 4, .floats = true, .symmetric = true};
 }
@@ -507,8 +616,14 @@ static const struct {
     void (*read)(glia_json_reader *r, glia_quantization_config *q);
     bool by_tensors;
 } methods[] = {
-    {"fp8", read_fp8, true},          {"compressed-tensors", read_compressed, false},
-    {"gptq", read_gptq, true},        {"awq", read_awq, true},
+    {"fp8", read_fp8, true},
+    {"mxfp8", read_mxfp8, true},
+    {"fbgemm_fp8", read_fbgemm, true},
+    {"compressed-tensors", read_compressed, false},
+    {"gptq", read_gptq, true},
+    {"awq", read_awq, true},
+    {"auto-round", read_auto_round, true},
+    {"intel/auto-round", read_auto_round, true}, /* before version 0.5 */
     {"bitsandbytes", read_bnb, true},
 };
 
@@ -520,6 +635,8 @@ void glia_quantization_read(glia_json_reader *r, const char *key, glia_quantizat
     glia_json_reader n = below(r, key, object, where);
     const char *method = glia_json_string(&n, "quant_method");
     if (!method && json_object_get(object, "config_groups")) method = "compressed-tensors";
+    if (!method && (json_object_get(object, "load_in_4bit") || json_object_get(object, "load_in_8bit")))
+        method = "bitsandbytes"; /* as Transformers */
     q->tree = json_incref((json_t *)(uintptr_t)object);
     for (size_t i = 0; i < sizeof methods / sizeof *methods && !n.status; i++)
         if (is(method, methods[i].method)) {
@@ -530,7 +647,9 @@ void glia_quantization_read(glia_json_reader *r, const char *key, glia_quantizat
     if (!q->method)
         glia_json_fail(
             &n, GLIA_ERR_UNSUPPORTED,
-            "quant_method is %.60s; Glia reads fp8, compressed-tensors, gptq, awq and bitsandbytes",
+            "quant_method is %.60s; Glia reads fp8, mxfp8, fbgemm_fp8, compressed-tensors, gptq, awq, "
+            "auto-round and bitsandbytes; of another method give the directory of the unquantised model, "
+            "with --quantization int8 or int4",
             method ? method : "missing");
     r->status = n.status;
 }

@@ -1,12 +1,12 @@
 /* quantization.h - quantization_config of config.json: which linear layers a checkpoint
  * stores quantised, and how.
  *
- * Read are fp8, compressed-tensors, gptq, awq and bitsandbytes (4 bits). A value that would
- * give another result is refused by its key. Activations that a checkpoint wants in float8 or
- * float4 are not quantised: their formats follow from GPU instructions, and the result is
- * closer to the model's without them.
+ * A value that would give another result is refused by its key. Activations that a checkpoint
+ * wants in float8 or float4, and those of bitsandbytes, are not quantised: their formats
+ * follow from GPU instructions, and the result is closer to the model's without them.
  * Source: compressed_tensors.quantization quant_config.py, quant_args.py and quant_scheme.py
- * 0.19; transformers utils/quantization_config.py 5; GPTQModel quantization/config.py 7. */
+ * 0.19; transformers utils/quantization_config.py 5; GPTQModel quantization/config.py 7;
+ * auto_round export_to_autoround/export.py; AutoAWQ modules/linear 0.2.9. */
 #ifndef GLIA_FORMAT_QUANTIZATION_H
 #define GLIA_FORMAT_QUANTIZATION_H
 
@@ -20,7 +20,9 @@ typedef enum {
     GLIA_LAYOUT_FP4,    /* weight_packed U8, weight_scale, weight_global_scale */
     GLIA_LAYOUT_GPTQ,   /* qweight, qzeros, scales, g_idx */
     GLIA_LAYOUT_AWQ,    /* qweight, qzeros, scales */
-    GLIA_LAYOUT_BNB,    /* weight U8, weight.absmax, weight.quant_map, weight.quant_state... */
+    GLIA_LAYOUT_GEMV,   /* the same, packed along a row: AWQ's version gemv */
+    GLIA_LAYOUT_BNB,    /* weight, weight.absmax, weight.quant_map, weight.quant_state... */
+    GLIA_LAYOUT_BNB8,   /* weight I8, SCB */
 } glia_stored_layout;
 
 typedef struct {
@@ -43,8 +45,12 @@ typedef struct {
     glia_stored_scheme scheme[GLIA_SCHEMES_MAX];
     int n;
     const json_t *ignore; /* as targets, or NULL */
-    json_t *tree;         /* owns targets and ignore */
+    json_t *tree;         /* owns targets, ignore and exceptions */
     bool by_tensors;      /* a module is quantised if its tensors are; else by targets and ignore */
+    /* With by_tensors: settings of modules whose names match a key. The first key that matches decides; a
+     * module that no key matches has scheme[0]. */
+    const json_t *exceptions;
+    bool anywhere; /* a key is a module's name, or a pattern that matches anywhere; else from the beginning */
 } glia_quantization_config;
 
 /* Read the object `key` of r->object, if there is one. Failures go to r. The caller frees *q. */

@@ -87,6 +87,7 @@ static glia_status find(const finder *f, const glia_tensor_view **out, const cha
 enum {
     FLOATS = ONE(F32) | ONE(BF16) | ONE(F16),
     WORDS = ONE(I32) | ONE(U32),
+    POWERS = ONE(U8) | ONE(F8_E8M0), /* E8M0: powers of two */
 };
 
 static int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
@@ -120,7 +121,8 @@ static glia_status find_scales(const finder *f, glia_coded *o, const char *suffi
     }
     if (t && o->groups == 1 && !s->block_rows && has_shape(t, o->rows, -1))
         return find(f, &o->scale, suffix, o->rows, -1, FLOATS);
-    return find(f, &o->scale, suffix, parts(o->rows, o->row_block), o->groups, FLOATS);
+    return find(f, &o->scale, suffix, parts(o->rows, o->row_block), o->groups,
+                FLOATS | (s->layout == GLIA_LAYOUT_BLOCKS ? POWERS : 0));
 }
 
 static glia_status find_bytes(const finder *f, glia_coded *o) {
@@ -136,6 +138,19 @@ static glia_status find_bytes(const finder *f, glia_coded *o) {
     o->zeros = true;
     return find(f, &o->zero, "weight_zero_point", o->scale->shape[0],
                 o->scale->n_dims == 2 ? o->scale->shape[1] : -1, ONE(I8));
+}
+
+/* bitsandbytes' 8 bits: the largest magnitude of each row is stored, and stands for 127. */
+static glia_status find_bnb8(const finder *f, glia_coded *o) {
+    const glia_tensor_view *format = optional(f, "weight_format");
+    o->format = GLIA_WEIGHT_C8;
+    o->divisor = GLIA_I8_MAX;
+    glia_status status = find(f, &o->codes, "weight", o->rows, o->cols, ONE(I8));
+    if (!status) status = find(f, &o->scale, "SCB", o->rows, -1, ONE(F32));
+    if (!status && format && format->bytes == 1 && byte_at(format, 0) != 0)
+        status = glia_fail(f->err, GLIA_ERR_FORMAT, "%s: tensor %s is %d, expected 0: rows in their order",
+                           f->where, format->name, byte_at(format, 0));
+    return status;
 }
 
 /* ---- compressed-tensors, packed ------------------------------------------------------- */
@@ -195,9 +210,7 @@ static glia_status find_fp4(const finder *f, glia_coded *o) {
     o->format = GLIA_WEIGHT_C4;
     memcpy(o->table, e2m1, sizeof e2m1);
     glia_status status = find(f, &o->codes, "weight_packed", o->rows, parts(o->cols, 2), ONE(U8));
-    if (!status)
-        status =
-            find(f, &o->scale, "weight_scale", o->rows, o->groups, ONE(U8) | ONE(F8_E8M0) | ONE(F8_E4M3));
+    if (!status) status = find(f, &o->scale, "weight_scale", o->rows, o->groups, POWERS | ONE(F8_E4M3));
     if (status || o->scale->dtype != GLIA_TENSOR_F8_E4M3) return status;
     status = find_number(f, &global, "weight_global_scale", FLOATS);
     if (!status) o->divisor = number_at(global, 0);
@@ -242,6 +255,22 @@ static glia_status find_awq(const finder *f, glia_coded *o) {
     return status;
 }
 
+/* Words that have the zero points of a row of AWQ's gemv: its kernels want powers of two for short groups. */
+static int64_t gemv_words(const glia_coded *o) {
+    const int64_t unit = o->group >= 128 ? 1 : o->group == 64 ? 2 : 4;
+    return parts(words(o->cols / o->group, 4), unit) * unit;
+}
+
+static glia_status find_gemv(const finder *f, glia_coded *o) {
+    const int64_t n = gemv_words(o);
+    o->format = GLIA_WEIGHT_C4;
+    o->zeros = true;
+    glia_status status = find(f, &o->codes, "qweight", o->rows, words(o->cols, 4), WORDS);
+    if (!status) status = find(f, &o->zero, "qzeros", o->rows, n, WORDS);
+    if (!status) status = find(f, &o->scale, "scales", o->rows, n * 8, FLOATS);
+    return status;
+}
+
 /* ---- bitsandbytes ------------------------------------------------------------------------ */
 
 static int64_t gcd(int64_t a, int64_t b) {
@@ -274,6 +303,17 @@ static glia_status read_state(const finder *f, glia_coded *o, const glia_tensor_
     return r.status;
 }
 
+/* The packed codes, n bytes, which bnb_4bit_quant_storage gives any dtype. */
+static glia_status find_storage(const finder *f, glia_coded *o, int64_t n) {
+    char found[128];
+    const glia_tensor_view *t = o->codes = optional(f, "weight");
+    if (!t) return missing(f, "weight");
+    if (t->bytes == (size_t)n) return GLIA_OK;
+    glia_tensor_shape(t, found, sizeof found);
+    return glia_fail(f->err, GLIA_ERR_SHAPE, "%s: tensor %s is %s %s, expected %lld bytes", f->where, t->name,
+                     glia_tensor_dtype_name(t->dtype), found, (long long)n);
+}
+
 static glia_status find_bnb(const finder *f, glia_coded *o) {
     const glia_tensor_view *state = optional(f, "weight.quant_state.bitsandbytes__nf4"), *map;
     if (!state) state = optional(f, "weight.quant_state.bitsandbytes__fp4");
@@ -284,7 +324,7 @@ static glia_status find_bnb(const finder *f, glia_coded *o) {
     const int64_t n = o->rows * o->cols, blocks = parts(n, o->block);
     o->group = gcd(o->cols, o->block); /* a block may end inside a row */
     o->groups = o->cols / o->group;
-    status = find(f, &o->codes, "weight", parts(n, 2), 1, ONE(U8));
+    status = find_storage(f, o, parts(n, 2));
     if (!status) status = find(f, &map, "weight.quant_map", GLIA_CODES, -1, ONE(F32));
     for (int i = 0; !status && i < GLIA_CODES; i++) {
         o->table[i] = number_at(map, (size_t)i);
@@ -311,7 +351,9 @@ static const struct {
     [GLIA_LAYOUT_FP4] = {find_fp4, "weight_packed"},
     [GLIA_LAYOUT_GPTQ] = {find_gptq, "qweight"},
     [GLIA_LAYOUT_AWQ] = {find_awq, "qweight"},
+    [GLIA_LAYOUT_GEMV] = {find_gemv, "qweight"},
     [GLIA_LAYOUT_BNB] = {find_bnb, NULL},
+    [GLIA_LAYOUT_BNB8] = {find_bnb8, "SCB"},
 };
 
 /* Does the module have its tensor as codes? */
@@ -319,6 +361,9 @@ static bool has_codes(const finder *f, const glia_stored_scheme *s) {
     const char *tensor = layouts[s->layout].tensor;
     const glia_tensor_view *plain = optional(f, "weight");
     if (tensor) return optional(f, tensor);
+    if (optional(f, "weight.quant_state.bitsandbytes__nf4") ||
+        optional(f, "weight.quant_state.bitsandbytes__fp4"))
+        return true;
     return plain && (plain->dtype == GLIA_TENSOR_U8 || plain->dtype == GLIA_TENSOR_F8_E4M3);
 }
 
@@ -353,6 +398,9 @@ bool glia_coded_module(const char *tensor, size_t *n) {
                                            ".weight_packed",
                                            ".weight_global_scale",
                                            ".input_scale",
+                                           ".input_scale_ub",
+                                           ".SCB",
+                                           ".weight_format",
                                            ".input_global_scale",
                                            ".input_zero_point",
                                            ".output_scale",
@@ -418,9 +466,11 @@ void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes) {
     switch (c->scheme->layout) {
     case GLIA_LAYOUT_BYTES:
     case GLIA_LAYOUT_BLOCKS:
+    case GLIA_LAYOUT_BNB8:
         memcpy(codes, (const char *)c->codes->data + first, n);
         for (size_t i = 0; c->format == GLIA_WEIGHT_C4 && i < n; i++) codes[i] = (uint8_t)(codes[i] + MIDDLE);
         break;
+    case GLIA_LAYOUT_GEMV:
     case GLIA_LAYOUT_PACKED: unpack_row(c, row * (size_t)c->codes->shape[1], 1, codes); break;
     case GLIA_LAYOUT_GPTQ: unpack_row(c, row, all, codes); break;
     case GLIA_LAYOUT_FP4:
@@ -447,7 +497,9 @@ static int8_t zero_of(const glia_coded *c, size_t row, size_t group) {
         const size_t at = c->row_block == c->rows ? 0 : row * (size_t)c->groups + group;
         return (int8_t)(((const int8_t *)c->zero->data)[at] + (c->format == GLIA_WEIGHT_C4 ? 8 : 0));
     }
-    if (c->scheme->layout == GLIA_LAYOUT_PACKED)
+    if (c->scheme->layout == GLIA_LAYOUT_GEMV)
+        z = unpack(c->zero, row * stride, 1, group, bits);
+    else if (c->scheme->layout == GLIA_LAYOUT_PACKED)
         z = unpack(c->zero, group, stride, row, bits); /* along rows */
     else if (c->scheme->layout == GLIA_LAYOUT_AWQ)
         z = unpack(c->zero, group * stride, 1, awq_place(row), bits);
@@ -469,6 +521,7 @@ float glia_coded_scale(const glia_coded *c, size_t row, size_t group, int8_t *ze
     const glia_stored_layout l = c->scheme->layout;
     *zero = c->zeros ? zero_of(c, row, group) : c->format == GLIA_WEIGHT_C4 ? MIDDLE : 0;
     if (l == GLIA_LAYOUT_BNB) return bnb_scale(c, row, group);
+    if (l == GLIA_LAYOUT_GEMV) return number_at(c->scale, row * (size_t)c->scale->shape[1] + group);
     if (l == GLIA_LAYOUT_GPTQ || l == GLIA_LAYOUT_AWQ)
         return number_at(c->scale, group * (size_t)c->rows + row);
     const float scale = number_at(c->scale, row / (size_t)c->row_block * (size_t)c->groups + group);

@@ -30,8 +30,22 @@ static bool same_bytes(const glia_tensor_view *a, const glia_tensor_view *b) {
     return a->dtype == b->dtype && a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0;
 }
 
+/* Has the head a tensor of codes? */
+static bool has_quantised_head(const review *r) {
+    static const char *const names[] = {"lm_head.qweight", "lm_head.weight_packed", "lm_head.SCB"};
+    bool has = false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        has |= glia_checkpoint_find(r->checkpoint, names[i]) != NULL;
+    return has && r->c->quantization.method;
+}
+
 static void untie(const review *r) {
     const glia_checkpoint *k = r->checkpoint;
+    if (r->c->tied_head && has_quantised_head(r)) {
+        r->c->tied_head = false;
+        warn(r, "tie_word_embeddings is true, but the weights have a quantised head; it is used", "");
+        return;
+    }
     const glia_tensor_view *head = glia_checkpoint_find(k, glia_output_head.name),
                            *embed = glia_checkpoint_find(
                                k, glia_checkpoint_stored_name(k, "model.embed_tokens.weight"));
