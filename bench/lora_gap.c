@@ -1,5 +1,5 @@
 /* lora_gap.c - how much the longest gap between tokens grows while an adapter is loaded.
- *     cc -O2 -D_GNU_SOURCE -Iinclude bench/lora_gap.c -o lora_gap build/libglia.so -Wl,-rpath,$PWD/build
+ *     bench/lora_gap        # builds it and makes an adapter of SmolLM3-3B
  *     lora_gap MODEL ADAPTER [SEQUENCES 8] [STEPS 24] [THREADS: all cores]
  * MODEL is a directory; without weight files, weights are random. SEQUENCES decode; a step is
  * the gap between two tokens of each. STEPS steps run undisturbed. As many run while another thread loads

@@ -78,6 +78,31 @@ static void test_prefixes(void **state) {
     free(b.block);
 }
 
+/* Blocks before the position where an adapter begins to act are shared with all; a block that it acts in
+ * is found by its sequences alone, also where the block before is the same one. */
+static void test_invocation(void **state) {
+    (void)state;
+    const int32_t text[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+    for (int begins = 0; begins <= 16; begins++) {
+        glia_blocks b = new_blocks(12, true);
+        int32_t t0[TABLE], t1[TABLE];
+        glia_block_list x = new_list(t0, 0), y = new_list(t1, 1);
+        y.begins = begins;
+        assert_int_equal(run(&b, &x, text, 16, 16), 0);
+        glia_blocks_release(&b, &x);
+        const int shared = begins / SIZE < 3 ? begins / SIZE : 3;
+        assert_int_equal(run(&b, &y, text, 16, 16), shared);
+        assert_memory_equal(t0, t1, (size_t)shared * sizeof *t0);
+        glia_blocks_release(&b, &y);
+        assert_int_equal(run(&b, &y, text, 16, 16), 3);
+        glia_blocks_release(&b, &y);
+        assert_int_equal(run(&b, &x, text, 16, 16), 3);
+        for (int i = 0; i < 3; i++) assert_int_equal(t0[i] == t1[i], i < shared);
+        glia_blocks_release(&b, &x);
+        free(b.block);
+    }
+}
+
 static void test_eviction(void **state) {
     (void)state;
     glia_blocks b = new_blocks(4, true);
@@ -153,8 +178,8 @@ static void test_members(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_promises),  cmocka_unit_test(test_prefixes), cmocka_unit_test(test_eviction),
-        cmocka_unit_test(test_collision), cmocka_unit_test(test_members),
+        cmocka_unit_test(test_promises), cmocka_unit_test(test_prefixes),  cmocka_unit_test(test_invocation),
+        cmocka_unit_test(test_eviction), cmocka_unit_test(test_collision), cmocka_unit_test(test_members),
     };
     return check_run_group("blocks", tests);
 }

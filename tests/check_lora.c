@@ -141,7 +141,7 @@ static void test_goldens(void **state) {
     (void)state;
     if (!root) check_skip("no " LORA "adapters");
     check_goldens(root, 26);
-    check_goldens("tests/golden/lora", 3);
+    check_goldens("tests/golden/lora", 8);
 }
 
 /* The mean error in a number format is no larger than PEFT's in the same format, which
@@ -276,7 +276,8 @@ static void test_command_line(void **state) {
 
 /* Compiled weights give the same bits; what depends on the base model's own numbers is refused. */
 static void test_compiled(void **state) {
-    static const char *const names[] = {"plain-qv", "embed-tied", "modules-to-save-norm"};
+    static const char *const names[] = {"plain-qv", "embed-tied", "modules-to-save-norm", "dora",
+                                        "trainable-tokens"};
     const char *found = check_shared(LORA "bases/qwen3-tied");
     char base[600], root[600], dir[600];
     (void)state;
@@ -296,9 +297,129 @@ static void test_compiled(void **state) {
         done(&o);
         done(&plain);
     }
-    o = glia("[1,2,3]", "score %s --ids - --json --lora-modules x=%s/dora --lora x", dir, root);
-    CHECK(o.status == 1 && strstr(o.err, "give the directory of the original model"), "%s", o.err);
+    for (int tp = 2; tp <= 3; tp++) { /* whole rows are put together from the ranks' */
+        char ranks[600];
+        snprintf(ranks, sizeof ranks, "%.500s-%d", dir, tp);
+        o = glia("", "compile %s -o %s -tp %d", base, ranks, tp);
+        CHECK(o.status == 0, "%s", o.err);
+        done(&o);
+        outcome plain =
+            glia("[1,2,3,4,5]", "score %s -tp %d --ids - --json --lora-modules x=%s/dora --lora x", base, tp,
+                 root);
+        o = glia("[1,2,3,4,5]", "score %s -tp %d --ids - --json --lora-modules x=%s/dora --lora x", ranks, tp,
+                 root);
+        CHECK(o.status == 0 && !strcmp(o.out, plain.out), "tp %d: %s %s", tp, o.out, o.err);
+        done(&o);
+        done(&plain);
+    }
+    snprintf(dir, sizeof dir, "%.500s/int8", check_temp_dir());
+    o = glia("", "compile %s -o %s --quantization int8", base, dir);
+    CHECK(o.status == 0, "%s", o.err);
     done(&o);
+    o = glia("[1,2,3]",
+             "score %s --ids - --json --lora-modules x=%s/trainable-tokens --lora x --quantization int8", dir,
+             root);
+    CHECK(o.status == 0, "%s", o.err);
+    done(&o);
+    o = glia("[1,2,3]", "score %s --ids - --json --lora-modules x=%s/dora --lora x --quantization int8", dir,
+             root);
+    CHECK(o.status == 1 &&
+              strstr(o.err, "compiled as quantised ones; give the directory of the original model"),
+          "%s", o.err);
+    done(&o);
+}
+
+/* ---- adapter_config.json ---------------------------------------------------- */
+
+/* Values of PEFT's keys: what is refused, with its words, and what changes nothing. */
+static const struct {
+    const char *from, *to, *says; /* says NULL: it loads */
+} values[] = {
+    /* clang-format off */
+    {"\"arrow_config\": null", "\"arrow_config\": {\"top_k\": 3}", "arrow_config is"},
+    {"\"kasa_config\": null", "\"kasa_config\": {\"beta\": 0.1}", "kasa_config is"},
+    {"\"monteclora_config\": null", "\"monteclora_config\": {\"num_samples\": 8}", "monteclora_config is"},
+    {"\"layer_replication\": null", "\"layer_replication\": [[0, 2], [1, 2]]", "layer_replication is"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa\"", "init_lora_weights is pissa, which changes the base model"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"pissa_niter_16\"", "init_lora_weights is pissa_niter_16, which changes"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"olora\"", "init_lora_weights is olora, which changes"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"corda\"", "init_lora_weights is corda, which changes"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"loftq\"", "init_lora_weights is loftq, which changes"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"lora_ga\"", "init_lora_weights is lora_ga, which changes"},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"gaussian\"", NULL},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"eva\"", NULL},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"orthogonal\"", NULL},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": \"mica\"", NULL},
+    {"\"init_lora_weights\": true", "\"init_lora_weights\": false", NULL},
+    {"\"eva_config\": null", "\"eva_config\": {\"rho\": 2.0, \"whiten\": true}", NULL},
+    {"\"corda_config\": null", "\"corda_config\": {\"corda_method\": \"kpm\"}", NULL},
+    {"\"loftq_config\": {}", "\"loftq_config\": {\"loftq_bits\": 4}", NULL},
+    {"\"lora_ga_config\": null", "\"lora_ga_config\": {\"direction\": \"ArB2r\"}", NULL},
+    {"\"velora_config\": null", "\"velora_config\": {\"num_groups\": 64}", NULL},
+    {"\"megatron_config\": null", "\"megatron_config\": {\"sequence_parallel\": true}", NULL},
+    {"\"fan_in_fan_out\": false", "\"fan_in_fan_out\": true", NULL},
+    {"\"lora_dropout\": 0.05", "\"lora_dropout\": 0.5", NULL},
+    {"\"revision\": null", "\"runtime_config\": {\"ephemeral_gpu_offload\": false}", NULL},
+    {"\"task_type\": \"CAUSAL_LM\"", "\"task_type\": null", NULL},
+    {"\"task_type\": \"CAUSAL_LM\"", "\"task_type\": \"SEQ_CLS\"", "task_type is SEQ_CLS, expected CAUSAL_LM or FEATURE_EXTRACTION"},
+    {"\"peft_type\": \"LORA\"", "\"peft_type\": \"ADALORA\"", "peft_type is ADALORA, expected LORA"},
+    {"\"revision\": null", "\"use_future\": true", "use_future is true, which Glia does not have: the key is unknown"},
+    {"\"revision\": null", "\"use_future\": false", NULL},
+    {"\"use_dora\": false", "\"use_dora\": true", "has no lora_magnitude_vector, which use_dora asks for"},
+    {"\"use_qalora\": false", "\"use_qalora\": true", "lora_A.weight is [8, 192], expected [8, 12]"},
+    {"\"use_bdlora\": null,\n  \"use_dora\": false", "\"use_bdlora\": {\"nblocks\": 2},\n  \"use_dora\": true", "use_qalora, use_bdlora, use_dora: PEFT has one of them"},
+    {"\"use_bdlora\": null", "\"use_bdlora\": {\"nblocks\": 2, \"target_modules_bd_a\": [\"q_\"]}", "q_proj.lora_A.weight is [8, 192], expected [8, 96]"},
+    {"\"use_bdlora\": null", "\"use_bdlora\": {\"nblocks\": 3, \"target_modules_bd_b\": [\"v_proj\"]}", "with rank 8 does not divide into blocks of 3"},
+    {"\"exclude_modules\": null", "\"exclude_modules\": [\"layers.1.self_attn.q_proj\"]", "adapter_config.json does not target its module"},
+    {"\"exclude_modules\": null", "\"exclude_modules\": \".*(v_proj\"", "is no regular expression"},
+    {"\"alora_invocation_tokens\": null", "\"alora_invocation_tokens\": []", NULL},
+    {"\"alora_invocation_tokens\": null", "\"alora_invocation_tokens\": [5, -1]", "alora_invocation_tokens: element 1 is no token"},
+    {"\"alora_invocation_tokens\": null", "\"alora_invocation_tokens\": [5, 9]", NULL},
+    {"\"rank_pattern\": {}", "\"rank_pattern\": {\"q_proj\": 4}", "gives its module rank 4"},
+    {"\"trainable_token_indices\": null", "\"trainable_token_indices\": [1, 2]", NULL}, /* no tensor asks for it */
+    {"\"ensure_weight_tying\": false", "\"ensure_weight_tying\": true", NULL},
+    {"\"target_parameters\": null", "\"target_parameters\": [\"q_proj.weight\"]", NULL},
+    {"\"layers_to_transform\": null", "\"layers_to_transform\": 0", "does not target its module"},
+    /* clang-format on */
+};
+
+static void test_config(void **state) {
+    const char *found = check_shared(LORA "bases/qwen3-tied");
+    const char *dir = check_temp_dir();
+    glia_err err = {0};
+    glia_model *m;
+    glia_engine *e;
+    char base[600], path[700], *text;
+    size_t n;
+    (void)state;
+    if (!found) check_skip("no " LORA);
+    snprintf(base, sizeof base, "%s", found);
+    const glia_engine_options engine = {.sequence_length = TOKENS, .enable_lora = true};
+    const glia_options o = {.engine = &engine};
+    assert_int_equal(glia_model_load(&m, base, NULL, &o, &err), GLIA_OK);
+    assert_int_equal(glia_engine_create(&e, m, &engine, &err), GLIA_OK);
+    snprintf(path, sizeof path, "%.*sadapters/plain-qv/adapter_model.safetensors",
+             (int)(strlen(base) - strlen("bases/qwen3-tied")), base);
+    text = check_read_file(path, &n);
+    check_write_file(dir, "adapter_model.safetensors", text, n);
+    free(text);
+    strcpy(strstr(path, "adapter_model"), "adapter_config.json");
+    text = check_read_file(path, &n);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char changed[4096];
+        const char *at = strstr(text, values[i].from);
+        assert_non_null(at);
+        snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, values[i].to,
+                 at + strlen(values[i].from));
+        check_write_file(dir, "adapter_config.json", changed, strlen(changed));
+        err = (glia_err){0};
+        const glia_status status = glia_engine_load_adapter(e, "x", dir, true, &err);
+        CHECK(values[i].says ? status && strstr(err.msg, values[i].says) : !status, "%s: status %d: %s",
+              values[i].to, status, err.msg);
+    }
+    free(text);
+    glia_engine_free(e);
+    glia_model_free(m);
 }
 
 /* ---- what is refused -------------------------------------------------------- */
@@ -377,6 +498,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_goldens),      cmocka_unit_test(test_errors),   cmocka_unit_test(test_merge),
         cmocka_unit_test(test_command_line), cmocka_unit_test(test_compiled), cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_config),
     };
     return check_run_group("lora", tests);
 }

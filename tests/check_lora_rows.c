@@ -5,7 +5,7 @@
  * later, adapters are replaced and dropped meanwhile, prompts are cut into chunks, the
  * prefix cache has their blocks, drafts propose tokens. Tokens and the log-probabilities of
  * the TOP likeliest tokens, which depend on all logits, are the same bit for bit. The
- * adapters are shared reference data (data/lora/README.md). */
+ * adapters are shared reference data (data/lora/README.md), and those of OWN. */
 #define _GNU_SOURCE
 #include "check.h"
 
@@ -13,13 +13,16 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cpu.h"
 #include "glia.h"
 
 #define LORA "data/lora/"
 #define BASE "qwen3-tied"
-enum { PROMPTS = 10, OUTPUT = 12, TOP = 20, ADAPTERS = 6, LONGEST = 40, KNOWN_MAX = 64 };
+#define OWN "tests/golden/lora/"
+enum { PROMPTS = 12, OUTPUT = 12, TOP = 20, ADAPTERS = 8, LONGEST = 40, KNOWN_MAX = 64 };
+static const int32_t invocation[] = {7, 11}; /* the tokens of OWN "activated" */
 
 /* ---- adapters --------------------------------------------------------------- */
 
@@ -27,15 +30,32 @@ static char root[600]; /* of the reference data, with a slash */
 static char known[KNOWN_MAX][80], broken[KNOWN_MAX][80];
 static int n_known, n_broken;
 
+static void path_of(char path[900], const char *name) {
+    snprintf(path, 900, OWN "%s", name);
+    if (access(path, F_OK) != 0) snprintf(path, 900, "%sadapters/%s", root, name);
+}
+
 /* Does the adapter belong to BASE? */
 static bool fits(const char *name) {
-    char path[1200];
-    snprintf(path, sizeof path, "%sadapters/%.200s/adapter_config.json", root, name);
+    char path[1200], dir[900];
+    path_of(dir, name);
+    snprintf(path, sizeof path, "%s/adapter_config.json", dir);
     json_t *config = json_load_file(path, 0, NULL);
     const char *base = json_string_value(json_object_get(config, "base_model_name_or_path"));
     const bool is = base && strcmp(strrchr(base, '/') + 1, BASE) == 0 && strcmp(name, "pickle-bin") != 0;
     json_decref(config);
     return is;
+}
+
+static void find_known(const char *dir) {
+    struct dirent **names;
+    const int n = scandir(dir, &names, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (n_known < KNOWN_MAX && names[i]->d_name[0] != '.' && fits(names[i]->d_name))
+            snprintf(known[n_known++], sizeof known[0], "%.79s", names[i]->d_name);
+        free(names[i]);
+    }
+    if (n > 0) free(names);
 }
 
 static bool find_adapters(void) {
@@ -45,15 +65,10 @@ static bool find_adapters(void) {
     if (!found) return false;
     snprintf(root, sizeof root, "%.*s", (int)(strlen(found) - strlen("README.md")), found);
     snprintf(path, sizeof path, "%sadapters", root);
-    int n = scandir(path, &names, NULL, alphasort);
-    for (int i = 0; i < n; i++) {
-        if (n_known < KNOWN_MAX && names[i]->d_name[0] != '.' && fits(names[i]->d_name))
-            snprintf(known[n_known++], sizeof known[0], "%.79s", names[i]->d_name);
-        free(names[i]);
-    }
-    if (n > 0) free(names);
+    find_known(path);
+    find_known(OWN);
     snprintf(path, sizeof path, "%sbroken", root);
-    n = scandir(path, &names, NULL, alphasort);
+    int n = scandir(path, &names, NULL, alphasort);
     for (int i = 0; i < n; i++) {
         if (n_broken < KNOWN_MAX && names[i]->d_name[0] != '.')
             snprintf(broken[n_broken++], sizeof broken[0], "%.79s", names[i]->d_name);
@@ -238,6 +253,8 @@ static void draw_prompts(world *w) {
         for (int k = 0; k < p->n; k++) p->token[k] = (int32_t)(check_u32() % 160);
         if (i > 2 && p->n > 33) memcpy(p->token, w->prompts[0].token, 32 * sizeof(int32_t));
         if (i == 0) p->n = LONGEST;
+        if (p->n > 2 && check_u32() % 4)
+            memcpy(p->token + check_u32() % (uint32_t)(p->n - 1), invocation, sizeof invocation);
     }
 }
 
@@ -248,7 +265,7 @@ static world *open_world(const format *f, const char *const *names) {
     snprintf(w->base, sizeof w->base, "%sbases/" BASE, root);
     for (int i = 1; i < ADAPTERS; i++) {
         w->name[i] = names[i];
-        snprintf(w->path[i], sizeof w->path[i], "%sadapters/%s", root, names[i]);
+        path_of(w->path[i], names[i]);
         w->module[i] = (glia_lora_module){names[i], w->path[i]};
     }
     draw_prompts(w);
@@ -260,8 +277,9 @@ static world *open_world(const format *f, const char *const *names) {
 /* ---- formats, one by one ---------------------------------------------------- */
 
 /* Every kind of change. */
-static const char *const kinds[ADAPTERS] = {NULL,         "all-linear-rslora",    "dora",
-                                            "embed-tied", "modules-to-save-norm", "trainable-tokens"};
+static const char *const kinds[ADAPTERS] = {
+    NULL,    "all-linear-rslora", "dora", "embed-tied", "modules-to-save-norm", "trainable-tokens",
+    "norms", "activated"};
 
 #define BF16 .dtype = GLIA_DTYPE_BF16
 static const format formats[] = {

@@ -2,7 +2,7 @@
 """What tests/check_lora.c compares with, by PEFT.
 
   tools/gen_lora_goldens.py errors DATA > tests/golden/lora_errors.json
-  tools/gen_lora_goldens.py adapters DATA tests/golden/lora
+  tools/gen_lora_goldens.py adapters DATA tests/golden/lora [NAME ...]
   tools/gen_lora_goldens.py quantized QUANTIZED tests/golden/lora
 
 DATA is the directory of ../shared/data/lora. `adapters` makes random adapters of kinds that
@@ -23,9 +23,9 @@ import warnings
 import peft
 import torch
 import transformers
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import BdLoraConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
 TOLERANCE = 1e-3  # of float32; PEFT is farther from the golden where it ignores the adapter
 
@@ -40,33 +40,65 @@ def errors(adapter, base, dtype):
     return float(error.mean()), float(error.max())
 
 
+INVOCATION = [7, 11]  # tokens of "activated"; they occur twice
 ADAPTERS = {
-    "dora-embed": ("qwen3-tied", {"target_modules": ["embed_tokens", "down_proj"]}),
-    "dora-embed-untied": ("qwen3-untied", {"target_modules": ["embed_tokens", "lm_head", "v_proj"], "use_rslora": True}),
+    "dora-embed": ("qwen3-tied", {"use_dora": True, "target_modules": ["embed_tokens", "down_proj"]}),
+    "dora-embed-untied": ("qwen3-untied", {"use_dora": True, "target_modules": ["embed_tokens", "lm_head", "v_proj"],
+                                           "use_rslora": True}),
+    "activated": ("qwen3-tied", {"target_modules": "all-linear", "alora_invocation_tokens": INVOCATION}),
+    "norms": ("qwen3-tied", {"target_modules": ["k_proj"], "modules_to_save": ["norm"]}),  # PEFT saves q_norm, too
+    "tokens-of-head": ("qwen3-untied", {"target_modules": ["o_proj"],
+                                        "trainable_token_indices": {"embed_tokens": [2, 9], "lm_head": [1, 9, 30]}}),
+    "block-diagonal": ("qwen3-tied", {"r": 4, "target_modules": ["q_proj", "o_proj", "up_proj"], "use_bdlora": BdLoraConfig(
+        target_modules_bd_a=["o_proj"], target_modules_bd_b=["q_proj"], nblocks=2, match_strict=False)}),
 }
 
 
-def make_adapter(base, out, options):
-    torch.manual_seed(1)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
-    model = get_peft_model(model, LoraConfig(r=3, lora_alpha=5, use_dora=True, task_type="CAUSAL_LM", **options))
-    for name, p in model.named_parameters():
-        if "lora_magnitude" in name:
-            p.data *= 1 + 0.2 * torch.randn_like(p)
-        elif "lora_" in name:
-            p.data = 0.2 * torch.randn_like(p)
-    model.save_pretrained(out, save_embedding_layers=False)
-    ids = torch.randint(0, model.config.vocab_size, (48,))
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64, attn_implementation="eager")
-    with torch.no_grad():
-        before = model(input_ids=ids[None]).logits[0]
-        logits = PeftModel.from_pretrained(model, out).double()(input_ids=ids[None]).logits[0]
-    print(f"{out.name}: the largest change of a logit is {float((logits - before).abs().max()):.3g}")
+def finish(out, base, ids, logits):
     save_file({"ids": ids.int(), "logits_f64": logits.float()}, out / "golden.safetensors")
     (out / "README.md").unlink()
     config = json.loads((out / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = f"bases/{base.name}"
     (out / "adapter_config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not None}, indent=1))
+
+
+def make_adapter(base, out, options):
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    model = get_peft_model(model, LoraConfig(**({"r": 3, "lora_alpha": 5, "task_type": "CAUSAL_LM"} | options)))
+    for name, p in model.named_parameters():
+        if "lora_magnitude" in name or "modules_to_save" in name:
+            p.data *= 1 + 0.2 * torch.randn_like(p)
+        elif "lora_" in name or "trainable_tokens" in name:
+            p.data = 0.2 * torch.randn_like(p)
+    model.save_pretrained(out, save_embedding_layers=False)
+    ids = torch.randint(0, model.config.vocab_size, (48,))
+    if "alora_invocation_tokens" in options:
+        ids[[9, 10]] = ids[[23, 24]] = torch.tensor(INVOCATION)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64, attn_implementation="eager")
+    with torch.no_grad():
+        before = model(input_ids=ids[None]).logits[0]
+        logits = PeftModel.from_pretrained(model, out).double()(input_ids=ids[None]).logits[0]
+    print(f"{out.name}: the largest change of a logit is {float((logits - before).abs().max()):.3g}")
+    finish(out, base, ids, logits)
+
+
+def make_headless(base, out):
+    """Of the model without its head, as embedding models are trained; the head is the base's."""
+    torch.manual_seed(3)
+    model = AutoModel.from_pretrained(base, dtype=torch.float32, attn_implementation="eager")
+    model = get_peft_model(model, LoraConfig(r=3, lora_alpha=5, task_type="FEATURE_EXTRACTION",
+                                             target_modules=r"layers\.\d+\.(self_attn\.q_proj|mlp\.up_proj)"))
+    for name, p in model.named_parameters():
+        if "lora_" in name:
+            p.data = 0.2 * torch.randn_like(p)
+    model.save_pretrained(out)
+    ids = torch.randint(0, model.config.vocab_size, (48,))
+    head = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64).lm_head.weight
+    model = AutoModel.from_pretrained(base, dtype=torch.float64, attn_implementation="eager")
+    with torch.no_grad():
+        logits = PeftModel.from_pretrained(model, out).double()(input_ids=ids[None]).last_hidden_state[0] @ head.T
+    finish(out, base, ids, logits)
 
 
 def make_quantized(base, out):
@@ -109,7 +141,11 @@ def main():
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if what == "adapters":
-        for name, (base, options) in ADAPTERS.items():
+        for name in sys.argv[4:] or [*ADAPTERS, "headless"]:
+            if name == "headless":
+                make_headless(data / "bases/qwen3-tied", pathlib.Path(sys.argv[3]) / name)
+                continue
+            base, options = ADAPTERS[name]
             make_adapter(data / "bases" / base, pathlib.Path(sys.argv[3]) / name, options)
         return
     if what == "quantized":

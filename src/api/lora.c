@@ -112,7 +112,8 @@ static glia_weights rank_of(const glia_model *m, int rank) {
 static glia_status measure(void *user, const char *name, const char *path, glia_err *err) {
     sizes *s = user;
     glia_adapter a;
-    const glia_adapter_base base = glia_lora_base(s->m);
+    glia_adapter_base base = glia_lora_base(s->m);
+    base.sizes = true;
     if (!*name) return glia_fail(err, GLIA_ERR_ARGUMENT, "an adapter needs a name");
     const glia_status status = glia_adapter_open(&a, path, &s->m->config, &base, NULL, NULL, err);
     if (status) return status;

@@ -193,13 +193,17 @@ static glia_status read_a(merging *g, const output *o, glia_err *err) {
     free(g->a);
     g->a = malloc((r * cols + 1) * sizeof *g->a);
     if (!g->a) return glia_fail_nomem(err, r * cols * sizeof *g->a, "a product");
-    for (size_t k = 0; r && k < cols; k++)
-        for (size_t j = 0; j < r; j++) {
-            float x;
-            glia_tensor_floats(o->weight.spec->id == W_EMBED ? c->b : c->a,
-                               o->weight.spec->id == W_EMBED ? k * r + j : j * cols + k, 1, &x);
-            g->a[k * r + j] = (double)x;
-        }
+    float *row = malloc((cols + r) * sizeof *row);
+    if (!row) return glia_fail_nomem(err, cols * sizeof *row, "a row");
+    for (size_t k = 0; o->weight.spec->id == W_EMBED && r && k < cols; k++) {
+        glia_tensor_floats(c->b, k * r, r, row);
+        for (size_t j = 0; j < r; j++) g->a[k * r + j] = (double)row[j];
+    }
+    for (size_t j = 0; o->weight.spec->id != W_EMBED && j < r; j++) {
+        glia_change_a(c, j, cols, row);
+        for (size_t k = 0; k < cols; k++) g->a[k * r + j] = (double)row[k];
+    }
+    free(row);
     return GLIA_OK;
 }
 
@@ -313,6 +317,11 @@ static glia_status open_all(merging *g, const char *adapter, const glia_options 
             g->m.dir, g->m.config.quantization.method);
     glia_status status = glia_adapter_open(&g->adapter, adapter, &g->m.config, &base, o ? o->warning : NULL,
                                            o ? o->user : NULL, err);
+    if (!status && g->adapter.files.invocation)
+        status = glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                           "%s: alora_invocation_tokens: the adapter acts from these tokens on, so no weight "
+                           "can hold it",
+                           adapter);
     if (!status) status = check_biases(g, err);
     if (!status) status = glia_checkpoint_open(&g->checkpoint, g->m.dir, err);
     if (!status) status = glia_source_plain(&g->source, g->m.dir, g->adapter.spec, &g->m.config, err);

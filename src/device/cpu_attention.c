@@ -94,6 +94,12 @@ static size_t rotation(const glia_heads *h, const glia_kv_layer *kv) {
     return kv->dtype == GLIA_DTYPE_I8 && !h->k_bias ? glia_rotate_block((size_t)h->head_dim) : 1;
 }
 
+/* The norm of row r: `own`, or that of its adapter. */
+static const float *norm_of(const float *own, const float *const *changed, const glia_rows *rows, int r) {
+    const int place = changed && rows->adapter ? rows->adapter[r] - 1 : -1;
+    return place >= 0 && changed[place] ? changed[place] : own;
+}
+
 /* Norm one head of a row at `position`, apply RoPE, and rotate it if keys are rotated, in place. `norm` NULL:
  * without the norm. */
 static void norm_rotate(const context *c, float *x, const float *norm, int position) {
@@ -129,7 +135,7 @@ static void store_kv(const context *c, const glia_rows *rows, int r, int head) {
     take_head(c, k, c->x->kv.at, c->kv_layout, r, c->x->k + at);
     take_head(c, v, c->x->kv.at, c->kv_layout, r, c->x->v + at);
     for (size_t i = 0; bias && i < c->hd; i++) k[i] -= bias[at + i];
-    norm_rotate(c, k, c->h->k_norm, rows->position[r]);
+    norm_rotate(c, k, norm_of(c->h->k_norm, c->h->k_norms, rows, r), rows->position[r]);
     c->d->k.kv_store(tile_of_position(c->kv, rows, r, head, slot), c->kv->dtype, (size_t)slot % GLIA_KV_TILE,
                      k, v, c->hd);
 }
@@ -366,7 +372,7 @@ static void take_queries(const context *c, const row_group *g, int head) {
         float *q = c->q + i * c->total.ldo;
         const size_t at = (size_t)head * c->group + i % c->group, block = (size_t)c->x->block_heads;
         take_head(c, q, c->x->q.at + at / block * c->x->q_block, c->q_layout, r, at % block * c->hd);
-        norm_rotate(c, q, c->h->q_norm, c->rows->position[r]);
+        norm_rotate(c, q, norm_of(c->h->q_norm, c->h->q_norms, c->rows, r), c->rows->position[r]);
     }
 }
 

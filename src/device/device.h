@@ -181,6 +181,7 @@ typedef struct {
      * them: their keys and values are in the cache. */
     const int32_t *parent;
     const int32_t *last; /* [n] the last position that the row sees; NULL: its own. Not for rows of a tree */
+    const int32_t *adapter;     /* [n] 1 + the place of the row's adapter, 0: none; or NULL */
     const int32_t *block_table; /* [n_seqs, max_blocks] */
     int max_blocks;
 } glia_rows;
@@ -194,6 +195,9 @@ typedef struct {
     int heads, kv_heads, head_dim;
     int first_kv; /* the cache's head that is KV head 0 here. Keys and values of all cache heads are stored */
     const float *q_norm, *k_norm; /* [head_dim] RMSNorm weights, or NULL */
+    /* [places] norms of adapters, which replace q_norm and k_norm for their rows; an element may be NULL.
+     * NULL: no adapters. */
+    const float *const *q_norms, *const *k_norms;
     float eps;
     const float *cos, *sin; /* [position, head_dim / 2], or NULL: this layer has no RoPE */
     /* The same numbers, [position / 16][head_dim / 2][cos, sin][16]. Attention reads it only with an int8

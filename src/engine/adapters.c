@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,8 @@ struct glia_known_adapter {
     double alpha;
     size_t bytes;                 /* of all ranks of this process */
     glia_packed_adapter **packed; /* [n_ranks]; NULL: not in memory */
+    int32_t *invocation;          /* [n_invocation] tokens from which on it acts; 0: it always acts */
+    size_t n_invocation;
     uint64_t used;
     glia_known_adapter *next;
 };
@@ -36,6 +39,7 @@ static void free_packed(glia_adapters *a, glia_packed_adapter **packed) {
 static void free_known(glia_adapters *a, glia_known_adapter *k) {
     if (!k) return;
     free_packed(a, k->packed);
+    free(k->invocation);
     free(k->name);
     free(k->path);
     free(k->base_model);
@@ -97,12 +101,24 @@ static glia_status check_tokenizer(const glia_adapters *a, const char *dir, glia
     return status;
 }
 
+static glia_status copy_invocation(glia_known_adapter *k, const json_t *tokens, glia_err *err) {
+    k->n_invocation = json_array_size(tokens);
+    k->invocation = malloc((k->n_invocation + 1) * sizeof *k->invocation);
+    if (!k->invocation) return glia_fail_nomem(err, k->n_invocation * sizeof *k->invocation, "an adapter");
+    for (size_t i = 0; i < k->n_invocation; i++)
+        k->invocation[i] = (int32_t)json_integer_value(json_array_get(tokens, i));
+    return GLIA_OK;
+}
+
 /* Read and pack k's directory. Without the lock. */
 static glia_status read_known(const glia_adapters *a, glia_known_adapter *k, glia_warning_fn *warning,
                               void *user, glia_err *err) {
     glia_adapter adapter;
+    glia_adapter_base base = a->base;
+    base.weight = a->weights;
+    base.n = a->n_ranks;
     glia_status status =
-        glia_adapter_open(&adapter, k->path, a->weights[0]->config, &a->base, warning, user, err);
+        glia_adapter_open(&adapter, k->path, a->weights[0]->config, &base, warning, user, err);
     if (status) return status;
     k->packed = calloc((size_t)a->n_ranks, sizeof(glia_packed_adapter *));
     if (!k->packed) status = glia_fail_nomem(err, 0, "an adapter");
@@ -110,6 +126,7 @@ static glia_status read_known(const glia_adapters *a, glia_known_adapter *k, gli
     k->alpha = adapter.files.alpha;
     k->bytes = 0;
     if (!k->base_model) k->base_model = copy_of(adapter.files.base_model);
+    if (!status) status = copy_invocation(k, adapter.files.invocation, err);
     if (!status) status = check_tokenizer(a, k->path, err);
     if (!status) status = check_fit(a, k->name, k->rank, 0, err);
     for (int i = 0; !status && i < a->n_ranks; i++) {
@@ -240,8 +257,12 @@ static glia_status read_again(glia_adapters *a, glia_known_adapter *k, glia_err 
     k->requests--;
     if (status || k->packed) { /* another thread was faster */
         free_packed(a, again.packed);
+        free(again.invocation);
         return k->packed ? GLIA_OK : status;
     }
+    free(k->invocation);
+    k->invocation = again.invocation;
+    k->n_invocation = again.n_invocation;
     k->packed = again.packed;
     k->bytes = again.bytes;
     k->rank = again.rank;
@@ -249,9 +270,18 @@ static glia_status read_again(glia_adapters *a, glia_known_adapter *k, glia_err 
     return GLIA_OK;
 }
 
-glia_status glia_adapters_hold(glia_adapters *a, const char *name, int32_t *number, glia_err *err) {
+/* Where the adapter begins to act: at the last occurrence of its invocation tokens, as in PEFT. */
+static int begins_in(const glia_known_adapter *k, const int32_t *ids, size_t n) {
+    const size_t m = k->n_invocation;
+    for (size_t at = n; m && at >= m; at--)
+        if (memcmp(ids + at - m, k->invocation, m * sizeof *ids) == 0) return (int)(at - m);
+    return m ? INT_MAX : 0;
+}
+
+glia_status glia_adapters_hold(glia_adapters *a, const char *name, const int32_t *ids, size_t n,
+                               int32_t *number, int *begins, glia_err *err) {
     glia_status status = GLIA_OK;
-    *number = 0;
+    *number = *begins = 0;
     if (!a->open)
         return glia_fail(err, GLIA_ERR_ARGUMENT, "there is no adapter %.100s: the engine has no adapters",
                          name);
@@ -265,6 +295,7 @@ glia_status glia_adapters_hold(glia_adapters *a, const char *name, int32_t *numb
         k->requests++;
         k->used = ++a->clock;
         *number = k->number;
+        *begins = begins_in(k, ids, n);
         trim(a);
     }
     pthread_mutex_unlock(&a->lock);

@@ -45,9 +45,11 @@ glia_status glia_adapters_load(glia_adapters *a, const char *name, const char *p
                                glia_warning_fn *warning, void *user, glia_err *err);
 /* Errors: GLIA_ERR_ARGUMENT no such adapter. */
 glia_status glia_adapters_drop(glia_adapters *a, const char *name, glia_err *err);
-/* Hold the adapter of a name, in memory. The caller releases *number. Errors: GLIA_ERR_ARGUMENT no such
- * adapter, naming those that are there; errors of reading it again. */
-glia_status glia_adapters_hold(glia_adapters *a, const char *name, int32_t *number, glia_err *err);
+/* Hold the adapter of a name, in memory, for a prompt ids[n]. The caller releases *number. *begins: the first
+ * position that the adapter changes; INT_MAX: the prompt lacks its invocation tokens.
+ * Errors: GLIA_ERR_ARGUMENT no such adapter, naming those that are there; errors of reading it again. */
+glia_status glia_adapters_hold(glia_adapters *a, const char *name, const int32_t *ids, size_t n,
+                               int32_t *number, int *begins, glia_err *err);
 /* True: the adapter was replaced or dropped, and this was its last request. */
 bool glia_adapters_release(glia_adapters *a, int32_t number);
 /* An adapter that is held, as rank i of this process has it. */

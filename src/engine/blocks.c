@@ -86,8 +86,15 @@ void glia_blocks_init(glia_blocks *b, void *memory, const glia_blocks_shape *s, 
 
 /* ---- the prefix cache ----------------------------------------------------- */
 
-static uint64_t hash_block(uint64_t tenant, int32_t parent, const int32_t *tokens, int n) {
-    uint64_t h = glia_mix64(tenant + (uint32_t)parent + UINT64_C(0x9e3779b97f4a7c15));
+/* What a block is found by, beside its tokens. */
+typedef struct {
+    uint64_t tenant;
+    int32_t salt, parent;
+} prefix;
+
+static uint64_t hash_block(prefix at, const int32_t *tokens, int n) {
+    const uint64_t where = (uint64_t)(uint32_t)at.salt << 32 | (uint32_t)at.parent;
+    uint64_t h = glia_mix64(at.tenant + where + UINT64_C(0x9e3779b97f4a7c15));
     for (int i = 0; i < n; i++) h = glia_mix64(h + (uint32_t)tokens[i] + UINT64_C(0x9e3779b97f4a7c15));
     return h;
 }
@@ -96,22 +103,22 @@ static int32_t *tokens_of(const glia_blocks *b, int32_t i) {
     return b->token + (size_t)i * (size_t)b->block_size;
 }
 
-/* The tenant's cached block with these tokens after `parent`, or -1. */
-static int32_t find(const glia_blocks *b, uint64_t tenant, int32_t parent, const int32_t *tokens,
-                    uint64_t hash) {
+/* The cached block with these tokens there, or -1. */
+static int32_t find(const glia_blocks *b, prefix at, const int32_t *tokens, uint64_t hash) {
     int32_t i = b->bucket[hash & b->mask];
     for (; i >= 0; i = b->block[i].next)
-        if (b->block[i].hash == hash && b->block[i].parent == parent && b->block[i].tenant == tenant &&
+        if (b->block[i].hash == hash && b->block[i].parent == at.parent && b->block[i].salt == at.salt &&
+            b->block[i].tenant == at.tenant &&
             !memcmp(tokens_of(b, i), tokens, (size_t)b->block_size * sizeof *tokens))
             break;
     return i;
 }
 
-static void remember(glia_blocks *b, int32_t i, uint64_t tenant, int32_t parent, const int32_t *tokens,
-                     uint64_t hash) {
+static void remember(glia_blocks *b, int32_t i, prefix at, const int32_t *tokens, uint64_t hash) {
     glia_block *x = &b->block[i];
-    x->tenant = tenant;
-    x->parent = parent;
+    x->tenant = at.tenant;
+    x->salt = at.salt;
+    x->parent = at.parent;
     x->hash = hash;
     x->cached = true;
     x->next = b->bucket[hash & b->mask];
@@ -126,8 +133,11 @@ static void forget(glia_blocks *b, int32_t i) {
     b->block[i].cached = false;
 }
 
-static int32_t parent_of(const glia_block_list *list, int n) {
-    return n > 0 ? list->table[n - 1] : -1 - list->salt;
+/* Where block n of the list stands. */
+static prefix prefix_of(const glia_blocks *b, const glia_block_list *list, int n) {
+    const bool acts = (int64_t)(n + 1) * b->block_size > list->begins;
+    return (prefix){
+        .tenant = list->tenant, .salt = acts ? list->salt : 0, .parent = n > 0 ? list->table[n - 1] : -1};
 }
 
 /* ---- sequences ------------------------------------------------------------ */
@@ -137,8 +147,9 @@ bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tok
     const int size = b->block_size, need = glia_blocks_for(positions, size);
     int hits = 0;
     for (; b->caching && (hits + 1) * size < n; hits++) {
-        const int32_t parent = parent_of(list, hits), *own = tokens + (size_t)hits * (size_t)size;
-        const int32_t i = find(b, list->tenant, parent, own, hash_block(list->tenant, parent, own, size));
+        const prefix at = prefix_of(b, list, hits);
+        const int32_t *own = tokens + (size_t)hits * (size_t)size;
+        const int32_t i = find(b, at, own, hash_block(at, own, size));
         if (i < 0) break;
         list->table[hits] = i;
     }
@@ -184,12 +195,12 @@ void glia_blocks_grow(glia_blocks *b, glia_block_list *list, int positions) {
 void glia_blocks_commit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n) {
     const int size = b->block_size;
     for (; b->caching && (list->known + 1) * size <= n; list->known++) {
-        const int32_t parent = parent_of(list, list->known), mine = list->table[list->known];
-        const int32_t *own = tokens + (size_t)list->known * (size_t)size;
-        const uint64_t hash = hash_block(list->tenant, parent, own, size);
-        const int32_t same = find(b, list->tenant, parent, own, hash);
+        const prefix at = prefix_of(b, list, list->known);
+        const int32_t *own = tokens + (size_t)list->known * (size_t)size, mine = list->table[list->known];
+        const uint64_t hash = hash_block(at, own, size);
+        const int32_t same = find(b, at, own, hash);
         if (same < 0) {
-            remember(b, mine, list->tenant, parent, own, hash);
+            remember(b, mine, at, own, hash);
             continue;
         }
         hold(b, same);

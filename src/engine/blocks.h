@@ -26,7 +26,8 @@
 typedef struct {
     int32_t refs;         /* sequences that hold the block */
     int32_t older, newer; /* neighbours in the list of unused blocks, -1: none */
-    int32_t parent;       /* the block before this one in its prefix; -1 - salt for the first */
+    int32_t parent;       /* the block before this one in its prefix; -1 for the first */
+    int32_t salt;         /* of the sequence, if its adapter acts in this block */
     int32_t next;         /* next block of the hash bucket, -1: none */
     bool cached;          /* full, and found by glia_blocks_admit() */
     uint64_t hash, tenant;
@@ -56,7 +57,8 @@ typedef struct {
     int n;           /* blocks held */
     int promised;    /* blocks that may still be allocated */
     int known;       /* leading blocks that are in the prefix cache */
-    int32_t salt;    /* the adapter's number: sequences of different salt share no block */
+    int32_t salt;    /* the adapter's number: sequences of different salt share no block from `begins` on */
+    int begins;      /* the first position that the adapter changes: 0, or that of its invocation tokens */
     uint64_t tenant; /* the hash of the request's cache_salt: the same */
 } glia_block_list;
 
@@ -79,7 +81,7 @@ static inline int glia_blocks_for(int positions, int block_size) {
 
 /* Hold the cached blocks of the longest prefix of tokens [n], without the last token,
  * and promise the other blocks of `positions`. Returns false and changes nothing while
- * there is no room. The list must be empty, with table and salt set. Afterwards
+ * there is no room. The list must be empty, with table, salt and begins set. Afterwards
  * list->n * block_size positions are in the cache. */
 bool glia_blocks_admit(glia_blocks *b, glia_block_list *list, const int32_t *tokens, int n, int positions);
 /* Promise more blocks, until the list may grow to `positions`. Returns false and changes nothing while there

@@ -400,7 +400,9 @@ GLIA_API glia_status glia_engine_submit(glia_engine *e, const int32_t *ids, size
     r->on_event = on_event;
     r->user = user;
     if (s->constraint) glia_ahead_start(&e->ahead);
-    if (s->adapter) status = glia_adapters_hold(&e->adapters, s->adapter, &r->seq.blocks.salt, err);
+    if (s->adapter)
+        status = glia_adapters_hold(&e->adapters, s->adapter, ids, n, &r->seq.blocks.salt,
+                                    &r->seq.blocks.begins, err);
     const int32_t adapter = r->seq.blocks.salt;
     if (!status) status = glia_inbox_put(&e->inbox, r, id, err);
     if (!status) return GLIA_OK;

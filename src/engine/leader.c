@@ -24,7 +24,7 @@ static regions plan_regions(const glia_model_config *c, const glia_parallel *p, 
     r.blocks = glia_plan_add(plan, "block manager", 1, glia_blocks_bytes(&shape));
     r.running = glia_plan_add(plan, "running sequences", batch, sizeof(glia_seq *));
     r.taken = glia_plan_add(plan, "slots taken", batch, 1);
-    r.runs = glia_plan_add(plan, "runs of rows", 2 * batch + glia_limit_draws(l), sizeof(glia_run));
+    r.runs = glia_plan_add(plan, "runs of rows", 3 * batch + glia_limit_draws(l), sizeof(glia_run));
     r.uses = glia_plan_add(plan, "uses of logits", glia_limit_logits(c, l), sizeof(glia_logits_use));
     r.segments = glia_plan_add(plan, "rows of sequences", batch, sizeof(glia_segment));
     r.drawn = glia_plan_add(plan, "drawn tokens", glia_limit_draws(l), sizeof(glia_drawn));
@@ -101,7 +101,24 @@ static unsigned kept_of(const glia_leader *l) {
     return (n->hidden ? GLIA_WANT_HIDDEN : 0) | (n->n_residual_layers ? GLIA_WANT_RESIDUAL : 0);
 }
 
-static void add_run(glia_leader *l, const glia_run *run) { l->run[l->n_runs++] = *run; }
+/* Add a run, cut where its adapter begins to act. */
+static void add_run(glia_leader *l, int begins, glia_run run) {
+    const int before = run.adapter ? begins - run.position : 0;
+    if (before > 0) {
+        glia_run plain = run;
+        plain.adapter = 0;
+        if (before < run.n) {
+            plain.n = before;
+            if (run.last) plain.want = 0;
+        }
+        l->run[l->n_runs++] = plain;
+        run.n -= plain.n;
+        run.position += plain.n;
+        run.slot += plain.n;
+        run.token += plain.n;
+    }
+    if (run.n) l->run[l->n_runs++] = run;
+}
 
 /* The runs of rows without drafts. `every` is wanted of every row but the last one, `last` of that. */
 static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsigned last) {
@@ -116,7 +133,7 @@ static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsig
     };
     if (every && last != every && run.n > 1) {
         run.n--;
-        add_run(l, &run);
+        add_run(l, seq->blocks.begins, run);
         run.position += run.n;
         run.slot += run.n;
         run.token += run.n;
@@ -124,7 +141,7 @@ static void add_plain(glia_leader *l, const glia_seq *seq, unsigned every, unsig
     }
     run.want = last;
     run.last = !every;
-    add_run(l, &run);
+    add_run(l, seq->blocks.begins, run);
 }
 
 /* The first slot of a sequence's drafted tree. */
@@ -139,17 +156,18 @@ static void add_tree(glia_leader *l, const glia_seq *seq, const glia_tree *t, in
         const int position = seq->n_computed + t->depth[i];
         for (n = 1; i + n < t->n && t->parent[i + n] == i + n - 1; n++) {
         }
-        add_run(l, &(glia_run){
-                       .seq = seq->slot,
-                       .position = position,
-                       .slot = i < chain ? position : tree_slot(l) + i - 1,
-                       .n = n,
-                       .tree = i >= chain,
-                       .parent = first + t->parent[i],
-                       .adapter = seq->adapter,
-                       .want = want | GLIA_WANT_LOGITS,
-                       .token = t->token + i,
-                   });
+        add_run(l, seq->blocks.begins,
+                (glia_run){
+                    .seq = seq->slot,
+                    .position = position,
+                    .slot = i < chain ? position : tree_slot(l) + i - 1,
+                    .n = n,
+                    .tree = i >= chain,
+                    .parent = first + t->parent[i],
+                    .adapter = seq->adapter,
+                    .want = want | GLIA_WANT_LOGITS,
+                    .token = t->token + i,
+                });
     }
 }
 
@@ -263,8 +281,8 @@ int glia_leader_plan_step(glia_leader *l) {
     return rows;
 }
 
-void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, const int32_t *token,
-                            int at, int n) {
+void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, int begins,
+                            const int32_t *token, int at, int n) {
     const int seq = l->limits.batch; /* behind those of the running sequences */
     const glia_run run = {.seq = seq,
                           .position = at,
@@ -276,7 +294,8 @@ void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int ada
     int32_t *words = begin_step(l);
     for (int i = 0; i < n; i++) l->use[i] = (glia_logits_use){.best = 0, .divisor = 1};
     order_table(l, words, seq, list);
-    glia_order_batch(words, &run, 1);
+    add_run(l, begins, run);
+    glia_order_batch(words, l->run, l->n_runs);
     glia_order_use(words, l->use, n);
 }
 

@@ -49,9 +49,10 @@ int glia_leader_plan_step(glia_leader *l);
 /* After glia_leader_plan_step(): let the masks of the draws be computed beside the step. */
 void glia_leader_mask_ahead(const glia_leader *l, glia_ahead *ahead);
 /* Write the order of n rows of tokens from position `at` on, with all their logits, in the sequence of
- * glia_engine_score(), whose blocks are `list`. adapter: 1 + the place of its adapter, or 0. */
-void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, const int32_t *token,
-                            int at, int n);
+ * glia_engine_score(), whose blocks are `list`. adapter: 1 + the place of its adapter, which acts from
+ * position `begins` on, or 0. */
+void glia_leader_plan_score(glia_leader *l, const glia_block_list *list, int adapter, int begins,
+                            const int32_t *token, int at, int n);
 
 /* Keep cached prefixes in a store from now on. */
 void glia_leader_use_store(glia_leader *l, glia_store *store);

@@ -19,9 +19,9 @@ static glia_status check(const glia_engine *e, const int32_t *ids, size_t n, gli
     return GLIA_OK;
 }
 
-/* Score with the adapter in place `adapter` - 1; 0: without one. */
-static glia_status score(glia_engine *e, int adapter, const int32_t *ids, size_t n, glia_logits_fn *on_logits,
-                         void *user, glia_err *err) {
+/* Score with the adapter in place `adapter` - 1, which acts from position `begins` on; 0: without one. */
+static glia_status score(glia_engine *e, int adapter, int begins, const int32_t *ids, size_t n,
+                         glia_logits_fn *on_logits, void *user, glia_err *err) {
     glia_status status = GLIA_OK;
     const int total = (int)n;
     glia_leader *l = &e->leader;
@@ -36,7 +36,7 @@ static glia_status score(glia_engine *e, int adapter, const int32_t *ids, size_t
         const int rows = total - at < e->score_rows ? total - at : e->score_rows;
         glia_guard_enter();
         glia_blocks_grow(&l->blocks, &list, at + rows);
-        glia_leader_plan_score(l, &list, adapter, ids + at, at, rows);
+        glia_leader_plan_score(l, &list, adapter, begins, ids + at, at, rows);
         status = glia_engine_order(e, err);
         e->stats.steps++;
         glia_guard_leave();
@@ -60,16 +60,16 @@ GLIA_API glia_status glia_engine_score_adapted(glia_engine *e, const char *adapt
     assert(!e->stepping); /* not from a callback */
     glia_places *places = &e->leader.scheduler.places;
     int32_t number = 0;
-    int place = -1;
+    int place = -1, begins = 0;
     glia_status status = glia_engine_leads(e, err);
     if (!status) status = check(e, ids, n, err);
-    if (!status && adapter) status = glia_adapters_hold(&e->adapters, adapter, &number, err);
+    if (!status && adapter) status = glia_adapters_hold(&e->adapters, adapter, ids, n, &number, &begins, err);
     if (status) return status;
     if (adapter) place = glia_places_hold(places, number);
     if (adapter && place < 0)
         status = glia_fail(err, GLIA_ERR_LIMIT, "no place for adapter %.100s beside %d running requests",
                            adapter, e->leader.scheduler.n_running);
-    if (!status) status = score(e, place + 1, ids, n, on_logits, user, err);
+    if (!status) status = score(e, place + 1, begins, ids, n, on_logits, user, err);
     if (place >= 0) glia_places_release(places, place);
     if (adapter && glia_adapters_release(&e->adapters, number)) glia_places_forget(places, number);
     return status;

@@ -42,7 +42,7 @@ static const struct {
     const char *name;
     key_rule rule;
 } keys[] = {
-    {"alora_invocation_tokens", NEUTRAL},
+    {"alora_invocation_tokens", ANY},
     {"alpha_pattern", ANY},
     {"arrow_config", NEUTRAL},
     {"auto_mapping", ANY},
@@ -79,9 +79,9 @@ static const struct {
     {"target_parameters", ANY},
     {"task_type", ANY},
     {"trainable_token_indices", ANY},
-    {"use_bdlora", NEUTRAL},
+    {"use_bdlora", ANY},
     {"use_dora", ANY},
-    {"use_qalora", NEUTRAL},
+    {"use_qalora", ANY},
     {"use_rslora", ANY},
     {"velora_config", ANY}, /* memory while training */
 };
@@ -118,8 +118,10 @@ static void read_kind(glia_json_reader *r, glia_adapter_files *a) {
     if (type && strcmp(type, "LORA") != 0)
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "peft_type is %.40s, expected LORA", type);
     if (!type) glia_json_fail(r, GLIA_ERR_FORMAT, "peft_type is missing, expected LORA");
-    if (task && strcmp(task, "CAUSAL_LM") != 0)
-        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "task_type is %.40s, expected CAUSAL_LM", task);
+    a->headless = task && strcmp(task, "FEATURE_EXTRACTION") == 0;
+    if (task && !a->headless && strcmp(task, "CAUSAL_LM") != 0)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "task_type is %.40s, expected CAUSAL_LM or FEATURE_EXTRACTION", task);
     if (changes_base(json_string_value(init)))
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
                        "init_lora_weights is %.40s, which changes the base model; save the adapter with "
@@ -129,6 +131,37 @@ static void read_kind(glia_json_reader *r, glia_adapter_files *a) {
     while (a->biases < 3 && strcmp(bias, biases[a->biases]) != 0) a->biases++;
     if (a->biases == 3)
         glia_json_fail(r, GLIA_ERR_FORMAT, "bias is %.40s, expected none, all or lora_only", bias);
+}
+
+/* PEFT takes an empty list for none. */
+static const json_t *read_invocation(glia_json_reader *r) {
+    const json_t *tokens = glia_json_array(r, "alora_invocation_tokens");
+    size_t i;
+    json_t *token;
+    json_array_foreach((json_t *)(uintptr_t)tokens, i, token) {
+        if (json_is_integer(token) && json_integer_value(token) >= 0 &&
+            json_integer_value(token) <= INT32_MAX)
+            continue;
+        glia_json_fail(r, GLIA_ERR_FORMAT, "alora_invocation_tokens: element %zu is no token", i);
+        break;
+    }
+    return json_array_size(tokens) ? tokens : NULL;
+}
+
+static void read_forms(glia_json_reader *r, glia_adapter_files *a) {
+    const json_t *blocks = glia_json_object(r, "use_bdlora");
+    if (glia_json_bool(r, "use_qalora", false))
+        a->pool = (int)glia_json_int(r, "qalora_group_size", 16, 1, INT32_MAX);
+    if (blocks) {
+        glia_json_reader inner = *r;
+        inner.object = blocks;
+        a->blocks = (int)glia_json_int(&inner, "nblocks", 1, 1, INT32_MAX);
+        glia_json_array(&inner, "target_modules_bd_a");
+        glia_json_array(&inner, "target_modules_bd_b");
+        r->status = inner.status;
+    }
+    if (!r->status && (a->pool != 0) + (blocks != NULL) + a->dora > 1)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "use_qalora, use_bdlora, use_dora: PEFT has one of them");
 }
 
 static glia_status read_config(glia_adapter_files *a, const char *path, glia_warning_fn *warning,
@@ -146,6 +179,8 @@ static glia_status read_config(glia_adapter_files *a, const char *path, glia_war
     a->dora = glia_json_bool(&r, "use_dora", false);
     a->lora_bias = glia_json_bool(&r, "lora_bias", false);
     a->ties_head = glia_json_bool(&r, "ensure_weight_tying", false);
+    read_forms(&r, a);
+    a->invocation = read_invocation(&r);
     glia_json_object(&r, "rank_pattern");
     glia_json_object(&r, "alpha_pattern");
     if (a->dora && a->lora_bias)
@@ -192,7 +227,9 @@ static bool is_rest(const char *rest, const char *name) {
     return after && strcmp(after, name + first) == 0;
 }
 
-static glia_status read_name(glia_adapter_tensor *t, const char *path, glia_err *err) {
+static const char body[] = "model."; /* before the names of all modules but the head */
+
+static glia_status read_name(glia_adapter_tensor *t, bool headless, const char *path, glia_err *err) {
     const char *module, *rest;
     const size_t n = glia_adapter_split(t->view->name, &module, &rest);
     size_t i = 0;
@@ -203,11 +240,12 @@ static glia_status read_name(glia_adapter_tensor *t, const char *path, glia_err 
             "%s: tensor %.160s is no part of a LoRA adapter: expected a module and lora_A.weight, "
             "lora_B.weight or the like",
             path, t->view->name);
+    const bool bare = headless && strncmp(module, body, strlen(body)) != 0;
     t->role = rests[i].role;
-    t->module = malloc(n + 1);
-    if (!t->module) return glia_fail_nomem(err, n + 1, "the name of a module");
-    memcpy(t->module, module, n);
-    t->module[n] = '\0';
+    t->module = calloc(1, n + sizeof body);
+    if (!t->module) return glia_fail_nomem(err, n + sizeof body, "the name of a module");
+    if (bare) strcpy(t->module, body);
+    memcpy(t->module + (bare ? strlen(body) : 0), module, n);
     return GLIA_OK;
 }
 
@@ -257,7 +295,7 @@ static glia_status read_tensors(glia_adapter_files *a, const char *path, glia_er
     if (!a->tensor) return glia_fail_nomem(err, a->file.n * sizeof *a->tensor, "the adapter's tensors");
     for (; !status && a->n < a->file.n; a->n++) {
         a->tensor[a->n].view = &a->file.tensor[a->n];
-        status = read_name(&a->tensor[a->n], path, err);
+        status = read_name(&a->tensor[a->n], a->headless, path, err);
         if (!status) status = check_numbers(a->tensor[a->n].view, path, err);
     }
     if (status) return status;
@@ -359,6 +397,7 @@ static glia_status named(bool *is, bool *exactly, const glia_adapter_files *a, c
     size_t i;
     json_t *one;
     *is = *exactly = false;
+    if (a->headless && strncmp(module, body, strlen(body)) == 0) module += strlen(body);
     if (json_is_string(value))
         return glia_adapter_matches(is, json_string_value(value), module, a->dir, key, err);
     if (value && !json_is_null(value) && !json_is_array(value))
@@ -491,11 +530,31 @@ glia_status glia_adapter_scale(int *r, double *scale, const glia_adapter_files *
     return GLIA_OK;
 }
 
+/* PEFT saves a module, and all modules inside it, if its name ends in `name`, at any letter: "norm" names
+ * q_norm too. */
+static bool saves(const char *module, const char *name) {
+    const size_t n = strlen(name);
+    for (size_t end = 1; end <= strlen(module); end++) {
+        const bool whole = module[end] == '.' || module[end] == '\0';
+        if (whole && end >= n && strncmp(module + end - n, name, n) == 0) return true;
+    }
+    return false;
+}
+
 bool glia_adapter_saves(const glia_adapter_files *a, const char *module) {
     const json_t *names = json_object_get(a->config, "modules_to_save");
     for (size_t i = 0; i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
-        if (name && glia_adapter_ends(module, name)) return true;
+        if (name && saves(module, name)) return true;
+    }
+    return false;
+}
+
+bool glia_adapter_blocks(const glia_adapter_files *a, const char *key, const char *leaf) {
+    const json_t *names = json_object_get(json_object_get(a->config, "use_bdlora"), key);
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        if (name && strstr(leaf, name)) return true;
     }
     return false;
 }

@@ -45,7 +45,12 @@ typedef struct {
     int r;
     double alpha;
     bool rslora, dora, lora_bias, ties_head;
+    bool headless; /* of a model without its head, whose modules PEFT names without "model." */
     glia_lora_biases biases;
+    int pool;   /* use_qalora: qalora_group_size; else 0 */
+    int blocks; /* use_bdlora: nblocks; else 0 */
+    const json_t
+        *invocation; /* alora_invocation_tokens: A and B act from their last occurrence on; or NULL */
     glia_safetensors file;
     glia_adapter_tensor *tensor; /* [n] sorted by module, then by role */
     size_t n;
@@ -72,7 +77,9 @@ glia_status glia_adapter_targets(bool *is, const glia_adapter_files *a, const ch
 /* The rank of a module's A and B, and the factor of their product. Errors: as above. */
 glia_status glia_adapter_scale(int *r, double *scale, const glia_adapter_files *a, const char *module,
                                glia_err *err);
-/* Is the module named by modules_to_save? */
+/* Does use_bdlora's list `key` name the module whose last component is `leaf`? */
+bool glia_adapter_blocks(const glia_adapter_files *a, const char *key, const char *leaf);
+/* Is the module, or one that contains it, named by modules_to_save? */
 bool glia_adapter_saves(const glia_adapter_files *a, const char *module);
 /* The tokens whose rows of a module the adapter replaces, in the order of the rows. Returns an array of
  * integers; NULL: none. */

@@ -36,15 +36,25 @@ bool glia_change_is(const glia_change *c) { return c->r || c->whole || c->bias |
 
 size_t glia_change_rank(const glia_change *c) { return (size_t)(c->r ? c->r : c->n_tokens); }
 
+/* y [n]: row `row` of `rows`, of a matrix that is `blocks` blocks on a diagonal, which are stored one below
+ * the other. */
+static void block_row(const glia_tensor_view *v, size_t row, size_t rows, size_t n, int blocks, float *y) {
+    const size_t width = n / (size_t)blocks, block = row / (rows / (size_t)blocks);
+    if (blocks > 1) memset(y, 0, n * sizeof *y);
+    glia_tensor_floats(v, row * width, width, y + block * width);
+}
+
 void glia_change_a(const glia_change *c, size_t j, size_t cols, float *y) {
+    const size_t pool = (size_t)c->pool, means = c->r ? cols / pool : 0;
     if (c->r)
-        glia_tensor_floats(c->a, j * cols, cols, y);
+        block_row(c->a, j, (size_t)c->r, means, c->a_blocks, y);
     else
         memcpy(y, c->delta + j * cols, cols * sizeof *y);
+    for (size_t k = cols; pool > 1 && c->r && k-- > 0;) y[k] = y[k / pool] * ((float)means / (float)pool);
 }
 
 void glia_change_b(const glia_change *c, size_t row, float *y) {
-    if (c->r) glia_tensor_floats(c->b, row * (size_t)c->r, (size_t)c->r, y);
+    if (c->r) block_row(c->b, row, (size_t)c->b->shape[0], (size_t)c->r, c->b_blocks, y);
     for (int j = 0; !c->r && j < c->n_tokens; j++) y[j] = c->token[j] == (int32_t)row;
 }
 
@@ -102,6 +112,25 @@ static glia_status refuse(const binder *b, const glia_adapter_tensor *t, const c
 
 /* ---- one tensor ------------------------------------------------------------- */
 
+/* How the configuration stores A and B of a linear layer in another form than [r, cols] and [rows, r]. */
+static glia_status read_form(const binder *b, const glia_adapter_tensor *t, const glia_weight *w,
+                             glia_change *c) {
+    const glia_adapter_files *f = &b->a->files;
+    const char *leaf = strrchr(t->module, '.');
+    const bool linear = w->spec->id != W_EMBED;
+    const char *name = leaf ? leaf + 1 : t->module;
+    c->pool = linear && f->pool ? f->pool : 1;
+    c->a_blocks = linear && glia_adapter_blocks(f, "target_modules_bd_a", name) ? f->blocks : 1;
+    c->b_blocks = linear && glia_adapter_blocks(f, "target_modules_bd_b", name) ? f->blocks : 1;
+    if (w->cols % (c->pool * c->a_blocks) == 0 && w->rows % c->b_blocks == 0 && c->r % c->a_blocks == 0 &&
+        c->r % c->b_blocks == 0)
+        return GLIA_OK;
+    return glia_fail(b->err, GLIA_ERR_SHAPE,
+                     "%s: %.120s [%lld, %lld] with rank %d does not divide into %s of %d", b->path, t->module,
+                     (long long)w->rows, (long long)w->cols, c->r, c->pool > 1 ? "groups" : "blocks",
+                     c->pool > 1 ? c->pool : f->blocks);
+}
+
 static glia_status bind_ab(const binder *b, const glia_adapter_tensor *t, const glia_weight *w,
                            glia_change *c) {
     const bool embedding = w->spec->id == W_EMBED,
@@ -116,15 +145,17 @@ static glia_status bind_ab(const binder *b, const glia_adapter_tensor *t, const 
     if (status) return status;
     if (!is) return refuse(b, t, "adapter_config.json does not target its module");
     status = glia_adapter_scale(&c->r, &c->scale, &b->a->files, t->module, b->err);
+    if (!status) status = read_form(b, t, w, c);
     if (status) return status;
     snprintf(why, sizeof why, ": adapter_config.json gives its module rank %d", c->r);
     if (is_a) c->a = t->view;
     if (!is_a) c->b = t->view;
     /* an embedding's A has a column for each token */
-    const int64_t rows = embedding ? w->cols : w->rows, cols = embedding ? w->rows : w->cols;
-    const bool rank_differs = t->view->n_dims == 2 && t->view->shape[is_a ? 0 : 1] != c->r;
-    return is_a ? check_shape(b, t->view, c->r, cols, rank_differs ? why : "")
-                : check_shape(b, t->view, rows, c->r, rank_differs ? why : "");
+    const int64_t rows = embedding ? w->cols : w->rows, cols = embedding ? w->rows : w->cols,
+                  stored_r = is_a ? c->r : c->r / c->b_blocks;
+    const bool rank_differs = t->view->n_dims == 2 && t->view->shape[is_a ? 0 : 1] != stored_r;
+    return is_a ? check_shape(b, t->view, c->r, cols / (c->pool * c->a_blocks), rank_differs ? why : "")
+                : check_shape(b, t->view, rows, stored_r, rank_differs ? why : "");
 }
 
 static glia_status bind_magnitude(const binder *b, const glia_adapter_tensor *t, const glia_weight *w,
@@ -143,10 +174,6 @@ static glia_status bind_whole(const binder *b, const glia_adapter_tensor *t, con
                               glia_change *c) {
     if (!glia_adapter_saves(&b->a->files, t->module))
         return refuse(b, t, "adapter_config.json does not name its module in modules_to_save");
-    if (w->spec->id == W_Q_NORM || w->spec->id == W_K_NORM)
-        return glia_fail(b->err, GLIA_ERR_UNSUPPORTED,
-                         "%s: tensor %.160s: an adapter with a norm of q or k of its own", b->path,
-                         t->view->name);
     c->whole = t->view;
     return check_shape(b, t->view, w->rows, w->spec->cols == D_1 ? 0 : w->cols, "");
 }
@@ -168,25 +195,39 @@ static glia_status bind_bias(const binder *b, const glia_adapter_tensor *t, cons
 
 /* ---- what depends on the base model's weights ------------------------------- */
 
-static glia_status open_source(binder *b) {
-    if (b->source) return GLIA_OK;
-    const glia_adapter *a = b->a;
-    if (b->base->dummy) return glia_source_dummy(&b->source, a->spec, a->config, b->base->seed, b->err);
-    if (glia_artifact_in(b->base->dir))
-        return glia_fail(
-            b->err, GLIA_ERR_UNSUPPORTED,
-            "%s: this adapter depends on the base model's weights, which compiled weights do not "
-            "hold; give the directory of the original model",
-            a->files.dir);
-    return glia_source_plain(&b->source, b->base->dir, a->spec, a->config, b->err);
+/* The weight that is meant: a tied head is the embedding. */
+static glia_weight_ref base_weight(const binder *b, glia_weight_id id, int layer) {
+    return (glia_weight_ref){id == W_HEAD && b->a->config->tied_head ? W_EMBED : id, layer};
 }
 
-/* Row `row` of the base model's weight. A tied head is the embedding. */
+/* Open the base model's weights, to read one of them. */
+static glia_status open_source(binder *b, glia_weight_id id, int layer) {
+    const glia_adapter *a = b->a;
+    static const char also[] = "give the directory of the original model";
+    if (!b->source && b->base->dummy)
+        return glia_source_dummy(&b->source, a->spec, a->config, b->base->seed, b->err);
+    if (!glia_artifact_in(b->base->dir))
+        return b->source ? GLIA_OK : glia_source_plain(&b->source, b->base->dir, a->spec, a->config, b->err);
+    if (b->base->n == 0 || b->base->n < b->base->weight[0]->parallel.tp)
+        return glia_fail(
+            b->err, GLIA_ERR_UNSUPPORTED,
+            "%s: this adapter depends on the base model's weights, which a process of a compiled "
+            "model does not have as a whole; %s",
+            a->files.dir, also);
+    const glia_status status =
+        b->source ? GLIA_OK : glia_source_packed(&b->source, b->base->weight, b->base->n, b->err);
+    if (status || b->source->format(b->source, base_weight(b, id, layer)).dtype != GLIA_DTYPE_AUTO)
+        return status;
+    return glia_fail(b->err, GLIA_ERR_UNSUPPORTED,
+                     "%s: DoRA depends on the base model's weights, which are compiled as quantised ones; %s",
+                     a->files.dir, also);
+}
+
+/* Row `row` of the base model's weight. */
 static const float *base_row(const binder *b, glia_weight_id id, int layer, size_t row, size_t cols,
                              float *buffer) {
-    const glia_weight_id of = id == W_HEAD && b->a->config->tied_head ? W_EMBED : id;
     const glia_stored_format f32 = {.dtype = GLIA_DTYPE_F32};
-    return b->source->read(b->source, (glia_weight_ref){of, layer}, row, 0, cols, f32, buffer).numbers;
+    return b->source->read(b->source, base_weight(b, id, layer), row, 0, cols, f32, buffer).numbers;
 }
 
 /* PEFT replaces the base model's embedding by the one that it has stored beside A and B. */
@@ -194,14 +235,15 @@ static glia_status check_base(binder *b, const glia_adapter_tensor *t, const gli
     const size_t cols = (size_t)w->cols;
     char text[500];
     glia_status status = check_shape(b, t->view, w->rows, w->cols, "");
-    if (!status && !b->base->dummy && glia_artifact_in(b->base->dir)) {
+    if (status || b->base->sizes) return status;
+    if (!b->base->dummy && glia_artifact_in(b->base->dir)) {
         snprintf(text, sizeof text,
                  "%.300s: tensor %.100s is not compared with the model's, which is compiled", b->path,
                  t->view->name);
         if (b->warning) b->warning(b->user, text);
         return GLIA_OK;
     }
-    if (!status) status = open_source(b);
+    status = open_source(b, w->spec->id, w->layer);
     if (status) return status;
     float *stored = malloc(2 * cols * sizeof *stored);
     if (!stored) return glia_fail_nomem(b->err, 2 * cols * sizeof *stored, "a row");
@@ -238,7 +280,7 @@ static void changed_row(const binder *b, const glia_weight *w, const glia_change
 static glia_status find_factors(binder *b, const glia_weight *w, glia_change *c) {
     const size_t cols = (size_t)w->cols, r = (size_t)c->r;
     const bool embedding = w->spec->id == W_EMBED;
-    const glia_status status = open_source(b);
+    const glia_status status = open_source(b, w->spec->id, w->layer);
     if (status) return status;
     float *a = malloc((r * cols + cols + r) * sizeof *a), *row = a ? a + r * cols : NULL;
     double *sum = calloc(cols, sizeof *sum);
@@ -268,12 +310,14 @@ static glia_status bind_tokens(binder *b, const glia_adapter_tensor *t, const gl
     const json_t *list = glia_adapter_tokens(&b->a->files, t->module);
     const size_t cols = (size_t)w->cols, n = json_array_size(list);
     if (!n) return refuse(b, t, "adapter_config.json has no trainable_token_indices for its module");
-    if (w->spec->id != W_EMBED) return refuse(b, t, "its module is not the embedding");
+    if (w->spec->id != W_EMBED && w->spec->id != W_HEAD)
+        return refuse(b, t, "its module is neither the embedding nor the head");
     glia_status status =
         check_shape(b, t->view, (int64_t)n, w->cols, ": a row for each of trainable_token_indices");
-    if (!status) status = open_source(b);
+    if (!status && !b->base->sizes) status = open_source(b, w->spec->id, 0);
     if (status) return status;
-    int32_t *token = b->a->tokens = malloc(n * sizeof *token);
+    int32_t *token = malloc(n * sizeof *token);
+    c->token = token;
     c->delta = malloc((n + 1) * cols * sizeof *c->delta);
     if (!token || !c->delta)
         return glia_fail_nomem(b->err, n * cols * sizeof *c->delta, "the rows of tokens");
@@ -284,12 +328,12 @@ static glia_status bind_tokens(binder *b, const glia_adapter_tensor *t, const gl
                              "%s: trainable_token_indices: element %zu is %lld, the vocabulary has %lld",
                              b->a->files.dir, i, (long long)id, (long long)w->rows);
         token[i] = (int32_t)id;
+        if (b->base->sizes) continue;
         float *delta = c->delta + i * cols;
-        const float *base = base_row(b, W_EMBED, 0, (size_t)id, cols, c->delta + n * cols);
+        const float *base = base_row(b, w->spec->id, 0, (size_t)id, cols, c->delta + n * cols);
         glia_tensor_floats(t->view, i * cols, cols, delta);
         for (size_t k = 0; k < cols; k++) delta[k] -= base[k];
     }
-    c->token = token;
     c->n_tokens = (int)n;
     return GLIA_OK;
 }
@@ -300,6 +344,11 @@ static glia_status bind_tensor(binder *b, const glia_adapter_tensor *t) {
     glia_weight w;
     if (!find_weight(&w, b->a, t->module)) return no_module(b, t);
     glia_change *c = &b->a->change[w.layer * N_WEIGHTS + (int)w.spec->id];
+    if (b->a->files.invocation && t->role > GLIA_LORA_B_BIAS)
+        return glia_fail(b->err, GLIA_ERR_UNSUPPORTED,
+                         "%s: tensor %.160s: alora_invocation_tokens with a change that PEFT applies to all "
+                         "tokens; Glia has A and B of linear layers with them",
+                         b->path, t->view->name);
     switch (t->role) {
     case GLIA_LORA_MAGNITUDE: return bind_magnitude(b, t, &w, c);
     case GLIA_LORA_TOKENS: return bind_tokens(b, t, &w, c);
@@ -319,7 +368,7 @@ static glia_status check_change(binder *b, const glia_weight *w, glia_change *c)
         return glia_fail(b->err, GLIA_ERR_FORMAT, "%s: %.120s has no %s, which use_dora asks for", b->path,
                          w->name, glia_lora_role_name(GLIA_LORA_MAGNITUDE));
     if ((int)glia_change_rank(c) > b->a->rank) b->a->rank = (int)glia_change_rank(c);
-    return c->factor ? find_factors(b, w, c) : GLIA_OK;
+    return c->factor && !b->base->sizes ? find_factors(b, w, c) : GLIA_OK;
 }
 
 /* Warn of modules that are targeted and have no tensors: PEFT leaves them as they are in the base model. */
@@ -393,10 +442,14 @@ glia_status glia_adapter_open(glia_adapter *a, const char *dir, const glia_model
 
 void glia_adapter_close(glia_adapter *a) {
     const int n = a->change ? a->config->layers * N_WEIGHTS : 0;
-    for (int i = 0; i < n; i++) free(a->change[i].factor);
-    if (a->change) free(a->change[W_EMBED].delta); /* a tied head has the same */
+    for (int i = 0; i < n; i++) {
+        const glia_change *embed = &a->change[W_EMBED], *c = &a->change[i];
+        free(a->change[i].factor);
+        if (i == W_HEAD && c->token == embed->token && c->delta == embed->delta) continue; /* tied */
+        free((int32_t *)(uintptr_t)a->change[i].token);
+        free(a->change[i].delta);
+    }
     free(a->change);
-    free(a->tokens);
     glia_adapter_files_close(&a->files);
     *a = (glia_adapter){0};
 }

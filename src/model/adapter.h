@@ -8,6 +8,7 @@
 
 #include "format/adapter.h"
 #include "model/row_source.h"
+#include "model/weights.h"
 
 /* What an adapter changes of one weight W [rows, cols]. It becomes
  *   factor (W + scale B A), row by row; factor is 1 without DoRA
@@ -16,7 +17,9 @@
 typedef struct {
     int r; /* rank of A and B; 0: neither */
     double scale;
-    const glia_tensor_view *a, *b; /* [r, cols], [rows, r] */
+    int pool;               /* QALoRA: A multiplies means of so many columns, times their number; else 1 */
+    int a_blocks, b_blocks; /* BD-LoRA: A or B is so many blocks on a diagonal; else 1 */
+    const glia_tensor_view *a, *b; /* [r, cols / (pool a_blocks)], [rows, r / b_blocks] */
     const glia_tensor_view *whole, *bias, *b_bias;
     float *factor;        /* of DoRA: [rows], of the embedding [cols]; or NULL */
     const int32_t *token; /* [n_tokens] rows that are replaced */
@@ -29,7 +32,6 @@ typedef struct {
     const glia_model_spec *spec;
     const glia_model_config *config;
     glia_change *change; /* [layers][N_WEIGHTS]; those of the model's own weights in layer 0 */
-    int32_t *tokens;     /* owns the lists */
     int rank;            /* the largest rank, replaced rows of a tied head included */
 } glia_adapter;
 
@@ -38,6 +40,9 @@ typedef struct {
     const char *dir;
     bool dummy;
     uint64_t seed;
+    bool sizes; /* only sizes are wanted: numbers that depend on weights mean nothing */
+    const glia_weights *const *weight; /* [n] of a model whose `dir` is compiled: weights of its ranks */
+    int n;
 } glia_adapter_base;
 
 /* Read the adapter in `dir` and compare it with the model: modules, shapes, ranks, and base weights that PEFT

@@ -66,13 +66,21 @@ static size_t count_slots(const glia_weights *w) {
     return n;
 }
 
-/* Norms: two of each layer, then the last one. */
-static size_t count_norms(const glia_weights *w) { return 2 * (size_t)w->config->layers + 1; }
+/* Norms: those of each layer, then the last one. */
+static const glia_weight_id layer_norms[] = {W_IN_NORM, W_POST_NORM, W_Q_NORM, W_K_NORM};
+enum { NORMS = sizeof layer_norms / sizeof *layer_norms };
+static size_t count_norms(const glia_weights *w) { return NORMS * (size_t)w->config->layers + 1; }
 static const glia_change *norm_change(const glia_adapter *a, size_t i) {
-    const int layer = (int)(i / 2);
+    const int layer = (int)(i / NORMS);
     if (layer == a->config->layers) return glia_adapter_change(a, 0, W_FINAL_NORM);
-    return glia_adapter_change(a, layer, i % 2 ? W_POST_NORM : W_IN_NORM);
+    return glia_adapter_change(a, layer, layer_norms[i % NORMS]);
 }
+/* Elements of a norm, and the floats that it takes. */
+static size_t norm_size(const glia_weights *w, size_t i) {
+    const bool of_head = i + 1 < count_norms(w) && i % NORMS >= 2;
+    return (size_t)(of_head ? w->config->head_dim : w->config->hidden);
+}
+static size_t norm_floats(const glia_weights *w, size_t i) { return w->device->columns(norm_size(w, i)); }
 
 /* ---- memory ----------------------------------------------------------------- */
 
@@ -360,9 +368,8 @@ static size_t pack_all(packer *p, glia_packed_adapter *out) {
     pack_embed(p, &out->embed);
     for (i = 0; i < count_norms(p->w); i++) {
         const glia_change *c = norm_change(p->a, i);
-        const size_t n = p->w->device->columns((size_t)p->w->config->hidden);
-        float *norm = c->whole ? carve(&p->at, n * sizeof *norm) : NULL;
-        if (norm) glia_tensor_floats(c->whole, 0, (size_t)p->w->config->hidden, norm);
+        float *norm = c->whole ? carve(&p->at, norm_floats(p->w, i) * sizeof *norm) : NULL;
+        if (norm) glia_tensor_floats(c->whole, 0, norm_size(p->w, i), norm);
         out->norm[i] = norm;
     }
     return p->at.used;
@@ -466,7 +473,7 @@ size_t glia_place_bytes(const glia_weights *w, int rank) {
             carve(&at, w->device->matrix_bytes(&up));
         }
     }
-    carve(&at, count_norms(w) * w->device->columns((size_t)w->config->hidden) * sizeof(float));
+    for (size_t i = 0; i < count_norms(w); i++) carve(&at, norm_floats(w, i) * sizeof(float));
     return at.used;
 }
 
@@ -494,8 +501,11 @@ glia_status glia_places_open(glia_places_memory *p, const glia_weights *w, const
             memcpy((char *)&p->layer[s.held.layer] + s.at, &list, sizeof list);
     }
     for (int k = 0; k < w->config->layers; k++) {
-        p->layer[k].in_norm = p->norm + 2 * (size_t)k * n;
-        p->layer[k].post_norm = p->norm + (2 * (size_t)k + 1) * n;
+        const float **const own = p->norm + NORMS * (size_t)k * n; /* in the order of layer_norms */
+        p->layer[k].in_norm = own;
+        p->layer[k].post_norm = own + n;
+        p->layer[k].q_norm = own + 2 * n;
+        p->layer[k].k_norm = own + 3 * n;
     }
     p->final_norm = p->norm + (norms - 1) * n;
     p->embed = p->changes;

@@ -26,7 +26,8 @@ size_t glia_packed_adapter_bytes(const glia_packed_adapter *p);
 typedef struct {
     const glia_lora *qkv, *kv, *o, *gate_up, *down;
     const glia_lora *q_shard[GLIA_CP_MAX], *o_shard[GLIA_CP_MAX];
-    const float *const *in_norm, *const *post_norm; /* elements are NULL where the layer's own norm stays */
+    /* elements are NULL where the layer's own norm stays */
+    const float *const *in_norm, *const *post_norm, *const *q_norm, *const *k_norm;
 } glia_layer_places;
 
 typedef struct {

@@ -44,12 +44,15 @@ static const float *k_bias_of(const glia_decoder *d, const glia_layer_weights *l
 static glia_heads heads_of(const glia_decoder *d, int layer) {
     const glia_model_config *c = d->w->config;
     const glia_layer_weights *l = &d->w->layer[layer];
+    const glia_layer_places a = glia_places_of(d, layer);
     return (glia_heads){
         .heads = d->local.heads,
         .kv_heads = d->local.kv_heads,
         .head_dim = (int)c->head_dim,
         .q_norm = l->q_norm,
         .k_norm = l->k_norm,
+        .q_norms = a.q_norm,
+        .k_norms = a.k_norm,
         .eps = (float)c->rms_norm_eps,
         .cos = c->rope[layer] ? d->cos : NULL,
         .sin = c->rope[layer] ? d->sin : NULL,
@@ -146,6 +149,7 @@ void glia_split_rows(glia_decoder *d, const glia_batch *b) {
     const int places = p->cp_degree, each = n / places, place = glia_cp_rank(p->rank, places);
     int32_t *at = a->numbers;
     int32_t *const seq = at, *const position = at + n, *const slot = at + 2 * n, *const all = at + 3 * n;
+    int32_t *const adapter = at + 7 * n, *const all_adapters = at + 8 * n;
     a->on = true;
     a->n = n;
     a->token = at + 6 * n;
@@ -156,6 +160,7 @@ void glia_split_rows(glia_decoder *d, const glia_batch *b) {
         seq[k] = b->seq[i];
         position[k] = b->position[i];
         slot[k] = b->slot[i];
+        adapter[k] = b->adapter ? b->adapter[i] : 0;
         real++;
     }
     for (int k = 0; k < each; k++)
@@ -165,6 +170,7 @@ void glia_split_rows(glia_decoder *d, const glia_batch *b) {
             all[j] = i < m ? b->seq[i] : 0;
             all[n + j] = i < m ? b->position[i] : 0;
             all[2 * n + j] = i < m ? b->slot[i] : -1;
+            all_adapters[j] = i < m && b->adapter ? b->adapter[i] : 0;
         }
     for (int i = 0; i < n; i++)
         a->token[glia_cp_index(p->cp_strided, (size_t)n, p->tp, places, (size_t)i)] = i < m ? b->token[i] : 0;
@@ -174,10 +180,12 @@ void glia_split_rows(glia_decoder *d, const glia_batch *b) {
     a->mine.seq = seq;
     a->mine.position = position;
     a->mine.slot = slot;
+    a->mine.adapter = adapter;
     a->stored.n = n;
     a->stored.seq = all;
     a->stored.position = all + n;
     a->stored.slot = all + 2 * n;
+    a->stored.adapter = all_adapters;
 }
 
 /* Attend with this rank's rows and all shards that the rank holds over the keys and values of all rows. */

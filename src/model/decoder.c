@@ -129,7 +129,7 @@ static regions add_regions(glia_plan *plan, glia_plan *host, const glia_model_co
     r.normed = glia_plan_add(plan, "hidden states wanted", hidden * ld_hidden, f);
     r.residual = glia_plan_add(plan, "residual streams wanted", residual * ld_hidden, f);
     r.split =
-        glia_plan_add(host, "rows split among ranks", parts * (7 * rows + wanted_rows(l)), sizeof(int32_t));
+        glia_plan_add(host, "rows split among ranks", parts * (9 * rows + wanted_rows(l)), sizeof(int32_t));
     r.host_logits = glia_plan_add(host, "logits for the host", copied * logits * ld_vocab, f);
     r.host_normed = glia_plan_add(host, "hidden states for the host", copied * hidden * ld_hidden, f);
     r.host_residual = glia_plan_add(host, "residual streams for the host", copied * residual * ld_hidden, f);
@@ -206,7 +206,7 @@ static void bind(glia_decoder *d, const regions *r, size_t area_offset) {
     d->states = glia_plan_at(plan, r->states);
     d->all_kv = glia_plan_at(plan, r->all_kv);
     d->split.numbers = glia_plan_at(host, r->split);
-    d->wanted.numbers = d->split.numbers + 7 * all_rows(&d->w->parallel, &d->limits);
+    d->wanted.numbers = d->split.numbers + 9 * all_rows(&d->w->parallel, &d->limits);
 }
 
 typedef struct {
@@ -412,6 +412,7 @@ static void forward(void *arg, int thread) {
         .position = b->position,
         .slot = b->slot,
         .parent = b->parent,
+        .adapter = b->adapter,
         .block_table = b->block_table,
         .max_blocks = b->max_blocks,
     };

@@ -15,7 +15,7 @@ typedef struct {
     int32_t *token;   /* tokens of the batch in rank order */
     glia_rows mine;   /* the rows that this rank attends with, without padding */
     glia_rows stored; /* all rows in the order in which keys and values are gathered; slot -1: padding */
-    int32_t *numbers; /* [7, n] memory of the arrays above */
+    int32_t *numbers; /* [9, n] memory of the arrays above */
 } glia_split_step;
 
 /* Indices of the wanted rows in the residual stream. */

@@ -39,7 +39,8 @@ struct glia_row_source {
     const char *progress; /* what reading it is called: "loading weights" */
     /* A quantised weight, as the checkpoint stores it; NULL: a plain one. NULL function: all are plain. */
     const glia_coded *(*coded)(const glia_row_source *s, glia_weight_ref w);
-    /* The format in which a weight's rows are read without conversion; float32 for a quantised weight. */
+    /* The format in which a weight's rows are read without conversion; float32 for a quantised weight.
+     * GLIA_DTYPE_AUTO: the weight cannot be read (glia_source_packed()). */
     glia_stored_format (*format)(const glia_row_source *s, glia_weight_ref w);
     /* Row `row` of the weight [rows, cols] as the model multiplies it. `as` is what format() returns, or
      * float32. A vector has rows of one number. Columns outside [from, to) may be undefined. The row lies in
@@ -69,5 +70,11 @@ glia_status glia_source_plain(glia_row_source **out, const char *dir, const glia
  * and the column alone. Norms are 1 and biases 0. `spec` and `config` must outlive the source. */
 glia_status glia_source_dummy(glia_row_source **out, const glia_model_spec *spec,
                               const glia_model_config *config, uint64_t seed, glia_err *err);
+
+/* Weights that are packed for ranks, rank[n], which together are the whole model and outlive the source: rows
+ * as float32. Weights that are packed as quantised ones cannot be read. For one thread.
+ * Errors: GLIA_ERR_NOMEM. */
+typedef struct glia_weights glia_weights; /* model/weights.h */
+glia_status glia_source_packed(glia_row_source **out, const glia_weights *const *rank, int n, glia_err *err);
 
 #endif
