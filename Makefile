@@ -167,6 +167,7 @@ $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 # Fuzz targets read files and text. Instrumented kernels would take minutes to compile.
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% grammar/% jinja/% text/% draft/head.o draft/head_config.o draft/head_file.o),$(LIB_OBJ))
 $(B)/fuzz/fuzz_request: $(patsubst %,$(B)/src/server/%.o,messages_chat params problem responses_chat text)
+$(B)/fuzz/fuzz_importance: $(patsubst %,$(B)/src/model/%.o,importance spec llama qwen2 qwen3 smollm3)
 $(B)/fuzz/fuzz_draft_config: $(addprefix $(B)/src/draft/,config.o grow.o shape.o tree.o)
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
