@@ -7,8 +7,7 @@
 The task is small and made up: answer with a calculation spelled backwards, as in
 "Q: 12 + 7 = A: 91". `compare` generates greedily in float32 with PEFT and with Glia,
 with the adapter and without it, for prompts of the task and for other text. It fails if a
-token differs where PEFT's two highest logits are more than TIE apart. Answers that differ at
-a tie are compared up to there. Needs torch, transformers, peft and safetensors. MODEL is a directory of ../shared/tools/real_models.
+token is not the likeliest one for PEFT, or TIE below it, after the same tokens. Needs torch, transformers, peft and safetensors. MODEL is a directory of ../shared/tools/real_models.
 """
 import argparse
 import json
@@ -58,35 +57,27 @@ def train(args):
     model.save_pretrained(args.adapter)
 
 
-def greedy(model, prompts, n):
-    """For each prompt n pairs: the likeliest token, and how far its logit is above the next one."""
-    answers = []
-    for number, ids in enumerate(prompts):
-        x, cache, tokens = torch.tensor([ids]), None, []
+def compare_answers(what, model, prompts, answers):
+    """Is each token of an answer the likeliest one for PEFT, after the prompt and the tokens before? Then
+    PEFT would generate the same answer. Prints what differs. Returns whether all that differs is a tie."""
+    equal, ties, fine, near = 0, 0, True, float("inf")
+    for number, (ids, answer) in enumerate(zip(prompts, answers)):
         with torch.no_grad():
-            for _ in range(n):
-                out = model(input_ids=x, past_key_values=cache, use_cache=True)
-                top = out.logits[0, -1].topk(2)
-                cache, x = out.past_key_values, top.indices[:1][None]
-                tokens.append((int(x), float(top.values[0] - top.values[1])))
-        answers.append(tokens)
-        print(f"\rPEFT: prompt {number + 1} of {len(prompts)}", end="", file=sys.stderr, flush=True)
+            logits = model(input_ids=torch.tensor([ids + answer]), use_cache=False).logits[0, len(ids) - 1 : -1]
+        top = logits.topk(2)
+        for at, token in enumerate(answer):
+            gap = float(top.values[at, 0] - logits[at, token])
+            if gap == 0:
+                equal += 1
+                near = min(near, float(top.values[at, 0] - top.values[at, 1]))
+                continue
+            ties += gap <= TIE
+            fine &= gap <= TIE
+            print(f"{what}: prompt {number}, token {at}: PEFT's likeliest token is {gap:.2g} above it"
+                  f"{', a tie' if gap <= TIE else ''}")
+        print(f"\r{what}: prompt {number + 1} of {len(prompts)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    return answers
-
-
-def agree(what, theirs, ours):
-    """Print how many tokens agree, and every difference. Returns whether all differences begin at a tie."""
-    same, fine = 0, True
-    for number, (a, b) in enumerate(zip(theirs, ours)):
-        at = next((i for i, ((token, _), other) in enumerate(zip(a, b)) if token != other), len(a))
-        same += at
-        if at < len(a):
-            fine &= a[at][1] <= TIE
-            print(f"{what}: prompt {number}: token {at} differs, PEFT's is {a[at][1]:.2g} above its next one"
-                  f"{', a tie' if a[at][1] <= TIE else ''}")
-    near = min(gap for tokens in theirs for _, gap in tokens)
-    print(f"{what}: {same} of {sum(map(len, theirs))} tokens equal; the closest decision is {near:.2g}")
+    print(f"{what}: {equal} tokens equal, {ties} ties; the closest decision is {near:.2g}")
     return fine
 
 
@@ -96,8 +87,6 @@ def compare(args):
     texts = [example(rng) for _ in range(args.prompts - args.prompts // 2)]
     prompts = [tokenizer(q)["input_ids"] for q in [q for q, _ in texts] + TEXTS[: args.prompts // 2]]
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager")
-    base = greedy(model, prompts, args.tokens)
-    adapted = greedy(PeftModel.from_pretrained(model, args.adapter), prompts, args.tokens)
     names = ",".join(["", "x"] * len(prompts))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump([p for p in prompts for _ in range(2)], f)
@@ -106,13 +95,14 @@ def compare(args):
                               "--max-tokens", str(args.tokens), "--dtype", "float32", "--lora-modules",
                               f"x={args.adapter}", "--lora", names], check=True, capture_output=True, text=True)
     ours = [json.loads(line) for line in out.stdout.splitlines()]
-    fine = [agree("base", base, ours[0::2]), agree("adapter", adapted, ours[1::2])]
-    tokens = lambda answers: [[token for token, _ in answer] for answer in answers]
-    right = sum(tokenizer.decode(a).startswith(t) for a, (_, t) in zip(tokens(adapted), texts))
-    changed = sum(a != b for a, b in zip(tokens(adapted), tokens(base)))
-    print(f"{len(prompts)} prompts of {args.tokens} tokens: {'equal' if all(fine) else 'DIFFERENT'}; the adapter "
-          f"changes {changed} answers, {right} of {len(texts)} of the task are right")
-    return 0 if all(fine) else 1
+    base, adapted = ours[0::2], ours[1::2]
+    fine = compare_answers("base", model, prompts, base)
+    fine &= compare_answers("adapter", PeftModel.from_pretrained(model, args.adapter), prompts, adapted)
+    right = sum(tokenizer.decode(a).startswith(t) for a, (_, t) in zip(adapted, texts))
+    changed = sum(a != b for a, b in zip(adapted, base))
+    print(f"{len(prompts)} prompts of {args.tokens} tokens: {'equal' if fine else 'DIFFERENT'}; the adapter changes "
+          f"{changed} answers, {right} of {len(texts)} of the task are right")
+    return 0 if fine else 1
 
 
 def main():

@@ -200,10 +200,10 @@ GLIA_API glia_status glia_inspect_adapter(char **json, const char *path, glia_er
     size_t bytes = 0;
     for (size_t i = 0; i < a.n; i++) bytes += a.tensor[i].view->bytes;
     status = modules_json(modules, &a, err);
-    json_t *root = json_pack("{s:s, s:s?, s:i, s:f, s:b, s:b, s:s, s:I, s:I}", "adapter", path,
-                             "base_model", a.base_model, "rank", a.r, "alpha", a.alpha, "rslora", a.rslora,
-                             "dora", a.dora, "bias", biases[a.biases], "tensors", (json_int_t)a.n, "bytes",
-                             (json_int_t)bytes);
+    json_t *root =
+        json_pack("{s:s, s:s?, s:i, s:f, s:b, s:b, s:s, s:I, s:I}", "adapter", path, "base_model",
+                  a.base_model, "rank", a.r, "alpha", a.alpha, "rslora", a.rslora, "dora", a.dora, "bias",
+                  biases[a.biases], "tensors", (json_int_t)a.n, "bytes", (json_int_t)bytes);
     if (root && a.invocation) json_object_set(root, "invocation_tokens", (json_t *)(uintptr_t)a.invocation);
     json_object_set_new(root, "modules", modules); /* takes it also without memory */
     *json = root && !status ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
