@@ -166,18 +166,20 @@ static void test_answers(void **state) {
     }
 }
 
-/* Two ranks, which must gather whole rows of logits. */
+/* Several ranks, which must gather whole rows of logits. */
 static void test_ranks(void **state) {
     (void)state;
     static answer got[ANSWERS];
-    glia_constraint *c[SOURCES];
-    glia_model *m = load("models/qwen3-demo", 2);
-    create_all(m, c);
-    answer_all(m, &(glia_engine_options){.sequence_length = 200, .batch_size = 8}, c, got);
-    check_valid(c, got);
-    clear_all(got);
-    for (int i = 0; i < SOURCES; i++) glia_constraint_free(c[i]);
-    glia_model_free(m);
+    for (int tp = 2; tp <= 4; tp++) {
+        glia_constraint *c[SOURCES];
+        glia_model *m = load("models/qwen3-demo", tp);
+        create_all(m, c);
+        answer_all(m, &(glia_engine_options){.sequence_length = 200, .batch_size = 8}, c, got);
+        check_valid(c, got);
+        clear_all(got);
+        for (int i = 0; i < SOURCES; i++) glia_constraint_free(c[i]);
+        glia_model_free(m);
+    }
 }
 
 /* The constraint begins after </think>, whether the prompt or the answer opens the thinking. */
