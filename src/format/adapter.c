@@ -287,24 +287,47 @@ static int compare(const void *a, const void *b) {
     return names ? names : (int)x->role - (int)y->role;
 }
 
+static bool same_numbers(const glia_tensor_view *x, const glia_tensor_view *y) {
+    return x->dtype == y->dtype && x->bytes == y->bytes && memcmp(x->data, y->data, x->bytes) == 0;
+}
+
+/* Keep one of equal tensors: with bias "all" PEFT stores the bias of a module to save twice. */
+static glia_status drop_copies(glia_adapter_files *a, const char *path, glia_err *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < a->n; i++) {
+        glia_adapter_tensor *t = &a->tensor[i], *last = n ? &a->tensor[n - 1] : NULL;
+        if (!last || compare(last, t) != 0) {
+            const glia_adapter_tensor one = *t;
+            t->module = NULL;
+            a->tensor[n++] = one;
+        } else if (same_numbers(last->view, t->view)) {
+            free(t->module);
+            t->module = NULL;
+        } else {
+            return glia_fail(err, GLIA_ERR_FORMAT, "%s: tensors %.120s and %.120s are the same one", path,
+                             last->view->name, t->view->name);
+        }
+    }
+    a->n = n;
+    return GLIA_OK;
+}
+
 static glia_status read_tensors(glia_adapter_files *a, const char *path, glia_err *err) {
     glia_status status = glia_safetensors_read(&a->file, path, err);
     if (status) return status;
     if (a->file.n == 0) return glia_fail(err, GLIA_ERR_FORMAT, "%s: no tensors", path);
     a->tensor = calloc(a->file.n, sizeof *a->tensor);
     if (!a->tensor) return glia_fail_nomem(err, a->file.n * sizeof *a->tensor, "the adapter's tensors");
-    for (; !status && a->n < a->file.n; a->n++) {
-        a->tensor[a->n].view = &a->file.tensor[a->n];
-        status = read_name(&a->tensor[a->n], a->headless, path, err);
-        if (!status) status = check_numbers(a->tensor[a->n].view, path, err);
+    for (size_t i = 0; !status && i < a->file.n; i++) {
+        if (strstr(a->file.tensor[i].name, ".original_module.")) continue; /* of the base model, replaced */
+        glia_adapter_tensor *t = &a->tensor[a->n++];
+        t->view = &a->file.tensor[i];
+        status = read_name(t, a->headless, path, err);
+        if (!status) status = check_numbers(t->view, path, err);
     }
     if (status) return status;
     qsort(a->tensor, a->n, sizeof *a->tensor, compare);
-    for (size_t i = 1; i < a->n; i++)
-        if (compare(&a->tensor[i - 1], &a->tensor[i]) == 0)
-            return glia_fail(err, GLIA_ERR_FORMAT, "%s: tensors %.120s and %.120s are the same one", path,
-                             a->tensor[i - 1].view->name, a->tensor[i].view->name);
-    return GLIA_OK;
+    return drop_copies(a, path, err);
 }
 
 const glia_tensor_view *glia_adapter_find(const glia_adapter_files *a, const char *module,
@@ -547,7 +570,8 @@ bool glia_adapter_saves(const glia_adapter_files *a, const char *module) {
         const char *name = json_string_value(json_array_get(names, i));
         if (name && saves(module, name)) return true;
     }
-    return false;
+    /* a tied head is stored with the embedding */
+    return a->ties_head && strcmp(module, "lm_head") == 0 && glia_adapter_saves(a, "model.embed_tokens");
 }
 
 bool glia_adapter_blocks(const glia_adapter_files *a, const char *key, const char *leaf) {

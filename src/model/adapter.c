@@ -34,7 +34,9 @@ void glia_tensor_floats(const glia_tensor_view *v, size_t from, size_t n, float 
 
 bool glia_change_is(const glia_change *c) { return c->r || c->whole || c->bias || c->b_bias || c->n_tokens; }
 
-size_t glia_change_rank(const glia_change *c) { return (size_t)(c->r ? c->r : c->n_tokens); }
+size_t glia_change_rank(const glia_change *c) { return (size_t)(c->r + c->n_tokens); }
+
+double glia_change_scale(const glia_change *c) { return c->r && !c->n_tokens ? c->scale : 1; }
 
 /* y [n]: row `row` of `rows`, of a matrix that is `blocks` blocks on a diagonal, which are stored one below
  * the other. */
@@ -45,17 +47,20 @@ static void block_row(const glia_tensor_view *v, size_t row, size_t rows, size_t
 }
 
 void glia_change_a(const glia_change *c, size_t j, size_t cols, float *y) {
-    const size_t pool = (size_t)c->pool, means = c->r ? cols / pool : 0;
-    if (c->r)
-        block_row(c->a, j, (size_t)c->r, means, c->a_blocks, y);
-    else
-        memcpy(y, c->delta + j * cols, cols * sizeof *y);
-    for (size_t k = cols; pool > 1 && c->r && k-- > 0;) y[k] = y[k / pool] * ((float)means / (float)pool);
+    const size_t r = (size_t)c->r;
+    if (j >= r) {
+        memcpy(y, c->delta + (j - r) * cols, cols * sizeof *y);
+        return;
+    }
+    const size_t pool = (size_t)c->pool, means = cols / pool;
+    block_row(c->a, j, r, means, c->a_blocks, y);
+    for (size_t k = cols; pool > 1 && k-- > 0;) y[k] = y[k / pool] * ((float)means / (float)pool);
+    for (size_t k = 0; c->n_tokens && k < cols; k++) y[k] *= (float)c->scale;
 }
 
 void glia_change_b(const glia_change *c, size_t row, float *y) {
     if (c->r) block_row(c->b, row, (size_t)c->b->shape[0], (size_t)c->r, c->b_blocks, y);
-    for (int j = 0; !c->r && j < c->n_tokens; j++) y[j] = c->token[j] == (int32_t)row;
+    for (int j = 0; j < c->n_tokens; j++) y[c->r + j] = c->token[j] == (int32_t)row;
 }
 
 /* ---- the weight of a module ------------------------------------------------- */
@@ -316,10 +321,9 @@ static glia_status bind_tokens(binder *b, const glia_adapter_tensor *t, const gl
         check_shape(b, t->view, (int64_t)n, w->cols, ": a row for each of trainable_token_indices");
     if (!status && !b->base->sizes) status = open_source(b, w->spec->id, 0);
     if (status) return status;
-    int32_t *token = malloc(n * sizeof *token);
-    c->token = token;
+    c->token = malloc(n * sizeof *c->token);
     c->delta = malloc((n + 1) * cols * sizeof *c->delta);
-    if (!token || !c->delta)
+    if (!c->token || !c->delta)
         return glia_fail_nomem(b->err, n * cols * sizeof *c->delta, "the rows of tokens");
     for (size_t i = 0; i < n; i++) {
         const json_int_t id = json_integer_value(json_array_get(list, i));
@@ -327,7 +331,7 @@ static glia_status bind_tokens(binder *b, const glia_adapter_tensor *t, const gl
             return glia_fail(b->err, GLIA_ERR_FORMAT,
                              "%s: trainable_token_indices: element %zu is %lld, the vocabulary has %lld",
                              b->a->files.dir, i, (long long)id, (long long)w->rows);
-        token[i] = (int32_t)id;
+        c->token[i] = (int32_t)id;
         if (b->base->sizes) continue;
         float *delta = c->delta + i * cols;
         const float *base = base_row(b, w->spec->id, 0, (size_t)id, cols, c->delta + n * cols);
@@ -362,7 +366,8 @@ static glia_status bind_tensor(binder *b, const glia_adapter_tensor *t) {
 
 /* Each change is of one kind, and DoRA has a factor. */
 static glia_status check_change(binder *b, const glia_weight *w, glia_change *c) {
-    if ((c->r != 0) + (c->whole != NULL) + (c->n_tokens != 0) > 1)
+    const bool adds = c->r && c->n_tokens && w->spec->id == W_HEAD && !c->factor; /* A and B, and rows */
+    if ((c->r != 0) + (c->whole != NULL) + (c->n_tokens != 0) > 1 + adds)
         return glia_fail(b->err, GLIA_ERR_FORMAT, "%s: %.120s is changed in two ways", b->path, w->name);
     if (b->a->files.dora && c->r && !c->factor)
         return glia_fail(b->err, GLIA_ERR_FORMAT, "%s: %.120s has no %s, which use_dora asks for", b->path,
@@ -392,15 +397,16 @@ static glia_status count_absent(const binder *b) {
     return GLIA_OK;
 }
 
-/* A head that is tied to the embedding: replaced rows are of both; a replaced embedding if
- * ensure_weight_tying says so. */
+/* A head that is tied to the embedding: replaced rows are of both, unless the head has rows of its own; a
+ * replaced embedding if ensure_weight_tying says so. */
 static void tie_head(glia_adapter *a) {
     const glia_change *embed = glia_adapter_change(a, 0, W_EMBED);
     glia_change *head = &a->change[W_HEAD];
-    if (!a->config->tied_head || glia_change_is(head)) return;
-    if (!embed->n_tokens && !(embed->whole && a->files.ties_head)) return;
-    *head = *embed;
-    head->factor = NULL; /* a bad adapter has one: each has one owner */
+    if (!a->config->tied_head || head->whole || head->n_tokens) return;
+    head->token = embed->token;
+    head->delta = embed->delta;
+    head->n_tokens = embed->n_tokens;
+    if (!glia_change_is(head) && a->files.ties_head) head->whole = embed->whole;
 }
 
 static glia_status bind_all(binder *b) {
@@ -446,7 +452,7 @@ void glia_adapter_close(glia_adapter *a) {
         const glia_change *embed = &a->change[W_EMBED], *c = &a->change[i];
         free(a->change[i].factor);
         if (i == W_HEAD && c->token == embed->token && c->delta == embed->delta) continue; /* tied */
-        free((int32_t *)(uintptr_t)a->change[i].token);
+        free(a->change[i].token);
         free(a->change[i].delta);
     }
     free(a->change);

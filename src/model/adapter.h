@@ -12,7 +12,7 @@
 
 /* What an adapter changes of one weight W [rows, cols]. It becomes
  *   factor (W + scale B A), row by row; factor is 1 without DoRA
- *   or `whole`; or, of the embedding and a head tied to it, W with rows replaced
+ *   or `whole`; or, of the embedding and the head, W with rows replaced, to which a head adds scale B A
  * and of its layer's bias: `bias` replaces it, and b_bias times scale is added. */
 typedef struct {
     int r; /* rank of A and B; 0: neither */
@@ -21,9 +21,9 @@ typedef struct {
     int a_blocks, b_blocks; /* BD-LoRA: A or B is so many blocks on a diagonal; else 1 */
     const glia_tensor_view *a, *b; /* [r, cols / (pool a_blocks)], [rows, r / b_blocks] */
     const glia_tensor_view *whole, *bias, *b_bias;
-    float *factor;        /* of DoRA: [rows], of the embedding [cols]; or NULL */
-    const int32_t *token; /* [n_tokens] rows that are replaced */
-    float *delta;         /* [n_tokens, cols] new rows minus old rows */
+    float *factor;  /* of DoRA: [rows], of the embedding [cols]; or NULL */
+    int32_t *token; /* [n_tokens] rows that are replaced */
+    float *delta;   /* [n_tokens, cols] new rows minus old rows */
     int n_tokens;
 } glia_change;
 
@@ -61,12 +61,13 @@ static inline const glia_change *glia_adapter_change(const glia_adapter *a, int 
 }
 /* Does the change change anything? */
 bool glia_change_is(const glia_change *c);
-/* y [r or n_tokens][cols]: row j of A. y [r]: row `row` of B. Of replaced rows A is the difference, and B
- * chooses. */
+/* y [cols]: row j of A. y [r + n_tokens]: row `row` of B. Replaced rows follow: there A is the difference,
+ * and B chooses. */
 void glia_change_a(const glia_change *c, size_t j, size_t cols, float *y);
 void glia_change_b(const glia_change *c, size_t row, float *y);
-/* Rank of the product B A, with replaced rows. */
+/* Rank of the product B A, with replaced rows; and what it is multiplied by. */
 size_t glia_change_rank(const glia_change *c);
+double glia_change_scale(const glia_change *c);
 /* y [n] = elements [from, from + n) of a tensor, in float32. */
 void glia_tensor_floats(const glia_tensor_view *v, size_t from, size_t n, float *y);
 

@@ -246,7 +246,7 @@ static void pack_part(packer *p, const glia_matrix *m, const glia_change *c, con
     glia_lora_part *part = &l->part[l->n_parts++];
     *part = (glia_lora_part){.group = q->alternate ? (size_t)q->number : q->first / GLIA_SWIGLU_GROUP,
                              .step = q->alternate ? 2 : 1,
-                             .scale = c->r ? (float)c->scale : 1,
+                             .scale = (float)glia_change_scale(c),
                              .from = q->lead,
                              .to = columns};
     for (const glia_lora_part *b = l->part; b < part; b++) part->at += glia_lora_columns(b->down.columns);
