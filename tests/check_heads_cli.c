@@ -226,6 +226,36 @@ static void test_artifacts(void **state) {
     }
 }
 
+/* An artifact is a draft as its model is, whole or shared by ranks. Its formats are those of the artifact. */
+static void test_artifact_as_draft(void **state) {
+    static const char *const rows[][2] = {{"--quantization w4a8", ""},
+                                          {"--dtype float32", ""},
+                                          {"--quantization int8 --tensor-parallel-size 2",
+                                           "--tensor-parallel-size 2 --draft-tensor-parallel-size 2"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char dir[200], flags[400];
+        json_t *root, *plain_root;
+        snprintf(dir, sizeof dir, "%s/draft%zu", check_temp_dir(), i);
+        outcome o = glia("", "compile %s -o %s %s", models[0], dir, rows[i][0]);
+        CHECK(o.status == 0, "%s: %s", rows[i][0], o.err);
+        done(&o);
+        snprintf(flags, sizeof flags, "--model-draft %s %s --trace-drafts %s/trace", dir, rows[i][1],
+                 check_temp_dir());
+        const char *ranks = i == 2 ? "--tensor-parallel-size 2" : "";
+        json_t *plain = outputs(models[0], "--greedy", ranks, &plain_root),
+               *got = outputs(models[0], "--greedy", flags, &root);
+        const json_t *s = json_object_get(root, "speculation");
+        const json_int_t drafted = json_integer_value(json_object_get(s, "spec_decode_num_draft_tokens")),
+                         accepted = json_integer_value(json_object_get(s, "spec_decode_num_accepted_tokens"));
+        CHECK(json_equal(got, plain), "%s: other answers", rows[i][0]);
+        CHECK(2 * accepted > drafted, "%s: %d of %d draft tokens accepted", rows[i][0], (int)accepted,
+              (int)drafted);
+        json_decref(root);
+        json_decref(plain_root);
+    }
+}
+
 /* What neuron_config.json cannot say is an error of compile, which writes nothing. */
 static void test_not_carried(void **state) {
     static const char *const rows[][2] = {
@@ -243,8 +273,9 @@ static void test_not_carried(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_published), cmocka_unit_test(test_demo_heads),
-                                       cmocka_unit_test(test_artifacts), cmocka_unit_test(test_not_carried)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_published), cmocka_unit_test(test_demo_heads), cmocka_unit_test(test_artifacts),
+        cmocka_unit_test(test_artifact_as_draft), cmocka_unit_test(test_not_carried)};
     check_begin(argc, argv);
     find_program();
     return check_run_group("heads_cli", tests);

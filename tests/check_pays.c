@@ -198,9 +198,99 @@ static void test_long_prompt(void **state) {
     assert_true(simulate(&w, &p).asked > 10);
 }
 
+/* One sequence whose next token is easy for the draft, as its lead shows, or hard. `unlucky` times of steps
+ * with 6 rows or more, the first ones, are doubled. Returns tokens per time of a step. */
+static double simulate_leads(double easy, double level, bool stops, int unlucky) {
+    enum { ROOM = 6 };
+    glia_pays p;
+    glia_pays_seq known[GLIA_PAYS_GRADES];
+    double time = 0, tokens = 0;
+    glia_pays_begin(&p);
+    p.share = level;
+    p.stops = stops;
+    glia_pays_begin_seq(&p, known, 1);
+    for (int step = 0; step < 600; step++) {
+        float lead[ROOM];
+        double chance[ROOM], path = 1;
+        int depth = 0, accepted = 0;
+        glia_pays_ask ask = {.known = known, .room = ROOM, .left = 1000};
+        glia_pays_choose(&p, &ask, 1, 1);
+        while (depth < ask.depth && (!depth || !(path < p.least))) {
+            const bool is_easy = happens(easy);
+            chance[depth] = is_easy ? 0.97 : 0.4;
+            lead[depth] = is_easy ? 5 : 0.5f;
+            path *= p.lead_chance[glia_lead_class(lead[depth++])];
+        }
+        double spent = depth ? glia_pays_proposal(&p, 1, depth, 0, depth * level) : 0;
+        double took = 1 + 0.01 * depth;
+        if (depth >= 5 && unlucky-- > 0) took *= 2;
+        time += spent + took;
+        glia_pays_step(&p, 1 + depth, took);
+        while (accepted < depth && happens(chance[accepted])) accepted++;
+        if (depth && stops) glia_pays_leads(&p, lead, depth, accepted);
+        if (depth) glia_pays_accept(&p, known, depth, accepted);
+        glia_pays_settle(&p, 1, depth > 0, 1 + accepted, spent + took);
+        tokens += 1 + accepted;
+    }
+    return tokens / time;
+}
+
+/* Chains that end behind an unsure token bring more than chains of one depth. */
+static void test_leads(void **state) {
+    (void)state;
+    static const double easy[] = {0.5, 0.7, 0.9};
+    for (size_t i = 0; i < 3; i++) {
+        double with = 0, without = 0;
+        for (int run = 0; run < 10; run++) {
+            with += simulate_leads(easy[i], 0.2, true, 0);
+            without += simulate_leads(easy[i], 0.2, false, 0);
+        }
+        CHECK(with > (i < 2 ? 1.04 : 1) * without, "easy %.1f: %.3f and %.3f", easy[i], with / 10,
+              without / 10);
+    }
+}
+
+/* Deep steps that are measured far too high are tried again. */
+static void test_unlucky(void **state) {
+    (void)state;
+    for (int stops = 0; stops < 2; stops++) {
+        const double lucky = simulate_leads(0.95, 0.1, stops, 0),
+                     unlucky = simulate_leads(0.95, 0.1, stops, 3);
+        CHECK(unlucky > 0.9 * lucky, "stops %d: %.3f, and %.3f after three bad steps", stops, lucky, unlucky);
+    }
+}
+
+/* A draft that is right if it is sure gains, though most of its proposals are wrong. */
+static void test_grades(void **state) {
+    (void)state;
+    glia_pays p;
+    glia_pays_seq known[GLIA_PAYS_GRADES];
+    double time = 0, tokens = 0;
+    glia_pays_begin(&p);
+    p.at_once = true;
+    glia_pays_begin_seq(&p, known, 1);
+    for (int step = 0; step < 1000; step++) {
+        const int grade = step % 4 ? 1 : 4;
+        glia_pays_ask ask = {.known = &known[grade], .room = 10, .left = 1000};
+        glia_pays_choose(&p, &ask, 1, 1);
+        int accepted = 0;
+        while (accepted < ask.depth && happens(grade == 1 ? 0.05 : 0.97)) accepted++;
+        const double took = 1 + 0.06 * ask.depth;
+        const double spent = ask.depth ? glia_pays_proposal(&p, 1, ask.depth, 0, 1e-6) : 0;
+        glia_pays_step(&p, 1 + ask.depth, took);
+        if (ask.depth) glia_pays_accept(&p, &known[grade], ask.depth, accepted);
+        glia_pays_settle(&p, 1, ask.depth > 0, 1 + accepted, spent + took);
+        time += spent + took;
+        tokens += 1 + accepted;
+    }
+    CHECK(tokens / time > 2.3, "%.3f times the speed without drafts", tokens / time);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gains), cmocka_unit_test(test_never_slow),
-                                       cmocka_unit_test(test_rest), cmocka_unit_test(test_long_prompt)};
+                                       cmocka_unit_test(test_rest),  cmocka_unit_test(test_long_prompt),
+                                       cmocka_unit_test(test_leads), cmocka_unit_test(test_unlucky),
+                                       cmocka_unit_test(test_grades)};
     check_begin(argc, argv);
     return check_run_group("pays", tests);
 }

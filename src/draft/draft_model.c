@@ -13,9 +13,11 @@
 #include "draft/draft_shard.h"
 #include "draft/grow.h"
 #include "draft/marks.h"
+#include "format/neuron_config.h"
+#include "model/artifact.h"
 #include "model/quantize.h"
 
-enum { DEFAULT_TOKENS = 4, PADDING_MAX = 256 };
+enum { DEFAULT_TOKENS = 8, PADDING_MAX = 256 };
 
 /* glia_draft_model.own */
 typedef struct {
@@ -82,12 +84,36 @@ static void chain_shape(glia_tree_shape *s, int n) {
     for (int i = 1; i <= n; i++) s->parent[i] = (int16_t)(i - 1);
 }
 
+/* An artifact has the formats that it was compiled with; neuron_config.json says which. The configuration may
+ * say them, too. */
+static glia_status read_compiled(const glia_draft_model *m, own_model *own, glia_neuron_config *file,
+                                 glia_quantize_choice *choice, glia_err *err) {
+    const glia_status status = glia_neuron_config_load(file, m->config.dir, NULL, NULL, err);
+    if (status) return status;
+    if (!m->config.dtype && file->key[NEURON_DTYPE]) own->dtype = (glia_dtype)file->number[NEURON_DTYPE];
+    if (choice->scheme || !file->key[NEURON_QUANTIZATION]) return GLIA_OK;
+    choice->scheme = (glia_quantization)file->number[NEURON_QUANTIZATION];
+    choice->type = (glia_quantization_type)file->number[NEURON_QUANTIZATION_TYPE];
+    choice->keep = file->modules;
+    return GLIA_OK;
+}
+
 /* A quantised checkpoint stays as it is stored. */
 static glia_status read_formats(const glia_draft_model *m, own_model *own, glia_err *err) {
-    const glia_quantize_choice choice = {.scheme = m->config.quantization};
-    if (own->config.quantization.method)
-        return glia_quantize_stored(&own->quantize, NULL, m->config.dir, &own->config, NULL, NULL, err);
-    return glia_quantize_resolve(&own->quantize, &choice, &own->config, err);
+    const char *dir = m->config.dir;
+    glia_quantize_choice choice = {.scheme = m->config.quantization};
+    glia_neuron_config file = {0};
+    glia_status status = GLIA_OK;
+    own->dtype = m->config.dtype ? m->config.dtype : m->target_dtype;
+    if (glia_artifact_in(dir)) status = read_compiled(m, own, &file, &choice, err);
+    if (!status && own->config.quantization.method)
+        status = glia_quantize_stored(&own->quantize, NULL, dir, &own->config, NULL, NULL, err);
+    else if (!status)
+        status = glia_quantize_resolve(&own->quantize, &choice, &own->config, err);
+    if (!status && !own->config.quantization.method)
+        status = glia_quantize_stored(&own->quantize, &choice, dir, &own->config, NULL, NULL, err);
+    glia_neuron_config_free(&file);
+    return status;
 }
 
 static glia_status read_model(glia_draft_model *m, glia_err *err) {
@@ -98,7 +124,7 @@ static glia_status read_model(glia_draft_model *m, glia_err *err) {
     if (!status) status = check_fit(m, own, err);
     if (!status) status = read_formats(m, own, err);
     if (status) return status;
-    own->dtype = c->dtype ? c->dtype : m->target_dtype;
+    m->parallel.vocab_parallel = own->config.tied_head; /* as of a target, so that artifacts fit */
     own->chain = c->tree.kind == GLIA_TREE_CHAIN;
     if (own->chain && !c->tokens) c->tokens = DEFAULT_TOKENS;
     if (own->chain)
@@ -232,7 +258,7 @@ static void plan_state(const glia_draft_model *m, const glia_draft_limits *l, gl
     const glia_draft_shape shape = shape_of(m, l, 0);
     glia_plan decoder = {0};
     if (!glia_draft_shared(m))
-        glia_decoder_plan(shape.config, &glia_alone, &shape.limits, m->threads, &decoder);
+        glia_decoder_plan(shape.config, &shape.parallel, &shape.limits, m->threads, &decoder);
     glia_plan_add(plan, "draft: KV cache and buffers", 1, decoder.bytes);
     add_regions(m, l, plan);
 }

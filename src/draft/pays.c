@@ -191,7 +191,7 @@ static void count(glia_pays_seq *s, int depth, int accepted, double keep) {
 static void wake(glia_pays *p, glia_pays_seq *s, bool hit) {
     p->probed = 0;
     age(s, rest_keep);
-    if (hit) p->rested = p->patience = PATIENCE_LEAST;
+    if (hit && !p->hopeless) p->rested = p->patience = PATIENCE_LEAST;
 }
 
 void glia_pays_accept(glia_pays *p, glia_pays_seq *s, int depth, int accepted) {
@@ -331,6 +331,19 @@ static void forget(glia_pays *p, int n_all) {
     }
 }
 
+/* Would drafts pay for one sequence, or for all, if every token was accepted? */
+static bool may_pay(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all) {
+    const int asked[] = {1, n};
+    const double plain = cost_of(p, n_all);
+    for (int k = 0; k < 2; k++)
+        for (int depth = 1; depth <= ask[0].room && depth <= GLIA_PAYS_DEPTH; depth++) {
+            const double seconds =
+                cost_of(p, n_all + asked[k] * p->nodes[depth]) + proposal_of(p, asked[k], depth);
+            if ((n_all + asked[k] * depth) * plain > margin * seconds * n_all) return true;
+        }
+    return false;
+}
+
 /* One token for the sequence that costs least to catch up with, if the account covers it. */
 static void probe(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     const int at = least_behind(ask, n);
@@ -370,6 +383,7 @@ void glia_pays_choose(glia_pays *p, glia_pays_ask *ask, int n, int n_all) {
     }
     if (!x.levels || p->balance < 0) {
         forget(p, n_all);
+        p->hopeless = !may_pay(p, ask, n, n_all);
         probe(p, ask, n, n_all);
         return;
     }

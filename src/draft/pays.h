@@ -63,6 +63,7 @@ typedef struct {
     int plain, since_plain;           /* steps without drafts; steps with drafts since the last of them */
     uint64_t probed;                  /* the sequence that is asked although it does not pay; 0: none */
     int rested, patience;             /* steps since the draft was asked; after how many to ask again */
+    bool hopeless;                    /* at the last choice drafts would not have paid if all were accepted */
     int levels;                       /* of the last proposal that was chosen */
     int deepened, deepen_after;       /* such proposals since one was a level deeper; after how many again */
 } glia_pays;
