@@ -10,9 +10,10 @@ they meet the same machine. Answers of one program with a draft and without must
     bench/speculation.py ... --phases llama --llama llama-server --gguf FILE --gguf-draft FILE
 
 Phases: greedy and sampled (one sequence), eight (8 sequences at once), ngram (rewriting, and the prompts of
-greedy), vllm, llama. Python's standard library only."""
+greedy), demo (the demo models and their heads), vllm, llama. Python's standard library only."""
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import re
@@ -137,13 +138,13 @@ class Server:
         return seconds, answer["usage"]["completion_tokens"], [message.get("reasoning_content"), message["content"]]
 
     def counters(self):
-        """Drafted and accepted tokens so far, if /metrics has them."""
+        """Drafted and accepted tokens and drafts so far, if /metrics has them."""
         try:
             text = get(f"http://127.0.0.1:{self.port}/metrics")
         except OSError:
             return None
-        found = [re.search(rf"^\w+:spec_decode_num_{what}_tokens(?:_total)?(?:{{.*}})? (\S+)", text, re.M)
-                 for what in ("draft", "accepted")]
+        found = [re.search(rf"^\w+:spec_decode_num_{what}(?:_total)?(?:{{.*}})? (\S+)", text, re.M)
+                 for what in ("draft_tokens", "accepted_tokens", "drafts")]
         return tuple(float(f[1]) for f in found) if all(found) else None
 
     def close(self):
@@ -177,7 +178,7 @@ def compare(plain, drafted, groups, args, temperature, case, rows):
         row = {"case": case, "kind": kind, "draft": drafted.name, "without": speed[plain], "with": speed[drafted],
                "ratio": speed[drafted] / speed[plain], "same": texts[plain] == texts[drafted]}
         if before and after:
-            row["drafted"], row["accepted"] = after[0] - before[0], after[1] - before[1]
+            row["drafted"], row["accepted"], row["drafts"] = (b - a for a, b in zip(before, after))
         rows.append(row)
         print(f"{case:8} {kind:7} {i + 1:3}/{len(groups)}  {row['without']:6.1f} -> {row['with']:6.1f} tokens/s  "
               f"x {row['ratio']:.2f}  {'same' if row['same'] else 'DIFFERENT'}", flush=True)
@@ -196,22 +197,33 @@ def eights(kinds, n):
 
 
 def summary(rows):
-    print("\n| case | prompts | draft | tokens/s without, with | ratio: mean, least | accepted | same answers |")
-    print("|---|---|---|---|---|---|---|")
+    print("\n| case | prompts | draft | tokens/s without, with | ratio: mean, least | accepted | accepted a proposal "
+          "| same answers |")
+    print("|---|---|---|---|---|---|---|---|")
     for key in dict.fromkeys((r["case"], r["kind"], r["draft"]) for r in rows):
         mine = [r for r in rows if (r["case"], r["kind"], r["draft"]) == key]
         drafted = sum(r.get("drafted", 0) for r in mine)
-        accepted = f"{100 * sum(r.get('accepted', 0) for r in mine) / drafted:.0f} %" if drafted else "-"
+        taken, drafts = (sum(r.get(k, 0) for r in mine) for k in ("accepted", "drafts"))
+        accepted = f"{100 * taken / drafted:.0f} % | {taken / drafts:.1f}" if drafted else "- | -"
         mean = {k: statistics.mean(r[k] for r in mine) for k in ("without", "with", "ratio")}
         print(f"| {key[0]} | {key[1]}, {len(mine)} | {key[2]} | {mean['without']:.1f}, {mean['with']:.1f} | "
               f"{mean['ratio']:.2f}, {min(r['ratio'] for r in mine):.2f} | {accepted} | "
               f"{sum(r['same'] for r in mine)} of {len(mine)} |")
 
 
-def glia(args, name, config, port):
-    command = [args.glia, "serve", args.model, "--port", str(port), "--threads", str(args.threads), "--batch-size",
+def glia(args, name, config, port, model=None):
+    command = [args.glia, "serve", model or args.model, "--port", str(port), "--threads", str(args.threads), "--batch-size",
                "8", "--sequence-length", "1024", "--no-prefix-cache", "--served-model-name", "m"]
     return Server(name, command + (["--speculative-config", json.dumps(config)] if config else []), port)
+
+
+def demo(model, n):
+    """The heads of a demo model, with held-out prompts."""
+    with open("models/heldout.jsonl") as file:
+        prompts = [json.loads(line)["messages"][0]["content"] for line in file][:n]
+    start = functools.partial(glia, model=f"models/{model}")
+    return [("demo", start, {"method": method, "model": f"models/{model}-{method}"}, singles([(model, prompts)], n), 0)
+            for method in ("eagle3", "medusa")]
 
 
 def vllm(args, name, config, port):
@@ -230,8 +242,8 @@ def llama(args, name, config, port):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True)
-    p.add_argument("--draft", required=True)
+    p.add_argument("--model")
+    p.add_argument("--draft")
     p.add_argument("--glia", default="build/glia")
     p.add_argument("--vllm", default="python3", help="the Python that has vLLM, e.g. of bench/peers/run")
     p.add_argument("--llama", default="llama-server")
@@ -254,6 +266,8 @@ def main():
     rewriting = singles([("rewrite", REWRITE)], args.prompts)
     plan = [("greedy", glia, small, one, 0), ("sampled", glia, small, one, 0.7), ("eight", glia, small, eight, 0),
             ("ngram", glia, ngram, rewriting + one, 0), ("vllm", vllm, draft, one, 0), ("llama", llama, draft, one, 0)]
+    if "demo" in phases:
+        plan += demo("qwen3-demo", args.prompts) + demo("smollm3-demo", args.prompts)
     servers = {}
     try:
         for case, start, config, groups, temperature in plan:
@@ -261,7 +275,7 @@ def main():
                 continue
             pair = []
             for name, c in (("none", None), (config["method"], config)):
-                key = (start, json.dumps(c))
+                key = (str(start), json.dumps(c))
                 if key not in servers:
                     servers[key] = start(args, name, c, free_port())
                     servers[key].ask("Hello", 8, 0, 1)

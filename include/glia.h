@@ -189,7 +189,8 @@ typedef struct {
     bool mpi;      /* each process that mpirun started is one rank; else all ranks are of this process */
     uint64_t seed; /* of the dummy weights */
     /* Speculation: a JSON object with vLLM's keys (docs/SPECULATION.md), such as {"method": "ngram",
-     * "num_speculative_tokens": 8}. No answer depends on it. NULL: as neuron_config.json says, else none. */
+     * "num_speculative_tokens": 8}. No answer depends on it. NULL: as neuron_config.json says, else none.
+     * {"method": "none"}: none, whatever the file says. */
     const char *speculative_config;
     /* The options of an engine that will be created, or NULL. glia_model_load() checks these options and
      * counts the engine's memory before it reads weights. glia_inspect(), glia_inspect_config() and
