@@ -1,7 +1,7 @@
 /* check_kernel_group.c - products with grouped formats: every twin, the reference included,
  * compared with float64 within the bound of their sums, and with itself, bit for bit, in
- * other batches. --bench times decoding as a share of the read ceiling, and many rows
- * beside bfloat16 weights. */
+ * other batches. --bench times decoding as a share of the read ceiling, and every product
+ * beside that of weights without groups. */
 #define _GNU_SOURCE
 #include "kernel.h"
 
@@ -303,60 +303,101 @@ static void check_rung(const glia_kernels *k) {
 
 /* ---- speed ---------------------------------------------------------------------------- */
 
-enum { BENCH_K = 2048, DECODE_BYTES = 64 << 20 };
+enum { BENCH_K = 2048, DECODE_BYTES = 64 << 20, ROUNDS = 7 };
 
-static void bench_rows(const glia_kernels *k, glia_weight_format format, bool zeros, size_t group, size_t m) {
-    const bool coded = glia_is_grouped(format), wide = !k->narrow;
-    const size_t panel = glia_panel_bytes(format, BENCH_K), groups = coded ? BENCH_K / group : 1;
+/* One kind of product, and its time in every round. */
+typedef struct {
+    glia_weight_format format;
+    glia_row_format rows;
+    bool zeros;
+    size_t group; /* 0: not grouped. Kinds with the same rows are compared with this one */
+    glia_gemm g;
+    double bytes, seconds[ROUNDS];
+} kind;
+
+static void begin_kind(kind *b, const glia_kernels *k, size_t m) {
+    const size_t panel = glia_panel_bytes(b->format, BENCH_K), groups = b->group ? BENCH_K / b->group : 1;
     const size_t n = DECODE_BYTES / panel / (m > 16 ? 8 : 1), columns = n * GLIA_PANEL;
-    char *w = bench_memory(n * panel), *x = bench_memory((m + 1) * (BENCH_K + 64) * 4),
-         *scratch = bench_memory(GLIA_GEMM_SCRATCH);
-    float *scale = bench_memory(columns * groups * sizeof *scale), *y = bench_memory(m * columns * sizeof *y),
-          table[16] = {0};
-    int8_t *zero = bench_memory(columns * groups);
-    double share[7], speed[7];
-    const bool many = m > 4;
-    const size_t size = wide ? 4 : 2;
-    glia_gemm g = {.x = many && !wide ? (glia_gemm_rows){x, 64, (m | 1) * 64, NULL}
-                                      : (glia_gemm_rows){x, BENCH_K * size, 64, NULL},
-                   .out = {.y = y, .ldy = columns},
-                   .w = w,
-                   .w_scale = coded ? scale : NULL,
-                   .w_zero = zeros ? zero : NULL,
-                   .table = table,
-                   .group = group,
-                   .k = BENCH_K,
-                   .n_panels = n,
-                   .m = m,
-                   .scratch = scratch};
-    const glia_gemm_kernel *kernel = &k->gemm[format][wide ? GLIA_ROWS_F32 : GLIA_ROWS_BF16];
-    const double bytes = (double)(n * panel + (coded ? columns * groups * (sizeof(float) + zeros) : 0));
-    for (int i = 0; i < 7; i++) {
-        const double t0 = cpu_seconds();
-        if (wide)
-            kernel->store(&g);
-        else
-            kernel->finish(&g);
-        const double t = cpu_seconds() - t0;
-        share[i] = bytes / t / read_now(k, w, n * panel);
-        speed[i] = 2.0 * (double)m * BENCH_K * (double)columns / t;
+    const size_t row = glia_row_bytes(b->rows, BENCH_K);
+    const bool steps = k->narrow && m > 4;
+    float *scale = bench_memory(columns * groups * sizeof *scale);
+    char *x = bench_memory((m + 1) * row);
+    b->g = (glia_gemm){.x = {x, steps ? 64 : row, steps ? (m | 1) * 64 : 64, NULL},
+                       .out = {.y = bench_memory(m * columns * sizeof(float)), .ldy = columns},
+                       .w = bench_memory(n * panel),
+                       .w_scale = b->group || b->rows == GLIA_ROWS_I8 ? scale : NULL,
+                       .w_zero = b->zeros ? bench_memory(columns * groups) : NULL,
+                       .table = bench_memory(16 * sizeof(float)),
+                       .group = b->group,
+                       .k = BENCH_K,
+                       .n_panels = n,
+                       .m = m,
+                       .scratch = bench_memory(GLIA_GEMM_SCRATCH)};
+    if (b->rows == GLIA_ROWS_I8) b->g.x.scale = bench_memory(m * sizeof(float));
+    b->bytes = (double)(n * panel + (b->group ? columns * groups * (sizeof(float) + b->zeros) : 0));
+}
+
+static void end_kind(kind *b) {
+    const void *of[] = {b->g.x.x,     b->g.x.scale, b->g.out.y, b->g.w,
+                        b->g.w_scale, b->g.w_zero,  b->g.table, b->g.scratch};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) free((void *)(uintptr_t)of[i]);
+}
+
+/* Medians: the share of the read ceiling, and the speed of an ungrouped product, of each round. */
+static void print_kind(const kind *b, const kind *plain, const double *read, const char *name) {
+    const double flops = 2.0 * BENCH_K * (double)(b->g.m * b->g.n_panels) * GLIA_PANEL;
+    double share[ROUNDS], speed[ROUNDS], ratio[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        share[i] = b->bytes / b->seconds[i] / read[i];
+        speed[i] = flops / b->seconds[i];
+        ratio[i] = speed[i] * plain->seconds[i] /
+                   (2.0 * BENCH_K * (double)(plain->g.m * plain->g.n_panels) * GLIA_PANEL);
     }
-    printf("%-12s %-9s %s group %3zu m %4zu: %5.1f %% of the read ceiling, %7.1f GFLOP/s\n", k->rung,
-           glia_weight_traits[format].name, zeros ? "zeros" : "     ", group, m, 100 * median(share, 7),
-           median(speed, 7) * 1e-9);
-    free(w), free(x), free(scratch), free(scale), free(y), free(zero);
+    printf(
+        "%-12s %-9s %s rows, %s group %3zu m %4zu: %5.1f %% of the read ceiling, %7.1f Gop/s, %.2f of %s\n",
+        name, glia_weight_traits[b->format].name, b->rows == GLIA_ROWS_I8 ? "int8 " : "float",
+        b->zeros ? "zeros" : "     ", b->group, b->g.m, 100 * median(share, ROUNDS),
+        median(speed, ROUNDS) * 1e-9, median(ratio, ROUNDS), glia_weight_traits[plain->format].name);
+}
+
+static void bench_rows(const glia_kernels *k, size_t m) {
+    const glia_row_format floats = k->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
+    kind b[] = {{.format = GLIA_WEIGHT_BF16, .rows = floats},
+                {.format = GLIA_WEIGHT_C4, .rows = floats, .group = 128},
+                {.format = GLIA_WEIGHT_C4, .rows = floats, .group = 32},
+                {.format = GLIA_WEIGHT_C4, .rows = floats, .group = 128, .zeros = true},
+                {.format = GLIA_WEIGHT_C4, .rows = floats, .group = 32, .zeros = true},
+                {.format = GLIA_WEIGHT_C8, .rows = floats, .group = 128},
+                {.format = GLIA_WEIGHT_F8, .rows = floats, .group = 128},
+                {.format = GLIA_WEIGHT_I8, .rows = GLIA_ROWS_I8},
+                {.format = GLIA_WEIGHT_C4, .rows = GLIA_ROWS_I8, .group = 128},
+                {.format = GLIA_WEIGHT_C4, .rows = GLIA_ROWS_I8, .group = 32},
+                {.format = GLIA_WEIGHT_C4, .rows = GLIA_ROWS_I8, .group = 32, .zeros = true}};
+    enum { KINDS = sizeof b / sizeof *b };
+    double read[ROUNDS];
+    for (int i = 0; i < KINDS; i++) begin_kind(&b[i], k, m);
+    for (int round = 0; round < ROUNDS; round++) {
+        read[round] = read_now(k, b[0].g.w, b[0].g.n_panels * glia_panel_bytes(b[0].format, BENCH_K));
+        for (int i = 0; i < KINDS; i++) {
+            const glia_gemm_kernel *kernel = &k->gemm[b[i].format][b[i].rows];
+            const double t0 = cpu_seconds();
+            if (k->narrow)
+                kernel->finish(&b[i].g);
+            else
+                kernel->store(&b[i].g);
+            b[i].seconds[round] = cpu_seconds() - t0;
+        }
+    }
+    for (int i = 0, plain = 0; i < KINDS; i++) {
+        if (!b[i].group) plain = i;
+        print_kind(&b[i], &b[plain], read, k->rung);
+    }
+    for (int i = 0; i < KINDS; i++) end_kind(&b[i]);
 }
 
 static void bench(const glia_kernels *k) {
     static const size_t rows[] = {1, 2, 4, 8, 32, 512};
-    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-        bench_rows(k, GLIA_WEIGHT_BF16, false, 0, rows[r]);
-        bench_rows(k, GLIA_WEIGHT_C4, false, 128, rows[r]);
-        bench_rows(k, GLIA_WEIGHT_C4, false, 32, rows[r]);
-        bench_rows(k, GLIA_WEIGHT_C4, true, 128, rows[r]);
-        bench_rows(k, GLIA_WEIGHT_C8, false, 128, rows[r]);
-        bench_rows(k, GLIA_WEIGHT_F8, false, 128, rows[r]);
-    }
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) bench_rows(k, rows[r]);
 }
 
 int main(int argc, char **argv) {

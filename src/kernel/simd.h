@@ -4,6 +4,8 @@
 #define GLIA_KERNEL_SIMD_H
 
 #define GLIA_INLINE static inline __attribute__((always_inline))
+/* In a function of too many loops, GCC does not keep sums in registers. */
+#define GLIA_NOINLINE static __attribute__((noinline))
 
 /* Run the statement with the constant R = n, for n from LEAST to MOST within 1 to 6 (or 12). Each
  * R is a copy of the statement: Clang does not unroll a loop inside an unrolled loop over R. */

@@ -191,14 +191,6 @@ static void sweep_few(grouped *t, size_t n_panels, size_t m) {
 
 /* ---- all --------------------------------------------------------------------------- */
 
-/* Steps that hold whole groups, as near PART as can be. */
-static size_t part_of(size_t group) {
-    size_t least = group;
-    while (least % STEP_BYTES) least += group;
-    least /= STEP_BYTES;
-    return least >= PART ? least : PART / least * least;
-}
-
 void glia_gemm_c4_i8_avx512_bf16(const glia_gemm *g) {
     enum { FLUSH = 0x8040 };
     float excess[EXCESS];
@@ -211,7 +203,7 @@ void glia_gemm_c4_i8_avx512_bf16(const glia_gemm *g) {
     t.p.to.w_scale = NULL; /* groups are scaled as they are added */
     t.p.step = STEP_BYTES;
     t.p.w_lines = 8;
-    t.p.group_steps = part_of(g->group);
+    t.p.group_steps = part_of(g->group, STEP_BYTES);
     t.p.most_rows = EXCESS / t.all / ROW_UNIT * ROW_UNIT;
     assert(g->out.epilogue != GLIA_SWIGLU || g->n_panels % 2 == 0);
     if (g->m == 0 || g->n_panels == 0) return;

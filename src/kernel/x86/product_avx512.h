@@ -152,20 +152,24 @@ typedef struct {
     const float *from;  /* [rows, PAIR] sums of the earlier parts, or NULL */
     float *to;          /* [rows], ldt floats apart */
     size_t ldt;
+    size_t blocks; /* of rows that use the part */
     size_t fetch;  /* lines of each panel to prefetch in a step */
     size_t finish; /* rows of the pending epilogue to finish in a step */
 } block;
 
+/* Two lines of float32 that are exact as bfloat16, as a line of bfloat16 pairs. */
+GLIA_INLINE __m512i glia_pair(__m512 even, __m512 odd) {
+    enum { AND_OR = 0xea }; /* (a & b) | c */
+    return _mm512_ternarylogic_epi32(_mm512_castps_si512(odd), _mm512_set1_epi32((int)0xffff0000),
+                                     _mm512_srli_epi32(_mm512_castps_si512(even), 16), AND_OR);
+}
+
 /* The line of 4 k as two lines of bfloat16 pairs. */
 GLIA_INLINE void widen_pairs(__m512i to[2], __m512i line) {
-    const __m512i upper = _mm512_set1_epi32((int)0xffff0000);
-    enum { AND_OR = 0xea }; /* (a & b) | c */
     __m512 w[4];
-    __m512i bits[4];
     glia_widen_i8(w, line);
-    GLIA_UNROLL for (int j = 0; j < 4; j++) bits[j] = _mm512_castps_si512(w[j]);
-    to[0] = _mm512_ternarylogic_epi32(bits[1], upper, _mm512_srli_epi32(bits[0], 16), AND_OR);
-    to[1] = _mm512_ternarylogic_epi32(bits[3], upper, _mm512_srli_epi32(bits[2], 16), AND_OR);
+    to[0] = glia_pair(w[0], w[1]);
+    to[1] = glia_pair(w[2], w[3]);
 }
 
 GLIA_INLINE void widen_line(char *to, const char *line) {
@@ -207,6 +211,14 @@ typedef struct {
     size_t configured; /* rows of a block that the tiles are configured for */
     int32_t *first;    /* the sums that int8 rows of the group start at, or NULL */
 } product;
+
+/* The steps of `k` k that are a part of whole groups: about PART, or one group. */
+static inline size_t part_of(size_t group, size_t k) {
+    size_t least = group;
+    while (least % k) least += group;
+    least /= k;
+    return least >= PART ? least : PART / least * least;
+}
 
 static size_t steps_of(const product *t) { return (t->k + t->step - 1) / t->step; }
 
@@ -257,11 +269,12 @@ static void sweep(product *t, size_t row, size_t rows, size_t first, size_t pane
     const size_t all = steps_of(t), per_line = t->step / t->w_lines, step_bytes = t->w_lines * 64;
     const size_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     const size_t parts = blocks > 1 ? (end - at + PART - 1) / PART : 1,
-                 part = t->group_steps ? t->group_steps : (end - at + parts - 1) / parts;
+                 part = blocks > 1 && t->group_steps ? t->group_steps : (end - at + parts - 1) / parts;
     block b = {.ldx = t->ldx,
                .x_step = t->x_step,
                .wide = t->wide,
-               .slots = blocks > 1 || t->group_steps ? SIZE_MAX : RING - 1,
+               .slots = blocks > 1 ? SIZE_MAX : RING - 1,
+               .blocks = blocks,
                .finish = (BLOCK_ROWS + part - 1) / part};
     ahead next = {.panel_bytes = t->panel_bytes, .bytes = (end - at) * step_bytes};
     b.fetch = (t->w_lines + blocks - 1) / blocks;
