@@ -51,12 +51,13 @@ static const struct {
     {"awq-gemv", "awq", "4-bit panels", false},
     {"bnb-int8", "bitsandbytes", "int8 panels", false},
     {"bnb-nf4-bfloat16", "bitsandbytes", "4-bit panels", false},
+    {"ct-zeros", "compressed-tensors", "8-bit panels", false},
     {"fbgemm", "fbgemm_fp8", "float8 panels", false},
     {"fp8-powers", "fp8", "float8 panels", false},
     {"gptq-dynamic", "gptq", "4-bit panels", false},
     {"mxfp8", "mxfp8", "float8 panels", false},
 };
-enum { CASES = sizeof cases / sizeof *cases, OWN = 10 /* the last ones */ };
+enum { CASES = sizeof cases / sizeof *cases, OWN = 11 /* the last ones */ };
 
 static const char *dir_of(size_t i) {
     static char path[PATH];

@@ -10,7 +10,8 @@ values. Weights are rounded to the nearest code. The directories bnb-* are writt
 itself and dequantised by it. tests/check_published.c reads them. Needs numpy, torch, safetensors and
 transformers; for bnb-* also bitsandbytes and accelerate.
 Sources of the layouts: GPTQModel qlinear/torch.py and quantization/config.py 7; AutoAWQ
-modules/linear/gemv.py and gemm.py 0.2.9; auto_round export_to_autoround/export.py and its
+modules/linear/gemv.py and gemm.py 0.2.9; compressed_tensors
+compressors/pack_quantized 0.20.1; auto_round export_to_autoround/export.py and its
 triton/qlinear_tritonv2.py 0.5; transformers integrations/fbgemm_fp8.py and finegrained_fp8.py 5.24.
 """
 import json
@@ -110,6 +111,24 @@ def pack_powers(name, w, rows, cols, dtype):
 
 
 
+def pack_blocks(name, w, bits, rows, cols):
+    """compressed-tensors' packed integers, blocks of rows x cols with a scale and a zero point each, which is not packed."""
+    blocks = w.reshape(w.shape[0] // rows, rows, w.shape[1] // cols, cols).transpose(0, 2, 1, 3)
+    code, scale, zero = codes_of(blocks.reshape(-1, rows * cols), bits, rows * cols, False)
+    code = code.reshape(blocks.shape).transpose(0, 2, 1, 3).reshape(w.shape)
+    shape = [1] if blocks.shape[:2] == (1, 1) else blocks.shape[:2]
+    scale, zero = scale.reshape(blocks.shape[:2]), zero.reshape(blocks.shape[:2])
+    wide = [np.repeat(np.repeat(x, rows, 0), cols, 1) for x in (scale.astype(np.float32), zero)]
+    out = {"weight_packed": words(code, bits), "weight_scale": torch.from_numpy(scale).reshape(shape),
+           "weight_zero_point": torch.from_numpy((zero - (1 << (bits - 1))).astype(np.int8)).reshape(shape),
+           "weight_shape": torch.tensor(w.shape)}
+    return {f"{name}.{k}": v for k, v in out.items()}, (code - wide[1]).astype(np.float32) * wide[0]
+
+
+def ct_zeros(name, w):
+    return pack_blocks(name, w, 8, *w.shape) if "self_attn" in name else pack_blocks(name, w, 4, 16, 32)
+
+
 def gptq_dynamic(name, w):
     if name.endswith("down_proj"):
         return None
@@ -127,7 +146,13 @@ GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": False, 
 ROUND = {"bits": 4, "group_size": 32, "sym": True, "data_type": "int", "iters": 0, "autoround_version": "0.14.2"}
 DYNAMIC = {"-:.*\\.down_proj": {}, "+:.*\\.o_proj$": {"bits": 8, "group_size": 16},
            "model\\.layers\\.\\d+\\.mlp\\.(gate|up)_proj": {"group_size": 16}}
+CT_ZEROS = {"config_groups": {
+    "group_0": {"targets": ["re:.*self_attn.*"], "weights": {"num_bits": 8, "type": "int", "symmetric": False, "strategy": "tensor"}},
+    "group_1": {"targets": ["re:.*mlp.*"], "weights": {"num_bits": 4, "type": "int", "symmetric": False, "strategy": "block",
+                                                        "block_structure": [16, 32]}}},
+    "format": "pack-quantized", "ignore": ["lm_head"], "quant_method": "compressed-tensors", "quantization_status": "compressed"}
 VARIANTS = {
+    "ct-zeros": (CT_ZEROS, of_layers(ct_zeros)),
     "gptq-dynamic": (GPTQ | {"checkpoint_format": "gptq_v2", "format": "gptq_v2", "lm_head": True, "dynamic": DYNAMIC},
                      gptq_dynamic),
     "awq-gemv": ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv", "zero_point": True,

@@ -195,8 +195,10 @@ static glia_status find_packed(const finder *f, glia_coded *o) {
     glia_status status = find(f, &o->codes, "weight_packed", o->rows, words(o->cols, s->bits), WORDS);
     if (!status) status = check_shape(f, o);
     if (!status) status = find_scales(f, o, "weight_scale");
-    if (!status && o->zeros && zero && zero->dtype == GLIA_TENSOR_I8)
-        status = find(f, &o->zero, "weight_zero_point", o->rows, o->groups, ONE(I8));
+    if (!status && o->zeros && s->per_tensor)
+        status = find_number(f, &o->zero, "weight_zero_point", ONE(I8));
+    else if (!status && o->zeros && zero && zero->dtype == GLIA_TENSOR_I8)
+        status = find(f, &o->zero, "weight_zero_point", parts(o->rows, o->row_block), o->groups, ONE(I8));
     else if (!status && o->zeros)
         status = find(f, &o->zero, "weight_zero_point", words(o->rows, s->bits), o->groups, WORDS);
     if (!status && (s->ordered || optional(f, "weight_g_idx"))) status = find_order(f, o, "weight_g_idx");
@@ -491,12 +493,12 @@ void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes) {
 /* The zero point, in the terms of codes: C8 are less 128. */
 static int8_t zero_of(const glia_coded *c, size_t row, size_t group) {
     const int bits = c->scheme->bits, middle = bits == 8 ? 128 : 0;
-    const size_t stride = (size_t)c->zero->shape[c->zero->n_dims - 1];
     unsigned z;
     if (c->zero->dtype == GLIA_TENSOR_I8) {
-        const size_t at = c->row_block == c->rows ? 0 : row * (size_t)c->groups + group;
+        const size_t at = row / (size_t)c->row_block * (size_t)c->groups + group;
         return (int8_t)(((const int8_t *)c->zero->data)[at] + (c->format == GLIA_WEIGHT_C4 ? 8 : 0));
     }
+    const size_t stride = (size_t)c->zero->shape[c->zero->n_dims - 1];
     if (c->scheme->layout == GLIA_LAYOUT_GEMV)
         z = unpack(c->zero, row * stride, 1, group, bits);
     else if (c->scheme->layout == GLIA_LAYOUT_PACKED)
