@@ -45,7 +45,7 @@ T       ?= $(TESTS)
 CHECKS  := $(patsubst %,$(B)/tests/check_%,$(T))
 FUZZERS := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # Tests with several threads: these also run under ThreadSanitizer.
-THREADED := $(filter team comm schedule engine ranks parallel serving server,$(TESTS))
+THREADED := $(filter team comm schedule engine ranks parallel serving server server_load,$(TESTS))
 C_FILES := $(wildcard src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.[ch] include/*.h examples/*.c)
 
 all: $(if $(CLI_OBJ),$(B)/glia) $(B)/libglia.a $(B)/libglia.so
@@ -145,7 +145,7 @@ $(B)/%.o: %.c $(B)/flags
 # The flags that built this directory. Other flags rebuild everything in it.
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(HOUSE) $(MPI) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HOUSE) $(MPI) $(CFLAGS)' > $@
+	@echo '$(CC) $(HOUSE) $(MPI) $(TLS) $(CFLAGS)' | cmp -s - $@ || echo '$(CC) $(HOUSE) $(MPI) $(TLS) $(CFLAGS)' > $@
 
 $(B)/libglia.a: $(LIB_OBJ)
 	@rm -f $@
@@ -168,6 +168,7 @@ $(if $(MPI),$(B)/tests/check_ranks_mpi: | $(OTHER))
 FUZZED := $(filter $(addprefix $(B)/src/,base/% format/% grammar/% jinja/% text/% draft/head.o draft/head_config.o draft/head_file.o),$(LIB_OBJ))
 $(B)/fuzz/fuzz_request: $(patsubst %,$(B)/src/server/%.o,messages_chat params problem responses_chat text)
 $(B)/fuzz/fuzz_importance: $(patsubst %,$(B)/src/model/%.o,importance spec llama qwen2 qwen3 smollm3)
+$(B)/fuzz/fuzz_store: $(addprefix $(B)/src/engine/,store.o store_index.o)
 $(B)/fuzz/fuzz_draft_config: $(addprefix $(B)/src/draft/,config.o grow.o shape.o tree.o)
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)

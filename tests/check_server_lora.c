@@ -231,6 +231,59 @@ static void other_routes(void **state) {
     CHECK(serve_end(&s) == 0, "the server ended badly: %s", s.said);
 }
 
+/* ---- a kept prefix cache -------------------------------------------------------------- */
+
+enum { KEPT = 200, BLOCK = 64 };
+
+/* The answer to a long prompt, with log-probabilities. The caller frees it. */
+static char *ask_kept(int port, const char *model, int *cached) {
+    char body[2000];
+    int n = snprintf(body, sizeof body,
+                     "{\"model\":\"%s\",\"temperature\":0,\"max_tokens\":8,\"logprobs\":5,"
+                     "\"prompt\":[5",
+                     model);
+    for (int i = 1; i < KEPT; i++) n += snprintf(body + n, sizeof body - (size_t)n, ",%d", 5 + i * 7 % 300);
+    snprintf(body + n, sizeof body - (size_t)n, "]}");
+    json_t *root = http_answer(port, "/v1/completions", body);
+    char *text = json_dumps(json_object_get(root, "choices"), JSON_SORT_KEYS);
+    *cached = (int)json_integer_value(http_at(root, "usage.prompt_tokens_details.cached_tokens"));
+    json_decref(root);
+    return text;
+}
+
+/* --prefix-cache-dir keeps the model's blocks and no adapter's, whatever the adapter is called at the next
+ * start. */
+static void a_kept_cache_has_no_blocks_of_adapters(void **state) {
+    char path[2][600], dir[600], flags[900], *want[2];
+    (void)state;
+    snprintf(dir, sizeof dir, "%s", check_temp_dir());
+    for (int i = 0; i < 2; i++) write_adapter(path[i], 8);
+    snprintf(flags, sizeof flags,
+             "models/qwen3-demo --served-model-name m --threads 1 --enable-lora --block-size %d "
+             "--prefix-cache-dir %s",
+             BLOCK, dir);
+    for (int start = 0; start < 2; start++) {
+        served s;
+        serve_begin(&s, flags);
+        check_change(s.port, "load", "a", path[start], false, 200);
+        for (int i = 0; i < 2; i++) {
+            int cached, again;
+            char *found = ask_kept(s.port, i ? "m" : "a", &cached),
+                 *same = ask_kept(s.port, i ? "m" : "a", &again);
+            CHECK(cached == (i && start ? KEPT / BLOCK * BLOCK : 0), "start %d, %s: %d tokens from the cache",
+                  start, i ? "m" : "a", cached);
+            CHECK(again == KEPT / BLOCK * BLOCK && strcmp(found, same) == 0, "%d tokens from memory", again);
+            if (start) CHECK((strcmp(found, want[i]) == 0) == (i == 1), "%s\n%s", found, want[i]);
+            if (start) free(want[i]);
+            want[i] = found;
+            free(same);
+        }
+        CHECK(serve_end(&s) == 0, "the server ended badly: %s", s.said);
+    }
+    free(want[0]);
+    free(want[1]);
+}
+
 /* ---- the tokenizer ------------------------------------------------------------------ */
 
 /* An adapter whose directory has the model's tokenizer, or with `swap` one that exchanges two tokens. */
@@ -341,8 +394,9 @@ static void published_cases(void **state) {
 int main(int argc, char **argv) {
     find_program();
     check_begin(argc, argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(under_load), cmocka_unit_test(unload_while_running),
-                                       cmocka_unit_test(tokenizers), cmocka_unit_test(other_routes),
-                                       cmocka_unit_test(published_cases)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(under_load),      cmocka_unit_test(unload_while_running),
+        cmocka_unit_test(tokenizers),      cmocka_unit_test(other_routes),
+        cmocka_unit_test(published_cases), cmocka_unit_test(a_kept_cache_has_no_blocks_of_adapters)};
     return check_run_group("server_lora", tests);
 }

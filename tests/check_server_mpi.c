@@ -91,11 +91,24 @@ static void a_rank_that_dies_ends_the_service(void **state) {
     CHECK(strstr(s.said, "rank 1"), "no sentence about the rank: %s", s.said);
 }
 
+/* Every process ends with a sentence. */
+static void a_kept_cache_needs_one_rank(void **state) {
+    char command[1000];
+    (void)state;
+    mpi_need();
+    snprintf(command, sizeof command, "%s %s --port 0 --prefix-cache-dir %s", program, flags,
+             check_temp_dir());
+    const int status = mpi_start(2, "", command);
+    CHECK(status != 0 && strstr(mpi_lines, "prefix_cache_dir: the cache of several ranks cannot be kept"),
+          "%d: %s", status, mpi_lines);
+}
+
 int main(void) {
     find_program();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(processes_answer_as_threads_do),
         cmocka_unit_test(a_rank_that_dies_ends_the_service),
+        cmocka_unit_test(a_kept_cache_needs_one_rank),
     };
     return check_run_group("server_mpi", tests);
 }

@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -27,6 +28,8 @@ static inline void serve_begin(served *s, const char *args) {
     s->pid = fork();
     if (s->pid == 0) {
         dup2(both[1], 2);
+        for (int fd = 3; fd < 1024; fd++)
+            close(fd); /* of a shell: the server would count them as connections */
         check_exec((const char *const *)argv);
     }
     close(both[1]);
@@ -121,7 +124,8 @@ static inline http_reply http_end(int fd) {
     for (ssize_t got = 1; got > 0; n += got > 0 ? (size_t)got : 0) {
         if (n + 65536 > cap) r.raw = realloc(r.raw, (cap = 2 * cap + 65537) + 1);
         assert_non_null(r.raw);
-        got = recv(fd, r.raw + n, 65536, 0);
+        do got = recv(fd, r.raw + n, 65536, 0);
+        while (got < 0 && errno == EINTR); /* a process that was stopped and continues */
     }
     close(fd);
     r.raw[n] = '\0';

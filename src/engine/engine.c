@@ -137,7 +137,7 @@ static glia_status open_store(glia_engine *e, glia_err *err) {
     if (e->rank.ranks > 1)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED,
                          "prefix_cache_dir: the cache of several ranks cannot be kept yet; use one rank");
-    if (c->draft && c->draft->config.method->learn)
+    if (c->draft && c->draft->config.method->needs)
         return glia_fail(err, GLIA_ERR_UNSUPPORTED,
                          "prefix_cache_dir: a draft of the method %s has to see every row of a prompt; use "
                          "one of the two",
