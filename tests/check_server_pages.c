@@ -41,6 +41,7 @@ static json_t *good_body(const char *path, const json_t *required) {
     if (strstr(path, "rerank")) json_object_set_new(body, "documents", json_pack("[s]", "b"));
     if (strstr(path, "score"))
         json_object_update_new(body, json_pack("{s:s, s:s}", "text_1", "a", "text_2", "b"));
+    if (strstr(path, "embeddings")) json_object_set_new(body, "input", json_string("a"));
     if (strcmp(path, "/tokenize") == 0) json_object_set_new(body, "prompt", json_string("a"));
     if (strstr(path, "completions")) json_object_set_new(body, "max_tokens", json_integer(1));
     if (strstr(path, "responses")) json_object_set_new(body, "max_output_tokens", json_integer(1));
@@ -253,7 +254,7 @@ static void errors_of_http_are_json(void **state) {
     check_json_error(s.port, huge, sizeof huge - 1, 413);
     check_json_error(s.port, wrong, sizeof wrong - 1, 400);
     check_json_error(s.port, trace, sizeof trace - 1, 405);
-    check_json_error(s.port, chunk, sizeof chunk - 1, 400);
+    check_json_error(s.port, chunk, sizeof chunk - 1, 413);
     check_json_error(s.port, chunks, sizeof chunks - 1, 413);
     CHECK(serve_end(&s) == 0, "status: %s", s.said);
     for (size_t i = 0; i < sizeof logged / sizeof *logged; i++)

@@ -7,7 +7,7 @@
  *   When a client leaves, the request outlives its connection, and its handler has to free it.
  *   It answers what is not HTTP, and bodies and headers that are too long, with a page of HTML. The function
  *   that does so, evhttp_send_error(), is replaced by one of this file: libevent calls it by its public name.
- *   So is evutil_strtoll(): evhttp takes a chunk whose size is no number for one that is too long.
+ *   It takes a chunk whose size is no number for a body that is too long: both get status 413.
  *   It writes warnings to stderr. */
 #define _GNU_SOURCE
 #include "server/http.h"
@@ -382,33 +382,20 @@ static void log_error(struct evhttp_request *request, int status) {
     log_end(&x);
 }
 
-/* Takes the place of libevent's function of that name, with which evhttp reads the sizes of chunks. It
- * answers a size that is no number as a body that is too long, and has forgotten the size by then. */
-static _Thread_local bool broken_chunk;
-
-__attribute__((visibility("default"))) ev_int64_t evutil_strtoll(const char *text, char **end, int base) {
-    char *own;
-    const ev_int64_t n = strtoll(text, &own, base);
-    broken_chunk = base == 16 && (own == text || (*own && *own != ' ') || n < 0);
-    if (end) *end = own;
-    return n;
-}
-
 /* Takes the place of libevent's function of that name, which libevent calls too. */
 __attribute__((visibility("default"))) void evhttp_send_error(struct evhttp_request *request, int status,
                                                               const char *reason) {
     static const struct {
         int status;
         const char *type, *message;
-    } errors[] = {{400, "Bad Request",
-                   "the request is not HTTP, the size of a chunk is wrong, or the headers are too long"},
-                  {413, "Request Entity Too Large", "the body is too long"},
-                  {405, "Method Not Allowed", "Method Not Allowed"},
-                  {503, "ServiceUnavailableError", "no memory for the request"}};
+    } errors[] = {
+        {400, "Bad Request", "the request is not HTTP, or the headers are too long"},
+        {413, "Request Entity Too Large", "the body is too long, or the size of a chunk is no number"},
+        {405, "Method Not Allowed", "Method Not Allowed"},
+        {503, "ServiceUnavailableError", "no memory for the request"}};
     const char *type = "Bad Request", *message = "the server cannot read this request";
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
     struct evbuffer *body = evbuffer_new();
-    if (status == HTTP_ENTITYTOOLARGE && request->chunked && broken_chunk) status = HTTP_BADREQUEST;
     if (status == HTTP_NOTIMPLEMENTED) status = HTTP_BADMETHOD; /* no fault of the server */
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
         if (errors[i].status != status) continue;
