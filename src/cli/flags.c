@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/foreign.h"
 #include "cli/table.h"
 
 int cli_usage(const char *fmt, ...) {
@@ -67,15 +68,9 @@ const cli_command *cli_find_command(const char *name) {
 
 /* Is word[0..n) the flag's name or one of its aliases? */
 static bool is_named(const cli_flag *f, const char *word, size_t n) {
-    if (n > 2 && memcmp(word, "--", 2) == 0 && strlen(f->name) == n - 2 &&
-        memcmp(f->name, word + 2, n - 2) == 0)
-        return true;
-    for (const char *a = f->aliases; a && *a;) {
-        const size_t len = strcspn(a, " ");
-        if (len == n && memcmp(a, word, n) == 0) return true;
-        a += len + strspn(a + len, " ");
-    }
-    return false;
+    const bool is_long = n > 2 && memcmp(word, "--", 2) == 0;
+    if (is_long && cli_is_in(f->name, ' ', word + 2, n - 2)) return true;
+    return f->aliases && cli_is_in(f->aliases, ' ', word, n);
 }
 
 static int find_flag(const char *word, size_t n) {
@@ -107,13 +102,21 @@ static int unknown_flag(const cli_command *command, const char *word, size_t n) 
                      command->name);
 }
 
+/* The unit of a flag's number, behind a blank; "": it has none. */
+static const char *unit_of(const cli_flag *f) {
+    static const char *const units[][2] = {{"MIB", " MiB"}, {"GIB", " GiB"}, {"SECONDS", " seconds"}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(f->value, units[i][0]) == 0) return units[i][1];
+    return "";
+}
+
 static int read_integer(const cli_flag *f, const char *s, long long *out) {
     char *end;
     errno = 0;
     *out = strtoll(s, &end, 10);
     if (end == s || *end || *s == ' ') return cli_usage("--%s takes a whole number, not '%s'", f->name, s);
     if (errno == ERANGE || (double)*out < f->min || (double)*out > f->max)
-        return cli_usage("--%s takes %.0f to %.0f, not %s", f->name, f->min, f->max, s);
+        return cli_usage("--%s takes %.0f to %.0f%s, not %s", f->name, f->min, f->max, unit_of(f), s);
     return -1;
 }
 
@@ -123,7 +126,7 @@ static int read_real(const cli_flag *f, const char *s, double *out) {
     if (end == s || *end || *s == ' ' || !isfinite(*out))
         return cli_usage("--%s takes a number, not '%s'", f->name, s);
     if (*out < f->min || *out > f->max)
-        return cli_usage("--%s takes %g to %g, not %s", f->name, f->min, f->max, s);
+        return cli_usage("--%s takes %g to %g%s, not %s", f->name, f->min, f->max, unit_of(f), s);
     return -1;
 }
 
@@ -220,11 +223,22 @@ static bool is_module(const char *word) {
     return word && word[0] != '-' && (word[0] == '{' || strchr(word, '='));
 }
 
+/* Parse a flag of another server. */
+static int take_foreign(const cli_foreign *f, const char *word, size_t n, int *i, int argc, char **argv) {
+    const char *value = word[n] == '=' ? word + n + 1 : NULL;
+    if (value && !f->has_value) return cli_usage("%.*s takes no value, found '%s'", (int)n, word, value);
+    if (f->has_value && !value && *i + 1 < argc) value = argv[++*i];
+    if (f->has_value && !value) return cli_usage("%.*s needs a value", (int)n, word);
+    return cli_take_foreign(f, word, n, value);
+}
+
 /* Parse a word that begins with '-': a flag, with its value in the same word or in the next. */
 static int take_flag(cli_args *args, int *i, int argc, char **argv) {
     const char *word = argv[*i], *equals = strchr(word, '=');
     const size_t n = equals ? (size_t)(equals - word) : strlen(word);
     const int id = find_flag(word, n);
+    const cli_foreign *foreign = id < 0 && args->command->bit & C_SERVE ? cli_find_foreign(word, n) : NULL;
+    if (foreign) return take_foreign(foreign, word, n, i, argc, argv);
     if (id < 0 || !(cli_flags[id].commands & args->command->bit)) return unknown_flag(args->command, word, n);
     args->given[id] = true;
     if (cli_flags[id].kind == KIND_SWITCH) {

@@ -1,4 +1,5 @@
 /* serve.c - `glia serve`: flags to the options of the server. */
+#include <jansson.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -34,6 +35,17 @@ static server_policy policy_of(const char *name) {
     return strcmp(name, "priority") == 0 ? SERVER_PRIORITY : SERVER_FCFS;
 }
 
+/* Check --default-chat-template-kwargs. Returns -1, or the exit status after a usage error. */
+static int check_kwargs(const char *text) {
+    json_error_t why = {0};
+    json_t *object = text ? json_loads(text, 0, &why) : NULL;
+    const bool good = !text || json_is_object(object);
+    json_decref(object);
+    if (good) return -1;
+    return cli_usage("--default-chat-template-kwargs takes a JSON object, not '%s'%s%s", text,
+                     *why.text ? ": " : "", why.text);
+}
+
 int cli_serve(const cli_args *args) {
     glia_options o;
     glia_engine_options engine;
@@ -51,7 +63,9 @@ int cli_serve(const cli_args *args) {
         return cli_usage("--ssl-certfile and --ssl-keyfile come together");
     if (args->given[F_SERVED_MODEL_NAME] && !*args->text[F_SERVED_MODEL_NAME])
         return cli_usage("--served-model-name is empty");
-    int status = cli_read_template(&template, &template_len, args);
+    int status = check_kwargs(args->text[F_DEFAULT_TEMPLATE_KWARGS]);
+    if (status >= 0) return status;
+    status = cli_read_template(&template, &template_len, args);
     if (!status) status = cli_load(&m, args, &o, false);
     const server_options options = {
         .host = args->text[F_HOST],
@@ -65,6 +79,7 @@ int cli_serve(const cli_args *args) {
         .origins = args->text[F_ALLOWED_ORIGINS],
         .chat_template = template,
         .chat_template_len = template_len,
+        .template_kwargs = args->text[F_DEFAULT_TEMPLATE_KWARGS],
         .max_queued = (int)args->integer[F_MAX_NUM_QUEUED_REQS],
         .shutdown_timeout_s = args->real[F_SHUTDOWN_TIMEOUT],
         .adapters = engine.enable_lora || engine.n_lora_modules || engine.max_loras,

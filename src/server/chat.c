@@ -113,14 +113,15 @@ static json_t *read_messages(const json_t *list, const server_app *app, server_p
     return messages;
 }
 
-static void read_effort(json_t *conversation, const json_t *effort, server_problem *problem) {
+/* The effort turns thinking on or off unless the request itself says so. */
+static void read_effort(json_t *conversation, const server_params *p, server_problem *problem) {
     static const char *const efforts[] = {"none", "minimal", "low", "medium", "high", "xhigh", "max"};
-    const char *name = json_string_value(effort);
+    const char *name = json_string_value(p->at[P_REASONING_EFFORT]);
     if (!name) return;
     for (size_t i = 0; i < sizeof efforts / sizeof *efforts; i++) {
         if (strcmp(name, efforts[i]) != 0) continue;
         json_object_set_new(conversation, "reasoning_effort", json_string(name));
-        if (!json_object_get(conversation, "enable_thinking"))
+        if (!json_object_get(p->at[P_TEMPLATE_KWARGS], "enable_thinking"))
             json_object_set_new(conversation, "enable_thinking", json_boolean(i > 0));
         return;
     }
@@ -130,15 +131,16 @@ static void read_effort(json_t *conversation, const json_t *effort, server_probl
 
 /* The object that glia_render_chat() takes. */
 static json_t *conversation_of(const server_app *app, const server_params *p, server_problem *problem) {
-    json_t *root =
-        p->at[P_TEMPLATE_KWARGS] ? json_copy((json_t *)(uintptr_t)p->at[P_TEMPLATE_KWARGS]) : json_object();
+    const char *preset = app->options->template_kwargs;
+    json_t *root = preset ? json_loads(preset, 0, NULL) : json_object();
+    if (p->at[P_TEMPLATE_KWARGS]) json_object_update(root, (json_t *)(uintptr_t)p->at[P_TEMPLATE_KWARGS]);
     json_object_set_new(root, "messages", read_messages(p->at[P_MESSAGES], app, problem));
     const bool begins = p->at[P_ADD_GENERATION_PROMPT] ? p->integer[P_ADD_GENERATION_PROMPT]
                                                        : !p->integer[P_CONTINUE_FINAL_MESSAGE];
     json_object_set_new(root, "add_generation_prompt", json_boolean(begins));
     if (p->at[P_TOOLS]) json_object_set(root, "tools", (json_t *)(uintptr_t)p->at[P_TOOLS]);
     if (p->at[P_DOCUMENTS]) json_object_set(root, "documents", (json_t *)(uintptr_t)p->at[P_DOCUMENTS]);
-    read_effort(root, p->at[P_REASONING_EFFORT], problem);
+    read_effort(root, p, problem);
     if (p->integer[P_CONTINUE_FINAL_MESSAGE] && p->integer[P_ADD_GENERATION_PROMPT])
         server_bad_value(problem, NULL,
                          "Cannot set both `continue_final_message` and `add_generation_prompt` to True.");

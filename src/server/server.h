@@ -28,13 +28,15 @@ typedef struct {
     const char *origins;       /* whose pages may read answers, separated by commas; "*": every origin */
     const char *chat_template; /* [chat_template_len] NULL: the model's own */
     size_t chat_template_len;
-    int max_queued;            /* sequences that wait or run; more are refused with status 503 */
-    int max_connections;       /* open at once; more wait in the system's queue */
-    size_t body_max;           /* bytes of a request's body */
-    double http_timeout_s;     /* a connection that neither sends nor takes a byte so long is closed */
-    double shutdown_timeout_s; /* requests that run at the first signal may take so long */
-    bool adapters;             /* the engine has places for LoRA adapters */
-    bool has_seed;             /* requests without a seed get `seed`, else a random one */
+    const char *template_kwargs; /* a JSON object: variables of the template that requests may override; NULL:
+                                  * none */
+    int max_queued;              /* sequences that wait or run; more are refused with status 503 */
+    int max_connections;         /* open at once; more wait in the system's queue */
+    size_t body_max;             /* bytes of a request's body */
+    double http_timeout_s;       /* a connection that neither sends nor takes a byte so long is closed */
+    double shutdown_timeout_s;   /* requests that run at the first signal may take so long */
+    bool adapters;               /* the engine has places for LoRA adapters */
+    bool has_seed;               /* requests without a seed get `seed`, else a random one */
     uint64_t seed;
     server_policy policy;
     bool json_log;                     /* a line for a request is a JSON object */
