@@ -491,7 +491,8 @@ typedef struct {
     const char *const *stop;
     size_t n_stop; /* strings, not part of the answer */
     bool include_stop_str_in_output;
-    bool raw_text; /* leave <think>, </think> and what is between them in the text */
+    bool keep_special_tokens; /* special tokens are part of the text, except one that ends the answer */
+    bool raw_text;            /* leave <think>, </think> and what is between them in the text */
     const glia_logit_bias *logit_bias;
     size_t n_logit_bias;
     /* Only these tokens are drawn; none: all. Not with a constraint. */

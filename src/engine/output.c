@@ -10,7 +10,7 @@ size_t glia_output_room(const glia_tokenizer *t, const char *const *stop, size_t
 }
 
 void glia_output_begin(glia_output *o, const glia_tokenizer *t, bool thinking) {
-    glia_detok_init(&o->detok, t, true);
+    glia_detok_init(&o->detok, t, !o->keep_special);
     glia_parse_init(&o->parse, thinking);
     o->held = 0;
     o->stopped_by = NULL;

@@ -15,6 +15,7 @@ typedef struct {
     const char *const *stop; /* [n_stop] not empty */
     size_t n_stop;
     bool include_stop; /* the stop string is part of the text */
+    bool keep_special; /* special tokens are part of the text */
     bool raw;          /* leave thinking and its tags in the text */
     glia_detok detok;
     glia_parse parse;
@@ -26,8 +27,8 @@ typedef struct {
 /* Bytes of glia_output.text. */
 size_t glia_output_room(const glia_tokenizer *t, const char *const *stop, size_t n_stop);
 
-/* Begin an output whose stop, n_stop, include_stop, raw and text are set. `thinking`: the prompt ends inside
- * <think>. */
+/* Begin an output whose stop, n_stop, include_stop, keep_special, raw and text are set. `thinking`: the
+ * prompt ends inside <think>. */
 void glia_output_begin(glia_output *o, const glia_tokenizer *t, bool thinking);
 
 /* Add a token (-1: none) and emit the text that can be shown now. `may_stop`: look for

@@ -265,6 +265,7 @@ glia_status glia_request_create(glia_request **out, const glia_request_rules *c,
     r->output.stop = r->params.stop;
     r->output.n_stop = s->n_stop;
     r->output.include_stop = s->include_stop_str_in_output;
+    r->output.keep_special = s->keep_special_tokens;
     r->output.raw = s->raw_text;
     if (c->tokenizer) glia_output_begin(&r->output, c->tokenizer, thinking);
     atomic_init(&r->aborted, false);

@@ -158,10 +158,12 @@ static void add_text(server_choice *c, const glia_event *e) {
     server_answer *a = c->of;
     if (a->only_prompts) return;
     if (e->token >= 0 && a->token_ids) server_printf(&c->ids, "%s%d", c->ids.len ? "," : "", e->token);
-    const bool logprob = e->token >= 0 && a->logprobs && !server_parts_hidden(c);
-    if (logprob) a->wire->add_logprob(c, e);
+    if (e->token >= 0 && a->logprobs && !server_parts_hidden(c)) a->wire->add_logprob(c, e);
     server_parts_add(c, e);
-    if (!a->stream || !(logprob || c->ids.len || c->content.len || c->reasoning.len || c->calls.len)) return;
+    if (!a->stream) return;
+    if (!(c->logprobs[0].len || c->ids.len || c->content.len || c->reasoning.len || c->calls.len)) return;
+    if (c->sent && c->tokens - c->sent < a->interval && !e->finish) return;
+    c->sent = c->tokens;
     a->out.oom |= c->content.oom || c->reasoning.oom || c->calls.oom;
     a->wire->piece(c);
     send_out(a);
@@ -441,6 +443,7 @@ static void prepare(server_answer *a, const server_app *app, const server_params
     a->echo = p->integer[P_ECHO] != 0;
     a->prompt_logprobs = p->at[P_PROMPT_LOGPROBS] != NULL;
     a->token_ids = p->integer[P_RETURN_TOKEN_IDS] != 0;
+    a->interval = p->at[P_STREAM_INTERVAL] ? (int)p->integer[P_STREAM_INTERVAL] : 1;
     a->tokens_as_ids = p->integer[P_TOKENS_AS_IDS] != 0;
     if (a->prompt_logprobs && a->stream)
         server_bad_value(

@@ -111,6 +111,9 @@ typedef struct {
 void server_sampling_read(server_sampling *s, const server_app *app, const server_params *params,
                           unsigned kind, server_problem *problem);
 void server_sampling_free(server_sampling *s);
+/* Set s->priority and s->cache_salt, which is the body's. Problems go to *problem. */
+void server_schedule_read(glia_sampling *s, const server_app *app, const server_params *params,
+                          server_problem *problem);
 
 /* ---- an answer ------------------------------------------------------------------ */
 
@@ -128,6 +131,7 @@ typedef struct {
     int tokens;
     double began, first, told;      /* seconds: the first step, when its first and its last token came */
     int32_t last;                   /* the token before; -1: none */
+    int sent;                       /* tokens up to the last piece */
     size_t characters;              /* of the tokens so far, for text_offset */
     glia_parser *parser;            /* NULL: all text is content */
     server_text content, reasoning; /* of a stream: since the last piece */
@@ -190,6 +194,7 @@ struct server_answer {
     bool tokens_as_ids; /* log-probabilities name tokens "token_id:N" */
     bool only_prompts;  /* max_tokens 0 with echo: the token that the engine draws is dropped */
     int top;            /* logprobs of the most likely tokens */
+    int interval;       /* tokens of a piece of a stream; the first and the last piece may have fewer */
     server_tools tools;
     glia_constraint *constraint; /* NULL: none */
     server_sampling sampling;    /* its texts are valid until all sequences are submitted */

@@ -23,7 +23,11 @@ static void set_number(json_t *schema, const char *key, double x, bool integer) 
 /* A field that is null is absent. */
 static json_t *schema_of(const json_t *shapes, const char *path, const server_field *f) {
     json_t *shape = shape_of(shapes, path, f->name);
-    if (f->only) return json_pack("{s:[O, n]}", "enum", f->only);
+    if (f->only) {
+        json_t *values = json_copy(f->only);
+        json_array_append_new(values, json_null());
+        return json_pack("{s:o}", "enum", values);
+    }
     if (shape && f->required) return json_incref(shape);
     if (shape) return json_pack("{s:[O, {s:s}]}", "anyOf", shape, "type", "null");
     if (!f->type) return json_object();

@@ -11,7 +11,8 @@ enum {
     DRAWS = SAMPLES | FOR_RESPONSES | FOR_MESSAGES,
     CALLS = FOR_CHAT | FOR_RESPONSES | FOR_MESSAGES | FOR_COUNT,
     RENDERS = FOR_CHAT | FOR_TOKENIZE,
-    POOLS = FOR_EMBED | FOR_RERANK | FOR_SCORE,
+    SCORES = FOR_RERANK | FOR_SCORE,
+    POOLS = FOR_EMBED | SCORES,
     EVERY = DRAWS | FOR_COUNT | FOR_TOKENIZE | FOR_DETOKENIZE | POOLS,
     REQUIRED = 1 << 16,  /* must be present; see is_required() */
     MORE_THAN = 1 << 17, /* `min` itself is too little */
@@ -28,7 +29,7 @@ static const struct row {
     const char *range; /* "must be ..."; NULL: every value is right */
 } rows[N_PARAMS] = {
     [P_MODEL] = {"model", KIND_STRING, EVERY, 0, 0, NULL},
-    [P_MESSAGES] = {"messages", KIND_LIST, RENDERS | FOR_MESSAGES | FOR_COUNT | REQUIRED, 0, 0, NULL},
+    [P_MESSAGES] = {"messages", KIND_LIST, RENDERS | FOR_MESSAGES | FOR_COUNT | FOR_EMBED | REQUIRED, 0, 0, NULL},
     [P_PROMPT] = {"prompt", KIND_ANY, FOR_COMPLETION | FOR_TOKENIZE | REQUIRED, 0, 0, NULL},
     [P_TOKENS] = {"tokens", KIND_LIST, FOR_DETOKENIZE | REQUIRED, 0, 0, NULL},
     [P_STREAM] = {"stream", KIND_BOOL, DRAWS, 0, 0, NULL},
@@ -49,18 +50,21 @@ static const struct row {
     [P_STOP] = {"stop", KIND_ANY, DRAWS, 0, 0, NULL},
     [P_STOP_TOKEN_IDS] = {"stop_token_ids", KIND_LIST, DRAWS, 0, 0, NULL},
     [P_INCLUDE_STOP] = {"include_stop_str_in_output", KIND_BOOL, DRAWS, 0, 0, NULL},
+    [P_SKIP_SPECIAL] = {"skip_special_tokens", KIND_BOOL, DRAWS, 0, 0, NULL},
+    [P_STREAM_INTERVAL] = {"stream_interval", KIND_INT, DRAWS | OF_FORM, 1, 1e9, "at least 1"},
     [P_IGNORE_EOS] = {"ignore_eos", KIND_BOOL, DRAWS, 0, 0, NULL},
     [P_LOGIT_BIAS] = {"logit_bias", KIND_OBJECT, DRAWS, 0, 0, NULL},
     [P_LOGPROBS_FLAG] = {"logprobs", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
     [P_LOGPROBS] = {"logprobs", KIND_INT, FOR_COMPLETION, 0, 20, "between 0 and 20"},
     [P_TOP_LOGPROBS] = {"top_logprobs", KIND_INT, FOR_CHAT | FOR_RESPONSES, 0, 0, NULL},
     [P_ECHO] = {"echo", KIND_BOOL, SAMPLES, 0, 0, NULL},
-    [P_ADD_SPECIAL_TOKENS] = {"add_special_tokens", KIND_BOOL, EVERY, 0, 0, NULL},
+    [P_ADD_SPECIAL_TOKENS] = {"add_special_tokens", KIND_BOOL, RENDERS | FOR_COMPLETION | FOR_EMBED, 0, 0, NULL},
     [P_RETURN_TOKEN_STRS] = {"return_token_strs", KIND_BOOL, FOR_TOKENIZE, 0, 0, NULL},
-    [P_ADD_GENERATION_PROMPT] = {"add_generation_prompt", KIND_BOOL, RENDERS, 0, 0, NULL},
-    [P_CONTINUE_FINAL_MESSAGE] = {"continue_final_message", KIND_BOOL, RENDERS, 0, 0, NULL},
-    [P_TEMPLATE_KWARGS] = {"chat_template_kwargs", KIND_OBJECT, RENDERS | CALLS, 0, 0, NULL},
-    [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS | FOR_RERANK | FOR_SCORE, 0, 0, NULL},
+    [P_ADD_GENERATION_PROMPT] = {"add_generation_prompt", KIND_BOOL, RENDERS | FOR_EMBED, 0, 0, NULL},
+    [P_CONTINUE_FINAL_MESSAGE] = {"continue_final_message", KIND_BOOL, RENDERS | FOR_EMBED, 0, 0, NULL},
+    [P_TEMPLATE_KWARGS] = {"chat_template_kwargs", KIND_OBJECT, RENDERS | CALLS | POOLS, 0, 0, NULL},
+    [P_DOCUMENTS] = {"documents", KIND_LIST, RENDERS, 0, 0, NULL},
+    [P_SCORED] = {"documents", KIND_ANY, SCORES, 0, 0, NULL},
     [P_REASONING_EFFORT] = {"reasoning_effort", KIND_STRING, FOR_CHAT, 0, 0, NULL},
     [P_INCLUDE_REASONING] = {"include_reasoning", KIND_BOOL, FOR_CHAT, 0, 0, NULL},
     [P_THINKING_BUDGET] = {"thinking_token_budget", KIND_INT, DRAWS | OF_FORM, -1, 0x1p31 - 2, "-1 (no budget), or at least 0"},
@@ -78,13 +82,15 @@ static const struct row {
     [P_LOGPROB_TOKEN_IDS] = {"logprob_token_ids", KIND_LIST, SAMPLES, 0, 0, NULL},
     [P_RETURN_TOKEN_IDS] = {"return_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},
     [P_TRUNCATE] = {"truncate_prompt_tokens", KIND_INT, SAMPLES | POOLS, -1, 1e9, "-1 (all that fits), or at least 1"},
-    [P_CACHE_SALT] = {"cache_salt", KIND_STRING, DRAWS, 0, 0, NULL},
-    [P_PRIORITY] = {"priority", KIND_INT, DRAWS, 0, 0, NULL},
+    [P_CACHE_SALT] = {"cache_salt", KIND_STRING, DRAWS | POOLS, 0, 0, NULL},
+    [P_PRIORITY] = {"priority", KIND_INT, DRAWS | POOLS, 0, 0, NULL},
     [P_INPUT] = {"input", KIND_ANY, FOR_EMBED | FOR_RESPONSES | REQUIRED, 0, 0, NULL},
     [P_DIMENSIONS] = {"dimensions", KIND_INT, FOR_EMBED, 1, 1e9, "at least 1"},
     [P_ENCODING_FORMAT] = {"encoding_format", KIND_STRING, FOR_EMBED, 0, 0, NULL},
     [P_NORMALIZE] = {"normalize", KIND_BOOL, FOR_EMBED, 0, 0, NULL},
     [P_INSTRUCT] = {"instruct", KIND_STRING, POOLS, 0, 0, NULL},
+    [P_INSTRUCTION] = {"instruction", KIND_STRING, SCORES, 0, 0, NULL},
+    [P_USE_ACTIVATION] = {"use_activation", KIND_BOOL, FOR_EMBED, 0, 0, NULL},
     [P_QUERY] = {"query", KIND_ANY, FOR_RERANK | REQUIRED, 0, 0, NULL},
     [P_TOP_N] = {"top_n", KIND_INT, FOR_RERANK | OF_FORM, 0, 1e9, "0 (all), or at least 1"},
     [P_TEXT_1] = {"text_1", KIND_ANY, FOR_SCORE, 0, 0, NULL},
@@ -100,6 +106,7 @@ static const struct row {
     [P_MAX_OUTPUT_TOKENS] = {"max_output_tokens", KIND_INT, FOR_RESPONSES, 1, 1e9, "at least 1"},
     [P_REASONING] = {"reasoning", KIND_OBJECT, FOR_RESPONSES, 0, 0, NULL},
     [P_TEXT_OPTIONS] = {"text", KIND_OBJECT, FOR_RESPONSES, 0, 0, NULL},
+    [P_TRUNCATION] = {"truncation", KIND_STRING, FOR_RESPONSES, 0, 0, NULL},
     [P_INCLUDE] = {"include", KIND_LIST, FOR_RESPONSES, 0, 0, NULL},
     [P_SYSTEM] = {"system", KIND_ANY, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
     [P_STOP_SEQUENCES] = {"stop_sequences", KIND_LIST, FOR_MESSAGES, 0, 0, NULL},
@@ -111,32 +118,44 @@ static const struct row {
     [P_OUTPUT_CONFIG] = {"output_config", KIND_OBJECT, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
 };
 
-/* Fields that would change an answer and that Glia does not have yet: accepted with the value that changes
- * nothing. */
-typedef enum { ONLY_NULL, ONLY_FALSE, ONLY_TRUE } neutral;
+/* Fields that would change an answer and that Glia does not have: accepted with the values that change nothing.
+ */
 static const struct {
     const char *name;
-    neutral neutral;
-    bool named; /* vLLM's error has the field as its param */
+    unsigned kinds;
+    const char *neutral; /* a JSON array of the values that change nothing; NULL: only null */
+    bool named;          /* vLLM's error has the field as its param */
+    const char *instead; /* what to do instead; NULL: nothing to say */
 } missing[] = {
-    {"audio", ONLY_NULL, true},
-    {"chat_template", ONLY_NULL, false},
-    {"function_call", ONLY_NULL, true},
-    {"functions", ONLY_NULL, true},
-    {"guided_choice", ONLY_NULL, true},
-    {"guided_grammar", ONLY_NULL, true},
-    {"guided_json", ONLY_NULL, true},
-    {"guided_regex", ONLY_NULL, true},
-    {"prompt_embeds", ONLY_NULL, true},
-    {"repetition_detection", ONLY_NULL, true},
-    {"return_prompt_text", ONLY_FALSE, true},
-    {"skip_special_tokens", ONLY_TRUE, true},
-    {"suffix", ONLY_NULL, true},
-    {"use_beam_search", ONLY_FALSE, true},
+    {"audio", SAMPLES, NULL, true, NULL},
+    {"chat_template", SAMPLES | FOR_TOKENIZE | FOR_EMBED, NULL, false, "start the server with --chat-template FILE"},
+    {"embed_dtype", FOR_EMBED, "[\"float32\"]", true, NULL},
+    {"enable_response_messages", FOR_RESPONSES, "[false]", true, NULL},
+    {"endianness", FOR_EMBED, "[\"native\", \"little\"]", true, NULL},
+    {"function_call", SAMPLES, NULL, true, "use tool_choice"},
+    {"functions", SAMPLES, NULL, true, "use tools"},
+    {"guided_choice", SAMPLES, NULL, true, "use structured_outputs.choice"},
+    {"guided_grammar", SAMPLES, NULL, true, "use structured_outputs.grammar"},
+    {"guided_json", SAMPLES, NULL, true, "use structured_outputs.json"},
+    {"guided_regex", SAMPLES, NULL, true, "use structured_outputs.regex"},
+    {"max_tokens_per_doc", SCORES, "[0]", true, "use truncate_prompt_tokens"},
+    {"max_tokens_per_query", SCORES, "[0]", true, "use truncate_prompt_tokens"},
+    {"padding", POOLS, "[\"do_not_pad\"]", true, NULL},
+    {"previous_input_messages", FOR_RESPONSES, NULL, true, "use input"},
+    {"prompt", FOR_RESPONSES, NULL, true, "use input and instructions"},
+    {"prompt_embeds", FOR_COMPLETION, NULL, true, NULL},
+    {"repetition_detection", SAMPLES, NULL, true, NULL},
+    {"return_prompt_text", SAMPLES, "[false]", true, "use echo, or return_token_ids and /detokenize"},
+    {"return_token_offsets", SAMPLES, "[false]", true, NULL},
+    {"suffix", SAMPLES, NULL, true, NULL},
+    {"truncation_side", POOLS, "[\"right\"]", true, NULL},
+    {"use_activation", SCORES, "[true]", true, NULL},
+    {"use_beam_search", SAMPLES, "[false]", true, NULL},
+    {"watermarking", SAMPLES, "[false]", true, NULL},
 };
 /* clang-format on */
 
-/* Fields of OpenAI and vLLM that change no answer of Glia. */
+/* Fields of OpenAI, Anthropic and vLLM that change no answer of Glia; docs/SERVING.md says why. */
 static const char *const without_effect[] = {
     "user",
     "metadata",
@@ -147,20 +166,26 @@ static const char *const without_effect[] = {
     "request_id",
     "session_id",
     "length_penalty",
+    "early_stopping",
+    "best_of",
     "prompt_cache_key",
     "modalities",
     "verbosity",
     "vllm_xargs",
-    "stream_interval",
     "kv_transfer_params",
+    "ec_transfer_params",
     "spaces_between_special_tokens",
     "prompt_cache_retention",
-    "truncation",
     "max_tool_calls",
     "context_management",
     "container",
     "mcp_servers",
     "betas",
+    "media_io_kwargs",
+    "mm_processor_kwargs",
+    "mm_payload",
+    "return_mm_kwargs",
+    "routed_experts_prompt_start",
 };
 
 bool server_whole(const json_t *value, json_int_t *out) {
@@ -187,10 +212,10 @@ static const char *take(server_params *p, server_param id, const json_t *value) 
     return NULL;
 }
 
-/* /tokenize has prompt or messages. */
+/* /tokenize has prompt or messages, /v1/embeddings input or messages. */
 static bool is_required(server_param id, unsigned kind) {
     if (id == P_MAX_TOKENS) return kind == FOR_MESSAGES;
-    return rows[id].flags & REQUIRED && kind != FOR_TOKENIZE;
+    return rows[id].flags & REQUIRED && kind != FOR_TOKENIZE && kind != FOR_EMBED;
 }
 
 static void check_range(const server_params *p, server_param id, server_problem *problem) {
@@ -204,32 +229,27 @@ static void check_range(const server_params *p, server_param id, server_problem 
                      "%s must be %s, got %.9g. (parameter=%s, value=%.9g)", r->name, r->range, x, r->name, x);
 }
 
-static bool changes_nothing(const json_t *value, neutral n) {
-    switch (n) {
-    case ONLY_NULL: break;
-    case ONLY_FALSE: return json_is_false(value);
-    case ONLY_TRUE: return json_is_true(value);
-    }
-    return false;
+/* The values of missing[i] that change nothing, as a list. The caller owns it. */
+static json_t *neutral_values(size_t i) {
+    return json_loads(missing[i].neutral ? missing[i].neutral : "[]", 0, NULL);
 }
 
-static void check_missing(const json_t *body, server_problem *problem) {
+static bool changes_nothing(size_t i, const json_t *value) {
+    json_t *list = neutral_values(i);
+    bool found = !value || json_is_null(value);
+    for (size_t k = 0; k < json_array_size(list); k++) found |= json_equal(json_array_get(list, k), value);
+    json_decref(list);
+    return found;
+}
+
+static void check_missing(const json_t *body, unsigned kind, server_problem *problem) {
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++) {
-        const json_t *value = json_object_get(body, missing[i].name);
-        if (!value || json_is_null(value) || changes_nothing(value, missing[i].neutral)) continue;
-        server_bad_value(problem, missing[i].named ? missing[i].name : NULL,
-                         "%s is not supported by this server (parameter=%s)", missing[i].name,
-                         missing[i].name);
+        const char *name = missing[i].name, *instead = missing[i].instead;
+        if (!(missing[i].kinds & kind) || changes_nothing(i, json_object_get(body, name))) continue;
+        server_bad_value(problem, missing[i].named ? name : NULL,
+                         "%s is not supported by this server%s%s (parameter=%s)", name, instead ? "; " : "",
+                         instead ? instead : "", name);
     }
-}
-
-static json_t *only_value(neutral n) {
-    switch (n) {
-    case ONLY_NULL: break;
-    case ONLY_FALSE: return json_false();
-    case ONLY_TRUE: return json_true();
-    }
-    return json_null();
 }
 
 bool server_field_at(size_t i, unsigned kind, server_field *out) {
@@ -248,16 +268,21 @@ bool server_field_at(size_t i, unsigned kind, server_field *out) {
                               .max = r->max};
         return true;
     }
-    if (!(kind & SAMPLES) || i >= sizeof missing / sizeof *missing) return false;
-    *out = (server_field){.name = missing[i].name, .only = only_value(missing[i].neutral)};
-    return true;
+    for (size_t k = 0; k < sizeof missing / sizeof *missing; k++) {
+        if (!(missing[k].kinds & kind) || i--) continue;
+        *out = (server_field){.name = missing[k].name, .only = neutral_values(k)};
+        return true;
+    }
+    return false;
 }
 
+/* Requests that become chats take the fields of a chat too. */
 static bool is_known(const char *name, unsigned kind) {
+    if (kind & (FOR_RESPONSES | FOR_MESSAGES)) kind |= FOR_CHAT;
     for (int id = 0; id < N_PARAMS; id++)
         if (rows[id].flags & kind && strcmp(rows[id].name, name) == 0) return true;
     for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
-        if (strcmp(missing[i].name, name) == 0) return true;
+        if (missing[i].kinds & kind && strcmp(missing[i].name, name) == 0) return true;
     for (size_t i = 0; i < sizeof without_effect / sizeof *without_effect; i++)
         if (strcmp(without_effect[i], name) == 0) return true;
     return false;
@@ -280,7 +305,7 @@ void server_params_read(server_params *params, json_t *body, unsigned kind, serv
     }
     for (int id = 0; id < N_PARAMS; id++)
         if (rows[id].flags & kind) check_range(params, (server_param)id, problem);
-    if (kind & SAMPLES) check_missing(body, problem);
+    check_missing(body, kind, problem);
     json_object_foreach(body, name, value) {
         if (is_known(name, kind)) continue;
         if (unknown->len < 100) server_printf(unknown, "%s%.40s", unknown->len ? ", " : "", name);

@@ -49,6 +49,8 @@ typedef enum {
     P_STOP,
     P_STOP_TOKEN_IDS,
     P_INCLUDE_STOP,
+    P_SKIP_SPECIAL,
+    P_STREAM_INTERVAL,
     P_IGNORE_EOS,
     P_LOGIT_BIAS,
     P_LOGPROBS_FLAG, /* "logprobs" of a chat */
@@ -60,7 +62,8 @@ typedef enum {
     P_ADD_GENERATION_PROMPT,
     P_CONTINUE_FINAL_MESSAGE,
     P_TEMPLATE_KWARGS,
-    P_DOCUMENTS,
+    P_DOCUMENTS, /* of a chat */
+    P_SCORED,    /* "documents" of scores */
     P_REASONING_EFFORT,
     P_INCLUDE_REASONING,
     P_THINKING_BUDGET,
@@ -85,6 +88,8 @@ typedef enum {
     P_ENCODING_FORMAT,
     P_NORMALIZE,
     P_INSTRUCT,
+    P_INSTRUCTION,    /* vLLM's name of `instruct` */
+    P_USE_ACTIVATION, /* vLLM's name of `normalize` */
     P_QUERY,
     P_TOP_N,
     P_TEXT_1,
@@ -100,6 +105,7 @@ typedef enum {
     P_MAX_OUTPUT_TOKENS,
     P_REASONING,
     P_TEXT_OPTIONS,
+    P_TRUNCATION,
     P_INCLUDE,
     P_SYSTEM, /* of /v1/messages */
     P_STOP_SEQUENCES,
@@ -131,7 +137,7 @@ typedef struct {
     const char *name, *type; /* of JSON Schema; NULL: any */
     bool required, has_range, more_than_min;
     double min, max;
-    json_t *only; /* the only value besides null; the caller owns it; NULL: others too */
+    json_t *only; /* a list of the only values besides null; the caller owns it; NULL: others too */
 } server_field;
 /* The i-th field of a kind; false behind the last. */
 bool server_field_at(size_t i, unsigned kind, server_field *out);

@@ -26,6 +26,7 @@ struct server_pool {
     server_exchange *x; /* NULL: nobody waits for the answer any more */
     server_pool *next, **before;
     unsigned kind;
+    glia_sampling schedule; /* only what server_schedule_read() reads */
     uint64_t client;
     json_t *body;        /* the documents and the name belong to it */
     const char *adapter; /* NULL: the model alone */
@@ -217,50 +218,80 @@ static void copy_ids(const server_app *app, item *to, const json_t *list, server
     }
 }
 
-/* One text of "input"; `most` tokens, 0: no limit. */
-static void add_text(server_pool *p, const server_app *app, const json_t *text, const char *instruct,
-                     size_t most, server_problem *problem) {
+/* How the texts of "input" become tokens. */
+typedef struct {
+    const char *instruct; /* NULL: texts are documents */
+    bool special;         /* add the tokens of the post-processor */
+    size_t most;          /* tokens of a text; 0: no limit */
+} framing;
+
+static void cut(item *i, size_t most) {
+    if (most && i->n > most) i->n = most;
+}
+
+/* One text of "input". */
+static void add_text(server_pool *p, const server_app *app, const json_t *text, const framing *f,
+                     server_problem *problem) {
     item *to = add_item(p, problem);
     glia_err err = {0};
     char *query = NULL;
     size_t len = json_string_length(text);
     if (!to) return;
-    if (json_is_array(text)) {
-        copy_ids(app, to, text, problem);
-        if (most && to->n > most) to->n = most;
-        return;
-    }
+    if (json_is_array(text)) return copy_ids(app, to, text, problem), cut(to, f->most);
     if (!json_is_string(text)) return bad_input(problem);
+    const char *said = json_string_value(text);
     glia_status status = GLIA_OK;
-    if (instruct) status = glia_embed_query(instruct, json_string_value(text), len, &query, &len, &err);
-    if (!status)
-        status = glia_embed_prompt(app->model, query ? query : json_string_value(text), len, most, &to->ids,
-                                   &to->n, NULL, &err);
+    if (f->instruct) status = glia_embed_query(f->instruct, said, len, &query, &len, &err);
+    if (query) said = query;
+    if (!status && f->special)
+        status = glia_embed_prompt(app->model, said, len, f->most, &to->ids, &to->n, NULL, &err);
+    else if (!status)
+        status = glia_tokenize(app->model, said, len, false, &to->ids, &to->n, &err);
     if (status) server_library_problem(problem, &err);
+    cut(to, f->most);
     glia_free(query);
+}
+
+/* "messages" instead of "input": the embedding of a conversation, without the beginning of an answer. */
+static void add_chat(server_pool *p, const server_app *app, const server_params *params, size_t most,
+                     server_problem *problem) {
+    server_params chat = *params;
+    server_prompt prompt = {0};
+    item *to = add_item(p, problem);
+    if (!to) return;
+    if (!chat.at[P_ADD_GENERATION_PROMPT]) chat.at[P_ADD_GENERATION_PROMPT] = json_false();
+    server_chat_prompt(&prompt, app, &chat, problem);
+    to->ids = prompt.ids;
+    to->n = prompt.n;
+    cut(to, most);
 }
 
 static void read_input(server_pool *p, const server_app *app, const server_params *params, size_t most,
                        server_problem *problem) {
     const json_t *input = params->at[P_INPUT], *first = json_array_get(input, 0);
-    const char *instruct = json_string_value(params->at[P_INSTRUCT]);
+    const framing f = {.instruct = json_string_value(params->at[P_INSTRUCT]),
+                       .special = !params->at[P_ADD_SPECIAL_TOKENS] || params->integer[P_ADD_SPECIAL_TOKENS],
+                       .most = most};
     const char *format = json_string_value(params->at[P_ENCODING_FORMAT]);
     const bool list = json_is_string(first) || json_is_array(first);
     const int hidden = app->info.hidden_size;
     p->base64 = format && strcmp(format, "base64") == 0;
     if (format && !p->base64 && strcmp(format, "float") != 0)
         server_bad_form(problem, "encoding_format", "Input should be 'float' or 'base64'");
-    p->normalise = !params->at[P_NORMALIZE] || params->integer[P_NORMALIZE];
+    const server_param normalize = params->at[P_NORMALIZE] ? P_NORMALIZE : P_USE_ACTIVATION;
+    p->normalise = !params->at[normalize] || params->integer[normalize];
     p->dimensions = params->at[P_DIMENSIONS] ? (int)params->integer[P_DIMENSIONS] : hidden;
     if (p->dimensions > hidden)
         server_bad_value(problem, "dimensions",
                          "dimensions must be at most %d, the size of this model's embeddings, got %d. "
                          "(parameter=dimensions, value=%d)",
                          hidden, p->dimensions, p->dimensions);
+    if (!input && params->at[P_MESSAGES]) return add_chat(p, app, params, most, problem);
+    if (!input) return server_bad_form(problem, "input", "Field required");
     if (json_is_array(input) && !json_array_size(input))
         server_bad_value(problem, "input", "input must not be an empty list. (parameter=input)");
     for (size_t i = 0; i < (list ? json_array_size(input) : 1) && !problem->status; i++)
-        add_text(p, app, list ? json_array_get(input, i) : input, instruct, most, problem);
+        add_text(p, app, list ? json_array_get(input, i) : input, &f, problem);
 }
 
 /* A string, or {"text": ...} of a document. */
@@ -297,27 +328,33 @@ static void add_pair(server_pool *p, const pairing *all, const json_t *query, co
         server_library_problem(problem, &err);
 }
 
+/* What a score asks, under Glia's name or vLLM's; NULL: the default. */
+static const char *instruct_of(const server_params *params) {
+    return json_string_value(params->at[params->at[P_INSTRUCT] ? P_INSTRUCT : P_INSTRUCTION]);
+}
+
 static void read_documents(server_pool *p, const server_app *app, const server_params *params, size_t most,
                            server_problem *problem) {
-    const json_t *list = params->at[P_DOCUMENTS];
-    const pairing all = {app, json_string_value(params->at[P_INSTRUCT]), most, {"query", "documents"}};
+    const json_t *list = params->at[P_SCORED];
+    const pairing all = {app, instruct_of(params), most, {"query", "documents"}};
     if (!list) return server_bad_form(problem, "documents", "Field required");
-    if (!json_array_size(list)) server_bad_value(problem, "documents", "documents must not be empty");
+    const bool many = json_is_array(list);
+    if (many && !json_array_size(list)) server_bad_value(problem, "documents", "documents must not be empty");
     p->top_n = (size_t)params->integer[P_TOP_N];
-    for (size_t i = 0; i < json_array_size(list) && !problem->status; i++)
-        add_pair(p, &all, params->at[P_QUERY], json_array_get(list, i), problem);
+    for (size_t i = 0; i < (many ? json_array_size(list) : 1) && !problem->status; i++)
+        add_pair(p, &all, params->at[P_QUERY], many ? json_array_get(list, i) : list, problem);
 }
 
 /* The two sides of /score under any of their names, 1:1, 1:N or N:N. */
 static void read_sides(server_pool *p, const server_app *app, const server_params *params, size_t most,
                        server_problem *problem) {
-    pairing all = {app, json_string_value(params->at[P_INSTRUCT]), most, {"text_1", "text_2"}};
+    pairing all = {app, instruct_of(params), most, {"text_1", "text_2"}};
     static const struct {
         server_param id;
         int side;
         const char *name;
-    } names[] = {{P_TEXT_1, 0, "text_1"}, {P_QUERIES, 0, "queries"},     {P_DATA_1, 0, "data_1"},
-                 {P_TEXT_2, 1, "text_2"}, {P_DOCUMENTS, 1, "documents"}, {P_ITEMS, 1, "items"},
+    } names[] = {{P_TEXT_1, 0, "text_1"}, {P_QUERIES, 0, "queries"},  {P_DATA_1, 0, "data_1"},
+                 {P_TEXT_2, 1, "text_2"}, {P_SCORED, 1, "documents"}, {P_ITEMS, 1, "items"},
                  {P_DATA_2, 1, "data_2"}};
     const json_t *side[2] = {NULL, NULL};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -362,6 +399,8 @@ static void submit(server_pool *p, server_problem *problem) {
             .repetition_penalty = 1,
             .max_tokens = 1,
             .client = p->client,
+            .priority = p->schedule.priority,
+            .cache_salt = p->schedule.cache_salt,
             .logprobs = embed ? -1 : 0,
             .embed = embed,
             .adapter = p->adapter,
@@ -404,6 +443,7 @@ static void *prepare(const server_app *app, const server_params *params, unsigne
     const char *model = json_string_value(params->at[P_MODEL]);
     if (model && strcmp(model, app->options->name) != 0) p->adapter = model;
     const size_t most = most_of(app, params, problem);
+    server_schedule_read(&p->schedule, app, params, problem);
     if (!problem->status && kind == FOR_EMBED) read_input(p, app, params, most, problem);
     if (!problem->status && kind == FOR_RERANK) read_documents(p, app, params, most, problem);
     if (!problem->status && kind == FOR_SCORE) read_sides(p, app, params, most, problem);

@@ -217,11 +217,21 @@ static void check_stateless(const server_params *p, server_problem *problem) {
                          "(parameter=background)");
 }
 
+/* "truncation": auto cuts the beginning of a conversation that is too long. */
+static void set_truncation(json_t *chat, const json_t *truncation, server_problem *problem) {
+    const char *word = json_string_value(truncation);
+    const bool cut = word && strcmp(word, "auto") == 0;
+    if (word && !cut && strcmp(word, "disabled") != 0)
+        server_bad_form(problem, "truncation", "Input should be 'auto' or 'disabled'");
+    if (cut && !json_object_get(chat, "truncate_prompt_tokens"))
+        json_object_set_new(chat, "truncate_prompt_tokens", json_integer(-1));
+}
+
 json_t *server_responses_chat(const server_params *p, server_problem *problem) {
-    static const char *const own[] = {"input",        "instructions",     "previous_response_id",
-                                      "conversation", "background",       "reasoning",
-                                      "text",         "include",          "tools",
-                                      "tool_choice",  "max_output_tokens"};
+    static const char *const own[] = {"input",        "instructions",      "previous_response_id",
+                                      "conversation", "background",        "reasoning",
+                                      "text",         "include",           "tools",
+                                      "tool_choice",  "max_output_tokens", "truncation"};
     static const char log_probabilities[] = "message.output_text.logprobs";
     json_t *chat = json_copy(p->body), *tools = tools_of(p->at[P_TOOLS], problem);
     json_t *effort = json_object_get(p->at[P_REASONING], "effort");
@@ -235,6 +245,7 @@ json_t *server_responses_chat(const server_params *p, server_problem *problem) {
         json_object_set(chat, "max_completion_tokens", (json_t *)(uintptr_t)p->at[P_MAX_OUTPUT_TOKENS]);
     if (effort) json_object_set(chat, "reasoning_effort", effort);
     set_format(chat, json_object_get(p->at[P_TEXT_OPTIONS], "format"));
+    set_truncation(chat, p->at[P_TRUNCATION], problem);
     if (p->integer[P_TOP_LOGPROBS] || includes(p->at[P_INCLUDE], log_probabilities))
         json_object_set_new(chat, "logprobs", json_true());
     json_decref(tools);

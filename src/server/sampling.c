@@ -48,6 +48,7 @@ static void read_numbers(server_sampling *out, const server_app *app, const serv
     s->thinking_budget = p->at[P_THINKING_BUDGET] ? (int)(p->integer[P_THINKING_BUDGET] + 1) : 0;
     s->ignore_eos = p->integer[P_IGNORE_EOS] != 0;
     s->include_stop_str_in_output = p->integer[P_INCLUDE_STOP] != 0;
+    s->keep_special_tokens = p->at[P_SKIP_SPECIAL] && !p->integer[P_SKIP_SPECIAL];
 }
 
 /* max_tokens of the request; 0: the model's default. */
@@ -261,6 +262,12 @@ static void read_priority(glia_sampling *s, const server_app *app, const server_
                          (long long)s->priority);
 }
 
+void server_schedule_read(glia_sampling *s, const server_app *app, const server_params *p,
+                          server_problem *problem) {
+    read_salt(s, p->at[P_CACHE_SALT], problem);
+    read_priority(s, app, p, problem);
+}
+
 void server_sampling_read(server_sampling *out, const server_app *app, const server_params *p, unsigned kind,
                           server_problem *problem) {
     *out = (server_sampling){.s = app->defaults};
@@ -279,8 +286,7 @@ void server_sampling_read(server_sampling *out, const server_app *app, const ser
     read_length(&out->s, app, p, kind, problem);
     read_logprobs(&out->s, p, problem);
     read_logprob_ids(out, app, p, problem);
-    read_salt(&out->s, p->at[P_CACHE_SALT], problem);
-    read_priority(&out->s, app, p, problem);
+    server_schedule_read(&out->s, app, p, problem);
 }
 
 void server_sampling_free(server_sampling *s) {
