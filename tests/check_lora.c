@@ -141,7 +141,7 @@ static void test_goldens(void **state) {
     (void)state;
     if (!root) check_skip("no " LORA "adapters");
     check_goldens(root, 26);
-    check_goldens("tests/golden/lora", 8);
+    check_goldens("tests/golden/lora", 9);
 }
 
 /* The mean error in a number format is no larger than PEFT's in the same format, which
@@ -206,7 +206,8 @@ static void test_merge(void **state) {
         if (glia_merge(base, NULL, path, out, NULL, &err)) fail_msg("%s: %s", merged[i], err.msg);
         check_golden(path, merged[i], &one, out);
     }
-    static const char *const golden[] = {"dora-embed", "dora-embed-untied"};
+    static const char *const golden[] = {"dora-embed", "dora-embed-untied", "norms", "tokens-of-head",
+                                         "headless",   "block-diagonal",    "pooled"};
     for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
         snprintf(path, sizeof path, "tests/golden/lora/%s", golden[i]);
         snprintf(out, sizeof out, "%.300s/%s", check_temp_dir(), golden[i]);
@@ -219,6 +220,11 @@ static void test_merge(void **state) {
     base_of(base, sizeof base, path);
     CHECK(glia_merge(base, NULL, path, out, NULL, &err) == GLIA_ERR_UNSUPPORTED &&
               strstr(err.msg, "the adapter adds a bias to a linear layer of layer 0"),
+          "%s", err.msg);
+    base_of(base, sizeof base, "tests/golden/lora/activated");
+    snprintf(out, sizeof out, "%.300s/activated", check_temp_dir());
+    CHECK(glia_merge(base, NULL, "tests/golden/lora/activated", out, NULL, &err) == GLIA_ERR_UNSUPPORTED &&
+              strstr(err.msg, "alora_invocation_tokens: the adapter acts from these tokens on"),
           "%s", err.msg);
     snprintf(out, sizeof out, "%.300s/quantised", check_temp_dir());
     base_of(base, sizeof base, "tests/golden/lora/reordered-columns");

@@ -101,6 +101,28 @@ def make_headless(base, out):
     finish(out, base, ids, logits)
 
 
+def make_pooled(base, out, group=16):
+    """QALoRA, which PEFT has for GPTQ models alone: A multiplies the means of `group` inputs, times their number.
+    Here PEFT runs the LoRA adapter that does the same."""
+    options = {"r": 3, "lora_alpha": 5, "target_modules": ["q_proj", "down_proj"]}
+    make_adapter(base, out, options)
+    file = out / "adapter_model.safetensors"
+    tensors = load_file(file)
+    for name, a in tensors.items():
+        if "lora_A" in name:
+            tensors[name] = a[:, ::group].contiguous()
+    whole = {k: v.repeat_interleave(group, 1) * (v.shape[1] / group) if "lora_A" in k else v for k, v in tensors.items()}
+    save_file(whole, file)
+    config = json.loads((out / "adapter_config.json").read_text())
+    ids = torch.randint(0, 100, (48,))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64, attn_implementation="eager")
+    with torch.no_grad():
+        logits = PeftModel.from_pretrained(model, out).double()(input_ids=ids[None]).logits[0]
+    save_file(tensors, file)
+    save_file({"ids": ids.int(), "logits_f64": logits.float()}, out / "golden.safetensors")
+    (out / "adapter_config.json").write_text(json.dumps(config | {"use_qalora": True, "qalora_group_size": group}, indent=1))
+
+
 def make_quantized(base, out):
     torch.manual_seed(2)
     c = json.loads((base / "config.json").read_text())
@@ -141,9 +163,10 @@ def main():
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     if what == "adapters":
-        for name in sys.argv[4:] or [*ADAPTERS, "headless"]:
-            if name == "headless":
-                make_headless(data / "bases/qwen3-tied", pathlib.Path(sys.argv[3]) / name)
+        for name in sys.argv[4:] or [*ADAPTERS, "headless", "pooled"]:
+            if name in ("headless", "pooled"):
+                make = {"headless": make_headless, "pooled": make_pooled}[name]
+                make(data / "bases/qwen3-tied", pathlib.Path(sys.argv[3]) / name)
                 continue
             base, options = ADAPTERS[name]
             make_adapter(data / "bases" / base, pathlib.Path(sys.argv[3]) / name, options)

@@ -7,7 +7,8 @@
 The task is small and made up: answer with a calculation spelled backwards, as in
 "Q: 12 + 7 = A: 91". `compare` generates greedily in float32 with PEFT and with Glia,
 with the adapter and without it, for prompts of the task and for other text. It fails if a
-token is not the likeliest one for PEFT, or TIE below it, after the same tokens. Needs torch, transformers, peft and safetensors. MODEL is a directory of ../shared/tools/real_models.
+token is not the likeliest one for PEFT, or TIE below it, after the same tokens. Needs torch,
+transformers, peft and safetensors. MODEL is a directory of ../shared/tools/real_models.
 """
 import argparse
 import json
