@@ -44,6 +44,8 @@ static const struct {
     {"tests/golden/published/bnb-int8", {0}},
     {"tests/golden/published/gptq-dynamic", {0}},
     {"tests/golden/published/mxfp8", {0}},
+    {"tests/golden/published/w8a8-groups", {0}},
+    {"tests/golden/published/w8a8-zeros", {0}},
     {NULL, {.quantization = GLIA_QUANTIZATION_INT4}},
     {NULL,
      {.quantization = GLIA_QUANTIZATION_INT4,

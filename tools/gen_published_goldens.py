@@ -136,6 +136,22 @@ def gptq_dynamic(name, w):
     return pack_gptq(name, w, bits, group, False, True, True)
 
 
+def pack_bytes(name, w, group, symmetric):
+    """compressed-tensors' int-quantized, 8 bits."""
+    code, scale, zero = codes_of(w, 8, group, symmetric)
+    out = {f"{name}.weight": torch.from_numpy((code - 128).astype(np.int8)), f"{name}.weight_scale": torch.from_numpy(scale)}
+    if not symmetric:
+        out[f"{name}.weight_zero_point"] = torch.from_numpy((zero - 128).astype(np.int8))
+    return out, value(code, scale, zero, group)
+
+
+def int_config(strategy, group, symmetric):
+    weights = {"num_bits": 8, "type": "int", "symmetric": symmetric, "strategy": strategy, "group_size": group, "dynamic": False}
+    rows = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+    return {"quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
+            "ignore": ["lm_head"], "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": rows}}}
+
+
 def of_layers(pack):
     """Pack all linear layers but the head."""
     return lambda name, w: None if name == "lm_head" else pack(name, w)
@@ -171,6 +187,8 @@ VARIANTS = {
               of_layers(lambda n, w: pack_powers(n, w, 1, 32, torch.uint8))),
     "fp8-powers": ({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [16, 32],
                     "scale_fmt": "ue8m0"}, of_layers(lambda n, w: pack_powers(n, w, 16, 32, torch.float8_e8m0fnu))),
+    "w8a8-groups": (int_config("group", 32, True), of_layers(lambda n, w: pack_bytes(n, w, 32, True))),
+    "w8a8-zeros": (int_config("channel", None, False), of_layers(lambda n, w: pack_bytes(n, w, w.shape[1], False))),
 }
 BNB = {
     "bnb-int8": {"load_in_8bit": True},
@@ -179,20 +197,46 @@ BNB = {
 }
 
 
-def new_model():
+def new_model(name):
     torch.manual_seed(3)
     config = transformers.Qwen3Config(**SHAPE, dtype="float32")
     model = transformers.Qwen3ForCausalLM._from_config(config, attn_implementation="eager")
-    for name, p in model.named_parameters():
-        p.data = torch.ones_like(p) if "norm" in name else torch.randn_like(p) * (0.3 if "embed" in name else 0.15)
-        p.data = p.data.bfloat16().float()  # the parameters alone: RoPE's frequencies stay float32
+    for part, p in model.named_parameters():
+        p.data = torch.ones_like(p) if "norm" in part else torch.randn_like(p) * (0.3 if "embed" in part else 0.15)
+        if not name.startswith("w8a8"):  # numbers of 8 bits would often be in the middle between two integers
+            p.data = p.data.bfloat16().float()  # the parameters alone: RoPE's frequencies stay float32
     return model.eval()
 
 
-def write(name, config, stored, values, model):
+class IntegerRows(torch.nn.Module):
+    """A linear layer whose rows are int8: amax / 127 for each token, as vLLM has it. `closest` is the least distance
+    of a number from the middle between two integers."""
+    closest = 1.0
+
+    def __init__(self, linear):
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x):
+        rows = x.float()
+        scale = rows.abs().amax(-1, keepdim=True) / 127
+        IntegerRows.closest = min(IntegerRows.closest, float(((rows / scale).frac().abs() - 0.5).abs().min()))
+        return self.linear((rows / scale).round().double() * scale.double())
+
+
+def quantise_rows(model, modules, golden):
+    """Add the logits with int8 rows, for tokens where float32 and float64 round all numbers alike."""
+    for module in modules:
+        setattr(model.get_submodule(module.rpartition(".")[0]), module.rpartition(".")[2],
+                IntegerRows(model.get_submodule(module)))
+    golden["logits_int8_f64"] = model(golden["ids"][None].long()).logits[0].float()
+    return IntegerRows.closest > 2e-5
+
+
+def write(name, config, stored, values, model, seed=4):
     out = OUT / name
     out.mkdir(parents=True, exist_ok=True)
-    ids = torch.randint(0, SHAPE["vocab_size"], (IDS,), generator=torch.Generator().manual_seed(4))
+    ids = torch.randint(0, SHAPE["vocab_size"], (IDS,), generator=torch.Generator().manual_seed(seed))
     model = model.double()
     golden = {"ids": ids.int()}
     for module, w in values.items():
@@ -203,6 +247,9 @@ def write(name, config, stored, values, model):
         golden[f"deq_rowsum.{module}.weight"] = torch.from_numpy(w.astype(np.float64).sum(1).astype(np.float32))
     with torch.no_grad():
         golden["logits_wo_f64"] = model(ids[None].long()).logits[0].float()
+        if name.startswith("w8a8") and not quantise_rows(model, values, golden):
+            IntegerRows.closest = 1.0
+            return write(name, config, stored, values, new_model(name), seed + 1)
     save_file(golden, out / "golden.safetensors")
     save_file({k: v.contiguous() for k, v in stored.items()}, out / "model.safetensors", metadata={"format": "pt"})
     (out / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
@@ -211,8 +258,8 @@ def write(name, config, stored, values, model):
 
 def make(name):
     quantization, pack = VARIANTS[name]
-    model = new_model()
-    stored = {k: v.bfloat16() for k, v in model.state_dict().items()}
+    model = new_model(name)
+    stored = {k: v if name.startswith("w8a8") else v.bfloat16() for k, v in model.state_dict().items()}
     values = {}
     for module, layer in model.named_modules():
         packed = pack(module, layer.weight.detach().numpy()) if isinstance(layer, torch.nn.Linear) else None
@@ -228,7 +275,7 @@ def make(name):
 def make_bnb(name):
     import bitsandbytes
     with tempfile.TemporaryDirectory() as work:
-        new_model().bfloat16().save_pretrained(f"{work}/plain")
+        new_model(name).bfloat16().save_pretrained(f"{work}/plain")
         quantized = transformers.AutoModelForCausalLM.from_pretrained(
             f"{work}/plain", quantization_config=transformers.BitsAndBytesConfig(**BNB[name]), device_map="cpu")
         quantized.save_pretrained(f"{work}/out")
@@ -244,7 +291,7 @@ def make_bnb(name):
                 scale = layer.weight.SCB.float().numpy()[:, None] / np.float32(127)
                 values[module] = layer.weight.data.float().numpy() * scale
         config = json.loads(pathlib.Path(f"{work}/out/config.json").read_text())
-        write(name, config, load_file(f"{work}/out/model.safetensors"), values, new_model())
+        write(name, config, load_file(f"{work}/out/model.safetensors"), values, new_model(name))
 
 
 def main():

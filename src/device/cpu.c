@@ -103,7 +103,6 @@ static glia_status open_device(glia_device **out, glia_team *team, unsigned cpu_
     d->rows_i8 = glia_plan_at(p, first + r.rows_i8);
     d->rows_scale = glia_plan_at(p, first + r.rows_scale);
     glia_cpu_lora_open(&d->lora, p, first + r.lora, s);
-    d->ld_operand = glia_row_stride(d->narrow ? (s->hidden + 1) / 2 : s->hidden);
     return GLIA_OK;
 }
 
@@ -216,9 +215,9 @@ static glia_status check(unsigned cpu_flags, const glia_matrix *w, glia_dtype dt
     if (d.narrow ? kernel->finish : kernel->store) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED, "the %s kernels have no product of %s weights and %s rows",
                      d.k.rung, glia_weight_traits[w->format].name,
-                     w->quantize_rows ? "int8"
-                     : d.narrow       ? "bfloat16"
-                                      : "float32");
+                     w->quantize_rows && w->format != GLIA_WEIGHT_C8 ? "int8"
+                     : d.narrow                                      ? "bfloat16"
+                                                                     : "float32");
 }
 
 /* The lowest rung whose table holds the same function at offset `at`. */

@@ -32,8 +32,7 @@ typedef struct {
     bool narrow;   /* kernels multiply bfloat16 rows */
     char *scratch; /* [threads, scratch_bytes] */
     size_t scratch_bytes;
-    float *operand; /* glia_cpu_operand_rows() rows, ld_operand floats apart: rows of floats for a product */
-    size_t ld_operand;
+    float *operand;    /* glia_cpu_operand_rows() rows of floats for a product, of the widest such product */
     int8_t *rows_i8;   /* as many int8 rows, if a matrix has quantize_rows */
     float *rows_scale; /* a scale for each int8 row */
     glia_cpu_lora lora;
@@ -106,6 +105,8 @@ void glia_cpu_first_columns(const glia_matrix *w, glia_epilogue epilogue, int th
                             size_t *from, size_t *to);
 /* The kernels that multiply rows, as the device prepares them for w, by w. */
 const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matrix *w);
+/* Run the kernel that stores sums, scaled by their rows if these are integers. */
+void glia_cpu_store(const glia_cpu_device *d, const glia_matrix *w, const glia_gemm *g);
 
 /* cpu_lora.c */
 /* Add the buffers for adapters to the plan. Returns the index of the first region. */

@@ -17,9 +17,21 @@ size_t glia_cpu_operand_rows(size_t max_rows, int threads) {
     return glia_odd(max_rows) + (size_t)threads * GLIA_FEW_ROWS;
 }
 
+/* Are the rows for w int8? Quantised rows that meet 8-bit codes in groups stay floats, which hold these
+ * integers and the sums of a group exactly. */
+static bool are_int8(const glia_matrix *w) { return w->quantize_rows && w->format != GLIA_WEIGHT_C8; }
+static bool are_integers(const glia_matrix *w) { return w->quantize_rows && w->format == GLIA_WEIGHT_C8; }
+
 const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matrix *w) {
-    const glia_row_format rows = w->quantize_rows ? GLIA_ROWS_I8 : d->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
+    const glia_row_format rows = are_int8(w) ? GLIA_ROWS_I8 : d->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
     return &d->k.gemm[w->format][rows];
+}
+
+void glia_cpu_store(const glia_cpu_device *d, const glia_matrix *w, const glia_gemm *g) {
+    glia_cpu_gemm(d, w)->store(g);
+    if (!are_integers(w)) return;
+    for (size_t r = 0; r < g->m; r++)
+        for (size_t c = 0; c < g->n_panels * GLIA_PANEL; c++) g->out.y[r * g->out.ldy + c] *= g->x.scale[r];
 }
 
 /* The panels [*from, *to) of `thread` of `threads`. A unit of panels is not divided. */
@@ -91,6 +103,24 @@ static void reorder(float *y, const void *x, size_t step, glia_dtype dtype, cons
     }
 }
 
+/* Write float32 row x [k] to a row of a narrow device. */
+static void narrow_row(const glia_cpu_device *d, char *y, size_t step, const float *x, size_t k) {
+    d->k.narrow(y, step, 0, x, 1, k);
+    glia_fill_step(y, step, k);
+}
+
+/* y = the integers of row x, as floats; x may be `floats` [k]. Behind them in scratch there is room for k
+ * bytes. */
+static void integers_of(const glia_cpu_device *d, const glia_operand *to, size_t i, const void *x,
+                        size_t step, glia_dtype dtype, size_t k, float *floats) {
+    int8_t *q = (int8_t *)(floats + (k + 15) / 16 * 16);
+    char *y = to->x + i * to->row;
+    d->k.quantize(q, 64, to->scale + i, x, step, dtype, k);
+    float *wide = d->narrow ? floats : (float *)(void *)y;
+    for (size_t at = 0; at < k; at++) wide[at] = (float)q[at];
+    if (d->narrow) narrow_row(d, y, to->step, wide, k);
+}
+
 /* Norm, reorder or rotate, and narrow or quantise row i of `in` into its row of `to`. */
 static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const glia_linear_in *in, size_t i,
                         const glia_matrix *w, char *scratch) {
@@ -118,12 +148,13 @@ static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const 
         dtype = GLIA_DTYPE_F32;
         step = 64;
     }
-    if (w->quantize_rows) {
+    if (are_integers(w)) {
+        integers_of(d, to, i, x, step, dtype, w->k, floats);
+    } else if (w->quantize_rows) {
         d->k.quantize((int8_t *)y, to->step, to->scale + i, x, step, dtype, w->k);
         if (w->format == GLIA_WEIGHT_C4) glia_order_c4_rows((int8_t *)y, to->step, w->k);
     } else if (d->narrow) {
-        d->k.narrow(y, to->step, 0, x, 1, w->k);
-        glia_fill_step(y, to->step, w->k);
+        narrow_row(d, y, to->step, x, w->k);
     }
 }
 
@@ -142,17 +173,18 @@ void glia_cpu_prepare(const glia_device *device, int thread, const glia_linear_i
 
 /* Bytes from row to row of prepared rows that are row-major. */
 static size_t operand_stride(const glia_cpu_device *d, const glia_matrix *w) {
-    return w->quantize_rows ? glia_i8_stride(w->k) : d->ld_operand * sizeof(float);
+    return are_int8(w) ? glia_i8_stride(w->k)
+                       : glia_row_stride(d->narrow ? (w->k + 1) / 2 : w->k) * sizeof(float);
 }
 
 glia_operand glia_cpu_operand(const glia_device *device, const glia_matrix *w, size_t m, void *memory) {
     const glia_cpu_device *d = glia_cpu_of(device);
-    const size_t stride = operand_stride(d, w), bytes = w->k * (w->quantize_rows ? 1 : d->narrow ? 2 : 4);
+    const size_t stride = operand_stride(d, w), bytes = w->k * (are_int8(w) ? 1 : d->narrow ? 2 : 4);
     const bool steps = d->narrow && m > GLIA_FEW_ROWS;
     assert(bytes <= stride);
     glia_operand o = {.x = memory, .row = steps ? 64 : stride, .step = steps ? glia_odd(m) * 64 : 64};
     o.pieces = steps ? (bytes + 63) / 64 : 1;
-    if (!memory) o.x = w->quantize_rows ? (char *)d->rows_i8 : (char *)d->operand;
+    if (!memory) o.x = are_int8(w) ? (char *)d->rows_i8 : (char *)d->operand;
     if (w->quantize_rows) o.scale = memory ? (float *)(void *)(o.x + glia_odd(m) * stride) : d->rows_scale;
     return o;
 }
@@ -201,7 +233,7 @@ glia_gemm glia_cpu_gemm_of(const glia_operand *o, const glia_matrix *w, size_t r
 /* Number of row groups, chosen so that one group fits in L2 and all groups have the same number of threads.
  */
 static size_t row_groups(const glia_cpu_device *d, const glia_matrix *w, size_t m) {
-    const size_t bytes = m * w->k * (w->quantize_rows ? 1 : 2), threads = (size_t)d->base.threads;
+    const size_t bytes = m * w->k * (are_int8(w) ? 1 : 2), threads = (size_t)d->base.threads;
     size_t groups = (bytes + d->k.blocking.rows_bytes - 1) / d->k.blocking.rows_bytes;
     while (groups > 1 && (groups > threads || threads % groups)) groups--;
     return groups > 1 ? groups : 1;
@@ -261,7 +293,7 @@ static void multiply_wide(const glia_cpu_device *d, int thread, const glia_opera
             const size_t ldt = direct ? out->ldy : chunk * GLIA_PANEL;
             glia_gemm g = glia_cpu_gemm_of(o, w, r, rn, p, n);
             g.out = (glia_gemm_out){.y = t, .ldy = ldt};
-            glia_cpu_gemm(d, w)->store(&g);
+            glia_cpu_store(d, w, &g);
             finish_chunk(d, out, add, t, ldt, r, rn, p, n);
         }
 }

@@ -63,7 +63,7 @@ static void product(const glia_cpu_device *d, int thread, const glia_operand *o,
     if (d->narrow)
         glia_cpu_gemm(d, w)->finish(&g);
     else
-        glia_cpu_gemm(d, w)->store(&g);
+        glia_cpu_store(d, w, &g);
 }
 
 /* t [n] = scale y: as a product reads rows, with zeros up to a whole step if they are narrow. */

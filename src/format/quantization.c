@@ -455,18 +455,11 @@ static void read_rows(glia_json_reader *r, const json_t *object, glia_stored_sch
     r->status = a.status;
 }
 
-/* Int8 rows meet 4-bit integers, and int8 weights whose columns have one scale each and no zero points. */
 static void check_rows(glia_json_reader *r, const glia_stored_scheme *s) {
-    const bool grouped = s->group || s->block_rows;
-    if (!s->int8_rows || (!s->floats && (s->bits == 4 || (!grouped && s->symmetric)))) return;
-    glia_json_fail(
-        r, GLIA_ERR_UNSUPPORTED,
-        "int8 activations and %d-bit %s weights%s; Glia has int8 activations for 4-bit integers, and "
-        "for symmetric 8-bit integers with the strategy channel or tensor",
-        s->bits, s->floats ? "float" : "int",
-        s->floats ? ""
-        : grouped ? " in groups"
-                  : " with zero points");
+    if (s->int8_rows && s->floats)
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "int8 activations and %d-bit float weights; Glia has int8 activations for integers",
+                       s->bits);
 }
 
 /* The layout of a format's name; false: Glia does not read it. */

@@ -19,7 +19,8 @@ size_t glia_parallel_ld_hidden(const glia_device_ops *ops, size_t hidden, const 
 }
 
 size_t glia_parallel_area_bytes(const glia_parallel *p, size_t ld_hidden, int max_rows) {
-    return p->tp > 1 ? ld_hidden * sizeof(float) * (size_t)max_rows : 0;
+    return p->tp > 1 ? (ld_hidden * sizeof(float) + GLIA_ALIGN) * (size_t)(max_rows + 2)
+                     : 0; /* with scales */
 }
 
 /* The buffer for the next collective's operand. Other ranks may still read the last collective's operand. */
@@ -120,10 +121,10 @@ bool glia_spread_adapted(glia_operand *rows, glia_walk *w, glia_comm *group, int
     if (!adapted->n || !glia_lora_needs_rows(matrix)) return false;
     plain_matrix.quantize_rows = false;
     plain_matrix.rotate = 0;
-    /* behind the int8 rows, in the same area: a group of one rank does not wait for others to read the next
-     */
-    const size_t quarter = (size_t)(w->area[1] - w->area[0]) / 4 / GLIA_ALIGN * GLIA_ALIGN;
-    *rows = spread(w, group, m, norm, &plain_matrix, w->area[(w->operands - 1) % 2] + quarter);
+    /* behind the quantised rows, in the same area: a group of one rank does not wait for others to read the
+     * next */
+    const size_t half = (size_t)(w->area[1] - w->area[0]) / 2 / GLIA_ALIGN * GLIA_ALIGN;
+    *rows = spread(w, group, m, norm, &plain_matrix, w->area[(w->operands - 1) % 2] + half);
     return true;
 }
 

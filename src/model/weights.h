@@ -64,7 +64,8 @@ void glia_weights_operations(glia_operation_fn *tell, void *user, const glia_mod
 /* Bytes of the matrices that multiply for each token, scales included. */
 uint64_t glia_weights_matrix_bytes(const glia_weights *w);
 
-/* The largest k of a matrix whose rows are reordered (glia_matrix.inputs); 0: there is none. */
+/* The largest k of a matrix whose rows are reordered (glia_matrix.inputs), or quantised beside 8-bit codes in
+ * groups; 0: there is none. */
 size_t glia_weights_reordered(const glia_model_config *c, const glia_parallel *p,
                               const glia_quantize *quantize);
 
