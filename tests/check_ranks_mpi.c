@@ -187,6 +187,8 @@ static const failing rows[] = {
     {"killed", 0, 4, 2, KILL(2), "rank 2 (process "},
     {"leader killed", 0, 2, 0, KILL(0), "rank 0 (process "},
     {"killed with a draft", 0, 2, 1, "o='--model-draft " MODEL "'\n" KILL(1), "rank 1 (process "},
+    {"killed with a shared draft", 0, 2, 1,
+     "o='--model-draft " MODEL " --draft-tensor-parallel-size 2'\n" KILL(1), "rank 1 (process "},
     {"other draft", 0, 2, ALL, "o=--spec-type=ngram-simple; [ $r != 1 ] || o=\"$o --draft-max 4\"",
      "rank 1 is configured as drafts 4"},
     {"killed", 2, 1, 1, KILL(1), "rank 1 (process "},

@@ -281,9 +281,10 @@ glia_status glia_options_resolve(glia_model *m, const glia_options *o, glia_err 
 
 /* ---- settings of an engine -------------------------------------------------- */
 
-/* Enough for the task. Traced drafts may lead past its end. */
+/* Enough for the task. Traced drafts may lead past its end; which rank traces, the other ranks do not know.
+ */
 static int needed_sequence(const glia_model *m, const glia_engine_options *o, int longest) {
-    const int needed = o->sequence_length_needed, ahead = o->trace_drafts ? glia_speculation_depth(m) : 0;
+    const int needed = o->sequence_length_needed, ahead = glia_speculation_depth(m);
     return needed > longest || needed + ahead < longest ? needed + ahead : longest;
 }
 

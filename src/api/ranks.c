@@ -107,12 +107,12 @@ static void describe_engine(const glia_engine_limits *l, char *text, size_t size
     const glia_draft_needs *n = &l->needs;
     snprintf(
         text, size,
-        "cache %s, batch %d, length %d, chunk %d, block %d, prefix cache %d, drafts %d %d %d %d %08x %zu, "
+        "cache %s, drafts %d %d %d %d %08x %zu, batch %d, length %d, chunk %d, block %d, prefix cache %d, "
         "adapters %d of rank %d, %zu bytes",
-        glia_dtype_name(l->kv_dtype), l->batch, l->sequence_length, l->chunk, l->block_size, l->prefix_cache,
-        l->drafts, l->depth, n->hidden, n->n_residual_layers,
-        (unsigned)glia_hash(n->residual_layer, sizeof n->residual_layer, 0), l->draft_area,
-        l->adapters.places, l->adapters.rank, l->adapters.bytes);
+        glia_dtype_name(l->kv_dtype), l->drafts, l->depth, n->hidden, n->n_residual_layers,
+        (unsigned)glia_hash(n->residual_layer, sizeof n->residual_layer, 0), l->draft_area, l->batch,
+        l->sequence_length, l->chunk, l->block_size, l->prefix_cache, l->adapters.places, l->adapters.rank,
+        l->adapters.bytes);
 }
 
 /* Replace *o's needs by rank 0's. */
