@@ -345,6 +345,7 @@ static const struct {
     {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"bits\": 3}}", "dynamic: +:.*down.*: bits is 3; Glia reads gptq with 4 or 8 bits"},
     {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*down.*\": {\"group_size\": 0}}", "dynamic: +:.*down.*: group_size is 0; expected -1 or a positive integer"},
     {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"+:.*(down.*\": {}}", "dynamic: .*(down.* is no regular expression"},
+    {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\"-\": 8}", "dynamic: -: expected an object, found an integer"},
     {"gptq-int4", "\"lm_head\": false", "\"dynamic\": {\".*down.*\": 8}", "dynamic: .*down.*: expected an object, found an integer"},
     {"gptq-int4", "\"lm_head\": false", "\"rotation\": \"hadamard\"", "rotation is \"hadamard\", which Glia does not support"},
     {"gptq-int4", "\"lm_head\": false", "\"adapter\": {\"name\": \"lora\", \"rank\": 32}", "adapter is"},
@@ -437,6 +438,7 @@ static const struct {
     {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"auto-round\""},
     {"gptq-int4", "\"quant_method\": \"gptq\"", "\"quant_method\": \"auto-round\", \"extra_config\": {\"model.layers.0.mlp\": {\"bits\": 8}, \"lm_head\": {\"bits\": 16}}"},
     {"bnb-nf4", "\"quant_method\": \"bitsandbytes\"", "\"provider\": \"none\""},
+    {"gptq-dynamic", "\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true"}, /* the quantised head is used */
     /* clang-format on */
 };
 

@@ -70,13 +70,20 @@ static int named(const json_t *list, const char *module) {
     return best;
 }
 
+/* The pattern of a key of exceptions. GPTQModel's begin with "-:" if the modules stay as they are, and may
+ * begin with "+:". */
+static const char *pattern_of(const char *key, bool *excludes) {
+    *excludes = strncmp(key, "-:", 2) == 0;
+    return *excludes || strncmp(key, "+:", 2) == 0 ? key + 2 : key;
+}
+
 /* Of q->exceptions, the settings of the module; NULL: it has none of its own. */
 static const json_t *exception_of(const glia_quantization_config *q, const char *module) {
     const char *key;
     json_t *rule;
     json_object_foreach((json_t *)(uintptr_t)q->exceptions, key, rule) {
-        const bool excludes = strncmp(key, "-:", 2) == 0, includes = strncmp(key, "+:", 2) == 0;
-        const char *pattern = key + (excludes || includes ? 2 : 0);
+        bool excludes;
+        const char *pattern = pattern_of(key, &excludes);
         const bool name = q->anywhere && !strpbrk(pattern, "*+?^$()[]{}|\\"); /* not a pattern */
         if (!is(pattern, module) && (name || !matches(pattern, module, q->anywhere, NULL))) continue;
         return excludes ? NULL : rule;
@@ -227,14 +234,15 @@ static void read_exceptions(glia_json_reader *r, const char *list, glia_quantiza
     q->exceptions = rules;
     json_object_foreach((json_t *)(uintptr_t)rules, key, rule) {
         glia_json_reader all = below(r, list, rules, where[0]), one = below(&all, key, rule, where[1]);
-        const bool kept = json_integer_value(json_object_get(rule, "bits")) >= KEPT_BITS;
-        matches(key + (key[0] == '-' || key[0] == '+' ? 2 : 0), "", q->anywhere, &all);
-        if (key[0] != '-' && !kept && !json_is_object(rule))
+        bool kept;
+        matches(pattern_of(key, &kept), "", q->anywhere, &all);
+        kept |= json_integer_value(json_object_get(rule, "bits")) >= KEPT_BITS;
+        if (!kept && !json_is_object(rule))
             glia_json_fail(&all, GLIA_ERR_FORMAT, "%.80s: expected an object, found %s", key,
                            glia_json_type_name(rule));
         if (all.status) r->status = all.status;
         if (r->status) return;
-        if (key[0] == '-' || kept) continue;
+        if (kept) continue;
         glia_stored_scheme s = q->scheme[0];
         expect(&one, "pack_dtype", "int32");
         expect(&one, "data_type", "int");
