@@ -198,6 +198,9 @@ static void test_artifacts(void **state) {
          "\"2\"], \"1\": [\"3\"]}, \"fused_spec_config\": {\"draft_model_path\": "
          "\"models/qwen3-demo-eagle3\"}}",
          "", "eagle3", 2},
+        {"{\"is_eagle3\": true, \"speculation_length\": 4, \"fused_spec_config\": {\"draft_model_path\": "
+         "\"models/qwen3-demo-eagle3\"}}",
+         "--tensor-parallel-size 2", "eagle3", 3},
         {"{}", "--model-draft models/qwen3-demo --draft-max 6", "draft_model", 6},
         {"{}", "--tensor-parallel-size 2 --model-draft models/qwen3-demo --draft-max 2", "draft_model", 2},
     };

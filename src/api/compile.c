@@ -16,6 +16,7 @@
 #include "base/written.h"
 #include "draft/head_file.h"
 #include "draft/heads.h"
+#include "format/checkpoint.h"
 #include "format/hub.h"
 #include "format/neuron_speculation.h"
 #include "model/artifact.h"
@@ -71,6 +72,41 @@ static glia_status copy_heads(compiling *c, glia_err *err) {
     if (!c->m.draft || c->m.draft->config.method != &glia_draft_medusa) return GLIA_OK;
     for (const char *const *name = glia_medusa_files; *name && !status; name++)
         status = glia_copy_file(&c->out, c->m.dir, *name, err);
+    return status;
+}
+
+/* Copy the whole embedding and head, if the draft uses them and ranks have shards of them. */
+static glia_status write_target(compiling *c, glia_err *err) {
+    static const char *const names[] = {"model.embed_tokens.weight", "lm_head.weight"};
+    const glia_tensor_view *found[2];
+    glia_tensor_spec spec[2];
+    size_t n = 0;
+    glia_checkpoint source;
+    char *path = NULL;
+    glia_safetensors_writer *out = NULL;
+    if (!glia_heads_share(c->m.draft) || c->m.parallel.tp == 1) return GLIA_OK;
+    glia_status status = glia_checkpoint_open(&source, c->m.dir, err);
+    if (status) return status;
+    for (size_t i = 0; i < 2; i++) {
+        const glia_tensor_view *t = glia_checkpoint_find(&source, names[i]);
+        if (!t) continue;
+        spec[n] = (glia_tensor_spec){.name = names[i], .dtype = t->dtype, .n_dims = t->n_dims};
+        memcpy(spec[n].shape, t->shape, sizeof spec[n].shape);
+        found[n++] = t;
+    }
+    json_t *metadata = json_pack("{s:s}", "format", "pt");
+    status = glia_newdir_claim(&c->out, GLIA_TARGET_FILE, &path, err);
+    if (!status) status = glia_safetensors_create_with(&out, path, spec, n, metadata, 64, NULL, err);
+    for (size_t i = 0; i < n && !status; i++)
+        status = glia_safetensors_append(out, found[i]->data, found[i]->bytes, err);
+    if (!status)
+        status = glia_safetensors_finish(out, err);
+    else
+        glia_safetensors_abandon(out);
+    if (!status) status = glia_checkpoint_check(&source, err);
+    json_decref(metadata);
+    free(path);
+    glia_checkpoint_close(&source);
     return status;
 }
 
@@ -156,6 +192,7 @@ static glia_status fill(compiling *c, glia_err *err) {
     if (!status) status = glia_copy_files(&c->out, c->m.dir, "", err);
     if (!status) status = glia_copy_files(&c->out, c->m.dir, "additional_chat_templates", err);
     if (!status) status = copy_heads(c, err);
+    if (!status) status = write_target(c, err);
     if (!status) status = write_tokenizer(c, err);
     if (!status) status = write_neuron_config(c, err);
     if (!status) status = glia_copy_file(&c->out, c->m.dir, "config.json", err);

@@ -75,6 +75,10 @@ void cli_tell_speculation(FILE *to, const glia_draft_counts *before, const glia_
     if (!after->draft_method) return;
     fprintf(to, "%s: %llu of %llu draft tokens accepted in %llu drafts", after->draft_method,
             (unsigned long long)accepted, (unsigned long long)tokens, (unsigned long long)drafts);
+    for (int i = 0; i < after->draft_depth && i < GLIA_DRAFT_POSITIONS; i++)
+        if (c->accepted_at[i] > before->accepted_at[i])
+            fprintf(to, "%s%llu", i ? ", " : ", by position ",
+                    (unsigned long long)(c->accepted_at[i] - before->accepted_at[i]));
 }
 
 /* ---- the trace ------------------------------------------------------------------ */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "model/artifact.h"
 
 static bool is_there(const char *dir, const char *name, char **path) {
     *path = glia_path_join(dir, name);
@@ -87,8 +88,17 @@ glia_status glia_head_file_open(glia_head_file *f, const char *dir, bool medusa,
 }
 
 glia_status glia_head_file_open_model(glia_head_file *f, const char *dir, glia_err *err) {
+    static const char *const names[] = {GLIA_TARGET_FILE, NULL};
     glia_status status = begin(f, dir, err);
-    if (!status) status = open_checkpoint(f, err);
+    bool found = false;
+    if (!status) status = open_single(f, names, &found, err);
+    if (!status && !found && glia_artifact_in(dir))
+        status =
+            glia_fail(err, GLIA_ERR_UNSUPPORTED,
+                      "%s: the head uses the model's embedding, and no rank of the artifact has it whole; "
+                      "compile the model with the flags of its draft",
+                      dir);
+    if (!status && !found) status = open_checkpoint(f, err);
     return opened(f, status, err);
 }
 

@@ -22,7 +22,10 @@ extern const char *const glia_medusa_files[];
  * medusa_lm_head.pt or medusa_heads.pt first. On success the caller calls glia_head_file_close().
  * Errors: GLIA_ERR_IO none of them is there; as glia_checkpoint_open() and glia_torch_file_open(). */
 glia_status glia_head_file_open(glia_head_file *f, const char *dir, bool medusa, glia_err *err);
-/* The same for the model in `dir`. */
+/* In an artifact of several ranks: the whole embedding and head of the model, for heads that share them. */
+#define GLIA_TARGET_FILE "weights/target.safetensors"
+
+/* The same for the model in `dir`, or for its GLIA_TARGET_FILE. */
 glia_status glia_head_file_open_model(glia_head_file *f, const char *dir, glia_err *err);
 void glia_head_file_close(glia_head_file *f);
 

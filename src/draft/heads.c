@@ -60,6 +60,12 @@ glia_status glia_heads_read(glia_draft_model *m, glia_head_kind kind, glia_err *
     return GLIA_OK;
 }
 
+bool glia_heads_share(const glia_draft_model *m) {
+    if (!m || m->config.method->load != glia_heads_load) return false;
+    const glia_head *h = glia_heads_of(m);
+    return h->config.kind != GLIA_HEAD_MEDUSA && !(h->own_embedding && h->own_lm_head);
+}
+
 void glia_heads_plan_weights(const glia_draft_model *m, glia_plan *plan) {
     glia_head_plan(glia_heads_of(m), plan);
 }

@@ -74,6 +74,9 @@ void glia_heads_plan(const glia_draft_model *m, const glia_draft_limits *l, glia
 glia_status glia_heads_open(glia_draft *d, glia_err *err);
 void glia_heads_close(glia_draft *d);
 
+/* Does the draft use the target's embedding or head? */
+bool glia_heads_share(const glia_draft_model *m);
+
 static inline const glia_head *glia_heads_of(const glia_draft_model *m) {
     return ((const glia_head_model *)m->own)->head;
 }
