@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does Glia read a random adapter as PEFT means it?
 
-    walk_adapters.py BASE... [--count 200] [--seed 1] [--glia build/glia] [--only TEXT] [--verbose]
+    walk_adapters.py BASE... [--count 200] [--seed 1] [--glia build/glia] [--only N] [--verbose]
 
 Draws options of PEFT's LoraConfig, lets PEFT make the adapter for a base model, draws all its trained
 numbers, saves it, and sometimes edits the saved files as older versions and other tools write them. PEFT's
@@ -10,39 +10,27 @@ keys of patterns when it saves, so the model that was saved may have been anothe
 in float32 with `glia score --lora`, from the directory. For each adapter one of these must hold:
 
   same      logits are equal within float32 rounding
-  both      PEFT cannot load what it saved, and Glia refuses it
-  refused   Glia refuses it with a reason of the table STRICT
+  both      PEFT cannot load or run what it saved, and Glia refuses it
 
-"not made" counts the options that PEFT refuses together. Anything else is printed and makes the exit status 1. BASE is a directory of ../shared/data/lora/bases, or
-another small model. Needs torch, transformers, peft and safetensors.
+"not made" counts the options that PEFT refuses together. Anything else is printed and makes the exit status
+1. BASE is a directory of ../shared/data/lora/bases, or another small model. Needs torch, transformers, peft and safetensors.
 """
-import argparse
-import collections
 import json
 import pathlib
-import random
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import warnings
 
 import torch
-import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+
+from walk import glia_logits, logits_of, walk
 
 TOKENS = 24
 TOLERANCE = 1e-3  # of the spread of the logits, which float32 rounding of a few layers stays far below
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-# A reason with which Glia refuses what PEFT runs, and why it should.
-STRICT = {
-    r"norms? of q and k|q_norm|k_norm": "norms of q and k",
-}
 
 
 def module_names(model):
@@ -180,21 +168,6 @@ def edit(rng, at):
 
 # ---- the comparison -----------------------------------------------------------------------
 
-def logits_of(model, ids):
-    with torch.no_grad():
-        return model(input_ids=torch.tensor([ids])).logits[0].double()
-
-
-def glia_logits(glia, base, adapter, ids, at):
-    (at / "ids.json").write_text(json.dumps(ids))
-    run = subprocess.run([glia, "score", base, "--dtype", "float32", "--ids", at / "ids.json", "--out", at / "out.safetensors",
-                          "--enable-lora", "--max-lora-rank", "64", "--lora-modules", f"a={adapter}", "--lora", "a"],
-                         capture_output=True, text=True, check=False)
-    if run.returncode:
-        return None, run.stderr.strip()
-    return load_file(at / "out.safetensors")["logits"].double(), run.stderr.strip()
-
-
 def load(base):
     return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float64, attn_implementation="eager")
 
@@ -203,12 +176,13 @@ def reloaded(base, adapter, ids):
     """Logits of the saved adapter, or None if PEFT does not load it."""
     try:
         return logits_of(PeftModel.from_pretrained(load(base), adapter).eval(), ids)
-    except RuntimeError:
+    except (RuntimeError, ValueError):
         return None
 
 
-def one(rng, base, glia, number, at):
+def one(rng, glia, at, number, bases):
     """Returns (verdict, words)."""
+    base = bases[number % len(bases)]
     model = load(base)
     options = draw_config(rng, model)
     ids = [rng.randrange(model.config.vocab_size) for _ in range(TOKENS)]
@@ -224,13 +198,13 @@ def one(rng, base, glia, number, at):
         return "not made", f"{options}: {type(e).__name__}: {str(e)[:100]}"
     want = reloaded(base, at / "adapter", ids)
     edited = edit(rng, at / "adapter")
-    words = f"{options}, edit: {edited}"
-    got, said = glia_logits(glia, base, at / "adapter", ids, at)
+    words = f"{pathlib.Path(base).name} {options}, edit: {edited}"
+    got, said = glia_logits(glia, base, ids, at, ["--enable-lora", "--max-lora-rank", "64", "--lora-modules",
+                                                   f"a={at / 'adapter'}", "--lora", "a"])
     if got is None:
         if want is None:
             return "both", words
-        known = [why for pattern, why in STRICT.items() if re.search(pattern, said)]
-        return ("refused" if known else "REFUSED"), f"{words}: {said}"
+        return "REFUSED", f"{words}: {said}"
     if want is None:
         return "ACCEPTED", words
     error, spread = float((got - want).abs().max()), float(want.std())
@@ -239,31 +213,5 @@ def one(rng, base, glia, number, at):
     return verdict, f"{words}: error {error:.1e}, spread {spread:.2f}, changed by {change:.1e}. {said}"
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("base", nargs="+", metavar="BASE")
-    p.add_argument("--count", type=int, default=200)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--glia", default="build/glia")
-    p.add_argument("--only", type=int, help="this number alone")
-    p.add_argument("--verbose", action="store_true")
-    args = p.parse_args()
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    verdicts = collections.Counter()
-    for i in [args.only] if args.only is not None else range(args.count):
-        at = pathlib.Path(tempfile.mkdtemp(prefix="glia-walk-"))
-        base = args.base[i % len(args.base)]
-        verdict, words = one(random.Random(f"{args.seed}/{i}"), base, args.glia, i, at)
-        shutil.rmtree(at)
-        verdicts[verdict] += 1
-        if args.verbose or verdict.isupper():
-            print(f"{i} {pathlib.Path(base).name} {verdict}: {words}", flush=True)
-    print(", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())))
-    return any(v.isupper() for v in verdicts)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(walk(__doc__, one, bases=True))

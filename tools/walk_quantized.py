@@ -14,33 +14,22 @@ dequantises them. Glia computes them in float32 with `glia score`. For each mode
 "not made" counts what the library refuses. Anything else is printed and makes the exit status 1.
 Needs torch, transformers, compressed-tensors and safetensors.
 """
-import argparse
-import collections
 import json
-import pathlib
-import random
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import warnings
 
 import torch
-import transformers
 from compressed_tensors.compressors import ModelCompressor
 from compressed_tensors.quantization import QuantizationConfig, QuantizationStatus, apply_quantization_config, dequantize, quantize
 from compressed_tensors.quantization.utils import calculate_qparams
-from safetensors.torch import load_file
 from transformers import Qwen3Config, Qwen3ForCausalLM, SmolLM3Config, SmolLM3ForCausalLM
+
+from walk import glia_logits, logits_of, refusal, walk
 
 TOKENS = 24
 ROUNDING, ROWS = 1e-3, 0.25  # of the spread of the logits; rows in 8 bits change them visibly
 
 # A reason with which Glia refuses what the library writes, and why it should.
 STRICT = {
-    r"num_bits.*(2|3|5|6|7)\b": "packed numbers of other than 4 and 8 bits",
-    r"-tp \d|ranks?\b.*(group|block)|(group|block).*ranks?": "groups that a cut would split",
     r"activations?\b.*(static|num_bits|strategy|symmetric|dynamic)": "activations that are quantised in another way",
 }
 
@@ -150,12 +139,7 @@ def quantise(model, config, at):
     return exact, rows
 
 
-def logits_of(model, ids):
-    with torch.no_grad():
-        return model(input_ids=torch.tensor([ids])).logits[0].double()
-
-
-def one(rng, glia, at):
+def one(rng, glia, at, *_):
     """Returns (verdict, words)."""
     model = make_model(rng)
     ids = [rng.randrange(model.config.vocab_size) for _ in range(TOKENS)]
@@ -166,42 +150,15 @@ def one(rng, glia, at):
     except Exception as e:  # the library refuses in many ways
         return "not made", f"{words}: {type(e).__name__}: {str(e)[:160]}"
     want = logits_of(exact, ids)
-    (at / "ids.json").write_text(json.dumps(ids))
     ranks = rng.choice(["1", "1", "2"])
     words = f"-tp {ranks} {words}"
-    run = subprocess.run([glia, "score", at / "m", "--dtype", "float32", "--ids", at / "ids.json", "--out", at / "out.safetensors",
-                          "--tensor-parallel-size", ranks], capture_output=True, text=True, check=False)
-    if run.returncode:
-        return ("refused" if any(re.search(p, run.stderr) for p in STRICT) else "REFUSED"), f"{words}: {run.stderr.strip()}"
-    got = load_file(at / "out.safetensors")["logits"].double()
+    got, said = glia_logits(glia, at / "m", ids, at, ["--tensor-parallel-size", ranks])
+    if got is None:
+        return refusal(said, STRICT), f"{words}: {said}"
     error, spread = float((got - want).abs().max()), float(want.std())
     allowed = ROWS if rows else ROUNDING
-    return "same" if error <= allowed * spread else "DIFFERENT", f"{words}: error {error:.1e}, spread {spread:.2f}. {run.stderr.strip()}"
-
-
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--count", type=int, default=200)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--glia", default="build/glia")
-    p.add_argument("--only", type=int, help="this number alone")
-    p.add_argument("--verbose", action="store_true")
-    args = p.parse_args()
-    warnings.filterwarnings("ignore")
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    torch.set_num_threads(1)
-    verdicts = collections.Counter()
-    for i in [args.only] if args.only is not None else range(args.count):
-        at = pathlib.Path(tempfile.mkdtemp(prefix="glia-walk-"))
-        verdict, words = one(random.Random(f"{args.seed}/{i}"), args.glia, at)
-        shutil.rmtree(at)
-        verdicts[verdict] += 1
-        if args.verbose or verdict.isupper():
-            print(f"{i} {verdict}: {words}", flush=True)
-    print(", ".join(f"{n} {v}" for v, n in sorted(verdicts.items())))
-    return any(v.isupper() for v in verdicts)
+    return "same" if error <= allowed * spread else "DIFFERENT", f"{words}: error {error:.1e}, spread {spread:.2f}. {said}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(walk(__doc__, one))
