@@ -536,8 +536,10 @@ static glia_status pattern_value(const json_t **value, const glia_adapter_files 
 glia_status glia_adapter_scale(int *r, double *scale, const glia_adapter_files *a, const char *module,
                                glia_err *err) {
     const json_t *rank, *alpha;
-    glia_status status = pattern_value(&rank, a, "rank_pattern", module, err);
-    if (!status) status = pattern_value(&alpha, a, "alpha_pattern", module, err);
+    char key[512]; /* of target_parameters patterns name the parameter */
+    snprintf(key, sizeof key, "%.500s%s", module, is_parameter(a, module) ? ".weight" : "");
+    glia_status status = pattern_value(&rank, a, "rank_pattern", key, err);
+    if (!status) status = pattern_value(&alpha, a, "alpha_pattern", key, err);
     if (status) return status;
     const json_int_t value = rank ? json_integer_value(rank) : a->r;
     double by = a->alpha;
