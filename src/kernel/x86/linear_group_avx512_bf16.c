@@ -141,29 +141,33 @@ GLIA_INLINE void dot_codes(__m512i *sum, const char *const *w, const char *x, co
     }
 }
 
-/* A group's sums [R, 2], times its scales, are added to `from` and stored at `to`. */
-GLIA_INLINE void add_group(float *to, size_t ldt, const float *from, size_t ld, const __m512i *sum,
-                           const __m512 *scale, const int R) {
-    GLIA_UNROLL for (int r = 0; r < R; r++) {
-        GLIA_UNROLL for (int p = 0; p < 2; p++)
-            _mm512_storeu_ps(to + (size_t)r * ldt + p * GLIA_PANEL,
-                             _mm512_fmadd_ps((__m512)sum[2 * r + p], scale[p],
-                                             _mm512_loadu_ps(from + (size_t)r * ld + p * GLIA_PANEL)));
+/* A group's sums of row r, times its scales, are added to `from` and stored at `to`, both [R, PAIR]. */
+GLIA_INLINE void add_row(float *to, const float *from, const __m512i *sum, const __m512 *scale, const int r) {
+    GLIA_UNROLL for (int p = 0; p < 2; p++) {
+        const int at = r * PAIR + p * GLIA_PANEL;
+        _mm512_storeu_ps(to + at,
+                         _mm512_fmadd_ps((__m512)sum[2 * r + p], scale[p], _mm512_loadu_ps(from + at)));
     }
 }
 
-static const float no_sums[PAIR];
+static const float no_sums[BLOCK_FLOATS];
+
+/* Move sums [rows, PAIR] to the output, if its rows are elsewhere. */
+static void put_out(const block *b, const float *total, size_t rows) {
+    for (size_t r = 0; b->ldt != PAIR && r < rows; r++)
+        memcpy(b->to + r * b->ldt, total + r * PAIR, PAIR * sizeof *total);
+}
 
 /* Multiply a block of R rows by a part's widened panels, group by group. */
 GLIA_INLINE void multiply_wide(const grouped *t, const block *b, ahead *next, const int R) {
     float total[BLOCK_FLOATS] __attribute__((aligned(64)));
+    float *const to = b->ldt == PAIR ? b->to : total;
     const size_t begin = b->step * 32, end = glia_min(t->p.k, begin + b->steps * 32);
     const size_t second = b->panel + (b->w[1] != b->w[0]);
     const float *from = b->from ? b->from : no_sums;
     const char *x = b->x, *w[2] = {b->wide, b->wide + b->steps * PANEL_STEP};
-    size_t ld = b->from ? PAIR : 0;
-    for (size_t k = begin, last; k < end; k = last, from = total, ld = PAIR) {
-        const size_t group = k / t->g->group;
+    for (size_t k = begin, group = k / t->g->group, last; k < end; group++, k = last, from = to) {
+        const __m512 scale[2] = {scale_of(t, b->panel, group), scale_of(t, second, group)};
         __m512i sum[2 * BLOCK_ROWS];
         GLIA_UNROLL for (int i = 0; i < 2 * R; i++) sum[i] = _mm512_setzero_si512();
         for (last = glia_min(end, k + t->g->group); k < last; k = (k / 32 + 1) * 32) {
@@ -175,22 +179,49 @@ GLIA_INLINE void multiply_wide(const grouped *t, const block *b, ahead *next, co
             w[1] += PANEL_STEP;
             x += b->x_step;
         }
-        const __m512 scale[2] = {scale_of(t, b->panel, group), scale_of(t, second, group)};
-        add_group(last < end ? total : b->to, last < end ? PAIR : b->ldt, from, ld, sum, scale, R);
+        GLIA_UNROLL for (int r = 0; r < R; r++) add_row(to, from, sum, scale, r);
     }
+    put_out(b, total, (size_t)R);
+}
+
+/* As multiply_wide() for groups of one step. The end of a row's sums stands between the products of other
+ * rows, which it overlaps; in a loop over lines, GCC would then keep sums in memory. */
+GLIA_INLINE void multiply_steps(const grouped *t, const block *b, ahead *next, const int R) {
+    float total[BLOCK_FLOATS] __attribute__((aligned(64)));
+    float *const to = b->ldt == PAIR ? b->to : total;
+    const size_t second = b->panel + (b->w[1] != b->w[0]);
+    const float *from = b->from ? b->from : no_sums;
+    const char *x = b->x, *w = b->wide;
+    for (size_t s = 0; s < b->steps; s++, x += b->x_step, w += PANEL_STEP, from = to) {
+        const __m512 scale[2] = {scale_of(t, b->panel, b->step + s), scale_of(t, second, b->step + s)};
+        __m512i sum[2 * BLOCK_ROWS];
+        GLIA_UNROLL for (int i = 0; i < 2 * R; i++) sum[i] = _mm512_setzero_si512();
+        fetch(next, b->fetch);
+        GLIA_UNROLL for (int at = 0; at < GLIA_DOT_LINES; at++) {
+            const __m512i line[2] = {_mm512_load_si512(w + at * 64),
+                                     _mm512_load_si512(w + b->steps * PANEL_STEP + (size_t)at * 64)};
+            GLIA_UNROLL for (int r = 0; r < R; r++) {
+                const __m512i four = glia_dot_four(x + r * GLIA_DOT_STEP + at * 4);
+                GLIA_UNROLL for (int p = 0; p < 2; p++) sum[2 * r + p] =
+                    glia_dot(sum[2 * r + p], line[p], four, false);
+                if (at == GLIA_DOT_LINES - 1) add_row(to, from, sum, scale, r);
+            }
+        }
+    }
+    put_out(b, total, (size_t)R);
 }
 
 /* Multiply a block of R rows by a part's codes, group by group. The lines of the next panels are prefetched
  * one at a time: several at once delay loads. */
 GLIA_INLINE void multiply_codes(const grouped *t, const block *b, ahead *next, const int R, const codes f) {
     float total[BLOCK_FLOATS] __attribute__((aligned(64)));
+    float *const to = b->ldt == PAIR ? b->to : total;
     const size_t width = 2 * (size_t)wide_lines(f), begin = b->step * 32; /* width: k of a line */
     const size_t end = glia_min(t->p.k, begin + b->steps * 32), second = b->panel + (b->w[1] != b->w[0]);
     const char *w[2] = {b->w[0], b->w[1]}, *far[2] = {0};
     const float *from = b->from ? b->from : no_sums;
-    size_t ld = b->from ? PAIR : 0;
-    for (size_t k = begin, last; k < end; from = total, ld = PAIR) {
-        const size_t group = k / t->g->group;
+    for (size_t k = begin, group = k / t->g->group, last; k < end; group++, from = to) {
+        const __m512 scale[2] = {scale_of(t, b->panel, group), scale_of(t, second, group)};
         const __m512i zero[2] = {zero_of(t, b->panel, group, f), zero_of(t, second, group, f)};
         __m512i sum[2 * BLOCK_ROWS];
         GLIA_UNROLL for (int i = 0; i < 2 * R; i++) sum[i] = _mm512_setzero_si512();
@@ -202,9 +233,9 @@ GLIA_INLINE void multiply_codes(const grouped *t, const block *b, ahead *next, c
                 _mm_prefetch(far[p] + in_step * 64, _MM_HINT_T1);
             dot_codes(sum, w, b->x + (k / 32 - b->step) * b->x_step + k % 32 * 2, zero, t->value, R, f);
         }
-        const __m512 scale[2] = {scale_of(t, b->panel, group), scale_of(t, second, group)};
-        add_group(last < end ? total : b->to, last < end ? PAIR : b->ldt, from, ld, sum, scale, R);
+        GLIA_UNROLL for (int r = 0; r < R; r++) add_row(to, from, sum, scale, r);
     }
+    put_out(b, total, (size_t)R);
 }
 
 /* Widen the lines of a block's part: all those of the first panel, then those of the second. */
@@ -242,6 +273,9 @@ typedef void block_fn(const grouped *t, const block *b, ahead *next, size_t rows
 GLIA_NOINLINE void block_wide(const grouped *t, const block *b, ahead *next, size_t rows) {
     GLIA_WITH_12_ROWS(rows, 1, 12, multiply_wide(t, b, next, R));
 }
+GLIA_NOINLINE void block_steps(const grouped *t, const block *b, ahead *next, size_t rows) {
+    GLIA_WITH_12_ROWS(rows, 1, 12, multiply_steps(t, b, next, R));
+}
 GLIA_NOINLINE void block_table(const grouped *t, const block *b, ahead *next, size_t rows) {
     GLIA_WITH_12_ROWS(rows, 1, 12, multiply_codes(t, b, next, R, TABLE));
 }
@@ -264,7 +298,9 @@ static void multiply_block(product *p, const block *b, ahead *next, size_t rows)
     const bool wide = b->blocks > (t->f == FLOAT8 ? 1 : IN_REGISTERS);
     while (p->e.done < p->e.rows) finish_next(&p->e);
     if (b->widen && wide) widen_any(t, b);
-    if (wide)
+    if (wide && t->g->group == 32 && p->k % 32 == 0)
+        block_steps(t, b, next, rows);
+    else if (wide)
         block_wide(t, b, next, rows);
     else
         of[t->f](t, b, next, rows);
