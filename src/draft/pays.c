@@ -290,7 +290,7 @@ static plan best_plan(const glia_pays *p, const glia_pays_ask *ask, int n, int n
     if (most > GLIA_PAYS_DEPTH) most = GLIA_PAYS_DEPTH;
     for (int levels = 1; levels <= most; levels++)
         for (unsigned k = 0; k < limits; k++)
-            for (int quarter = n < QUARTERS ? QUARTERS : 1; quarter <= QUARTERS; quarter++) {
+            for (int quarter = n < QUARTERS || k ? QUARTERS : 1; quarter <= QUARTERS; quarter++) {
                 plan x = {.levels = levels, .least = least[k], .most = n * quarter / QUARTERS};
                 if (weigh(p, ask, n, n_all, plain, &x) && x.rate > best.rate) best = x;
             }
