@@ -70,7 +70,7 @@ check-programs: $(CHECKS)
 # An ARM build, run under qemu with the plain-C kernels. The listed tests take minutes there, or need MPI.
 ARM_CC      ?= aarch64-linux-gnu-gcc
 ARM_RUNNER  := qemu-aarch64-static -L /
-ARM_SLOW    := calibrate constrained device drafts formats generate heads heads_cli lora_rows parallel pays quantize schedule server server_apis server_load server_pages speculation typing
+ARM_SLOW    := calibrate constrained device drafts formats generate heads heads_cli lora_rows parallel pays quantize schedule server server_apis server_load server_pages server_vllm speculation typing
 ARM_NO_MPI  := comm_mpi engines_mpi ranks_mpi mpi_streams server_mpi
 arm: ## build for 64-bit ARM, run its tests under qemu, compare its logits with x86's bit for bit
 	@$(SETUP) arm
