@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "model/artifact.h"
 
 static bool is_there(const char *dir, const char *name, char **path) {
     *path = glia_path_join(dir, name);

@@ -16,6 +16,10 @@ static bool has(const char *dir, const char *name) {
     return is;
 }
 
+bool glia_artifact_in(const char *dir) {
+    return has(dir, "weights") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
+}
+
 /* Open dir/name and append it to c->file. */
 static glia_status add_file(glia_checkpoint *c, const char *dir, const char *name, glia_err *err) {
     const size_t n = (size_t)c->n_files + 1;

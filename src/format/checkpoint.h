@@ -45,4 +45,7 @@ const char *glia_checkpoint_stored_name(const glia_checkpoint *c, const char *na
  * later read fetches the bytes from the file again. */
 void glia_checkpoint_drop(const glia_checkpoint *c, const glia_tensor_view *t);
 
+/* Is `dir` an artifact of `glia compile`: has it the name weights, and no checkpoint? */
+bool glia_artifact_in(const char *dir);
+
 #endif

@@ -32,17 +32,6 @@ static char *rank_path(const char *dir, int rank) {
     return glia_path_join(dir, name);
 }
 
-static bool has(const char *dir, const char *name) {
-    char *path = glia_path_join(dir, name);
-    const bool is = path && glia_name_exists(path);
-    free(path);
-    return is;
-}
-
-bool glia_artifact_in(const char *dir) {
-    return has(dir, "weights") && !has(dir, "model.safetensors") && !has(dir, "model.safetensors.index.json");
-}
-
 /* A copy of what the first file that opens says under `key`: rank 0's may be on another machine. NULL:
  * nothing. */
 static char *first_said(const char *dir, const char *key) {

@@ -11,13 +11,12 @@
 #define GLIA_MODEL_ARTIFACT_H
 
 #include "base/hash.h"
+#include "format/checkpoint.h"
 #include "model/weights.h"
 
 /* The number of the layout of packed bytes. Files with another number are refused. */
 enum { GLIA_ARTIFACT_LAYOUT = 1 };
 
-/* Is `dir` an artifact: has it the name weights, and no checkpoint? */
-bool glia_artifact_in(const char *dir);
 /* Was the artifact `dir` compiled with a head that is not the embedding? False if no file can be read. */
 bool glia_artifact_is_untied(const char *dir);
 /* The forms of products that the artifact `dir` was compiled with (glia_quantize_forms()), as text that the
