@@ -65,7 +65,7 @@ def ask_schema(args, r, i):
         if choice["finish_reason"] == "stop":
             outcome = "finished" if times == 1 else "a prefix of a finished one"
             break
-        before = text
+        before = text.rstrip("\ufffd")  # of a character that was cut
     if outcome == "truncated":
         return outcome, None
     try:
