@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-int check_passed, check_failures, check_skipped, check_skipped_tests;
+_Atomic int check_passed, check_failures;
+int check_skipped, check_skipped_tests;
 static uint64_t rng = 1;
 
 void check_fail(const char *file, int line, const char *cond, const char *fmt, ...) {

@@ -10,17 +10,20 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
 
-extern int check_passed, check_failures, check_skipped, check_skipped_tests;
+extern _Atomic int check_passed, check_failures; /* atomic: any thread may CHECK */
+extern int check_skipped, check_skipped_tests;
 
 /* Count a pass, or report a failure with its file and line. The test continues, so
  * that one run shows all failures. */
-#define CHECK(cond, ...) ((cond) ? (void)check_passed++ : check_fail(__FILE__, __LINE__, #cond, __VA_ARGS__))
+#define CHECK(cond, ...)                                                                                     \
+    ((cond) ? (void)atomic_fetch_add(&check_passed, 1) : check_fail(__FILE__, __LINE__, #cond, __VA_ARGS__))
 __attribute__((format(printf, 4, 5))) void check_fail(const char *file, int line, const char *cond,
                                                       const char *fmt, ...);
 
