@@ -137,6 +137,8 @@ typedef struct {
     int block_size;         /* positions in a KV cache block, a multiple of 32; 0: 64 */
     int kv_cache_blocks;    /* of all sequences together; fewer than all need at once: sequences wait, and may
                              * be preempted and computed anew. 0: enough for batch_size sequences */
+    int max_step_ms; /* a step in which sequences generate computes as many prompt rows as are expected to fit
+                      * into so many milliseconds, but at least 32. 0: no limit. No answer depends on it */
     /* Keep the blocks of cached prefixes in this directory, at most so many bytes (0: 4 GiB), for engines of
      * later processes with the same weights and number formats. The directory is created. Entries that are
      * damaged are dropped, and a write that fails loses an entry, never an answer. NULL: do not */

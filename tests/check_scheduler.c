@@ -2,6 +2,7 @@
  * the history in place of keys and values, so a wrong block shows. */
 #include "check.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,7 +103,8 @@ static void check_rows(const world *w, int rows) {
     }
     CHECK(rows == sum && rows >= 1 && prompts <= s->chunk && rows <= s->chunk + s->batch + drafts, "%d rows",
           rows);
-    CHECK(!short_of || prompts == s->chunk, "the chunk is not full");
+    CHECK(!short_of || prompts == s->chunk || (s->pace.most_seconds > 0 && prompts >= GLIA_PACE_LEAST),
+          "the chunk is not full");
 }
 
 static int32_t random_token(void) { return check_u32() % 24 == 0; }
@@ -142,6 +144,7 @@ static int step(world *w, bool drafts) {
     const int rows = glia_scheduler_plan(&w->s);
     int ended = 0, draws[8];
     check_rows(w, rows);
+    glia_scheduler_time(&w->s, rows * 1e-3);
     glia_seq *seqs[8];
     const int n = w->s.n_running;
     for (int i = 0; i < n; i++) {
@@ -172,11 +175,13 @@ static void check_places(const world *w) {
 }
 
 /* `adapters`: requests have one of so many, and the two places are too few. `full`: the blocks are enough for
- * so many sequences only, and requests have priorities. */
-static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts, int adapters, int full) {
+ * so many sequences only, and requests have priorities. `paced`: steps may not take long. */
+static void traffic(int batch, int chunk, int block_size, bool caching, bool drafts, int adapters, int full,
+                    bool paced) {
     const int n_blocks = (full ? full : batch) * glia_blocks_for(MAX_TOKENS - 1, block_size);
     world w;
     new_world(&w, batch, chunk, block_size, n_blocks, caching);
+    if (paced) w.s.pace = (glia_pace){.most_seconds = 0.04, .position = 1e-3};
     request *r = calloc(SEQS, sizeof *r);
     int submitted = 0, ended = 0, last_admitted = -1, cached = 0;
     while (ended < SEQS) {
@@ -215,22 +220,85 @@ static void traffic(int batch, int chunk, int block_size, bool caching, bool dra
     free_world(&w);
 }
 
+/* The rows of a work are the most whose work is not more. */
+static void test_pace_rows(void **state) {
+    (void)state;
+    for (int i = 0; i < 10000; i++) {
+        const glia_pace p = {.position = i % 5 ? check_u32() % 1000 / 1e6 : 0};
+        const int from = (int)(check_u32() % 100000), most = 1 + (int)(check_u32() % 2000);
+        const double work = check_u32() % 100000 / 17.0;
+        const int n = glia_pace_rows(&p, from, work, most);
+        CHECK(n >= 0 && n <= most && glia_pace_work(&p, from, n) <= work * (1 + 1e-12), "%d rows: too many",
+              n);
+        CHECK(n == most || glia_pace_work(&p, from, n + 1) > work * (1 - 1e-12), "%d rows: too few", n);
+    }
+    assert_int_equal(glia_pace_rows(&(glia_pace){.position = 1e-4}, 7, INFINITY, 512), 512);
+}
+
+/* Plan and take a step of one sequence that generates and one prompt. Returns the rows of the prompt. */
+static int paced_step(glia_scheduler *s, glia_seq *stream, const glia_seq *prompt, double seconds_per_work) {
+    glia_scheduler_plan(s);
+    const int rows = prompt->rows;
+    double work = 0.002 / seconds_per_work; /* what a step takes besides its rows */
+    for (int i = 0; i < s->n_running; i++)
+        work += glia_pace_work(&s->pace, s->running[i]->n_computed, s->running[i]->rows);
+    glia_scheduler_time(s, work * seconds_per_work);
+    glia_scheduler_advance(s);
+    if (stream) stream->n_tokens++;
+    return rows;
+}
+
+/* A prompt alone gets whole chunks. While a sequence generates, a step takes as long as it may, at every
+ * position; if less than the least rows would fit, it has these. */
+static void test_pace(void **state) {
+    (void)state;
+    enum { LONG = 6000, CHUNK = 512 };
+    static int32_t tokens[2][LONG + 1];
+    world w;
+    new_world(&w, 2, CHUNK, 32, 2 * glia_blocks_for(LONG, 32), false);
+    w.s.positions = LONG;
+    w.s.max_blocks = glia_blocks_for(LONG, 32);
+    free(w.s.table);
+    w.s.table = calloc(2 * (size_t)w.s.max_blocks, sizeof *w.s.table);
+    w.s.pace = (glia_pace){.most_seconds = 0.1, .position = 2e-4};
+    glia_seq stream = {.tokens = tokens[0], .n_prompt = 600, .n_tokens = 600, .max_tokens = LONG};
+    glia_seq prompt = {.tokens = tokens[1], .n_prompt = LONG - 1, .n_tokens = LONG - 1, .max_tokens = LONG};
+    glia_scheduler_add(&w.s, &stream);
+    assert_int_equal(paced_step(&w.s, NULL, &stream, 1e-3), CHUNK);
+    paced_step(&w.s, &stream, &stream, 1e-3);
+    glia_scheduler_add(&w.s, &prompt);
+    paced_step(&w.s, &stream, &prompt, 1e-3); /* the first one knows only steps without such sequences */
+    for (int steps = 0; prompt.n_computed < 4000; steps++) {
+        const int at = prompt.n_computed, rows = paced_step(&w.s, &stream, &prompt, 1e-3);
+        const double work = glia_pace_work(&w.s.pace, at, rows) + glia_pace_work(&w.s.pace, 600, 1);
+        CHECK(rows < 100, "%d rows", rows);
+        CHECK(steps < 8 || fabs(work * 1e-3 + 0.002 - 0.1) < 0.003, "a step of %g s", work * 1e-3 + 0.002);
+    }
+    for (int i = 0; i < 30; i++) paced_step(&w.s, &stream, &prompt, 1e-2); /* the machine gets slower */
+    assert_int_equal(paced_step(&w.s, &stream, &prompt, 1e-2), GLIA_PACE_LEAST);
+    glia_scheduler_remove(&w.s, &stream);
+    const int left = LONG - 1 - prompt.n_computed;
+    assert_int_equal(paced_step(&w.s, NULL, &prompt, 1e-3), left < CHUNK ? left : CHUNK);
+    glia_scheduler_remove(&w.s, &prompt);
+    free_world(&w);
+}
+
 static void test_traffic(void **state) {
     (void)state;
     static const int batches[] = {1, 2, 5}, chunks[] = {1, 7, 64}, sizes[] = {1, 4, 16};
     for (int i = 0; i < 54; i++)
-        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27, 0, 0);
+        traffic(batches[i % 3], chunks[i / 3 % 3], sizes[i / 9 % 3], i % 4 != 0, i >= 27, 0, 0, i % 5 == 0);
 }
 
 static void test_preemption(void **state) {
     (void)state;
     for (int i = 0; i < 24; i++)
-        traffic(4 + i % 3, 16, 4, i % 4 != 0, i >= 12, i % 3 == 0 ? 5 : 0, 1 + i % 2);
+        traffic(4 + i % 3, 16, 4, i % 4 != 0, i >= 12, i % 3 == 0 ? 5 : 0, 1 + i % 2, i % 2);
 }
 
 static void test_adapters(void **state) {
     (void)state;
-    for (int i = 0; i < 12; i++) traffic(2 + i % 4, 16, 4, i % 2, i >= 6, 5, 0);
+    for (int i = 0; i < 12; i++) traffic(2 + i % 4, 16, 4, i % 2, i >= 6, 5, 0, false);
 }
 
 /* Which adapter gives way. */
@@ -323,6 +391,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_order),       cmocka_unit_test(test_traffic),
         cmocka_unit_test(test_adapters),    cmocka_unit_test(test_preemption),
         cmocka_unit_test(test_who_is_next), cmocka_unit_test(test_eviction),
+        cmocka_unit_test(test_pace_rows),   cmocka_unit_test(test_pace),
     };
     check_begin(argc, argv);
     return check_run_group("scheduler", tests);

@@ -280,6 +280,7 @@ GLIA_API glia_status glia_engine_create(glia_engine **out, const glia_model *m,
         .eos = m->eos.id,
         .n_eos = (size_t)m->eos.n,
         .base = glia_lora_base(m),
+        .most_step_seconds = options ? options->max_step_ms / 1e3 : 0,
         .store_dir = store,
         .store_bytes =
             store && options->prefix_cache_dir_bytes ? options->prefix_cache_dir_bytes : UINT64_C(4) << 30,

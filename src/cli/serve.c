@@ -55,6 +55,7 @@ int cli_serve(const cli_args *args) {
     size_t template_len = 0;
     cli_options(args, &o, &engine);
     engine.batch_size_needed = BATCH;
+    engine.max_step_ms = (int)args->integer[F_MAX_STEP_MS];
     engine.prefix_cache_dir = args->text[F_PREFIX_CACHE_DIR];
     engine.prefix_cache_dir_bytes = (uint64_t)(args->real[F_PREFIX_CACHE_SIZE] * 0x1p30);
     o.spare_core = true; /* for the network thread */

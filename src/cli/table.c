@@ -67,6 +67,8 @@ const cli_flag cli_flags[N_FLAGS] = {
         "the certificate's private key in PEM form"},
     [F_SCHEDULING_POLICY] = {"scheduling-policy", NULL, KIND_CHOICE, GROUP_TASK, C_SERVE, 0, 0, "fcfs|priority|fair", "fcfs",
         "which waiting request is next: the oldest; the lowest number in its field priority; or the one of the client (an API key, else an address) with the fewest running"},
+    [F_MAX_STEP_MS] = {"max-step-ms", NULL, KIND_INT, GROUP_TASK, C_SERVE, 0, 600000, "N", "100",
+        "while answers are generated, a step computes as many tokens of prompts as fit into so many milliseconds, but at least 32; 0: as many as fit --prefill-chunk-size"},
     [F_PREFIX_CACHE_DIR] = {"prefix-cache-dir", NULL, KIND_TEXT, GROUP_TASK, C_SERVE, 0, 0, "DIR", NULL,
         "keep cached prefixes in this directory, for the next start"},
     [F_PREFIX_CACHE_SIZE] = {"prefix-cache-size", NULL, KIND_REAL, GROUP_TASK, C_SERVE, 0.001, 1e6, "GIB", "4",

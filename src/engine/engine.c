@@ -169,6 +169,7 @@ static glia_status open_ranks(glia_engine *e, glia_err *err) {
     }
     const glia_rank_config own = rank_config(e, 0);
     status = glia_leader_open(&e->leader, &e->rank, c->model, &c->weights[0]->parallel, &c->limits, err);
+    e->leader.scheduler.pace.most_seconds = c->most_step_seconds;
     status = glia_rank_open(&e->rank, &own, status, err);
     if (!status) status = open_store(e, err);
     return status ? status : open_draft(e, err);
@@ -491,7 +492,9 @@ static glia_status take(glia_engine *e, glia_err *err) {
     glia_leader_mask_ahead(&e->leader, &e->ahead);
     glia_status status = glia_engine_order(e, err);
     if (status) return status;
-    glia_drafts_time(&e->leader.drafts, e->leader.segment, e->leader.n_segments, glia_seconds() - start);
+    const double seconds = glia_seconds() - start;
+    glia_drafts_time(&e->leader.drafts, e->leader.segment, e->leader.n_segments, seconds);
+    glia_scheduler_time(&e->leader.scheduler, seconds);
     e->stats.steps++;
     e->stats.rows += (uint64_t)e->leader.n_rows;
     glia_scheduler_advance(&e->leader.scheduler);

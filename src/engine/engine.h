@@ -26,7 +26,8 @@ typedef struct {
     const glia_draft_model *draft; /* NULL: no speculation; with it limits.drafts, depth and needs are set */
     glia_draft_trace_fn *trace;    /* may be NULL; with it all that the configuration says is asked for */
     void *trace_user;
-    const char *store_dir; /* of cached prefixes (engine/store.h); NULL: none */
+    double most_step_seconds; /* limit: as of glia_pace; 0: none */
+    const char *store_dir;    /* of cached prefixes (engine/store.h); NULL: none */
     uint64_t store_bytes, fingerprint;
     glia_adapter_base base; /* where adapters find the model's weights */
 } glia_engine_config;

@@ -47,6 +47,13 @@ void glia_leader_plan(const glia_model_config *c, const glia_parallel *p, const 
     plan_regions(c, p, l, plan);
 }
 
+/* The multiplications of a row with one position that it attends to, relative to those with the weights. */
+static double position_work(const glia_model_config *c) {
+    const double heads = (double)(c->heads * c->head_dim), kv = (double)(c->kv_heads * c->head_dim);
+    const double hidden = (double)c->hidden;
+    return 2 * heads / (hidden * (2 * heads + 2 * kv + 3 * (double)c->ffn));
+}
+
 glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_config *c,
                              const glia_parallel *p, const glia_engine_limits *limits, glia_err *err) {
     const glia_blocks_shape shape = glia_limit_cache(c, p, limits);
@@ -76,6 +83,7 @@ glia_status glia_leader_open(glia_leader *l, glia_rank *rank, const glia_model_c
         .batch = limits->batch,
         .chunk = limits->chunk,
         .scored = glia_limit_score_rows(c, limits),
+        .pace = {.position = position_work(c)},
         .positions = limits->sequence_length,
         .ahead = limits->depth,
         .table = glia_plan_at(&l->plan, at.tables),

@@ -2,6 +2,7 @@
 #include "engine/scheduler.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 static int least(int a, int b) { return a < b ? a : b; }
@@ -156,20 +157,57 @@ static bool fetch(glia_scheduler *s, glia_seq *seq) {
     return true;
 }
 
+/* Does the sequence generate? It may have several tokens to compute, which a constraint forced. */
+static bool generates(const glia_seq *seq) {
+    return seq->n_tokens - seq->n_computed == 1 || seq->n_computed >= seq->n_prompt;
+}
+
+/* The work that prompts may take in the coming step. */
+static double work_for_prompts(const glia_scheduler *s) {
+    double work = 0;
+    bool limited = false;
+    for (int i = 0; i < s->n_running; i++) {
+        const glia_seq *seq = s->running[i];
+        if (!generates(seq)) continue;
+        limited = true;
+        work += glia_pace_work(&s->pace, seq->n_computed, 1 + seq->n_drafts);
+    }
+    return limited ? glia_pace_room(&s->pace) - work : INFINITY;
+}
+
+/* What prompts may still take in a step. */
+typedef struct {
+    int rows;    /* of the chunk */
+    int scored;  /* rows whose logits are wanted */
+    int granted; /* rows that need no room */
+    double work;
+} room;
+
+/* Plan rows of a sequence that has more than one token to compute. */
+static void plan_prompt(const glia_scheduler *s, glia_seq *seq, room *left) {
+    const int todo = least(seq->n_tokens - seq->n_computed, left->rows);
+    const int fit = glia_pace_rows(&s->pace, seq->n_computed, left->work, todo);
+    seq->rows = fit < left->granted ? least(todo, left->granted) : fit;
+    if (seq->scored && seq->n_tokens == seq->n_prompt) seq->rows = least(seq->rows, left->scored);
+    left->rows -= seq->rows;
+    left->granted -= least(left->granted, seq->rows);
+    left->work -= glia_pace_work(&s->pace, seq->n_computed, seq->rows);
+}
+
 /* Returns -1 if the blocks of the running sequences are too few. */
 static int try_plan(glia_scheduler *s, bool may_admit) {
-    int left = s->chunk, scored = s->scored, rows = 0;
-    for (int i = 0; i < s->n_running || (may_admit && left > 0 && admit(s)); i++) {
+    room left = {s->chunk, s->scored, GLIA_PACE_LEAST, work_for_prompts(s)};
+    int rows = 0;
+    for (int i = 0; i < s->n_running || (may_admit && left.rows > 0 && admit(s)); i++) {
         glia_seq *seq = s->running[i];
         const bool more = seq->n_tokens - seq->n_computed > 1 && !fetch(s, seq);
         const int todo = seq->n_tokens - seq->n_computed;
         assert(todo >= 1 && (!seq->n_drafts || todo == 1));
         assert(seq->n_tokens + seq->n_drafts - seq->n_away <= glia_scheduler_reach(s, seq) || todo > 1);
         /* A generating sequence has one token to compute; rows beyond the chunk are kept for it. */
-        seq->rows = todo == 1 ? 1 + seq->n_drafts : more ? 0 : least(todo, left);
-        if (seq->scored && seq->rows > scored && seq->n_tokens == seq->n_prompt) seq->rows = scored;
-        scored -= glia_seq_scores(seq);
-        if (todo > 1) left -= seq->rows;
+        seq->rows = more ? 0 : 1 + seq->n_drafts;
+        if (!more && todo > 1) plan_prompt(s, seq, &left);
+        left.scored -= glia_seq_scores(seq);
         if (!glia_scheduler_reserve(s, seq, seq->n_computed + seq->rows - seq->n_away)) return -1;
         rows += seq->rows;
     }
@@ -184,6 +222,21 @@ int glia_scheduler_plan(glia_scheduler *s) {
         rows = try_plan(s, false);
     }
     return rows;
+}
+
+void glia_scheduler_time(glia_scheduler *s, double seconds) {
+    double work = 0;
+    int prompts = 0;
+    bool mixed = false;
+    for (int i = 0; i < s->n_running; i++) {
+        const glia_seq *seq = s->running[i];
+        work += glia_pace_work(&s->pace, seq->n_computed, seq->rows);
+        if (generates(seq))
+            mixed = true;
+        else
+            prompts += seq->rows;
+    }
+    glia_pace_learn(&s->pace, work, prompts, mixed, seconds);
 }
 
 void glia_scheduler_advance(glia_scheduler *s) {

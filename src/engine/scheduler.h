@@ -2,7 +2,8 @@
  *
  * Continuous batching: every step has one row of each sequence that generates,
  * the rows of its drafts, and then prompt rows up to the chunk size, oldest
- * sequence first. Of the waiting sequences the one of the lowest priority number is
+ * sequence first. While sequences generate, a step has only as many prompt rows as the
+ * pace (pace.h) allows. Of the waiting sequences the one of the lowest priority number is
  * admitted first; of those, the one whose client has the fewest running sequences; of
  * those, the oldest. It needs a slot, the blocks of its tokens and one more.
  *
@@ -17,6 +18,7 @@
 #define GLIA_ENGINE_SCHEDULER_H
 
 #include "engine/blocks.h"
+#include "engine/pace.h"
 #include "engine/places.h"
 
 typedef struct glia_seq {
@@ -50,6 +52,7 @@ typedef struct {
     void *fetch_user;
     int batch, chunk; /* limits: running sequences, prompt rows of a step */
     int scored;       /* limit: prompt rows of a step whose logits are wanted */
+    glia_pace pace;   /* limit: time of a step in which sequences generate */
     int positions;    /* of a sequence */
     int ahead;        /* positions that drafts may use after those that a sequence needs */
     int32_t *table;   /* [batch, max_blocks] */
@@ -79,6 +82,8 @@ int glia_scheduler_reach(const glia_scheduler *s, const glia_seq *seq);
  * sequence. Returns false if there are too few.
  */
 bool glia_scheduler_reserve(glia_scheduler *s, glia_seq *seq, int positions);
+/* Before glia_scheduler_advance(): the planned rows took so long. */
+void glia_scheduler_time(glia_scheduler *s, double seconds);
 /* The planned rows are computed. Draft rows count as computed only once they are accepted. */
 void glia_scheduler_advance(glia_scheduler *s);
 /* The token that was delivered last (n_tokens was incremented) equals a draft whose row was computed, and
