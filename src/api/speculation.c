@@ -123,14 +123,8 @@ static glia_status check_tokens(const glia_model *m, const char *dir, glia_err *
 }
 
 /* A draft is whole on rank 0, or has the target's ranks. */
-static glia_status check_ranks(const glia_draft_model *d, const glia_model *m, glia_err *err) {
-    const glia_draft_config *c = &d->config;
-    if (!c->method->sharing)
-        return glia_fail(err, GLIA_ERR_UNSUPPORTED,
-                         "draft_tensor_parallel_size is %d, expected 1: a draft of the method %s is whole on "
-                         "rank 0",
-                         c->tp, c->method->name);
-    if (c->tp == m->parallel.tp) return GLIA_OK;
+static glia_status check_ranks(const glia_draft_config *c, const glia_model *m, glia_err *err) {
+    if (c->tp <= 1 || c->tp == m->parallel.tp) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_ARGUMENT,
                      "draft_tensor_parallel_size is %d, expected 1 or the target's tensor_parallel_size %d",
                      c->tp, m->parallel.tp);
@@ -138,7 +132,8 @@ static glia_status check_ranks(const glia_draft_model *d, const glia_model *m, g
 
 static glia_status read_draft(glia_draft_model *d, const glia_model *m, const char *text, const char *where,
                               const char *cache_dir, glia_err *err) {
-    const glia_status status = glia_draft_config_read(&d->config, text, where, cache_dir, err);
+    glia_status status = glia_draft_config_read(&d->config, text, where, cache_dir, err);
+    if (!status) status = check_ranks(&d->config, m, err);
     if (status) return status;
     d->target_dir = m->dir;
     d->target = &m->config;
@@ -146,9 +141,7 @@ static glia_status read_draft(glia_draft_model *d, const glia_model *m, const ch
     d->cpu_flags = m->cpu_flags;
     d->threads = m->threads;
     d->parallel = glia_alone;
-    if (d->config.tp > 1) {
-        const glia_status shared = check_ranks(d, m, err);
-        if (shared) return shared;
+    if (d->config.tp > 1 && d->config.method->sharing) {
         d->parallel.tp = d->config.tp;
         d->parallel.rank = m->parallel.rank;
     }
@@ -181,7 +174,7 @@ static glia_status keep_asked(glia_model *m, const char *text, glia_err *err) {
 static bool is_none(const char *option) {
     json_t *o = option ? json_loads(option, 0, NULL) : NULL;
     const char *method = json_string_value(json_object_get(o, "method"));
-    const bool none = method && strcmp(method, "none") == 0 && json_object_size(o) == 1;
+    const bool none = method && strcmp(method, "none") == 0;
     json_decref(o);
     return none;
 }

@@ -223,13 +223,14 @@ static bool is_module(const char *word) {
     return word && word[0] != '-' && (word[0] == '{' || strchr(word, '='));
 }
 
-/* Parse a flag of another server. */
-static int take_foreign(const cli_foreign *f, const char *word, size_t n, int *i, int argc, char **argv) {
+/* Parse a flag of another program. */
+static int take_foreign(const cli_args *args, const cli_foreign *f, size_t n, int *i, int argc, char **argv) {
+    const char *word = argv[*i];
     const char *value = word[n] == '=' ? word + n + 1 : NULL;
     if (value && !f->has_value) return cli_usage("%.*s takes no value, found '%s'", (int)n, word, value);
     if (f->has_value && !value && *i + 1 < argc) value = argv[++*i];
     if (f->has_value && !value) return cli_usage("%.*s needs a value", (int)n, word);
-    return cli_take_foreign(f, word, n, value);
+    return cli_take_foreign(f, args->command, word, n, value);
 }
 
 /* Parse a word that begins with '-': a flag, with its value in the same word or in the next. */
@@ -237,8 +238,8 @@ static int take_flag(cli_args *args, int *i, int argc, char **argv) {
     const char *word = argv[*i], *equals = strchr(word, '=');
     const size_t n = equals ? (size_t)(equals - word) : strlen(word);
     const int id = find_flag(word, n);
-    const cli_foreign *foreign = id < 0 && args->command->bit & C_SERVE ? cli_find_foreign(word, n) : NULL;
-    if (foreign) return take_foreign(foreign, word, n, i, argc, argv);
+    const cli_foreign *foreign = id < 0 ? cli_find_foreign(args->command, word, n) : NULL;
+    if (foreign) return take_foreign(args, foreign, n, i, argc, argv);
     if (id < 0 || !(cli_flags[id].commands & args->command->bit)) return unknown_flag(args->command, word, n);
     args->given[id] = true;
     if (cli_flags[id].kind == KIND_SWITCH) {

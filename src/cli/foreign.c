@@ -1,14 +1,14 @@
-/* foreign.c - see foreign.h. docs/SERVING.md has the same table for people; tests/check_serve_flags.c
- * compares them. */
+/* foreign.c - see foreign.h. docs/SERVING.md and docs/SPECULATION.md have the same tables for people;
+ * tests/check_serve_flags.c and tests/check_speculative_config.c compare them. */
 #include "cli/foreign.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/flags.h"
+#include "cli/table.h"
 
 /* clang-format off */
-static const cli_foreign rows[] = {
+static const cli_foreign of_servers[] = {
     {"--enable-auto-tool-choice", false, "*", "tool calls are always parsed"},
     {"--tool-call-parser", true, "auto|hermes|qwen|qwen25|qwen3", "the parser of Qwen3 and SmolLM3 is built in"},
     {"--enable-reasoning", false, "*", "thinking is always parsed"},
@@ -63,6 +63,19 @@ static const cli_foreign rows[] = {
     {"--max-running-requests --parallel -np", true, NULL, "use --batch-size"},
     {"--chunked-prefill-size --ubatch-size -ub", true, NULL, "use --prefill-chunk-size"},
     {"--alias -a", true, NULL, "use --served-model-name"},
+}, of_drafts[] = {
+    {"--draft-min --draft-n-min --spec-draft-n-min", true, "*", "the length of a proposal is what pays"},
+    {"--draft-p-min --spec-draft-p-min --draft-p-split --spec-draft-p-split", true, "*", "a proposal ends behind a token that the draft is unsure of"},
+    {"--spec-ngram-min-hits --spec-ngram-simple-min-hits --spec-ngram-map-k-min-hits", true, "*", "the length of a proposal is what pays"},
+    {"-cd --ctx-size-draft --spec-draft-ctx-size", true, "*", "the draft has the target's --sequence-length"},
+    {"-td --threads-draft --spec-draft-threads -tbd --threads-batch-draft", true, "*", "the draft runs on the threads of rank 0"},
+    {"-ctkd --cache-type-k-draft -ctvd --cache-type-v-draft", true, "*", "the draft's cache has the target's --kv-cache-dtype"},
+    {"-ngld --gpu-layers-draft --n-gpu-layers-draft --spec-draft-ngl -devd --device-draft --spec-draft-device", true, "*", "everything is computed on the CPU"},
+
+    {"-hfd -hfrd --hf-repo-draft --spec-draft-hf", true, NULL, "give a Hugging Face directory or id as --model-draft"},
+    {"--ngram-prompt-lookup-min --ngram-prompt-lookup-max", true, NULL, "use the keys prompt_lookup_min and prompt_lookup_max of --speculative-config"},
+    {"--speculative-model-quantization", true, NULL, "use the key quantization of --speculative-config"},
+    {"--spec-draft-replace --spec-replace", true, NULL, "a draft must have the target's tokens"},
 };
 /* clang-format on */
 
@@ -83,14 +96,23 @@ bool cli_is_in(const char *list, char separator, const char *name, size_t n) {
     return false;
 }
 
-const cli_foreign *cli_find_foreign(const char *word, size_t n) {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+static const cli_foreign *find(const cli_foreign *rows, size_t n_rows, const char *word, size_t n) {
+    for (size_t i = 0; i < n_rows; i++)
         if (cli_is_in(rows[i].names, ' ', word, n)) return &rows[i];
     return NULL;
 }
 
-int cli_take_foreign(const cli_foreign *f, const char *word, size_t n, const char *value) {
-    if (!f->takes) return cli_usage("serve has no flag %.*s: %s", (int)n, word, f->says);
+const cli_foreign *cli_find_foreign(const cli_command *command, const char *word, size_t n) {
+    const cli_foreign *f = NULL;
+    if (command->bit & C_SERVE) f = find(of_servers, sizeof of_servers / sizeof *of_servers, word, n);
+    if (!f && (command->bit & cli_flags[F_SPECULATIVE_CONFIG].commands))
+        f = find(of_drafts, sizeof of_drafts / sizeof *of_drafts, word, n);
+    return f;
+}
+
+int cli_take_foreign(const cli_foreign *f, const cli_command *command, const char *word, size_t n,
+                     const char *value) {
+    if (!f->takes) return cli_usage("%s has no flag %.*s: %s", command->name, (int)n, word, f->says);
     if (f->has_value && strcmp(f->takes, "*") != 0 && !cli_is_in(f->takes, '|', value, strlen(value)))
         return cli_usage("%.*s takes %s, not '%s': %s", (int)n, word, f->takes, value, f->says);
     fprintf(stderr, "glia: warning: %.*s has no effect: %s\n", (int)n, word, f->says);

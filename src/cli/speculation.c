@@ -9,7 +9,7 @@
 
 /* ---- flags -------------------------------------------------------------------- */
 
-/* The methods of llama.cpp's --spec-type. */
+/* The method that --spec-type names, as the key "method" spells it. */
 static const char *method_of(const char *type) {
     static const char *const rows[][2] = {
         {"draft-simple", "draft_model"}, {"draft-eagle3", "eagle3"}, {"draft-dflash", "dflash"},
@@ -18,7 +18,7 @@ static const char *method_of(const char *type) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (strcmp(type, rows[i][0]) == 0) return rows[i][1];
-    return NULL;
+    return type;
 }
 
 static void set_integer(json_t *o, const cli_args *args, cli_flag_id id, const char *key) {

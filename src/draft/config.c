@@ -3,6 +3,7 @@
 #include "draft/config.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,29 +14,42 @@
 
 enum { TOKENS_MAX = GLIA_TREE_MAX - 1 };
 
-/* Keys of vLLM that change no answer and that Glia has no use for. */
-static const char *const unused[] = {"max_model_len",
-                                     "revision",
-                                     "code_revision",
-                                     "enforce_eager",
-                                     "disable_by_batch_size",
-                                     "disable_logprobs",
-                                     "disable_padded_drafter_batch",
-                                     "disable_eagle_block_drop",
-                                     "use_local_argmax_reduction",
-                                     "parallel_drafting",
-                                     "attention_backend",
-                                     "moe_backend",
-                                     "kv_cache_dtype",
-                                     "draft_load_config",
-                                     "rejection_sample_method",
-                                     "draft_sample_method",
-                                     "num_speculative_tokens_per_batch_size",
-                                     "enable_adaptive_verification",
-                                     "suffix_decoding_max_tree_depth",
-                                     "suffix_decoding_max_cached_requests",
-                                     "suffix_decoding_max_spec_factor",
-                                     "suffix_decoding_min_token_prob"};
+/* Keys of vLLM that change no answer and that Glia has no use for: their type is checked. */
+typedef enum { A_BOOLEAN, A_NUMBER, A_STRING, AN_ARRAY, AN_OBJECT } type;
+static const struct {
+    const char *name;
+    type type;
+} unused[] = {{"max_model_len", A_NUMBER},
+              {"revision", A_STRING},
+              {"code_revision", A_STRING},
+              {"enforce_eager", A_BOOLEAN},
+              {"disable_by_batch_size", A_NUMBER},
+              {"disable_logprobs", A_BOOLEAN},
+              {"disable_padded_drafter_batch", A_BOOLEAN},
+              {"disable_eagle_block_drop", A_BOOLEAN},
+              {"use_local_argmax_reduction", A_BOOLEAN},
+              {"parallel_drafting", A_BOOLEAN},
+              {"attention_backend", A_STRING},
+              {"moe_backend", A_STRING},
+              {"kv_cache_dtype", A_STRING},
+              {"draft_load_config", AN_OBJECT},
+              {"draft_sample_method", A_STRING},
+              {"dspark_draft_topk", A_NUMBER},
+              {"num_speculative_tokens_per_batch_size", AN_ARRAY},
+              {"enable_adaptive_verification", A_BOOLEAN},
+              {"suffix_decoding_max_tree_depth", A_NUMBER},
+              {"suffix_decoding_max_cached_requests", A_NUMBER},
+              {"suffix_decoding_max_spec_factor", A_NUMBER},
+              {"suffix_decoding_min_token_prob", A_NUMBER}};
+
+/* Keys of vLLM whose values have an effect that Glia does not offer. */
+static const struct {
+    const char *name, *why;
+} refused[] = {{"use_heterogeneous_vocab", "a draft must have the target's tokens"},
+               {"synthetic_acceptance_rates", "only the target's own tokens are accepted"},
+               {"synthetic_acceptance_length", "only the target's own tokens are accepted"},
+               {"index_share_for_mtp_iteration", "no model that Glia runs has MTP layers"}};
+
 static const char *const used[] = {"method",
                                    "model",
                                    "num_speculative_tokens",
@@ -43,6 +57,7 @@ static const char *const used[] = {"method",
                                    "prompt_lookup_max",
                                    "draft_tensor_parallel_size",
                                    "tensor_parallel_size",
+                                   "rejection_sample_method",
                                    "dtype",
                                    "quantization",
                                    "confidence_threshold",
@@ -53,9 +68,33 @@ static const char *const used[] = {"method",
                                    "depth",
                                    "top_k"};
 
-static bool among(const char *key, const char *const *list, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(key, list[i]) == 0) return true;
+static bool is_used(const char *key) {
+    for (size_t i = 0; i < sizeof used / sizeof *used; i++)
+        if (strcmp(key, used[i]) == 0) return true;
+    return false;
+}
+
+/* Check the key if it is of the tables above; returns whether it is. */
+static bool check_idle(glia_json_reader *r, const char *key, const json_t *value) {
+    for (size_t i = 0; i < sizeof unused / sizeof *unused; i++) {
+        if (strcmp(key, unused[i].name) != 0) continue;
+        switch (unused[i].type) {
+        case A_BOOLEAN: glia_json_bool(r, key, false); break;
+        case A_NUMBER: glia_json_real(r, key, 0, -HUGE_VAL, HUGE_VAL); break;
+        case A_STRING: glia_json_string(r, key); break;
+        case AN_ARRAY: glia_json_array(r, key); break;
+        case AN_OBJECT: glia_json_object(r, key); break;
+        }
+        return true;
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        char text[60];
+        if (strcmp(key, refused[i].name) != 0) continue;
+        if (!glia_json_is_neutral(value, NAN))
+            glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %s: %s", key,
+                           glia_json_print(value, text, sizeof text), refused[i].why);
+        return true;
+    }
     return false;
 }
 
@@ -63,9 +102,7 @@ static void check_keys(glia_json_reader *r) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)r->object, key, value) {
-        (void)value;
-        if (!among(key, used, sizeof used / sizeof *used) &&
-            !among(key, unused, sizeof unused / sizeof *unused))
+        if (!is_used(key) && !check_idle(r, key, value))
             glia_json_fail(r, GLIA_ERR_ARGUMENT,
                            "unknown key \"%.60s\", expected vLLM's, such as method, model or "
                            "num_speculative_tokens",
@@ -73,27 +110,54 @@ static void check_keys(glia_json_reader *r) {
     }
 }
 
+/* ---- the method ---------------------------------------------------------------- */
+
+/* Other names of methods. */
+static const char *const aliases[][2] = {{"suffix", "ngram"}, {"ngram_gpu", "ngram"}, {"[ngram]", "ngram"}};
+
+/* Methods of vLLM that Glia has not. */
+static const struct {
+    const char *name, *why;
+} missing[] = {{"mlp_speculator", "Glia does not run MLP speculators"},
+               {"extract_hidden_states", "glia score --states writes hidden states"},
+               {"custom_class", "Glia runs no code of a user"}};
+
+static const char *why_missing(const char *name) {
+    const size_t n = strlen(name);
+    if (strcmp(name, "mtp") == 0 || (n > 4 && strcmp(name + n - 4, "_mtp") == 0))
+        return "no model that Glia runs has MTP layers";
+    for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
+        if (strcmp(name, missing[i].name) == 0) return missing[i].why;
+    return NULL;
+}
+
+static void refuse_method(glia_json_reader *r, const char *name) {
+    char names[200];
+    const char *why = why_missing(name);
+    glia_json_fail(r, GLIA_ERR_ARGUMENT, "method is %.60s%s%s, expected one of none, suffix, %s", name,
+                   why ? ": " : "", why ? why : "", glia_draft_method_names(names, sizeof names));
+}
+
+static const glia_draft_method *find_method(const char *name) {
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (strcmp(name, aliases[i][0]) == 0) name = aliases[i][1];
+    return glia_draft_method_find(name);
+}
+
 static void read_method(glia_json_reader *r, glia_draft_config *c, const char *cache_dir) {
     const char *name = glia_json_string(r, "method"), *model = glia_json_string(r, "model");
-    if (!name && model)
-        name = strcmp(model, "ngram") == 0 || strcmp(model, "[ngram]") == 0 ? "ngram" : "draft_model";
-    if (name && strcmp(name, "suffix") == 0) name = "ngram";
+    if (!name && model && (strcmp(model, "ngram") == 0 || strcmp(model, "[ngram]") == 0)) name = "ngram";
     if (r->status) return;
-    if (!name) {
+    c->method = name ? find_method(name) : NULL;
+    if (!name && !model)
         glia_json_fail(r, GLIA_ERR_ARGUMENT, "expected \"method\" or \"model\"");
-        return;
-    }
-    c->method = glia_draft_method_find(name);
-    if (!c->method) {
-        char names[200];
-        glia_json_fail(r, GLIA_ERR_ARGUMENT, "method is %.60s, expected one of %s", name,
-                       glia_draft_method_names(names, sizeof names));
-        return;
-    }
-    if (c->method->has_model && !model)
+    else if (name && !c->method)
+        refuse_method(r, name);
+    else if (c->method && c->method->has_model && !model)
         glia_json_fail(r, GLIA_ERR_ARGUMENT, "method %s needs \"model\"", name);
-    else if (c->method->has_model)
+    else if (!c->method || c->method->has_model)
         r->status = glia_hub_resolve(&c->dir, model, cache_dir, r->err);
+    if (!r->status && !c->method) c->method = glia_draft_method_of(c->dir);
 }
 
 static void read_numbers(glia_json_reader *r, glia_draft_config *c) {
@@ -113,7 +177,7 @@ typedef struct {
 /* The value of the key among rows [n]; 0: the key is not there. */
 static int read_choice(glia_json_reader *r, const char *key, const choice *rows, size_t n) {
     const char *name = glia_json_string(r, key);
-    char names[100] = "";
+    char names[200] = "";
     for (size_t i = 0; name && i < n; i++) {
         if (strcmp(name, rows[i].name) == 0) return rows[i].value;
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s",
@@ -135,10 +199,16 @@ static void read_formats(glia_json_reader *r, glia_draft_config *c) {
                                      {"w8a8", GLIA_QUANTIZATION_W8A8},
                                      {"int4", GLIA_QUANTIZATION_INT4},
                                      {"w4a8", GLIA_QUANTIZATION_W4A8},
-                                     {"fp8", GLIA_QUANTIZATION_FP8}};
+                                     {"fp8", GLIA_QUANTIZATION_FP8},
+                                     /* of a checkpoint, which says so itself */
+                                     {"gptq", 0},
+                                     {"awq", 0},
+                                     {"compressed-tensors", 0}},
+                        verification[] = {{"standard", 0}, {"strict", 0}, {"probabilistic", 0}, {"block", 0}};
     c->dtype = (glia_dtype)read_choice(r, "dtype", dtypes, sizeof dtypes / sizeof *dtypes);
     c->quantization =
         (glia_quantization)read_choice(r, "quantization", schemes, sizeof schemes / sizeof *schemes);
+    read_choice(r, "rejection_sample_method", verification, sizeof verification / sizeof *verification);
 }
 
 /* The text is an option: what is wrong with its format is wrong with an argument. */

@@ -195,6 +195,9 @@ static inline bool glia_draft_shared(const glia_draft_model *m) { return m && m-
 
 /* NULL: no method has this name. */
 const glia_draft_method *glia_draft_method_find(const char *name);
+/* The method of the draft in the directory, by the names of its tensors: draft_model if they are of no head.
+ */
+const glia_draft_method *glia_draft_method_of(const char *dir);
 /* Write the names of all methods to text [size], "eagle, ngram". Returns text. */
 const char *glia_draft_method_names(char *text, size_t size);
 
