@@ -56,10 +56,13 @@ static const struct {
     {"fp8-powers", "fp8", "float8 panels", false},
     {"gptq-dynamic", "gptq", "4-bit panels", false},
     {"mxfp8", "mxfp8", "float8 panels", false},
+    {"w8a8-asymmetric", "compressed-tensors", "8-bit panels", true},
     {"w8a8-groups", "compressed-tensors", "8-bit panels", true},
+    {"w8a8-static", "compressed-tensors", "8-bit panels", true},
+    {"w8a8-static-zeros", "compressed-tensors", "8-bit panels", true},
     {"w8a8-zeros", "compressed-tensors", "8-bit panels", true},
 };
-enum { CASES = sizeof cases / sizeof *cases, OWN = 13 /* the last ones */ };
+enum { CASES = sizeof cases / sizeof *cases, OWN = 16 /* the last ones */ };
 
 static const char *dir_of(size_t i) {
     static char path[PATH];
@@ -275,6 +278,7 @@ static void same(const char *what, size_t i, float *a, float *b, size_t n) {
 
 static void test_schedules(void **state) {
     (void)state;
+    const char *temp = check_temp_dir();
     for (size_t i = 0; i < CASES; i++)
         for (int tp = 1; tp <= 2; tp++) {
             char dir[PATH], artifact[PATH];
@@ -294,7 +298,7 @@ static void test_schedules(void **state) {
             o.engine = &single;
             o.threads = 2;
             same("a chunk of 1 on two threads", i, want, score(dir, &o, ids, &vocab), IDS * vocab);
-            snprintf(artifact, sizeof artifact, "%s/compiled", check_temp_dir());
+            snprintf(artifact, sizeof artifact, "%s/%s-%d", temp, cases[i].name, tp);
             o.engine = &whole;
             if (glia_compile(dir, NULL, artifact, &o, &err)) fail_msg("%s: %s", dir, err.msg);
             same("compile", i, want, score(artifact, &o, ids, &vocab), IDS * vocab);
@@ -371,10 +375,12 @@ static const struct {
     {"ct-w4a16", "\"sparsity_config\": {}", "\"sparsity_config\": {\"format\": \"sparse-24-bitmask\"}", "sparsity_config is"},
     {"ct-w4a16", "\"transform_config\": {}", "\"transform_config\": {\"config_groups\": {\"R1\": {}}}", "transform_config is"},
     {"ct-w4a16", "\"quantization_status\": \"compressed\"", "\"quantization_status\": \"calibration\"", "quantization_status is calibration; Glia reads compressed"},
-    {"ct-w8a8-int", "\"strategy\": \"token\"", "\"strategy\": \"tensor\"", "input_activations: strategy is tensor; Glia has token"},
-    {"ct-w8a8-int", "\"dynamic\": true", "\"dynamic\": false", "input_activations: dynamic is false"},
+    {"ct-w8a8-int", "\"strategy\": \"token\"", "\"strategy\": \"tensor\"", "input_activations: strategy is tensor; Glia has token with dynamic true"},
+    {"ct-w8a8-int", "\"dynamic\": true", "\"dynamic\": false", "input_activations: strategy is token; Glia has token with dynamic true, and tensor with dynamic false"},
     {"ct-w8a8-int", "\"strategy\": \"token\"", "\"strategy\": \"group\"", "input_activations: strategy is group; Glia has token"},
-    {"ct-w8a8-int", "\"symmetric\": true", "\"symmetric\": false", "input_activations: symmetric is false; Glia has symmetric int8 activations"},
+    {"w8a8-static", "\"dynamic\": false,\n     \"num_bits\": 8", "\"dynamic\": false,\n     \"num_bits\": 4", "input_activations: num_bits is not 8"},
+    {"w8a8-static", "up_proj.input_scale", "up_proj.input_scalE", "up_proj.input_scale is missing"},
+    {"w8a8-static-zeros", "up_proj.input_zero_point", "up_proj.input_zero_poinT", "up_proj.input_zero_point is missing"},
     {"w8a8-groups", "\"type\": \"int\"\n    }\n   }", "\"type\": \"float\"\n    }\n   }", "group_0: int8 activations and 8-bit float weights"},
     {"ct-w8a8-int", "\"type\": \"int\",\n          \"zp_dtype\": null\n        }\n      }", "\"type\": \"float\",\n          \"zp_dtype\": null\n        }\n      }", "group_0: int8 activations and 8-bit float weights; Glia"},
     {"gptq-int4", "q_proj.scales", "q_proj.scalez", "q_proj.scales is missing"},
@@ -500,6 +506,10 @@ static void test_hostile_values(void **state) {
          "up_proj.weight_format is 3, expected 0: rows in their order", 1},
         {"mxfp8", "model.layers.0.mlp.up_proj.weight_scale_inv", "\xff",
          "up_proj.weight holds a value that is NaN or infinite, or its scales do", 1},
+        {"w8a8-static", "model.layers.0.mlp.up_proj.input_scale", "\x00\x00\xc0\x7f",
+         "up_proj.input_scale is nan, expected a positive number", 4},
+        {"w8a8-static", "model.layers.0.mlp.up_proj.input_scale", "\x00\x00\x00\x00",
+         "up_proj.input_scale is 0, expected a positive number", 4},
         {"awq-gemv", "model.layers.0.mlp.up_proj.scales", "\x00\x7c",
          "up_proj.qweight holds a value that is NaN or infinite, or its scales do", 2},
     };

@@ -136,18 +136,25 @@ def gptq_dynamic(name, w):
     return pack_gptq(name, w, bits, group, False, True, True)
 
 
-def pack_bytes(name, w, group, symmetric):
+def pack_bytes(name, w, group, symmetric, tensor=False):
     """compressed-tensors' int-quantized, 8 bits."""
-    code, scale, zero = codes_of(w, 8, group, symmetric)
+    code, scale, zero = codes_of(w.reshape(1, -1) if tensor else w, 8, w.size if tensor else group, symmetric)
+    if tensor:
+        return {f"{name}.weight": torch.from_numpy((code - 128).astype(np.int8).reshape(w.shape)),
+                f"{name}.weight_scale": torch.from_numpy(scale.reshape(1))}, value(code, scale, zero, w.size).reshape(w.shape)
     out = {f"{name}.weight": torch.from_numpy((code - 128).astype(np.int8)), f"{name}.weight_scale": torch.from_numpy(scale)}
     if not symmetric:
         out[f"{name}.weight_zero_point"] = torch.from_numpy((zero - 128).astype(np.int8))
     return out, value(code, scale, zero, group)
 
 
-def int_config(strategy, group, symmetric):
+TOKEN = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+STATIC = TOKEN | {"strategy": "tensor", "dynamic": False}
+ROWS = {"w8a8-asymmetric": TOKEN | {"symmetric": False}, "w8a8-static": STATIC, "w8a8-static-zeros": STATIC | {"symmetric": False}}
+
+
+def int_config(strategy, group, symmetric, rows=TOKEN):
     weights = {"num_bits": 8, "type": "int", "symmetric": symmetric, "strategy": strategy, "group_size": group, "dynamic": False}
-    rows = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
     return {"quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
             "ignore": ["lm_head"], "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": rows}}}
 
@@ -187,6 +194,8 @@ VARIANTS = {
               of_layers(lambda n, w: pack_powers(n, w, 1, 32, torch.uint8))),
     "fp8-powers": ({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [16, 32],
                     "scale_fmt": "ue8m0"}, of_layers(lambda n, w: pack_powers(n, w, 16, 32, torch.float8_e8m0fnu))),
+    **{name: (int_config("tensor" if "zeros" in name else "channel", None, True, rows),
+              of_layers(lambda n, w, tensor="zeros" in name: pack_bytes(n, w, w.shape[1], True, tensor))) for name, rows in ROWS.items()},
     "w8a8-groups": (int_config("group", 32, True), of_layers(lambda n, w: pack_bytes(n, w, 32, True))),
     "w8a8-zeros": (int_config("channel", None, False), of_layers(lambda n, w: pack_bytes(n, w, w.shape[1], False))),
 }
@@ -208,27 +217,69 @@ def new_model(name):
     return model.eval()
 
 
+def stored_range(model, ids, symmetric):
+    """A scale and a zero point of the rows of each linear layer of the decoder. Rows exceed the range now and then."""
+    seen = {}
+    hooks = [m.register_forward_hook(lambda m, x, _, n=n: seen.update({n: x[0]})) for n, m in model.named_modules()
+             if isinstance(m, torch.nn.Linear) and n != "lm_head"]
+    model(ids[None].long())
+    for hook in hooks:
+        hook.remove()
+    found = {}
+    for i, (name, x) in enumerate(seen.items()):
+        low, high = x.min().item() * (0.8 - 0.05 * (i % 3)), x.max().item() * (0.6 + 0.1 * (i % 3))
+        scale = np.float32(max(-low, high) / 127 if symmetric else (high - low) / 255)
+        found[name] = scale, 0 if symmetric else int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    return found
+
+
+def of_product(stored):
+    """vLLM's scale and zero point where the modules of one product have different ones: CPUInt8ScaledMMLinearKernel 0.32."""
+    if all(zero == 0 for _, zero in stored):
+        return max(scale for scale, _ in stored), 0
+    high = max(scale * np.float32(127 - zero) for scale, zero in stored)
+    low = min(scale * np.float32(-128 - zero) for scale, zero in stored)
+    scale = (high - low) / np.float32(255)
+    return scale, int(np.rint(np.float32(-128) - low / scale))
+
+
 class IntegerRows(torch.nn.Module):
-    """A linear layer whose rows are int8: amax / 127 for each token, as vLLM has it. `closest` is the least distance
-    of a number from the middle between two integers."""
+    """A linear layer whose rows are int8 as vLLM has them: by amax / 127 for each token, by the token's range and a zero
+    point, or by a scale and a zero point that are stored. `closest` is the least distance of a number from the middle
+    between two integers."""
     closest = 1.0
 
-    def __init__(self, linear):
+    def __init__(self, linear, asymmetric, stored):
         super().__init__()
-        self.linear = linear
+        self.linear, self.asymmetric, self.stored = linear, asymmetric, stored
+
+    def range(self, rows):
+        if self.stored:
+            return torch.tensor(self.stored[0]), torch.tensor(float(self.stored[1]))
+        if not self.asymmetric:
+            return rows.abs().amax(-1, keepdim=True) / 127, torch.tensor(0.0)
+        low, high = rows.amin(-1, keepdim=True), rows.amax(-1, keepdim=True)
+        return (high - low) / 255, self.round(-128 - low / ((high - low) / 255))
+
+    @staticmethod
+    def round(x):
+        IntegerRows.closest = min(IntegerRows.closest, float(((x - x.floor()) - 0.5).abs().min()))
+        return x.round()
 
     def forward(self, x):
         rows = x.float()
-        scale = rows.abs().amax(-1, keepdim=True) / 127
-        IntegerRows.closest = min(IntegerRows.closest, float(((rows / scale).frac().abs() - 0.5).abs().min()))
-        return self.linear((rows / scale).round().double() * scale.double())
+        scale, zero = self.range(rows)
+        integers = self.round((rows / scale + zero).clamp(-128, 127)) - zero
+        return self.linear(integers.double() * scale.double())
 
 
-def quantise_rows(model, modules, golden):
+def quantise_rows(model, name, modules, ranges, golden):
     """Add the logits with int8 rows, for tokens where float32 and float64 round all numbers alike."""
     for module in modules:
-        setattr(model.get_submodule(module.rpartition(".")[0]), module.rpartition(".")[2],
-                IntegerRows(model.get_submodule(module)))
+        parent, _, last = module.rpartition(".")
+        fused = next((f for f in (["q_proj", "k_proj", "v_proj"], ["gate_proj", "up_proj"]) if last in f), [last])
+        stored = of_product([ranges[f"{parent}.{one}"] for one in fused]) if ranges else None
+        setattr(model.get_submodule(parent), last, IntegerRows(model.get_submodule(module), name == "w8a8-asymmetric", stored))
     golden["logits_int8_f64"] = model(golden["ids"][None].long()).logits[0].float()
     return IntegerRows.closest > 2e-5
 
@@ -247,7 +298,11 @@ def write(name, config, stored, values, model, seed=4):
         golden[f"deq_rowsum.{module}.weight"] = torch.from_numpy(w.astype(np.float64).sum(1).astype(np.float32))
     with torch.no_grad():
         golden["logits_wo_f64"] = model(ids[None].long()).logits[0].float()
-        if name.startswith("w8a8") and not quantise_rows(model, values, golden):
+        ranges = stored_range(model, ids, name == "w8a8-static") if name.startswith("w8a8-static") else {}
+        stored = stored | {f"{m}.input_scale": torch.from_numpy(np.array([s])) for m, (s, _) in ranges.items()}
+        if name == "w8a8-static-zeros":
+            stored |= {f"{m}.input_zero_point": torch.tensor([z], dtype=torch.int8) for m, (_, z) in ranges.items()}
+        if name.startswith("w8a8") and not quantise_rows(model, name, values, ranges, golden):
             IntegerRows.closest = 1.0
             return write(name, config, stored, values, new_model(name), seed + 1)
     save_file(golden, out / "golden.safetensors")

@@ -42,6 +42,14 @@ static inline bool glia_is_grouped(glia_weight_format f) { return f >= GLIA_WEIG
 /* How the rows that a product multiplies by a weight are stored. */
 typedef enum { GLIA_ROWS_F32, GLIA_ROWS_BF16, GLIA_ROWS_I8, GLIA_ROW_FORMATS } glia_row_format;
 
+/* How float rows become integers of 8 bits. All zero: each row has the scale largest magnitude / 127. */
+typedef struct {
+    bool asymmetric; /* each row has a scale and a zero point: its range, which contains 0, in 255 steps */
+    float scale;     /* of every row, or 0: each has its own. Not with `asymmetric` */
+    int zero;        /* zero point of every row, with `scale` */
+} glia_row_scale;
+static inline bool glia_is_absmax(const glia_row_scale *s) { return !s->asymmetric && s->scale == 0; }
+
 /* What a product does with an element t = x W^T + bias + addend. */
 typedef enum {
     GLIA_STORE,  /* y = t */

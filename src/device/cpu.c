@@ -215,9 +215,9 @@ static glia_status check(unsigned cpu_flags, const glia_matrix *w, glia_dtype dt
     if (d.narrow ? kernel->finish : kernel->store) return GLIA_OK;
     return glia_fail(err, GLIA_ERR_UNSUPPORTED, "the %s kernels have no product of %s weights and %s rows",
                      d.k.rung, glia_weight_traits[w->format].name,
-                     w->quantize_rows && w->format != GLIA_WEIGHT_C8 ? "int8"
-                     : d.narrow                                      ? "bfloat16"
-                                                                     : "float32");
+                     w->quantize_rows && !glia_keeps_floats(w) ? "int8"
+                     : d.narrow                                ? "bfloat16"
+                                                               : "float32");
 }
 
 /* The lowest rung whose table holds the same function at offset `at`. */

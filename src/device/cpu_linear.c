@@ -2,6 +2,7 @@
 #include "device/cpu.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/bf16.h"
@@ -17,10 +18,8 @@ size_t glia_cpu_operand_rows(size_t max_rows, int threads) {
     return glia_odd(max_rows) + (size_t)threads * GLIA_FEW_ROWS;
 }
 
-/* Are the rows for w int8? Quantised rows that meet 8-bit codes in groups stay floats, which hold these
- * integers and the sums of a group exactly. */
-static bool are_int8(const glia_matrix *w) { return w->quantize_rows && w->format != GLIA_WEIGHT_C8; }
-static bool are_integers(const glia_matrix *w) { return w->quantize_rows && w->format == GLIA_WEIGHT_C8; }
+/* Are the rows for w int8? */
+static bool are_int8(const glia_matrix *w) { return w->quantize_rows && !glia_keeps_floats(w); }
 
 const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matrix *w) {
     const glia_row_format rows = are_int8(w) ? GLIA_ROWS_I8 : d->narrow ? GLIA_ROWS_BF16 : GLIA_ROWS_F32;
@@ -29,7 +28,7 @@ const glia_gemm_kernel *glia_cpu_gemm(const glia_cpu_device *d, const glia_matri
 
 void glia_cpu_store(const glia_cpu_device *d, const glia_matrix *w, const glia_gemm *g) {
     glia_cpu_gemm(d, w)->store(g);
-    if (!are_integers(w)) return;
+    if (!glia_keeps_floats(w)) return;
     for (size_t r = 0; r < g->m; r++)
         for (size_t c = 0; c < g->n_panels * GLIA_PANEL; c++) g->out.y[r * g->out.ldy + c] *= g->x.scale[r];
 }
@@ -109,15 +108,59 @@ static void narrow_row(const glia_cpu_device *d, char *y, size_t step, const flo
     glia_fill_step(y, step, k);
 }
 
+static inline float clamp(float x, float lo, float hi) { return x < lo ? lo : x > hi ? hi : x; }
+/* x rounded to the nearest integer, ties to even, for |x| < 2^22. */
+static inline float nearest(float x) { return (x + 0x1.8p23f) - 0x1.8p23f; }
+
+/* y [k] = row x (F32 or BF16, in pieces of 64 bytes `step` apart), which may be y. */
+static void widen_row(float *y, const void *x, size_t step, glia_dtype dtype, size_t k) {
+    const size_t each = dtype == GLIA_DTYPE_F32 ? 16 : 32;
+    for (size_t at = 0; at < k && x != y; at += each, x = (const char *)x + step) {
+        const size_t n = k - at < each ? k - at : each;
+        uint16_t half[32];
+        memcpy(dtype == GLIA_DTYPE_F32 ? (void *)(y + at) : half, x, n * 64 / each);
+        for (size_t i = 0; dtype == GLIA_DTYPE_BF16 && i < n; i++) y[at + i] = glia_bf16_to_f32(half[i]);
+    }
+}
+
+/* Scale and zero point of row x; the scale is NaN if an element is NaN or infinite. */
+static glia_row_scale scale_of(const glia_cpu_device *d, const glia_row_scale *rows, const float *x,
+                               size_t k) {
+    float low = 0, high = 0;
+    if (isnan(d->k.absmax(x, GLIA_DTYPE_F32, k))) return (glia_row_scale){.scale = NAN};
+    if (!rows->asymmetric) return *rows;
+    for (size_t i = 0; i < k; i++) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    const float scale = (high - low) / (INT8_MAX - INT8_MIN);
+    if (scale < 0x1p-120f) return (glia_row_scale){.scale = 0};
+    return (glia_row_scale){.scale = scale, .zero = (int)nearest(INT8_MIN - low / scale)};
+}
+
+/* x [k] = the integers of row x less their zero point, |integer| <= 255. */
+static void round_row(float *x, const glia_row_scale *s, size_t k) {
+    const float inverse = s->scale > 0 ? 1 / s->scale : 0, zero = (float)s->zero; /* false for NaN too */
+    for (size_t i = 0; i < k; i++) x[i] = nearest(clamp(x[i] * inverse + zero, INT8_MIN, INT8_MAX)) - zero;
+}
+
 /* y = the integers of row x, as floats; x may be `floats` [k]. Behind them in scratch there is room for k
  * bytes. */
 static void integers_of(const glia_cpu_device *d, const glia_operand *to, size_t i, const void *x,
-                        size_t step, glia_dtype dtype, size_t k, float *floats) {
+                        size_t step, glia_dtype dtype, const glia_matrix *w, float *floats) {
+    const size_t k = w->k;
     int8_t *q = (int8_t *)(floats + (k + 15) / 16 * 16);
     char *y = to->x + i * to->row;
-    d->k.quantize(q, 64, to->scale + i, x, step, dtype, k);
     float *wide = d->narrow ? floats : (float *)(void *)y;
-    for (size_t at = 0; at < k; at++) wide[at] = (float)q[at];
+    if (glia_is_absmax(&w->rows)) {
+        d->k.quantize(q, 64, to->scale + i, x, step, dtype, k);
+        for (size_t at = 0; at < k; at++) wide[at] = (float)q[at];
+    } else {
+        widen_row(wide, x, step, dtype, k);
+        const glia_row_scale s = scale_of(d, &w->rows, wide, k);
+        to->scale[i] = s.scale;
+        round_row(wide, &s, k);
+    }
     if (d->narrow) narrow_row(d, y, to->step, wide, k);
 }
 
@@ -148,8 +191,8 @@ static void prepare_row(const glia_cpu_device *d, const glia_operand *to, const 
         dtype = GLIA_DTYPE_F32;
         step = 64;
     }
-    if (are_integers(w)) {
-        integers_of(d, to, i, x, step, dtype, w->k, floats);
+    if (glia_keeps_floats(w)) {
+        integers_of(d, to, i, x, step, dtype, w, floats);
     } else if (w->quantize_rows) {
         d->k.quantize((int8_t *)y, to->step, to->scale + i, x, step, dtype, w->k);
         if (w->format == GLIA_WEIGHT_C4) glia_order_c4_rows((int8_t *)y, to->step, w->k);

@@ -52,8 +52,9 @@ typedef struct {
     void *data;
     glia_weight_format format;
     size_t columns, k;
-    float *scale;       /* scale_bytes() of a scaled or grouped format, else NULL */
-    bool quantize_rows; /* rows are converted to int8 before the product (w8a8) */
+    float *scale;        /* scale_bytes() of a scaled or grouped format, else NULL */
+    bool quantize_rows;  /* rows are converted to int8 before the product (w8a8) */
+    glia_row_scale rows; /* with quantize_rows */
     /* Rows are rotated in blocks of so many k before they are converted and multiplied, as the weights have
      * been. 0 or 1: not rotated. */
     size_t rotate;
@@ -74,6 +75,12 @@ static inline bool glia_rotates(const glia_matrix *w) { return w->rotate > 1; }
 /* Does the device convert rows for w that no norm is applied to? */
 static inline bool glia_converts_rows(const glia_matrix *w) {
     return w->quantize_rows || glia_rotates(w) || w->inputs;
+}
+
+/* Do quantised rows for w stay floats, which hold the same integers? Groups of 8-bit codes have no product
+ * with int8 rows, and a zero point takes the integers out of the range of int8. */
+static inline bool glia_keeps_floats(const glia_matrix *w) {
+    return w->quantize_rows && (w->format == GLIA_WEIGHT_C8 || !glia_is_absmax(&w->rows));
 }
 
 enum { GLIA_LORA_PARTS = 3 }; /* weights that a matrix fuses */

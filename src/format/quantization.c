@@ -438,7 +438,7 @@ static void read_weights(glia_json_reader *r, const json_t *object, glia_stored_
     r->status = w.status;
 }
 
-/* Rows as int8, per token, is the one kind of activations that Glia quantises. */
+/* Rows as int8: each has its own scale ("token"), or all have one that is stored ("tensor"). */
 static void read_rows(glia_json_reader *r, const json_t *object, glia_stored_scheme *s) {
     char where[WHERE];
     glia_json_reader a = below(r, "input_activations", object, where);
@@ -449,17 +449,17 @@ static void read_rows(glia_json_reader *r, const json_t *object, glia_stored_sch
         r->status = a.status;
         return;
     }
+    if (!strategy && !dynamic) strategy = strategy_of(&a);
     if (glia_json_int(&a, "num_bits", 8, 1, 32) != ROW_BITS)
         glia_json_fail(&a, GLIA_ERR_UNSUPPORTED, "num_bits is not 8; Glia has int8 activations");
-    if (!dynamic)
+    if (!is(strategy, dynamic ? "token" : "tensor"))
         glia_json_fail(&a, GLIA_ERR_UNSUPPORTED,
-                       "dynamic is false; Glia quantises activations to int8 by a scale for each token");
-    if (!glia_json_bool(&a, "symmetric", true))
-        glia_json_fail(&a, GLIA_ERR_UNSUPPORTED, "symmetric is false; Glia has symmetric int8 activations");
-    if (!is(strategy, "token"))
-        glia_json_fail(&a, GLIA_ERR_UNSUPPORTED, "strategy is %.60s; Glia has token",
+                       "strategy is %.60s; Glia has token with dynamic true, and "
+                       "tensor with dynamic false",
                        strategy ? strategy : "not given");
     s->int8_rows = true;
+    s->rows_stored = !dynamic;
+    s->rows_asymmetric = !glia_json_bool(&a, "symmetric", true);
     r->status = a.status;
 }
 

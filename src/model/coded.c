@@ -1,6 +1,7 @@
 /* coded.c - see coded.h. */
 #include "model/coded.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -341,6 +342,32 @@ static glia_status find_bnb(const finder *f, glia_coded *o) {
     return status ? status : find(f, &o->nested_map, "weight.nested_quant_map", 256, -1, ONE(F32));
 }
 
+/* ---- rows that become int8 ------------------------------------------------------------------ */
+
+static glia_status bad_number(const finder *f, const glia_tensor_view *t, float found, const char *expected) {
+    return glia_fail(f->err, GLIA_ERR_FORMAT, "%s: tensor %s is %g, expected %s", f->where, t->name,
+                     (double)found, expected);
+}
+
+/* The scale and the zero point that the checkpoint stores for all rows. */
+static glia_status find_rows(const finder *f, glia_coded *o) {
+    const glia_tensor_view *t;
+    glia_status status = find_number(f, &t, "input_scale", FLOATS);
+    if (status) return status;
+    const float scale = o->rows_scale.scale = number_at(t, 0);
+    if (!isfinite(scale) || scale < FLT_MIN) return bad_number(f, t, scale, "a positive number");
+    if (!o->scheme->rows_asymmetric) return GLIA_OK;
+    status = find_number(f, &t, "input_zero_point", FLOATS | ONE(I8) | ONE(I32));
+    if (status) return status;
+    const float zero = t->dtype == GLIA_TENSOR_I8    ? (float)(int8_t)byte_at(t, 0)
+                       : t->dtype == GLIA_TENSOR_I32 ? (float)(int32_t)word_at(t, 0)
+                                                     : number_at(t, 0);
+    if (!(zero >= INT8_MIN && zero <= INT8_MAX) || zero != (float)(int)zero)
+        return bad_number(f, t, zero, "an integer from -128 to 127");
+    o->rows_scale.zero = (int)zero;
+    return GLIA_OK;
+}
+
 /* ---- any ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -385,7 +412,9 @@ glia_status glia_coded_find(glia_coded *out, const glia_checkpoint *c, const gli
     *out = (glia_coded){.scheme = s, .rows = rows, .cols = cols, .row_block = 1, .divisor = 1};
     out->group = s->group ? s->group : cols;
     out->groups = parts(cols, out->group);
-    const glia_status status = layouts[s->layout].find(&f, out);
+    out->rows_scale.asymmetric = s->rows_asymmetric && !s->rows_stored;
+    glia_status status = layouts[s->layout].find(&f, out);
+    if (!status && s->rows_stored) status = find_rows(&f, out);
     if (status) *out = (glia_coded){0};
     return status;
 }
@@ -559,7 +588,8 @@ bool glia_coded_alike(const glia_coded *a, const glia_coded *b) {
     if (!a->scheme != !b->scheme) return false;
     if (!a->scheme) return true;
     return a->format == b->format && a->cols == b->cols && a->group == b->group &&
-           a->scheme->int8_rows == b->scheme->int8_rows && memcmp(a->table, b->table, sizeof a->table) == 0 &&
-           !a->g_idx == !b->g_idx &&
+           a->scheme->int8_rows == b->scheme->int8_rows && a->scheme->rows_stored == b->scheme->rows_stored &&
+           a->scheme->rows_asymmetric == b->scheme->rows_asymmetric &&
+           memcmp(a->table, b->table, sizeof a->table) == 0 && !a->g_idx == !b->g_idx &&
            (!a->g_idx || memcmp(a->g_idx->data, b->g_idx->data, a->g_idx->bytes) == 0);
 }

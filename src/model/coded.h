@@ -21,6 +21,7 @@ typedef struct {
     bool zeros;        /* zero points that the values of codes do not contain */
     float table[GLIA_CODES];                              /* the values of C4 without zero points */
     const glia_tensor_view *codes, *scale, *zero, *g_idx; /* zero and g_idx: NULL if of no effect */
+    glia_row_scale rows_scale;                            /* of the rows that become int8 */
     float divisor;                                        /* of scales: nvfp4's global scale */
     /* bitsandbytes: columns of a block in flat order; scales are codes themselves if nested is not NULL. */
     int64_t block, nested_block;

@@ -189,6 +189,7 @@ glia_matrix glia_held_shape(const glia_held *h, const glia_weights *w) {
     const glia_matrix_form form = glia_quantize_form(w->quantize, h->layer, f->product);
     m.format = form.format;
     m.quantize_rows = form.quantize_rows;
+    m.rows = form.rows;
     if (glia_is_grouped(m.format)) set_groups(&m, &form, &cols, w->quantize->method != NULL);
     if (w->quantize->rotate && (!glia_is_grouped(m.format) || m.format == GLIA_WEIGHT_C4))
         m.rotate = glia_rotate_block(m.k);

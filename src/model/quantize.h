@@ -23,7 +23,8 @@ typedef enum {
 /* The form in which a product's matrix is kept. */
 typedef struct {
     glia_weight_format format; /* I8 or a grouped format */
-    bool quantize_rows;        /* the rows that it multiplies become int8 */
+    bool quantize_rows;        /* the rows that it multiplies become int8, */
+    glia_row_scale rows;       /* in this way */
     int64_t group;             /* columns that share a scale; 0: all of a row */
     bool zeros;                /* groups have zero points */
     /* The checkpoint says the group of each column. The columns of a group are gathered, and filled up with

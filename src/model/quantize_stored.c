@@ -1,6 +1,8 @@
 /* quantize_stored.c - the forms of a quantised checkpoint's products. */
 #include "model/quantize.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,11 +39,33 @@ static glia_status read_order(glia_matrix_form *form, const glia_coded *coded, g
     return GLIA_OK;
 }
 
-/* The form of a matrix of weights that are alike. */
-static glia_status form_of(glia_matrix_form *form, const glia_coded *coded, bool zeros, glia_err *err) {
-    const bool channel = coded->format == GLIA_WEIGHT_C8 && coded->groups == 1 && !zeros;
+/* The scale of the rows that n weights multiply. If their stored scales differ, it is that of the widest
+ * range, as vLLM has it. */
+static glia_row_scale common_rows(const glia_coded *coded, int n) {
+    float low = 0, high = 0, most = 0;
+    bool same = true;
+    for (int i = 0; i < n; i++) {
+        const glia_row_scale *s = &coded[i].rows_scale;
+        most = fmaxf(most, s->scale);
+        low = fminf(low, s->scale * (float)(INT8_MIN - s->zero));
+        high = fmaxf(high, s->scale * (float)(INT8_MAX - s->zero));
+        same &= s->scale == coded[0].rows_scale.scale && s->zero == coded[0].rows_scale.zero;
+    }
+    if (same) return coded[0].rows_scale;
+    if (!coded[0].scheme->rows_asymmetric) return (glia_row_scale){.scale = most};
+    const float scale = (high - low) / (INT8_MAX - INT8_MIN);
+    return (glia_row_scale){.scale = scale, .zero = (int)rintf(INT8_MIN - low / scale)};
+}
+
+/* The form of a matrix of n weights that are alike. */
+static glia_status form_of(glia_matrix_form *form, const glia_coded *coded, int n, bool zeros,
+                           glia_err *err) {
+    const glia_row_scale rows = common_rows(coded, n);
+    const bool channel =
+        coded->format == GLIA_WEIGHT_C8 && coded->groups == 1 && !zeros && glia_is_absmax(&rows);
     *form = (glia_matrix_form){.format = channel ? GLIA_WEIGHT_I8 : coded->format,
                                .quantize_rows = coded->scheme->int8_rows,
+                               .rows = rows,
                                .group = coded->groups == 1 ? 0 : coded->group,
                                .zeros = zeros};
     return coded->g_idx ? read_order(form, coded, err) : GLIA_OK;
@@ -89,7 +113,7 @@ static glia_status read_product(reading *r, const glia_fused *f, int layer, glia
     if (!alike) return GLIA_OK;
     glia_matrix_form *form = &r->q->form[layer * N_PRODUCTS + (int)f->product];
     r->q->layer[layer] |= (unsigned char)(1u << f->product);
-    return form_of(form, &coded[0], zeros, err);
+    return form_of(form, coded, f->n_weights, zeros, err);
 }
 
 /* ---- forms as text -------------------------------------------------------------- */
@@ -102,9 +126,10 @@ char *glia_quantize_forms(const glia_quantize *q, const glia_model_config *c) {
             const glia_matrix_form *f = &q->form[layer * N_PRODUCTS + p];
             if (q->layer[layer] >> p & 1)
                 json_array_append_new(list,
-                                      json_pack("[iisbIbII]", layer, p, glia_weight_traits[f->format].name,
+                                      json_pack("[iisbIbIIbfi]", layer, p, glia_weight_traits[f->format].name,
                                                 f->quantize_rows, (json_int_t)f->group, f->zeros,
-                                                (json_int_t)f->ordered_k, (json_int_t)f->ordered_group));
+                                                (json_int_t)f->ordered_k, (json_int_t)f->ordered_group,
+                                                f->rows.asymmetric, (double)f->rows.scale, f->rows.zero));
         }
     char *text = json_dumps(list, JSON_COMPACT);
     json_decref(list);
@@ -116,10 +141,12 @@ static bool in_range(json_int_t x, json_int_t lo, json_int_t hi) { return x >= l
 /* Read one form of the list; false: it is none. */
 static bool read_form(glia_quantize *q, json_t *entry, const glia_model_config *c) {
     enum { GROUP_MAX = 1 << 20, K_MAX = 1 << 30 };
-    int layer, product, rows, zeros, format = 0;
+    int layer, product, rows, zeros, format = 0, asymmetric, row_zero;
+    double row_scale;
     const char *name;
     json_int_t group, k, unit;
-    if (json_unpack(entry, "[iisbIbII!]", &layer, &product, &name, &rows, &group, &zeros, &k, &unit))
+    if (json_unpack(entry, "[iisbIbIIbFi!]", &layer, &product, &name, &rows, &group, &zeros, &k, &unit,
+                    &asymmetric, &row_scale, &row_zero))
         return false;
     while (format < GLIA_WEIGHT_FORMATS && strcmp(name, glia_weight_traits[format].name) != 0) format++;
     if (format < GLIA_WEIGHT_I8 || format == GLIA_WEIGHT_FORMATS || !in_range(layer, 0, c->layers - 1) ||
@@ -127,9 +154,12 @@ static bool read_form(glia_quantize *q, json_t *entry, const glia_model_config *
         return false;
     if (k && (!in_range(unit, GLIA_GROUP_UNIT, GLIA_GROUP_MAX) || unit % GLIA_GROUP_UNIT || k % unit))
         return false;
+    if (!(row_scale >= 0 && row_scale <= (double)FLT_MAX) || !in_range(row_zero, INT8_MIN, INT8_MAX) ||
+        (asymmetric && row_scale > 0))
+        return false;
     q->layer[layer] |= (unsigned char)(1u << product);
-    q->form[layer * N_PRODUCTS + product] =
-        (glia_matrix_form){(glia_weight_format)format, rows, group, zeros, k, unit};
+    q->form[layer * N_PRODUCTS + product] = (glia_matrix_form){
+        (glia_weight_format)format, rows, {asymmetric, (float)row_scale, row_zero}, group, zeros, k, unit};
     return true;
 }
 

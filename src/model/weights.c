@@ -66,8 +66,7 @@ size_t glia_weights_reordered(const glia_model_config *c, const glia_parallel *p
     glia_weights_describe(&w, glia_spec_find(c->architecture), c, p, GLIA_DTYPE_F32, quantize);
     for (glia_held h = {0}; glia_held_next(&h, &w);) {
         const glia_matrix m = glia_held_shape(&h, &w);
-        const bool integers = m.quantize_rows && m.format == GLIA_WEIGHT_C8;
-        if ((m.inputs || integers) && m.k > most) most = m.k;
+        if ((m.inputs || glia_keeps_floats(&m)) && m.k > most) most = m.k;
     }
     return most;
 }
