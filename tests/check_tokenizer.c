@@ -282,6 +282,26 @@ static void test_special(void **state) {
     }
 }
 
+/* A token of blanks that strips blanks on both sides: the first one takes those that follow. */
+static void test_blank_token(void **state) {
+    (void)state;
+    glia_err err = {0};
+    glia_tokenizer *t;
+    char *text = tiny_tokenizer(), *at = strstr(text, "\"content\":\"<s>\"");
+    memcpy(at, "\"content\":\"\\n \"", strlen("\"content\":\"<s>\"")); /* as long as <s> */
+    at = strstr(text, "\"lstrip\":false,\"rstrip\":false,");
+    memcpy(at, "\"lstrip\":true ,\"rstrip\":true ,", strlen("\"lstrip\":false,\"rstrip\":false,"));
+    if (glia_tokenizer_parse(&t, text, strlen(text), "tiny", &err)) fail_msg("%s", err.msg);
+    static const int32_t want[] = {'x', 259, 'z', 259};
+    int32_t *ids;
+    size_t n;
+    assert_int_equal(glia_tokenizer_encode(t, "x  \n \n \n z\n \n ", 14, false, &ids, &n, &err), GLIA_OK);
+    CHECK(n == 4 && memcmp(ids, want, sizeof want) == 0, "%zu ids", n);
+    free(ids);
+    free(text);
+    glia_tokenizer_free(t);
+}
+
 /* One tokenizer used by several threads. */
 typedef struct {
     glia_tokenizer *t;
@@ -363,6 +383,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_golden_templates), cmocka_unit_test(test_llamacpp),
         cmocka_unit_test(test_odd_tokenizers),   cmocka_unit_test(test_missing_bytes),
         cmocka_unit_test(test_special),          cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_blank_token),
     };
     return check_run_group("tokenizer", tests);
 }

@@ -130,6 +130,29 @@ static void test_lies(void **state) {
     free(good);
 }
 
+/* tokenizers gives the second template two texts, and has no rule for three. */
+static void test_two_templates(void **state) {
+    (void)state;
+    static const char single[] = "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\"}},"
+                                 "{\"SpecialToken\":{\"id\":\"<s>\"}}],\"pair\":[],\"special_tokens\":"
+                                 "{\"<s>\":{\"id\":\"<s>\",\"ids\":[259],\"tokens\":[\"<s>\"]}}}";
+    char sequence[600];
+    glia_err err = {0};
+    glia_tokenizer *t;
+    snprintf(sequence, sizeof sequence, "\"post_processor\":{\"type\":\"Sequence\",\"processors\":[%s,%s]}",
+             single, single);
+    char *good = tiny_tokenizer(), *moved = replaced(good, "\"post_processor\"", "\"padding\"");
+    char *text = replaced(moved, "\"padding\":null", sequence);
+    const glia_status status = glia_tokenizer_parse(&t, text, strlen(text), "tiny", &err);
+    CHECK(status == GLIA_ERR_UNSUPPORTED &&
+              strstr(err.msg, "tiny: post_processor[1]: a TemplateProcessing after another one"),
+          "%d, \"%s\"", status, err.msg);
+    glia_tokenizer_free(t);
+    free(text);
+    free(moved);
+    free(good);
+}
+
 /* A truncated file is an error, wherever it is cut. */
 static void test_cut_short(void **state) {
     (void)state;
@@ -245,10 +268,8 @@ static void test_directory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lies),
-        cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_lies),  cmocka_unit_test(test_two_templates), cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_texts), cmocka_unit_test(test_directory),
     };
     return check_run_group("tokenizer_errors", tests);
 }

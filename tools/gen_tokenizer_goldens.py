@@ -4,13 +4,11 @@
     python tools/gen_tokenizer_goldens.py > tests/golden/tokenizer_cases.json
     python tools/gen_tokenizer_goldens.py incomplete > tests/golden/tokenizer_incomplete.json
 
-needs `pip install tokenizers`, the oracle: 0.22.2 for the first file, 0.23.3 for the
-second. (0.23 decodes the added token "\\u00e9" as text, 0.22 as GPT-2's spelling of a
-byte.) One small byte-level BPE is trained on the words below. Each case of the first
-file sets other normalizers, pre-tokenizers, added tokens and post-processors on it,
-and holds texts with their ids, and ids with their decoding. Each case of the second
-file takes tokens of single bytes out of the vocabulary. Seeded: the same file every
-time.
+needs `pip install tokenizers==0.23.3`, the oracle. One small byte-level BPE is trained
+on the words below. Each case of the first file sets other normalizers, pre-tokenizers,
+added tokens and post-processors on it, and holds texts with their ids, and ids with
+their decoding. Each case of the second file takes tokens of single bytes out of the
+vocabulary. Seeded: the same file every time.
 """
 import copy
 import json

@@ -107,6 +107,8 @@ bool glia_added_next(glia_added_search *s, size_t *start, size_t *end, const gli
             if (!glia_is_space(glia_utf8_next(&p))) break;
             *end = (size_t)(p - s->text);
         }
+        if (t->lstrip && *start < s->done) *start = s->done;
+        if (*start >= *end) continue; /* the token before it has taken all of it */
         s->done = *end;
         return true;
     }

@@ -121,6 +121,14 @@ bool glia_bpe_add(glia_bpe *b, int32_t id, const char *bytes, size_t len, bool r
     return !b->bytes.oom;
 }
 
+bool glia_bpe_respell(glia_bpe *b, int32_t id, const char *bytes, size_t len) {
+    if (b->bytes.len + len > UINT32_MAX / 8) return false;
+    b->token[id].at = (uint32_t)b->bytes.len;
+    b->token[id].len = (uint32_t)len & 0x1fffffffu;
+    glia_buf_add(&b->bytes, bytes, len);
+    return !b->bytes.oom;
+}
+
 static bool same(const glia_bpe *b, int32_t id, const char *bytes, size_t len, bool raw) {
     const glia_bpe_token t = b->token[id];
     return t.len == len && t.raw == raw && memcmp(b->bytes.data + t.at, bytes, len) == 0;

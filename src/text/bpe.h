@@ -67,6 +67,8 @@ size_t glia_bpe_unspell(char *out, const char *spelled, size_t len, bool *raw);
 
 /* Add a token. `id` must be below GLIA_VOCAB_MAX and have no token yet. */
 bool glia_bpe_add(glia_bpe *b, int32_t id, const char *bytes, size_t len, bool raw);
+/* Replace the bytes to which the token of `id` decodes. glia_bpe_find() does not find it by the old bytes. */
+bool glia_bpe_respell(glia_bpe *b, int32_t id, const char *bytes, size_t len);
 /* Build the hash table of tokens. If two tokens have the same bytes, *twice is the
  * id of one of them; else -1. */
 bool glia_bpe_seal(glia_bpe *b, int32_t *twice);

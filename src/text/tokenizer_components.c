@@ -212,18 +212,19 @@ static void add_template_ids(component *p, const json_t *token, glia_ids *ids) {
     }
 }
 
-/* Read the tokens that "single" puts before and after the text. In a Sequence they
- * go around the tokens of earlier processors. Glia does not use "pair" and type ids. */
+/* Read the tokens that "single" puts before and after the text. Glia does not use "pair" and type ids.
+ * A second template is refused: tokenizers gives it the pieces of the first one as a pair of texts. */
 static void read_template(glia_tokenizer *t, component *p) {
     ONLY_KEYS(p, "type", "single", "pair", "special_tokens");
     const json_t *single = need(p, "single");
-    glia_ids before = {0};
     size_t texts = 0;
+    if (t->before.n + t->after.n)
+        glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "a TemplateProcessing after another one");
     for (size_t i = 0; i < json_array_size(single) && !p->r.status; i++) {
         const json_t *piece = json_array_get(single, i), *token = json_object_get(piece, "SpecialToken");
         const char *sequence = json_string_value(json_object_get(json_object_get(piece, "Sequence"), "id"));
         if (token)
-            add_template_ids(p, token, texts ? &t->after : &before);
+            add_template_ids(p, token, texts ? &t->after : &t->before);
         else if (sequence && strcmp(sequence, "A") == 0)
             texts++;
         else
@@ -232,16 +233,6 @@ static void read_template(glia_tokenizer *t, component *p) {
     }
     if (texts != 1)
         glia_json_fail(&p->r, GLIA_ERR_UNSUPPORTED, "single has the text %zu times, expected once", texts);
-    if (!p->r.status && t->before.n) {
-        if (glia_ids_reserve(&before, t->before.n)) {
-            memcpy(before.at + before.n, t->before.at, t->before.n * sizeof *before.at);
-            before.n += t->before.n;
-        } else {
-            p->r.status = glia_fail_nomem(p->r.err, t->before.n * sizeof *before.at, p->where);
-        }
-    }
-    free(t->before.at);
-    t->before = before;
 }
 
 static void read_post_processor(glia_tokenizer *t, component *p, const char *type) {
@@ -389,14 +380,32 @@ static glia_status read_added(glia_tokenizer *t, const json_t *object, size_t i,
     return p.r.status;
 }
 
-/* Add token i to the trie that finds it; a `normalized` token by its normalized content. */
+/* Let the token's id decode to `spelled`. Words find a token of the vocabulary by its old bytes no more. */
+static bool respell(glia_bpe *b, int32_t id, const char *spelled, size_t len) {
+    bool raw;
+    glia_bpe_token *token = &b->token[id];
+    char *bytes = malloc(len + 1);
+    if (!bytes) return false;
+    const size_t n = glia_bpe_unspell(bytes, spelled, len, &raw);
+    const bool same = token->len == n && memcmp(b->bytes.data + token->at, bytes, n) == 0;
+    const bool done = same || glia_bpe_respell(b, id, bytes, n);
+    free(bytes);
+    return done;
+}
+
+/* Add token i to the trie that finds it. A `normalized` token is found by its normalized content, decodes
+ * to it, and is special if a special token has that content. */
 static bool add_to_trie(glia_tokenizer *t, size_t i) {
     const glia_added_token *token = t->added + i;
-    if (!token->normalized) return glia_added_trie_add(&t->trie, token->content, token->len, (int32_t)i);
+    if (!token->normalized)
+        return respell(&t->bpe, token->id, token->content, token->len) &&
+               glia_added_trie_add(&t->trie, token->content, token->len, (int32_t)i);
     glia_buf normal = {0};
     glia_tokenizer_normalize(t, &normal, token->content, token->len);
-    const bool done =
-        !normal.oom && glia_added_trie_add(&t->normalized_trie, normal.data, normal.len, (int32_t)i);
+    const bool done = !normal.oom && respell(&t->bpe, token->id, normal.data, normal.len) &&
+                      glia_added_trie_add(&t->normalized_trie, normal.data, normal.len, (int32_t)i);
+    const glia_added_token *same = done ? glia_tokenizer_added(t, normal.data) : NULL;
+    t->bpe.token[token->id].special = same && same->special;
     glia_buf_free(&normal);
     return done;
 }

@@ -69,8 +69,9 @@ static glia_status merge(glia_tokenizer *t, const glia_special *s, glia_err *err
         if (token && !s->has_decoder) token->special = true;
     }
     for (size_t i = 0; i < t->n_added; i++) t->bpe.token[t->added[i].id].special |= t->added[i].special;
+    const glia_status status = glia_tokenizer_index_added(t, err);
     glia_tokenizer_measure(t);
-    return glia_tokenizer_index_added(t, err);
+    return status;
 }
 
 static int32_t id_of(const glia_tokenizer *t, const glia_special *s, const char *name) {

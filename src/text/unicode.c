@@ -232,7 +232,37 @@ bool glia_is_normalized(const char *text, size_t len, glia_normal_form form) {
     return true;
 }
 
-static int combining_class(utf8proc_int32_t c) { return utf8proc_get_property(c)->combining_class; }
+bool glia_is_alone(uint32_t c) {
+    static const struct {
+        uint32_t first, last;
+    } alone[] = {
+        /* clang-format off */
+        {0x07fd, 0x07fd}, {0x0898, 0x089f}, {0x08ca, 0x08d3}, {0x09fe, 0x09fe}, {0x0c3c, 0x0c3c}, {0x0d3b,
+    0x0d3c}, {0x0eba, 0x0eba}, {0x11a7, 0x11a7}, {0x1715, 0x1715}, {0x1abf, 0x1ace}, {0x1df6, 0x1dfa},
+        {0x32ff, 0x32ff}, {0xa7f2, 0xa7f4}, {0xa82c, 0xa82c}, {0xab69, 0xab69}, {0x10781, 0x10785}, {0x10787,
+    0x107b0}, {0x107b2, 0x107ba}, {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10f46, 0x10f50}, {0x10f82,
+    0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e}, {0x11839, 0x1183a}, {0x11930,
+    0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34,
+    0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97,
+    0x11d97}, {0x16ff0, 0x16ff1}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1f16c,
+    0x1f16c}, {0x1fbf0, 0x1fbf9},
+        /* clang-format on */
+    };
+    size_t low = 0, high = sizeof alone / sizeof *alone;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        if (c > alone[middle].last)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return (low < sizeof alone / sizeof *alone && c >= alone[low].first) || glia_unicode_stand_in(c) != c;
+}
+
+static int combining_class(utf8proc_int32_t c) {
+    const int class = utf8proc_get_property(c)->combining_class;
+    return class && glia_is_alone((uint32_t)c) ? 0 : class;
+}
 
 /* Sort c [n] by combining class, stably. All classes are nonzero. `spare` [n] is scratch. */
 static void sort_marks(utf8proc_int32_t *c, utf8proc_int32_t *spare, size_t n) {
@@ -253,6 +283,20 @@ static void sort_marks(utf8proc_int32_t *c, utf8proc_int32_t *spare, size_t n) {
     memcpy(c, spare, n * sizeof *c);
 }
 
+/* Compose c [n] in place and return its new length. */
+static size_t compose_all(utf8proc_int32_t *c, size_t n) {
+    size_t kept = 0;
+    for (size_t i = 0, j; i < n; i = j + 1) {
+        for (j = i; j < n && !glia_is_alone((uint32_t)c[j]);) j++;
+        const utf8proc_ssize_t made =
+            utf8proc_normalize_utf32(c + i, (utf8proc_ssize_t)(j - i), UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+        memmove(c + kept, c + i, (size_t)made * sizeof *c);
+        kept += (size_t)made;
+        if (j < n) c[kept++] = c[j];
+    }
+    return kept;
+}
+
 /* Normalize a stretch of text that composes with nothing outside of it. utf8proc's
  * own sort is quadratic in the length of a run of marks, so only its tables and its
  * composition are used. */
@@ -270,8 +314,11 @@ static void normalize_stretch(glia_buf *out, const char *p, const char *end, gli
             if (!grown) goto no_memory;
             c = grown;
         }
-        n += (size_t)utf8proc_decompose_char((utf8proc_int32_t)glia_utf8_next(&p), c + n, 32,
-                                             (utf8proc_option_t)flags, &boundary);
+        const utf8proc_int32_t one = (utf8proc_int32_t)glia_utf8_next(&p);
+        if (glia_is_alone((uint32_t)one))
+            c[n++] = one;
+        else
+            n += (size_t)utf8proc_decompose_char(one, c + n, 32, (utf8proc_option_t)flags, &boundary);
     }
     for (size_t i = 0; i < n;) {
         size_t j = i;
@@ -279,8 +326,7 @@ static void normalize_stretch(glia_buf *out, const char *p, const char *end, gli
         if (j - i > 1) sort_marks(c + i, c + cap, j - i);
         i = j + 1;
     }
-    if (compose)
-        n = (size_t)utf8proc_normalize_utf32(c, (utf8proc_ssize_t)n, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    if (compose) n = compose_all(c, n);
     for (size_t i = 0; i < n && !out->oom; i++) {
         char bytes[4];
         glia_buf_add(out, bytes, glia_utf8_put(bytes, (uint32_t)c[i]));

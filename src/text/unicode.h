@@ -50,6 +50,10 @@ bool glia_is_word(uint32_t c);
 
 typedef enum { GLIA_NFC, GLIA_NFD, GLIA_NFKC, GLIA_NFKD } glia_normal_form;
 
+/* True for a character that normalization leaves alone: its normal forms are itself, its combining class
+ * is 0, it composes with nothing. tokenizers 0.23.3 has the normal forms of Unicode 9.0, so the characters
+ * that got one later are alone. U+11A7 is alone too; utf8proc 2.8 takes it for a trailing consonant. */
+bool glia_is_alone(uint32_t c);
 /* Append the normal form of text to *out (UAX #15). The time is linear in len. If
  * memory runs out, out->oom is set. */
 void glia_normalize(glia_buf *out, const char *text, size_t len, glia_normal_form form);
