@@ -4,9 +4,10 @@
  * position and layer. A proposal runs the known token and masks behind it as one block
  * whose rows see the context and each other. Row r of DFlash proposes the token of its
  * own position, so row 0 is not used; row r of DSpark proposes the token after its
- * position. DSpark picks the tokens in order: the token before adds to the logits, and
- * a chance of acceptance below the limit cuts the chain.
- * Source: z-lab/dflash, dflash/model.py; deepseek-ai/DeepSpec, modeling of Qwen3DSparkModel. */
+ * position; sample_from_anchor may say otherwise. DSpark picks the tokens in order: the
+ * token before adds to the logits, and a chance of acceptance below the limit cuts the chain.
+ * Source: z-lab/dflash, dflash/model.py; deepseek-ai/DeepSpec, modeling of Qwen3DSparkModel;
+ * speculators 0.9.0, models/dflash and models/dspark. */
 #include <math.h>
 #include <string.h>
 
@@ -36,18 +37,18 @@ static glia_status learn(glia_draft *d, const glia_draft_seq *seq, int n, glia_e
 
 /* ---- propose --------------------------------------------------------------------------- */
 
-static bool is_dspark(const glia_head_state *s) { return s->model->head->config.kind == GLIA_HEAD_DSPARK; }
+static bool from_anchor(const glia_head_state *s) { return s->model->head->config.from_anchor; }
 
 /* Rows of a sequence's block. dflash 0.1.0 shrinks the block to the tokens that are still wanted. */
 static int block_rows(const glia_head_state *s, const glia_draft_seq *q) {
     const int whole = s->draft->model->config.tokens + 1;
-    if (is_dspark(s)) return s->model->head->config.block_size;
+    if (from_anchor(s)) return s->model->head->config.block_size;
     return q->depth + 1 < whole ? q->depth + 1 : whole;
 }
 
 /* Run the blocks. first[i]: the row of logits of sequence i's first proposed token. */
 static void run_blocks(glia_head_state *s, const glia_draft_seq *seq, int n, int *first) {
-    const int skip = !is_dspark(s);
+    const int skip = !from_anchor(s);
     int wanted = 0;
     for (int i = 0; i < n; i++) {
         const glia_draft_seq *q = &seq[i];

@@ -81,11 +81,13 @@ static void list_attention(lister *l, glia_head_layer *y, int64_t k) {
     if (c->kind == GLIA_HEAD_DFLASH || c->kind == GLIA_HEAD_DSPARK) {
         add_item(l, &y->q, NULL, part, 1, false);
         add_item(l, &y->kv, NULL, part + 1, 2, false);
+        biases(l, &y->q_bias, names, rows, 1);
+        biases(l, &y->kv_bias, names + 1, rows + 1, 2);
     } else {
         add_item(l, &y->qkv, NULL, part, 3, false);
         biases(l, &y->qkv_bias, names, rows, 3);
-        vector(l, &y->o_bias, "self_attn.o_proj.bias", b->hidden, false);
     }
+    vector(l, &y->o_bias, "self_attn.o_proj.bias", b->hidden, false);
     matrix(l, &y->o, "self_attn.o_proj.weight", b->hidden, q);
     const bool normed = vector(l, &y->q_norm, "self_attn.q_norm.weight", b->head_dim, false);
     vector(l, &y->k_norm, "self_attn.k_norm.weight", b->head_dim, normed);
@@ -158,15 +160,16 @@ static void list_eagle(lister *l) {
     const int64_t hidden = c->block.hidden, target = c->target_hidden;
     const bool three = c->kind == GLIA_HEAD_EAGLE3;
     const int64_t width = three ? c->n_features * target : hidden + target;
-    check_features(l, width);
-    matrix(l, &h->fc, "fc.weight", hidden, width);
-    vector(l, &h->fc_bias, "fc.bias", hidden, c->fc_bias == 1);
+    const bool fused = !three || c->n_features;
+    if (fused) check_features(l, width);
+    if (fused) matrix(l, &h->fc, "fc.weight", hidden, width);
+    if (fused) vector(l, &h->fc_bias, "fc.bias", hidden, c->fc_bias == 1);
     char name[40];
     for (int i = 0; c->fc_norm && i < c->n_features; i++) {
         snprintf(name, sizeof name, "fc_norm.%d.weight", i);
         vector(l, &h->fc_norm[i], name, target, true);
     }
-    if (c->norm_before_fc) vector(l, &h->input_norm, "input_norm.weight", width, true);
+    if (c->norm_before_fc && fused) vector(l, &h->input_norm, "input_norm.weight", width, true);
     if (three) vector(l, &h->norm, "norm.weight", hidden, true);
     list_layers(l);
     list_ends(l);

@@ -6,8 +6,8 @@
  *   EAGLE-1, -2   config.json; fc.*, layers.N.*             (SafeAILab, vLLM)
  *   EAGLE-3       config.json; fc, midlayer.* or layers.N.* (SafeAILab, SGLang; speculators; DeepSpec)
  *   Medusa        medusa_lm_head.{safetensors,pt} or NxDI's medusa_heads.pt; vLLM's blocks.*, lm_heads.*
- *   DFlash        config.json; fc, hidden_norm, layers.N.*  (z-lab, DeepSpec)
- *   DSpark        DFlash and markov_head.*, confidence_head.* (DeepSpec)
+ *   DFlash        config.json; fc, hidden_norm, layers.N.*  (z-lab, DeepSpec, speculators)
+ *   DSpark        DFlash and markov_head.*, confidence_head.* (DeepSpec, speculators)
  *
  * The tensors are in safetensors files or in a state dict of torch.save(). What decides
  * what a file means is the tensors in it, where a key of config.json is not needed. */
@@ -50,6 +50,7 @@ typedef struct {
     bool one_lm_head; /* all heads share lm_heads.0 */
     /* DFlash, DSpark */
     int block_size, mask_token, markov_rank;
+    bool from_anchor; /* row r proposes the token after its position; else its own, and row 0 is not used */
     bool causal[GLIA_HEAD_LAYERS_MAX]; /* a row of a block sees the rows before it alone */
     bool confidence, confidence_has_markov;
     int tokens; /* what the file suggests for num_speculative_tokens; 0: nothing */
@@ -65,7 +66,7 @@ void glia_head_config_free(glia_head_config *c);
 /* One decoder layer. Block heads have q and kv, the others qkv. */
 typedef struct {
     glia_matrix qkv, q, kv, o, gate_up, down;
-    const float *in_norm, *hidden_norm, *post_norm, *q_norm, *k_norm, *qkv_bias, *o_bias;
+    const float *in_norm, *hidden_norm, *post_norm, *q_norm, *k_norm, *qkv_bias, *q_bias, *kv_bias, *o_bias;
 } glia_head_layer;
 
 typedef struct {

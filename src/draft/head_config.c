@@ -85,13 +85,16 @@ static glia_json_reader nested(reader *r, const char *key) {
 /* ---- EAGLE ---------------------------------------------------------------------- */
 
 /* The features are the inputs of layers 2, n / 2 and n - 3, unless config.json names layers. Its own key
- * eagle_aux_hidden_state_layer_ids has inputs; the one in eagle_config and target_layer_ids have outputs. */
+ * eagle_aux_hidden_state_layer_ids has inputs; the one in eagle_config and target_layer_ids have outputs. If
+ * use_aux_hidden_state is false there are no features: the head reads the hidden state after the last norm.
+ */
 static void read_features(reader *r, glia_head_config *c) {
     const int n = r->target->layers;
     const char *const key = "eagle_aux_hidden_state_layer_ids";
     glia_json_reader eagle = nested(r, "eagle_config");
     int inputs = 1, *list = c->feature;
     enum { MOST = GLIA_RESIDUAL_LAYERS_MAX };
+    if (eagle.object && !glia_json_bool(&eagle, "use_aux_hidden_state", true)) return;
     c->n_features = read_list(&r->top, key, list, MOST, 1, n);
     if (!c->n_features) {
         inputs = 0;
@@ -138,6 +141,12 @@ static void read_eagle3(reader *r, glia_head_config *c) {
                         (eagle.object && glia_json_bool(&eagle, "norm_before_fc", false));
     c->fc_norm = glia_json_bool(&r->top, "fc_norm", false);
     c->norm_output = glia_json_bool(&r->top, "norm_output", false);
+    if (c->fc_norm && c->norm_before_fc)
+        glia_json_fail(&r->top, GLIA_ERR_FORMAT, "fc_norm and norm_before_fc are both true: expected one");
+    if (!c->n_features && c->block.hidden != r->target->hidden)
+        glia_json_fail(&r->top, GLIA_ERR_UNSUPPORTED,
+                       "use_aux_hidden_state is false and hidden_size is %lld, expected the target's %lld",
+                       (long long)c->block.hidden, (long long)r->target->hidden);
     if (speculators) c->tokens = suggested_tokens(r);
     const int64_t hidden = glia_json_int(&r->top, "target_hidden_size", r->target->hidden, 1, SIZE_MAX_ANY);
     if (hidden != r->target->hidden)
@@ -168,32 +177,59 @@ static void spread_features(glia_head_config *c, int n) {
             c->n_features == 1 ? n / 2 : (int)lrint(1 + (double)i * (n - 4) / (c->n_features - 1));
 }
 
-/* is_causal wins, then dflash_config.causal; else sliding layers are causal and full ones are not. */
+/* is_causal wins, then dflash_config.causal; else full layers are two-way, and sliding ones are, too, if
+ * sliding_window_non_causal is true. */
 static void read_causal(reader *r, glia_json_reader *own, glia_head_config *c) {
     const json_t *one = json_object_get(r->tree, "is_causal"), *two = json_object_get(own->object, "causal");
     const json_t *said = json_is_boolean(one) ? one : two;
+    const bool two_way = glia_json_bool(&r->top, "sliding_window_non_causal", false);
     for (int i = 0; i < c->block.layers && i < GLIA_HEAD_LAYERS_MAX; i++)
-        c->causal[i] = json_is_boolean(said) ? json_is_true(said) : c->block.window[i] > 0;
+        c->causal[i] = json_is_boolean(said) ? json_is_true(said) : c->block.window[i] > 0 && !two_way;
     if (!glia_json_bool(own, "use_swa", false)) return;
     const int window = (int)glia_json_int(own, "swa_window_size", 0, 1, INT_MAX);
     if (window < 1) glia_json_fail(own, GLIA_ERR_FORMAT, "use_swa is true, but there is no swa_window_size");
     for (int i = 0; i < c->block.layers; i++) c->block.window[i] = window;
 }
 
-static void read_markov(glia_json_reader *own, glia_head_config *c) {
+/* The class of speculators has the heads as default, that of DeepSpec has none. */
+static void read_markov(glia_json_reader *own, glia_head_config *c, bool speculators) {
+    enum { SPECULATORS_RANK = 256 };
     const char *type = glia_json_string(own, "markov_head_type");
-    c->markov_rank = (int)glia_json_int(own, "markov_rank", 0, 0, RANK_MAX);
-    c->confidence = glia_json_bool(own, "enable_confidence_head", false);
+    c->markov_rank = (int)glia_json_int(own, "markov_rank", speculators ? SPECULATORS_RANK : 0, 0, RANK_MAX);
+    c->confidence = glia_json_bool(own, "enable_confidence_head", speculators);
     c->confidence_has_markov =
-        c->confidence && c->markov_rank && glia_json_bool(own, "confidence_head_with_markov", false);
+        c->confidence && c->markov_rank && glia_json_bool(own, "confidence_head_with_markov", speculators);
     if (c->markov_rank && type && strcmp(type, "vanilla") != 0)
         glia_json_fail(own, GLIA_ERR_UNSUPPORTED, "markov_head_type is %.60s; Glia has vanilla", type);
 }
 
-/* The keys are at the top level (DeepSpec) or in dflash_config (z-lab, SpecForge). */
+/* aux_hidden_state_layer_ids of speculators has inputs of layers, target_layer_ids has outputs. */
+static void read_block_features(reader *r, glia_json_reader *own, glia_head_config *c) {
+    const int n = r->target->layers;
+    c->n_features =
+        read_list(&r->top, "aux_hidden_state_layer_ids", c->feature, GLIA_RESIDUAL_LAYERS_MAX, 1, n);
+    for (int i = 0; i < c->n_features; i++) c->feature[i]--;
+    if (!c->n_features)
+        c->n_features = read_list(own, "target_layer_ids", c->feature, GLIA_RESIDUAL_LAYERS_MAX, 0, n - 1);
+    if (!c->n_features) spread_features(c, n);
+}
+
+/* What the parts of the file say about each other. */
+static void check_block(glia_json_reader *r, const glia_head_config *c, const glia_head_file *file) {
+    const int least = 1 + !c->from_anchor;
+    if (c->kind == GLIA_HEAD_DFLASH && glia_head_file_has(file, "markov_head."))
+        glia_json_fail(r, GLIA_ERR_UNSUPPORTED,
+                       "the draft is a head of DSpark; expected \"method\": \"dspark\"");
+    if (c->block_size < least)
+        glia_json_fail(r, GLIA_ERR_FORMAT, "block_size: expected %d or more, found %d", least, c->block_size);
+    if (c->mask_token < 0) glia_json_fail(r, GLIA_ERR_FORMAT, "there is no mask_token_id");
+}
+
+/* The keys are at the top level (DeepSpec, speculators) or in dflash_config (z-lab, SpecForge). */
 static void read_dflash(reader *r, glia_head_config *c) {
     glia_json_reader own = nested(r, "dflash_config");
     if (!own.object) own = r->top;
+    const bool speculators = json_object_get(r->tree, "speculators_model_type") != NULL;
     const int n = r->target->layers;
     const int of = (int)glia_json_int(&r->top, "num_target_layers", n, 1, INT_MAX);
     if (of != n)
@@ -205,22 +241,16 @@ static void read_dflash(reader *r, glia_head_config *c) {
     if (r->top.status) return;
     own.status = GLIA_OK;
     c->draft_vocab = (int)glia_json_int(&r->top, "draft_vocab_size", c->block.vocab, 1, SIZE_MAX_ANY);
-    c->n_features = read_list(&own, "target_layer_ids", c->feature, GLIA_RESIDUAL_LAYERS_MAX, 0, n - 1);
-    if (!c->n_features) spread_features(c, n);
+    c->from_anchor = glia_json_bool(&r->top, "sample_from_anchor", c->kind == GLIA_HEAD_DSPARK);
+    read_block_features(r, &own, c);
     c->block_size = (int)glia_json_int(&own, "block_size",
                                        glia_json_int(&r->top, "block_size", 0, 0, BLOCK_MAX), 0, BLOCK_MAX);
     c->mask_token = (int)glia_json_int(&own, "mask_token_id", -1, 0, r->target->vocab - 1);
     read_causal(r, &own, c);
-    if (c->kind == GLIA_HEAD_DSPARK) read_markov(&own, c);
-    if (c->kind == GLIA_HEAD_DFLASH && glia_head_file_has(r->file, "markov_head."))
-        glia_json_fail(&own, GLIA_ERR_UNSUPPORTED,
-                       "the draft is a head of DSpark; expected \"method\": \"dspark\"");
-    if (c->block_size < 1 + (c->kind == GLIA_HEAD_DFLASH))
-        glia_json_fail(&own, GLIA_ERR_FORMAT, "block_size: expected %d or more, found %d",
-                       1 + (c->kind == GLIA_HEAD_DFLASH), c->block_size);
-    if (c->mask_token < 0) glia_json_fail(&own, GLIA_ERR_FORMAT, "there is no mask_token_id");
+    if (c->kind == GLIA_HEAD_DSPARK) read_markov(&own, c, speculators);
+    check_block(&own, c, r->file);
     if (own.status) r->top.status = own.status;
-    c->tokens = c->block_size - (c->kind == GLIA_HEAD_DFLASH);
+    c->tokens = c->block_size - !c->from_anchor;
 }
 
 /* ---- Medusa --------------------------------------------------------------------- */

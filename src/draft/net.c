@@ -356,8 +356,10 @@ static void join3(const glia_net *net, int thread) {
     const size_t hidden = (size_t)h->config.block.hidden;
     const int n = net->batch.n;
     glia_device_embed(net->device, thread, net->x, net->ld, &h->embed, 0, net->batch.token, n);
-    if (net->batch.state)
+    if (net->batch.state && h->config.n_features)
         fuse_features(net, thread);
+    else if (net->batch.state)
+        copy_states(net, thread, net->hidden, 0);
     else
         copy_inputs(net, thread, net->hidden, 0, hidden);
     wait(net); /* x, hidden */
@@ -432,7 +434,7 @@ static void forward_context(void *arg, int thread) {
     norm(net, thread, net->x, net->hidden, n, (size_t)h->config.block.hidden, h->hidden_norm);
     wait(net); /* x */
     for (int i = 0; i < h->config.block.layers; i++) {
-        product(net, thread, net->x, n, NULL, &h->layer[i].kv, x.kv, NULL);
+        product(net, thread, net->x, n, NULL, &h->layer[i].kv, x.kv, h->layer[i].kv_bias);
         wait(net); /* kv */
         attend(net, thread, i, &x, &none, &net->batch.rows);
     }
@@ -449,9 +451,9 @@ static void forward_block(void *arg, int thread) {
     for (int i = 0; i < h->config.block.layers; i++) {
         const glia_head_layer *w = &h->layer[i];
         rows.last = h->config.causal[i] ? NULL : net->batch.rows.last;
-        product(net, thread, net->hidden, n, w->in_norm, &w->q, x.q, NULL);
+        product(net, thread, net->hidden, n, w->in_norm, &w->q, x.q, w->q_bias);
         wait(net); /* the normed rows, about to be written again */
-        product(net, thread, net->hidden, n, w->in_norm, &w->kv, x.kv, NULL);
+        product(net, thread, net->hidden, n, w->in_norm, &w->kv, x.kv, w->kv_bias);
         wait(net); /* q, kv */
         attend(net, thread, i, &x, &rows, &rows);
         finish_layer(net, thread, w);
