@@ -144,6 +144,9 @@ static void responses_events_are_in_order(void **state) {
         {"\"input\":\"What is 3 + 4?\",\"temperature\":0",
          "created in_progress " REASONING " output_item.added content_part.added output_text.delta "
          "output_text.done content_part.done output_item.done completed"},
+        {"\"input\":\"What is 3 + 4?\",\"temperature\":0,\"include\":[\"message.output_text.logprobs\"]",
+         "created in_progress " REASONING " output_item.added content_part.added output_text.delta "
+         "output_text.done content_part.done output_item.done completed"},
         {ask_call, "created in_progress " REASONING CALL " completed"},
         {"\"input\":\"What is 3 + 4?\",\"temperature\":0,\"max_output_tokens\":3",
          "created in_progress " REASONING " incomplete"},

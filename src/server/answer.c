@@ -32,8 +32,8 @@ static void free_answer(server_answer *a) {
     free(a->prompts);
     free(a->choices);
     server_sampling_free(&a->sampling);
-    server_text *texts[] = {&a->id,         &a->head,        &a->out,       &a->items.id,
-                            &a->items.text, &a->items.lists, &a->items.done};
+    server_text *texts[] = {&a->id,         &a->head,        &a->out,        &a->items.id,
+                            &a->items.text, &a->items.lists, &a->items.done, &a->items.pending};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) server_text_free(texts[i]);
     json_decref(a->asked);
     free(a);

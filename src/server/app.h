@@ -171,12 +171,13 @@ extern const server_wire server_wire_chat, server_wire_completion, server_wire_r
 typedef enum { SERVER_NO_ITEM, SERVER_REASONING, SERVER_MESSAGE } server_item_kind;
 typedef struct {
     server_item_kind open;
-    int index;         /* of the open item, or of the next one */
-    int sequence;      /* number of the next event */
-    server_text id;    /* of the open item */
-    server_text text;  /* of the open item so far */
-    server_text lists; /* its log-probabilities: elements of a JSON array */
-    server_text done;  /* finished items: elements of a JSON array */
+    int index;           /* of the open item, or of the next one */
+    int sequence;        /* number of the next event */
+    server_text id;      /* of the open item */
+    server_text text;    /* of the open item so far */
+    server_text lists;   /* its log-probabilities: elements of a JSON array */
+    server_text done;    /* finished items: elements of a JSON array */
+    server_text pending; /* elements of a JSON array: logprobs of tokens whose text is not told yet */
 } server_items;
 
 /* The tools of a request. */

@@ -115,6 +115,7 @@ static const struct row {
     [P_TOKENS_AS_IDS] = {"return_tokens_as_token_ids", KIND_BOOL, SAMPLES, 0, 0, NULL},
     [P_TRUNCATION_SIDE] = {"truncation_side", KIND_STRING, SAMPLES, 0, 0, NULL},
     [P_BAD_WORDS] = {"bad_words", KIND_LIST, DRAWS, 0, 0, NULL},
+    [P_METADATA] = {"metadata", KIND_OBJECT, FOR_RESPONSES | FOR_MESSAGES, 0, 0, NULL},
     [P_OUTPUT_CONFIG] = {"output_config", KIND_OBJECT, FOR_MESSAGES | FOR_COUNT, 0, 0, NULL},
 };
 

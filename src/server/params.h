@@ -110,6 +110,7 @@ typedef enum {
     P_SYSTEM, /* of /v1/messages */
     P_STOP_SEQUENCES,
     P_THINKING,
+    P_METADATA,
     P_OUTPUT_CONFIG,
     P_ALLOWED_TOKEN_IDS,
     P_BAD_WORDS,

@@ -72,11 +72,12 @@ static void comma(server_text *list) {
 
 static void add_usage(server_text *out, const server_answer *a) {
     const size_t tokens = (size_t)server_tokens_of(a);
-    server_printf(
-        out,
-        "{\"input_tokens\":%zu,\"input_tokens_details\":{\"cached_tokens\":%zu},\"output_tokens\":%zu,"
-        "\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%zu}",
-        a->prompt_tokens, a->cached_tokens, tokens, server_reasoning_tokens_of(a), a->prompt_tokens + tokens);
+    server_printf(out,
+                  "{\"input_tokens\":%zu,\"input_tokens_details\":{\"cached_tokens\":%zu,\"cache_write_"
+                  "tokens\":0},\"output_tokens\":%zu,"
+                  "\"output_tokens_details\":{\"reasoning_tokens\":%d},\"total_tokens\":%zu}",
+                  a->prompt_tokens, a->cached_tokens, tokens, server_reasoning_tokens_of(a),
+                  a->prompt_tokens + tokens);
 }
 
 /* Fields of the request that the response repeats; `otherwise` if the request does not have them. */
@@ -228,28 +229,35 @@ static void close_item(server_answer *a, const char *status) {
     begin_output_event(a, "response.output_item.done");
     if (!i->done.oom) server_add(&a->out, i->done.data + from, i->done.len - from);
     end_event(a);
-    a->out.oom |= i->done.oom || i->text.oom || i->id.oom || i->lists.oom;
+    a->out.oom |= i->done.oom || i->text.oom || i->id.oom || i->lists.oom || i->pending.oom;
     i->index++;
+}
+
+/* Append the elements of one list to another. */
+static void append(server_text *to, const server_text *list) {
+    if (!list->len) return;
+    comma(to);
+    server_add(to, list->data, list->len);
+    to->oom |= list->oom;
 }
 
 static void add_delta(server_choice *c, server_item_kind kind, const server_text *text) {
     server_answer *a = c->of;
-    server_text *logprobs = &c->logprobs[0];
+    server_text *logprobs = &a->items.pending;
+    if (kind == SERVER_MESSAGE) append(logprobs, &c->logprobs[0]);
     if (!text->len && !(kind == SERVER_MESSAGE && logprobs->len && a->items.open == kind)) return;
     if (a->items.open != kind) {
         close_item(a, "completed");
         open_item(a, kind);
     }
     server_add(&a->items.text, text->data, text->len);
-    if (kind == SERVER_MESSAGE && logprobs->len) {
-        comma(&a->items.lists);
-        server_add(&a->items.lists, logprobs->data, logprobs->len);
-    }
+    if (kind == SERVER_MESSAGE) append(&a->items.lists, logprobs);
     begin_item_event(a, names[kind].delta, true);
     server_puts(&a->out, ",\"delta\":");
     add_string(&a->out, text);
     add_logprobs_key(&a->out, kind, logprobs);
     end_event(a);
+    if (kind == SERVER_MESSAGE) server_text_clear(logprobs);
 }
 
 static void stream_call(server_answer *a, const json_t *call) {
@@ -331,9 +339,15 @@ static void whole(server_answer *a) {
     json_decref(calls);
 }
 
-/* As in a chat; reasoning has none. */
+/* As in a chat, but only of the tokens of the message: none of the reasoning, of what opens it, and behind
+ * the first call. */
 static void add_logprob(server_choice *c, const glia_event *e) {
-    if (!glia_parser_thinking(c->parser)) server_wire_chat.add_logprob(c, e);
+    if (glia_parser_thinking(c->parser)) {
+        server_text_clear(&c->logprobs[0]);
+        server_text_clear(&c->of->items.pending);
+    } else if (c->n_calls == 0) {
+        server_wire_chat.add_logprob(c, e);
+    }
 }
 
 const server_wire server_wire_responses = {
