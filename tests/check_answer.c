@@ -257,6 +257,7 @@ static const struct {
     {NAMED, " {\"name\": \"named\", \"arguments\": {\"a\": 1}}", "", "", "named {\"a\": 1}"},
     {NAMED, "{\"name\": \"other\"}", "", "", "named {\"name\": \"other\"}"},
     {NAMED, CALL("named", "{}"), "", "", "named {}"},
+    {NAMED, "<tool_call>[{\"name\": \"a\"}, {\"name\": \"b\"}]</tool_call>", "", "", "a {} b {}"},
     {NAMED | LENGTH, "{\"city\": \"Par", "", "", ""},
     {NAMED, "{\"city\": Paris}", "", "{\"city\": Paris}", ""},
     {0, "[{\"name\":\"f\"}]", "", "[{\"name\":\"f\"}]", ""},

@@ -40,6 +40,7 @@ struct glia_parser {
     bool start;       /* no thinking has been emitted */
     block_step block; /* of the block of calls at `at` */
     bool first, list, tagged;
+    bool plain;    /* the block has no tag */
     size_t object; /* where its current object begins, from `at` on */
     glia_jsonscan scan;
     bool oom;
@@ -222,6 +223,7 @@ static tag_match bare_at(const glia_parser *p, size_t i) {
 
 static bool begin_block(glia_parser *p, bool tagged) {
     p->tagged = tagged;
+    p->plain = !tagged;
     p->first = true;
     p->list = false;
     p->block = BLOCK_OBJECT;
@@ -262,7 +264,7 @@ static bool end_block(glia_parser *p) {
 /* Emit the object [object, end) as a call. Returns false if it is none. */
 static bool read_object(glia_parser *p, size_t end) {
     const char *object = bytes(p) + p->object;
-    const bool named = p->options.tools == GLIA_TOOLS_NAMED && !p->tagged;
+    const bool named = p->options.tools == GLIA_TOOLS_NAMED && p->plain;
     glia_call call;
     bool good = glia_call_read(&call, object);
     if (named && !(good && strcmp(call.name.data ? call.name.data : "", p->name) == 0)) {
