@@ -91,6 +91,14 @@ CASES = [
     ({"tokenizer_class": "PreTrainedTokenizerFast"}, {}, "qwen3"), ({"tokenizer_class": "Qwen2Tokenizer"}, {}, "qwen3"),
     ({"tokenizer_class": "GPT2Tokenizer"}, {}, "qwen3"), ({}, {}, "smollm3"),
     ({"tokenizer_class": "PreTrainedTokenizerFast"}, {}, "smollm3"),
+    # a class that is built from the vocabulary has the tokens of added_tokens_decoder alone, and plain special tokens
+    ({"added_tokens_decoder": {"5": token("ab", single_word=True)}}, {}, "qwen2"),
+    ({"added_tokens_decoder": {"900": token("<x>"), "421": token("<b>", special=False, rstrip=True)}, "eos_token": "<b>"}, {}, "qwen2"),
+    ({"eos_token": typed("<x>", lstrip=True), "extra_special_tokens": [typed("<b>", rstrip=True)]}, {}, "qwen2"),
+    ({"extra_special_tokens": {"x_token": typed("<x>", rstrip=True)}, "tokenizer_class": "Qwen2Tokenizer"}, {}, "qwen3"),
+    # a token that is named twice
+    ({"eos_token": typed("<x>", lstrip=True), "pad_token": "<x>"},), ({"eos_token": "<x>", "pad_token": typed("<x>", lstrip=True)},),
+    ({"extra_special_tokens": {"x_token": "<x>"}}, {"special_tokens_map.json": {"extra_special_tokens": ["<y>"]}}),
 ]
 
 
@@ -112,7 +120,8 @@ def run(base, case):
                 "extra": t.extra_special_tokens, "special": [t.bos_token_id, t.eos_token_id, t.pad_token_id]}
 
 
-def main():
+def make_base():
+    """The tokenizer.json of all cases."""
     base = train()
     base["decoder"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     base["normalizer"] = None
@@ -121,6 +130,11 @@ def main():
     base["added_tokens"] = [{"id": base["model"]["vocab"]["the"], **token("the", special=False, normalized=True)},
                             {"id": n, **token("<a>")}, {"id": n + 1, **token("<b>", special=False)}]
     base["post_processor"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+    return base
+
+
+def main():
+    base = make_base()
     print('{"about": "tools/gen_special_goldens.py, transformers %s, tokenizers %s",' %
           (transformers.__version__, transformers.utils.import_utils.importlib.metadata.version("tokenizers")))
     print('"text": %s,\n"tokenizer": %s,\n"cases": [' % (json.dumps(TEXT), json.dumps(base, separators=(",", ":"))))

@@ -43,6 +43,12 @@ static int compare_names(const void *a, const void *b) {
     return strcmp((*(const glia_tensor_view *const *)a)->name, (*(const glia_tensor_view *const *)b)->name);
 }
 
+/* The name without the prefix "model."; NULL if it has no such prefix. */
+static const char *without_prefix(const char *name) {
+    static const char prefix[] = "model.";
+    return strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : NULL;
+}
+
 static glia_status gather(glia_checkpoint *c, glia_err *err) {
     for (int f = 0; f < c->n_files; f++) c->n += c->file[f].n;
     c->tensor = calloc(c->n + 1, sizeof *c->tensor);
@@ -63,6 +69,12 @@ static glia_status gather(glia_checkpoint *c, glia_err *err) {
         if (compare_names(&c->by_name[i - 1], &c->by_name[i]) == 0)
             return glia_fail(err, GLIA_ERR_FORMAT, "%s: tensor %.120s is in another shard, too",
                              c->path[c->by_name[i]->file], c->by_name[i]->name);
+    for (size_t i = 0; i < c->n; i++)
+        if (without_prefix(c->by_name[i]->name) &&
+            glia_checkpoint_find(c, without_prefix(c->by_name[i]->name)))
+            return glia_fail(err, GLIA_ERR_FORMAT,
+                             "%s: tensor %.120s is there without the prefix model., too",
+                             c->path[c->by_name[i]->file], c->by_name[i]->name);
     c->bare = !glia_checkpoint_find(c, "model.embed_tokens.weight") &&
               glia_checkpoint_find(c, "embed_tokens.weight");
     return GLIA_OK;
@@ -79,7 +91,8 @@ static int find_file(const glia_checkpoint *c, const char *shard) {
     return -1;
 }
 
-/* Open every file that `map` names, in order of first mention. */
+/* Open every file that `map` names, in order of first mention. As in Transformers, the names of tensors in
+ * `map` do not matter. */
 static glia_status open_shards(glia_checkpoint *c, const char *dir, const char *index, const json_t *map,
                                glia_err *err) {
     const char *name;
@@ -104,20 +117,6 @@ static glia_status open_shards(glia_checkpoint *c, const char *dir, const char *
     return GLIA_OK;
 }
 
-/* Fail if `map` names a tensor that no shard holds. Transformers asks the index for the names of the shards
- * alone, and takes all that these hold. */
-static glia_status compare_with_map(const glia_checkpoint *c, const char *index, const json_t *map,
-                                    glia_err *err) {
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, name, value) {
-        if (!glia_checkpoint_find(c, name))
-            return glia_fail(err, GLIA_ERR_FORMAT, "%.200s: tensor %.120s should be in %.80s and is not",
-                             index, name, json_string_value(value));
-    }
-    return GLIA_OK;
-}
-
 static glia_status open_index(glia_checkpoint *c, const char *dir, const char *index, glia_err *err) {
     json_t *tree;
     glia_status status = glia_json_load(&tree, index, INDEX_MAX, 0, err);
@@ -129,7 +128,6 @@ static glia_status open_index(glia_checkpoint *c, const char *dir, const char *i
     status = r.status;
     if (!status) status = open_shards(c, dir, index, map, err);
     if (!status) status = gather(c, err);
-    if (!status) status = compare_with_map(c, index, map, err);
     json_decref(tree);
     return status;
 }
@@ -194,9 +192,9 @@ const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const cha
 }
 
 const char *glia_checkpoint_stored_name(const glia_checkpoint *c, const char *name) {
-    static const char prefix[] = "model.";
-    const size_t n = sizeof prefix - 1;
-    return c->bare && strncmp(name, prefix, n) == 0 ? name + n : name;
+    const char *bare = without_prefix(name);
+    if (!bare || glia_checkpoint_find(c, name)) return name;
+    return c->bare || glia_checkpoint_find(c, bare) ? bare : name;
 }
 
 void glia_checkpoint_drop(const glia_checkpoint *c, const glia_tensor_view *t) {

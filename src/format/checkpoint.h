@@ -38,7 +38,8 @@ glia_status glia_checkpoint_check(const glia_checkpoint *c, glia_err *err);
 const glia_tensor_view *glia_checkpoint_find(const glia_checkpoint *c, const char *name);
 
 /* The name under which this checkpoint stores the weight `name`: without the
- * prefix "model." if c->bare. The result points into `name`. */
+ * prefix "model." if c->bare, or if the weight is only there without it. The
+ * result points into `name`. */
 const char *glia_checkpoint_stored_name(const glia_checkpoint *c, const char *name);
 
 /* Let the operating system drop the tensor's resident pages. The view stays valid; a

@@ -74,6 +74,8 @@ static void override(json_t *config, json_t *map) {
         json_t *list = json_object_get(config, extra_key);
         if (strcmp(key, extra_key) == 0 && json_is_array(value) && json_is_array(list))
             json_array_extend(list, value);
+        else if (strcmp(key, extra_key) == 0 && json_is_array(value) && json_is_object(list))
+            json_object_set(config, old_extra_key, value); /* the names stay */
         else
             json_object_set(config, key, value);
     }
@@ -97,6 +99,7 @@ static void find_class(reader *r) {
     char *path = glia_path_join(r->dir, "config.json");
     if (path) glia_json_load(&model, path, FILE_MAX, JSON_ALLOW_NUL, NULL); /* others report what is wrong */
     r->s->class_name = class_of(r->s->config, model);
+    r->s->plain = r->s->class_name == qwen2;
     for (size_t i = 0; r->s->class_name && i < sizeof class_tokens / sizeof *class_tokens; i++)
         if (r->s->class_name == class_tokens[i].class_name &&
             !json_object_get(r->s->config, class_tokens[i].key))

@@ -23,6 +23,7 @@ typedef struct {
      * is only added if tokenizer.json does not have it. */
     glia_added_token *token;
     size_t n;
+    bool plain;             /* tokens in `named` and `extra` are special and have no other flag */
     bool has_decoder;       /* the file has added_tokens_decoder */
     const char *class_name; /* "Qwen2Tokenizer" or "GPT2Tokenizer", which replace components of
                              * tokenizer.json; static. NULL: another class */

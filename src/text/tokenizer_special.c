@@ -44,6 +44,22 @@ static bool add(glia_tokenizer *t, const glia_added_token *from) {
     return good;
 }
 
+/* Forget the added tokens of tokenizer.json. */
+static void forget_added(glia_tokenizer *t) {
+    for (size_t i = 0; i < t->n_added; i++) {
+        glia_added_token *token = &t->added[i];
+        bool raw = false;
+        char *bytes = token->content; /* unspelling only shortens, and reads before it writes */
+        const size_t len = glia_bpe_unspell(bytes, bytes, token->len, &raw);
+        if (glia_bpe_find(&t->bpe, bytes, len, raw) == token->id)
+            t->bpe.token[token->id].special = false;
+        else
+            t->bpe.token[token->id] = (glia_bpe_token){0};
+        free(token->content);
+    }
+    t->n_added = 0;
+}
+
 /* A token that has been special stays special. */
 static void set_flags(glia_added_token *token, const glia_added_token *from) {
     token->special |= from->special;
@@ -53,12 +69,33 @@ static void set_flags(glia_added_token *token, const glia_added_token *from) {
     token->normalized = from->normalized;
 }
 
+static void set_plain(glia_added_token *token) {
+    token->special = true;
+    token->single_word = token->lstrip = token->rstrip = token->normalized = false;
+}
+
+static bool same_token(const glia_added_token *a, const glia_added_token *b) {
+    return a->id == b->id && a->single_word == b->single_word && a->lstrip == b->lstrip &&
+           a->rstrip == b->rstrip && a->normalized == b->normalized && strcmp(a->content, b->content) == 0;
+}
+
+static bool repeats(const glia_special *s, size_t i) {
+    for (size_t j = 0; j < i; j++)
+        if (same_token(&s->token[j], &s->token[i])) return true;
+    return false;
+}
+
+/* A token with id -1 that the files beside tokenizer.json name twice has the flags of the last one that
+ * repeats none before it. */
 static glia_status merge(glia_tokenizer *t, const glia_special *s, glia_err *err) {
+    size_t known = SIZE_MAX; /* tokens before the first one with id -1 */
     for (size_t i = 0; i < s->n; i++) {
         glia_added_token *token = find(t, s->token[i].content);
-        if (token && s->token[i].id >= 0)
+        const bool named = s->token[i].id < 0;
+        if (named && known == SIZE_MAX) known = t->n_added;
+        if (token && (!named || ((size_t)(token - t->added) >= known && !repeats(s, i))))
             set_flags(token, &s->token[i]);
-        else if (!token && !(s->token[i].id >= 0 && !s->has_decoder && has_added_id(t, s->token[i].id)) &&
+        else if (!token && !(!named && !s->has_decoder && has_added_id(t, s->token[i].id)) &&
                  !add(t, &s->token[i]))
             return glia_fail_nomem(err, s->token[i].len, "added tokens");
     }
@@ -67,7 +104,10 @@ static glia_status merge(glia_tokenizer *t, const glia_special *s, glia_err *err
     json_object_foreach(s->named, key, value) {
         glia_added_token *token = find(t, json_string_value(value));
         if (token && !s->has_decoder) token->special = true;
+        if (token && s->plain) set_plain(token);
     }
+    for (size_t i = 0; i < json_array_size(s->extra) && s->plain; i++)
+        set_plain(find(t, json_string_value(json_array_get(s->extra, i))));
     for (size_t i = 0; i < t->n_added; i++) t->bpe.token[t->added[i].id].special |= t->added[i].special;
     const glia_status status = glia_tokenizer_index_added(t, err);
     glia_tokenizer_measure(t);
@@ -104,6 +144,7 @@ glia_status glia_tokenizer_special(glia_tokenizer *t, const char *dir, glia_err 
     const bool prefix = glia_json_bool(&r, "add_prefix_space", false);
     refuse(&r);
     status = r.status;
+    if (!status && s.class_name && s.has_decoder) forget_added(t);
     if (!status && s.class_name) status = glia_tokenizer_rebuild(t, s.class_name, prefix, err);
     if (!status) status = merge(t, &s, err);
     t->bos = id_of(t, &s, "bos_token");
