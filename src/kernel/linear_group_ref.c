@@ -82,20 +82,34 @@ static uint32_t even_halves(uint64_t bytes) {
     return (uint32_t)((x | x >> 24) & 0xffff);
 }
 
-/* The next n <= 8 codes of a column as the uint32 of a line, or 4 codes of 8 bits. */
-static uint32_t line_of(const uint8_t *codes, size_t n, glia_weight_format format) {
-    uint64_t bytes = 0; /* little-endian, as the panel */
-    memcpy(&bytes, codes, n);
-    return format == GLIA_WEIGHT_C4 ? even_halves(bytes) | even_halves(bytes >> 8) << 16 : (uint32_t)bytes;
+/* 8 codes of a column as the uint32 of a line. */
+static uint32_t line_of_c4(uint64_t codes) { return even_halves(codes) | even_halves(codes >> 8) << 16; }
+
+/* Pack k < a line's codes of each column. */
+static void pack_rest(char *to, bool c4, const uint8_t *const rows[GLIA_PANEL], size_t at, size_t k) {
+    for (size_t c = 0; c < GLIA_PANEL; c++, to += sizeof(uint32_t)) {
+        uint64_t codes = 0; /* little-endian, as the panel */
+        if (rows[c]) memcpy(&codes, rows[c] + at, k);
+        const uint32_t line = c4 ? line_of_c4(codes) : (uint32_t)codes;
+        memcpy(to, &line, sizeof line);
+    }
 }
 
 void glia_pack_codes_ref(void *panel, glia_weight_format format, const uint8_t *const rows[GLIA_PANEL],
                          size_t k) {
-    const size_t each = format == GLIA_WEIGHT_C4 ? 8 : 4;
-    char *to = panel;
-    for (size_t i = 0; i < k; i += each)
-        for (size_t c = 0; c < GLIA_PANEL; c++, to += sizeof(uint32_t)) {
-            const uint32_t line = rows[c] ? line_of(rows[c] + i, glia_min(each, k - i), format) : 0;
+    enum { LINE = GLIA_PANEL * sizeof(uint32_t) };
+    const bool c4 = format == GLIA_WEIGHT_C4;
+    const size_t each = c4 ? 8 : 4, lines = k / each;
+    for (size_t c = 0; c < GLIA_PANEL; c++) {
+        char *to = (char *)panel + c * sizeof(uint32_t);
+        const uint8_t *from = rows[c];
+        for (size_t i = 0; i < lines; i++, to += LINE) {
+            uint64_t codes = 0;
+            uint32_t line = 0;
+            if (from && c4) line = line_of_c4(*(uint64_t *)memcpy(&codes, from + i * 8, 8));
+            if (from && !c4) memcpy(&line, from + i * 4, 4);
             memcpy(to, &line, sizeof line);
         }
+    }
+    if (k % each) pack_rest((char *)panel + lines * LINE, c4, rows, lines * each, k % each);
 }

@@ -484,12 +484,29 @@ static uint64_t halves(uint32_t w) {
  * 128. */
 static void unpack_row(const glia_coded *c, size_t first, size_t stride, uint8_t *codes) {
     const bool half = c->scheme->bits == 4;
-    const size_t n = (size_t)c->cols, each = half ? 8 : 4;
-    for (size_t i = 0; i < n; i += each, first += stride) {
-        const uint32_t w = word_at(c->codes, first);
-        const uint64_t bytes = half ? halves(w) : w ^ 0x80808080u; /* little-endian */
-        memcpy(codes + i, &bytes, n - i < each ? n - i : each);
+    const char *word = (const char *)c->codes->data + first * sizeof(uint32_t);
+    size_t n = (size_t)c->cols;
+    uint32_t w;
+    uint64_t bytes = 0; /* little-endian */
+    for (; half && n >= 8; n -= 8, codes += 8, word += stride * sizeof w) {
+        bytes = halves(*(uint32_t *)memcpy(&w, word, sizeof w));
+        memcpy(codes, &bytes, 8);
     }
+    for (; !half && n >= 4; n -= 4, codes += 4, word += stride * sizeof w) {
+        w = *(uint32_t *)memcpy(&w, word, sizeof w) ^ 0x80808080u;
+        memcpy(codes, &w, 4);
+    }
+    if (n == 0) return;
+    memcpy(&w, word, sizeof w);
+    bytes = half ? halves(w) : w ^ 0x80808080u;
+    memcpy(codes, &bytes, n);
+}
+
+/* AWQ's codes of a row: its half of a word for each column. */
+static void unpack_awq(const glia_coded *c, size_t row, uint8_t *codes) {
+    const size_t stride = (size_t)c->codes->shape[1] * sizeof(uint32_t), place = awq_place(row);
+    const uint8_t *byte = (const uint8_t *)c->codes->data + place / 2;
+    for (size_t i = 0; i < (size_t)c->cols; i++, byte += stride) codes[i] = *byte >> (place % 2 * 4) & 15;
 }
 
 void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes) {
@@ -508,15 +525,29 @@ void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes) {
         for (size_t i = 0; i < n; i++)
             codes[i] = byte_at(c->codes, row * (size_t)c->codes->shape[1] + i / 2) >> (i % 2 * 4) & 15;
         break;
-    case GLIA_LAYOUT_AWQ:
-        for (size_t i = 0; i < n; i++)
-            codes[i] = (uint8_t)unpack(c->codes, i * (size_t)c->codes->shape[1], 1, awq_place(row), 4);
-        break;
+    case GLIA_LAYOUT_AWQ: unpack_awq(c, row, codes); break;
     case GLIA_LAYOUT_BNB:
         for (size_t i = first; i < first + n; i++)
             codes[i - first] = byte_at(c->codes, i / 2) >> (i % 2 ? 0 : 4) & 15;
         break;
     }
+}
+
+/* Not 0 if one of 8 bytes is no code: 0x7f and 0xff of float8, or more than 4 bits. */
+static uint64_t no_codes(uint64_t bytes, bool floats) {
+    const uint64_t low = 0x7f7f7f7f7f7f7f7f, one = 0x0101010101010101, high = 0xf0f0f0f0f0f0f0f0;
+    return floats ? ((bytes & low) + one) & ~low : bytes & high;
+}
+
+bool glia_coded_are_codes(const glia_coded *c, const uint8_t *codes, size_t n) {
+    const bool floats = c->format == GLIA_WEIGHT_F8,
+               bytes = c->format == GLIA_WEIGHT_C4 && c->scheme->layout == GLIA_LAYOUT_BYTES;
+    uint64_t bad = 0, x;
+    if (!floats && !bytes) return true;
+    for (; n >= sizeof x; codes += sizeof x, n -= sizeof x)
+        bad |= no_codes(*(uint64_t *)memcpy(&x, codes, sizeof x), floats);
+    x = 0;
+    return (bad | no_codes(*(uint64_t *)memcpy(&x, codes, n), floats)) == 0;
 }
 
 /* The zero point, in the terms of codes: C8 are less 128. */

@@ -38,6 +38,9 @@ glia_status glia_coded_find(glia_coded *out, const glia_checkpoint *c, const gli
 
 /* The codes of a row, [cols] bytes. C8 are int8. */
 void glia_coded_codes(const glia_coded *c, size_t row, uint8_t *codes);
+/* Have n codes a value? Those of float8 may be NaN, and 4-bit ones that are stored as bytes may have more
+ * bits. */
+bool glia_coded_are_codes(const glia_coded *c, const uint8_t *codes, size_t n);
 /* The scale of a row and group, and its zero point: that of symmetric integers if c->zeros is false. */
 float glia_coded_scale(const glia_coded *c, size_t row, size_t group, int8_t *zero);
 /* The group of a column. */

@@ -365,11 +365,7 @@ static void prepare_codes(loader *l, const pack_job *job, part *p, size_t row, c
     else
         for (size_t k = 0; k < job->shape.k; k++)
             code[k] = map->column[k] < 0 ? zero_code(coded, zero[k / group]) : whole[map->column[k]];
-    for (size_t k = 0; coded->format == GLIA_WEIGHT_F8 && k < job->shape.k; k++)
-        if ((code[k] & 0x7f) == 0x7f) atomic_store(&l->bad, p);
-    uint8_t all = 0; /* bits of 4-bit codes that were stored as bytes */
-    for (size_t k = 0; coded->format == GLIA_WEIGHT_C4 && k < job->shape.k; k++) all |= code[k];
-    if (all >= GLIA_CODES) atomic_store(&l->bad, p);
+    if (!glia_coded_are_codes(coded, code, job->shape.k)) atomic_store(&l->bad, p);
 }
 
 /* The same of a row of numbers. */
