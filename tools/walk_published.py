@@ -105,6 +105,7 @@ def gptq_linear(w, bits, group, symmetric, ordered, stored_zeros, rng):
     layer.pack_original(linear, scale, zero, g_idx)
     layer.scales = layer.scales.float()  # values in float32
     layer.dequant_dtype = torch.int32
+    layer.optimize = lambda *_, **__: None  # no compilation
     layer.post_init()
     values = layer.dequantize_weight().float().T.contiguous()
     qzeros = layer.qzeros
