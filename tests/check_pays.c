@@ -134,7 +134,7 @@ static void test_gains(void **state) {
 }
 
 /* Whatever a draft costs and however wrong it is, a batch of answers of 128 tokens has almost the speed that
- * it has without: 0.97 on average over runs that cannot gain, and no case falls below 0.925. The lowest are
+ * it has without: 0.97 on average over runs that cannot gain, and no case falls below 0.94. The lowest are
  * batches of 8 with a draft that just does not pay, whose waking is charged to 128 tokens. */
 static void test_never_slow(void **state) {
     (void)state;
@@ -164,7 +164,7 @@ static void test_never_slow(void **state) {
             all += RUNS / sum[k];
             lowest = fmin(lowest, RUNS / sum[k]);
             CHECK(
-                RUNS / sum[k] >= 0.925,
+                RUNS / sum[k] >= 0.94,
                 "row %.2f, level %.2f, accepts %.2f, noise %.1f, %d sequences, catching up %.3f, answer %d: "
                 "%.3f times the speed without drafts",
                 w.per_row, w.level, w.accepts, w.noise, w.seqs, w.catch_up, k, RUNS / sum[k]);

@@ -1,6 +1,8 @@
 /* pays.c - see pays.h. */
 #include "draft/pays.h"
 
+#include <math.h>
+
 enum {
     SCOUTED = 4,
     SLOPE_ROWS = 4,
@@ -28,10 +30,11 @@ static const double late_keep = 0.9;      /* what a step leaves of the tokens an
 static const double accept_most = 0.98;
 static const double margin = 1.03;    /* drafts must promise more than this, relative to none */
 static const double row_share = 0.03; /* one more row costs so much of a step until it is measured */
-static const double credit_steps = 3,
-                    overdraft_steps = 1; /* limits of the account, in steps without drafts */
-static const double wake_steps = 1.5;    /* what catching up leaves of the account */
-static const double allowance = 0.01;    /* what drafts may lose of all time */
+static const double credit_steps = 2.5,
+                    overdraft_steps = 0.75; /* limits of the account, in steps without drafts */
+static const double wake_steps = 1.5;       /* what catching up leaves of the account */
+static const double allowance = 0.008;      /* what drafts may lose of all time */
+static const double forgiven = 0.005; /* share of all time by which what catching up cost is forgotten */
 
 /* ---- costs ---------------------------------------------------------------------- */
 
@@ -125,6 +128,7 @@ double glia_pays_proposal(glia_pays *p, int n, int levels, int behind, double se
     observe(&p->catch_up_row, waking / behind);
     /* The choice has weighed the waking against what it may gain: it must not overdraw the account. */
     if (spare > 0) p->balance -= waking < spare ? waking : spare;
+    p->owed += waking;
     return seconds - waking;
 }
 
@@ -212,8 +216,10 @@ void glia_pays_settle(glia_pays *p, int n, bool asked, int tokens, double second
         p->late_tokens = late_keep * p->late_tokens + tokens;
         p->late_seconds = late_keep * p->late_seconds + seconds;
     }
-    if (asked) p->balance += tokens * plain / n - clamp(seconds, 0, 4 * plain);
-    p->balance = clamp(p->balance + allowance * seconds, -overdraft_steps * plain, credit_steps * plain);
+    const double gain = asked ? tokens * plain / n - clamp(seconds, 0, 4 * plain) : 0;
+    p->owed = fmax(0, p->owed - gain - forgiven * seconds);
+    p->balance =
+        clamp(p->balance + gain + allowance * seconds, -overdraft_steps * plain, credit_steps * plain);
     p->since_plain = asked ? p->since_plain + 1 : 0;
     if (!asked && ++p->plain == PLAIN_FIRST) p->balance = credit_steps * plain;
 }
@@ -279,11 +285,19 @@ static int weigh(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all,
     return asked;
 }
 
+/* At most as many sequences wake as are awake: their step shows what more rows cost before others wake. */
+static int most_asked(const glia_pays_ask *ask, int n) {
+    int awake = 0;
+    for (int i = 0; i < n; i++) awake += !glia_pays_asleep(ask[i].behind);
+    return awake ? 2 * awake : 1;
+}
+
 /* The plan with the highest rate; levels 0: none beats no drafts. */
 static plan best_plan(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all) {
     static const double least[] = {0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
     const unsigned limits = n == 1 ? 1 : sizeof least / sizeof *least;
     const double plain = cost_of(p, n_all);
+    const int asked = most_asked(ask, n);
     plan best = {.rate = margin};
     int most = 0;
     for (int i = 0; i < n; i++) most = ask[i].room > most ? ask[i].room : most;
@@ -291,7 +305,8 @@ static plan best_plan(const glia_pays *p, const glia_pays_ask *ask, int n, int n
     for (int levels = 1; levels <= most; levels++)
         for (unsigned k = 0; k < limits; k++)
             for (int quarter = n < QUARTERS || k ? QUARTERS : 1; quarter <= QUARTERS; quarter++) {
-                plan x = {.levels = levels, .least = least[k], .most = n * quarter / QUARTERS};
+                const int part = n * quarter / QUARTERS;
+                plan x = {.levels = levels, .least = least[k], .most = part < asked ? part : asked};
                 if (weigh(p, ask, n, n_all, plain, &x) && x.rate > best.rate) best = x;
             }
     return best;
@@ -310,12 +325,14 @@ static void let_sleep(glia_pays_ask *ask, int n, int but) {
         if (i != but && glia_pays_asleep(ask[i].behind)) ask[i].room = 0;
 }
 
-/* Is what the plan may gain in the rest of the answers worth that the draft catches up? */
+/* Is what the plan may gain in the rest of the answers worth that the draft catches up? What it cost before
+ * and was not gained back counts, too: a draft that promises gains in vain is not believed again and again.
+ */
 static bool worth_waking(const glia_pays *p, const glia_pays_ask *ask, int n, int n_all, const plan *x) {
     int left = 0;
     for (int i = 0; i < n; i++) left = ask[i].left > left ? ask[i].left : left;
     const double steps = left < LEFT_MOST ? left : LEFT_MOST;
-    return x->catch_up <= (1 - margin / x->rate) * steps * cost_of(p, n_all) / 2;
+    return x->catch_up + p->owed <= (1 - margin / x->rate) * steps * cost_of(p, n_all) / 2;
 }
 
 /* While the draft rests, nothing shows that a cost was measured too high: forget it slowly. */

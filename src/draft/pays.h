@@ -11,10 +11,12 @@
  * Before each step the depth of each sequence is chosen for the most expected tokens per
  * second of the whole batch; 0 is a choice. A chain whose draft is unsure of a token ends there, if
  * a longer one would not pay; the lead of a token says how sure the draft is. Now and then a proposal is one
- * token longer than that, since only a proposal shows what its depth costs and brings. Two rules bound what a
- * wrong choice costs. An account holds what drafts have gained and lost; it allows a few steps and one
+ * token longer than that, since only a proposal shows what its depth costs and brings. Three rules bound what
+ * a wrong choice costs. An account holds what drafts have gained and lost; it allows a few steps and 0.8
  * percent of the time, and gains beyond a few steps are not saved up. While it is overdrawn, the draft rests.
- * A draft that does not pay is asked again at growing intervals, if the account covers it. */
+ * A draft that does not pay is asked again at growing intervals, if the account covers it. In a batch the
+ * draft wakes for one sequence, then for twice as many each time, and what catching up cost must be gained
+ * back before more of it is believed to pay. */
 #ifndef GLIA_DRAFT_PAYS_H
 #define GLIA_DRAFT_PAYS_H
 
@@ -60,6 +62,7 @@ typedef struct {
     double late_tokens, late_seconds; /* of the last steps with drafts */
     double excess;                    /* how much longer steps take on average than `step` says, relative */
     double balance;                   /* of the account, in seconds */
+    double owed;                      /* seconds of catching up that were not gained back */
     int plain, since_plain;           /* steps without drafts; steps with drafts since the last of them */
     uint64_t probed;                  /* the sequence that is asked although it does not pay; 0: none */
     int rested, patience;             /* steps since the draft was asked; after how many to ask again */
