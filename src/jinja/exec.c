@@ -34,12 +34,14 @@ static void check_namespaces(jrt *rt, const jnode *target, jscope *sc) {
 }
 
 void glia_j_assign(jrt *rt, const jnode *target, jscope *sc, jval v) {
-    if (target->op == N_NAME)
+    if (target->op == N_NAME) {
         glia_j_set(rt, sc, target->id, v);
-    else if (target->op == N_NSREF)
+    } else if (target->op == N_NSREF) {
+        glia_j_check_attribute(rt, target->value);
         glia_j_put(rt, glia_j_lookup(rt, sc, target->id).u.d, target->value, v);
-    else
+    } else {
         unpack(rt, target, sc, v);
+    }
 }
 
 /* ---- output -------------------------------------------------------------------------------------- */

@@ -208,7 +208,7 @@ const jrow glia_j_filters_html[] = {
     {"safe", "", f_safe, "do_mark_safe", 1},
     {"striptags", "", f_striptags, "do_striptags", 1},
     {"tojson", "ensure_ascii=,indent=,separators=,sort_keys=", f_tojson,
-     "_compile_jinja_template.<locals>.tojson", 1},
+     "_cached_compile_jinja_template.<locals>.tojson", 1},
     {"urlencode", "", f_urlencode, "do_urlencode", 1},
     {"urlize", "trim_url_limit=,nofollow=,target=,rel=,extra_schemes=", f_urlize, "do_urlize", 2},
     {"xmlattr", "autospace=", f_xmlattr, "do_xmlattr", 2},

@@ -60,9 +60,21 @@ static jval g_dict(jrt *rt, jval self, const jval *a, const jargs *raw) {
     return make_dict(rt, raw);
 }
 
+void glia_j_check_attribute(jrt *rt, jval name) {
+    jtext shown = {0};
+    if (name.kind != J_STR || name.u.s->n == 0 || name.u.s->p[0] != '_') return;
+    glia_j_repr(rt, &shown, name);
+    glia_j_fail(rt, "SecurityError",
+                "Chat templates cannot store underscore-prefixed attributes on a namespace, but got %.*s. "
+                "Please rename the attribute.",
+                (int)shown.n, shown.data);
+}
+
 static jval g_namespace(jrt *rt, jval self, const jval *a, const jargs *raw) {
     (void)self, (void)a;
-    return (jval){J_NAMESPACE, {.d = make_dict(rt, raw).u.d}};
+    jdict *d = make_dict(rt, raw).u.d;
+    for (size_t i = 0; i < d->n; i++) glia_j_check_attribute(rt, d->e[i].k);
+    return (jval){J_NAMESPACE, {.d = d}};
 }
 
 static jval g_cycler(jrt *rt, jval self, const jval *a, const jargs *raw) {
@@ -104,8 +116,9 @@ static jval g_strftime_now(jrt *rt, jval self, const jval *a, const jargs *raw) 
 const jrow glia_j_globals[] = {
     {"range", NULL, g_range, NULL, 0},
     {"lipsum", NULL, g_lipsum, NULL, 0},
-    {"raise_exception", "message", g_raise_exception, "_compile_jinja_template.<locals>.raise_exception", 0},
-    {"strftime_now", "format", g_strftime_now, "_compile_jinja_template.<locals>.strftime_now", 0},
+    {"raise_exception", "message", g_raise_exception,
+     "_cached_compile_jinja_template.<locals>.raise_exception", 0},
+    {"strftime_now", "format", g_strftime_now, "_cached_compile_jinja_template.<locals>.strftime_now", 0},
     {0},
 };
 

@@ -330,8 +330,11 @@ jval glia_j_case(jrt *rt, const jstr *s, char mode);
 jval glia_j_tostr(jrt *rt, jval v);           /* str(v) */
 jstr *glia_j_text_of(jrt *rt, jval v);        /* the string of str(v) */
 void glia_j_print(jrt *rt, jtext *t, jval v); /* append str(v) */
-void glia_j_repr(jrt *rt, jtext *t, jval v);  /* append repr(v) */
-const char *glia_j_crepr(jrt *rt, jval v);    /* for messages, cut at 300 bytes */
+/* SecurityError if a namespace may not have an attribute of this name: Transformers 5.24 takes none that
+ * begins with an underscore. */
+void glia_j_check_attribute(jrt *rt, jval name);
+void glia_j_repr(jrt *rt, jtext *t, jval v); /* append repr(v) */
+const char *glia_j_crepr(jrt *rt, jval v);   /* for messages, cut at 300 bytes */
 void glia_j_float_repr(jrt *rt, jtext *t, double f);
 
 /* ---- num.c ------------------------------------------------------------- */

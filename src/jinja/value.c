@@ -101,7 +101,7 @@ const char *glia_j_type(jval v) {
         [J_RANGE] = "range",
         [J_VIEW] = "dict_keys",
         [J_ITER] = "generator",
-        [J_NAMESPACE] = "Namespace",
+        [J_NAMESPACE] = "TemplateNamespace",
         [J_MACRO] = "Macro",
         [J_LOOP] = "LoopContext",
         [J_CYCLER] = "Cycler",
