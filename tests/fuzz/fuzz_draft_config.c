@@ -24,6 +24,11 @@ const glia_draft_method *glia_draft_method_find(const char *name) {
     return strcmp(name, "ngram") == 0 ? &without_model : strcmp(name, "eagle3") == 0 ? &with_model : NULL;
 }
 
+const glia_draft_method *glia_draft_method_of(const char *dir) {
+    (void)dir;
+    return &with_model;
+}
+
 const char *glia_draft_method_names(char *text, size_t size) {
     snprintf(text, size, "ngram, eagle3");
     return text;
