@@ -54,6 +54,7 @@ static const struct {
     {"ct-zeros", "compressed-tensors", "8-bit panels", false},
     {"fbgemm", "fbgemm_fp8", "float8 panels", false},
     {"fp8-powers", "fp8", "float8 panels", false},
+    {"gptq-borrow", "gptq", "4-bit panels", false},
     {"gptq-dynamic", "gptq", "4-bit panels", false},
     {"mxfp8", "mxfp8", "float8 panels", false},
     {"w8a8-asymmetric", "compressed-tensors", "8-bit panels", true},
@@ -62,7 +63,7 @@ static const struct {
     {"w8a8-static-zeros", "compressed-tensors", "8-bit panels", true},
     {"w8a8-zeros", "compressed-tensors", "8-bit panels", true},
 };
-enum { CASES = sizeof cases / sizeof *cases, OWN = 16 /* the last ones */ };
+enum { CASES = sizeof cases / sizeof *cases, OWN = 17 /* the last ones */ };
 
 static const char *dir_of(size_t i) {
     static char path[PATH];

@@ -71,6 +71,17 @@ def pack_gptq(name, w, bits, group, symmetric, stored_zero, g_idx):
     return {f"{name}.{k}": v for k, v in out.items()}, value(code, scale, zero, group)
 
 
+def gptq_borrow(name, w):
+    """GPTQModel's checkpoint_format gptq: 1 is subtracted from the fields of a whole word at once, so that a zero
+    point of 0 (of a group without negative weights) borrows from the next. Every fifth row has only such groups."""
+    w = np.where(np.arange(w.shape[0])[:, None] % 5 == 0, np.abs(w), w)
+    bits = 8 if name.endswith("o_proj") else 4
+    out, values = pack_gptq(name, w, bits, 32, False, True, True)
+    ones = 0xffffffff // ((1 << bits) - 1)
+    stored = out[f"{name}.qzeros"].numpy().view(np.uint32) - np.uint32(ones)
+    return out | {f"{name}.qzeros": torch.from_numpy(stored.view(np.int32))}, values
+
+
 AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7]
 
 
@@ -178,6 +189,7 @@ VARIANTS = {
     "ct-zeros": (CT_ZEROS, of_layers(ct_zeros)),
     "gptq-dynamic": (GPTQ | {"checkpoint_format": "gptq_v2", "format": "gptq_v2", "lm_head": True, "dynamic": DYNAMIC},
                      gptq_dynamic),
+    "gptq-borrow": (GPTQ | {"checkpoint_format": "gptq", "dynamic": {"+:.*\\.o_proj$": {"bits": 8}}}, of_layers(gptq_borrow)),
     "awq-gemv": ({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv", "zero_point": True,
                   "modules_to_not_convert": None}, of_layers(lambda n, w: pack_gemv(n, w, 32))),
     "auto-round": (ROUND | {"quant_method": "auto-round", "packing_format": "auto_round:auto_gptq",

@@ -279,6 +279,7 @@ static void read_gptq(glia_json_reader *r, glia_quantization_config *q) {
     s->zeros_as_stored = is_format(format, "gptq_v2");
     if (format && !s->zeros_as_stored && !is_format(format, "gptq"))
         glia_json_fail(r, GLIA_ERR_UNSUPPORTED, "%s is %.60s; Glia reads gptq and gptq_v2", key, format);
+    s->zeros_borrow = !s->zeros_as_stored; /* as GPTQModel saves and loads them */
     read_exceptions(r, "dynamic", q);
 }
 

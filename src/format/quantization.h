@@ -35,6 +35,7 @@ typedef struct {
     bool ordered;                   /* the group of a column is in a tensor (g_idx) */
     bool per_tensor;                /* one scale */
     bool zeros_as_stored;           /* gptq_v2: zero points are stored, not zero points - 1 */
+    bool zeros_borrow;              /* gptq: 1 was subtracted from the fields of a whole word at once */
     bool int8_rows;                 /* rows are quantised to int8, each by its own range, or */
     bool rows_stored;               /* by one scale that is stored (input_scale) */
     bool rows_asymmetric;           /* with a zero point */

@@ -550,6 +550,17 @@ bool glia_coded_are_codes(const glia_coded *c, const uint8_t *codes, size_t n) {
     return (bad | no_codes(*(uint64_t *)memcpy(&x, codes, n), floats)) == 0;
 }
 
+/* GPTQ's zero point of a row, whose group begins at word `first`. 1 was subtracted from each field of a word,
+ * or from all of a word at once: then a field that held 0 has borrowed from the next. */
+static unsigned gptq_zero(const glia_coded *c, size_t first, size_t row) {
+    const int bits = c->scheme->bits;
+    const size_t each = 32 / (size_t)bits, at = first + row / each;
+    const uint32_t mask = (1u << bits) - 1, ones = UINT32_MAX / mask; /* 1 in each field */
+    const uint32_t word = word_at(c->zero, at) + (c->scheme->zeros_borrow ? ones : 0);
+    const uint32_t field = word >> row % each * (size_t)bits;
+    return (field + (!c->scheme->zeros_as_stored && !c->scheme->zeros_borrow)) & mask;
+}
+
 /* The zero point, in the terms of codes: C8 are less 128. */
 static int8_t zero_of(const glia_coded *c, size_t row, size_t group) {
     const int bits = c->scheme->bits, middle = bits == 8 ? 128 : 0;
@@ -566,8 +577,7 @@ static int8_t zero_of(const glia_coded *c, size_t row, size_t group) {
     else if (c->scheme->layout == GLIA_LAYOUT_AWQ)
         z = unpack(c->zero, group * stride, 1, awq_place(row), bits);
     else
-        z = (unpack(c->zero, group * stride, 1, row, bits) + !c->scheme->zeros_as_stored) &
-            ((1u << bits) - 1);
+        z = gptq_zero(c, group * stride, row);
     return (int8_t)((int)z - middle);
 }
 
